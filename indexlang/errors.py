@@ -1,0 +1,139 @@
+"""Where things are in the text, what went wrong there, and the one renderer of errors.
+
+Every error is a `Problem`: a code, the rule that was broken, the place, the values that broke it and
+a way out. `IndexLangError` carries one or more problems; `render` is the only function that turns a
+problem into text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text and the name under which errors show it (a path, or `<text>`)."""
+
+    text: str
+    name: str = "<text>"
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Line and column of an offset, both counted from 1, columns in characters."""
+        before = self.text[:offset]
+        return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
+
+    def line(self, number: int) -> str:
+        """The text of a line, counted from 1, without its line end."""
+        lines = self.text.split("\n")
+        return lines[number - 1].rstrip("\r") if 0 < number <= len(lines) else ""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A half-open range of offsets in a source."""
+
+    source: Source
+    start: int
+    end: int
+
+    @property
+    def line(self) -> int:
+        return self.source.position(self.start)[0]
+
+    @property
+    def column(self) -> int:
+        return self.source.position(self.start)[1]
+
+    @property
+    def text(self) -> str:
+        return self.source.text[self.start : self.end]
+
+    def to(self, other: Span) -> Span:
+        """The span from the start of this one to the end of the other."""
+        return Span(self.source, self.start, max(self.end, other.end))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One error or warning: `code` names it, `rule` says what holds, `values` what broke it, `way_out` what to write."""
+
+    code: str
+    rule: str
+    span: Span | None = None
+    values: tuple[str, ...] = ()
+    way_out: str | None = None
+    others: tuple[tuple[str, Span], ...] = field(default=())  # further places, each with a label
+
+
+def render(problem: Problem, kind: str = "error") -> str:
+    """`file:line:column: kind[code]: rule`, the source line, carets, the values and the way out."""
+    lines = []
+    head = f"{kind}[{problem.code}]: {problem.rule}"
+    if problem.span is None:
+        lines.append(head)
+    else:
+        lines.append(f"{problem.span.source.name}:{problem.span.line}:{problem.span.column}: {head}")
+        lines.extend(_excerpt(problem.span))
+    for label, span in problem.others:
+        lines.append(f"  {label}, line {span.line}:")
+        lines.extend(_excerpt(span))
+    lines.extend(f"  {value}" for value in problem.values)
+    if problem.way_out is not None:
+        lines.append(f"  way out: {problem.way_out}")
+    return "\n".join(lines)
+
+
+_WIDEST = 160  # columns of a source line that an error shows
+
+
+def _excerpt(span: Span) -> list[str]:
+    text, column = span.source.line(span.line).replace("\t", " "), span.column - 1
+    length = max(1, min(span.end - span.start, len(text) - column))
+    if len(text) > _WIDEST:  # show the neighbourhood of the place
+        left = max(0, min(column - _WIDEST // 4, len(text) - _WIDEST))
+        text, column = text[left : left + _WIDEST], column - left
+        length = max(1, min(length, _WIDEST - column))
+    number = str(span.line)
+    margin = " " * len(number)
+    return [f" {number} | {text}", f" {margin} | {' ' * column}{'^' * length}"]
+
+
+class IndexLangError(ValueError):
+    """An error in a program or its data. `problems` holds all that were found; the properties speak of the first."""
+
+    def __init__(self, *problems: Problem) -> None:
+        self.problems = problems
+        super().__init__("\n\n".join(render(problem) for problem in problems))
+
+    @property
+    def code(self) -> str:
+        return self.problems[0].code
+
+    @property
+    def span(self) -> Span | None:
+        return self.problems[0].span
+
+    @property
+    def source(self) -> Source | None:
+        span = self.span
+        return None if span is None else span.source
+
+
+class LanguageSyntaxError(IndexLangError):
+    """The text is not a program of the language."""
+
+
+class MeaningError(IndexLangError):
+    """Names, scopes, definitions, subscripts, imports: the program has no meaning."""
+
+
+class ShapeError(IndexLangError):
+    """Sizes, ranges, ranks, dtypes or the arrays of a call do not fit the program."""
+
+
+class DerivationError(IndexLangError):
+    """A derivative was asked for that does not exist or cannot be written."""
+
+
+class IndexLangWarning(UserWarning):
+    """A program that is valid but may not mean what its author thinks."""
