@@ -185,5 +185,5 @@ class File:
     """Items in order. `comments` are (offset, text) pairs, for `fmt`; they mean nothing."""
 
     items: tuple[Item, ...]
-    comments: tuple[tuple[int, str], ...] = field(default=(), compare=False, repr=False)
     span: Span = _span()
+    comments: tuple[tuple[int, str], ...] = field(default=(), compare=False, repr=False)
