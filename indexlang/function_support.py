@@ -16,8 +16,6 @@ def _sigmoid(x):
     "_softplus": '''\
 def _softplus(x):
     """log(1 + exp(x)), without overflow."""
-    if not np.iscomplexobj(x):
-        return np.logaddexp(x, 0)
     left = np.real(x) < 0
     return np.where(left, 0, x) + np.log1p(np.exp(np.where(left, x, np.negative(x))))
 ''',
@@ -75,7 +73,7 @@ def _erf_parts(x):
     "_erf": '''\
 def _erf(x):
     """The error function."""
-    dtype = np.result_type(x, np.float16)
+    dtype = np.asarray(x).dtype if np.asarray(x).dtype.kind == "f" else np.float64
     x = np.asarray(x, np.float64)
     near, far = _erf_parts(x)
     return np.where(np.abs(x) < 1.0, near, np.sign(x) * (1.0 - far)).astype(dtype)
@@ -83,7 +81,7 @@ def _erf(x):
     "_erfc": '''\
 def _erfc(x):
     """1 - erf(x), exact to rounding in its tail too."""
-    dtype = np.result_type(x, np.float16)
+    dtype = np.asarray(x).dtype if np.asarray(x).dtype.kind == "f" else np.float64
     x = np.asarray(x, np.float64)
     near, far = _erf_parts(x)
     return np.where(np.abs(x) < 1.0, 1.0 - near, np.where(x < 0, 2.0 - far, far)).astype(dtype)
