@@ -1,0 +1,45 @@
+# `make demo` shows what it does, `make test` that it does it right, `make check` is all of CI.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test check format fuzz bench clean
+
+demo: $(VENV)/examples.stamp ## derive the convolution's gradient, then train LeNet-5 on handwritten digits
+	$(BIN)/python -m examples.train_lenet $(ARGS)
+
+test: $(VENV)/dev.stamp ## every test
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+check: $(VENV)/dev.stamp ## format, lint, types, imports, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -n auto
+
+format: $(VENV)/dev.stamp ## lay out the code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+fuzz: $(VENV)/dev.stamp ## the long run of the random programs
+	INDEXLANG_PROGRAMS=2000 $(BIN)/python -m pytest -n auto tests/test_random.py $(ARGS)
+
+bench: $(VENV)/dev.stamp ## what compiling and calling costs
+	$(BIN)/python -m benchmarks overhead
+
+clean:
+	rm -rf $(VENV) build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/examples.stamp: pyproject.toml | $(VENV)/bin/python
+	$(INSTALL) --editable '.[examples]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
+	$(INSTALL) --editable '.[dev]'
+	@touch $@

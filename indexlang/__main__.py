@@ -1,0 +1,5 @@
+"""`python -m indexlang`: the command line."""
+
+from .cli import entry
+
+entry()
