@@ -1,0 +1,1 @@
+"""What indexlang costs and gains, measured: `python -m benchmarks overhead`."""
