@@ -25,7 +25,7 @@ format: $(VENV)/dev.stamp ## lay out the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 
 fuzz: $(VENV)/dev.stamp ## the long run of the random programs
-	INDEXLANG_PROGRAMS=2000 $(BIN)/python -m pytest -n auto tests/test_random.py $(ARGS)
+	INDEXLANG_FUZZ=2000 $(BIN)/python -m pytest -n auto tests/test_random.py $(ARGS)
 
 bench: $(VENV)/dev.stamp ## what compiling and calling costs
 	$(BIN)/python -m benchmarks overhead

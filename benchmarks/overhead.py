@@ -29,7 +29,8 @@ Array = NDArray[np.float32]
 
 def main(rounds: int) -> None:
     """Print every measurement with its goal."""
-    print(f"Python {platform.python_version()}, NumPy {np.__version__}, {os.cpu_count()} CPUs; medians of {rounds} turns.\n")
+    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, {os.cpu_count()} CPUs"
+    print(f"{versions}; medians of {rounds} turns.\n")
     starting(rounds)
     calling(rounds)
     convolution(rounds)
@@ -106,7 +107,9 @@ def convolution(rounds: int) -> None:
     row("forward, times faster than einsum", f"{times['einsum forward'] / times['forward']:.1f}", "at least 3")
     for kind in ("windows", "taps"):
         ratio = times[f"einsum backward, {kind}"] / times["backward"]
-        row(f"backward, times faster than einsum with {kind}", f"{ratio:.1f}", "at least 3" if kind == "windows" else "")
+        row(
+            f"backward, times faster than einsum with {kind}", f"{ratio:.1f}", "at least 3" if kind == "windows" else ""
+        )
 
 
 def row(what: str, measured: str, goal: str) -> None:

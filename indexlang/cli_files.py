@@ -51,7 +51,7 @@ def source(file: str | None, text: Sequence[str] | None) -> tuple[Source, Path]:
 
 
 def arrays(given: Iterable[str]) -> dict[str, Array]:
-    """The arrays behind `-i`: `x=x.npy`, `x=data.npz` (its `x`, or its only array), `x=data.npz:key`, `data.npz` (all)."""
+    """The arrays behind `-i`: `x=x.npy`, `x=a.npz:key`, `x=a.npz` (its `x`, or its only array), `a.npz` (all)."""
     found: dict[str, Array] = {}
     for item in given:
         name, equals, place = item.partition("=")
@@ -128,6 +128,15 @@ def save(files: Mapping[str, Sequence[str]], values: Mapping[str, Array]) -> Non
         return lambda file: np.save(file, values[names[0]], allow_pickle=False)
 
     replace_all({path: writer(path, names) for path, names in files.items()})
+
+
+def rewrite(path: str, text: str) -> None:
+    """Replace a text file."""
+
+    def fill(file: IO[bytes]) -> None:
+        file.write(text.encode())
+
+    replace_all({path: fill})
 
 
 def replace_all(writers: Mapping[str, Callable[[IO[bytes]], None]]) -> None:

@@ -1,0 +1,1 @@
+"""Programs written as index equations, and what can be done with them."""
