@@ -1,23 +1,26 @@
-"""The two pictures of the demo: how the loss fell, and what the network says about some test digits."""
+"""The two pictures of the demo: how the loss fell, and what the network says about some test digits.
+
+In: numbers and images. Out: PNG files.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from .digits import Images, Labels
 
-mpl.use("Agg")  # pictures go to files, there may be no screen
-from matplotlib import pyplot as plt
+ROWS, COLUMNS = 4, 10
 
 
 def losses(path: Path, curve: Sequence[float], per_epoch: int, accuracies: Sequence[float]) -> None:
     """The loss of every batch, smoothed too, and the held-out accuracy after every epoch."""
-    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
     epochs = np.arange(1, len(curve) + 1) / per_epoch
     width = max(1, min(len(curve) // 5, 50))
     smooth = np.convolve(curve, np.ones(width) / width, mode="valid")
@@ -25,29 +28,24 @@ def losses(path: Path, curve: Sequence[float], per_epoch: int, accuracies: Seque
     axis.semilogy(epochs[width - 1 :], smooth, color="tab:blue", label=f"mean of {width}")
     axis.set(xlabel="epoch", ylabel="cross entropy", xlim=(0, epochs[-1]))
     axis.legend(loc="lower left")
-    if accuracies:
-        right = axis.twinx()
-        right.plot(np.arange(1, len(accuracies) + 1), accuracies, "o-", color="tab:orange", markersize=4)
-        right.set_ylabel("held-out accuracy, %", color="tab:orange")
+    right = axis.twinx()
+    right.plot(np.arange(1, len(accuracies) + 1), accuracies, "o-", color="tab:orange", markersize=4)
+    right.set_ylabel("held-out accuracy, %", color="tab:orange")
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
-def predictions(path: Path, images: Images, labels: Labels, probabilities: NDArray[np.floating]) -> None:
+def predictions(path: Path, images: Images, labels: Labels, probabilities: NDArray[np.float32]) -> None:
     """A grid of digits with what the network says; the wrong ones first, marked, with the right answer."""
     said = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(said != labels)
-    right = np.flatnonzero(said == labels)
-    chosen = np.concatenate([wrong[:16], right])[:40]
-    figure, axes = plt.subplots(4, 10, figsize=(10, 5), layout="constrained")
-    for axis in axes.flat:
+    wrong = np.flatnonzero(said != labels)[: 2 * COLUMNS]
+    chosen = np.concatenate([wrong, np.flatnonzero(said == labels)])[: ROWS * COLUMNS]
+    figure = Figure(figsize=(11, 5.4), layout="constrained")
+    axes = figure.subplots(ROWS, COLUMNS).flat
+    for axis in axes:
         axis.axis("off")
-    for axis, k in zip(axes.flat, chosen, strict=False):
+    for axis, k in zip(axes, chosen, strict=False):
         axis.imshow(images[k], cmap="gray_r", vmin=0, vmax=1)
         sure = f"{said[k]}  {100 * probabilities[k, said[k]]:.0f} %"
-        if said[k] == labels[k]:
-            axis.set_title(sure, fontsize=9)
-        else:
-            axis.set_title(f"{sure}, is {labels[k]}", fontsize=9, color="tab:red")
+        right = bool(said[k] == labels[k])
+        axis.set_title(sure if right else f"{sure}\nis {labels[k]}", fontsize=9, color="black" if right else "tab:red")
     figure.savefig(path, dpi=120)
-    plt.close(figure)

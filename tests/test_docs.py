@@ -1,0 +1,130 @@
+"""Every fenced block of the documentation is run, and gives what it says.
+
+A page is run from top to bottom in one namespace, by the first words of each fence:
+
+    idx            a program; `f` is the compiled Function of the last one
+    idx derived    what the derivation of `f` prints
+    idx gather     the same in gather form
+    idx file NAME  a file of that name in the folder where the page runs
+    text error     the error that the last program gives
+    python         code
+    pycon          a session: lines after >>> and what they print
+    console        commands after $ and what they print
+"""
+
+from __future__ import annotations
+
+import doctest
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import indexlang
+from indexlang import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^( *)```(\w[^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass
+class Block:
+    kind: str
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    found = []
+    for match in FENCE.finditer(text):
+        indent = match[1]
+        body = "".join(line.removeprefix(indent) for line in match[3].splitlines(keepends=True))
+        found.append(Block(match[2].strip(), body, text.count("\n", 0, match.start()) + 1))
+    return found
+
+
+class Page:
+    """What the blocks above a block have made."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Any] = {"indexlang": indexlang, "np": np}
+        self.text = ""
+
+    def run(self, block: Block, following: Block | None, capsys: pytest.CaptureFixture[str]) -> None:
+        match block.kind.split():
+            case ["idx"]:
+                self.text = block.text
+                if following is None or following.kind != "text error":
+                    self.names["f"] = indexlang.compile(block.text)
+            case ["idx", "derived"]:
+                assert self.names["f"].grad().source == block.text
+            case ["idx", "gather"]:
+                assert self.names["f"].grad(form="gather").source == block.text
+            case ["idx", "file", name]:
+                Path(name).write_text(block.text, encoding="utf-8")
+            case ["text", "error"]:
+                with pytest.raises(indexlang.IndexLangError) as caught:
+                    indexlang.compile(self.text)
+                assert f"{caught.value}\n" == block.text
+            case ["python"]:
+                exec(compile(block.text, f"line {block.line}", "exec"), self.names)
+            case ["pycon"]:
+                self.session(block)
+            case ["console"]:
+                self.commands(block, capsys)
+            case ["text" | "make" | "sh", *_]:
+                pass
+            case _:
+                pytest.fail(f"line {block.line}: a block of an unknown kind: {block.kind}")
+
+    def session(self, block: Block) -> None:
+        test = doctest.DocTestParser().get_doctest(block.text, self.names, "page", "page", block.line)
+        assert test.examples, "no example in the block"
+        report: list[str] = []
+        runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS, verbose=False)
+        runner.run(test, out=report.append, clear_globs=False)
+        self.names.update(test.globs)
+        assert not runner.failures, "".join(report)
+
+    def commands(self, block: Block, capsys: pytest.CaptureFixture[str]) -> None:
+        for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+            command, _, expected = part.partition("\n")
+            words = shlex.split(command)
+            if words[0] != "indexlang":
+                continue
+            capsys.readouterr()
+            cli.main(words[1:])
+            printed = capsys.readouterr()
+            assert printed.out + printed.err == expected
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_page_is_true(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    state, found = Page(), blocks(page)
+    for block, following in zip(found, [*found[1:], None], strict=True):
+        try:
+            state.run(block, following, capsys)
+        except (AssertionError, indexlang.IndexLangError) as error:
+            raise AssertionError(f"{page.name}, the block at line {block.line}:\n{error}") from error
+
+
+def test_the_language_page_has_a_block_for_every_section() -> None:
+    text = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
+    sections = re.split(r"^#{2,3} ", text, flags=re.MULTILINE)[1:]
+    without = [s.splitlines()[0] for s in sections if "```" not in s]
+    assert not without
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
