@@ -1,0 +1,454 @@
+"""The command line: what it prints, how it exits, and that it never leaves half a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import pty
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import indexlang
+from indexlang import cli
+
+CONV = "y[b,i,j,cy] += W[di,dj,cx,cy] * x[b,i+di,j+dj,cx]"
+DERIVED = """\
+W.grad[di,dj,cx,cy] += y.grad[b,i,j,cy] * x[b,i+di,j+dj,cx]
+x.grad[b,i+di,j+dj,cx] += y.grad[b,i,j,cy] * W[di,dj,cx,cy]
+"""
+MATMUL = "y[i,k] = x[i,j] * W[j,k]"
+
+Capsys = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def arrays() -> dict[str, np.ndarray]:
+    made = {"x": np.arange(6.0).reshape(2, 3), "W": np.arange(12.0).reshape(3, 4)}
+    for name, array in made.items():
+        np.save(f"{name}.npy", array)
+    np.savez("all.npz", **made)
+    return made
+
+
+def wrong_usage(argv: list[str], capsys: Capsys) -> str:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def fails(argv: list[str], capsys: Capsys) -> str:
+    assert cli.main(argv) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err
+
+
+def files() -> set[str]:
+    return set(os.listdir())
+
+
+# -- usage -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["nonsense"],
+        ["grad"],
+        ["grad", "a.idx", "-e", "y = x"],
+        ["grad", "-e", "y = x", "--order", "0"],
+        ["grad", "-e", "y = x", "--form", "other"],
+        ["grad", "-e", "y = x", "--wrt", ""],
+        ["explain", "-e", "y[i] = x[i]", "--shape", "x"],
+        ["explain", "-e", "y[i] = x[i]", "--shape", "x=a"],
+        ["explain", "-e", "y[i] = x[i]", "--shape", "x=-1"],
+        ["explain", "-e", "y[i] = x[i]", "--dtype", "float65"],
+        ["grad", "-e", "y = x", "-O", "stride=two"],
+        ["fmt", "--write", "-e", "y = x"],
+        ["fmt", "--write", "-"],
+        ["fmt", "--write", "--check", "a.idx"],
+    ],
+)
+def test_wrong_usage_exits_with_2(argv: list[str], capsys: Capsys) -> None:
+    assert "usage: indexlang" in wrong_usage(argv, capsys)
+
+
+def test_the_version(capsys: Capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"indexlang {indexlang.__version__}\n"
+
+
+# -- grad ------------------------------------------------------------------------------------------
+
+
+def test_grad_prints_the_derived_statements(capsys: Capsys) -> None:
+    assert cli.main(["grad", "-e", CONV]) == 0
+    assert capsys.readouterr() == (DERIVED, "")
+
+
+def test_grad_of_a_file_and_of_standard_input(capsys: Capsys) -> None:
+    Path("conv.idx").write_text(CONV + "\n")
+    assert cli.main(["grad", "conv.idx"]) == 0
+    assert capsys.readouterr().out == DERIVED
+    given = subprocess.run(
+        [sys.executable, "-m", "indexlang", "grad", "-"], input=CONV, capture_output=True, text=True, check=True
+    )
+    assert given.stdout == DERIVED
+
+
+def test_grad_by_some_tensors(capsys: Capsys) -> None:
+    assert cli.main(["grad", "-e", CONV, "--wrt", "x"]) == 0
+    assert capsys.readouterr().out == DERIVED.splitlines(keepends=True)[1]
+
+
+@pytest.mark.parametrize("extra", [[], ["--full"], ["--form", "gather"], ["--order", "2"], ["--order", "2", "--full"]])
+def test_what_grad_prints_is_a_program(capsys: Capsys, extra: list[str]) -> None:
+    assert cli.main(["grad", "-e", "h[i,k] = x[i,j] * W[j,k]", "-e", "y[i,k] = tanh(h[i,k])", *extra]) == 0
+    text = capsys.readouterr().out
+    assert indexlang.compile(text).source == text
+
+
+def test_full_derivation_runs_from_the_inputs(capsys: Capsys) -> None:
+    assert cli.main(["grad", "-e", "h[i] = exp(x[i])", "-e", "y[i] = h[i]**2", "--full"]) == 0
+    g = indexlang.compile(capsys.readouterr().out)
+    assert set(g.inputs) == {"x", "y.grad"}
+
+
+def test_grad_as_json(capsys: Capsys) -> None:
+    assert cli.main(["grad", "-e", CONV, "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["source"] == DERIVED
+    assert found["outputs"] == ["W.grad", "x.grad"]
+    assert found["statements"][0] == {
+        "text": DERIVED.splitlines()[0],
+        "target": "W.grad",
+        "op": "+=",
+        "indices": ["di", "dj", "cx", "cy", "b", "i", "j"],
+        "reduced": ["b", "i", "j"],
+    }
+
+
+def test_grad_as_latex(capsys: Capsys) -> None:
+    assert cli.main(["grad", "-e", CONV, "--format", "latex"]) == 0
+    assert capsys.readouterr().out == indexlang.compile(CONV).grad().latex().rstrip("\n") + "\n"
+
+
+def test_options_of_a_layer(capsys: Capsys) -> None:
+    Path("pool.idx").write_text(
+        "layer pool(x[B,N]; size=2) -> y:\n    y[b,i] max= x[b,size*i+k] where k < size\n"
+        "layer other(x) -> y:\n    y = relu(x)\n"
+    )
+    assert cli.main(["emit", "pool.idx", "--layer", "pool", "-O", "size=3", "--shape", "x=2,9"]) == 0
+    capsys.readouterr()
+    assert "other" in fails(["grad", "pool.idx"], capsys)
+    assert "nothing" in fails(["grad", "pool.idx", "--layer", "nothing"], capsys)
+    assert "width" in fails(["grad", "pool.idx", "--layer", "pool", "-O", "width=3"], capsys)
+
+
+# -- check -----------------------------------------------------------------------------------------
+
+
+def test_check_of_a_good_file(capsys: Capsys) -> None:
+    Path("good.idx").write_text(CONV + "\n")
+    assert cli.main(["check", "good.idx"]) == 0
+    assert capsys.readouterr() == ("good.idx: no errors\n", "")
+
+
+def test_check_shows_all_errors_of_all_layers(capsys: Capsys) -> None:
+    Path("bad.idx").write_text("layer a(x) -> y:\n    y[i] = foo(x[i])\nlayer b(x) -> y:\n    y[i] = x[i] * x[i,i]\n")
+    err = fails(["check", "bad.idx"], capsys)
+    assert "bad.idx:2:" in err
+    assert "bad.idx:4:" in err
+    assert cli.main(["check", "bad.idx", "--format", "json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [e["line"] for e in found["errors"]] == [2, 4]
+    assert all(e["code"] and e["rule"] and e["file"] == "bad.idx" for e in found["errors"])
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"y[i] = x[i", b"y[i] = $x[i]\n", b"(" * 100_000])
+@pytest.mark.parametrize("command", ["check", "grad", "fmt"])
+def test_files_that_are_no_programs(capsys: Capsys, command: str, data: bytes) -> None:
+    Path("bad.idx").write_bytes(data)
+    assert "bad.idx:1:" in fails([command, "bad.idx"], capsys)
+
+
+def test_a_missing_file_and_a_folder(capsys: Capsys) -> None:
+    assert "cannot read nowhere.idx: no such file or directory" in fails(["check", "nowhere.idx"], capsys)
+    assert "cannot read ." in fails(["check", "."], capsys)
+
+
+# -- run -------------------------------------------------------------------------------------------
+
+
+def test_run_writes_what_it_computes(arrays: dict[str, np.ndarray], capsys: Capsys) -> None:
+    assert cli.main(["run", "-e", MATMUL, "-i", "x=x.npy", "-i", "W=W.npy", "-o", "y=y.npy"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert np.array_equal(np.load("y.npy"), arrays["x"] @ arrays["W"])
+
+
+@pytest.mark.parametrize("given", [["all.npz"], ["x=all.npz", "W=all.npz:W"], ["x=all.npz:x", "W=W.npy"]])
+def test_run_reads_archives(arrays: dict[str, np.ndarray], given: list[str]) -> None:
+    words = [word for item in given for word in ("-i", item)]
+    assert cli.main(["run", "-e", MATMUL, *words, "-o", "y=y.npy"]) == 0
+    assert np.array_equal(np.load("y.npy"), arrays["x"] @ arrays["W"])
+
+
+def test_run_prints_without_o(arrays: dict[str, np.ndarray], capsys: Capsys) -> None:
+    assert cli.main(["run", "-e", "s = x[i,j]", "-i", "x=x.npy"]) == 0
+    assert capsys.readouterr().out == "s [] float64\n15.\n"
+
+
+def test_run_with_gradients(arrays: dict[str, np.ndarray]) -> None:
+    argv = ["run", "-e", MATMUL, "-i", "all.npz", "--grad", "-o", "out.npz"]
+    assert cli.main(argv) == 0
+    with np.load("out.npz") as out:
+        assert set(out.files) == {"y", "x.grad", "W.grad"}
+        assert np.array_equal(out["x.grad"], np.ones((2, 4)) @ arrays["W"].T)
+    dy = np.arange(8.0).reshape(2, 4)
+    np.save("dy.npy", dy)
+    assert cli.main([*argv[:-2], "-i", "y.grad=dy.npy", "--wrt", "W", "-o", "W.grad=gW.npy"]) == 0
+    assert np.array_equal(np.load("gW.npy"), arrays["x"].T @ dy)
+
+
+def test_gradients_with_an_integer_output(arrays: dict[str, np.ndarray]) -> None:
+    text = "m[i] max= x[i,j]\nk[i] = argmax[j](x[i,j])"
+    assert cli.main(["run", "-e", text, "-i", "x=x.npy", "--grad", "-o", "x.grad=g.npy"]) == 0
+    assert np.array_equal(np.load("g.npy"), [[0, 0, 1], [0, 0, 1]])
+
+
+BAD_INPUTS = {
+    "missing": (["-i", "x=nowhere.npy"], "cannot read nowhere.npy: no such file or directory"),
+    "pickled": (["-i", "x=objects.npy"], "pickle"),
+    "a pickle": (["-i", "x=pickle.npy"], "pickle"),
+    "text": (["-i", "x=text.npy"], "text.npy"),
+    "empty": (["-i", "x=empty.npy"], "empty.npy"),
+    "truncated": (["-i", "x=short.npy"], "short.npy"),
+    "a lying header": (["-i", "x=huge.npy"], "huge.npy"),
+    "a broken archive": (["-i", "x=broken.npz"], "broken.npz"),
+    "no such array": (["-i", "x=all.npz:z"], "no array 'z'"),
+    "no name": (["-i", "x.npy"], "say -i NAME=x.npy"),
+    "unexpected": (["-i", "all.npz", "-i", "z=x.npy"], "'z' is no input"),
+    "not enough": (["-i", "x=x.npy"], "the input 'W' is missing"),
+    "wrong sizes": (["-i", "x=W.npy", "-i", "W=W.npy"], "size"),
+    "wrong rank": (["-i", "x=vector.npy", "-i", "W=W.npy"], "x"),
+    "strings": (["-i", "x=strings.npy", "-i", "W=W.npy"], "numbers"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUTS)
+def test_bad_inputs_are_errors_and_nothing_is_written(arrays: dict[str, np.ndarray], capsys: Capsys, case: str) -> None:
+    np.save("objects.npy", np.array([{}, []], dtype=object), allow_pickle=True)
+    Path("pickle.npy").write_bytes(pickle.dumps([1, 2, 3]))
+    Path("text.npy").write_text("1 2 3\n")
+    Path("empty.npy").write_bytes(b"")
+    Path("short.npy").write_bytes(Path("x.npy").read_bytes()[:-8])
+    Path("huge.npy").write_bytes(
+        Path("x.npy").read_bytes().replace(b"(2, 3), }" + b" " * 12, b"(2000000000, 30000), }")
+    )
+    Path("broken.npz").write_bytes(Path("all.npz").read_bytes()[:-40])
+    np.save("vector.npy", np.ones(3))
+    np.save("strings.npy", np.array(["a", "b"]))
+    before = files()
+    words, message = BAD_INPUTS[case]
+    err = fails(["run", "-e", MATMUL, *words, "-o", "y=y.npy"], capsys)
+    assert message in err
+    assert "Traceback" not in err
+    assert files() == before
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (["-o", "y=nowhere/y.npy"], "cannot write nowhere/y.npy: no such file or directory"),
+        (["-o", "y=folder"], "cannot write folder"),
+        (["-o", "z=z.npy"], "'z' is nothing that is computed here"),
+        (["-o", "y=same.npy", "-o", "y=same.npy"], "one array"),
+        (["-o", "y=good.npy", "-o", "y=nowhere/y.npy"], "cannot write nowhere/y.npy"),
+    ],
+)
+def test_unwritable_outputs_are_errors_and_nothing_is_written(
+    arrays: dict[str, np.ndarray], capsys: Capsys, output: list[str], message: str
+) -> None:
+    Path("folder").mkdir()
+    before = files()
+    assert message in fails(["run", "-e", MATMUL, "-i", "all.npz", *output], capsys)
+    assert files() == before
+
+
+def test_an_output_replaces_a_file_and_keeps_its_mode(arrays: dict[str, np.ndarray]) -> None:
+    Path("y.npy").write_bytes(b"old")
+    os.chmod("y.npy", 0o640)
+    os.symlink("y.npy", "link.npy")
+    assert cli.main(["run", "-e", MATMUL, "-i", "all.npz", "-o", "y=link.npy"]) == 0
+    assert os.path.islink("link.npy")
+    assert np.load("y.npy").shape == (2, 4)
+    assert stat.S_IMODE(os.stat("y.npy").st_mode) == 0o640
+    assert cli.main(["run", "-e", MATMUL, "-i", "all.npz", "-o", "y=/dev/null"]) == 0
+
+
+def test_sizes_that_need_more_memory_than_there_is(capsys: Capsys) -> None:
+    np.save("x.npy", np.ones(1))
+    err = fails(["run", "-e", "y[i,j,k] = x[0] where i < 10**6, j < 10**6, k < 10**6", "-i", "x=x.npy"], capsys)
+    assert "memory" in err
+
+
+def test_nan_and_inf_are_computed_with(capsys: Capsys) -> None:
+    np.save("x.npy", np.array([np.nan, np.inf, 0.0, -1.0]))
+    assert cli.main(["run", "-e", "y[i] = log(x[i]) / x[i]", "-i", "x=x.npy"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_warnings_go_to_standard_error(capsys: Capsys) -> None:
+    np.savez("in.npz", x=np.ones(5), w=np.ones(4))
+    assert cli.main(["run", "-e", "y[i] = x[i+1] * w[i]", "-i", "in.npz", "-o", "y=y.npy"]) == 0
+    assert capsys.readouterr().err == ""
+    np.savez("in.npz", x=np.ones(5), w=np.ones(5))
+    assert cli.main(["run", "-e", "y[i] = x[i+1] * w[i]", "-i", "in.npz", "-o", "y=y.npy"]) == 0
+    assert "warning[" in capsys.readouterr().err
+
+
+# -- gradcheck, explain, emit ----------------------------------------------------------------------
+
+
+def test_gradcheck_prints_a_table(capsys: Capsys) -> None:
+    assert cli.main(["gradcheck", "-e", CONV, "--shape", "x=2,9,8,3", "--shape", "W=3,3,3,4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["gradient", "W.grad", "x.grad"]
+    assert all(line.endswith("ok") for line in lines[1:])
+
+
+@pytest.mark.parametrize(
+    ("text", "shapes"),
+    [
+        ("y[i] = relu(x[i])", ["x=7"]),
+        ("y[i] max= x[i,j]", ["x=3,4"]),
+        ("y[t,e] = E[tok[t],e]", ["E=5,3", "tok=4"]),
+        ("y = exp(x)", ["x="]),
+    ],
+)
+def test_gradcheck_of_other_statements(capsys: Capsys, text: str, shapes: list[str]) -> None:
+    assert cli.main(["gradcheck", "-e", text, *(w for s in shapes for w in ("--shape", s))]) == 0
+
+
+def test_gradcheck_exits_with_1_where_a_gradient_is_wrong(monkeypatch: pytest.MonkeyPatch, capsys: Capsys) -> None:
+    def doubled(program: object, inputs: object) -> object:
+        return {name: 2 * g for name, g in right(program, inputs).items()}  # type: ignore[arg-type]
+
+    right = cli._backward
+    monkeypatch.setattr(cli, "_backward", doubled)
+    assert cli.main(["gradcheck", "-e", MATMUL, "--shape", "x=2,3", "--shape", "W=3,4"]) == 1
+    assert "WRONG" in capsys.readouterr().out
+
+
+def test_shapes_must_be_given_for_just_the_inputs(capsys: Capsys) -> None:
+    assert "the shape of 'W' is missing" in fails(["gradcheck", "-e", MATMUL, "--shape", "x=2,3"], capsys)
+    assert "'z' is no input" in fails(["explain", "-e", MATMUL, "--shape", "z=2,3"], capsys)
+
+
+def test_explain_prints_the_plan(capsys: Capsys) -> None:
+    argv = ["explain", "-e", MATMUL, "--shape", "x=2,3", "--shape", "W=3,4"]
+    assert cli.main(argv) == 0
+    assert capsys.readouterr().out == f"{indexlang.compile(MATMUL).plan(x=(2, 3), W=(3, 4))}\n"
+    assert cli.main([*argv, "--grad", "--wrt", "W"]) == 0
+    assert "W.grad[j,k] += y.grad[i,k] * x[i,j]" in capsys.readouterr().out
+    assert cli.main([*argv, "--dtype", "float64", "--dtype", "W=float32"]) == 0
+    assert "float64" in capsys.readouterr().out
+
+
+def test_emit_prints_source_that_stands_alone(capsys: Capsys, arrays: dict[str, np.ndarray]) -> None:
+    assert cli.main(["emit", "-e", MATMUL, "--shape", "x=2,3", "--shape", "W=3,4", "--dtype", "float64"]) == 0
+    source = capsys.readouterr().out
+    assert "indexlang" not in "".join(line for line in source.splitlines() if "import" in line)
+    code = "import sys, numpy as np\nnames = {}\nexec(sys.stdin.read(), names)\n"
+    code += "print(names['run'](np.load('x.npy'), np.load('W.npy'))[0].tolist())"
+    given = subprocess.run([sys.executable, "-c", code], input=source, capture_output=True, text=True, check=True)
+    assert json.loads(given.stdout) == (arrays["x"] @ arrays["W"]).tolist()
+
+
+# -- fmt -------------------------------------------------------------------------------------------
+
+UGLY = "y [ b,i ]=W[ i , j]*x[b,j] # dense\n"
+
+
+def test_fmt_prints_checks_and_rewrites(capsys: Capsys) -> None:
+    Path("a.idx").write_text(UGLY)
+    assert cli.main(["fmt", "a.idx"]) == 0
+    pretty = capsys.readouterr().out
+    assert pretty != UGLY
+    assert "# dense" in pretty
+    assert Path("a.idx").read_text() == UGLY
+    assert cli.main(["fmt", "--check", "a.idx"]) == 1
+    assert "canonical" in capsys.readouterr().err
+    assert cli.main(["fmt", "--write", "a.idx"]) == 0
+    assert Path("a.idx").read_text() == pretty
+    assert cli.main(["fmt", "--check", "a.idx"]) == 0
+    assert files() == {"a.idx"}
+
+
+def test_fmt_leaves_a_file_with_errors_alone(capsys: Capsys) -> None:
+    Path("a.idx").write_text("y[i = x[i]\n")
+    assert "a.idx:1:" in fails(["fmt", "--write", "a.idx"], capsys)
+    assert Path("a.idx").read_text() == "y[i = x[i]\n"
+
+
+# -- terminals and pipes ---------------------------------------------------------------------------
+
+
+def on_a_terminal(argv: list[str], **environ: str) -> str:
+    """What a terminal shows of a command."""
+    ours, theirs = pty.openpty()
+    env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TERM")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "indexlang", *argv], stdout=theirs, stderr=theirs, env=env | {"TERM": "xterm"} | environ
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 4096):
+            shown += part
+    except OSError:  # how the end of a terminal shows
+        pass
+    process.wait()
+    os.close(ours)
+    return shown.decode().replace("\r\n", "\n")
+
+
+def test_colours_only_on_a_terminal_that_wants_them(capsys: Capsys) -> None:
+    assert "\033[" in on_a_terminal(["grad", "-e", CONV])
+    assert "\033[" in on_a_terminal(["grad", "-e", "y[i"])
+    assert on_a_terminal(["grad", "-e", CONV], NO_COLOR="1") == DERIVED
+    assert on_a_terminal(["grad", "-e", CONV], TERM="dumb") == DERIVED
+    assert "\033[" not in on_a_terminal(["grad", "-e", "y[i"], NO_COLOR="1")
+    assert "\033" not in fails(["grad", "-e", "y[i"], capsys)
+
+
+def test_a_pipe_that_closes_early_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "indexlang", "grad", "-e", CONV], stdout=writing, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writing)
+    assert done.stderr == ""
+
+
+def test_unicode_goes_through_a_plain_locale() -> None:
+    env = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "PYTHONCOERCECLOCALE": "0"}
+    argv = [sys.executable, "-m", "indexlang", "fmt", "-"]
+    done = subprocess.run(argv, input="y[Δi]=x[Δi]\n".encode(), env=env, capture_output=True, check=True)
+    assert done.stdout.decode() == "y[Δi] = x[Δi]\n"
