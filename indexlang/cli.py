@@ -261,8 +261,9 @@ def _shapes(program: Program, given: Sequence[tuple[str, tuple[int, ...]]]) -> d
 def _planned(args: argparse.Namespace) -> Compiled:
     """The program, or with --grad its derived program, planned at the shapes and types that were given."""
     program = _program(args)
-    shapes, types = _shapes(program, args.shape), dict(args.dtype)
-    default, integers = types.get(None, "float32"), indexing(program)
+    shapes = _shapes(program, args.shape)
+    types: dict[str, str] = dict(args.dtype)
+    default, integers = types.get("", "float32"), indexing(program)
     dtypes = {n: types.get(n, "int64" if n in integers else default) for n in program.inputs}
     compiled = compile_program(program, shapes, dtypes)
     if args.grad:

@@ -35,11 +35,11 @@ def shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, found
 
 
-def dtype(text: str) -> tuple[str | None, str]:
-    """`float64` for all, `x=float64` for one."""
-    name, equals, kind = text.rpartition("=")
+def dtype(text: str) -> tuple[str, str]:
+    """`x=float64` for one input; `float64` for all, under an empty name."""
+    name, _, kind = text.rpartition("=")
     try:
-        return (name if equals else None), np.dtype(kind).name
+        return name, np.dtype(kind).name
     except TypeError:
         raise argparse.ArgumentTypeError(f"[NAME=]TYPE such as float64, not {text!r}") from None
 

@@ -124,7 +124,8 @@ def save(files: Mapping[str, Sequence[str]], values: Mapping[str, Array]) -> Non
 
     def writer(path: str, names: Sequence[str]) -> Callable[[IO[bytes]], None]:
         if path.endswith(".npz"):
-            return lambda file: np.savez(file, **{name: values[name] for name in names})
+            chosen: Any = {name: values[name] for name in names}
+            return lambda file: np.savez(file, **chosen)
         return lambda file: np.save(file, values[names[0]], allow_pickle=False)
 
     replace_all({path: writer(path, names) for path, names in files.items()})
