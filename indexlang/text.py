@@ -54,11 +54,7 @@ def to_text(program: Program) -> str:
             for side in (program.inputs, program.outputs)
         )
         lines = [f"layer {program.name or _ANONYMOUS}({inputs}) -> {outputs}:"]
-        lines += [
-            "    " + _shape_line(s, names)
-            for s in program.shapes
-            if s.tensor not in header
-        ]
+        lines += ["    " + _shape_line(s, names) for s in program.shapes if s.tensor not in header]
         lines += ["    " + statement_text(s, names) for s in program.statements]
     return "\n".join(lines) + "\n"
 
@@ -84,16 +80,12 @@ def default_interface(
                         seen[primal] = None
                 case Access(tensor) | Size(tensor):
                     seen[tensor] = None
-    return tuple(t for t in seen if t not in defined), tuple(
-        t for t in defined if t not in read
-    )
+    return tuple(t for t in seen if t not in defined), tuple(t for t in defined if t not in read)
 
 
 def dim_names(program: Program) -> Names:
     """The dims that a printed header or shape line introduces, by what they stand for."""
-    shown = {
-        part for shape in program.shapes for dim in shape.dims for part in walk(dim)
-    }
+    shown = {part for shape in program.shapes for dim in shape.dims for part in walk(dim)}
     return {expr: name for name, expr in reversed(program.dims) if expr in shown}
 
 
@@ -102,9 +94,7 @@ def _shape_line(shape: Shape, names: Names) -> str:
 
 
 def _declared(shape: Shape, names: Names) -> str:
-    return (
-        f"{shape.tensor}[{','.join(_Printer(names, '').expr(d) for d in shape.dims)}]"
-    )
+    return f"{shape.tensor}[{','.join(_Printer(names, '').expr(d) for d in shape.dims)}]"
 
 
 def statement_text(stmt: Statement, dims: Names = _NO_NAMES) -> str:
@@ -113,9 +103,7 @@ def statement_text(stmt: Statement, dims: Names = _NO_NAMES) -> str:
     value = printer.expr(stmt.value)
     target = printer.access(stmt.target)
     conditions = list(_conditions(stmt, printer))
-    text = f"{target} {stmt.op} {value}" + (
-        " where " + ", ".join(conditions) if conditions else ""
-    )
+    text = f"{target} {stmt.op} {value}" + (" where " + ", ".join(conditions) if conditions else "")
     if "[" not in text:  # without any bracket it would be about whole tensors
         text = f"{target}[]{text[len(target) :]}"
     return text
