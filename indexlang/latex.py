@@ -50,10 +50,11 @@ _REDUCTIONS = {
 }
 _REDUCTION_OF = {"=": "sum", "+=": "sum", "*=": "prod", "max=": "max", "min=": "min"}
 _FRACTIONS = ("div", "rsqrt")  # need brackets under an exponent, but not as a factor
-_GREEK = frozenset(
-    """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega
-    Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega""".split()
-)
+_LETTERS = """
+    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega
+    Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega
+"""
+_GREEK = frozenset(_LETTERS.split())
 
 Names = Mapping[Expr, str]
 _NO_NAMES: Names = {}
