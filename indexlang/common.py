@@ -1,0 +1,260 @@
+"""Common parts: what is computed twice gets a name, and what has a name already is read.
+
+In: a Program. Out: an equal one in which no costly function is applied twice to the same elements. The one rule: a
+part may be named only if each of its accesses is plain (`x[b,i]`). Then the name's own statement covers every
+position at which the part has a value at all, so that reading it is right under any range, mask or subscript.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from .functions import FUNCTIONS
+from .ir import (
+    Access,
+    Boundary,
+    Call,
+    Const,
+    Dots,
+    Expr,
+    Index,
+    Merged,
+    Program,
+    Reduce,
+    Size,
+    Statement,
+    Subscript,
+    indices_of,
+    parts_of,
+    primal_of,
+    statement,
+    walk,
+)
+
+_CHEAP = frozenset(("abs", "relu", "max", "min", "where", "int", "float", "sign", "floor", "ceil", "round"))
+Path = tuple[int, ...]  # which argument of which argument
+
+
+def name_common_parts(program: Program, floats: frozenset[str]) -> Program:
+    """Costly parts that occur more than once are named, or read where a tensor holds them; the largest first."""
+    while (shorter := _one_round(program, floats)) is not None:
+        program = shorter
+    return program
+
+
+@dataclass(frozen=True)
+class _Place:
+    """An occurrence of a part: `pattern` with its subscripts `bindings` numbered."""
+
+    number: int  # of the statement
+    path: Path
+    part: Expr
+    pattern: Expr
+    bindings: tuple[Subscript, ...]
+    restricted: bool  # by a range or mask: not all elements are used
+
+    @property
+    def plain(self) -> bool:
+        return all(isinstance(b, Index | Dots) for b in self.bindings)
+
+
+def _one_round(program: Program, floats: frozenset[str]) -> Program | None:
+    """All parts named or reused that do not stand inside larger ones; None if there are none."""
+    known = certain_floats(program.statements, floats)
+    groups: dict[Expr, list[_Place]] = {}
+    for number, stmt in enumerate(program.statements):
+        for place in _places(number, stmt, known):
+            groups.setdefault(place.pattern, []).append(place)
+    single = Counter(s.target.tensor for s in program.statements)
+    names = Fresh(program)
+    read: dict[tuple[int, Path], Access] = {}
+    made: dict[int, list[Statement]] = {}
+    for pattern, group in sorted(groups.items(), key=lambda g: -sum(1 for _ in walk(g[0]))):
+        places = [p for p in group if not any((p.number, p.path[:k]) in read for k in range(len(p.path)))]
+        holder = next((p for p in places if _holds(program.statements[p.number], p, single)), None)
+        if holder is not None:
+            readers = [p for p in places if p.number > holder.number]
+            target = program.statements[holder.number].target
+        else:
+            free = [p for p in places if p.plain and not p.restricted]
+            if len(free) < 2:
+                continue
+            holder, readers = free[0], places
+            target = Access(names.fresh(_title(pattern)), holder.bindings)
+            made.setdefault(places[0].number, []).append(statement(target, "=", holder.part))
+        for place in readers:
+            match_of = dict(zip(holder.bindings, place.bindings, strict=True))
+            read[place.number, place.path] = Access(target.tensor, tuple(match_of[s] for s in target.subscripts))
+    if not read:
+        return None
+    statements: list[Statement] = []
+    for number, stmt in enumerate(program.statements):
+        statements += made.get(number, [])
+        value = _replaced(stmt.value, number, (), read)
+        statements.append(statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span))
+    return replace(program, statements=tuple(statements))
+
+
+def _places(number: int, stmt: Statement, known: frozenset[str]) -> Iterator[_Place]:
+    """The costly parts of a statement's value, outermost first."""
+
+    def visit(expr: Expr, path: Path, restricted: bool) -> Iterator[_Place]:
+        if isinstance(expr, Call) and _is_costly(expr) and is_certain(expr, known):
+            numbered = _numbered(expr)
+            if numbered is not None:
+                yield _Place(number, path, expr, *numbered, restricted)
+        match expr:
+            case Call(args=args):
+                for k, arg in enumerate(args):
+                    yield from visit(arg, (*path, k), restricted)
+            case Reduce(domain=domain, body=body):
+                yield from visit(body, (*path, 0), restricted or bool(domain.ranges or domain.masks))
+            case _:
+                pass
+
+    yield from visit(stmt.value, (), bool(stmt.domain.ranges or stmt.domain.masks))
+
+
+def _replaced(expr: Expr, number: int, path: Path, read: dict[tuple[int, Path], Access]) -> Expr:
+    found = read.get((number, path))
+    if found is not None:
+        return found
+    match expr:
+        case Call(args=args):
+            return replace(expr, args=tuple(_replaced(a, number, (*path, k), read) for k, a in enumerate(args)))
+        case Reduce(body=body):
+            return replace(expr, body=_replaced(body, number, (*path, 0), read))
+        case _:
+            return expr
+
+
+def _holds(stmt: Statement, place: _Place, single: Counter[str]) -> bool:
+    """Whether a statement's tensor is just this part, at each of its positions."""
+    whole = not place.path and place.plain and not place.restricted
+    return (
+        whole
+        and single[stmt.target.tensor] == 1
+        and stmt.op in ("=", "+=")
+        and Counter(stmt.target.subscripts) == Counter(place.bindings)
+    )
+
+
+def _numbered(expr: Expr) -> tuple[Expr, tuple[Subscript, ...]] | None:
+    """The part with each distinct subscript replaced by a number, and the subscripts; None where no name can serve."""
+    if any(isinstance(p, Reduce | Boundary | Merged) for p in walk(expr)):
+        return None
+    bindings: dict[Subscript, int] = {}
+
+    def in_access(access: Access) -> Access:
+        subscripts: list[Subscript] = []
+        for s in access.subscripts:
+            if isinstance(s, Dots):
+                bindings.setdefault(s, len(bindings))
+                subscripts.append(s)
+            elif indices_of(s):
+                subscripts.append(Index(str(bindings.setdefault(s, len(bindings)))))
+            else:
+                subscripts.append(s)
+        return replace(access, subscripts=tuple(subscripts))
+
+    def visit(part: Expr) -> Expr:
+        match part:
+            case Access():
+                return in_access(part)
+            case Call(args=args):
+                return replace(part, args=tuple(visit(a) for a in args))
+            case _:
+                return part
+
+    inner = visit(expr)
+    missing = []
+
+    def number(part: Expr) -> Expr:
+        match part:
+            case Index(name):  # an index as a number: the position of a plain subscript
+                if part not in bindings:
+                    missing.append(name)
+                    return part
+                return Index(str(bindings[part]))
+            case Call(args=args):
+                return replace(part, args=tuple(number(a) for a in args))
+            case _:
+                return part
+
+    pattern = number(inner)
+    return None if missing else (pattern, tuple(bindings))
+
+
+def _is_costly(call: Call) -> bool:
+    """Whether applying the function costs more than reading its value again."""
+    match call:
+        case Call(fn="pow", args=(_, Const(value=int()))):
+            return False
+        case Call(fn="pow"):
+            return True
+        case _:
+            return FUNCTIONS[call.fn].symbol is None and call.fn not in _CHEAP
+
+
+def certain_floats(statements: tuple[Statement, ...], floats: frozenset[str]) -> frozenset[str]:
+    """The tensors that are floating-point or complex for certain: those that have gradients, and what follows."""
+    known = set(floats)
+    for stmt in statements:
+        for part in parts_of(stmt):
+            if isinstance(part, Access | Size):
+                primal = primal_of(part.tensor)
+                known.update((part.tensor, primal) if primal is not None else ())
+    for stmt in statements:
+        if is_certain(stmt.value, known):
+            known.add(stmt.target.tensor)
+    return frozenset(known)
+
+
+def is_certain(expr: Expr, known: frozenset[str] | set[str]) -> bool:
+    """Whether a value has a floating-point type that does not depend on what stands beside it."""
+    match expr:
+        case Access(tensor):
+            return tensor in known
+        case Call("where", (_, *branches)):
+            return any(is_certain(b, known) for b in branches)
+        case Call(fn, args) if FUNCTIONS[fn].result in ("promote", "float"):
+            return any(is_certain(a, known) for a in args)
+        case Reduce(op, _, body):
+            return op not in ("argmax", "argmin") and is_certain(body, known)
+        case _:
+            return False
+
+
+def _title(pattern: Expr) -> str:
+    """`exp_x` for exp(x[i] - m)."""
+    assert isinstance(pattern, Call)
+    tensor = next(p.tensor for p in walk(pattern) if isinstance(p, Access))
+    return f"{pattern.fn}_{tensor.replace('.', '_')}"
+
+
+class Fresh:
+    """Names that occur nowhere in a program."""
+
+    def __init__(self, program: Program) -> None:
+        self.taken = {*FUNCTIONS, *program.inputs, *program.outputs, *(name for name, _ in program.dims)}
+        self.taken.update(shape.tensor for shape in program.shapes)
+        for stmt in program.statements:
+            self.taken.update(stmt.domain.indices)
+            for part in parts_of(stmt):
+                match part:
+                    case Access(tensor) | Size(tensor):
+                        self.taken.add(tensor)
+                    case Index(name):
+                        self.taken.add(name)
+                    case _:
+                        pass
+
+    def fresh(self, wish: str) -> str:
+        """`wish`, or `wish` with the first number from 2 on that makes it new; taken from now on."""
+        name, k = wish, 2
+        while name in self.taken:
+            name, k = f"{wish}{k}", k + 1
+        self.taken.add(name)
+        return name
