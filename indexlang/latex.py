@@ -110,7 +110,7 @@ class _Printer:
             case "neg", (a,):
                 return f"-{self.bracketed(a, MUL, sign=False)}", NEG
             case "not", (a,):
-                return row.latex.format(self.bracketed(a, NOT)), NOT
+                return row.latex.format(self.bracketed(a, ATOM)), NOT
             case "mul", (a, b):
                 left, right = self.bracketed(a, MUL), self.bracketed(b, MUL, sign=False)
                 dot = " \\cdot " if right[0].isdigit() or (right[0] == "(" and right[1] == "-") else " \\, "

@@ -46,8 +46,8 @@ def simplify(expr: Expr) -> Expr:
 def _call(call: Call) -> Expr:
     for rule in _RULES.get(call.fn, ()):
         found = rule(*call.args)
-        if found is not None and set(indices_of(found)) == set(indices_of(call)):
-            return found
+        if found is not None and found != call and set(indices_of(found)) == set(indices_of(call)):
+            return _call(found) if isinstance(found, Call) else found
     return call
 
 
@@ -128,22 +128,28 @@ def product(expr: Expr) -> Product:
             left, right = product(a), product(b)
             coefficient = number("mul", left.coefficient, right.coefficient)
             if coefficient is not None:
-                return Product(coefficient, left.factors + right.factors, left.divisors + right.divisors)
-        case Call(fn="div", args=(a, Const(value=value))) if not isinstance(value, bool):
-            inner = product(a)
-            coefficient = number("div", inner.coefficient, value)
-            if coefficient is not None and abs(inner.coefficient) != 1:
-                return Product(coefficient, inner.factors, inner.divisors)
-            return Product(inner.coefficient, inner.factors, [*inner.divisors, Const(value)])
+                return _reduced(coefficient, left.factors + right.factors, left.divisors + right.divisors)
         case Call(fn="div", args=(a, b)):
             inner = product(a)
             sign = 1
             while isinstance(b, Call) and b.fn == "neg":
                 sign, b = -sign, b.args[0]
-            return Product(sign * inner.coefficient, inner.factors, [*inner.divisors, b])
+            return _reduced(sign * inner.coefficient, inner.factors, [*inner.divisors, b])
         case _:
             pass
     return Product(1, [expr], [])
+
+
+def _reduced(coefficient: float, factors: list[Expr], divisors: list[Expr]) -> Product:
+    """A coefficient other than a sign takes up the numbers among the divisors: 2 * x / 4 as 0.5 * x."""
+    kept = []
+    for divisor in divisors:
+        quotient = number("div", coefficient, divisor.value) if isinstance(divisor, Const) else None
+        if quotient is not None and abs(coefficient) != 1:
+            coefficient = quotient
+        else:
+            kept.append(divisor)
+    return Product(coefficient, factors, kept)
 
 
 def _whole(value: float) -> float:
@@ -208,8 +214,6 @@ def _add(a: Expr, b: Expr) -> Expr | None:
 def _sub(a: Expr, b: Expr) -> Expr | None:
     if _is(b, 0):
         return a
-    if _is(a, 0):
-        return product(Call("neg", (b,))).expr()
     if (positive := _negative(b)) is not None:
         return Call("add", (a, positive))
     return None

@@ -1,0 +1,241 @@
+"""What the optimiser writes, rule by rule, and that nothing changes its value, nan and inf included."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from indexlang.functions import FUNCTIONS
+from indexlang.ir import Access, Boundary, Call, Const, Expr, Index, Program, Range, Size, Statement, statement
+from indexlang.optimize import optimize
+from indexlang.simplify import simplify, simplify_statement
+from indexlang.text import default_interface, expr_text, statement_text
+
+
+def call(fn: str, *args: Expr | float) -> Call:
+    return Call(fn, tuple(Const(a) if isinstance(a, int | float) else a for a in args))
+
+
+def access(tensor: str, *indices: str) -> Access:
+    return Access(tensor, tuple(Index(i) for i in indices))
+
+
+g, x, y, z, i = access("y.grad", "i"), access("x", "i"), access("y", "i"), access("z", "i"), Index("i")
+
+
+@pytest.mark.parametrize(
+    ("expr", "text"),
+    [
+        (call("mul", g, 1), "y.grad[i]"),
+        (call("mul", g, -1), "-y.grad[i]"),
+        (call("mul", g, call("mul", 2, x)), "2 * y.grad[i] * x[i]"),
+        (call("mul", g, call("div", 1, x)), "y.grad[i] / x[i]"),
+        (call("mul", g, call("div", 0.5, y)), "0.5 * y.grad[i] / y[i]"),
+        (call("mul", g, call("mul", y, call("sub", 1, y))), "y.grad[i] * y[i] * (1 - y[i])"),
+        (call("mul", g, call("div", call("div", call("neg", z), x), x)), "-y.grad[i] * z[i] / x[i] / x[i]"),
+        (call("mul", call("neg", g), call("neg", x)), "y.grad[i] * x[i]"),
+        (call("neg", call("neg", g)), "y.grad[i]"),
+        (call("sub", g, call("neg", x)), "y.grad[i] + x[i]"),
+        (call("add", g, call("mul", -2, x)), "y.grad[i] - 2 * x[i]"),
+        (call("add", call("neg", g), x), "x[i] - y.grad[i]"),
+        (call("add", x, 0), "x[i]"),
+        (call("add", x, -1), "x[i] - 1"),
+        (call("pow", x, 1), "x[i]"),
+        (call("mul", call("mul", g, x), call("pow", x, 2)), "y.grad[i] * x[i]**3"),
+        (call("pow", call("pow", x, 2), 3), "x[i]**6"),
+        (call("mul", call("mul", g, 2.0), call("div", x, 4)), "0.5 * y.grad[i] * x[i]"),
+        (call("mul", 2, call("mul", 3, g)), "6 * y.grad[i]"),
+        (call("not", call("not", call("lt", x, y))), "x[i] < y[i]"),
+        (call("where", call("not", call("lt", x, y)), g, 0), "where(x[i] < y[i], 0, y.grad[i])"),
+        # what must stay
+        (call("mul", g, 0), "0 * y.grad[i]"),
+        (call("sub", x, x), "x[i] - x[i]"),
+        (call("div", x, x), "x[i] / x[i]"),
+        (call("pow", x, 0), "x[i]**0"),
+        (call("not", call("lt", x, y)), "not x[i] < y[i]"),
+        (call("div", g, call("mul", x, y)), "y.grad[i] / (x[i] * y[i])"),
+        (call("div", 1, 3), "1 / 3"),
+        (call("mul", x, call("div", 1, 3)), "x[i] / 3"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_simplified(expr: Expr, text: str) -> None:
+    assert expr_text(simplify(expr)) == text
+
+
+@pytest.mark.parametrize(
+    ("mask", "text"),
+    [
+        (call("not", call("le", Index("k"), i)), "k > i"),
+        (call("not", call("eq", i, 0)), "i != 0"),
+        (call("not", call("lt", i, 3)), "not i < 3"),  # `i >= 3` would be a range, and a promise
+        (call("not", call("ge", x, y)), "not x[i] >= y[i]"),  # nan
+        (call("not", call("lt", call("div", i, 2), Index("k"))), "not i / 2 < k"),
+    ],
+)
+def test_masks_stay_masks(mask: Expr, text: str) -> None:
+    stmt = statement(access("x.grad", "i"), "+=", call("mul", g, access("w", "k")), (), (mask,))
+    assert statement_text(simplify_statement(stmt)).endswith(" where " + text)
+
+
+def value(expr: Expr, tensors: dict[str, float]) -> float:
+    match expr:
+        case Const(v):
+            return np.float64(v)
+        case Access(name):
+            return np.float64(tensors[name])
+        case Call(fn, args):
+            names = [f"a{k}" for k in range(len(args))]
+            scope = dict(zip(names, (value(a, tensors) for a in args), strict=True), np=np)
+            return eval(FUNCTIONS[fn].numpy.format(*names), scope)
+    raise AssertionError(expr)
+
+
+def random_expr(choice: Callable[[Sequence[Any]], Any], depth: int) -> Expr:
+    if depth == 0 or choice([True, False, False]):
+        return choice([x, y, z, g, Const(choice([1, -1, 2, 3, 0.5, -0.25, 1.5]))])
+    a = random_expr(choice, depth - 1)
+    match choice(["neg", "pow", "add", "sub", "mul", "mul", "div"]):
+        case "neg":
+            return call("neg", a)
+        case "pow":
+            return call("pow", a, choice([1, 2, 3]))
+        case fn:
+            return call(fn, a, random_expr(choice, depth - 1))
+
+
+def test_simplifying_keeps_the_value() -> None:
+    special = [1.25, -0.5, 3.0, 0.0, math.inf, -math.inf, math.nan]
+    for seed in range(600):
+        choice = random.Random(seed).choice
+        expr = random_expr(choice, 4)
+        simple = simplify(expr)
+        assert simplify(simple) == simple
+        with np.errstate(all="ignore"):
+            for _ in range(4):
+                tensors = {name: choice(special) for name in ("x", "y", "z", "y.grad")}
+                before, after = value(expr, tensors), value(simple, tensors)
+                assert np.allclose(before, after, rtol=1e-12, atol=1e-12, equal_nan=True), (
+                    f"{expr_text(expr)} {tensors}"
+                )
+
+
+# -- whole programs --------------------------------------------------------------------------------
+
+
+def optimized(*statements: Statement, outputs: tuple[str, ...] = (), floats: tuple[str, ...] = ()) -> list[str]:
+    inputs, natural = default_interface(statements)
+    program = Program(inputs, outputs or natural, statements)
+    found = optimize(program, floats)
+    assert optimize(found, floats) == found
+    return [statement_text(s) for s in found.statements]
+
+
+def test_a_value_that_has_a_name_is_read() -> None:
+    assert optimized(
+        statement(access("y", "i"), "=", call("exp", x)),
+        statement(access("w.grad", "i"), "+=", call("mul", g, call("exp", x))),
+        statement(access("v.grad", "i"), "+=", call("exp", access("x", "k")), (), (call("lt", Index("k"), i),)),
+        floats=("x",),
+    ) == ["y[i] = exp(x[i])", "w.grad[i] += y.grad[i] * y[i]", "v.grad[i] += y[k] where k < i"]
+
+
+def test_axes_of_the_name_may_stand_in_another_order() -> None:
+    exp = call("exp", call("sub", access("x", "b", "i"), access("m", "b")))
+    again = call("exp", call("sub", access("x", "c", "d"), access("m", "c")))
+    assert optimized(
+        statement(access("e", "i", "b"), "=", exp),
+        statement(access("x.grad", "c", "d"), "+=", call("mul", access("e.grad", "d", "c"), again)),
+        outputs=("x.grad",),
+    ) == ["e[i,b] = exp(x[b,i] - m[b])", "x.grad[c,d] += e.grad[d,c] * e[d,c]"]
+
+
+def test_a_part_that_occurs_twice_is_named_once() -> None:
+    part, other = call("tanh", call("mul", x, 2)), call("tanh", call("mul", access("x", "k"), 2))
+    assert optimized(
+        statement(access("s"), "+=", part),
+        statement(access("y", "k"), "=", call("mul", other, access("z", "k"))),
+        outputs=("y", "s"),
+        floats=("x",),
+    ) == ["tanh_x[i] = tanh(x[i] * 2)", "s += tanh_x[i]", "y[k] = tanh_x[k] * z[k]"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        call("mul", x, z),  # cheap
+        call("exp", Access("x", (Boundary("pad", i),))),  # outside it is exp(0), not 0
+        call("exp", Access("x", (call("mul", 2, i),))),  # no name covers it
+        call("exp", call("mul", x, Index("j"))),  # j has no size of its own
+        call("exp", call("add", access("k", "i"), 2)),  # may be an integer tensor
+    ],
+    ids=expr_text,
+)
+def test_what_is_not_named(part: Expr) -> None:
+    statements = [
+        statement(access("x.grad", "i"), "+=", call("mul", part, access("u", "i", "j"))),
+        statement(access("w.grad", "i"), "+=", call("mul", part, access("v", "i", "j"))),
+    ]
+    assert optimized(*statements) == [statement_text(s) for s in statements]
+
+
+def test_masked_statements_alone_name_nothing() -> None:
+    log = call("log", x)
+    statements = [
+        statement(access("x.grad", "i"), "+=", call("mul", log, g), (), (call("gt", x, 0),)),
+        statement(access("w.grad", "i"), "+=", call("mul", log, z), (Range("i", Const(1)),)),
+    ]
+    assert optimized(*statements) == [statement_text(s) for s in statements]
+
+
+def test_equal_contributions_are_merged() -> None:
+    assert optimized(
+        statement(access("x.grad", "i"), "+=", call("mul", g, x)),
+        statement(access("x.grad", "i"), "+=", call("mul", x, g)),
+        statement(access("x.grad", "i"), "+=", call("mul", g, z)),
+    ) == ["x.grad[i] += 2 * y.grad[i] * x[i]", "x.grad[i] += y.grad[i] * z[i]"]
+
+
+def test_a_repeated_gradient_is_read_where_it_is() -> None:
+    assert optimized(
+        statement(access("h.grad", "i", "j"), "+=", access("y.grad", "j", "i")),
+        statement(access("x.grad", "i"), "+=", call("mul", access("h.grad", "i", "j"), access("w", "j"))),
+    ) == ["x.grad[i] += y.grad[j,i] * w[j]"]
+
+
+def test_a_gradient_that_is_wanted_or_partial_stays() -> None:
+    alias = statement(access("h.grad", "i"), "+=", g)
+    reader = statement(access("x.grad", "i"), "+=", call("mul", access("h.grad", "i"), z))
+    assert len(optimized(alias, reader, outputs=("h.grad", "x.grad"))) == 2
+    ranged = statement(access("h.grad", "i"), "+=", g, (Range("i", None, Size("y", 0)),))
+    assert len(optimized(ranged, reader)) == 2
+
+
+def test_two_tensors_of_one_definition_become_one() -> None:
+    def total(name: str, index: str) -> Statement:
+        return statement(access(name, "b"), "+=", call("exp", access("x", "b", index)))
+
+    assert optimized(
+        total("t", "k"),
+        total("t2", "j"),
+        statement(access("y", "b"), "=", call("div", access("t", "b"), access("t2", "b"))),
+        floats=("x",),
+    ) == ["t[b] += exp(x[b,k])", "y[b] = t[b] / t[b]"]
+
+
+def test_dead_statements_go_and_shapes_are_kept_alive() -> None:
+    assert optimized(
+        statement(access("dead", "i"), "=", call("add", x, 1)),
+        statement(access("h", "i"), "=", call("mul", x, 2)),  # only its shape is needed
+        statement(access("h.grad", "i"), "+=", call("mul", g, access("w", "i"))),
+        statement(access("x.grad", "i"), "+=", call("mul", 2, access("h.grad", "i"))),
+        outputs=("x.grad",),
+    ) == ["h[i] = x[i] * 2", "h.grad[i] += y.grad[i] * w[i]", "x.grad[i] += 2 * h.grad[i]"]
+
+
+def test_an_index_that_falls_out_of_the_value_would_still_count() -> None:
+    stmt = statement(access("x.grad", "i"), "+=", call("mul", g, call("pow", access("w", "k"), 0)))
+    assert set(simplify_statement(stmt).domain.indices) == {"i", "k"}
