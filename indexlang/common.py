@@ -32,6 +32,7 @@ from .ir import (
     statement,
     walk,
 )
+from .simplify import Product, product
 
 _CHEAP = frozenset(("abs", "relu", "max", "min", "where", "int", "float", "sign", "floor", "ceil", "round"))
 Path = tuple[int, ...]  # which argument of which argument
@@ -196,6 +197,74 @@ def _is_costly(call: Call) -> bool:
             return True
         case _:
             return FUNCTIONS[call.fn].symbol is None and call.fn not in _CHEAP
+
+
+def read_quotients(program: Program, floats: frozenset[str]) -> Program:
+    """A quotient that a tensor holds is read from it, where a derived product contains it: p for e / z."""
+    single = Counter(s.target.tensor for s in program.statements)
+    holders: list[tuple[Access, Product]] = []
+    statements = []
+    for stmt in program.statements:
+        value = stmt.value
+        if primal_of(stmt.target.tensor) is not None:
+            for target, quotient in holders:
+                value = _without(value, target, quotient)
+        statements.append(statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span))
+        parts, numbered = product(stmt.value), _numbered(stmt.value)
+        if numbered is not None and parts.coefficient == 1 and parts.factors and parts.divisors:
+            restricted = bool(stmt.domain.ranges or stmt.domain.masks)
+            if _holds(stmt, _Place(0, (), stmt.value, *numbered, restricted), single):
+                holders.append((stmt.target, parts))
+    return replace(program, statements=tuple(statements))
+
+
+def _without(value: Expr, target: Access, quotient: Product) -> Expr:
+    """The value with the target's tensor in place of the quotient's factors and divisors, if it has them all."""
+    parts = product(value)
+    for axes, factors in _matches(quotient.factors, parts.factors, {Dots(): Dots()}):
+        for found, divisors in _matches(quotient.divisors, parts.divisors, axes):
+            read = Access(target.tensor, tuple(found[s] for s in target.subscripts))
+            first = next(k for k, f in enumerate(parts.factors) if k >= len(factors) or f is not factors[k])
+            return Product(parts.coefficient, [*factors[:first], read, *factors[first:]], divisors).expr()
+    return value
+
+
+Axes = dict[Subscript, Subscript]
+
+
+def _matches(wanted: list[Expr], given: list[Expr], axes: Axes) -> Iterator[tuple[Axes, list[Expr]]]:
+    """The ways to find all wanted parts among the given: what their subscripts stand for, and the parts left over."""
+    if not wanted:
+        yield axes, given
+        return
+    for k, part in enumerate(given):
+        found = _match(wanted[0], part, axes)
+        if found is not None:
+            yield from _matches(wanted[1:], given[:k] + given[k + 1 :], found)
+
+
+def _match(pattern: Subscript, part: Subscript, axes: Axes) -> Axes | None:
+    """What the pattern's plain subscripts stand for if it is to be the part; None if it cannot be."""
+    match pattern, part:
+        case Access(tensor, ours), Access(other, theirs) if tensor == other and len(ours) == len(theirs):
+            for s, t in zip(ours, theirs, strict=True):
+                if not isinstance(s, Index):
+                    if s != t:
+                        return None
+                elif isinstance(t, Boundary | Merged | Dots) or axes.get(s, t) != t:
+                    return None
+                else:
+                    axes = {**axes, s: t}
+            return axes
+        case Call(fn, ours), Call(other, theirs) if fn == other:
+            found: Axes | None = axes
+            for s, t in zip(ours, theirs, strict=True):
+                found = None if found is None else _match(s, t, found)
+            return found
+        case Index(), _:
+            return axes if axes.get(pattern) == part else None
+        case _:
+            return axes if pattern == part else None
 
 
 def certain_floats(statements: tuple[Statement, ...], floats: frozenset[str]) -> frozenset[str]:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
-from .common import name_common_parts
+from .common import name_common_parts, read_quotients
 from .ir import (
     Access,
     Call,
@@ -125,6 +125,7 @@ RULES: tuple[Rule, ...] = (
     name_common_parts,
     share_definitions,
     skip_aliases,
+    read_quotients,
     simplify_derived,
     merge_twins,
     drop_dead,

@@ -226,6 +226,21 @@ def test_two_tensors_of_one_definition_become_one() -> None:
     ) == ["t[b] += exp(x[b,k])", "y[b] = t[b] / t[b]"]
 
 
+def test_a_quotient_that_has_a_name_is_read() -> None:
+    e, w = access("e", "b", "i"), access("z", "b")
+    back = call("div", call("mul", access("e", "c", "j"), access("p.grad", "c", "j")), access("z", "c"))
+    other = call("div", call("mul", access("e", "c", "j"), access("p.grad", "c", "j")), access("z", "j"))
+    assert optimized(
+        statement(access("p", "b", "i"), "=", call("div", e, w)),
+        statement(access("x.grad", "c", "j"), "+=", back),
+        statement(access("v.grad", "c", "j"), "+=", other),
+    ) == [
+        "p[b,i] = e[b,i] / z[b]",
+        "x.grad[c,j] += p[c,j] * p.grad[c,j]",
+        "v.grad[c,j] += e[c,j] * p.grad[c,j] / z[j]",
+    ]
+
+
 def test_dead_statements_go_and_shapes_are_kept_alive() -> None:
     assert optimized(
         statement(access("dead", "i"), "=", call("add", x, 1)),
