@@ -1,5 +1,6 @@
 """What the optimiser writes, rule by rule, and that nothing changes its value, nan and inf included."""
 
+import functools
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -9,7 +10,20 @@ import numpy as np
 import pytest
 
 from indexlang.functions import FUNCTIONS
-from indexlang.ir import Access, Boundary, Call, Const, Expr, Index, Program, Range, Size, Statement, statement
+from indexlang.ir import (
+    Access,
+    Boundary,
+    Call,
+    Const,
+    Expr,
+    Index,
+    Program,
+    Range,
+    Size,
+    Statement,
+    reads_of,
+    statement,
+)
 from indexlang.optimize import optimize
 from indexlang.simplify import simplify, simplify_statement
 from indexlang.text import default_interface, expr_text, statement_text
@@ -254,3 +268,106 @@ def test_dead_statements_go_and_shapes_are_kept_alive() -> None:
 def test_an_index_that_falls_out_of_the_value_would_still_count() -> None:
     stmt = statement(access("x.grad", "i"), "+=", call("mul", g, call("pow", access("w", "k"), 0)))
     assert set(simplify_statement(stmt).domain.indices) == {"i", "k"}
+
+
+# -- random programs: every axis has three elements, so that every index runs over 0, 1, 2 -----------------
+
+SIZE = 3
+RANKS = {"x": 2, "w": 1, "q": 2, "s": 0}
+
+
+def random_program(seed: int) -> Program:
+    """Forward statements, then derived ones that read all of it, with parts that come again and again."""
+    rng = random.Random(seed)
+    ranks = dict(RANKS)
+
+    def read(names: str) -> Expr:
+        tensor = rng.choice(list(ranks))
+        return access(tensor, *(rng.choice(names) for _ in range(ranks[tensor])))
+
+    def expr(names: str, depth: int) -> Expr:
+        if depth == 0:
+            return read(names)
+        a = expr(names, depth - 1)
+        match rng.choice(["exp", "tanh", "square", "mul", "mul", "add", "sub", "div", "neg", "where"]):
+            case "square":
+                return call("pow", a, 2)
+            case "div":
+                return call("div", a, call("add", 2, call("tanh", read(names))))
+            case "exp" | "tanh" | "neg" as fn:
+                return call(fn, a)
+            case "where":
+                return call("where", call("lt", read(names), read(names)), a, expr(names, depth - 1))
+            case fn:
+                return call(fn, a, expr(names, depth - 1))
+
+    statements = []
+    for k in range(rng.randint(1, 4)):
+        free = rng.choice(["", "i", "ij"])
+        names = free + rng.choice(["", "k"]) or "k"
+        masks = (call("le", Index(names[0]), Index(names[-1])),) if rng.random() < 0.2 else ()
+        statements.append(statement(access(f"h{k}", *free), "+=", expr(names, rng.randint(1, 3)), (), masks))
+        ranks[f"h{k}"] = len(free)
+    parts = [s.value for s in statements]
+    for _ in range(rng.randint(1, 6)):
+        free = rng.choice(["", "i", "ij"])
+        primal = rng.choice([t for t, r in ranks.items() if r == len(free) and ".grad" not in t])
+        factors = [rng.choice(parts) if rng.random() < 0.4 else expr("ijk", 2) for _ in range(rng.randint(1, 3))]
+        value = functools.reduce(lambda a, b: call(rng.choice(["mul", "mul", "mul", "div"]), a, b), factors)
+        masks = (call("not", call("lt", read("ijk"), 0)),) if rng.random() < 0.2 else ()
+        name = f"{primal}.grad"
+        if any(name in reads_of(s) for s in statements):
+            continue  # it has been read: complete
+        derived = statement(access(name, *free), "+=", value, (), masks)
+        if name in reads_of(derived):
+            continue
+        statements += [derived] * rng.choice([1, 1, 1, 2])
+        ranks[name] = len(free)
+    inputs, _ = default_interface(tuple(statements))
+    outputs = dict.fromkeys(s.target.tensor for s in statements if rng.random() < 0.6) or {"h0": None}
+    return Program(inputs, tuple(outputs), tuple(statements))
+
+
+def run(program: Program, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The program by whole arrays: an axis for each index."""
+    tensors = dict(tensors)
+
+    def spread(expr: Expr, names: tuple[str, ...]) -> np.ndarray:
+        match expr:
+            case Const(v):
+                return np.float64(v)
+            case Index(name):
+                return np.arange(SIZE).reshape([SIZE if n == name else 1 for n in names])
+            case Access(tensor, subscripts):
+                return tensors[tensor][tuple(spread(s, names) for s in subscripts)]
+            case Call(fn, args):
+                words = [f"a{k}" for k in range(len(args))]
+                scope = dict(zip(words, (spread(a, names) for a in args), strict=True), np=np)
+                return eval(FUNCTIONS[fn].numpy.format(*words), scope)
+        raise AssertionError(expr)
+
+    for stmt in program.statements:
+        names, target = stmt.domain.indices, stmt.target
+        box = (SIZE,) * len(names)
+        value = np.broadcast_to(spread(stmt.value, names), box)
+        for mask in stmt.domain.masks:
+            value = np.where(np.broadcast_to(spread(mask, names), box), value, 0.0)
+        sums = tensors.setdefault(target.tensor, np.zeros((SIZE,) * len(target.subscripts)))
+        cells = [np.broadcast_to(spread(s, names), box) for s in target.subscripts]
+        np.add.at(sums[None], (np.zeros(box, int), *cells), value)
+    return {name: tensors[name] for name in program.outputs}
+
+
+def test_optimized_programs_have_the_same_values() -> None:
+    rewritten = 0
+    for seed in range(300):
+        program = random_program(seed)
+        shorter = optimize(program, ("x", "w", "q", "s"))
+        rewritten += len(shorter.statements) != len(program.statements)
+        rng = np.random.default_rng(seed)
+        tensors = {name: rng.uniform(0.2, 1.0, (SIZE,) * RANKS[name.removesuffix(".grad")]) for name in RANKS}
+        with np.errstate(all="ignore"):
+            before, after = run(program, tensors), run(shorter, tensors)
+        for name in program.outputs:
+            assert np.allclose(before[name], after[name], rtol=1e-10, atol=0, equal_nan=True), (seed, name)
+    assert rewritten > 100
