@@ -1,0 +1,391 @@
+"""Integer affine forms: a constant plus atoms with integer coefficients.
+
+In: a subscript or a size as an expression. Out: an `Affine`, and from it the expression as a person would write it.
+The one rule: the form is canonical. Two expressions that are equal by the laws of sums, products, `//`, `%`, `min`
+and `max` by constants give equal forms, and equal forms over sizes give equal expressions.
+
+Atoms are indices, sizes, products of them, `//`, `%`, `min` and `max` that do not fold, and whatever is not
+arithmetic: index tensors, `int(...)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from .ir import Access, Call, Const, Expr, Index, Reduce, Size, indices_of
+
+Sizes = Mapping[str, Sequence[int]]
+Term = tuple[Expr, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """const + sum of coef * atom; terms in order of occurrence, each atom once, no zero coefficients."""
+
+    const: int = 0
+    terms: tuple[Term, ...] = ()
+
+    @staticmethod
+    def from_expr(expr: Expr) -> Affine:
+        """The form of an expression; what is not arithmetic on integers becomes an atom."""
+        match expr:
+            case Const(value=value) if isinstance(value, int):
+                return Affine(int(value))
+            case Call(fn=fn, args=args) if fn in _ARITHMETIC:
+                return _ARITHMETIC[fn](*(Affine.from_expr(a) for a in args))
+            case _:
+                return Affine(0, ((expr, 1),))
+
+    # -- arithmetic ----------------------------------------------------------------------------
+
+    def __add__(self, other: Affine | int) -> Affine:
+        if isinstance(other, int):
+            return Affine(self.const + other, self.terms)
+        if not other.terms:
+            return Affine(self.const + other.const, self.terms)
+        coefs = dict(self.terms)
+        for atom, coef in other.terms:
+            coefs[atom] = coefs.get(atom, 0) + coef
+        return Affine(self.const + other.const, tuple((a, c) for a, c in coefs.items() if c))
+
+    def __sub__(self, other: Affine | int) -> Affine:
+        return self + (-other)
+
+    def __neg__(self) -> Affine:
+        return self * -1
+
+    def __mul__(self, other: Affine | int) -> Affine:
+        """The product, multiplied out; products of atoms are atoms."""
+        if isinstance(other, int):
+            return Affine(self.const * other, tuple((a, c * other) for a, c in self.terms) if other else ())
+        if not other.terms:
+            return self * other.const
+        if not self.terms:
+            return other * self.const
+        result = self * other.const + Affine(0, other.terms) * self.const
+        for atom, coef in self.terms:
+            for factor, times in other.terms:
+                result = result + Affine(0, ((_product((atom, factor)), coef * times),))
+        return result
+
+    @cached_property
+    def _key(self) -> tuple[int, frozenset[Term]]:
+        return self.const, frozenset(self.terms)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Affine) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    @property
+    def is_constant(self) -> bool:
+        return not self.terms
+
+    @cached_property
+    def indices(self) -> tuple[str, ...]:
+        """The indices in it, also those inside of atoms, in order of occurrence."""
+        return tuple(dict.fromkeys(i for atom, _ in self.terms for i in indices_of(atom)))
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether every index occurs only as `coefficient * index`, the coefficient free of indices."""
+        return all(_linear(atom) for atom, _ in self.terms)
+
+    def coefficient(self, index: str) -> Affine:
+        """What the index is multiplied by; occurrences inside of `//`, `%` and index tensors do not count."""
+        result = Affine()
+        for atom, coef in self.terms:
+            factors = list(_factors(atom))
+            if Index(index) in factors:
+                factors.remove(Index(index))
+                result = result + (Affine(0, ((_product(factors), coef),)) if factors else coef)
+        return result
+
+    def substitute(self, mapping: Mapping[Expr, Affine]) -> Affine:
+        """The form with atoms replaced, also inside of `//`, `%`, `min`, `max` and products."""
+        result = Affine(self.const)
+        for atom, coef in self.terms:
+            result = result + _substituted(atom, mapping) * coef
+        return result
+
+    def value(self, sizes: Sizes, point: Mapping[str, int] | None = None) -> int:
+        """The number; indices and sizes must be known, and division by zero raises."""
+        total = self.const
+        for atom, coef in self.terms:
+            total += coef * number(atom, sizes, point or {})
+        return total
+
+    # -- as an expression ----------------------------------------------------------------------
+
+    def to_expr(self) -> Expr:
+        """`2*i+k-1`, `size(x,0)-1-i`: indices as they occur, then sizes, then the constant, no sign in front."""
+        moving: list[Term] = [t for t in self.terms if _moves(t[0])]
+        fixed = sorted((t for t in self.terms if not _moves(t[0])), key=lambda t: (t[1] < 0, _order(t[0])))
+        const: list[Term] = [(_ONE, self.const)] if self.const else []
+        first = next((t for t in moving if t[1] > 0), None)
+        if not moving or moving[0][1] > 0:
+            terms = [*moving, *fixed, *const]
+        elif first is not None:
+            terms = [first, *(t for t in moving if t is not first), *fixed, *const]
+        elif fixed and fixed[0][1] > 0:
+            terms = [*fixed, *const, *moving]
+        else:
+            terms = [*const, *moving, *fixed] if self.const > 0 else [*moving, *fixed, *const]
+        if not moving and terms and terms[0][1] < 0 < self.const:
+            terms = [*const, *fixed]
+        result: Expr | None = None
+        for atom, coef in terms:
+            if result is None:
+                result = _times(coef, atom)
+            else:
+                result = Call("add" if coef > 0 else "sub", (result, _times(abs(coef), atom)))
+        return Const(0) if result is None else result
+
+
+_ONE = Const(1)
+
+
+def affine(expr: Expr) -> Affine | None:
+    """The form of an expression in which every index stands with a coefficient free of indices, else None."""
+    form = Affine.from_expr(expr)
+    return form if form.is_linear else None
+
+
+def size(tensor: str, axis: int) -> Affine:
+    """`size(tensor, axis)` as a form."""
+    return Affine(0, ((Size(tensor, axis), 1),))
+
+
+def total(forms: Iterable[Affine]) -> Affine:
+    """The product of forms."""
+    result = Affine(1)
+    for form in forms:
+        result = result * form
+    return result
+
+
+# -- division, min and max ---------------------------------------------------------------------------
+
+
+def floordiv(a: Affine, b: Affine) -> Affine:
+    """`a // b`: what a positive constant divides comes out."""
+    m = b.const
+    if not b.is_constant or m <= 0:
+        if b.is_constant and a.is_constant and m:
+            return Affine(a.const // m)
+        return _atom("floordiv", a, b)
+    out = Affine(a.const // m, tuple((x, c // m) for x, c in a.terms if c % m == 0))
+    rest = Affine(a.const % m, tuple(t for t in a.terms if t[1] % m))
+    if rest.is_constant:
+        return out
+    if not rest.const and len(rest.terms) == 1 and rest.terms[0][1] == 1:
+        match rest.terms[0][0]:  # (a // n) // m
+            case Call(fn="floordiv", args=(inner, Const(value=n))) if type(n) is int and n > 0:
+                return out + floordiv(Affine.from_expr(inner), Affine(n * m))
+    return out + _atom("floordiv", rest, b)
+
+
+def mod(a: Affine, b: Affine) -> Affine:
+    """`a % b`: what a positive constant divides drops out."""
+    m = b.const
+    if not b.is_constant or m <= 0:
+        if b.is_constant and a.is_constant and m:
+            return Affine(a.const % m)
+        return _atom("mod", a, b)
+    rest = Affine(a.const % m, tuple(t for t in a.terms if t[1] % m))
+    return rest if rest.is_constant else _atom("mod", rest, b)
+
+
+def least(*forms: Affine) -> Affine:
+    """The minimum; forms that are provably not below another one are left out."""
+    return _extremum("min", forms)
+
+
+def greatest(*forms: Affine) -> Affine:
+    """The maximum; forms that are provably not above another one are left out."""
+    return _extremum("max", forms)
+
+
+def _extremum(fn: str, forms: Iterable[Affine]) -> Affine:
+    kept: list[Affine] = []
+    for form in (part for f in forms for part in _arguments(fn, f)):
+        sign = 1 if fn == "min" else -1
+        if any(not_negative((form - other) * sign) for other in kept):
+            continue
+        kept = [other for other in kept if not not_negative((other - form) * sign)]
+        kept.append(form)
+    exprs = [k.to_expr() for k in kept]
+    if len(kept) == 1:
+        return kept[0]
+    exprs.sort(key=_order)
+    result = exprs[0]
+    for expr in exprs[1:]:
+        result = Call(fn, (result, expr))
+    return Affine(0, ((result, 1),))
+
+
+def _arguments(fn: str, form: Affine) -> list[Affine]:
+    """The forms of a nested minimum or maximum."""
+    match form.const, form.terms:
+        case 0, ((Call(fn=inner, args=args), 1),) if inner == fn:
+            return [part for a in args for part in _arguments(fn, Affine.from_expr(a))]
+    return [form]
+
+
+def not_negative(form: Affine, depth: int = 4) -> bool:
+    """Whether a form is provably >= 0 for all sizes >= 0. False may mean that it cannot tell."""
+    if all(c > 0 and _is_size(a) for a, c in form.terms):
+        return form.const >= 0
+    if not depth:
+        return False
+    for atom, coef in form.terms:
+        rest = form - Affine(0, ((atom, coef),))
+        for bounds in _below(atom, coef):
+            if all(not_negative(rest + bound, depth - 1) for bound in bounds):
+                return True
+    return False
+
+
+def _below(atom: Expr, coef: int) -> list[tuple[Affine, ...]]:
+    """Alternatives: forms that are together below coef * atom (the least of each alternative is)."""
+    match atom:
+        case Call(fn="floordiv", args=(a, Const(value=m))) if type(m) is int and m > 0:
+            form = Affine.from_expr(a)
+            found: list[tuple[Affine, ...]] = []
+            if coef % m == 0:  # a-m+1 <= m * (a//m) <= a
+                found.append(((form if coef < 0 else form - (m - 1)) * (coef // m),))
+            if coef > 0 and not_negative(form, 1):
+                found.append((Affine(),))
+            return found
+        case Call(fn="mod", args=(_, Const(value=m))) if type(m) is int and m > 0:
+            return [(Affine(min(0, coef * (m - 1))),)]
+        case Call(fn="min" | "max" as fn, args=args):
+            parts = [Affine.from_expr(a) * coef for a in args]
+            together = (fn == "min") == (coef > 0)
+            return [tuple(parts)] if together else [(p,) for p in parts]
+        case _:
+            return []
+
+
+# -- atoms -------------------------------------------------------------------------------------------
+
+
+def _atom(fn: str, a: Affine, b: Affine) -> Affine:
+    return Affine(0, ((Call(fn, (a.to_expr(), b.to_expr())), 1),))
+
+
+def _factors(atom: Expr) -> tuple[Expr, ...]:
+    match atom:
+        case Call(fn="mul", args=(a, b)):
+            return (*_factors(a), *_factors(b))
+        case _:
+            return (atom,)
+
+
+def _product(atoms: Iterable[Expr]) -> Expr:
+    """A product of atoms in one order, indices last."""
+    factors = sorted((f for a in atoms for f in _factors(a)), key=_order)
+    result = factors[0]
+    for factor in factors[1:]:
+        result = Call("mul", (result, factor))
+    return result
+
+
+def _times(coef: int, atom: Expr) -> Expr:
+    if atom is _ONE:
+        return Const(coef)
+    if coef == 1:
+        return atom
+    if coef == -1:
+        return Call("neg", (atom,))
+    result: Expr = Const(coef)
+    for factor in _factors(atom):
+        result = Call("mul", (result, factor))
+    return result
+
+
+def _order(atom: Expr) -> tuple[int, str, int]:
+    match atom:
+        case Size(tensor=tensor, axis=axis):
+            return 0, tensor, axis
+        case Index(name=name):
+            return 2, name, 0
+        case _:
+            return 1, repr(atom), 0
+
+
+def _is_size(atom: Expr) -> bool:
+    return all(isinstance(f, Size) for f in _factors(atom))
+
+
+def _moves(atom: Expr) -> bool:
+    """Whether an atom differs from point to point."""
+    match atom:
+        case Index() | Access() | Reduce():
+            return True
+        case Const() | Size():
+            return False
+        case Call(args=args):
+            return any(_moves(a) for a in args)
+
+
+def _linear(atom: Expr) -> bool:
+    moving = [f for f in _factors(atom) if _moves(f)]
+    return not moving or (len(moving) == 1 and isinstance(moving[0], Index))
+
+
+def _substituted(atom: Expr, mapping: Mapping[Expr, Affine]) -> Affine:
+    found = mapping.get(atom)
+    if found is not None:
+        return found
+    match atom:
+        case Call(fn=fn, args=args) if fn in _ARITHMETIC:
+            forms = [Affine.from_expr(a) for a in args]
+            changed = [f.substitute(mapping) for f in forms]
+            if changed != forms:
+                return _ARITHMETIC[fn](*changed)
+    return Affine(0, ((atom, 1),))
+
+
+_ARITHMETIC: Mapping[str, Callable[..., Affine]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "neg": lambda a: -a,
+    "floordiv": floordiv,
+    "mod": mod,
+    "min": least,
+    "max": greatest,
+}
+
+_NUMBERS: Mapping[str, Callable[..., int]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "neg": lambda a: -a,
+    "floordiv": lambda a, b: a // b,
+    "mod": lambda a, b: a % b,
+    "min": min,
+    "max": max,
+    "int": int,
+}
+
+
+def number(expr: Expr, sizes: Sizes, point: Mapping[str, int]) -> int:
+    """An integer expression of numbers, sizes and indices as a number."""
+    match expr:
+        case Size(tensor=tensor, axis=axis):
+            return sizes[tensor][axis]
+        case Index(name=name):
+            return point[name]
+        case Const(value=value) if isinstance(value, int):
+            return int(value)
+        case Call(fn=fn, args=args) if fn in _NUMBERS:
+            return _NUMBERS[fn](*(number(a, sizes, point) for a in args))
+        case _:
+            raise ValueError(f"not an integer expression of sizes and indices: {expr}")

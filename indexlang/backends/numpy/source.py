@@ -1,0 +1,255 @@
+"""Writing Python source: names, lines, constants of the module, and the operands that code stands for.
+
+Everything written is made of numbers, fixed snippets and identifiers made here, so no text of a
+program can become code.
+"""
+
+from __future__ import annotations
+
+import keyword
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ...function_support import SUPPORT
+from ...kernels import Row, row_strides
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How an index runs where code is being written: its values are lo + var + 0..width-1.
+
+    `n` is its whole extent. A tap has no axis (`width` None) and a loop variable; a block has both.
+    """
+
+    lo: int
+    n: int
+    var: str | None = None
+    width: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self.var is None and self.width is not None
+
+
+Scope = Mapping[str, Axis]
+
+
+def name_of(dtype: str) -> str:
+    """NumPy's name of a dtype."""
+    return "bool_" if dtype == "bool" else dtype
+
+
+def whole(extents: Mapping[str, tuple[int, int]]) -> dict[str, Axis]:
+    """Every index as an axis of its whole extent."""
+    return {i: Axis(lo, hi - lo, None, str(hi - lo)) for i, (lo, hi) in extents.items()}
+
+
+@dataclass(frozen=True)
+class Array:
+    """A contiguous array of the generated code, or an input (made contiguous where a view asks for it)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    owned: bool = True
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return row_strides(self.shape)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """Code for an array, the index of each of its axes, and its strides in elements as far as known."""
+
+    code: str
+    indices: tuple[str, ...]
+    dtype: str
+    strides: tuple[int, ...] = ()
+
+    def steps(self) -> dict[str, int]:
+        return dict(zip(self.indices, self.strides, strict=True)) if self.strides else {}
+
+
+VIEW = '''\
+def view(array, offset, shape, strides):
+    """A strided view of a contiguous array; offset and strides in elements."""
+    item = array.itemsize
+    return np.ndarray(shape, array.dtype, array, offset * item, [s * item for s in strides])
+'''
+
+CHECK = '''\
+def check(index, size, place, admitted=True):
+    """Refuse positions outside 0..size-1 among those that are used."""
+    bad = ((index < 0) | (index >= size)) & admitted
+    if np.any(bad):
+        raise IndexError("index out of range", place, int(np.broadcast_to(index, bad.shape)[bad][0]), size)
+'''
+
+GROUP = '''\
+def group(cells):
+    """Sort flat cell numbers once: the order, where each cell's run starts, and the cells."""
+    order = np.argsort(cells, kind="stable")
+    ordered = cells[order]
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    return order, starts, ordered[starts]
+'''
+
+ARRAYS = {"view": VIEW, "check": CHECK, "group": GROUP}
+
+
+@dataclass
+class Writer:
+    """Lines of the function being written, with the module's constants and support functions."""
+
+    lines: list[str] = field(default_factory=list)
+    entry: list[str] = field(default_factory=list)
+    constants: dict[str, str] = field(default_factory=dict)  # code -> name
+    support: set[str] = field(default_factory=set)  # names of ARRAYS and of the functions' SUPPORT
+    taken: set[str] = field(default_factory=lambda: {"np", "run", *ARRAYS, *SUPPORT, *keyword.kwlist})
+    indent: int = 1
+
+    def fresh(self, hint: str) -> str:
+        """A new identifier that resembles the hint; ASCII, so that no two names fold into one."""
+        base = "".join(c if c.isalnum() or c == "_" else "_" for c in unicodedata.normalize("NFKD", hint) if c.isascii())
+        base = base if base and not base[0].isdigit() else "t" + base
+        if base.startswith("__"):
+            base = "t" + base
+        name, count = base, 1
+        while name in self.taken:
+            count += 1
+            name = f"{base}_{count}"
+        self.taken.add(name)
+        return name
+
+    def line(self, text: str) -> None:
+        self.lines.append("    " * self.indent + text)
+
+    def use(self, name: str) -> str:
+        """Have a support function in the source, by name."""
+        self.support.add(name)
+        return name
+
+    def constant(self, code: str, hint: str = "C") -> str:
+        """A constant of the module, made once when the code is loaded."""
+        if code not in self.constants:
+            self.constants[code] = self.fresh(hint)
+        return self.constants[code]
+
+    @contextmanager
+    def block(self, head: str) -> Iterator[None]:
+        """Lines under a head such as `for ...:`."""
+        self.line(head)
+        self.indent += 1
+        yield
+        self.indent -= 1
+
+    @contextmanager
+    def loops(self, taps: Sequence[tuple[str, int]]) -> Iterator[None]:
+        """Nested loops of (variable, count); no loop for no taps."""
+        for var, count in taps:
+            self.line(f"for {var} in range({count}):")
+            self.indent += 1
+        yield
+        self.indent -= len(taps)
+
+
+def start(row: Row, scope: Scope, base: int = 0) -> str:
+    """Code of the first position of a row in a scope: constants, loop variables and lows."""
+    const = base + row.const + sum(c * scope[i].lo for i, c in row.coefs)
+    terms = [(c, scope[i].var) for i, c in row.coefs if scope[i].var is not None]
+    text = ""
+    for coef, var in terms:
+        factor = f"{var}" if abs(coef) == 1 else f"{abs(coef)} * {var}"
+        text += (" - " if coef < 0 else " + ") + factor if text else ("-" + factor if coef < 0 else factor)
+    if const or not text:
+        text += (f" - {-const}" if const < 0 else f" + {const}") if text else str(const)
+    return text
+
+
+def view(writer: Writer, array: Array, rows: Sequence[Row], scope: Scope) -> Operand:
+    """The strided view that affine rows are: slices where every axis has its own index, else raw strides.
+
+    Nothing is checked here: `shapes` has verified that the rows stay in their axes.
+    """
+    moving = [[i for i, _ in row.coefs if scope[i].width is not None] for row in rows]
+    flat = [i for part in moving for i in part]
+    if all(len(part) <= 1 for part in moving) and len(set(flat)) == len(flat):
+        return _sliced(array, rows, scope)
+    if not array.owned:
+        line = f"    {array.name} = np.ascontiguousarray({array.name})"
+        if line not in writer.entry:
+            writer.entry.append(line)
+    steps: dict[str, int] = {}
+    offset = Row(0, ())
+    for row, stride in zip(rows, array.strides, strict=True):
+        coefs = dict(offset.coefs)
+        for index, coef in row.coefs:
+            coefs[index] = coefs.get(index, 0) + coef * stride
+            if scope[index].width is not None:
+                steps[index] = steps.get(index, 0) + coef * stride
+        offset = Row(offset.const + row.const * stride, tuple(coefs.items()))
+    order = sorted(steps, key=lambda i: -abs(steps[i]))
+    shape = ", ".join(str(scope[i].width) for i in order)
+    strides = ", ".join(str(steps[i]) for i in order)
+    writer.use("view")
+    code = f"view({array.name}, {start(offset, scope)}, ({shape},), ({strides},))"
+    return Operand(code, tuple(order), array.dtype, tuple(steps[i] for i in order))
+
+
+def _sliced(array: Array, rows: Sequence[Row], scope: Scope) -> Operand:
+    parts: list[str] = []
+    indices: list[str] = []
+    strides: list[int] = []
+    flips: list[bool] = []
+    for row, size, stride in zip(rows, array.shape, array.strides, strict=True):
+        moving = [(i, c) for i, c in row.coefs if scope[i].width is not None]
+        if not moving:
+            parts.append(start(row, scope))
+            continue
+        (index, coef), axis = moving[0], scope[moving[0][0]]
+        assert axis.width is not None
+        # A step below zero is a positive slice from its lowest position, then reversed.
+        last = axis.n - 1 if axis.whole else None
+        low = row if coef > 0 else (row.shifted(coef * last) if last is not None else None)
+        step = f":{abs(coef)}" if abs(coef) != 1 else ""
+        if last is not None:
+            assert low is not None
+            first, beyond = start(low, scope), start(low, scope, abs(coef) * last + 1)
+            simple = first == "0" and beyond == str(size) and not step
+            parts.append(":" if simple else f"{first}:{beyond}{step}")
+        elif coef > 0:
+            span = f"{coef} * ({axis.width} - 1) + 1" if coef != 1 else axis.width
+            parts.append(f"{start(row, scope)}:{start(row, scope)} + {span}{step}")
+        else:
+            back = f"{abs(coef)} * ({axis.width} - 1)"
+            parts.append(f"{start(row, scope)} - {back}:{start(row, scope)} + 1{step}")
+        indices.append(index)
+        strides.append(coef * stride)
+        flips.append(coef < 0)
+    code = array.name
+    while parts and parts[-1] == ":":
+        parts.pop()
+    if parts:
+        code += f"[{', '.join(parts)}]"
+    if any(flips):
+        code += f"[{', '.join('::-1' if f else ':' for f in flips)}]"
+    return Operand(code, tuple(indices), array.dtype, tuple(strides))
+
+
+def aligned(operand: Operand, axes: Sequence[str]) -> str:
+    """Code of the operand with its axes in the order of `axes`, missing ones of length 1, so that it broadcasts."""
+    order = [i for i in axes if i in operand.indices]
+    code = operand.code
+    if tuple(order) != operand.indices:
+        code += f".transpose({', '.join(str(operand.indices.index(i)) for i in order)})"
+    places = [":" if i in operand.indices else "None" for i in axes]
+    while places and places[0] == "None":
+        places.pop(0)
+    if "None" in places:
+        while places[-1] == ":":
+            places.pop()
+        code += f"[{', '.join(places)}]"
+    return code
