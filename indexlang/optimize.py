@@ -107,11 +107,12 @@ def skip_aliases(program: Program, floats: frozenset[str]) -> Program:
 def drop_dead(program: Program, floats: frozenset[str]) -> Program:
     """Statements go whose tensor no output needs, neither for its values nor for its shape."""
     needed = set(program.outputs)
-    needed.update(p.tensor for s in program.shapes for d in s.dims for p in walk(d) if isinstance(p, Size))
+    declared = {s.tensor: [p.tensor for d in s.dims for p in walk(d) if isinstance(p, Size)] for s in program.shapes}
     kept = []
     for stmt in reversed(program.statements):
         if stmt.target.tensor in needed:
             kept.append(stmt)
+            needed.update(declared.get(stmt.target.tensor, ()))
             needed.update(reads_of(stmt))
             needed.update(p.tensor for p in parts_of(stmt) if isinstance(p, Size))
             needed.add(primal_of(stmt.target.tensor) or "")
