@@ -25,7 +25,6 @@ from math import gcd, lcm, prod
 
 from . import shapes
 from .affine import Affine
-from .errors import IndexLangError
 from .ir import (
     Access,
     Boundary,
@@ -45,9 +44,9 @@ from .ir import (
     parts_of,
     primal_of,
     statement,
-    transform_expr,
     walk,
 )
+from .ranges import inherit
 from .smith import rank, smith
 
 FRESH = "uvwpqrst"  # names for the positions in the target's axes
@@ -55,17 +54,19 @@ FRESH = "uvwpqrst"  # names for the positions in the target's axes
 
 def gather(program: Program) -> Program:
     """The program with each scatter solved for its target, where it can be."""
-    if any(isinstance(part, Dots) for stmt in program.statements for part in parts_of(stmt)):
-        return program
     solution = shapes.solve(program)
     taken = _names(program)
-    for number, stmt in enumerate(program.statements):
-        bounds = {i: (b.lo, b.hi) for i, b in solution.bounds[number].items()}
-        sources = {i: b.sources for i, b in solution.bounds[number].items()}
-        gathered = _Solver(stmt, bounds, sources, solution.shape(stmt.target.tensor), taken).solved()
-        if gathered is not None:
-            program = _with(program, number, *gathered)
-    return program
+    statements: list[Statement] = []
+    wanted: list[Bounds | None] = []
+    for stmt, found in zip(program.statements, solution.bounds, strict=True):
+        gathered = None
+        if not any(isinstance(part, Dots) for part in parts_of(stmt)):
+            bounds = {i: (b.lo, b.hi) for i, b in found.items()}
+            sources = {i: b.sources for i, b in found.items()}
+            gathered = _Solver(stmt, bounds, sources, solution.shape(stmt.target.tensor), taken).solved()
+        statements.append(stmt if gathered is None else gathered[0])
+        wanted.append(None if gathered is None else gathered[1])
+    return inherit(replace(program, statements=tuple(statements)), wanted)
 
 
 def _names(program: Program) -> frozenset[str]:
@@ -77,35 +78,6 @@ def _names(program: Program) -> frozenset[str]:
 
 
 Bounds = Mapping[str, tuple[Expr, Expr]]
-
-
-def _with(program: Program, number: int, stmt: Statement, wanted: Bounds) -> Program:
-    """The program with a statement replaced, and ranges written where they would come out differently.
-
-    First the ranges are left out, then those of indices that come out wrong are written, in the end all of them.
-    """
-
-    def replaced(written: Iterable[str]) -> Program:
-        ranges = {r.index: r for r in stmt.domain.ranges}
-        for i in written:
-            lo, hi = wanted[i]
-            ranges[i] = Range(i, None if lo == Const(0) else lo, hi)
-        new = statement(stmt.target, stmt.op, stmt.value, tuple(ranges.values()), stmt.domain.masks, stmt.span)
-        return replace(program, statements=(*program.statements[:number], new, *program.statements[number + 1 :]))
-
-    own = [i for i in stmt.domain.indices if i in wanted]
-    written: list[str] = []
-    for _ in range(2):
-        trial = replaced(written)
-        try:
-            found = shapes.solve(trial).bounds[number]
-        except IndexLangError:
-            break
-        wrong = [i for i in own if (found[i].lo, found[i].hi) != wanted[i]]
-        if not wrong:
-            return trial
-        written += wrong
-    return replaced(own)
 
 
 @dataclass(frozen=True)

@@ -253,9 +253,8 @@ class _Numbers:
         for i in names:
             product *= box[i][1] - box[i][0]
             if box[i][0] != 0:
-                values = (f"{i} starts at {box[i][0]}",)
-                rule = f"the index '{i}' of a merged axis must start at 0"
-                self.problems.append(Problem("merged-start", rule, use.span, values, "shift the index"))
+                rule = f"the index '{i}' of a merged axis must start at 0, not at {box[i][0]}"
+                self.problems.append(Problem("merged-start", rule, use.span, (), "shift the index"))
         if product != size:
             extents = " * ".join(str(box[i][1] - box[i][0]) for i in names)
             values = (
