@@ -7,7 +7,7 @@ name of its rule in `grammar/indexlang.lark`. What the grammar cannot say is che
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,21 +99,27 @@ def number(parts: Parts) -> Number:
 def _bare(node: Name, what: str) -> str:
     """The name of something that is no tensor."""
     if "." in node.name:
-        raise _error(
-            "dotted-name", f"{what} has no dots in its name", node.span, f"write {node.name.replace('.', '_')}"
-        )
+        way = f"write {node.name.replace('.', '_')}"
+        raise _error("dotted-name", f"{what} has no dots in its name", node.span, way)
     return node.name
 
 
-def _unique(nodes: Sequence[Name], what: str) -> tuple[str, ...]:
-    """The names of things that are no tensors and must differ."""
+def _once(nodes: Iterable[Name | Header | Option], what: str) -> tuple[str, ...]:
+    """The names of nodes, which must differ."""
     found: dict[str, Span] = {}
     for node in nodes:
-        first = found.setdefault(_bare(node, what), node.span)
+        first = found.setdefault(node.name, node.span)
         if first is not node.span:
             rule = f"{what} is named once: '{node.name}' is there already"
             raise _error("repeated-name", rule, node.span, "take it out, or give it another name", ("first", first))
     return tuple(found)
+
+
+def _bare_once(nodes: Sequence[Name], what: str) -> tuple[str, ...]:
+    """The names of things that are no tensors, which must differ."""
+    for node in nodes:
+        _bare(node, what)
+    return _once(nodes, what)
 
 
 # -- items -------------------------------------------------------------------------------------------------------------
@@ -121,12 +127,12 @@ def _unique(nodes: Sequence[Name], what: str) -> tuple[str, ...]:
 
 def import_(parts: Parts) -> Import:
     module, *names = _nodes(parts)
-    return Import(module.name, _unique(names, "what is imported"), _over(parts))
+    return Import(module.name, _bare_once(names, "what is imported"), _over(parts))
 
 
 def function(parts: Parts) -> FunctionDef:
     title, *params, body = _nodes(parts)
-    return FunctionDef(_bare(title, "a function"), _unique(params, "a parameter"), body, _over(parts))
+    return FunctionDef(_bare(title, "a function"), _bare_once(params, "a parameter"), body, _over(parts))
 
 
 def tensor(parts: Parts) -> Header:
@@ -145,13 +151,8 @@ def header(parts: Parts) -> LayerHeader:
     inputs = tuple(node for node in before if isinstance(node, Header))
     options = tuple(node for node in before if isinstance(node, Option))
     outputs = tuple(rest[len(before) :])
-    for group, what in (((*inputs, *options), "an input or option"), (outputs, "an output")):
-        found: dict[str, Span] = {}
-        for node in group:
-            first = found.setdefault(node.name, node.span)
-            if first is not node.span:
-                rule = f"{what} is named once: '{node.name}' is there already"
-                raise _error("repeated-name", rule, node.span, "give it another name", ("first", first))
+    _once((*inputs, *options), "an input or option")
+    _once(outputs, "an output")
     return LayerHeader(_bare(title, "a layer"), inputs, options, outputs, _over(parts))
 
 
@@ -204,7 +205,7 @@ def compare(parts: Parts) -> Compare:
 
 def group(parts: Parts) -> Expr:
     inner: Expr = parts[1]
-    return replace(inner, span=_over(parts))
+    return inner if isinstance(inner, Number | Name) else replace(inner, span=_over(parts))
 
 
 def access(parts: Parts) -> Subscripted:
@@ -233,7 +234,7 @@ def reduction(parts: Parts) -> Reduction:
         if not isinstance(subscript, Name):
             rule = f"{head.name}[...](...) runs over indices, not over expressions"
             raise _error("reduction-index", rule, subscript.span, way)
-    return Reduction(head.name, _unique(head.subscripts, "an index"), body, _over(parts))
+    return Reduction(head.name, _bare_once(head.subscripts, "an index"), body, _over(parts))
 
 
 def keyword(parts: Parts) -> Keyword:
@@ -242,7 +243,8 @@ def keyword(parts: Parts) -> Keyword:
 
 def call(parts: Parts) -> Call:
     head, *given = parts
-    args, keywords = [], {}
+    args: list[Expr] = []
+    keywords: dict[str, Expr] = {}
     for part in _nodes(given):
         if not isinstance(part, Keyword):
             if keywords:

@@ -75,14 +75,19 @@ _STRING = re.compile(r"\"[^\"\n]*\"?|'[^'\n]*'?|`[^`\n]*`?|[“„«][^”»\n]*
 
 def stranger(source: Source, start: int) -> tuple[Problem, int]:
     """A character that begins no word of the language, and where what it begins ends."""
-    character = source.text[start]
+    text = source.text
+    character = text[start]
+    if character in "'’′" and start > 0 and (text[start - 1].isalnum() or text[start - 1] in "_)]"):
+        rule, way = "a prime is not part of the language", "write x_prime, or x1, or any other name"
+        return Problem("character", rule, Span(source, start, start + 1), way_out=way), start + 1
     if character in _QUOTES:
-        found = _STRING.match(source.text, start)
+        found = _STRING.match(text, start)
         assert found is not None
         place = Span(source, start, found.end())
         rule = "there are no strings: names stand without quotes"
         return Problem("string", rule, place, way_out="leave the quotes out"), found.end()
-    place = Span(source, start, start + 1)
+    end = start + (2 if text[start : start + 2] in ("&&", "||") else 1)
+    place = Span(source, start, end)
     if character == ".":
         rule, way = "a dot joins the parts of a name, and stands between letters only", "write x.grad[i], not x[i].grad"
         return Problem("dot", rule, place, way_out=way), start + 1
@@ -91,7 +96,7 @@ def stranger(source: Source, start: int) -> tuple[Problem, int]:
         return Problem("backslash", rule, place, way_out=way), start + 1
     code = f"U+{ord(character):04X}"
     name = unicodedata.name(character, "")
-    shown = f"'{character}'" if character.isprintable() and not character.isspace() else f"the character {code}"
+    shown = f"'{place.text}'" if character.isprintable() and not character.isspace() else f"the character {code}"
     values = (f"{code} {name}".rstrip(),) if ord(character) > 126 or not character.isprintable() else ()
     if character.isspace() or unicodedata.category(character) in ("Cf", "Cc"):
         way = "write a space, or nothing"
@@ -101,7 +106,7 @@ def stranger(source: Source, start: int) -> tuple[Problem, int]:
         way = "write digits 0 to 9; a power is x**2"
     else:
         way = "take it out: names are made of letters, digits and _"
-    return Problem("character", f"{shown} is not part of the language", place, values, way), start + 1
+    return Problem("character", f"{shown} is not part of the language", place, values, way), end
 
 
 def number(span: Span, digits: str, tail: str) -> Problem:

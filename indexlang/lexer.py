@@ -21,8 +21,6 @@ DEEPEST = 200  # how many brackets may be open, and how many levels an expressio
 LONGEST = 10_000  # how many words a line may have
 MOST_PROBLEMS = 100  # how many errors of a text are told
 
-_CLOSING = {"(": ")", "[": "]"}
-_OPENING = {")": "(", "]": "["}
 _SOFT = ("from", "import", "layer", "shape")  # keywords that are names where a name is wanted
 _ENDS_TARGET = ("NAME", "]", *_SOFT)
 
@@ -104,7 +102,7 @@ class _Lexer:
 
         With `stop`, the line ends there, whatever is open.
         """
-        text, match, keywords = self.source.text, _scanner().match, tables().words
+        text = self.source.text
         indent = _INDENT.match(text, begin)
         assert indent is not None
         tokens: list[Token] = []
@@ -115,71 +113,46 @@ class _Lexer:
         position, limit = indent.end(), len(text) if stop is None else stop
         first = end = position
         while position < limit:
-            found = match(text, position)
-            assert found is not None and found.lastgroup is not None
-            kind, word, start = found.lastgroup, found[0], position
-            position = found.end()
-            match kind:
+            known = len(problems)
+            token = self.token(position, tokens, problems)
+            position = token.span.end
+            match token.kind:
                 case "SPACE":
                     continue
                 case "COMMENT":
-                    comments.append((start, word.rstrip()))
+                    comments.append((token.span.start, token.text.rstrip()))
                     continue
                 case "BREAK":
                     if not open_:
                         break
                     if _BEGINS_ONLY_A_LINE.match(text, position):
                         limit = position
-                    elif likely is None and (other := _MAY_BEGIN_A_LINE.match(text, position)):
-                        if len(other[1]) <= len(indent[0]):
-                            likely = position
+                    elif likely is None:
+                        other = _MAY_BEGIN_A_LINE.match(text, position)
+                        likely = position if other and len(other[1]) <= len(indent[0]) else None
                     continue
-                case "NAME":
-                    word = _identifier(word)
-                    position = start + len(word)
-                    if not word:
-                        kind = "OTHER"
-                    elif not word.isascii():
-                        word = unicodedata.normalize("NFKC", word)
-                    if word in keywords:
-                        kind = word
-                case "NUMBER":
-                    tail = match(text, position)
-                    if tail is not None and tail.lastgroup == "NAME" and (more := _identifier(tail[0])):
-                        position += len(more)
-                        problems.append(characters.number(self.span(start, position), word, more))
-                case "WORD":
-                    kind = word
-                case "MAX_OPERATOR" | "MIN_OPERATOR":
-                    if not tokens or tokens[-1].kind not in _ENDS_TARGET:  # a name and an equals sign
-                        kind, word = "NAME", word[:-1]
-                        position = start + len(word)
+                case "(" | "[":
+                    open_.append(token)
+                case ")" | "]":
+                    problems += _close(token, open_)
+                case "->":  # behind all brackets of a header
+                    problems += [characters.unclosed(o.span) for o in open_]
+                    open_.clear()
                 case _:
                     pass
-            if kind == "OTHER":
-                problem, position = characters.stranger(self.source, start)
-                problems.append(problem)
             end = position
-            token = Token(kind, word, self.span(start, position))
-            known = len(problems)
-            if kind in _CLOSING:
-                open_.append(token)
-            elif kind in _OPENING:
-                problems += self.close(token, open_)
-            elif kind == "->":  # behind all brackets of a header
-                problems += map(characters.unclosed, (o.span for o in open_))
-                open_.clear()
-            if likely is not None and len(problems) > known:
+            if likely is not None and (len(problems) > known or len(open_) > DEEPEST):
                 return self.line(begin, likely)
             if len(open_) > DEEPEST:
                 problems = [characters.too_deep(token.span, DEEPEST)]
             elif len(tokens) == LONGEST:
                 problems = [characters.too_long(token.span, LONGEST)]
-            if len(open_) > DEEPEST or len(tokens) == LONGEST or len(problems) > MOST_PROBLEMS:
-                position = self.next_line(position)
-                open_.clear()
-                break
-            tokens.append(token)
+            elif len(problems) <= MOST_PROBLEMS:
+                tokens.append(token)
+                continue
+            position = self.next_line(position)
+            open_.clear()
+            break
         if open_ and likely is not None and stop is None:
             return self.line(begin, likely)
         problems += [characters.unclosed(token.span) for token in open_]
@@ -188,6 +161,38 @@ class _Lexer:
         if end > first:
             self.lines.append(Line(tuple(tokens), self.span(begin, first), self.span(first, end), not problems))
         return position
+
+    def token(self, start: int, before: list[Token], problems: list[Problem]) -> Token:
+        """The token at `start`, behind those of its line, spaces and line breaks included."""
+        match, text = _scanner().match, self.source.text
+        found = match(text, start)
+        assert found is not None and found.lastgroup is not None
+        kind, word, end = found.lastgroup, found[0], found.end()
+        match kind:
+            case "WORD":
+                kind = word
+            case "NAME":
+                word = _identifier(word)
+                end = start + len(word)
+                kind = "NAME" if word else "OTHER"
+                if not word.isascii():
+                    word = unicodedata.normalize("NFKC", word)
+                if word in tables().words:
+                    kind = word
+            case "NUMBER":
+                tail = match(text, end)
+                if tail is not None and tail.lastgroup == "NAME" and (more := _identifier(tail[0])):
+                    end += len(more)
+                    problems.append(characters.number(self.span(start, end), word, more))
+            case "MAX_OPERATOR" | "MIN_OPERATOR":
+                if not before or before[-1].kind not in _ENDS_TARGET:  # a name and an equals sign
+                    kind, word, end = "NAME", word[:-1], end - 1
+            case _:
+                pass
+        if kind == "OTHER":
+            problem, end = characters.stranger(self.source, start)
+            problems.append(problem)
+        return Token(kind, word, self.span(start, end))
 
     def next_line(self, position: int) -> int:
         """Where the next line begins behind a position inside of brackets."""
@@ -198,16 +203,17 @@ class _Lexer:
                 return position
         return len(text)
 
-    def close(self, token: Token, open_: list[Token]) -> list[Problem]:
-        """Close the bracket that the token closes, and those inside it that nothing closes."""
-        opening = _OPENING[token.kind]
-        if not any(o.kind == opening for o in open_):
-            return [characters.unmatched(token.span, open_[-1].span if open_ else None)]
-        unclosed = []
-        while open_[-1].kind != opening:
-            unclosed.append(characters.mismatched(open_.pop().span, token.span))
-        open_.pop()
-        return unclosed
+
+def _close(token: Token, open_: list[Token]) -> list[Problem]:
+    """Close the bracket that the token closes, and those inside it that nothing closes."""
+    opening = "(" if token.kind == ")" else "["
+    if not any(o.kind == opening for o in open_):
+        return [characters.unmatched(token.span, open_[-1].span if open_ else None)]
+    unclosed = []
+    while open_[-1].kind != opening:
+        unclosed.append(characters.mismatched(open_.pop().span, token.span))
+    open_.pop()
+    return unclosed
 
 
 def _identifier(word: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import characters, mistakes
+from . import characters, line_mistakes, mistakes
 from .builder import BUILDERS, LayerHeader
 from .errors import IndexLangError, LanguageSyntaxError, Problem, Source, Span
 from .lexer import DEEPEST, MOST_PROBLEMS, Line, Lines, lex
@@ -92,32 +92,34 @@ class _Parser:
         if not line.indent.text:
             self.close()
         elif self.layer is None:
-            self.problems.append(mistakes.indented(line))
+            self.problems.append(line_mistakes.indented(line))
         elif self.layer.indent is None:
             self.layer.indent = line.indent.text
         elif line.indent.text != self.layer.indent:
-            self.problems.append(mistakes.uneven(line, self.layer.indent))
+            self.problems.append(line_mistakes.uneven(line, self.layer.indent))
         layer, item = self.layer, self.parsed(line)
-        if mistakes.is_header(line):
+        if line_mistakes.is_header(line):
             if layer is not None:
-                self.problems.append(mistakes.in_a_layer(line.span, "layers"))
+                self.problems.append(line_mistakes.in_a_layer(line.span, "layers"))
             self.close()
             self.layer = _Layer(line, item if isinstance(item, LayerHeader) else None)
         elif layer is None:
             self.items += [] if item is None else [item]
         elif isinstance(item, Import | FunctionDef):
             what = "imports" if isinstance(item, Import) else "functions"
-            self.problems.append(mistakes.in_a_layer(item.span, what))
+            self.problems.append(line_mistakes.in_a_layer(item.span, what))
         else:
             layer.body += [] if item is None else [item]
 
     def close(self) -> None:
         """End the layer that is being read."""
         layer, self.layer = self.layer, None
-        if layer is not None and layer.indent is None:
-            self.problems.append(mistakes.no_body(layer.line))
-        elif layer is not None and layer.header is not None and layer.body:
-            h = layer.header
+        if layer is None or layer.header is None:
+            return
+        h = layer.header
+        if layer.indent is None:
+            self.problems.append(line_mistakes.no_body(layer.line))
+        elif layer.body:
             span = h.span.to(layer.body[-1].span)
             self.items.append(LayerDef(h.name, h.inputs, h.options, h.outputs, tuple(layer.body), span))
 
@@ -139,7 +141,8 @@ class _Parser:
 def _automaton(line: Line) -> Any:
     """The tree of one line, by the LALR automaton of the grammar."""
     rules, states = tables().rules, tables().states
-    stack, values = [0], []
+    stack = [0]
+    values: list[Any] = []
     for k, token in enumerate((*line.tokens, line.end)):
         while True:
             action = states[stack[-1]].get(token.kind)
@@ -172,7 +175,8 @@ def _too_deep(item: Any) -> Span | None:
     while stack:
         node, level = stack.pop()
         if level > DEEPEST:
-            return node.span
+            place: Span = node.span
+            return place
         for part in vars(node).values():
             for child in part if isinstance(part, tuple) else (part,):
                 if isinstance(child, tuple):
