@@ -55,13 +55,11 @@ def solve(declared: Sequence[Declared]) -> tuple[dict[str, Expr], list[tuple[str
 
 def without_names(dim: Expr, names: Mapping[str, Expr]) -> Expr:
     """A dim with the sizes in place of the names."""
-    return transform_expr(
-        dim, lambda part: replace(names[part.name], span=part.span) if _is_known(part, names) else None
-    )
 
+    def rule(part: Subscript) -> Subscript | None:
+        return replace(names[part.name], span=part.span) if isinstance(part, Index) and part.name in names else None
 
-def _is_known(part: object, names: Mapping[str, Expr]) -> bool:
-    return isinstance(part, Index) and part.name in names
+    return transform_expr(dim, rule)
 
 
 def _bare(declared: Sequence[Declared], found: dict[str, Expr]) -> None:

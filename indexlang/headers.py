@@ -83,7 +83,7 @@ class _Dims(Converter):
 
     def dim(self, node: tree.Expr) -> Expr:
         """The dim, or a hole where it is wrong."""
-        expr = folded(self.expr(node))
+        expr = folded(self.expr(node), "dim")
         for code, rule, part, way in faults(expr, "dim") if not self.broken else ():
             if not isinstance(part, Index):  # a name
                 self.fail(code, rule, part.span or node.span, way_out=way)

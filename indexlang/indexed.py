@@ -205,7 +205,7 @@ class Indexed(Converter):
     def position(self, node: tree.Expr, what: str = "position") -> Expr:
         """Whole numbers: a subscript, or a `what` that has no index in it."""
         was, self.broken = self.broken, False
-        expr = folded(self.expr(node, inside=True))
+        expr = folded(self.expr(node, inside=True), what)
         if not self.broken:
             for code, rule, part, way in faults(expr, what):
                 self.fail(code, rule, part.span or node.span, way_out=way)

@@ -29,18 +29,18 @@ _WHOLE: Mapping[str, Callable[[int, int], int]] = {
 _MOST = 64  # the greatest exponent: sizes beyond 2**64 are no sizes
 
 
-def folded(expr: Expr) -> Expr:
+def folded(expr: Expr, what: str = "position") -> Expr:
     """The expression with the values of options worked in."""
     match expr:
         case Call(fn, (a,)) if fn == "neg":
-            return negative(folded(a), expr.span)
+            return negative(folded(a, what), expr.span)
         case Call(fn, (a, b)) if fn in _WHOLE:
-            return _folded(replace(expr, args=(folded(a), folded(b))))
+            return _folded(replace(expr, args=(folded(a, what), folded(b, what))), what)
         case _:
             return expr
 
 
-def _folded(call: Call) -> Expr:
+def _folded(call: Call, what: str) -> Expr:
     fn, (a, b) = call.fn, call.args
     x, y = whole(a), whole(b)
     if x is not None and y is not None and (isinstance(a, Given) or isinstance(b, Given) or fn == "pow"):
@@ -62,8 +62,14 @@ def _folded(call: Call) -> Expr:
             return b
         case "mul" | "floordiv" if isinstance(b, Given) and y == 1:
             return a
+        case "mul" if what != "position" and (_is_nothing(a) or _is_nothing(b)):  # elsewhere, an index would be lost
+            return a if x == 0 else b
         case _:
             return call
+
+
+def _is_nothing(expr: Expr) -> bool:
+    return isinstance(expr, Given) and whole(expr) == 0
 
 
 def whole(expr: Expr) -> int | None:
@@ -101,26 +107,26 @@ def faults(expr: Expr, what: str = "position") -> Iterator[Fault]:
         case Call("mul", (a, b)):
             yield from faults(a, what)
             yield from faults(b, what)
-            if not is_static(a) and not is_static(b):
+            if what == "position" and not is_static(a) and not is_static(b):
                 rule = "a position is affine: no product of indices"
                 yield "product", rule, expr, "write int(...) around it, a position that is computed on the way"
         case Call("floordiv" | "mod" as fn, (a, b)):
             yield from faults(a, what)
             yield from faults(b, what)
             divisor = whole(b)
-            moving = not is_static(a) or not is_static(b)
-            if (divisor is not None and divisor <= 0) or (divisor is None and moving):
+            moves = what == "position" and not is_static(b)
+            if moves or (divisor is not None and divisor <= 0):
                 symbol = "//" if fn == "floordiv" else "%"
                 rule = f"in a {what}, {symbol} is by a positive constant"
-                yield "divisor", rule, b, "write int(...) around it" if moving else None
-        case Call("min" | "max", args) if is_static(expr):
+                yield "divisor", rule, b, "write int(...) around it" if moves else None
+        case Call("min" | "max", args) if what != "position" or is_static(expr):
             for a in args:
                 yield from faults(a, what)
         case Call("div"):
             yield "fraction", f"/ gives no whole number, as a {what} must be", expr, "use //, which rounds down"
         case _:
-            rule = f"this is no {what}: indices, sizes and whole numbers with + - * // %"
             if what == "position":
+                rule = "this is no position: indices, sizes and whole numbers with + - * // %"
                 yield "position", rule, expr, "write int(...) around it, or name it in a statement of its own"
             else:
-                yield "bound", rule, expr, None
+                yield "bound", f"this is no {what}: sizes and whole numbers with + - * // % min max", expr, None

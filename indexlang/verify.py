@@ -244,7 +244,7 @@ def _is_position(expr: Expr) -> bool:
             return all(map(_is_position, args))
         case Call("mul", (a, b)):
             return _is_position(a) and _is_position(b) and (_is_static(a) or _is_static(b))
-        case Call("floordiv" | "mod", (a, Const(value=m))):
-            return _is_position(a) and type(m) is int and m > 0
+        case Call("floordiv" | "mod", (a, b)):
+            return _is_position(a) and _is_size(b) and not (isinstance(b, Const) and b.value <= 0)
         case _:
             return _is_size(expr)
