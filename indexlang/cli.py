@@ -20,6 +20,7 @@ from . import cli_arguments, cli_files, grad
 from .backends.numpy.load import Compiled, compile_program
 from .cli_output import complain, described, print_json, print_program, report, table
 from .errors import IndexLangError, IndexLangWarning, Problem, ShapeError
+from .extents import attempt
 from .function import Function, indexing
 from .gather import gather
 from .gradcheck import gradcheck, random_inputs
@@ -113,7 +114,7 @@ def _check(args: argparse.Namespace) -> int:
         names = layer_names(file)
         for layer in (None, *names) if _has_statements(file) or not names else names:
             try:
-                resolve(file, layer=layer, folder=folder)
+                problems += attempt(resolve(file, layer=layer, folder=folder)).problems
             except IndexLangError as error:
                 problems += error.problems
     except IndexLangError as error:

@@ -211,7 +211,7 @@ class Sizes:
     def equate(self, a: Affine, b: Affine) -> None:
         """Note that two sizes are equal; where neither is a single size, nothing can be noted."""
         a, b = self.canonical(a), self.canonical(b)
-        if a == b:
+        if a == b or a.indices or b.indices:
             return
         for one, other in ((a, b), (b, a)):
             match one.const, one.terms:
@@ -551,7 +551,7 @@ class _Statement:
         for use in self.uses:
             if use.access is target and use.is_target:
                 reached = self.sizes.axis(target.tensor, use.axis) or self.reached(use)
-                if reached is not None:
+                if reached is not None and not reached.indices:  # an unbounded index stands for itself
                     axes[use.axis] = reached
         self.sizes.defined[target.tensor] = axes
         if Dots() in target.subscripts:

@@ -260,10 +260,12 @@ def _interfaced(forward: Program, program: Program, possible: Sequence[str]) -> 
             needed.update(dict.fromkeys(more))
             left += more
     kept = tuple(s for s in program.shapes if s.tensor in needed)
+    shown = {p for s in kept for d in s.dims for p in walk(d)}
+    program = replace(program, shapes=kept, dims=tuple((n, e) for n, e in program.dims if e in shown))
     closed = set(needed) - defined <= set(inputs)
     if forward.name is None and closed and set(outputs) == set(program.outputs):
-        return replace(program, inputs=inputs, outputs=outputs, shapes=kept, name=None)
+        return replace(program, inputs=inputs, outputs=outputs, name=None)
     order = (*(n for n in possible if n in needed and n not in defined),)
     rest = tuple(n for n in needed if n not in defined and n not in order)
     name = forward.name if forward.name and forward.name.endswith(f"_{GRAD}") else f"{forward.name or 'program'}_{GRAD}"
-    return replace(program, inputs=(*order, *rest), shapes=kept, name=name)
+    return replace(program, inputs=(*order, *rest), name=name)

@@ -55,7 +55,14 @@ def numerical(f: Forward, inputs: Arrays, cotangents: Arrays, name: str, directi
 
 def _paired(f: Forward, inputs: Arrays, cotangents: Arrays) -> complex:
     outputs = f(inputs)
-    return complex(sum(np.sum(np.asarray(outputs[n]) * c) for n, c in cotangents.items()))
+    return sum((_product(np.asarray(outputs[n]), c) for n, c in cotangents.items()), 0j)
+
+
+def _product(value: Array, cotangent: Array) -> complex:
+    """The sum of the products; part by part, as inf times a complex number would be nan in both."""
+    if np.iscomplexobj(cotangent):
+        return complex(np.sum(value * cotangent))
+    return complex(np.sum(value.real * cotangent), np.sum(value.imag * cotangent))
 
 
 def gradient(f: Forward, inputs: Arrays, cotangents: Arrays, name: str) -> Array:

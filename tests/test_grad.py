@@ -1,0 +1,173 @@
+"""The derivation: what it prints, what it refuses, and odd gradients against numbers that know nothing of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import indexlang
+from indexlang import grad, gradcheck, reference
+from indexlang.errors import DerivationError, Source
+from indexlang.ir import Program
+from indexlang.parser import parse
+from indexlang.resolve import resolve
+from indexlang.text import to_text
+
+
+def program(text: str, **options: Any) -> Program:
+    return resolve(parse(Source(text + "\n")), options=options)
+
+
+CONV = """\
+layer conv(x[B,H,W,C], K[R,S,C,O]; stride=2, dilation=2, padding=1) -> y[B,I,J,O]:
+    y[b,i,j,o] = K[r,s,c,o] * x[b, pad(stride*i+dilation*r,padding), pad(stride*j+dilation*s,padding), c]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "derived"),
+    [
+        (
+            "y[b,i,j,cy] += W[di,dj,cx,cy] * x[b,i+di,j+dj,cx]",
+            "W.grad[di,dj,cx,cy] += y.grad[b,i,j,cy] * x[b,i+di,j+dj,cx]\n"
+            "x.grad[b,i+di,j+dj,cx] += y.grad[b,i,j,cy] * W[di,dj,cx,cy]\n",
+        ),
+        ("y[i] = sigmoid(x[i])", "x.grad[i] += y.grad[i] * y[i] * (1 - y[i])\n"),
+        ("y[i] = tanh(x[i])", "x.grad[i] += y.grad[i] * (1 - y[i]**2)\n"),
+        ("y[i] = exp(x[i])", "x.grad[i] += y.grad[i] * y[i]\n"),
+        ("y[i] = relu(x[i])", "x.grad[i] += y.grad[i] where x[i] > 0\n"),
+        ("y[i] = x[i] / z[i]", "x.grad[i] += y.grad[i] / z[i]\nz.grad[i] += -y.grad[i] * y[i] / z[i]\n"),
+        ("y[i] = x[i]**2", "x.grad[i] += 2 * y.grad[i] * x[i]\n"),
+        ("y[i] = x[2*i]", "x.grad[2*i] += y.grad[i]\n"),
+        ("d[i] = x[i+1] - x[i]", "x.grad[i+1] += d.grad[i]\nx.grad[i] += -d.grad[i] where i < size(x,0) - 1\n"),
+        ("d[i] = A[i,i]", "A.grad[i,i] += d.grad[i]\n"),
+        ("y[i] = x[i] * x[i]", "x.grad[i] += 2 * y.grad[i] * x[i]\n"),
+        ("y[b,e] = E[tok[b],e]", "E.grad[tok[b],e] += y.grad[b,e]\n"),
+        ("y[i] = x[pad(i+k,1)] * w[k]", "x.grad[pad(i+k,1)] += y.grad[i] * w[k]\nw.grad[k] += y.grad[i] * x[pad(i+k,1)]\n"),
+        (
+            "m[b,i] max= x[b,2*i+d] where d < 2",
+            "m_at[b,i] = argmax[d](x[b,2*i+d]) where d < 2\n"
+            "x.grad[b,2*i+d] += m.grad[b,i] where d < 2, d == m_at[b,i]\n",
+        ),
+        (
+            "p[i] *= x[i,j]",
+            "p_others[i,j] *= x[i,j2] where j != j2\nx.grad[i,j] += p.grad[i] * p_others[i,j]\n",
+        ),
+        ("y[i] = logsumexp[j](x[i,j])", "x.grad[i,j] += y.grad[i] * exp(x[i,j] - y[i])\n"),
+        ("y[i] = floor(x[i]) * x[i]", "x.grad[i] += y.grad[i] * floor(x[i])\n"),
+        ("y[i] = (x[i] + z[j]) * 1", "x.grad[i] += y.grad[i] where j < size(z,0)\nz.grad[j] += y.grad[i]\n"),
+    ],
+)
+def test_what_the_derivation_prints(text: str, derived: str) -> None:
+    assert to_text(grad.derived(program(text))) == derived
+
+
+def test_a_layer_is_derived_as_a_layer() -> None:
+    found = grad.derived(program(CONV))
+    assert to_text(found) == (
+        "layer conv_grad(x[B,H,W,C], K[R,S,C,O], y.grad) -> K.grad, x.grad:\n"
+        "    K.grad[r,s,c,o] += y.grad[b,i,j,o] * x[b,pad(2*i+2*r,1),pad(2*j+2*s,1),c]\n"
+        "    x.grad[b,pad(2*i+2*r,1),pad(2*j+2*s,1),c] += y.grad[b,i,j,o] * K[r,s,c,o]\n"
+    )
+    assert resolve(parse(Source(to_text(found)))) == found
+
+
+def test_names_stay_fresh_at_higher_order() -> None:
+    first = grad.backward(program("y[i] = x[i]**3"))
+    second = grad.backward(first)
+    third = grad.backward(second)
+    assert first.outputs == ("x.grad",)
+    assert set(second.outputs) == {"x.grad2", "y.grad.grad"}
+    assert "x.grad3" in third.outputs
+    for p in (first, second, third):
+        assert resolve(parse(Source(to_text(p)))) == p
+
+
+def test_third_derivative_of_a_power() -> None:
+    p = program("y = x[i]**4")
+    x = np.array([1.5, -2.0])
+    first = grad.backward(p, ["x"])
+    second = grad.backward(first, ["x"])
+    third = grad.backward(second, ["x"])
+    given = {"x": x, "y.grad": np.ones(())}
+    given["x.grad.grad"] = np.ones(2)
+    assert np.allclose(reference.run(second, {n: given[n] for n in second.inputs})["x.grad2"], 12 * x**2)
+    given["x.grad2.grad"] = np.ones(2)
+    assert np.allclose(reference.run(third, {n: given[n] for n in third.inputs})["x.grad3"], 24 * x)
+
+
+def test_an_output_that_is_read_collects_both_gradients() -> None:
+    f = indexlang.compile("h[i] = x[i]**2\ny = 3*h[i]", outputs=["y", "h"])
+    x = np.array([1.0, 2.0])
+    values, pullback = f.vjp(x=x)
+    assert np.allclose(values["h"], x**2)
+    assert np.allclose(pullback({"y": np.ones(()), "h": np.array([10.0, 20.0])})["x"], 2 * x * (3 + np.array([10, 20])))
+
+
+@pytest.mark.parametrize(
+    ("text", "x", "dy", "expected"),
+    [
+        ("m max= x[i]", [1.0, 5.0, 5.0], 1.0, [0, 1, 0]),
+        ("m min= x[i]", [7.0, 5.0, 5.0], 1.0, [0, 1, 0]),
+        ("m[i] max= x[i,j]", [[2.0, 2.0], [1.0, 3.0]], [1.0, 10.0], [[1, 0], [0, 10]]),
+        ("m = max[i](x[i])", [1.0, 5.0, 5.0], 1.0, [0, 1, 0]),
+        ("p *= x[i]", [0.0, 2.0, 3.0], 1.0, [6, 0, 0]),
+        ("p *= x[i]", [0.0, 0.0, 3.0], 1.0, [0, 0, 0]),
+        ("p = prod[i](x[i])", [4.0, 0.0, 3.0], 1.0, [0, 12, 0]),
+        ("y[i] = abs(x[i])", [0.0, -2.0, 3.0], [1.0, 1.0, 1.0], [0, -1, 1]),
+        ("y[i] = relu(x[i])", [0.0, -2.0, 3.0], [1.0, 1.0, 1.0], [0, 0, 1]),
+        ("y[i] = max(x[i],0)", [0.0, -2.0, 3.0], [1.0, 1.0, 1.0], [0, 0, 1]),
+        ("y[i] = max(0,x[i])", [0.0, -2.0, 3.0], [1.0, 1.0, 1.0], [0, 0, 1]),
+        ("y[i] = where(x[i] > 0, log(x[i]), 0)", [0.0, 2.0], [1.0, 1.0], [0, 0.5]),
+        ("y[i] = sqrt(x[i]) where x[i] > 0", [0.0, 4.0], [1.0, 1.0], [0, 0.25]),
+        ("y[i] = x[2*i]", [0.0] * 6, [1.0, 2.0, 3.0], [1, 0, 2, 0, 3, 0]),
+        ("y[i] = x[i,i]", [[0.0] * 3] * 3, [1.0, 2.0, 3.0], [[1, 0, 0], [0, 2, 0], [0, 0, 3]]),
+        ("y[i] = x[clamp(i-2)] where i < 5", [0.0] * 3, [1.0, 2.0, 4.0, 8.0, 16.0], [7, 8, 16]),
+        ("y[i] = x[i] ** 0", [0.0, 2.0], [1.0, 1.0], [0, 0]),
+    ],
+)
+def test_the_odd_ones(text: str, x: Any, dy: Any, expected: Any) -> None:
+    f = indexlang.compile(text)
+    _, pullback = f.vjp(x=np.array(x))
+    if text == "y[i] = x[i] ** 0":
+        assert pullback(np.array(dy)) == {}
+        return
+    assert np.array_equal(pullback(np.array(dy))["x"], np.array(expected))
+
+
+def test_the_gradient_of_a_set_and_accumulated_maximum() -> None:
+    p = program("y[i] = x[i,0] * 2\ny[i] max= x[i,j] * w[j]\ny[i] max= z[i]")
+    rng = np.random.default_rng(3)
+    inputs = {"x": rng.standard_normal((4, 3)), "w": rng.standard_normal(3), "z": rng.standard_normal(4)}
+    rows = gradcheck.gradcheck(p, inputs)
+    assert {r.tensor for r in rows} == {"x", "w", "z"}
+    assert all(r.ok for r in rows), rows
+
+
+def test_the_gradient_of_products_that_meet_in_an_element() -> None:
+    p = program("shape y[3]\ny[k[i]] *= x[i] + z[j]")
+    rng = np.random.default_rng(3)
+    inputs = {"x": rng.standard_normal(5), "z": rng.standard_normal(2), "k": np.array([0, 2, 0, 2, 2])}
+    rows = gradcheck.gradcheck(p, inputs)
+    assert all(r.ok for r in rows), rows
+
+
+@pytest.mark.parametrize(
+    ("text", "wrt", "part"),
+    [
+        ("y[i] = floor(x[i])", None, "nothing has a gradient"),
+        ("y[i] = floor(x[i])", ["x"], "'x' has no gradient"),
+        ("y[i] = x[i] * z[i]", ["y"], "'y' is no input"),
+        ("y[b] = x[tok[b]]", ["tok"], "'tok' has no gradient"),
+    ],
+)
+def test_no_gradient_is_an_error_not_a_zero(text: str, wrt: list[str] | None, part: str) -> None:
+    with pytest.raises(DerivationError, match=part):
+        grad.backward(program(text), wrt)
+
+
+def test_a_product_through_a_clamped_axis_says_why_it_cannot() -> None:
+    with pytest.raises(DerivationError, match="clamped"):
+        grad.backward(program("shape y[3]\ny[clamp(i)] *= x[i]"))

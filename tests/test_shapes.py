@@ -1,0 +1,179 @@
+"""How far indices run and how large tensors are: tables of programs, and what cannot be."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from indexlang import shapes
+from indexlang.errors import ShapeError, Source
+from indexlang.inside import Unknown, leaves
+from indexlang.affine import Affine
+from indexlang.ir import Call, Const, Expr, Index, Program
+from indexlang.parser import parse
+from indexlang.resolve import resolve
+
+Sizes = dict[str, tuple[int, ...]]
+
+
+def program(text: str, **options: Any) -> Program:
+    return resolve(parse(Source(text + "\n")), options=options)
+
+
+def target(text: str, sizes: Sizes) -> tuple[int, ...]:
+    """The shape of the last statement's target."""
+    p = program(text)
+    return shapes.infer(p, sizes).tensors[p.statements[-1].target.tensor]
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes", "shape"),
+    [
+        ("y[b,i,j,o] += W[r,s,c,o] * x[b,i+r,j+s,c]", {"W": (3, 2, 4, 5), "x": (1, 7, 7, 4)}, (1, 5, 6, 5)),
+        ("y[i] = x[i+k] * w[k]", {"x": (9,), "w": (4,)}, (6,)),
+        ("y[i] = x[2*i+k] * w[k]", {"x": (8,), "w": (3,)}, (3,)),
+        ("y[i] = x[2*i+3*k] * w[k]", {"x": (9,), "w": (2,)}, (3,)),
+        ("y[i] = x[3*i+1]", {"x": (9,)}, (3,)),
+        ("y[i] = x[size(x,0)-1-i]", {"x": (9,)}, (9,)),
+        ("y[i] = x[4-i]", {"x": (9,)}, (5,)),
+        ("y[i] = w[k] * x[i+size(w,0)-1-k]", {"x": (6,), "w": (3,)}, (4,)),
+        ("y[i] = x[i+j+k] * a[j] * b[k]", {"x": (10,), "a": (3,), "b": (4,)}, (5,)),
+        ("y[j+k] = a[j] * b[k]", {"a": (3,), "b": (4,)}, (6,)),
+        ("y[2*j+k+1] = a[j] * b[k]", {"a": (3,), "b": (4,)}, (9,)),
+        ("y[i,i] = a[i]", {"a": (3,)}, (3, 3)),
+        ("d[i] = x[i+1] - x[i]", {"x": (5,)}, (4,)),
+        ("d[i] = x[i+2] - 2*x[i+1] + x[i]", {"x": (5,)}, (3,)),
+        ("y[i] = x[i//2]", {"x": (3,)}, (6,)),
+        ("y[i] = x[(i+1)//3]", {"x": (3,)}, (8,)),
+        ("y[i] = x[pad(i+k,1)] * w[k]", {"x": (5,), "w": (3,)}, (5,)),
+        ("y[i] = x[pad(2*i+k,1,2)] * w[k]", {"x": (6,), "w": (3,)}, (4,)),
+        ("y[(i,j)] = x[i,j]", {"x": (3, 4)}, (12,)),
+        ("y[i,j] = x[(i,j)] where j < 3", {"x": (12,)}, (4, 3)),
+        ("y[b,(g,o)] = W[g,c,o] * x[b,(g,c)]", {"W": (2, 3, 4), "x": (1, 6)}, (1, 8)),
+        ("y[i] = x[i] where i < 3", {"x": (5,)}, (3,)),
+        ("y[i] = x[i-1] where 1 <= i < 4", {"x": (5,)}, (4,)),
+        ("y[i] = x[i-k] * w[k] where k <= i, i < size(x,0)", {"x": (5,), "w": (3,)}, (5,)),
+        ("y[i] = x[i-k] * w[k] where k <= i", {"x": (5,), "w": (3,)}, (5,)),
+        ("y[i,j] = x[i+j] * z[i,j] where i+j < size(x,0)", {"x": (4,), "z": (3, 3)}, (3, 3)),
+        ("y[i] = a[i] * x[i+k] * w[k] where i+k < size(x,0)", {"a": (4,), "x": (4,), "w": (3,)}, (4,)),
+        ("y[1] = a[i]", {"a": (3,)}, (2,)),
+        ("y[i%3] = a[i]", {"a": (7,)}, (3,)),
+        ("y[i%3] = a[i]", {"a": (2,)}, (2,)),
+        ("shape t[5]\nt[i+1] = x[i]", {"x": (3,)}, (5,)),
+        ("y[b,i] = x[b,i]\ny[b,i] += B[i]", {"x": (2, 3), "B": (3,)}, (2, 3)),
+        ("y[i] = x[i] * sum[k](z[i+k] * w[k])", {"x": (3,), "z": (5,), "w": (3,)}, (3,)),
+        ("y[i,j] = x[2*i+j] * z[3*j]", {"x": (11,), "z": (4,)}, (5, 2)),
+        ("y[i] = x[i,j] * w[j]", {"x": (3, 0), "w": (0,)}, (3,)),
+    ],
+)
+def test_the_shape_of_the_target(text: str, sizes: Sizes, shape: tuple[int, ...]) -> None:
+    assert target(text, sizes) == shape
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes", "code", "parts"),
+    [
+        ("y[i] = A[i] + B[i]", {"A": (10,), "B": (4,)}, "size-mismatch", ("'i'", "A has size 10", "B has size 4")),
+        ("y[i] = A[i] + B[i]", {"A": (10,), "B": (1,)}, "size-mismatch", ("does not stretch",)),
+        ("y[i] = x[i-1]", {"x": (5,)}, "negative-position", ("i-1 = -1 at i = 0", "pad")),
+        ("y[i] = x[i+5] where i < 3", {"x": (6,)}, "out-of-range", ("i+5 = 7 at i = 2", "size 6")),
+        ("y[i] = x[i,7]", {"x": (2, 3)}, "out-of-range", ("7 = 7", "size 3")),
+        ("y[i,j] = x[i+j] * z[i,j]", {"x": (4,), "z": (3, 3)}, "out-of-range", ("i+j = 4",)),
+        ("y[i] = x[i-k] * w[k] where k <= i+1, i < 5", {"x": (5,), "w": (3,)}, "negative-position", ("= -1",)),
+        ("y[i] = 2 * w[k]", {"w": (3,)}, "unbounded-index", ("'i'",)),
+        ("y[i] = x[i+j]", {"x": (3,)}, "unbounded-index", ("'i'", "'j'")),
+        ("y[J[i]] += x[i]", {"x": (3,), "J": (3,)}, "undeclared-shape", ("shape y",)),
+        ("y[i] = x[i+k] * w[k]", {"x": (2,), "w": (5,)}, "empty-range", ("x has size 2",)),
+        ("y[i,j] = x[(i,j)] where j < 5", {"x": (12,)}, "merged-size", ("2 * 5 = 10", "size 12")),
+        ("shape x[N,N]\ny[i] = x[i,j]", {"x": (2, 3)}, "declared-shape", ("N = 2",)),
+        ("y[i] = x[clamp(i)] where i < 2", {"x": (0,)}, "empty-axis", ("clamp",)),
+        ("x.grad[i] += y.grad[j] * x[i] * y[j]", {"x": (2,), "y": (3,), "y.grad": (4,)}, "size-mismatch", ("'j'",)),
+    ],
+)
+def test_what_does_not_fit(text: str, sizes: Sizes, code: str, parts: tuple[str, ...]) -> None:
+    with pytest.raises(ShapeError) as caught:
+        target(text, sizes)
+    assert caught.value.code == code
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_cutting_short_is_warned_about() -> None:
+    found = shapes.infer(program("y[i] = a[i] * x[i+1]"), {"a": (9,), "x": (5,)})
+    assert found.tensors["y"] == (4,)
+    assert [w.code for w in found.warnings] == ["cut-short"]
+    assert not shapes.infer(program("d[i] = x[i+1] - x[i]"), {"x": (5,)}).warnings
+    assert not shapes.infer(program("y[i] = a[i] * x[i+1]"), {"a": (4,), "x": (5,)}).warnings
+
+
+def test_a_gradient_has_the_shape_of_its_tensor() -> None:
+    found = shapes.infer(program("x.grad[2*i] += y.grad[i] * x[2*i]"), {"x": (6,), "y.grad": (3,)})
+    assert found.tensors["x.grad"] == (6,)
+    found = shapes.infer(program("A.grad[i,i] += d.grad[i]"), {"A": (3, 4), "d.grad": (3,)})
+    assert found.tensors["A.grad"] == (3, 4)
+
+
+def test_bounds_without_sizes() -> None:
+    p = program("y[i] = x[2*i+k] * w[k]")
+    bounds = shapes.solve(p).bounds[0]
+    sizes = {"x": (11,), "w": (4,)}
+    assert bounds["k"].high.value(sizes) == 4
+    assert bounds["i"].high.value(sizes) == 4
+    assert [Affine.from_expr(e).value(sizes) for e in shapes.solve(p).shape("y")] == [4]
+
+
+# -- every subscript stays inside --------------------------------------------------------------------
+
+I, J, K = Index("i"), Index("j"), Index("k")
+
+
+def by_points(form: Affine, end: int, box: dict[str, tuple[int, int]], admits: Any) -> bool:
+    names = list(box)
+    for values in itertools.product(*(range(*box[n]) for n in names)):
+        point = dict(zip(names, values, strict=True))
+        if admits(point) and not 0 <= form.value({}, point) < end:
+            return True
+    return False
+
+
+COMPARE = {"lt": int.__lt__, "le": int.__le__, "eq": int.__eq__, "ne": int.__ne__}
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(
+    coefs=st.tuples(*[st.integers(-3, 3)] * 3),
+    const=st.integers(-4, 4),
+    end=st.integers(0, 12),
+    highs=st.tuples(*[st.integers(0, 5)] * 3),
+    masks=st.lists(
+        st.tuples(st.sampled_from(sorted(COMPARE)), st.tuples(*[st.integers(-2, 2)] * 3), st.integers(-3, 5)), max_size=3
+    ),
+)
+def test_leaving_an_axis_is_found_and_only_then(
+    coefs: tuple[int, ...], const: int, end: int, highs: tuple[int, ...], masks: list[Any]
+) -> None:
+    box = {n: (0, h) for n, h in zip("ijk", highs, strict=True)}
+
+    def total(cs: tuple[int, ...], c: int) -> Affine:
+        terms: list[tuple[Expr, int]] = [(Index(n), k) for n, k in zip("ijk", cs, strict=True) if k]
+        return Affine(c, tuple(terms))
+
+    form = total(coefs, const)
+    conditions = tuple(Call(fn, (total(cs, 0).to_expr(), Const(c))) for fn, cs, c in masks)
+
+    def admits(point: dict[str, int]) -> bool:
+        return all(COMPARE[fn](total(cs, 0).value({}, point), c) for fn, cs, c in masks)
+
+    found = leaves(form, end, box, conditions, {})
+    assert found is not Unknown.AT_RUN_TIME
+    if 0 in highs:  # nothing is read; what `leaves` says of an empty box does not matter
+        return
+    assert (found is not Unknown.INSIDE) == by_points(form, end, box, admits)
+    if isinstance(found, tuple):
+        position, point = found
+        assert not 0 <= position < end
+        assert form.value({}, point) == position
