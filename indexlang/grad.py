@@ -56,13 +56,20 @@ def gradient_names(program: Program) -> dict[str, str]:
 
 def differentiable(program: Program) -> tuple[str, ...]:
     """The inputs that have gradients: some output depends on them otherwise than by a derivative that is zero."""
-    flat = separated(hoist(program))
-    reached = _reached(_dependencies(flat), flat.outputs)
+    reached = with_gradients(program)
     return tuple(n for n in program.inputs if n in reached)
 
 
-def backward(program: Program, wrt: Sequence[str] | None = None, values: bool = False) -> Program:
-    """The derived program by the inputs `wrt` (by all that have gradients); with `values` it gives the outputs too.
+def with_gradients(program: Program) -> frozenset[str]:
+    """All tensors on which some output depends otherwise than by a derivative that is zero."""
+    flat = separated(hoist(program))
+    return frozenset(_reached(_dependencies(flat), flat.outputs))
+
+
+def backward(program: Program, wrt: Sequence[str] | None = None, values: bool | Sequence[str] = False) -> Program:
+    """The derived program by the tensors `wrt`, inputs or defined ones (by all inputs that have gradients).
+
+    With `values` it gives the outputs too, or the tensors that `values` names.
 
     Errors: `DerivationError`, if an input has no gradient, or one that the language cannot say.
     """
@@ -103,7 +110,7 @@ class _Derivation:
         for name in self.wrt:
             known = ", ".join(n for n in self.original.inputs if n in reached) or "none"
             values = (f"inputs with gradients: {known}",)
-            if name not in self.original.inputs:
+            if name not in self.original.inputs and name not in self.names:
                 problems.append(Problem("no-gradient", f"'{name}' is no input", None, values))
             elif name not in reached:
                 rule = f"'{name}' has no gradient: no output depends on it but through derivatives that are zero"
@@ -114,7 +121,7 @@ class _Derivation:
         if problems:
             raise DerivationError(*problems)
 
-    def program(self, values: bool) -> Program:
+    def program(self, values: bool | Sequence[str]) -> Program:
         self.totals()
         prepared: dict[str, list[Adjoint]] = {}
         for k in reversed(range(len(self.flat.statements))):
@@ -131,10 +138,11 @@ class _Derivation:
             self.derive(k, adjoint)
         gradients = tuple(self.names[n] for n in self.wrt)
         given = (*self.flat.inputs, *self.seeds)
+        shown = (self.original.outputs if values else ()) if isinstance(values, bool) else tuple(values)
         whole = replace(
             self.flat,
             inputs=given,
-            outputs=(*self.original.outputs, *gradients) if values else gradients,
+            outputs=(*shown, *gradients),
             statements=(*self.flat.statements, *self.statements),
             shapes=(*self.flat.shapes, *self.shapes),
         )
