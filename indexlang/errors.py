@@ -95,6 +95,7 @@ def _excerpt(span: Span) -> list[str]:
         length = max(1, min(length, _WIDEST - column))
     number = str(span.line)
     margin = " " * len(number)
+    text = "".join(c if c.isprintable() else "\ufffd" for c in text)
     return [f" {number} | {text}", f" {margin} | {' ' * column}{'^' * length}"]
 
 

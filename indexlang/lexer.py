@@ -77,6 +77,7 @@ _BEGINS_ONLY_A_LINE = re.compile(  # whatever is open: no expression has these
     rf"|{_NAME}(?:[ \t]*[+*]=|[ \t]+(?:max|min)=(?!=))"
     rf"|(?:layer|shape|from)[ \t]+(?!and\b|or\b|where\b){_NAME})"
 )
+_DOTS = frozenset("·\u0387")  # parts of Python's identifiers, but who writes a·b means a product
 _INDENT = re.compile(r"[ \t\f]*")
 _MAY_BEGIN_A_LINE = re.compile(rf"([ \t]*){_NAME}(?:[ \t]*,[ \t]*{_NAME})*[ \t]*=(?!=)")  # or be a keyword argument
 
@@ -218,13 +219,13 @@ def _close(token: Token, open_: list[Token]) -> list[Problem]:
 
 def _identifier(word: str) -> str:
     """The longest part of a word that is a name: identifiers, joined by dots."""
-    if word.isascii() or all(part.isidentifier() for part in word.split(".")):
+    if word.isascii() or (all(part.isidentifier() for part in word.split(".")) and not _DOTS & set(word)):
         return word
     end, first = 0, True
     for k, character in enumerate(word):
         if character == "." and not first:
             first = True
-        elif character.isidentifier() if first else f"a{character}".isidentifier():
+        elif character not in _DOTS and (character if first else f"a{character}").isidentifier():
             end, first = k + 1, False
         else:
             break

@@ -92,6 +92,9 @@ def _target(p: Place) -> Problem | None:
         return p.problem("equals", rule, "write =", tokens[equals])
     if p.here.kind in (":", ";", "->"):
         return None
+    if tokens[0].kind in BINARY:
+        rule = f"no line begins with '{tokens[0].text}': a line goes on only where a bracket is open"
+        return p.problem("line-break", rule, "put the whole right side into (...)", tokens[0])
     whole = tokens[0].span.to(tokens[-1].span)
     rule = "a statement says what it defines"
     return p.problem("no-operator", rule, "write a target and an operator in front: y[i] = ...", whole)
@@ -186,9 +189,8 @@ def _operand(p: Place) -> Problem | None:
             rule = f"nothing stands behind '{before.text}'"
             return p.problem("missing-value", rule, "write the value", before)
         if here.kind == END:
-            return p.problem(
-                "missing-operand", f"nothing stands behind '{before.text}'", "write a value, or take it out", before
-            )
+            way = "write a value behind it; a line goes on only where a bracket is open"
+            return p.problem("missing-operand", f"nothing stands behind '{before.text}'", way, before)
         if p.at == 0:
             return p.problem(
                 "missing-operand", f"nothing stands in front of '{here.text}'", "write a value, or take it out"

@@ -147,7 +147,7 @@ def _automaton(line: Line) -> Any:
         while True:
             action = states[stack[-1]].get(token.kind)
             if action is None:
-                raise LanguageSyntaxError(mistakes.named(line, k, frozenset(states[stack[-1]])))
+                raise LanguageSyntaxError(mistakes.named(line, k, tables().terminals & states[stack[-1]].keys()))
             if action > ACCEPT:
                 stack.append(action)
                 values.append(token)

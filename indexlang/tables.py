@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,10 @@ class Tables:
     patterns: dict[str, str]
     rules: tuple[Rule, ...]
     states: tuple[dict[str, int], ...]
+
+    @cached_property
+    def terminals(self) -> frozenset[str]:
+        return frozenset((*self.words, *self.patterns, END))
 
 
 @cache
