@@ -328,6 +328,8 @@ class Box:
             return None if reads(atom) else Affine(0, ((atom, 1),))
         match atom:
             case Index(name=i):
+                if i not in self.high:  # still open, or of another domain
+                    return None
                 return self.high[i] - 1 if sign > 0 else self.low[i]
             case Call(fn="floordiv", args=(a, Const(value=m))) if type(m) is int and m > 0:
                 inner = self.extreme(Affine.from_expr(a), sign)

@@ -25,6 +25,7 @@ from math import gcd, lcm, prod
 
 from . import shapes
 from .affine import Affine
+from .contributions import as_mask
 from .ir import (
     Access,
     Boundary,
@@ -296,9 +297,9 @@ class _Solver:
         e = self.solutions[index].expr(self.names)
         below, above = self.margins(index)
         if not self.never_negative(below):
-            yield Call("le", (lo, e))
+            yield as_mask(Call("le", (lo, e)))
         if not self.never_negative(above):
-            yield Call("lt", (e, hi))
+            yield as_mask(Call("lt", (e, hi)))
 
     def margins(self, index: str) -> tuple[Affine | None, Affine | None]:
         """Forms that are not negative where the index is in its range: from below, and from above."""

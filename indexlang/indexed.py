@@ -291,7 +291,7 @@ class Indexed(Converter):
                 condition.used = True
                 self.add_condition(condition, own, ranges, masks)
         self.bound = outer
-        found = set(indices_of(body))
+        found = {*indices_of(body), *(i for m in masks for i in indices_of(m))}
         for name, written in zip(inner, node.indices, strict=True):
             if name not in found and not (name in ranges and ranges[name].hi is not None) and not self.broken:
                 rule = f"the {node.op} runs over '{written}', which what it reduces does not have"

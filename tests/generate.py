@@ -119,7 +119,12 @@ class _Statements:
         if self.chance(12):
             return self.reduction()
         if self.chance(8):
-            return str(self.one_of("0.7", "2", f"({self.index()} + 1)"))
+            number = self.one_of("0.7", "2", "({} + 1)")
+            if "{}" not in number:
+                return str(number)
+            index = self.index()
+            self.must_write.add(index)  # a name that no subscript and no range has would be a scalar
+            return str(number.format(index))
         if self.made and self.chance(60):
             return self.read_made(str(self.one_of(*self.made)))
         again = [n for n in self.needs if n not in self.integers]
@@ -300,7 +305,7 @@ class _Statements:
             sizes.append(2)
         if declared:  # the shape may be larger than what is reached, which bounds no plain index
             self.must_write.update(i for i in self.extent if i in "ijkl")
-        return (f"{name}[{','.join(texts)}]" if texts else name), sizes if declared else []
+        return f"{name}[{','.join(texts)}]", sizes if declared else []
 
 
 @st.composite

@@ -159,7 +159,7 @@ def test_the_gradient_of_products_that_meet_in_an_element() -> None:
     [
         ("y[i] = floor(x[i])", None, "nothing has a gradient"),
         ("y[i] = floor(x[i])", ["x"], "'x' has no gradient"),
-        ("y[i] = x[i] * z[i]", ["y"], "'y' is no input"),
+        ("y[i] = x[i] * z[i]", ["q"], "'q' is no input"),
         ("y[b] = x[tok[b]]", ["tok"], "'tok' has no gradient"),
     ],
 )
