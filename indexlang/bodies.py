@@ -19,7 +19,7 @@ from .headers import Number, declare
 from .imports import Unit
 from .indexed import resolve_indexed
 from .inline import Instance, Letters, Template
-from .ir import Const, Expr, Index, Merged, Program, Reduce, Shape, Size, Statement, parts_of, primal_of, walk
+from .ir import Const, Expr, Index, Merged, Program, Reduce, Shape, Size, Statement, parts_of, primal_of, reads_of, walk
 from .report import Report, nearest
 from .scopes import Scope, has_brackets
 from .text import default_interface
@@ -56,7 +56,7 @@ class Body:
         self.appearances: dict[str, None] = {}  # tensors in the order in which the text shows them
         self.wishes: dict[Expr, str] = {}  # names for sizes that inlined layers have names for
         self.letters: dict[str, Letters] = {}
-        self.ones: dict[str, frozenset[int]] = {}  # axes that have size 1, counted from the end
+        self.known: dict[str, tuple[Expr, ...]] = {}  # shapes that are not declared, but follow
         self.inlined = False
         for t in (*(header.inputs + header.outputs if header else ()), *(t for line in lines for t in line.tensors)):
             if t.dims is not None:
@@ -66,7 +66,7 @@ class Body:
 
     def run(self) -> None:
         """All statements."""
-        names = {expr: name for name, expr in reversed(self.scope.dims.items())}
+        summed: list[Statement] = []
         for stmt in self.scope.statements:
             nodes, _ = tree_nodes(*stmt.targets, stmt.value, *stmt.conditions)
             if has_brackets(nodes):
@@ -76,7 +76,7 @@ class Body:
                     self.statements.append(resolved)
                     found = reads(resolved, parts_of(resolved))
                     self.appearances.update(dict.fromkeys(default_interface((resolved,))[0]))
-                    check_scope(self.report, resolved, names)
+                    summed.append(resolved)
             else:
                 whole = Whole(self, stmt)
                 whole.run()
@@ -86,6 +86,12 @@ class Body:
             for target in stmt.targets:
                 self.definitions.statement(target.name, stmt.op, target.span, found)
                 self.scope.defined.add(target.name)
+        names = {expr: name for name, expr in reversed(self.scope.dims.items())}
+        for resolved in summed:
+            if not self.scope.conflicts or self.scope.conflicts.isdisjoint(
+                (resolved.target.tensor, *reads_of(resolved))
+            ):
+                check_scope(self.report, resolved, names)
 
     def take(self, instance: Instance) -> None:
         """What an inlined layer declares."""
@@ -121,10 +127,14 @@ class Body:
 
     def is_one(self, tensor: str, axis: int) -> bool:
         """Whether an axis, counted from the end, has size 1 for certain."""
+        rank = self.scope.rank(tensor)
+        return rank is not None and rank >= -axis and self.size_of(tensor, rank + axis) == Const(1)
+
+    def size_of(self, tensor: str, axis: int) -> Expr:
+        """The size of an axis, in terms of other tensors' sizes where it is known to be one of them."""
         shape = self.shapes.get(tensor)
-        if shape is not None and len(shape.dims) >= -axis and shape.dims[axis] == Const(1):
-            return True
-        return axis in self.ones.get(tensor, ())
+        dims = self.known.get(tensor, ()) if shape is None else shape.dims
+        return dims[axis] if 0 <= axis < len(dims) else Size(tensor, axis)
 
     # -- afterwards ------------------------------------------------------------------------------
 
@@ -198,22 +208,22 @@ class Body:
 
     def check_names(self) -> None:
         """No index is called like a tensor that stands without brackets."""
-        scope = self.scope
-        made = {*scope.targets, *scope.inputs, *scope.tensors}
+        made = {*self.scope.targets, *self.scope.inputs, *self.scope.tensors, *self.scope.bare}
+        indices: dict[str, Span | None] = {}
         for stmt in self.statements:
             for part in parts_of(stmt):
-                if not isinstance(part, Index | Merged | Reduce):
-                    continue
-                names = (
-                    (part.name,)
-                    if isinstance(part, Index)
-                    else part.indices
-                    if isinstance(part, Merged)
-                    else part.domain.indices
-                )
-                for name in names:
-                    if name in made or name in scope.bare:
-                        self.check_index(name, part.span or stmt.span)
+                match part:
+                    case Index(name):
+                        indices.setdefault(name, part.span)
+                    case Merged(names):
+                        indices.update({n: part.span for n in names if n not in indices})
+                    case Reduce(domain=domain):
+                        indices.update({n: part.span for n in domain.indices if n not in indices})
+                    case _:
+                        pass
+        for name, span in indices.items():
+            if name in made:
+                self.check_index(name, span)
 
     def check_index(self, name: str, span: Span | None) -> None:
         scope = self.scope

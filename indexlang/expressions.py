@@ -70,6 +70,10 @@ class Definitions(ABC):
     def is_layer(self, name: str) -> bool: ...
 
     @abstractmethod
+    def is_broken(self, name: str) -> bool:
+        """Whether a name is one that an import failed to give, which is reported."""
+
+    @abstractmethod
     def callables(self) -> Iterator[str]:
         """The names of all functions and layers of the file."""
 
@@ -149,6 +153,9 @@ class Converter(ABC):
         if name in BOUNDARIES:
             way = "name what is read in a statement of its own"
             return self.fail("boundary", f"{name}(...) stands directly in a subscript only", span, way_out=way)
+        if self.definitions.is_broken(name):
+            self.broken = True
+            return Const(1, span)
         if name != self.own and self.definitions.is_function(name):
             return self.user_call(node, inside)
         if name in BUILTIN:

@@ -28,28 +28,28 @@ def declare(
     scope: Scope, header: tree.LayerDef | None, values: Mapping[str, Number], lines: Iterable[tree.ShapeDecl]
 ) -> tuple[Shape, ...]:
     """Put the names of a header and of shape lines into a scope whose statements are known; the shapes they give."""
-    tensors: list[tree.Header] = []
+    tensors: tuple[tree.Header, ...] = ()
     if header is not None:
+        tensors = header.inputs + header.outputs
         for t in header.inputs:
-            if scope.introduce(t.name, t.span, scope.inputs, "input"):
-                tensors.append(t)
+            scope.introduce(t.name, t.span, scope.inputs)
         for t in header.outputs:
-            if scope.introduce(t.name, t.span, scope.outputs, "output"):
-                tensors.append(t)
+            scope.introduce(t.name, t.span, scope.outputs)
         _options(scope, header, values)
     places: dict[str, Span] = {}
     declared: dict[str, tree.Header] = {}
-    for t in (*tensors, *(t for line in lines for t in line.tensors)):
+    in_lines = [t for line in lines for t in line.tensors]
+    for number, t in enumerate((*tensors, *in_lines)):
         scope.tensors.add(t.name)
         scope.taken.add(t.name)
-        if t.name in CONSTANTS:
-            scope.reserved(t.name, t.span)
         if t.dims is None:
-            if header is None or t not in tensors:
+            if number >= len(tensors):
                 rule = f"a shape line gives the dims of '{t.name}'"
                 scope.report.add("shape", rule, t.span, way_out=f"write shape {t.name}[N]")
             continue
         if t.name in places:
+            if t == declared[t.name] and t.name in scope.inputs and t.name in scope.outputs:
+                continue  # what the layer accumulates into
             others = (("declared here first", places[t.name]),)
             scope.report.add("duplicate-name", f"the shape of '{t.name}' is declared twice", t.span, others=others)
             continue
@@ -60,15 +60,16 @@ def declare(
 def _options(scope: Scope, header: tree.LayerDef, values: Mapping[str, Number]) -> None:
     places: dict[str, Span] = {}
     for option in header.options:
-        if option.name in scope.inputs:
-            others = (("an input here", scope.inputs[option.name]),)
-            rule = f"'{option.name}' is an input and cannot be an option too"
+        tensor = scope.outputs.get(option.name) or scope.targets.get(option.name)
+        if tensor is not None:
+            others = (("a tensor here", tensor),)
+            rule = f"'{option.name}' is a tensor and cannot be an option too"
             scope.report.add("duplicate-name", rule, option.span, others=others)
-        elif scope.introduce(option.name, option.span, places, "option"):
-            given = values.get(option.name)
-            if given is None:
-                given = CompileTime(scope.report, scope.unit, scope.options, header.name).value(option.default)
-            scope.options[option.name] = Given(1 if given is None else given, option.span)
+        scope.introduce(option.name, option.span, places)
+        given = values.get(option.name)
+        if given is None:
+            given = CompileTime(scope.report, scope.unit, scope.options).value(option.default)
+        scope.options[option.name] = Given(1 if given is None else given, option.span)
 
 
 # -- shapes ------------------------------------------------------------------------------------------
@@ -240,9 +241,9 @@ _SCALARS: Mapping[str, Callable[..., Any]] = {
 class CompileTime(Converter):
     """The value of an option: numbers, earlier options, and arithmetic on them."""
 
-    def __init__(self, report: Report, definitions: Any, options: Mapping[str, Given], where: str) -> None:
+    def __init__(self, report: Report, definitions: Any, options: Mapping[str, Given]) -> None:
         super().__init__(report, definitions)
-        self.options, self.where = options, where
+        self.options = options
 
     def value(self, node: tree.Expr) -> Number | None:
         """The number, or None if it is reported not to be one."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 
 from . import tree
@@ -53,6 +52,9 @@ class Unit(Definitions):
             return unit.is_function(original)
         return name in self.functions
 
+    def is_broken(self, name: str) -> bool:
+        return name in self.broken
+
     def is_defined(self, name: str) -> bool:
         return name in self.layers or name in self.functions or name in self.imported
 
@@ -73,7 +75,7 @@ class Unit(Definitions):
                     rule,
                     definition.span,
                     circle,
-                    way_out="functions are written out: use a loop of statements",
+                    way_out="a function is written out where it is called, so it cannot end in itself",
                 )
                 return None
             self.open.append(name)
@@ -95,10 +97,8 @@ class _FunctionBody(Converter):
         if tree_nodes(d.body)[1] > DEEPEST:
             self.fail("too-deep", f"the function is nested deeper than {DEEPEST} levels", d.span)
             return None
-        for k, name in enumerate(d.params):
-            if name in d.params[:k]:
-                self.fail("duplicate-name", f"the parameter '{name}' is named twice", d.span)
-            elif name in RESERVED:
+        for name in d.params:
+            if name in CONSTANTS:
                 self.fail("reserved-name", f"'{name}' is a word of the language", d.span, way_out="choose another name")
         expr = self.expr(d.body)
         if self.broken:
@@ -206,7 +206,7 @@ class Files:
             way = "name a file without its ending and without folders: from layers import relu"
             self.report.add("import", rule, item.span, way_out=way)
             return None
-        folders = [library()] if unit.folder is None else [unit.folder, library()]
+        folders = [LIBRARY] if unit.folder is None else [unit.folder, LIBRARY]
         path = next((p for f in folders if (p := f / f"{item.module}.idx").is_file()), None)
         if path is None:
             where = "the standard library" if unit.folder is None else f"{unit.folder} and the standard library"
@@ -246,7 +246,4 @@ def _parsed(path: str, modified: int, size: int) -> tree.File:
     return parse(read(path))
 
 
-@lru_cache(maxsize=1)
-def library() -> Path:
-    """The folder of the standard library."""
-    return Path(str(resources.files(__package__) / "library"))
+LIBRARY = Path(__file__).with_name("library")  # the standard library

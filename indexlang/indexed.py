@@ -256,7 +256,8 @@ class Indexed(Converter):
     def width(self, node: tree.Expr) -> Expr:
         expr = self.position(node, "padding")
         if isinstance(expr, Const) and expr.value < 0:
-            self.fail("boundary", "a padding has no negative width", node.span, f"{node.span.text} = {expr.value}")
+            shown = () if node.span.text == str(expr.value) else (f"{node.span.text} = {expr.value}",)
+            self.fail("boundary", "a padding has no negative width", node.span, *shown)
         return expr
 
     def padding(self, node: tree.Expr | None) -> Expr:
@@ -275,9 +276,7 @@ class Indexed(Converter):
     def reduction(self, node: tree.Reduction) -> Expr:
         outer = dict(self.bound)
         inner: list[str] = []
-        for k, name in enumerate(node.indices):
-            if name in node.indices[:k]:
-                return self.fail("reduction-index", f"a reduction runs over '{name}' once", node.span)
+        for name in node.indices:
             new = name if name not in self.used else self.scope.fresh(name)
             self.used.add(new)
             self.bound[name] = new

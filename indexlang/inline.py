@@ -95,10 +95,14 @@ def instantiate(
     tensors: dict[str, str],
     outputs: tuple[str, ...],
     fresh: Callable[[str], str],
+    rename: Callable[[str], str],
     taken: Collection[str],
-    known: Mapping[str, Shape],
+    size_of: Callable[[str, int], Expr],
 ) -> Instance:
-    """An instance. `tensors` names inputs and wanted outputs; `taken` are the caller's tensors and dims."""
+    """An instance. `tensors` names inputs and wanted outputs; `taken` are the caller's tensors and dims.
+
+    `fresh` gives a new name for a tensor, `rename` one for an index.
+    """
     program, name = template.program, template.header.name
     live = template.statements(outputs)
     targets = dict.fromkeys(s.target.tensor for s in live)
@@ -106,10 +110,13 @@ def instantiate(
         if tensor not in tensors:
             tensors[tensor] = fresh(f"{name}_{tensor.replace('.', '_')}")
     # a tensor that is left out may still be asked for its size; nothing is left of it but its name
-    renaming = _Renaming(tensors, {}, {}, known)
+    renaming = _Renaming(tensors, {}, {}, size_of)
     for index in template.indices:
         if index in taken or index in tensors.values():
-            renaming.indices[index] = fresh(index)
+            new = rename(index)
+            while new in template.indices:
+                new = fresh(index)
+            renaming.indices[index] = new
     shapes, checks = [], []
     for shape in program.shapes:
         if shape.tensor in targets and shape.tensor not in program.inputs:
@@ -142,7 +149,7 @@ class _Renaming:
     tensors: Mapping[str, str]
     indices: dict[str, str]
     sizes: dict[Size, Expr]
-    known: Mapping[str, Shape]
+    size_of: Callable[[str, int], Expr]
 
     def size(self, size: Size) -> Expr:
         """A size in a statement."""
@@ -155,11 +162,7 @@ class _Renaming:
         """A size in a shape."""
         found = self.sizes.get(size)
         if found is None:
-            new = Size(self.tensors.get(size.tensor, size.tensor), size.axis)
-            found = new
-            shape = self.known.get(new.tensor)
-            if shape is not None and 0 <= new.axis < len(shape.dims):
-                found = shape.dims[new.axis]
+            found = self.size_of(self.tensors.get(size.tensor, size.tensor), size.axis)
             self.sizes[size] = found
         return found
 

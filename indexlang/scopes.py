@@ -37,6 +37,7 @@ class Scope:
     bare: dict[str, Span] = field(default_factory=dict)  # where tensors stand without brackets
     conflicts: set[str] = field(default_factory=set)  # tensors whose ranks have been complained about
     counters: dict[str, int] = field(default_factory=dict)
+    renames: dict[str, str] = field(default_factory=dict)
     statements: list[tree.Statement] = field(default_factory=list)  # those that can be resolved
     _solid: set[str] | None = None
 
@@ -93,8 +94,9 @@ class Scope:
     def fresh(self, wish: str) -> str:
         """`wish`, or `wish` with the first number from 2 on that makes it new."""
         name, k = wish, self.counters.get(wish, 2)
+        stem = f"{wish}_" if wish[-1].isdigit() else wish
         while name in self.taken:
-            name, k = f"{wish}{k}", k + 1
+            name, k = f"{stem}{k}", k + 1
         self.counters[wish] = k
         self.taken.add(name)
         return name
@@ -114,6 +116,12 @@ class Scope:
                         indices.update(dict.fromkeys(node.indices, node.span))
                 self._solid.update(n.name for n in nodes if isinstance(n, tree.Name) and n.name not in indices)
         return self._solid
+
+    def renamed(self, index: str) -> str:
+        """The name that the indices of inlined layers get instead of one that is taken."""
+        if index not in self.renames:
+            self.renames[index] = self.fresh(index)
+        return self.renames[index]
 
     # -- what was written ----------------------------------------------------------------------
 
@@ -164,18 +172,12 @@ class Scope:
             if t.dims is not None:
                 self.ranks.setdefault(t.name, (len(t.dims), t.span))
 
-    def introduce(self, name: str, span: Span, places: dict[str, Span], what: str) -> bool:
-        """Whether a header may use a name for an input, output or option."""
+    def introduce(self, name: str, span: Span, places: dict[str, Span]) -> None:
+        """Take a name of a header; that it is named once, the parser has seen to."""
         self.taken.add(name)
+        places[name] = span
         if name in CONSTANTS:
             self.reserved(name, span)
-            return False
-        if name in places:
-            others = (("named here first", places[name]),)
-            self.report.add("duplicate-name", f"the {what} '{name}' is named twice", span, others=others)
-            return False
-        places[name] = span
-        return True
 
     def reserved(self, name: str, span: Span) -> None:
         self.report.add("reserved-name", f"'{name}' is a word of the language", span, way_out="choose another name")

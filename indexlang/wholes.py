@@ -45,19 +45,16 @@ class Whole(Converter):
             way = "write indices, or empty brackets behind a scalar: s[] = ..."
             self.fail("whole", rule, stmt.conditions[0].span, way_out=way)
         names = [t.name for t in stmt.targets]
-        for k, target in enumerate(stmt.targets):
-            if target.name in names[:k]:
-                self.fail("duplicate-name", f"'{target.name}' is a target twice", target.span)
         called = self.layer_of(stmt.value)
         if called is not None and isinstance(stmt.value, tree.Call) and (len(names) > 1 or stmt.op == "="):
             if stmt.op != "=":
                 self.fail("targets", "several targets are defined by =", stmt.span)
             self.call_layer(called, stmt.value, names)
-        elif len(names) > 1:
-            rule = "only the outputs of a layer have several targets"
-            self.fail("targets", rule, stmt.targets[1].span, way_out="write a statement for each")
         else:
             value = self.expr(stmt.value)
+            if not self.broken and len(names) > 1:
+                rule = "only the outputs of a layer have several targets"
+                self.fail("targets", rule, stmt.targets[1].span, way_out="write a statement for each")
             if not self.broken:
                 self.pointwise(names[0], stmt.op, value, stmt.targets[0].span, stmt.span)
         return not self.broken
@@ -159,9 +156,27 @@ class Whole(Converter):
                 subs.append(Const(0) if wild else Index(letters[axis]))
             found[t] = tuple(subs)
         if target not in body.shapes and target not in self.scope.defined:
-            body.ones[target] = frozenset(single)
+            body.known[target] = tuple(
+                self.size_along(target, axis, found, operands, ranks) for axis in range(-rank, 0)
+            )
         body.letters.setdefault(target, tuple(letters))
         return found
+
+    def size_along(
+        self,
+        target: str,
+        axis: int,
+        found: Mapping[str, Sequence[Subscript]],
+        operands: list[str],
+        ranks: Mapping[str, int],
+    ) -> Expr:
+        """The size of an axis of the result, counted from the end: that of an operand which has it."""
+        having = [t for t in operands if ranks[t] >= -axis and isinstance(found[t][axis], Index)]
+        sizes = [self.body.size_of(t, ranks[t] + axis) for t in having]
+        return next(
+            (s for s in sizes if not isinstance(s, Size) or self.body.is_input(s.tensor)),
+            [*sizes, Size(target, ranks[target] + axis)][0],
+        )
 
     def letters(self, tensors: list[str], ranks: Mapping[str, int], rank: int) -> list[str]:
         """An index for each axis: by the names of dims where these are letters, else i, j, k."""
@@ -189,9 +204,6 @@ class Whole(Converter):
         if found is not None:
             names = self.call_layer(found, node, [None])
             return Access(names[0], (), node.span) if names else Const(1, node.span)
-        if node.name in self.scope.unit.broken:
-            self.broken = True
-            return Const(1, node.span)
         return super().call(node, inside)
 
     def call_layer(
@@ -248,7 +260,7 @@ class Whole(Converter):
         found: dict[str, float] = {}
         for name, value in node.keywords:
             if name in names:
-                number = CompileTime(self.report, self.scope.unit, self.scope.options, header.name).value(value)
+                number = CompileTime(self.report, self.scope.unit, self.scope.options).value(value)
                 if number is None:
                     self.broken = True
                     return None
@@ -304,9 +316,10 @@ class Whole(Converter):
         for out in outputs:
             if out.name in tensors:  # what the layer accumulates into starts as a copy of what is handed over
                 self.pointwise(out.inside, "=", Access(tensors[out.name], (), span), span, span)
+        scope.taken.update(template.indices)
         names = {**tensors, **{out.name: out.inside for out in outputs}}
         found = instantiate(
-            template, names, tuple(out.name for out in outputs), scope.fresh, scope.solid(), body.shapes
+            template, names, tuple(out.name for out in outputs), scope.fresh, scope.renamed, scope.solid(), body.size_of
         )
         scope.solid().update(found.tensors.values())
         body.statements += found.statements
