@@ -123,7 +123,22 @@ def _conditions(stmt: Statement, printer: _Printer) -> Iterator[str]:
     inner = [part.domain for part in parts_of(stmt) if isinstance(part, Reduce)]
     domains: list[Domain] = [stmt.domain, *inner]
     yield from (printer.range(r) for d in domains for r in d.ranges)
-    yield from (printer.expr(m) for d in domains for m in d.masks)
+    yield from (_mask(m, printer) for d in domains for m in d.masks)
+
+
+def _mask(mask: Expr, printer: _Printer) -> str:
+    """A mask; a scalar tensor keeps its brackets where, without them, it would be an index with a range."""
+    match mask:
+        case Call("lt" | "le" | "gt" | "ge" as fn, (Access(name, ()), bound)) if _is_size(bound):
+            return f"{name}[] {FUNCTIONS[fn].symbol} {printer.expr(bound, ADD)}"
+        case Call("lt" | "le" | "gt" | "ge" as fn, (bound, Access(name, ()))) if _is_size(bound):
+            return f"{printer.expr(bound, ADD)} {FUNCTIONS[fn].symbol} {name}[]"
+        case _:
+            return printer.expr(mask)
+
+
+def _is_size(expr: Expr) -> bool:
+    return all(isinstance(p, Const | Size | Call) for p in walk(expr))
 
 
 class _Printer:
