@@ -1,0 +1,305 @@
+"""A graph: its nodes, and what can be done with them.
+
+In: nodes made inside of `with Graph():`, or outside of any for the default graph. Out: values and gradients of nodes.
+The one rule: whatever runs is compiled once for each set of wanted nodes and each set of sizes.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import ShapeError
+from ..ir import Program
+from . import drawing, execution, registry, sizes
+from .assemble import Assembled, assemble
+from .execution import Arrays, Phases, Step, Values
+from .nodes import CompNode, Input, Mask, Node, Parameter, Part
+from .problems import graph_error
+
+Array = NDArray[Any]
+Given = Mapping[Input, ArrayLike]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The last run forward: what it ran on, and what a run backward needs of it."""
+
+    graph: Assembled
+    given: Arrays
+    loss: Node | None
+    results: Arrays
+
+
+class Graph(registry.Registry):
+    """Nodes that are computed together.
+
+    `seed` decides the parameters' first values and the masks of dropout, `dtype` what is computed with. Everything
+    that a run gives can be looked at: `node.value`, `node.grad`.
+    """
+
+    def __init__(self, *, seed: int = 0, dtype: Any = np.float32, keep: bool = True) -> None:
+        super().__init__(seed, dtype, keep)
+        self.rng = np.random.default_rng([seed, 0])
+        self._tokens: list[Any] = []
+        self._watched: weakref.WeakKeyDictionary[Node, None] = weakref.WeakKeyDictionary()
+        self._compiled: dict[Any, Any] = {}
+        self._compiled_version = -1
+        self._run: _Run | None = None
+        self._loss: weakref.ref[Node] | None = None
+
+    # -- nodes -----------------------------------------------------------------------------------
+
+    def __enter__(self) -> Graph:
+        self._tokens.append(registry.enter(self))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        registry.leave(self._tokens.pop())
+
+    def add(self, node: Node) -> None:
+        super().add(node)
+        self._compiled.clear()
+        if not self._keep:  # what has run must not keep nodes that are gone otherwise
+            self._run = None
+
+    @staticmethod
+    def of(node: Node) -> Graph:
+        """The graph of a node."""
+        return node.graph
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes, parameters included, each after those that it is computed from."""
+        return self.assembled().nodes
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The parameters that some computed node uses, those without gradients included."""
+        return self.assembled().parameters
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The inputs that some computed node uses, except masks."""
+        return tuple(n for n in self.assembled().inputs if not isinstance(n, Mask))
+
+    def sinks(self) -> tuple[Node, ...]:
+        """The computed nodes from which nothing else is computed."""
+        alive = [n for n in self.alive() if isinstance(n, CompNode | Part)]
+        used = {source for n in alive for source in n.sources()}
+        return tuple(n for n in alive if n not in used)
+
+    def assembled(self, *wanted: Node, training: bool = True) -> Assembled:
+        """The wanted nodes (else all) as one Program."""
+        nodes = wanted or self.sinks()
+        if not nodes:
+            raise graph_error("empty-graph", "the graph has no computed node")
+        for node in nodes:
+            if node._registry is not self:
+                raise graph_error("mixed-graphs", f"{node.name} belongs to another graph")
+        found: Assembled = self._cached(("assembled", nodes, training), lambda: assemble(nodes, training))
+        return found
+
+    def program(self, *wanted: Node, training: bool = True) -> Program:
+        """The Program that computes the wanted nodes (else all) from the inputs and parameters."""
+        return self.assembled(*wanted, training=training).program
+
+    def watch(self, *nodes: Node) -> None:
+        """Keep the values and gradients of these nodes in every run, also where a step would not."""
+        self._watched.update(dict.fromkeys(nodes))
+        self.version += 1
+
+    # -- running ---------------------------------------------------------------------------------
+
+    def forward(self, *wanted: Node, training: bool = True) -> None:
+        """Compute the wanted nodes (else all) from the values of the inputs."""
+        graph = self.assembled(*wanted, training=training)
+        given = self._given(graph)
+        loss = None if self._loss is None or not training else self._loss()
+        if loss is not None and loss in graph.tensors:
+            results = self._guarded(graph, given, self._phases(graph, loss).forward)
+        else:
+            loss = None
+            results = self._guarded(graph, given, self._values(graph, execution.all_tensors(graph)))
+        self.values = {t: results[t] for t in execution.all_tensors(graph)}
+        self.gradients = {}
+        self._update(graph, results)
+        self._run = _Run(graph, given, loss, results)
+
+    def backward(self, loss: Node) -> None:
+        """The gradients of the average of `loss` over the batch, as of the last run forward."""
+        run = self._run
+        if run is None or loss not in run.graph.tensors:
+            raise graph_error("not-forward", f"{loss.name} has not been computed", way_out="run Forward() first")
+        phases = self._phases(run.graph, loss)
+        if run.loss is not loss:
+            run = replace(run, loss=loss, results=self._guarded(run.graph, run.given, phases.forward))
+            self._run, self._loss = run, weakref.ref(loss)
+        seed = _seed(run.results[run.graph.tensors[loss]])
+        self.gradients = {**phases.backward(run.given, run.results, seed), run.graph.tensors[loss]: seed}
+
+    def step(self, loss: Node, given: Given | None = None, also: Sequence[Node] = ()) -> Array:
+        """Forward and backward in one piece: the loss's value; gradients of parameters are set.
+
+        Besides these only the values of `also`, and of what is watched, can be looked at afterwards.
+        """
+        self._set(given)
+        graph = self.assembled(loss, *also, *self._watched)
+        arrays = self._given(graph)
+        step = self._step(graph, loss, tuple(also))
+        shape = self._shapes(graph, arrays)[loss]
+        seed = np.full(shape, _share(shape), self.dtype)
+        results = self._guarded(graph, arrays, lambda a: step(a, seed))
+        kept = (loss, *also, *self._watched)
+        self.values = {t: results[t] for t in dict.fromkeys(graph.tensors[n] for n in kept) if t in results}
+        names = step.derived.gradients
+        self.gradients = {t: results[names[t]] for t in step.derived.wrt}
+        self.gradients[graph.tensors[loss]] = seed
+        self._update(graph, results)
+        self._run = None
+        return self.values[graph.tensors[loss]]
+
+    def evaluate(self, *wanted: Node, given: Given | None = None, batch: int | None = None) -> Any:
+        """The values of the wanted nodes when nothing is learned: no dropout, running statistics.
+
+        With `batch` the inputs in `given` are cut into batches of that size. One node gives an array, several a tuple.
+        """
+        if not wanted:
+            raise graph_error("output", "say which nodes to evaluate")
+        graph = self.assembled(*wanted, training=False)
+        run = self._values(graph, graph.program.outputs)
+        arrays = {n: np.asarray(a) for n, a in (given or {}).items()}
+        count = max((len(a) for a in arrays.values()), default=0)
+        parts = []
+        for start in range(0, count, batch) if batch and count else (0,):
+            chosen = {n: a[start : start + batch] for n, a in arrays.items()} if batch else arrays
+            self._set(chosen)
+            results = self._guarded(graph, self._given(graph), run)
+            parts.append([results[graph.tensors[n]] for n in wanted])
+        found = [p[0] if len(p) == 1 else np.concatenate(p) for p in zip(*parts, strict=True)]
+        return found[0] if len(found) == 1 else tuple(found)
+
+    def shapes(
+        self, given: Mapping[Input, Sequence[int]] | None = None, training: bool = False
+    ) -> dict[Node, tuple[int, ...]]:
+        """The shape of every node, from the shapes of the inputs; without them from their values."""
+        graph = self.assembled(training=training)
+        known: dict[Node, Sequence[int]] = {}
+        for node in graph.inputs:
+            if given is not None and node in given:
+                known[node] = given[node]
+            elif not isinstance(node, Mask):
+                known[node] = node.value.shape
+        return sizes.infer(graph, known)
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def dot(self, given: Mapping[Input, Sequence[int]] | None = None) -> str:
+        """The graph in the DOT language, with shapes where they are known."""
+        return drawing.dot(self._picture(given))
+
+    def svg(self, given: Mapping[Input, Sequence[int]] | None = None) -> str:
+        """The graph as an SVG picture, with shapes where they are known."""
+        return drawing.svg(self._picture(given))
+
+    def _repr_svg_(self) -> str:
+        return self.svg()
+
+    def _picture(self, given: Mapping[Input, Sequence[int]] | None) -> drawing.Picture:
+        known = given is not None or all(n.is_set for n in self.inputs)
+        return drawing.picture(self.assembled(), self.shapes(given, training=True) if known else {})
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _set(self, given: Given | None) -> None:
+        for node, array in (given or {}).items():
+            node.value = array
+
+    def _given(self, graph: Assembled) -> dict[str, Array]:
+        """The arrays of all inputs and parameters; masks are drawn anew. Errors: `GraphError` for what is missing."""
+        missing = [n.name for n in graph.inputs if not isinstance(n, Mask) and not n.is_set]
+        if missing:
+            rule = f"the input {missing[0]} has no value" if len(missing) == 1 else "inputs have no values"
+            raise graph_error(
+                "missing-input", rule, ", ".join(missing), way_out=f"set {missing[0]}.value before running"
+            )
+        arrays = {n.name: n.value for n in (*graph.inputs, *graph.parameters) if not isinstance(n, Mask)}
+        masks = [n for n in graph.inputs if isinstance(n, Mask)]
+        shapes = self._shapes(graph, arrays)
+        for mask in masks:
+            mask.draw(shapes[mask], self.rng)
+            arrays[mask.name] = mask.value
+        return arrays
+
+    def _shapes(self, graph: Assembled, arrays: Arrays) -> dict[Node, tuple[int, ...]]:
+        """The shapes of all nodes, everything checked."""
+        known: dict[Node, Sequence[int]] = {n: arrays[n.name].shape for n in graph.inputs if not isinstance(n, Mask)}
+        key = ("shapes", id(graph), tuple(known.values()))
+        found: dict[Node, tuple[int, ...]] = self._cached(key, lambda: sizes.infer(graph, known))
+        return found
+
+    def _guarded(self, graph: Assembled, given: Arrays, run: Any) -> dict[str, Array]:
+        try:
+            found: dict[str, Array] = run(given)
+        except ShapeError as error:
+            raise execution.with_labels(error, graph, given, self._shapes(graph, given)) from None
+        return found
+
+    def _update(self, graph: Assembled, results: Arrays) -> None:
+        for tensor, parameter in graph.updates:
+            parameter.value = results[tensor]
+
+    def _cached(self, key: Any, make: Any) -> Any:
+        if self._compiled_version != self.version:
+            self._compiled.clear()
+            self._compiled_version = self.version
+        found = self._compiled.get(key)
+        if found is None:
+            found = make()
+            self._compiled[key] = found
+        return found
+
+    def _values(self, graph: Assembled, shown: Sequence[str]) -> Values:
+        outputs = tuple(dict.fromkeys((*graph.program.outputs, *shown)))
+        found: Values = self._cached(
+            ("values", id(graph), outputs), lambda: Values(replace(graph.program, outputs=outputs))
+        )
+        return found
+
+    def _phases(self, graph: Assembled, loss: Node) -> Phases:
+        shown = [*graph.program.outputs, *execution.all_tensors(graph)]
+        watched = [*shown, *(n.name for n in self._watched)]
+        found: Phases = self._cached(
+            ("phases", id(graph), id(loss)), lambda: Phases(execution.derive(graph, loss, shown, watched))
+        )
+        return found
+
+    def _step(self, graph: Assembled, loss: Node, also: tuple[Node, ...]) -> Step:
+        watched = [graph.tensors[n] for n in self._watched if n in graph.tensors]
+        kept = [graph.tensors[n] for n in also]
+        kept += [graph.tensors[n] for n in self._watched if isinstance(n, CompNode | Part)]
+        shown = [*kept, *(tensor for tensor, _ in graph.updates)]
+        found: Step = self._cached(
+            ("step", id(graph), id(loss)), lambda: Step(execution.derive(graph, loss, shown, watched))
+        )
+        return found
+
+
+def _share(shape: tuple[int, ...]) -> float:
+    """What each example of a batch counts in the average."""
+    return 1 / shape[0] if shape and shape[0] else 1.0
+
+
+def _seed(value: Array) -> Array:
+    return np.full(value.shape, _share(value.shape), value.dtype)
+
+
+registry.set_default(Graph(keep=False))

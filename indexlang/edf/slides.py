@@ -1,0 +1,42 @@
+"""Forward, Backward and SGD as on the slides: functions about the default graph, or about the graph of a loss.
+
+In: what the slides write. Out: values and gradients of nodes, changed parameters.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from . import registry
+from .graph import Graph
+from .nodes import Node
+
+
+def default_graph() -> Graph:
+    """The graph of all nodes that were made outside of any `with graph:`."""
+    return cast(Graph, registry.default())
+
+
+def reset(seed: int = 0) -> Graph:
+    """A new, empty default graph."""
+    graph = Graph(seed=seed, keep=False)
+    registry.set_default(graph)
+    return graph
+
+
+def Forward(*wanted: Node, training: bool = True) -> None:  # noqa: N802 (the slides' name)
+    """Compute all nodes of the graph, or the wanted ones and what they need."""
+    (wanted[0].graph if wanted else default_graph()).forward(*wanted, training=training)
+
+
+def Backward(loss: Node) -> None:  # noqa: N802
+    """The gradients of the loss, averaged over the batch, by every node and parameter."""
+    loss.graph.backward(loss)
+
+
+def SGD(rate: float, graph: Graph | None = None) -> None:  # noqa: N802
+    """One step down the gradient: each parameter less `rate` times its gradient."""
+    graph = default_graph() if graph is None else graph
+    for parameter in graph.parameters:
+        if parameter.name in graph.gradients:
+            parameter.value = parameter.value - rate * parameter.grad
