@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check format fuzz bench clean
+.PHONY: demo test check format grammar fuzz bench clean
 
 demo: $(VENV)/examples.stamp ## derive the convolution's gradient, then train LeNet-5 on handwritten digits
 	$(BIN)/python -m examples.train_lenet $(ARGS)
@@ -23,6 +23,9 @@ check: $(VENV)/dev.stamp ## format, lint, types, imports, tests
 format: $(VENV)/dev.stamp ## lay out the code and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+grammar: $(VENV)/dev.stamp ## make the parser's tables anew, after a change of the grammar
+	$(BIN)/python -c 'from indexlang.tables import write; write()'
 
 fuzz: $(VENV)/dev.stamp ## the long run of the random programs
 	INDEXLANG_FUZZ=2000 $(BIN)/python -m pytest -n auto tests/test_random.py $(ARGS)

@@ -85,6 +85,8 @@ _MAY_BEGIN_A_LINE = re.compile(rf"([ \t]*){_NAME}(?:[ \t]*,[ \t]*{_NAME})*[ \t]*
 @dataclass
 class _Lexer:
     source: Source
+    scanner: re.Pattern[str] = field(default_factory=lambda: _scanner())
+    words: frozenset[str] = field(default_factory=lambda: frozenset(tables().words))
     lines: list[Line] = field(default_factory=list)
     comments: list[tuple[int, str]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -165,7 +167,7 @@ class _Lexer:
 
     def token(self, start: int, before: list[Token], problems: list[Problem]) -> Token:
         """The token at `start`, behind those of its line, spaces and line breaks included."""
-        match, text = _scanner().match, self.source.text
+        match, text = self.scanner.match, self.source.text
         found = match(text, start)
         assert found is not None and found.lastgroup is not None
         kind, word, end = found.lastgroup, found[0], found.end()
@@ -178,7 +180,7 @@ class _Lexer:
                 kind = "NAME" if word else "OTHER"
                 if not word.isascii():
                     word = unicodedata.normalize("NFKC", word)
-                if word in tables().words:
+                if word in self.words:
                     kind = word
             case "NUMBER":
                 tail = match(text, end)

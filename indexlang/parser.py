@@ -155,16 +155,14 @@ def _automaton(line: Line) -> Any:
             if action == ACCEPT:
                 return values[-1]
             rule = rules[-1 - action]
-            parts: list[Any] = []
-            for value in values[-rule.size :]:
-                parts += value if isinstance(value, list) else (value,)
-            del stack[-rule.size :], values[-rule.size :]
-            if rule.name is None:
-                values.append(parts)
-            elif rule.passes and len(parts) == 1:
-                values.append(parts[0])
+            if rule.passes:
+                stack.pop()
             else:
-                values.append(BUILDERS[rule.name](parts))
+                parts: list[Any] = []
+                for value in values[-rule.size :]:
+                    parts += value if isinstance(value, list) else (value,)
+                del stack[-rule.size :], values[-rule.size :]
+                values.append(parts if rule.name is None else BUILDERS[rule.name](parts))
             stack.append(states[stack[-1]][rule.origin])
     raise AssertionError("the end of a line is shifted")
 

@@ -1,7 +1,7 @@
 """The tables of the parser: what lark makes of the grammar, kept in a file beside it.
 
 In: `grammar/indexlang.lark`. Out: its terminals and its LALR(1) automaton. The one rule: the grammar is the source and
-`grammar/indexlang.json` follows from it (`python -m indexlang.tables` writes it). A file that is not in step with the
+`grammar/indexlang.json` follows from it (`make grammar` writes it). A file that is not in step with the
 grammar is not used: lark then makes the tables anew, in a tenth of a second instead of a thousandth.
 """
 
@@ -20,12 +20,15 @@ ACCEPT = 0  # in a table: the line is complete; n > 0 goes to state n, n < 0 red
 
 @dataclass(frozen=True)
 class Rule:
-    """`size` parts become one. `name` is the builder's function for it; None: the parts join those of the parent."""
+    """`size` parts become one. `name` is the builder's function for it; None: the parts join those of the parent.
+
+    If it `passes`, its one part stands for itself.
+    """
 
     origin: str
     size: int
     name: str | None
-    passes: bool  # a single part stands for itself
+    passes: bool
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ def build(grammar: str) -> Tables:
 def _rule(rule: Any) -> Rule:
     origin = str(rule.origin.name)
     name = None if origin.startswith("_") else str(rule.alias or origin)
-    return Rule(origin, len(rule.expansion), name, bool(rule.options.expand1) and not rule.alias)
+    size = len(rule.expansion)
+    return Rule(origin, size, name, bool(rule.options.expand1) and not rule.alias and size == 1)
 
 
 def to_json(grammar: str) -> str:
@@ -116,10 +120,7 @@ def to_json(grammar: str) -> str:
     return json.dumps({"grammar": _sum(grammar)} | made, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
-def _write() -> None:
+def write() -> None:
+    """Put the file in step with the grammar: `make grammar`."""
     grammar = _folder() / "indexlang.lark"
     grammar.with_suffix(".json").write_text(to_json(grammar.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    _write()
