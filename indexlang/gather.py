@@ -49,6 +49,7 @@ from .ir import (
 )
 from .ranges import inherit
 from .smith import rank, smith
+from .text import default_interface
 
 FRESH = "uvwpqrst"  # names for the positions in the target's axes
 
@@ -67,7 +68,11 @@ def gather(program: Program) -> Program:
             gathered = _Solver(stmt, bounds, sources, solution.shape(stmt.target.tensor), taken).solved()
         statements.append(stmt if gathered is None else gathered[0])
         wanted.append(None if gathered is None else gathered[1])
-    return inherit(replace(program, statements=tuple(statements)), wanted)
+    result = inherit(replace(program, statements=tuple(statements)), wanted)
+    inputs, outputs = default_interface(result.statements)
+    if program.name is None and {*inputs} == {*program.inputs} and {*outputs} == {*program.outputs}:
+        return replace(result, inputs=inputs, outputs=outputs)  # in the order of the new text, which stays bare
+    return result
 
 
 def _names(program: Program) -> frozenset[str]:

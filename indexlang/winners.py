@@ -217,7 +217,7 @@ def product(group: Group, adjoint: str, names: Fresh) -> Prepared:
 
 def _others(k: int, group: Group, names: Fresh) -> Iterator[tuple[Statement, Bounds]]:
     """Statements `_[own indices] *= factor`, over all points that meet in one element, but the point itself."""
-    stmt = group[k][0]
+    stmt, bounds = group[k]
     own = stmt.domain.indices
     place = Access("", tuple(Dots() if i == DOTS else Index(i) for i in own))
     for number, (other, theirs) in enumerate(group):
@@ -226,13 +226,18 @@ def _others(k: int, group: Group, names: Fresh) -> Iterator[tuple[Statement, Bou
         copy, extra, renamed = _copied(other, theirs, own, names)
         masks = list(copy.domain.masks)
         mapping: dict[str, str] = {}
-        for mine, its in zip(stmt.target.subscripts, copy.target.subscripts, strict=True):
+        pairs = zip(stmt.target.subscripts, copy.target.subscripts, strict=True)
+        for axis, (mine, its) in enumerate(pairs):
             if isinstance(its, Dots) and isinstance(mine, Dots):
                 continue
             if isinstance(its, Index) and isinstance(mine, Index) and its.name not in mapping and its.name not in own:
                 mapping[its.name] = mine.name
             else:
-                masks.append(_same_place(stmt, mine, its))
+                if isinstance(mine, Dots) or isinstance(its, Dots):
+                    raise _refused(stmt, "'...' stands beside other axes; write its axes out")
+                everywhere = {**bounds, **extra}
+                here, there = (_place(stmt.target.tensor, axis, s, everywhere) for s in (mine, its))
+                masks.append(as_mask(Call("eq", (here, there))))
         copy = _renamed(replace(copy, domain=Domain(copy.domain.indices, copy.domain.ranges, tuple(masks))), mapping)
         inner = tuple(copy.domain.masks)
         if number == k:
@@ -295,15 +300,26 @@ def _renamed(stmt: Statement, names: Mapping[str, str]) -> Statement:
     )
 
 
-def _same_place(stmt: Statement, mine: Subscript, its: Subscript) -> Expr:
-    """The condition that two points write to one position of an axis."""
-    match mine, its:
-        case Boundary(kind="pad", expr=a, lo=la), Boundary(kind="pad", expr=b, lo=lb) if la == lb:
-            return Call("eq", (a, b))
-        case (Boundary() | Merged() | Dots(), _) | (_, Boundary() | Merged() | Dots()):
-            raise _refused(stmt, "a product is accumulated through a merged, clamped, wrapped or reflected axis")
+def _place(tensor: str, axis: int, s: Subscript, bounds: Bounds) -> Expr:
+    """The position in its axis that a subscript of the target stands for; any outside of it for a padding."""
+    end = Size(tensor, axis)
+    match s:
+        case Boundary(kind="pad", expr=e, lo=lo):
+            return e if lo is None or lo == Const(0) else Call("sub", (e, lo))
+        case Boundary(kind="clamp", expr=e):
+            return Call("min", (Call("max", (e, Const(0))), Call("sub", (end, Const(1)))))
+        case Boundary(kind="wrap", expr=e):
+            return Call("mod", (e, end))
+        case Boundary(expr=e):  # reflect: the distance from the far edge, within one period
+            last = Call("sub", (end, Const(1)))
+            period = Call("max", (Call("mul", (Const(2), last)), Const(1)))
+            return Call("abs", (Call("sub", (last, Call("mod", (e, period)))),))
+        case Merged(indices=names):
+            return position(names, bounds).to_expr()
+        case Dots():
+            raise AssertionError("an ellipsis has no position")
         case _:
-            return Call("eq", (mine, its))  # type: ignore[arg-type]  # the arms above leave expressions
+            return s
 
 
 def _refused(stmt: Statement, why: str) -> DerivationError:

@@ -259,6 +259,8 @@ class _Statements:
         for _ in range(self.one_of(0, 0, 0, 1, 2)):
             i, j = self.index(), self.index()
             kind = self.draw(st.integers(0, 5))
+            if kind:
+                self.must_write.update((i, j))
             if kind == 0:
                 found.append(f"m{len(self.needs)}")
                 found[-1] = self.access(found[-1], [i]) + " > 0.2"
