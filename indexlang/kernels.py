@@ -1,20 +1,26 @@
-"""The decisions of lowering, as pure functions of sizes and strides: what may be a view, what must be taps, what is a GEMM.
+"""The decisions of lowering that concern one statement: what may be a view, what must be taps, how a value is reduced.
 
-In come extents, strides and index sets, never arrays; out come small descriptions. The backends write
-code from them, and `explain` prints them.
+In: extents, strides and index sets, never arrays. Out: small descriptions; the backends write code from them, and
+`explain` prints them. The one rule: a decision is a pure function of a description, so its test is a table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import prod
 
-from .ir import Access, Call, Const, Expr, Index, Reduce, Size
+from .affine import Affine
+from .extents import reads
+from .inside import numeric
+from .ir import Expr, Index
 
-WORKSPACE = 8 << 20  # bytes that an unfolded block may take (im2col, products before their sum)
-MANY_TAPS = 1024  # from here on a table of positions, sorted once, beats a loop over taps
+WORKSPACE = 8 << 20  # bytes that an unfolded block may take: an im2col, the products before their sum
+LARGE = 32 << 20  # bytes from which on a whole domain is gone through in blocks
+WINDOW = 64  # so many values of the reduced indices may become a loop of whole-array operations
+LONG = 256  # elements that make an operation on whole arrays worth its call
+TABLE = 1 << 22  # so many positions may be kept as a constant table
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,7 @@ class Row:
     coefs: tuple[tuple[str, int], ...]  # no zeros
 
     def shifted(self, by: int) -> Row:
+        """The row `by` positions further."""
         return Row(self.const + by, self.coefs)
 
     def interval(self, extents: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
@@ -38,53 +45,18 @@ class Row:
 
 
 def plain(index: str) -> Row:
+    """The row that is an index itself."""
     return Row(0, ((index, 1),))
 
 
 def linear(expr: Expr, sizes: Mapping[str, Sequence[int]]) -> Row | None:
     """The affine form of a subscript with its sizes known; None where it is not affine in indices."""
-    match expr:
-        case Const(value=value):
-            return Row(value, ()) if type(value) is int else None
-        case Index(name=name):
-            return plain(name)
-        case Size(tensor=tensor, axis=axis):
-            return Row(sizes[tensor][axis], ())
-        case Access() | Reduce():
-            return None
-        case Call(fn=fn, args=args):
-            rows = [linear(a, sizes) for a in args]
-            if any(r is None for r in rows):
-                return None
-            parts = [r for r in rows if r is not None]
-            match fn, parts:
-                case "add", [a, b]:
-                    return _combine(a, b, 1)
-                case "sub", [a, b]:
-                    return _combine(a, b, -1)
-                case "neg", [a]:
-                    return _scale(a, -1)
-                case "mul", [a, b] if not a.coefs or not b.coefs:
-                    return _scale(b, a.const) if not a.coefs else _scale(a, b.const)
-                case ("floordiv" | "mod" | "min" | "max"), [a, b] if not a.coefs and not b.coefs:
-                    if fn in ("floordiv", "mod") and b.const == 0:
-                        return None
-                    table = {"floordiv": lambda p, q: p // q, "mod": lambda p, q: p % q, "min": min, "max": max}
-                    return Row(table[fn](a.const, b.const), ())
-                case "int", [a]:
-                    return a
-            return None
-
-
-def _scale(row: Row, by: int) -> Row:
-    return Row(row.const * by, tuple((i, c * by) for i, c in row.coefs if by))
-
-
-def _combine(a: Row, b: Row, sign: int) -> Row:
-    coefs = dict(a.coefs)
-    for index, coef in b.coefs:
-        coefs[index] = coefs.get(index, 0) + sign * coef
-    return Row(a.const + sign * b.const, tuple((i, c) for i, c in coefs.items() if c))
+    if reads(expr):
+        return None
+    form = numeric(Affine.from_expr(expr), sizes)
+    if any(not isinstance(atom, Index) for atom, _ in form.terms):
+        return None
+    return Row(form.const, tuple((atom.name, coef) for atom, coef in form.terms if isinstance(atom, Index)))
 
 
 def row_strides(shape: Sequence[int]) -> tuple[int, ...]:
@@ -105,8 +77,11 @@ def index_strides(rows: Iterable[Row], strides: Sequence[int]) -> dict[str, int]
     return steps
 
 
+# -- writes --------------------------------------------------------------------------------------------
+
+
 def injective(steps: Iterable[tuple[int, int]]) -> bool:
-    """Whether no two points of a box of (stride, extent) meet in one cell; False may mean that it cannot tell."""
+    """Whether no two points of a box of (stride, extent) meet in one element; False may mean that it cannot tell."""
     reach = 0
     for stride, n in sorted((abs(s), n) for s, n in steps if n > 1):
         if stride <= reach:
@@ -116,9 +91,9 @@ def injective(steps: Iterable[tuple[int, int]]) -> bool:
 
 
 def taps(rows: Sequence[Row], extents: Mapping[str, int]) -> tuple[str, ...]:
-    """The indices to loop over so that the rest of a write meets no cell twice: those of the smallest product.
+    """The indices to loop over so that the rest of a write meets no element twice: those of the smallest product.
 
-    Two points meet in no cell if every index left is alone in some axis's row.
+    Two points meet in no element if every index left is alone in some axis's row.
     """
     indices = list(dict.fromkeys(i for row in rows for i, _ in row.coefs))
     moving = [i for i in indices if extents[i] > 1]
@@ -145,72 +120,81 @@ def _determined(rows: Sequence[Row], left: set[str]) -> bool:
     return not unknown
 
 
+def tabulated(loops: Sequence[str], rows: Sequence[Row], extents: Mapping[str, int]) -> bool:
+    """Whether a table of positions, sorted once, beats that many taps with that little work in each."""
+    points = prod(extents[i] for i in {i for row in rows for i, _ in row.coefs})
+    count = prod(extents[i] for i in loops)
+    return count > 32 and points <= TABLE and points < LONG * count
+
+
+# -- values --------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
-class Roles:
-    """The indices of a pairwise contraction: in both and kept, in the left, in the right, in both and summed."""
+class Facts:
+    """What decides how the value of a statement is computed and brought into its target."""
 
-    batch: tuple[str, ...]
-    m: tuple[str, ...]
-    n: tuple[str, ...]
-    k: tuple[str, ...]
-
-
-def roles(left: Sequence[str], right: Sequence[str], out: Sequence[str]) -> Roles:
-    """Classify, in the order of `out` (kept indices) and of `left` (summed ones)."""
-    a, b = set(left), set(right)
-    return Roles(
-        batch=tuple(i for i in out if i in a and i in b),
-        m=tuple(i for i in out if i in a and i not in b),
-        n=tuple(i for i in out if i in b and i not in a),
-        k=tuple(i for i in left if i in b and i not in set(out)),
-    )
+    root: bool = False  # an argmax, argmin or logsumexp
+    position: bool = False  # an argmax or argmin
+    scattered: bool = False  # the target's positions come from data or a table
+    sums: bool = False  # the operator adds
+    reduced: int = 1  # values of the reduced indices
+    kept: int = 1  # elements of the target that are written at once
+    masked: bool = False  # a mask mentions a reduced index
+    products: bool = False  # every term of the value is a product that a contraction can sum
+    overlapping: bool = False  # a subscript mixes a reduced index with others
 
 
-def merges(group: Sequence[str], strides: Mapping[str, int], extents: Mapping[str, int]) -> bool:
-    """Whether the indices, in this order, are one axis of a single stride."""
-    moving = [i for i in group if extents[i] > 1]
-    return all(
-        strides[a] == strides[b] * extents[b] for a, b in zip(moving, moving[1:], strict=False)
-    )
+Rule = Callable[[Facts], bool]
+
+RULES: tuple[tuple[str, Rule], ...] = (
+    ("scatter", lambda f: f.scattered),
+    (
+        "window search",
+        lambda f: f.position and f.overlapping and not f.masked and f.reduced <= WINDOW and f.kept >= LONG,
+    ),
+    ("search", lambda f: f.root),
+    ("contraction", lambda f: f.sums and f.reduced > 1 and not f.masked and f.products),
+    ("window", lambda f: f.overlapping and 1 < f.reduced <= WINDOW and f.kept >= LONG and not f.masked),
+    ("whole domain", lambda f: f.reduced > 1),
+    ("elementwise", lambda f: True),
+)
 
 
-def by_stride(group: Iterable[str], strides: Mapping[str, int]) -> tuple[str, ...]:
-    """The indices in the order of memory, outermost first."""
-    return tuple(sorted(group, key=lambda i: -abs(strides[i])))
+def choose(facts: Facts) -> str:
+    """The first way that fits; the last one always does."""
+    return next(name for name, rule in RULES if rule(facts))
 
 
-def order_pairs(
-    factors: Sequence[Sequence[str]], out: Sequence[str], extents: Mapping[str, int]
-) -> list[tuple[int, int]]:
-    """The order of pairwise products with the fewest multiply-adds; positions count the list as it shrinks.
+# -- blocks --------------------------------------------------------------------------------------------
 
-    Exhaustive up to five factors, greedy beyond; each product goes to the end of the list.
-    """
 
-    def cost(a: Sequence[str], b: Sequence[str]) -> int:
-        return prod(extents[i] for i in set(a) | set(b))
+def blocks(
+    order: Iterable[str], sizes: Mapping[str, int], points: int, itemsize: int, budget: int = WORKSPACE
+) -> tuple[tuple[str, int], ...]:
+    """Indices to go through in blocks, each with its step, so that `points` elements at once become few enough."""
+    total, found = points * itemsize, []
+    for index in order:
+        if total <= budget:
+            break
+        n = sizes[index]
+        if n <= 1:
+            continue
+        unit = max(1, total // n)
+        step = even(n, max(1, budget // unit))
+        if step < n:
+            found.append((index, step))
+            total = unit * step
+    return tuple(found)
 
-    def joined(parts: list[frozenset[str]], x: int, y: int) -> list[frozenset[str]]:
-        rest = [p for k, p in enumerate(parts) if k not in (x, y)]
-        needed = frozenset(out).union(*rest)
-        return [*rest, (parts[x] | parts[y]) & needed]
 
-    def best(parts: list[frozenset[str]]) -> tuple[int, list[tuple[int, int]]]:
-        if len(parts) < 2:
-            return 0, []
-        found: tuple[int, list[tuple[int, int]]] | None = None
-        pairs = list(combinations(range(len(parts)), 2))
-        if len(parts) > 5:
-            pairs = [min(pairs, key=lambda p: cost(tuple(parts[p[0]]), tuple(parts[p[1]])))]
-        for x, y in pairs:
-            here = cost(tuple(parts[x]), tuple(parts[y]))
-            later, rest = best(joined(parts, x, y))
-            if found is None or here + later < found[0]:
-                found = (here + later, [(x, y), *rest])
-        assert found is not None
-        return found
-
-    return best([frozenset(f) for f in factors])[1]
+def even(n: int, step: int) -> int:
+    """A step not above `step` that makes blocks of about equal width; one that divides, if there is one near."""
+    step = min(n, step)
+    for smaller in range(step, step // 2, -1):
+        if n % smaller == 0:
+            return smaller
+    return -(-n // -(-n // step))
 
 
 def itemsize(dtype: str) -> int:

@@ -76,16 +76,17 @@ def computing(dtype: str) -> str:
     return "int64" if kind_of(dtype) == "int" and dtype != "uint64" else dtype
 
 
-def infer(program: Program, dtypes: Mapping[str, str]) -> Types:
+def infer(program: Program, dtypes: Mapping[str, str], complex_step: bool = False) -> Types:
     """All types of a program. Errors: `ShapeError` with everything that does not fit.
 
-    `dtypes` may name tensors that the program accumulates into: then they are among the values to hold.
+    `dtypes` may name tensors that the program accumulates into: then they are among the values to hold. In a complex
+    step, complex numbers stand for real ones and may go anywhere.
     """
     known = {name: Kind(dtype, weak=kind_of(dtype) in ("bool", "int")) for name, dtype in dtypes.items()}
     problems: list[Problem] = []
     compute = []
     for stmt in program.statements:
-        problems += _misused(stmt, known)
+        problems += (p for p in _misused(stmt, known) if not (complex_step and p.code == "complex"))
         name = stmt.target.tensor
         value = accumulated(stmt, kind(stmt.value, known))
         compute.append(computing(value.name))

@@ -1,175 +1,291 @@
 """Sums of products: pairwise contractions as matrix products on merged axes.
 
-The indices of a pair are batch, M, N or K; an operand is transposed or copied only where its indices do
-not merge into one axis as they lie in memory. The copy of a window's view is the lecture's im2col.
+In: the factors as arrays over their own indices, the indices to keep. Out: code whose result stands in its place, or an
+operand that holds it. The one rule: what is multiplied are matrices as BLAS takes them; an operand whose indices do not
+merge is copied block by block into a workspace (for a window that is im2col), and nothing else is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 
-from ...kernels import by_stride, merges, order_pairs, roles, row_strides
-from .source import Operand, Scope, Writer, aligned
-
-SHIFTED = 64  # at most so many multiply-adds of whole arrays instead of a product of tiny matrices
-
-
-def widths(indices: Sequence[str], scope: Scope) -> str:
-    """Code of the product of the indices' widths."""
-    sizes = [scope[i].width for i in indices]
-    number = prod(int(s) for s in sizes if s is not None and s.isdigit())
-    names = [s for s in sizes if s is not None and not s.isdigit()]
-    return " * ".join([*names, str(number)]) if names and number != 1 else " * ".join(names) or str(number)
+from ...kernels import LONG, WINDOW, row_strides
+from ...products import MatrixProduct, Roles, is_matrix, matrix_product, order_pairs, roles
+from .source import Operand, Scope, Writer, aligned, count_code, name_of, shape_code, sizes_of
+from .store import Target
 
 
-def extents(scope: Scope) -> dict[str, int]:
-    return {i: a.n for i, a in scope.items() if a.width is not None}
+@dataclass(frozen=True)
+class Sink:
+    """Where a sum goes: the view of its target in the scope. `negative` if it is subtracted."""
+
+    target: Target
+    place: Operand
+    negative: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the place is all of a tensor that is being made, in its own order."""
+        return self.target.overwrites and self.place.code == self.target.array.name and not self.target.allocated
 
 
-def contract(
-    writer: Writer, factors: Sequence[Operand], out: Sequence[str], scope: Scope, into: Operand | None = None
-) -> tuple[Operand, bool]:
-    """Code of the sum over all indices not in `out` of the product of the factors.
+class Contraction:
+    """A sum of products being written; `notes` say what became of each pair."""
 
-    `into` is a contiguous array in the order of `out` that the last product may be written to; the flag
-    tells whether it was.
-    """
-    parts = list(factors)
-    for left, right in order_pairs([f.indices for f in parts], out, extents(scope)):
-        a, b = parts[left], parts[right]
-        rest = [p for k, p in enumerate(parts) if k not in (left, right)]
-        needed = set(out).union(*(p.indices for p in rest))
-        kept = [i for i in out if i in a.indices or i in b.indices]
-        kept += [i for i in (*a.indices, *b.indices) if i in needed and i not in kept]
-        kept = list(dict.fromkeys(kept))
-        last = into if not rest else None
-        result, stored = _pair(writer, a, b, kept, scope, last)
-        if stored:
-            return result, True
-        parts = [*rest, result]
-    return _summed(writer, parts[0], out, scope), False
+    def __init__(self, writer: Writer, scope: Scope, itemsize: int) -> None:
+        self.writer, self.scope, self.itemsize = writer, scope, itemsize
+        self.sizes = sizes_of(scope)
+        self.notes: list[str] = []
 
+    def run(self, factors: Sequence[Operand], out: Sequence[str], sink: Sink | None) -> Operand | None:
+        """The sum over all indices not in `out`; None if it stands in the sink."""
+        parts = list(factors)
+        pairs = order_pairs([f.indices for f in parts], out, self.sizes)
+        for number, (left, right) in enumerate(pairs):
+            a, b = parts[left], parts[right]
+            rest = [p for k, p in enumerate(parts) if k not in (left, right)]
+            needed = set(out).union(*(p.indices for p in rest))
+            kept = [i for i in (*out, *a.indices, *b.indices) if i in needed and i in {*a.indices, *b.indices}]
+            last = number == len(pairs) - 1
+            found = self.pair(a, b, list(dict.fromkeys(kept)), sink if last else None)
+            if found is None:
+                return None
+            parts = [*rest, found if last else self.held(found)]
+        return self.summed(parts[0], out)
 
-def _named(writer: Writer, code: str, indices: Sequence[str], dtype: str, scope: Scope) -> Operand:
-    name = writer.fresh("part")
-    writer.line(f"{name} = {code}")
-    return Operand(name, tuple(indices), dtype, row_strides([scope[i].n for i in indices]))
+    def summed(self, a: Operand, kept: Sequence[str]) -> Operand:
+        """The operand summed over its indices that are not kept."""
+        gone = tuple(k for k, i in enumerate(a.indices) if i not in kept)
+        if not gone:
+            return a
+        axes = gone[0] if len(gone) == 1 else gone
+        left = [i for i in a.indices if i in kept]
+        self.notes.append("sum over axes")
+        return self.named(f"np.add.reduce({a.code}, {axes})", left, a.dtype)
 
+    def named(self, code: str, indices: Sequence[str], dtype: str) -> Operand:
+        name = self.writer.fresh("part")
+        self.writer.line(f"{name} = {code}")
+        return Operand(name, tuple(indices), dtype, row_strides([self.sizes[i] for i in indices]))
 
-def _summed(writer: Writer, a: Operand, kept: Sequence[str], scope: Scope) -> Operand:
-    """The operand summed over its indices that are not kept."""
-    gone = tuple(k for k, i in enumerate(a.indices) if i not in kept)
-    if not gone:
-        return a
-    left = [i for i in a.indices if i in kept]
-    return _named(writer, f"np.add.reduce({a.code}, {gone})", left, a.dtype, scope)
-
-
-def _pair(
-    writer: Writer, a: Operand, b: Operand, out: Sequence[str], scope: Scope, into: Operand | None
-) -> tuple[Operand, bool]:
-    a = _summed(writer, a, [*out, *b.indices], scope)
-    b = _summed(writer, b, [*out, *a.indices], scope)
-    part, sizes = roles(a.indices, b.indices, out), extents(scope)
-    if part.n and part.m and list(out).index(part.n[0]) < list(out).index(part.m[0]):
-        a, b = b, a
+    def pair(self, a: Operand, b: Operand, out: Sequence[str], sink: Sink | None) -> Operand | None:
+        """The contraction of two operands."""
+        a = self.summed(a, [*out, *b.indices])
+        b = self.summed(b, [*out, *a.indices])
         part = roles(a.indices, b.indices, out)
-    m, n, k = (prod(sizes[i] for i in group) for group in (part.m, part.n, part.k))
-    batch = prod(sizes[i] for i in part.batch)
-    if not part.k:
-        return _named(writer, f"{aligned(a, out)} * {aligned(b, out)}", out, a.dtype, scope), False
-    if batch > 1 and min(m, n) == 1:
-        if k <= SHIFTED and batch * max(m, n) >= 1024 and _innermost(a, b) in part.batch:
-            return _shifted(writer, a, b, out, part.k, scope), False
-        return _einsum(writer, a, b, out, scope), False
-    bigger, smaller = (a, b) if m * k >= k * n else (b, a)
-    order = by_stride(part.k, bigger.steps()) if bigger.strides else part.k
-    if smaller.strides and not merges(order, smaller.steps(), sizes) and merges(order, bigger.steps(), sizes):
-        order = order if m * k >= k * n else order
-    left = _matrix(writer, a, part.batch, part.m, order, scope, tall=True)
-    right = _matrix(writer, b, part.batch, order, part.n, scope, tall=False)
-    result = [*part.batch, *part.m, *part.n]
-    shape = [widths(g, scope) for g in ([part.batch] if part.batch else []) + [part.m, part.n]]
-    if into is not None and result == list(into.indices):
-        writer.line(f"np.matmul({left}, {right}, out={into.code}.reshape({', '.join(shape)}))")
-        return into, True
-    full = ", ".join(str(scope[i].width) for i in result)
-    code = f"np.matmul({left}, {right})"
-    if len(result) != len(shape) or not (part.m and part.n):
-        code += f".reshape({full})" if result else "[0, 0]"
-    return _named(writer, code, result, a.dtype, scope), False
+        if not part.k:
+            self.notes.append("product")
+            return Operand(f"({aligned(a, out)} * {aligned(b, out)})", tuple(out), a.dtype)
+        m, n, k = (prod(self.sizes[i] for i in group) for group in (part.m, part.n, part.k))
+        batch = prod(self.sizes[i] for i in part.batch)
+        left, right = self.steps(a), self.steps(b)
+        thin = min(m, n) == 1
+        unmerged = thin and not all(self.fits(part, s, out) for s in (left, right))
+        if (batch > 1 and thin) or unmerged:
+            if k <= WINDOW and batch * m * n >= LONG and self.is_outer(part.k, left, right):
+                return self.shifted(a, b, out, part.k)
+            if batch > 1:
+                return self.einsum(a, b, out)
+        straight = sink is not None and sink.target.overwrites and not sink.negative
+        place = sink.place.steps() if sink is not None and straight and set(out) == set(sink.place.indices) else None
+        product = matrix_product(left, right, out, place, self.sizes, self.itemsize)
+        return self.matmul(*((b, a) if product.swapped else (a, b)), product, out, sink)
 
+    def steps(self, x: Operand) -> Mapping[str, int]:
+        """The strides of an operand, as if it were contiguous where they are not known."""
+        return x.steps() or dict(zip(x.indices, row_strides([self.sizes[i] for i in x.indices]), strict=True))
 
-def _innermost(a: Operand, b: Operand) -> str | None:
-    big = a if len(a.indices) >= len(b.indices) else b
-    return min(big.steps(), key=lambda i: abs(big.steps()[i]), default=None)
+    def fits(self, part: Roles, steps: Mapping[str, int], out: Sequence[str]) -> bool:
+        rows = [i for i in out if i in steps and i not in part.batch]
+        return is_matrix(rows, part.k, steps, self.sizes)
 
+    def is_outer(self, summed: Sequence[str], *sides: Mapping[str, int]) -> bool:
+        """Whether the larger operand's innermost index is kept, so that whole-array operations run along it."""
+        big = max(sides, key=lambda s: prod(self.sizes[i] for i in s))
+        return min(big, key=lambda i: abs(big[i])) not in summed
 
-def _matrix(
-    writer: Writer,
-    x: Operand,
-    batch: Sequence[str],
-    rows: Sequence[str],
-    columns: Sequence[str],
-    scope: Scope,
-    tall: bool,
-) -> str:
-    """Code of the operand as a (stack of) matrices rows x columns.
+    # -- matrix products -----------------------------------------------------------------------
 
-    Where a copy must be made, the index with the smallest stride stays innermost, so that long runs move.
-    """
-    sizes, steps = extents(scope), x.steps()
-    shape = [widths(g, scope) for g in ([batch] if batch else []) + [rows, columns]]
-    flat = (*batch, *rows, *columns)
-    turned = False
-    if steps:
-        fits = merges(rows, steps, sizes) and merges(columns, steps, sizes)
-        inner = min(steps, key=lambda i: (abs(steps[i]), i in rows))
-        if not fits and inner in rows:
-            turned, flat = True, (*batch, *columns, *rows)
-            shape = [*shape[:-2], shape[-1], shape[-2]]
-    code = x.code
-    if flat != x.indices:
-        code += f".transpose({', '.join(str(x.indices.index(i)) for i in flat)})"
-    if len(flat) != len(shape) or not (rows and columns):
-        code += f".reshape({', '.join(shape)})"
-    if turned:
-        code += ".swapaxes(-1, -2)" if batch else ".T"
-    return code
+    def matmul(
+        self, a: Operand, b: Operand, product: MatrixProduct, out: Sequence[str], sink: Sink | None
+    ) -> Operand | None:
+        """One matrix product, in blocks where it says so; `a` and `b` are its left and right side."""
+        m, n, k = (prod(self.sizes[i] for i in group) for group in (product.m, product.n, product.k))
+        batch = prod(self.sizes[i] for i in product.batch)
+        copies = [side for side, copied in (("left", product.copy_left), ("right", product.copy_right)) if copied]
+        note = f"matmul {f'{batch} x ' if batch > 1 else ''}{m}x{k} by {k}x{n}"
+        note += f", {' and '.join(copies)} copied" if copies else ""
+        note += "".join(f", {step} {i} at a time" for i, step in product.blocks)
+        self.notes.append(note)
+        result = (*product.batch, *product.m, *product.n)
+        if not product.blocks and (sink is None or sink.is_whole or not product.direct):
+            return self.at_once(a, b, product, result, sink)
+        return self.in_blocks(a, b, product, result, out, sink)
 
+    def at_once(
+        self, a: Operand, b: Operand, product: MatrixProduct, result: Sequence[str], sink: Sink | None
+    ) -> Operand | None:
+        left = self.matrix(a, product.batch, product.m, product.k, product.copy_left, self.scope)
+        right = self.matrix(b, product.batch, product.k, product.n, product.copy_right, self.scope)
+        code = f"np.matmul({left}, {right})"
+        if not (len(product.m) == len(product.n) == 1):
+            code = f"np.matmul({left}, {right}).reshape{shape_code(result, self.scope)}" if result else f"{code}[0, 0]"
+        if sink is not None and sink.is_whole and product.direct and tuple(result) == sink.place.indices:
+            self.writer.line(f"{sink.target.array.name} = {code if result else f'np.asarray({code})'}")
+            return None
+        return self.named(code, result, a.dtype)
 
-def _shifted(
-    writer: Writer, a: Operand, b: Operand, out: Sequence[str], summed: Sequence[str], scope: Scope
-) -> Operand:
-    """A sum over few values as multiply-adds of whole arrays: the depthwise convolution."""
-    counters = [writer.fresh("k") for _ in summed]
-    pieces = []
-    for x in (a, b):
-        lead = [i for i in (*summed, *out) if i in x.indices]
+    def in_blocks(
+        self,
+        a: Operand,
+        b: Operand,
+        product: MatrixProduct,
+        result: Sequence[str],
+        out: Sequence[str],
+        sink: Sink | None,
+    ) -> Operand | None:
+        writer, scope = self.writer, self.scope
+        blocked = {i for i, _ in product.blocks}
+        place, direct = self.place(product, result, a.dtype, sink)
+        sides = []
+        for x, rows, columns, copied in (
+            (a, product.m, product.k, product.copy_left),
+            (b, product.k, product.n, product.copy_right),
+        ):
+            code = "" if blocked & set(x.indices) else self.matrix(x, product.batch, rows, columns, copied, scope)
+            x = self.held(x) if not code else x
+            work = None
+            if copied and not code:
+                now = {**self.sizes, **dict(product.blocks)}
+                work = writer.workspace(prod(now[i] for i in x.indices), x.dtype)
+            sides.append((x, rows, columns, copied, code, work))
+        with writer.loops(scope, product.blocks) as inner:
+            codes = []
+            for x, rows, columns, copied, code, work in sides:
+                part = self.sliced(x, blocked, inner)
+                codes.append(code or self.matrix(part, product.batch, rows, columns, copied, inner, work))
+            here = self.sliced(place, blocked, inner)
+            left, right = codes
+            if direct:
+                into = self.matrix(here, product.batch, product.m, product.n, False, inner)
+                writer.line(f"np.matmul({left}, {right}, out={into})")
+            else:
+                code = f"np.matmul({left}, {right})"
+                code += f".reshape{shape_code(result, inner)}" if result else "[0, 0]"
+                self.put(aligned(Operand(code, tuple(result), a.dtype), here.indices), here, product, sink)
+        return None if sink is not None else place
+
+    def place(
+        self, product: MatrixProduct, result: Sequence[str], dtype: str, sink: Sink | None
+    ) -> tuple[Operand, bool]:
+        """Where blocks of the result go, made ready; and whether products may be written there."""
+        if sink is None:
+            maker = "zeros" if product.accumulates else "empty"
+            made = self.named(f"np.{maker}({shape_code(result, self.scope)}, np.{name_of(dtype)})", result, dtype)
+            return made, not product.accumulates
+        if product.accumulates and sink.target.overwrites:
+            sink.target.start(once=False)
+        sink.target.allocate()
+        place = sink.place
+        if not place.code.isidentifier():
+            name = self.writer.fresh("cells")
+            self.writer.line(f"{name} = {place.code}")
+            place = Operand(name, place.indices, place.dtype, place.strides)
+        return place, product.direct and sink.target.overwrites and not product.accumulates
+
+    def put(self, code: str, here: Operand, product: MatrixProduct, sink: Sink | None) -> None:
+        """A block of the result brought into place."""
+        if sink is not None and sink.target.overwrites:
+            self.writer.line(f"{here.code}[...] = {f'-({code})' if sink.negative else code}")
+            return
+        sign = "-=" if sink is not None and sink.negative else "+="
+        name = here.code
+        if not name.endswith("]") and not name.isidentifier():
+            name = self.writer.fresh("cells")
+            self.writer.line(f"{name} = {here.code}")
+        self.writer.line(f"{name} {sign} {code}")
+
+    def held(self, x: Operand) -> Operand:
+        """The operand under a name, to be sliced in a loop."""
+        if x.code.isidentifier():
+            return x
+        name = self.writer.fresh("side")
+        self.writer.line(f"{name} = {x.code}")
+        return Operand(name, x.indices, x.dtype, x.strides)
+
+    def sliced(self, x: Operand, blocked: set[str], inner: Scope) -> Operand:
+        """The operand at the block of a loop."""
+        parts = [f"{inner[i].local}:{inner[i].local} + {inner[i].width}" if i in blocked else ":" for i in x.indices]
+        while parts and parts[-1] == ":":
+            parts.pop()
+        code = f"{x.code}[{', '.join(parts)}]" if parts else x.code
+        return Operand(code, x.indices, x.dtype, x.strides)
+
+    def matrix(
+        self,
+        x: Operand,
+        batch: Sequence[str],
+        rows: Sequence[str],
+        columns: Sequence[str],
+        copied: bool,
+        scope: Scope,
+        work: str | None = None,
+    ) -> str:
+        """Code of the operand as a (stack of) matrices rows x columns.
+
+        Where a copy is made, the index with the smallest stride stays innermost, so that long runs move.
+        """
+        own = [i for i in batch if i in x.indices]
+        steps, turned = self.steps(x), False
+        first, second = rows, columns
+        if copied and steps:
+            inner = min(steps, key=lambda i: (abs(steps[i]), i in rows))
+            if inner in rows:
+                turned, first, second = True, columns, rows
+        flat = (*own, *first, *second)
         code = x.code
-        if tuple(lead) != x.indices:
-            code += f".transpose({', '.join(str(x.indices.index(i)) for i in lead)})"
-        places = ["None" if i not in x.indices else ":" for i in out]
-        while places and places[0] == "None":
-            places.pop(0)
-        name = writer.fresh("factor")
-        writer.line(f"{name} = {code}")
-        at = ", ".join([*counters, *(places if "None" in places else [])])
-        pieces.append(f"{name}[{at}]")
-    name = writer.fresh("part")
-    shape = ", ".join(str(scope[i].width) for i in out)
-    writer.line(f"{name} = np.zeros(({shape},), np.{a.dtype})")
-    with writer.loops([(v, scope[i].n) for v, i in zip(counters, summed, strict=True)]):
-        writer.line(f"{name} += {pieces[0]} * {pieces[1]}")
-    return Operand(name, tuple(out), a.dtype, row_strides([scope[i].n for i in out]))
+        if flat != x.indices:
+            code += f".transpose({', '.join(str(x.indices.index(i)) for i in flat)})"
+        if work is not None:
+            name = self.writer.fresh("copy")
+            self.writer.line(f"{name} = {work}[:{count_code(flat, scope)}].reshape{shape_code(flat, scope)}")
+            self.writer.line(f"np.copyto({name}, {code})")
+            code = name
+        elif copied:
+            code = f"np.ascontiguousarray({code})"
+        stacked = list(batch)
+        while stacked and stacked[0] not in own:
+            stacked.pop(0)
+        if len(first) != 1 or len(second) != 1 or stacked != own:
+            lengths = [str(scope[i].width) if i in own else "1" for i in stacked]
+            code += f".reshape({', '.join([*lengths, count_code(first, scope), count_code(second, scope)])})"
+        if turned:
+            code += ".swapaxes(-1, -2)" if own else ".T"
+        return code
 
+    # -- other ways ----------------------------------------------------------------------------
 
-def _einsum(writer: Writer, a: Operand, b: Operand, out: Sequence[str], scope: Scope) -> Operand:
-    letters: Mapping[str, str] = {
-        i: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[n]
-        for n, i in enumerate(dict.fromkeys((*a.indices, *b.indices)))
-    }
-    spell = ["".join(letters[i] for i in group) for group in (a.indices, b.indices, out)]
-    code = f"np.einsum('{spell[0]},{spell[1]}->{spell[2]}', {a.code}, {b.code})"
-    return _named(writer, code, out, a.dtype, scope)
+    def shifted(self, a: Operand, b: Operand, out: Sequence[str], summed: Sequence[str]) -> Operand:
+        """A sum over few values as multiply-adds of whole arrays: the depthwise convolution."""
+        self.notes.append(f"{prod(self.sizes[i] for i in summed)} multiply-adds of whole arrays")
+        writer, scope = self.writer, self.scope
+        sides = [self.held(x) for x in (a, b)]
+        total = self.named(f"np.zeros({shape_code(out, scope)}, np.{a.dtype})", out, a.dtype)
+        with writer.loops(scope, [(i, 0) for i in summed]) as inner:
+            pieces = []
+            for x in sides:
+                parts = [inner[i].local if i in summed else ":" for i in x.indices]
+                left = tuple(i for i in x.indices if i not in summed)
+                pieces.append(aligned(Operand(f"{x.code}[{', '.join(parts)}]", left, x.dtype), out))
+            writer.line(f"{total.code} += {pieces[0]} * {pieces[1]}")
+        return total
+
+    def einsum(self, a: Operand, b: Operand, out: Sequence[str]) -> Operand:
+        """Sums along an axis of two arrays with the same other indices: one pass, no temporary."""
+        self.notes.append("einsum of two")
+        names = dict.fromkeys((*a.indices, *b.indices))
+        letters = dict(zip(names, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", strict=False))
+        spell = ["".join(letters[i] for i in group) for group in (a.indices, b.indices, out)]
+        return self.named(f"np.einsum('{spell[0]},{spell[1]}->{spell[2]}', {a.code}, {b.code})", out, a.dtype)

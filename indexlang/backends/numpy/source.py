@@ -1,7 +1,7 @@
 """Writing Python source: names, lines, constants of the module, and the operands that code stands for.
 
-Everything written is made of numbers, fixed snippets and identifiers made here, so no text of a
-program can become code.
+In: numbers, fixed snippets and hints for names. Out: lines. The one rule: every identifier is made here, from ASCII
+letters and numbers, so no text of a program can become code.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import prod
 
 from ...function_support import SUPPORT
 from ...kernels import Row, row_strides
@@ -20,13 +21,17 @@ from ...kernels import Row, row_strides
 class Axis:
     """How an index runs where code is being written: its values are lo + var + 0..width-1.
 
-    `n` is its whole extent. A tap has no axis (`width` None) and a loop variable; a block has both.
+    `n` is its whole extent, `width` code of how many values there are at once, `size` the most of them as a number. A
+    tap has no axis (`width` is None) and a loop variable; a block has both. `local` is the variable of the innermost
+    loop over the index.
     """
 
     lo: int
     n: int
     var: str | None = None
     width: str | None = None
+    size: int = 1
+    local: str = ""
 
     @property
     def whole(self) -> bool:
@@ -43,7 +48,26 @@ def name_of(dtype: str) -> str:
 
 def whole(extents: Mapping[str, tuple[int, int]]) -> dict[str, Axis]:
     """Every index as an axis of its whole extent."""
-    return {i: Axis(lo, hi - lo, None, str(hi - lo)) for i, (lo, hi) in extents.items()}
+    return {i: Axis(lo, hi - lo, None, str(hi - lo), hi - lo) for i, (lo, hi) in extents.items()}
+
+
+def sizes_of(scope: Scope) -> dict[str, int]:
+    """The number of values of each index at once; 1 for taps."""
+    return {i: axis.size if axis.width is not None else 1 for i, axis in scope.items()}
+
+
+def shape_code(indices: Sequence[str], scope: Scope) -> str:
+    """Code of the shape of an array over the indices: a tuple."""
+    parts = [str(scope[i].width) for i in indices]
+    return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+
+
+def count_code(indices: Sequence[str], scope: Scope) -> str:
+    """Code of the number of points of the indices."""
+    widths = [str(scope[i].width) for i in indices]
+    number = prod(int(w) for w in widths if w.isdigit())
+    names = [w for w in widths if not w.isdigit()]
+    return " * ".join([*names, *([str(number)] if number != 1 or not names else [])])
 
 
 @dataclass(frozen=True)
@@ -91,7 +115,7 @@ def check(index, size, place, admitted=True):
 GROUP = '''\
 def group(cells):
     """Sort flat cell numbers once: the order, where each cell's run starts, and the cells."""
-    order = np.argsort(cells, kind="stable")
+    order = np.argsort(cells)
     ordered = cells[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
     return order, starts, ordered[starts]
@@ -110,10 +134,13 @@ class Writer:
     support: set[str] = field(default_factory=set)  # names of ARRAYS and of the functions' SUPPORT
     taken: set[str] = field(default_factory=lambda: {"np", "run", *ARRAYS, *SUPPORT, *keyword.kwlist})
     indent: int = 1
+    mark: int = 0  # where the statement being written begins
 
     def fresh(self, hint: str) -> str:
         """A new identifier that resembles the hint; ASCII, so that no two names fold into one."""
-        base = "".join(c if c.isalnum() or c == "_" else "_" for c in unicodedata.normalize("NFKD", hint) if c.isascii())
+        base = "".join(
+            c if c.isalnum() or c == "_" else "_" for c in unicodedata.normalize("NFKD", hint) if c.isascii()
+        )
         base = base if base and not base[0].isdigit() else "t" + base
         if base.startswith("__"):
             base = "t" + base
@@ -126,6 +153,13 @@ class Writer:
 
     def line(self, text: str) -> None:
         self.lines.append("    " * self.indent + text)
+
+    def workspace(self, count: int, dtype: str) -> str:
+        """The name of a flat array of that many elements, allocated before the statement's loops."""
+        name = self.fresh("work")
+        self.lines.insert(self.mark, f"    {name} = np.empty({count}, np.{name_of(dtype)})")
+        self.mark += 1
+        return name
 
     def use(self, name: str) -> str:
         """Have a support function in the source, by name."""
@@ -147,13 +181,28 @@ class Writer:
         self.indent -= 1
 
     @contextmanager
-    def loops(self, taps: Sequence[tuple[str, int]]) -> Iterator[None]:
-        """Nested loops of (variable, count); no loop for no taps."""
-        for var, count in taps:
-            self.line(f"for {var} in range({count}):")
+    def loops(self, scope: Scope, steps: Sequence[tuple[str, int]]) -> Iterator[Scope]:
+        """Nested loops over indices, step 0 for one value at a time (a tap); gives the scope inside."""
+        inner = dict(scope)
+        for index, step in steps:
+            axis, var = scope[index], self.fresh(index)
+            value = var if axis.var is None else f"({axis.var} + {var})"
+            total = str(axis.n) if axis.width is None else axis.width
+            if step == 0:
+                self.line(f"for {var} in range({total}):")
+                self.indent += 1
+                inner[index] = Axis(axis.lo, axis.n, value, None, 1, var)
+                continue
+            self.line(f"for {var} in range(0, {total}, {step}):")
             self.indent += 1
-        yield
-        self.indent -= len(taps)
+            if total.isdigit() and int(total) % step == 0:
+                width = str(step)
+            else:
+                width = self.fresh(f"n_{index}")
+                self.line(f"{width} = min({step}, {total} - {var})")
+            inner[index] = Axis(axis.lo, axis.n, value, width, step, var)
+        yield inner
+        self.indent -= len(steps)
 
 
 def start(row: Row, scope: Scope, base: int = 0) -> str:

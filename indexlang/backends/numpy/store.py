@@ -1,29 +1,32 @@
-"""Where a statement writes: a view of its tensor that meets no cell twice, taps, a workspace, or sorted positions.
+"""Where a statement writes: a view of its tensor that meets no element twice, taps, a workspace, or sorted positions.
 
-Writes into a padding are dropped, writes beyond an edge are folded back; both go to a workspace that is
-longer than the axis and is brought home when the statement is done.
+In: the target of a statement. Out: a `Target`, into which values are put. The one rule: writes into a padding are
+dropped, writes beyond an edge are folded back; both go to a workspace that is longer than the axis and is brought home
+when the statement is done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from math import prod
 
-from ...ir import Access, Boundary, indices_of
-from ...kernels import Row, injective, index_strides, plain, row_strides, taps
-from .source import Array, Axis, Operand, Scope, Writer, name_of, view
-from .value import Lowering, Value, index_array, mask_over, position, positions
+from ...ir import Access, Boundary, Const, indices_of
+from ...kernels import Row, index_strides, injective, plain, row_strides, tabulated, taps
+from .reads import check_row, index_array, position, positions, row_code
+from .source import Array, Axis, Operand, Scope, Writer, count_code, name_of, shape_code, view
+from .value import Lowering, Value, atom, mask_over
 
 SUMS = ("=", "+=")
 COMBINE = {"*=": "np.multiply", "max=": "np.maximum", "min=": "np.minimum"}
 REDUCE = {"=": "np.add", "+=": "np.add", **COMBINE}
 
 
-def identity(op: str, shape: Sequence[int], dtype: str) -> str:
+def identity(op: str, shape: Sequence[int], dtype: str, delivered: str) -> str:
     """Code of an array of the operator's identity."""
     if op in SUMS:
         return f"np.zeros({tuple(shape)}, np.{name_of(dtype)})"
-    return f"np.full({tuple(shape)}, {unit(op, dtype)}, np.{name_of(dtype)})"
+    return f"np.full({tuple(shape)}, {unit(op, delivered)}, np.{name_of(dtype)})"
 
 
 def unit(op: str, dtype: str) -> str:
@@ -42,16 +45,17 @@ def unit(op: str, dtype: str) -> str:
             return f"np.iinfo(np.{dtype}).{'min' if least else 'max'}"
 
 
-def combine(writer: Writer, op: str, place: Operand, code: str) -> None:
+def combine(writer: Writer, op: str, place: Operand, code: str, negative: bool = False) -> None:
     """Combine code into a view, in place."""
     name = place.code
-    if not name.isidentifier() and (op in COMBINE or not name.endswith("]") or name.startswith("view(")):
+    sign = "-=" if negative else "+="
+    if not name.isidentifier() and (op in COMBINE or not name.endswith("]")):
         if not place.indices:
-            writer.line(f"{name} = {COMBINE[op]}({name}, {code})" if op in COMBINE else f"{name} += {code}")
+            writer.line(f"{name} = {COMBINE[op]}({name}, {code})" if op in COMBINE else f"{name} {sign} {code}")
             return
         name = writer.fresh("cells")
         writer.line(f"{name} = {place.code}")
-    writer.line(f"{COMBINE[op]}({name}, {code}, out={name})" if op in COMBINE else f"{name} += {code}")
+    writer.line(f"{COMBINE[op]}({name}, {code}, out={name})" if op in COMBINE else f"{name} {sign} {code}")
 
 
 @dataclass
@@ -68,27 +72,23 @@ class Target:
     array: Array  # what is written: the tensor, or a workspace
     rows: tuple[Row, ...]
     new: bool  # nothing has defined the tensor yet
+    delivered: str  # the dtype whose identity fills what nothing reaches
     folds: list[tuple[int, Boundary, int, int]] = field(default_factory=list)  # axis, rule, first, last
     taps: tuple[str, ...] = ()
     dynamic: tuple[int, ...] = ()
     order: tuple[str, ...] = ()
-    writes_over: bool = False
+    overwrites: bool = False
     allocated: bool = False
 
     @property
     def writer(self) -> Writer:
         return self.low.writer
 
-    def start(self, covered: bool) -> None:
-        """Make what is written ready; nothing, where the statement itself fills all of it exactly once."""
-        if self.folds:
-            self.writer.line(f"{self.array.name} = {identity(self.op, self.array.shape, self.array.dtype)}")
-        elif self.new:
-            self.writes_over = covered and self._covers()
-            if not self.writes_over:
-                self.writer.line(f"{self.array.name} = {identity(self.op, self.array.shape, self.array.dtype)}")
-
-    def _covers(self) -> bool:
+    @property
+    def coverable(self) -> bool:
+        """Whether the statement's points are just the elements of a tensor that nothing has defined yet."""
+        if not self.new or self.folds or self.taps or self.dynamic:
+            return False
         seen = set()
         for row, size in zip(self.rows, self.array.shape, strict=True):
             if len(row.coefs) != 1 or row.coefs[0][1] != 1 or row.coefs[0][0] in seen:
@@ -99,33 +99,40 @@ class Target:
             seen.add(row.coefs[0][0])
         return True
 
+    def start(self, once: bool) -> None:
+        """Make what is written ready; `once` if the statement writes each of its points just once."""
+        self.overwrites = once and self.coverable
+        if not self.overwrites and (self.new or self.folds):
+            code = identity(self.op, self.array.shape, self.array.dtype, self.delivered)
+            self.writer.line(f"{self.array.name} = {code}")
+
     def view(self, scope: Scope) -> Operand:
+        """The elements written in a scope."""
         return view(self.writer, self.array, self.rows, scope)
 
-    def destination(self, place: Operand) -> Operand | None:
-        """The view, allocated, if a product may be written straight into it."""
-        if not self.writes_over or place.strides != row_strides(self.array.shape):
-            return None
-        self._allocate()
-        return place
-
-    def _allocate(self) -> None:
-        if not self.allocated:
+    def allocate(self) -> None:
+        """An array for what is written over, of no values yet."""
+        if self.overwrites and not self.allocated:
             self.writer.line(f"{self.array.name} = np.empty({self.array.shape}, np.{name_of(self.array.dtype)})")
             self.allocated = True
 
-    def put(self, place: Operand, value: Value) -> None:
+    def put(self, place: Operand, value: Value, negative: bool = False) -> None:
         """Write a value that broadcasts to the view, or combine it into what is there."""
-        if not self.writes_over:
-            combine(self.writer, self.op, place, value.code)
+        code, dtype = value.code, self.array.dtype
+        if not self.overwrites:
+            if not value.python and value.dtype != dtype and "uint64" in (value.dtype, dtype):
+                code = f"{atom(code)}.astype(np.{dtype})"
+            combine(self.writer, self.op, place, code, negative)
             return
-        complete = set(value.indices) == set(place.indices) and value.dtype == self.array.dtype
-        if complete and not value.bare and not value.python and place.code == self.array.name and not self.allocated:
+        code = f"-{atom(code)}" if negative else code
+        complete = set(value.indices) == set(place.indices) and value.dtype == dtype
+        fresh = complete and not (value.bare and not negative) and not value.python
+        if fresh and place.code == self.array.name and not self.allocated:
             maker = "np.ascontiguousarray" if place.indices else "np.asarray"
-            self.writer.line(f"{self.array.name} = {maker}({value.code})")
+            self.writer.line(f"{self.array.name} = {maker}({code})")
         else:
-            self._allocate()
-            self.writer.line(f"{place.code}[...] = {value.code}")
+            self.allocate()
+            self.writer.line(f"{place.code}[...] = {code}")
 
     def finish(self) -> None:
         """Bring the workspace home: drop the padding, fold what lies beyond an edge."""
@@ -134,13 +141,16 @@ class Target:
             array = self._fold(array, axis, boundary, first, last)
         if self.folds:
             if self.new:
-                self.writer.line(f"{self.home.name} = np.array({array.name}, np.{name_of(self.home.dtype)}, order='C')")
+                kind = name_of(self.home.dtype)
+                self.writer.line(f"{self.home.name} = np.array({array.name}, np.{kind}, order='C')")
             else:
-                whole_home = Operand(self.home.name, tuple("i" * len(self.home.shape)), self.home.dtype)
+                whole_home = Operand(
+                    self.home.name, tuple(str(k) for k in range(len(self.home.shape))), self.home.dtype
+                )
                 combine(self.writer, self.op, whole_home, array.name)
 
     def _fold(self, array: Array, axis: int, boundary: Boundary, first: int, last: int) -> Array:
-        size, length = self.home.shape[axis], last - first + 1
+        size = self.home.shape[axis]
         shape = (*array.shape[:axis], size, *array.shape[axis + 1 :])
         name = self.writer.fresh(f"{self.home.name}_folded")
         if boundary.kind == "pad":  # positions first..last, of which 0..size-1 are the axis
@@ -148,124 +158,189 @@ class Target:
             self.writer.line(f"{name} = {array.name}[{inside}]")
             return Array(name, shape, array.dtype, owned=False)
         table = self.writer.constant(positions(boundary.kind, f"np.arange({first}, {last + 1})", size), "table")
-        self.writer.use("group")
-        order, starts, cells = (self.writer.constant(f"group({table})[{k}]", h) for k, h in enumerate(("order", "starts", "cells")))
-        self.writer.line(f"{name} = {identity(self.op, shape, array.dtype)}")
+        order, starts, cells = grouped(self.writer, table)
+        self.writer.line(f"{name} = {identity(self.op, shape, array.dtype, self.delivered)}")
         at = ", ".join([":"] * axis + [cells])
-        part = f"{array.name}.take({order}, {axis})" if length else array.name
+        part = f"{array.name}.take({order}, {axis})"
         self.writer.line(f"{name}[{at}] = {REDUCE[self.op]}.reduceat({part}, {starts}, axis={axis})")
         return Array(name, shape, array.dtype)
 
 
-def make_target(low: Lowering, access: Access, home: Array, op: str, new: bool) -> Target:
+def grouped(writer: Writer, cells: str) -> tuple[str, str, str]:
+    """The names of the constants that sorting a constant table of positions gives."""
+    writer.use("group")
+    groups = writer.constant(f"group({cells})", "groups")
+    first, second, third = (writer.constant(f"{groups}[{k}]", h) for k, h in enumerate(("order", "starts", "cells")))
+    return first, second, third
+
+
+def make_target(low: Lowering, access: Access, home: Array, op: str, new: bool, delivered: str) -> Target:
     """How a statement's target is written."""
-    rows: list[Row | None] = []
+    known = [position(low, access, axis) for axis in range(len(access.subscripts))]
+    extents = {i: hi - lo for i, (lo, hi) in low.extents.items()}
+    computed = {axis for axis, at in enumerate(known) if at.row is None}
+    rows: list[Row] = []
     folds: list[tuple[int, Boundary, int, int]] = []
     shape = list(home.shape)
-    for axis, sub in enumerate(access.subscripts):
-        row, boundary = position(low, sub)
-        if row is not None:
-            first, last = row.interval(low.extents)
-            if first < 0 or last >= home.shape[axis]:
-                # Beyond the axis without a boundary: only where a mask refuses the point.
-                guard = boundary or Boundary("pad", access.subscripts[axis])  # type: ignore[arg-type]
-                if guard.kind == "pad":
-                    first, last = min(first, 0), max(last, home.shape[axis] - 1)
-                folds.append((axis, guard, first, last))
-                shape[axis] = last - first + 1
-                row = row.shifted(-first)
+    for axis, at in enumerate(known):
+        if at.row is None:
+            continue
+        check_row(low, access, axis)
+        row, size = at.row, home.shape[axis]
+        first, last = row.interval(low.extents)
+        if first < 0 or last >= size:
+            # Beyond the axis without a boundary: only where a mask refuses the point.
+            guard = at.boundary or Boundary("pad", Const(0))
+            if guard.kind == "pad":
+                first, last = min(first, 0), max(last, size - 1)
+            folds.append((axis, guard, first, last))
+            shape[axis] = last - first + 1
+            row = row.shifted(-first)
         rows.append(row)
-    extents = {i: hi - lo for i, (lo, hi) in low.extents.items()}
-    if any(row is None for row in rows):
-        return _dynamic(low, access, home, op, new, [r is None for r in rows], extents)
-    known = tuple(r for r in rows if r is not None)
-    array = home
-    if folds:
-        array = Array(low.writer.fresh(f"{home.name}_work"), tuple(shape), home.dtype)
-    steps = index_strides(known, array.strides)
-    loops = () if injective((s, extents[i]) for i, s in steps.items()) else taps(known, extents)
-    return Target(low, access, op, home, array, known, new, folds, loops)
+    if not computed:
+        array = home
+        if folds:
+            array = Array(low.writer.fresh(f"{home.name}_work"), tuple(shape), home.dtype)
+        steps = index_strides(rows, array.strides)
+        loops = () if injective((s, extents[i]) for i, s in steps.items()) else taps(rows, extents)
+        long = prod(shape) > 4 * max(1, prod(home.shape)) + 4 * prod(extents[i] for i in indices_of(access))
+        if not tabulated(loops, rows, extents) and not (folds and long):
+            return Target(low, access, op, home, array, tuple(rows), new, delivered, folds, loops)
+        computed = set(range(len(known)))
+    return _dynamic(low, access, home, op, new, delivered, computed)
 
 
 def _dynamic(
-    low: Lowering, access: Access, home: Array, op: str, new: bool, computed: list[bool], extents: dict[str, int]
+    low: Lowering, access: Access, home: Array, op: str, new: bool, delivered: str, dynamic: set[int]
 ) -> Target:
     """Axes written through index arrays, with every axis that shares an index with them."""
-    dynamic = {axis for axis, is_computed in enumerate(computed) if is_computed}
-    shared: set[str] = set()
     growing = True
     while growing:
         shared = {i for axis in dynamic for i in indices_of(access.subscripts[axis])}
         more = set()
-        for axis, sub in enumerate(access.subscripts):
-            row, boundary = position(low, sub)
-            if axis in dynamic or row is None:
+        for axis in range(len(access.subscripts)):
+            at = position(low, access, axis)
+            if axis in dynamic or at.row is None:
                 continue
-            first, last = row.interval(low.extents)
+            first, last = at.row.interval(low.extents)
             outside = first < 0 or last >= home.shape[axis]
-            if outside or len(row.coefs) > 1 or shared & {i for i, _ in row.coefs}:
+            if outside or len(at.row.coefs) > 1 or shared & {i for i, _ in at.row.coefs}:
                 more.add(axis)
         growing = bool(more)
         dynamic |= more
     order = [i for axis in sorted(dynamic) for i in indices_of(access.subscripts[axis])]
     rest = [i for axis, sub in enumerate(access.subscripts) if axis not in dynamic for i in indices_of(sub)]
     if len(set(rest)) < len(rest):  # a diagonal among the rest: through index arrays altogether
-        dynamic, order, rest = set(range(len(computed))), [*order, *rest], []
+        dynamic, order, rest = set(range(len(access.subscripts))), [*order, *rest], []
     axes = tuple(dict.fromkeys([*order, *rest]))
-    return Target(low, access, op, home, home, (), new, [], (), tuple(sorted(dynamic)), axes)
+    return Target(low, access, op, home, home, (), new, delivered, [], (), tuple(sorted(dynamic)), axes)
 
 
-def scatter(low: Lowering, target: Target, code: str, op: str, scope: Scope) -> None:
-    """Combine values over `target.order` into cells that index arrays give: sort the cells, reduce their runs."""
-    writer, access, home = low.writer, target.access, target.home
+def scatter(target: Target, code: str, counts: bool, scope: Scope) -> None:
+    """Combine values over `target.order` into elements that index arrays give.
+
+    Sums of numbers are counted up by `bincount`; else the elements are sorted, and their runs reduced. `counts` says
+    that every value is 1.
+    """
+    low, access, home, op = target.low, target.access, target.home, target.op
+    writer = low.writer
     moving = {i for axis in target.dynamic for i in indices_of(access.subscripts[axis])}
     shared = [i for i in target.order if i in moving]
     rest = [i for i in target.order if i not in moving]
-    values = writer.fresh("values")
-    count = 1
-    for i in shared:
-        count *= scope[i].n
-    tail = [scope[i].n for i in rest]
-    writer.line(f"{values} = np.reshape({code}, {(count, *tail)})")
-    shape = tuple(scope[i].n for i in shared)
-    ats, outsides = [], []
+    sizes = tuple(home.shape[axis] for axis in target.dynamic)
+    total, tail = prod(sizes), [str(scope[i].width) for i in rest]
+    shape, values = shape_code(shared, scope), writer.fresh("values")
+    table = _table(target, shared, sizes, scope)
+    if table is not None:
+        order, starts, hit = grouped(writer, table)
+        writer.line(f"{values} = np.reshape({code}, {_flat_shape(count_code(shared, scope), tail)})")
+        writer.line(f"{values} = {REDUCE[op]}.reduceat({values}[{order}], {starts}, axis=0)")
+        _into_cells(target, hit, values, sizes, rest, scope)
+        return
+    ats, refused, admitted = [], [], None
     for axis in target.dynamic:
-        at, outside = index_array(low, access, axis, shared, scope)
-        ats.append(f"np.broadcast_to({at}, {shape})")
-        if outside:
-            outsides.append(outside)
-    admitted = None
+        name, outside = index_array(low, access, axis, position(low, access, axis), shared, scope)
+        ats.append(name)
+        refused += [outside] if outside else []
     condition = mask_over(low, shared, scope)
-    refused = [f"~np.broadcast_to({condition}, {shape})"] if condition else []
-    refused += [f"np.broadcast_to({o}, {shape})" for o in outsides]
+    refused += [f"~{atom(condition)}"] if condition else []
     if refused:
         admitted = writer.fresh("admitted")
-        writer.line(f"{admitted} = ~({' | '.join(refused)}).reshape(-1)")
-    sizes = tuple(home.shape[axis] for axis in target.dynamic)
+        writer.line(f"{admitted} = ~np.broadcast_to({' | '.join(refused)}, {shape}).reshape(-1)")
     cells = writer.fresh("cells")
-    writer.line(f"{cells} = np.ravel_multi_index(({', '.join(ats)},), {sizes}).reshape(-1)")
+    writer.line(f"{cells} = np.broadcast_to({_flat(ats, sizes)}, {shape}).reshape(-1)")
+    if not counts:
+        writer.line(f"{values} = np.reshape({code}, {_flat_shape(count_code(shared, scope), tail)})")
     if admitted:
-        writer.line(f"{cells}, {values} = {cells}[{admitted}], {values}[{admitted}]")
+        writer.line(f"{cells} = {cells}[{admitted}]")
+        if not counts:
+            writer.line(f"{values} = {values}[{admitted}]")
+    straight = not rest and target.dynamic == tuple(range(len(home.shape)))
+    real = home.dtype.startswith("float") and not low.complex_step
+    if straight and op in SUMS and (counts or real) and total <= 4 * prod(scope[i].n for i in shared) + 1024:
+        weights = "" if counts else f", {values}"
+        sums = f"np.bincount({cells}{weights}, minlength={total}).reshape({home.shape})"
+        combine(writer, op, Operand(home.name, tuple(str(k) for k in range(len(home.shape))), home.dtype), sums)
+        return
+    if counts:
+        writer.line(f"{values} = np.ones({_flat_shape(f'{cells}.size', tail)}, np.{home.dtype})")
     writer.use("group")
     with writer.block(f"if {cells}.size:"):
         order, starts, hit = writer.fresh("order"), writer.fresh("starts"), writer.fresh("hit")
         writer.line(f"{order}, {starts}, {hit} = group({cells})")
         writer.line(f"{values} = {REDUCE[op]}.reduceat({values}[{order}], {starts}, axis=0)")
+        _into_cells(target, hit, values, sizes, rest, scope)
+
+
+def _table(target: Target, shared: Sequence[str], sizes: Sequence[int], scope: Scope) -> str | None:
+    """The name of a constant with the flat positions of all points, where sizes alone say them."""
+    low = target.low
+    codes: list[str] = []
+    if low.masks or not all(scope[i].whole for i in shared):
+        return None
+    for axis in target.dynamic:
+        at = position(low, target.access, axis)
+        if at.row is None or not at.safe or (at.boundary is not None and at.boundary.kind == "pad"):
+            return None
+        code = row_code(low, at.row, shared, scope)
+        codes.append(code if at.boundary is None else positions(at.boundary.kind, f"({code})", sizes[len(codes)]))
+    flat = f"np.broadcast_to({_flat([f'({c})' for c in codes], sizes)}, {shape_code(shared, scope)}).reshape(-1)"
+    return low.writer.constant(flat, "positions")
+
+
+def _flat(ats: Sequence[str], sizes: Sequence[int]) -> str:
+    """Code of the row-major number of a position."""
+    steps = row_strides(sizes)
+    return " + ".join(f"{at} * {step}" if step != 1 else at for at, step in zip(ats, steps, strict=True))
+
+
+def _flat_shape(count: str, tail: Sequence[str]) -> str:
+    return f"({', '.join([count, *tail])},)"
+
+
+def _into_cells(target: Target, hit: str, values: str, sizes: Sequence[int], rest: Sequence[str], scope: Scope) -> None:
+    """Combine values into elements, each of which occurs once in `hit`."""
+    low, access, home, op = target.low, target.access, target.home, target.op
+    writer = low.writer
+    pseudo = {
+        f"?{axis}": Axis(0, home.shape[axis], None, str(home.shape[axis]), home.shape[axis]) for axis in target.dynamic
+    }
+    rows = []
+    for axis in range(len(home.shape)):
+        row = plain(f"?{axis}") if axis in target.dynamic else position(low, access, axis).row
+        assert row is not None
+        rows.append(row)
+    place = view(writer, home, rows, {**scope, **pseudo})
+    wanted = [*(f"?{axis}" for axis in target.dynamic), *rest]
+    turn = tuple(place.indices.index(i) for i in wanted)
+    code = place.code if turn == tuple(range(len(turn))) else f"{place.code}.transpose({turn})"
+    name = code
+    if not code.isidentifier():
         name = writer.fresh(f"{home.name}_cells")
-        pseudo = {f"?{axis}": Axis(0, home.shape[axis], None, str(home.shape[axis])) for axis in target.dynamic}
-        rows = [plain(f"?{axis}") if axis in target.dynamic else _row(low, access, axis) for axis in range(len(home.shape))]
-        place = view(writer, home, rows, {**scope, **pseudo})
-        wanted = [*(f"?{axis}" for axis in target.dynamic), *rest]
-        turn = tuple(place.indices.index(i) for i in wanted)
-        base = place.code if turn == tuple(range(len(turn))) else f"{place.code}.transpose({turn})"
-        writer.line(f"{name} = {base}")
+        writer.line(f"{name} = {code}")
+    at = hit
+    if len(sizes) > 1:
         at = writer.fresh("at")
-        writer.line(f"{at} = np.unravel_index({hit}, {sizes})")
-        combined = f"{COMBINE[op]}({name}[{at}], {values})" if op in COMBINE else f"{name}[{at}] + {values}"
-        writer.line(f"{name}[{at}] = {combined}")
-
-
-def _row(low: Lowering, access: Access, axis: int) -> Row:
-    row, _ = position(low, access.subscripts[axis])
-    assert row is not None
-    return row
+        writer.line(f"{at} = np.unravel_index({hit}, {tuple(sizes)})")
+    combined = f"{COMBINE[op]}({name}[{at}], {values})" if op in COMBINE else f"{name}[{at}] + {values}"
+    writer.line(f"{name}[{at}] = {combined}")

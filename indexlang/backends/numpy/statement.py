@@ -1,0 +1,393 @@
+"""One statement as NumPy code, by the first way that fits: see `kernels.RULES`.
+
+In: a statement whose sizes and dtypes are known. Out: lines, and the name of the kernel. The one rule: every way
+computes the value over the free indices and puts it into the target; a loop runs over taps, blocks or a window's
+positions, never over data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+
+from ...ir import Access, Call, Const, Expr, Reduce, Statement, Subscript, children, indices_of, walk
+from ...kernels import LARGE, Facts, blocks, choose, itemsize, row_strides
+from ...products import order_pairs
+from .contract import Contraction, Sink
+from .reads import prepare, read
+from .search import search, window_search
+from .source import Array, Operand, Scope, Writer, aligned, count_code, name_of, sizes_of, whole
+from .store import REDUCE, SUMS, Target, combine, identity, make_target, scatter, unit
+from .value import Lowering, Value, atom, conjunction, emit, guarded_by_static
+
+Term = tuple[int, Expr]  # a sign and a product
+
+
+class StatementCode:
+    """One statement being lowered; its target is delivered in `dtype`, its value computed in `compute`."""
+
+    def __init__(
+        self, low: Lowering, stmt: Statement, extents: Mapping[str, tuple[int, int]], dtype: str, compute: str
+    ) -> None:
+        self.low, self.stmt, self.extents = low, stmt, extents
+        self.writer: Writer = low.writer
+        self.tensor, self.op, self.dtype, self.compute = stmt.target.tensor, stmt.op, dtype, compute
+        self.root = stmt.value if isinstance(stmt.value, Reduce) else None
+        self.value = stmt.value if self.root is None else self.root.body
+        self.free = tuple(i for i in stmt.domain.indices if i in indices_of(stmt.target))
+        self.summed = stmt.reduced if self.root is None else self.root.domain.indices
+        own = () if self.root is None else self.root.domain.masks
+        free = set(self.free)
+        self.outer = tuple(m for m in stmt.domain.masks if set(indices_of(m)) <= free)
+        self.inner = (*(m for m in stmt.domain.masks if m not in self.outer), *own)
+        low.extents, low.masks = extents, (*stmt.domain.masks, *own)
+        self.sizes = {i: hi - lo for i, (lo, hi) in extents.items()}
+        self.notes: list[str] = []
+
+    def lower(self) -> str:
+        """Write the code; the name of the kernel."""
+        low, writer = self.low, self.writer
+        new = self.tensor not in low.arrays
+        if new:
+            storage = low.dtypes[self.tensor]
+            low.arrays[self.tensor] = Array(writer.fresh(self.tensor), low.shapes[self.tensor], storage)
+        array = low.arrays[self.tensor]
+        must = self.free if self.root is not None else (*self.free, *self.summed)
+        if any(self.sizes[i] <= 0 for i in must):
+            if new:
+                writer.line(f"{array.name} = {identity(self.op, array.shape, array.dtype, self.dtype)}")
+            return "nothing: the domain is empty"
+        if self.root is None or all(self.sizes[i] > 0 for i in self.summed):
+            for part in (self.value, *self.stmt.target.subscripts):
+                self.prepare(part)
+            with guarded_by_static(low):
+                for mask in (*self.outer, *self.inner):
+                    self.prepare(mask)
+        target = make_target(low, self.stmt.target, array, self.op, new, self.dtype)
+        way = choose(self.facts(target))
+        self.into(target, way)
+        target.finish()
+        loops = [f"{self.sizes[i]} taps over {i}" for i in target.taps]
+        return ", ".join([way, *loops, *dict.fromkeys(self.notes)])
+
+    def prepare(self, node: Subscript) -> None:
+        """Bring what every access needs into place before any loop."""
+        if isinstance(node, Access):
+            prepare(self.low, node)
+        for child in children(node):
+            self.prepare(child)
+
+    def facts(self, target: Target) -> Facts:
+        """What decides the way."""
+        kept = [i for i in self.free if i not in target.taps]
+        return Facts(
+            root=self.root is not None,
+            position=self.root is not None and self.root.op != "logsumexp",
+            scattered=bool(target.dynamic),
+            sums=self.op in SUMS and self.root is None,
+            reduced=prod(self.sizes[i] for i in self.summed),
+            kept=prod(self.sizes[i] for i in kept),
+            masked=bool(self.inner),
+            products=self.contractible(),
+            overlapping=self.overlapping(),
+        )
+
+    def overlapping(self) -> bool:
+        """Whether some subscript mixes a reduced index with others."""
+        summed = set(self.summed)
+        accesses = [p for p in walk(self.value) if isinstance(p, Access)]
+        mixed = (indices_of(s) for a in accesses for s in a.subscripts if not isinstance(s, Access))
+        return any(len(names) > 1 and summed & set(names) for names in mixed)
+
+    # -- ways ----------------------------------------------------------------------------------
+
+    def into(self, target: Target, way: str) -> None:
+        """The value by this way, in blocks where it would be too large, for each tap."""
+        scope = whole(self.extents)
+        steps = self.blocks(target, way)
+        self.notes += [f"{step} {i} at a time" for i, step in steps]
+        split = any(i in self.summed for i, _ in steps)
+        many = way == "window" or (way == "contraction" and len(self.terms()) > 1)
+        target.start(once=not split and not many)
+        with self.writer.loops(scope, [*steps, *((i, 0) for i in target.taps)]) as inner:
+            match way:
+                case "scatter":
+                    self.scattered(target, inner)
+                case "contraction":
+                    for term in self.terms():
+                        self.contraction(target, inner, term)
+                case "window":
+                    with self.writer.loops(inner, [(i, 0) for i in self.summed]) as window:
+                        place = target.view(window)
+                        value = emit(self.low, self.value, place.indices, window)
+                        combine(self.writer, self.op, place, self.masked_outer(value, place.indices, window).code)
+                case _:
+                    place = target.view(inner)
+                    axes = list(place.indices)
+                    if way == "window search":
+                        value = window_search(self.low, self.root_of(), self.value, axes, self.summed, inner)
+                    elif way == "search":
+                        value = search(self.low, self.root_of(), self.value, axes, self.summed, inner, self.compute)
+                    else:
+                        value = self.evaluate(axes, inner)
+                    if self.root is not None:
+                        value = self.masked_outer(value, axes, inner)
+                    target.put(place, value)
+
+    def root_of(self) -> Reduce:
+        assert self.root is not None
+        return self.root
+
+    def blocks(self, target: Target, way: str) -> tuple[tuple[str, int], ...]:
+        """The indices to go through in blocks, outermost first: kept ones, then reduced ones."""
+        kept = [i for i in indices_of(self.stmt.target) if i not in target.taps]
+        size = itemsize(self.compute)
+        reduced = [] if self.root is not None else [*self.summed]
+        if way == "contraction":
+            now, found = dict(self.sizes), {}
+            for group in self.temporaries():
+                points = prod(now[i] for i in group)
+                if points * size > LARGE:
+                    order = [i for i in (*kept, *reduced) if i in group]
+                    more = dict(blocks(order, now, points, size))
+                    now.update(more)
+                    found.update(more)
+            return tuple(found.items())
+        inside = kept if way in ("window", "window search") else [*kept, *self.summed]
+        points = prod(self.sizes[i] for i in inside)
+        if points * size <= LARGE:
+            return ()
+        return blocks(kept if way in ("window", "window search") else [*kept, *reduced], self.sizes, points, size)
+
+    def temporaries(self) -> Iterator[Sequence[str]]:
+        """The indices of the arrays that a contraction makes on its way: computed factors, products before the last."""
+        for _, term in self.terms():
+            core, _, _ = self.split(term)
+            parts = [indices_of(f) for f in core]
+            for factor, group in zip(core, parts, strict=True):
+                if not self.is_view(factor):
+                    yield group
+            for left, right in order_pairs(parts, self.free, self.sizes)[:-1]:
+                rest = [p for k, p in enumerate(parts) if k not in (left, right)]
+                needed = set(self.free).union(*rest)
+                made = tuple(i for i in dict.fromkeys((*parts[left], *parts[right])) if i in needed)
+                yield made
+                parts = [*rest, made]
+
+    def is_view(self, factor: Expr) -> bool:
+        """Whether a factor is read where it lies, or close to it: positions are affine."""
+        return isinstance(factor, Access) and not any(isinstance(p, Access) for s in factor.subscripts for p in walk(s))
+
+    def scattered(self, target: Target, scope: Scope) -> None:
+        """A write through index arrays: the value over all free indices, sorted by its element."""
+        axes = list(target.order)
+        counts = self.value == Const(1) and not self.summed and not self.low.masks and self.op in SUMS
+        if counts:
+            scatter(target, "1", True, scope)
+            return
+        if self.op in SUMS and self.summed and not self.inner and self.contractible() and len(self.terms()) == 1:
+            (sign, term) = self.terms()[0]
+            value = self.contracted(axes, scope, term, None)
+            assert value is not None
+            if sign < 0:
+                value = Value(f"-{atom(value.code)}", value.dtype, value.indices)
+        else:
+            value = self.evaluate(axes, scope)
+        code, dtype = value.code, self.low.dtypes[self.tensor]
+        if set(value.indices) != set(axes) or value.python:
+            shape = ", ".join(str(scope[i].width) for i in axes)
+            code = f"np.broadcast_to({code}, ({shape},))"
+        if value.dtype != dtype:
+            code = f"{atom(code)}.astype(np.{name_of(dtype)})"
+        scatter(target, code, False, scope)
+
+    # -- values --------------------------------------------------------------------------------
+
+    def evaluate(self, free: Sequence[str], scope: Scope) -> Value:
+        """The value over `free`, masked and reduced over the reduced indices."""
+        low, writer = self.low, self.writer
+        summed = list(self.summed)
+        axes = [*free, *summed]
+        value = emit(low, self.value, axes, scope)
+        code, indices, kind = value.code, value.indices, self.compute
+        if value.python:
+            code = f"np.asarray({code}, np.{name_of(kind)})"
+        elif value.dtype != kind:
+            code = f"{atom(code)}.astype(np.{name_of(kind)})"
+        fresh = not value.bare
+        masks = self.inner if summed else low.masks
+        if masks:
+            code = f"np.where({conjunction(low, masks, axes, scope)}, {code}, {unit(self.op, self.unit_type())})"
+            mentioned = {i for m in masks for i in indices_of(m)}
+            indices = tuple(i for i in axes if i in indices or (i in mentioned and scope[i].width is not None))
+            fresh = True
+        if not summed:
+            return Value(code, kind, indices, bare=not fresh)
+        if any(i in indices for i in summed):
+            shown = _leading(axes, indices)
+            places = [k - len(shown) for k, i in enumerate(shown) if i in summed]
+            at = f"({', '.join(map(str, places))})" if len(places) > 1 else str(places[0])
+            name = writer.fresh("all")
+            writer.line(f"{name} = {code}")
+            code = f"{REDUCE[self.op]}.reduce({name}, {at})"
+        else:
+            code = _dropped(code, axes, indices, summed)
+        missing = [i for i in summed if i not in indices]
+        if missing and self.op in (*SUMS, "*="):
+            count = count_code(missing, scope)
+            if count != "1":
+                code = f"{atom(code)} ** ({count})" if self.op == "*=" else f"{atom(code)} * ({count})"
+        indices = tuple(i for i in indices if i not in summed)
+        return self.masked_outer(Value(code, kind, indices), free, scope)
+
+    def unit_type(self) -> str:
+        """The dtype whose identity a refused point gives."""
+        return self.dtype if self.dtype.startswith(("int", "uint", "bool")) else self.compute
+
+    def masked_outer(self, value: Value, free: Sequence[str], scope: Scope) -> Value:
+        """The value where the masks of free indices alone admit it."""
+        if not self.outer:
+            return value
+        fill = unit(self.op, self.unit_type())
+        code = f"np.where({conjunction(self.low, self.outer, free, scope)}, {value.code}, {fill})"
+        mentioned = {i for m in self.outer for i in indices_of(m)}
+        indices = tuple(i for i in free if i in value.indices or (i in mentioned and scope[i].width is not None))
+        return Value(code, value.dtype, indices)
+
+    # -- sums of products ----------------------------------------------------------------------
+
+    def terms(self) -> list[Term]:
+        """The terms of a sum, each with its sign."""
+        found: list[Term] = []
+        stack: list[Term] = [(1, self.value)]
+        while stack:
+            sign, expr = stack.pop()
+            match expr:
+                case Call(fn="add", args=(a, b)):
+                    stack += [(sign, b), (sign, a)]
+                case Call(fn="sub", args=(a, b)):
+                    stack += [(-sign, b), (sign, a)]
+                case Call(fn="neg", args=(a,)):
+                    stack.append((-sign, a))
+                case _:
+                    found.append((sign, expr))
+        return found
+
+    def contractible(self) -> bool:
+        """Whether every term is a product, or a plain read, over the reduced indices."""
+        if self.compute == "bool" or not self.summed or self.root is not None:
+            return False
+        for _, term in self.terms():
+            core, outside, divisors = self.split(term)
+            if not core or (len(core) == 1 and not (outside or divisors or isinstance(core[0], Access))):
+                return False
+            if len(core) == 1 and self.overlapping():
+                return False
+        return True
+
+    def split(self, term: Expr) -> tuple[list[Expr], list[Expr], list[Expr]]:
+        """A product as the factors with reduced indices, those without, and divisors without."""
+        summed = set(self.summed)
+        core: list[Expr] = []
+        outside: list[Expr] = []
+        divisors: list[Expr] = []
+        stack = [term]
+        everything = set(indices_of(term))
+        while stack:
+            expr = stack.pop()
+            match expr:
+                case Call(fn="mul", args=(a, b)):
+                    stack += [b, a]
+                case Call(fn="div", args=(a, b)) if self.low.kind(expr) == self.low.kind(a) == self.compute:
+                    if not summed & set(indices_of(b)):
+                        divisors.append(b)
+                        stack.append(a)
+                    elif set(indices_of(b)) < everything and summed & set(indices_of(a)):
+                        stack += [Call("div", (Const(1), b)), a]
+                    else:
+                        core.append(expr)
+                case Call(fn="neg", args=(a,)):
+                    outside.append(Const(-1))
+                    stack.append(a)
+                case _:
+                    (core if summed & set(indices_of(expr)) else outside).append(expr)
+        return core, outside, divisors
+
+    def factor(self, expr: Expr, scope: Scope) -> Operand:
+        """A factor as an array over its own indices, in the type of the computation."""
+        low = self.low
+        own = [i for i in self.stmt.domain.indices if i in indices_of(expr) and scope[i].width is not None]
+        if isinstance(expr, Access):
+            found = read(low, expr, scope)
+            if found.dtype == self.compute:
+                return found
+            return self.held(f"{found.code}.astype(np.{self.compute})", found.indices, scope)
+        value = emit(low, expr, own, scope)
+        code = f"np.asarray({value.code})" if value.python or not own else value.code
+        if value.python or value.dtype != self.compute:
+            code = f"{atom(code)}.astype(np.{self.compute})"
+        if set(value.indices) != set(own):
+            code = f"np.broadcast_to({code}, ({', '.join(str(scope[i].width) for i in own)},))"
+        return self.held(code, own, scope)
+
+    def held(self, code: str, indices: Sequence[str], scope: Scope) -> Operand:
+        name = self.writer.fresh("factor")
+        self.writer.line(f"{name} = {code}")
+        now = sizes_of(scope)
+        return Operand(name, tuple(indices), self.compute, row_strides([now[i] for i in indices]))
+
+    def contraction(self, target: Target, scope: Scope, term: Term) -> None:
+        """A term summed into its place."""
+        place = target.view(scope)
+        sign, expr = term
+        sink = Sink(target, place, sign < 0) if target.array.dtype == self.compute else None
+        value = self.contracted(place.indices, scope, expr, sink)
+        if value is not None:
+            target.put(place, value, sign < 0)
+
+    def contracted(self, free: Sequence[str], scope: Scope, term: Expr, sink: Sink | None) -> Value | None:
+        """A term summed, over `free`; None if it stands in the sink already."""
+        core, outside, divisors = self.split(term)
+        factors = [self.factor(f, scope) for f in core]
+        present = {i for f in factors for i in f.indices}
+        missing = [i for i in self.summed if i not in present and scope[i].width is not None]
+        count = count_code(missing, scope)
+        scale = prod(f.value for f in outside if isinstance(f, Const) and type(f.value) is int)
+        outside = [f for f in outside if not (isinstance(f, Const) and type(f.value) is int)]
+        extra = bool(outside or divisors or self.outer or count != "1" or scale != 1)
+        out = [i for i in free if i in present]
+        work = Contraction(self.writer, scope, itemsize(self.compute))
+        result = work.run(factors, out, None if extra else sink)
+        self.notes += work.notes
+        if result is None:
+            return None
+        code, indices = aligned(result, free), tuple(out)
+        bare = not extra and len(core) == 1 and result is factors[0]
+        scales = [n for n in (str(scale) if scale != 1 else "1", count) if n != "1"]
+        if scales:
+            code = f"{atom(code)} * ({' * '.join(scales)})"
+        for symbol, parts in (("*", outside), ("/", divisors)):
+            for part in parts:
+                other = emit(self.low, part, list(free), scope)
+                text = other.code
+                if not other.python and other.dtype != self.compute:
+                    text = f"{atom(text)}.astype(np.{self.compute})"
+                code = f"{atom(code)} {symbol} {atom(text)}"
+                indices = tuple(i for i in free if i in indices or i in other.indices)
+        return self.masked_outer(Value(code, self.compute, indices, bare=bare), free, scope)
+
+
+def _leading(axes: Sequence[str], indices: Sequence[str]) -> list[str]:
+    """The axes that code over `axes` really has: from the first present index on."""
+    present = set(indices)
+    for k, i in enumerate(axes):
+        if i in present:
+            return list(axes[k:])
+    return []
+
+
+def _dropped(code: str, axes: Sequence[str], indices: Sequence[str], summed: Sequence[str]) -> str:
+    """Code without the axes of length 1 that the reduced indices left behind."""
+    shown = _leading(axes, indices)
+    places = [k for k, i in enumerate(shown) if i in summed]
+    return f"{atom(code)}[{', '.join('0' if k in places else ':' for k in range(len(shown)))}]" if places else code
