@@ -131,7 +131,7 @@ def gradcheck(
     given = cotangents if cotangents is not None else random_cotangents(values, seed)
     derived = grad.backward(program, names)
     called = grad.gradient_names(program)
-    arguments = {**inputs, **{called[n]: c for n, c in given.items()}}
+    arguments = {**values, **inputs, **{called[n]: c for n, c in given.items()}}  # some outputs for their shapes only
     run = backward if backward is not None else reference.run
     found = run(derived, {n: arguments[n] for n in derived.inputs})
     f = forward if forward is not None else lambda arrays: reference.run(program, arrays, complex_step=True)
