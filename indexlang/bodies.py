@@ -75,13 +75,15 @@ class Body:
                 if resolved is not None:
                     self.statements.append(resolved)
                     found = reads(resolved, parts_of(resolved))
-                    self.appearances.update(dict.fromkeys(default_interface((resolved,))[0]))
+                    self.appearances.update(dict.fromkeys(default_interface((resolved,), self.shapes.values())[0]))
                     summed.append(resolved)
             else:
                 whole = Whole(self, stmt)
                 whole.run()
                 found = whole.reads
-                primals = (p for t in stmt.targets if (p := primal_of(t.name)) is not None)
+                primals = (
+                    p for t in stmt.targets if (p := primal_of(t.name)) is not None and t.name not in self.shapes
+                )
                 self.appearances.update(dict.fromkeys((*primals, *whole.reads, *whole.sizes)))
             for target in stmt.targets:
                 self.definitions.statement(target.name, stmt.op, target.span, found)
@@ -142,7 +144,7 @@ class Body:
         """The Program, after a last look at all statements together."""
         self.check_names()
         statements = tuple(self.statements)
-        default = default_interface(statements)
+        default = default_interface(statements, self.shapes.values())
         if self.header is not None:
             name, interface = self.header.name, (tuple(self.scope.inputs), tuple(self.scope.outputs))
             self.check_outputs()

@@ -136,6 +136,7 @@ def _holds(stmt: Statement, place: _Place, single: Counter[str]) -> bool:
     whole = not place.path and place.plain and not place.restricted
     return (
         whole
+        and primal_of(stmt.target.tensor) is None  # nobody reads one gradient to say another
         and single[stmt.target.tensor] == 1
         and stmt.op in ("=", "+=")
         and Counter(stmt.target.subscripts) == Counter(place.bindings)

@@ -69,7 +69,7 @@ def gather(program: Program) -> Program:
         statements.append(stmt if gathered is None else gathered[0])
         wanted.append(None if gathered is None else gathered[1])
     result = inherit(replace(program, statements=tuple(statements)), wanted)
-    inputs, outputs = default_interface(result.statements)
+    inputs, outputs = default_interface(result.statements, result.shapes)
     if program.name is None and {*inputs} == {*program.inputs} and {*outputs} == {*program.outputs}:
         return replace(result, inputs=inputs, outputs=outputs)  # in the order of the new text, which stays bare
     return result

@@ -24,12 +24,15 @@ from .ir import (
     GRAD,
     Access,
     Const,
+    Expr,
     Program,
     Reduce,
     Shape,
     Size,
     Statement,
     parts_of,
+    primal_of,
+    reads_of,
     statement,
     walk,
 )
@@ -45,10 +48,11 @@ Bounds = Mapping[str, Bound]
 def gradient_names(program: Program) -> dict[str, str]:
     """The name of each tensor's gradient: `x.grad`, with a number where the program has a tensor of that name."""
     tensors = _tensors(program)
+    taken = {*tensors, *(p for t in tensors if (p := primal_of(t)) is not None)}
     names: dict[str, str] = {}
     for tensor in tensors:
         name, count = f"{tensor}.{GRAD}", 2
-        while name in tensors:
+        while name in taken:
             name, count = f"{tensor}.{GRAD}{count}", count + 1
         names[tensor] = name
     return names
@@ -147,7 +151,35 @@ class _Derivation:
             shapes=(*self.flat.shapes, *self.shapes),
         )
         whole = inherit(whole, [*(None for _ in self.flat.statements), *self.bounds])
-        return _interfaced(self.original, optimize(whole, self.floats()), given)
+        return _interfaced(self.original, self.without_unread(optimize(whole, self.floats())), given)
+
+    def without_unread(self, program: Program) -> Program:
+        """Forward statements whose values nobody reads go; the shapes of their tensors' gradients are declared."""
+        while True:
+            kept = {p.tensor for s in program.shapes for d in s.dims for p in walk(d) if isinstance(p, Size)}
+            kept.update(program.outputs)
+            gradients: dict[str, list[str]] = {}
+            for stmt in program.statements:
+                kept.update(reads_of(stmt))
+                kept.update(p.tensor for p in parts_of(stmt) if isinstance(p, Size))
+                if (primal := primal_of(stmt.target.tensor)) is not None:
+                    gradients.setdefault(primal, []).append(stmt.target.tensor)
+            targets = dict.fromkeys(s.target.tensor for s in program.statements)
+            unread = [t for t in targets if t not in kept and self.shape(t) is not None]
+            if not unread:
+                return program
+            declared = [Shape(g, self.shape(t) or ()) for t in unread for g in dict.fromkeys(gradients.get(t, ()))]
+            statements = tuple(s for s in program.statements if s.target.tensor not in unread)
+            shapes = (*(s for s in program.shapes if s.tensor not in unread), *declared)
+            program = replace(program, statements=statements, shapes=shapes)
+
+    def shape(self, tensor: str) -> tuple[Expr, ...] | None:
+        """The shape of a tensor of the forward program over its inputs' sizes; None where it is not known."""
+        axes = self.solution.shapes.get(tensor)
+        rank = self.solution.sizes.ranks.get(tensor)
+        if axes is None or rank is None or set(axes) != set(range(rank)):
+            return None
+        return tuple(axes[k].to_expr() for k in range(rank))
 
     def floats(self) -> tuple[str, ...]:
         """Tensors that are floating-point for certain, because they have gradients."""
@@ -257,7 +289,7 @@ def _tensors(program: Program) -> dict[str, None]:
 def _interfaced(forward: Program, program: Program, possible: Sequence[str]) -> Program:
     """The program with the inputs that it needs, bare where its statements say inputs and outputs themselves."""
     defined = {s.target.tensor for s in program.statements}
-    inputs, outputs = default_interface(program.statements)
+    inputs, outputs = default_interface(program.statements, program.shapes)
     shapes = {s.tensor: s for s in program.shapes}
     needed = dict.fromkeys((*inputs, *(t for t in defined if t in shapes)))
     left = list(needed)

@@ -265,7 +265,7 @@ class _Numbers:
             self.problems.append(Problem("merged-size", rule, use.span, values))
 
     def outside(self, stmt: Statement, use: Use, position: int, point: Mapping[str, int], end: int) -> Problem:
-        text = expr_text(use.subscript, self.names)
+        text = self.text(use)
         at = ", ".join(f"{i} = {v}" for i, v in point.items())
         shown = f"{text} = {position}" + (f" at {at}" if at else "")
         values = (shown, f"axis {use.axis} of {use.tensor} has size {self.shapes[use.tensor][use.axis]}")
@@ -277,6 +277,10 @@ class _Numbers:
         else:
             way = "say pad(...), or a range: where ... < ..."
         return Problem(code, rule, use.span or stmt.span, values, way)
+
+    def text(self, use: Use) -> str:
+        """A subscript as it stands in its brackets."""
+        return expr_text(Access("", (use.subscript,)), self.names)[1:-1]
 
     def warn_of_cut(
         self,
@@ -293,7 +297,7 @@ class _Numbers:
                 rule = f"the index '{index}' ends earlier than axis {axis} of {tensor}"
                 values = (
                     f"axis {axis} of {tensor} has size {size}, {index} ends at {box[index][1] - 1}",
-                    f"so that {expr_text(use.subscript, self.names)} stays in axis {use.axis} of {use.tensor}",
+                    f"so that {self.text(use)} stays in axis {use.axis} of {use.tensor}",
                     f"in: {statement_text(stmt, self.names)}",
                 )
                 way = f"say so: where {index} < {box[index][1]}, or pad(...)"

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Sequence
 from .ir import Access, Program, Size, Statement, parts_of, primal_of, walk
 
 
-def mentioned(statements: Iterable[Statement], defined: Collection[str]) -> dict[str, None]:
-    """The tensors whose values or shapes the statements need, `x` for a gradient `x.grad` that they define included."""
+def mentioned(statements: Iterable[Statement], declared: Collection[str]) -> dict[str, None]:
+    """The tensors whose values or shapes the statements need, `x` for a gradient `x.grad` of no declared shape too."""
     found: dict[str, None] = {}
     for stmt in statements:
         for part in parts_of(stmt):
@@ -20,7 +20,7 @@ def mentioned(statements: Iterable[Statement], defined: Collection[str]) -> dict
                 case Access(tensor=tensor) | Size(tensor=tensor):
                     found[tensor] = None
         primal = primal_of(stmt.target.tensor)
-        if primal is not None and stmt.target.tensor in defined:
+        if primal is not None and stmt.target.tensor not in declared:
             found[primal] = None
     return found
 
@@ -37,7 +37,7 @@ def split(program: Program, late: Sequence[str]) -> tuple[Program, Program, tupl
     first = tuple(s for s in program.statements if s.target.tensor not in waiting)
     second = tuple(s for s in program.statements if s.target.tensor in waiting)
     made = {s.target.tensor for s in first}
-    needed = mentioned(second, {s.target.tensor for s in second})
+    needed = mentioned(second, {s.tensor for s in program.shapes})
     for shape in program.shapes:
         if shape.tensor in waiting:
             needed.update((p.tensor, None) for d in shape.dims for p in walk(d) if isinstance(p, Size))
@@ -54,8 +54,10 @@ def _read(stmt: Statement) -> list[str]:
 
 def _part(program: Program, statements: tuple[Statement, ...], outputs: tuple[str, ...], name: str) -> Program:
     defined = {s.target.tensor for s in statements}
-    shapes = tuple(s for s in program.shapes if s.tensor in defined or (name == "forward" and s.tensor in program.inputs))
-    needed = mentioned(statements, defined)
+    shapes = tuple(
+        s for s in program.shapes if s.tensor in defined or (name == "forward" and s.tensor in program.inputs)
+    )
+    needed = mentioned(statements, {s.tensor for s in program.shapes})
     for shape in shapes:
         needed[shape.tensor] = None
         needed.update((p.tensor, None) for d in shape.dims for p in walk(d) if isinstance(p, Size))

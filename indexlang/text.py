@@ -7,7 +7,7 @@ In: a Program, a statement, an expression. Out: text of the language. The one ru
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from .functions import ADD, AND, ATOM, COMPARE, FUNCTIONS, MUL, NEG, NOT, OR, POW
 from .ir import (
@@ -42,7 +42,7 @@ _ANONYMOUS = "program"  # the layer's name under which bare statements are print
 def to_text(program: Program) -> str:
     """The program as source; a layer with a header where the bare statements would not say its inputs and outputs."""
     names = dim_names(program)
-    bare = default_interface(program.statements) == (program.inputs, program.outputs)
+    bare = default_interface(program.statements, program.shapes) == (program.inputs, program.outputs)
     if program.name is None and bare:
         lines = [_shape_line(s, names) for s in program.shapes]
         lines += [statement_text(s, names) for s in program.statements]
@@ -60,13 +60,15 @@ def to_text(program: Program) -> str:
 
 
 def default_interface(
-    statements: tuple[Statement, ...],
+    statements: tuple[Statement, ...], shapes: Iterable[Shape] = ()
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The inputs and outputs of bare statements.
 
     Inputs are the tensors read, or asked for their size, and never defined, in order of first appearance; a gradient
-    that is defined brings in its primal. Outputs are the tensors that are defined and that nothing reads.
+    that is defined brings in its primal, unless its shape is declared. Outputs are the tensors that are defined and
+    that nothing reads.
     """
+    declared = {s.tensor for s in shapes}
     defined = dict.fromkeys(s.target.tensor for s in statements)
     seen: dict[str, None] = {}
     read: set[str] = set()
@@ -76,7 +78,7 @@ def default_interface(
             match part:
                 case Access(tensor) if tensor in defined:
                     primal = primal_of(tensor)
-                    if primal is not None and part is stmt.target:
+                    if primal is not None and part is stmt.target and tensor not in declared:
                         seen[primal] = None
                 case Access(tensor) | Size(tensor):
                     seen[tensor] = None

@@ -56,7 +56,7 @@ layer conv(x[B,H,W,C], K[R,S,C,O]; stride=2, dilation=2, padding=1) -> y[B,I,J,O
         ),
         (
             "p[i] *= x[i,j]",
-            "p_others[i,j] *= x[i,j2] where j != j2\nx.grad[i,j] += p.grad[i] * p_others[i,j]\n",
+            "p_others[i,j] *= x[i,j2] where j < size(x,1), j != j2\nx.grad[i,j] += p.grad[i] * p_others[i,j]\n",
         ),
         ("y[i] = logsumexp[j](x[i,j])", "x.grad[i,j] += y.grad[i] * exp(x[i,j] - y[i])\n"),
         ("y[i] = floor(x[i]) * x[i]", "x.grad[i] += y.grad[i] * floor(x[i])\n"),
@@ -70,7 +70,7 @@ def test_what_the_derivation_prints(text: str, derived: str) -> None:
 def test_a_layer_is_derived_as_a_layer() -> None:
     found = grad.derived(program(CONV))
     assert to_text(found) == (
-        "layer conv_grad(x[B,H,W,C], K[R,S,C,O], y.grad) -> K.grad, x.grad:\n"
+        "layer conv_grad(x[B,H,W,C], K[R,S,C,O], y.grad) -> x.grad, K.grad:\n"
         "    K.grad[r,s,c,o] += y.grad[b,i,j,o] * x[b,pad(2*i+2*r,1),pad(2*j+2*s,1),c]\n"
         "    x.grad[b,pad(2*i+2*r,1),pad(2*j+2*s,1),c] += y.grad[b,i,j,o] * K[r,s,c,o]\n"
     )
@@ -128,15 +128,11 @@ def test_an_output_that_is_read_collects_both_gradients() -> None:
         ("y[i] = x[2*i]", [0.0] * 6, [1.0, 2.0, 3.0], [1, 0, 2, 0, 3, 0]),
         ("y[i] = x[i,i]", [[0.0] * 3] * 3, [1.0, 2.0, 3.0], [[1, 0, 0], [0, 2, 0], [0, 0, 3]]),
         ("y[i] = x[clamp(i-2)] where i < 5", [0.0] * 3, [1.0, 2.0, 4.0, 8.0, 16.0], [7, 8, 16]),
-        ("y[i] = x[i] ** 0", [0.0, 2.0], [1.0, 1.0], [0, 0]),
     ],
 )
 def test_the_odd_ones(text: str, x: Any, dy: Any, expected: Any) -> None:
     f = indexlang.compile(text)
     _, pullback = f.vjp(x=np.array(x))
-    if text == "y[i] = x[i] ** 0":
-        assert pullback(np.array(dy)) == {}
-        return
     assert np.array_equal(pullback(np.array(dy))["x"], np.array(expected))
 
 
