@@ -11,11 +11,11 @@ the sizes are known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from .affine import Affine, floordiv, greatest, least, not_negative, size, total
-from .errors import Problem, ShapeError, Span
+from .affine import Affine, floordiv, least, not_negative, total
+from .errors import Problem, ShapeError
 from .ir import (
     DOTS,
     Access,
@@ -31,17 +31,16 @@ from .ir import (
     Reduce,
     Size,
     Statement,
-    Subscript,
-    children,
     indices_of,
     parts_of,
     primal_of,
     walk,
 )
+from .sizes import Box, Sizes
+from .uses import Use, margins, reads, uses
 
 Axis = tuple[str, int]  # a tensor and the number of an axis; negative, from the end, behind a leading `...`
 ZERO = Affine(0)
-_OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
 
 
 @dataclass(frozen=True)
@@ -59,26 +58,6 @@ class Bound:
     @property
     def hi(self) -> Expr:
         return self.high.to_expr()
-
-
-@dataclass(frozen=True)
-class Use:
-    """One subscript of one access, and the masks under which it is read or written."""
-
-    access: Access
-    axis: int
-    subscript: Subscript
-    masks: tuple[Expr, ...]
-    scope: tuple[str, ...]  # the indices of the domains that it stands in
-    is_target: bool = False
-
-    @property
-    def tensor(self) -> str:
-        return self.access.tensor
-
-    @property
-    def span(self) -> Span | None:
-        return self.subscript.span or self.access.span
 
 
 @dataclass(frozen=True)
@@ -131,229 +110,6 @@ def attempt(program: Program, known: Mapping[Size, Affine] | None = None) -> Sol
     )
     shapes = {t: {k: sizes.canonical(f) for k, f in axes.items()} for t, axes in sizes.defined.items()}
     return Solution(bounds, tuple(tuple(one.cuts) for one in solved), shapes, tuple(problems), sizes)
-
-
-class Sizes:
-    """The sizes of axes as forms in one canonical way, and what is known to be equal."""
-
-    def __init__(self, program: Program, known: Mapping[Size, Affine]) -> None:
-        self.program = program
-        self.equal: dict[Expr, Affine] = {**known}
-        self.defined: dict[str, dict[int, Affine]] = {}
-        self.declared = {s.tensor: s for s in program.shapes}
-        self.aliases: dict[str, str] = {}  # tensors of unknown rank that have another one's shape
-        self.targets = {s.target.tensor for s in program.statements} - set(program.inputs)
-        self.ranks: dict[str, int] = {t: len(s.dims) for t, s in self.declared.items()}
-        present = {*program.inputs, *self.targets}
-        for stmt in program.statements:
-            for part in parts_of(stmt):
-                match part:
-                    case Access(tensor=tensor, subscripts=subscripts):
-                        present.add(tensor)
-                        if Dots() not in subscripts:
-                            self.ranks.setdefault(tensor, len(subscripts))
-                    case Size(tensor=tensor):
-                        present.add(tensor)
-                    case _:
-                        pass
-        self.primals = {t: p for t in present if (p := primal_of(t)) in present and p is not None}
-        for tensor, shape in self.declared.items():
-            if tensor not in self.targets:
-                for axis, dim in enumerate(shape.dims):
-                    self.equate(size(tensor, axis), Affine.from_expr(dim))
-
-    def canonical(self, form: Affine) -> Affine:
-        """The form over sizes of inputs, each in the one way that stands for all that equal it."""
-        for _ in range(64):
-            mapping: dict[Expr, Affine] = {a: f for a in _sizes_in(form) if (f := self._step(a)) is not None}
-            if not mapping:
-                return form
-            form = form.substitute(mapping)
-        raise AssertionError("sizes are defined by each other")
-
-    def _step(self, atom: Size) -> Affine | None:
-        found = self.equal.get(atom)
-        if found is not None:
-            return found
-        tensor, axis = atom.tensor, atom.axis
-        if axis in self.defined.get(tensor, ()):
-            return self.defined[tensor][axis]
-        rank = self.ranks.get(tensor)
-        if axis < 0 and rank is not None:
-            return size(tensor, axis + rank)
-        other = self.primals.get(tensor) or self.aliases.get(tensor)
-        return None if other is None else size(other, axis)
-
-    def axis(self, tensor: str, axis: int) -> Affine | None:
-        """The size of an axis; None for one that its tensor's definition has not reached yet."""
-        if tensor in self.defined:
-            found = self.defined[tensor].get(axis)
-            if found is not None:
-                return self.canonical(found)
-            return self.canonical(size(tensor, axis)) if tensor in self.aliases else None
-        if tensor in self.primals or tensor not in self.targets:
-            return self.canonical(size(tensor, axis))
-        declared = self.declared.get(tensor)
-        if declared is None:
-            return None
-        dim = declared.dims[axis]
-        return None if dim == Size(tensor, axis % len(declared.dims)) else self.canonical(Affine.from_expr(dim))
-
-    def of(self, tensor: str) -> dict[int, Affine]:
-        """The sizes of all axes of a tensor of known rank."""
-        rank = self.ranks.get(tensor)
-        if tensor in self.defined and rank is None:
-            return self.defined[tensor]
-        if rank is None and tensor in self.primals:
-            return self.of(self.primals[tensor])
-        return {k: self.canonical(size(tensor, k)) for k in range(rank or 0)}
-
-    def equate(self, a: Affine, b: Affine) -> None:
-        """Note that two sizes are equal; where neither is a single size, nothing can be noted."""
-        a, b = self.canonical(a), self.canonical(b)
-        if a == b or a.indices or b.indices:
-            return
-        for one, other in ((a, b), (b, a)):
-            match one.const, one.terms:
-                case 0, ((Size() as atom, 1),) if atom not in _sizes_in(other):
-                    self.equal[atom] = other
-                    return
-
-
-def _sizes_in(form: Affine) -> set[Size]:
-    return {p for atom, _ in form.terms for p in walk(atom) if isinstance(p, Size)}
-
-
-def uses(stmt: Statement) -> Iterator[Use]:
-    """All subscripts of a statement, the target's first; a read inside of a subscript comes after that subscript."""
-    masks, scope = stmt.domain.masks, stmt.domain.indices
-    yield from _of_access(stmt.target, masks, scope, is_target=True)
-    yield from _below(stmt.value, masks, scope)
-    yield from _of_masks(masks, masks, scope)
-
-
-def _of_access(
-    access: Access, masks: tuple[Expr, ...], scope: tuple[str, ...], is_target: bool = False
-) -> Iterator[Use]:
-    front = bool(access.subscripts) and isinstance(access.subscripts[0], Dots)
-    for number, s in enumerate(access.subscripts):
-        axis = number - len(access.subscripts) if front else number
-        if not isinstance(s, Dots):
-            yield Use(access, axis, s, masks, scope, is_target)
-            for child in children(s) if not isinstance(s, Access) else (s,):
-                yield from _below(child, masks, scope)
-
-
-def _below(node: Subscript, masks: tuple[Expr, ...], scope: tuple[str, ...]) -> Iterator[Use]:
-    match node:
-        case Access():
-            yield from _of_access(node, masks, scope)
-        case Reduce(domain=domain, body=body):
-            inner, indices = (*masks, *domain.masks), (*scope, *domain.indices)
-            yield from _below(body, inner, indices)
-            yield from _of_masks(domain.masks, inner, indices)
-        case _:
-            for child in children(node):
-                yield from _below(child, masks, scope)
-
-
-def _of_masks(masks: Iterable[Expr], around: tuple[Expr, ...], scope: tuple[str, ...]) -> Iterator[Use]:
-    """What a mask reads is guarded by the masks that read nothing."""
-    static = tuple(m for m in around if not reads(m))
-    for mask in masks:
-        yield from _below(mask, static, scope)
-
-
-def reads(node: Subscript) -> bool:
-    """Whether a tensor's value is read below a node."""
-    return any(isinstance(p, Access) for p in walk(node))
-
-
-def conjuncts(mask: Expr) -> Iterator[tuple[str, Expr, Expr]]:
-    """The comparisons that all hold where a mask does: (fn, left, right)."""
-    match mask:
-        case Call(fn="and", args=args):
-            for a in args:
-                yield from conjuncts(a)
-        case Call(fn="lt" | "le" | "gt" | "ge" | "eq" as fn, args=(a, b)):
-            yield fn, a, b
-        case Call(fn="not", args=(Call(fn="lt" | "le" | "gt" | "ge" as fn, args=(a, b)),)):
-            yield _OPPOSITE[fn], a, b
-        case _:
-            return
-
-
-def margins(mask: Expr) -> Iterator[Affine]:
-    """Forms that are not negative where a mask holds, of its comparisons of integers."""
-    for fn, a, b in conjuncts(mask):
-        if reads(a) or reads(b) or not (_is_integer(a) and _is_integer(b)):
-            continue
-        difference = Affine.from_expr(b) - Affine.from_expr(a)
-        if fn in ("gt", "ge"):
-            difference = -difference
-        yield difference - 1 if fn in ("lt", "gt") else difference
-        if fn == "eq":
-            yield -difference
-
-
-def _is_integer(expr: Expr) -> bool:
-    """Whether an expression that reads nothing is made of integers by integer arithmetic."""
-    allowed = ("add", "sub", "mul", "neg", "floordiv", "mod", "min", "max", "int")
-    return all(
-        isinstance(p, Index | Size) or (isinstance(p, Const) and type(p.value) is int)
-        or (isinstance(p, Call) and p.fn in allowed)
-        for p in walk(expr)
-    )  # fmt: skip
-
-
-@dataclass
-class Box:
-    """Bounds of indices as forms, open ones missing."""
-
-    low: dict[str, Affine] = field(default_factory=dict)
-    high: dict[str, Affine] = field(default_factory=dict)
-
-    def extreme(self, form: Affine, sign: int) -> Affine | None:
-        """The greatest (sign 1) or least (-1) value of a form over the box; None where data decide."""
-        result = Affine(form.const)
-        for atom, coef in form.terms:
-            part = self._atom(atom, sign if coef > 0 else -sign)
-            if part is None:
-                return None
-            result = result + part * coef
-        return result
-
-    def _atom(self, atom: Expr, sign: int) -> Affine | None:
-        if not indices_of(atom):
-            return None if reads(atom) else Affine(0, ((atom, 1),))
-        match atom:
-            case Index(name=i):
-                if i not in self.high:  # still open, or of another domain
-                    return None
-                return self.high[i] - 1 if sign > 0 else self.low[i]
-            case Call(fn="floordiv", args=(a, Const(value=m))) if type(m) is int and m > 0:
-                inner = self.extreme(Affine.from_expr(a), sign)
-                return None if inner is None else floordiv(inner, Affine(m))
-            case Call(fn="mod", args=(a, Const(value=m))) if type(m) is int and m > 0:
-                if sign < 0:
-                    return ZERO
-                low, high = (self.extreme(Affine.from_expr(a), s) for s in (-1, 1))
-                inside = low is not None and high is not None and not_negative(low)
-                return least(Affine(m - 1), high) if inside and high is not None else Affine(m - 1)
-            case Call(fn="min" | "max" as fn, args=args):
-                parts = [self.extreme(Affine.from_expr(a), sign) for a in args]
-                known = [p for p in parts if p is not None]
-                if len(known) < len(parts):
-                    return None
-                return least(*known) if fn == "min" else greatest(*known)
-            case Call(fn="mul"):  # sizes times one index
-                form = Affine(0, ((atom, 1),))
-                names = indices_of(atom)
-                if not form.is_linear or len(names) != 1:
-                    return None
-                return form.coefficient(names[0]) * (self.high[names[0]] - 1 if sign > 0 else self.low[names[0]])
-            case _:
-                return None
 
 
 class _Statement:
@@ -554,9 +310,10 @@ class _Statement:
             if use.access is target and use.is_target:
                 reached = self.sizes.axis(target.tensor, use.axis) or self.reached(use)
                 if reached is not None and not reached.indices:  # an unbounded index stands for itself
-                    axes[use.axis] = reached
+                    axes[self.sizes.number(target.tensor, use.axis)] = reached
         self.sizes.defined[target.tensor] = axes
         if Dots() in target.subscripts:
+            self.sizes.dotted.add(target.tensor)
             for part in walk(self.stmt.value):
                 if isinstance(part, Access) and part.subscripts == target.subscripts == (Dots(),):
                     self.sizes.aliases[target.tensor] = part.tensor

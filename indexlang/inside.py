@@ -13,8 +13,8 @@ from enum import Enum, auto
 from math import gcd, prod
 
 from .affine import Affine, Sizes, number
-from .extents import margins, reads
 from .ir import Call, Const, Expr, Index, Size, indices_of, walk
+from .uses import margins, reads
 
 Box = Mapping[str, tuple[int, int]]  # lo <= index < hi
 MOST_POINTS = 100_000  # that are looked at one by one

@@ -12,11 +12,11 @@ from itertools import combinations
 from math import prod
 
 from .affine import Affine
-from .extents import reads
 from .inside import numeric
 from .ir import Expr, Index
+from .uses import reads
 
-WORKSPACE = 8 << 20  # bytes that an unfolded block may take: an im2col, the products before their sum
+BLOCK = 1 << 20  # bytes of a block that is copied or waits for its sum: what the cache of a core holds
 LARGE = 32 << 20  # bytes from which on a whole domain is gone through in blocks
 WINDOW = 64  # so many values of the reduced indices may become a loop of whole-array operations
 LONG = 256  # elements that make an operation on whole arrays worth its call
@@ -170,7 +170,7 @@ def choose(facts: Facts) -> str:
 
 
 def blocks(
-    order: Iterable[str], sizes: Mapping[str, int], points: int, itemsize: int, budget: int = WORKSPACE
+    order: Iterable[str], sizes: Mapping[str, int], points: int, itemsize: int, budget: int = BLOCK
 ) -> tuple[tuple[str, int], ...]:
     """Indices to go through in blocks, each with its step, so that `points` elements at once become few enough."""
     total, found = points * itemsize, []

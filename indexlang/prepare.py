@@ -17,7 +17,7 @@ from itertools import product
 
 from .affine import Affine, not_negative, total
 from .common import Fresh
-from .extents import Bound, Box, margins
+from .extents import Bound
 from .ir import (
     DOTS,
     Access,
@@ -42,6 +42,8 @@ from .ir import (
 )
 from .ranges import inherit
 from .shapes import solve
+from .sizes import Box
+from .uses import margins
 
 Bounds = Mapping[str, Bound]
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 from .affine import Affine
 from .errors import Problem, ShapeError
-from .extents import Bound, Solution, Use, attempt, solve, uses
+from .extents import Bound, Solution, attempt, solve
 from .inside import Unknown, interval, leaves, numeric
 from .ir import Access, Boundary, Dots, Index, Merged, Program, Reduce, Statement, indices_of, parts_of, primal_of
 from .text import dim_names, expr_text, statement_text
+from .uses import Use, uses
 
 __all__ = ["Bound", "Shapes", "Solution", "attempt", "infer", "solve"]
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 from math import prod
 
 from ...affine import Affine
-from ...extents import reads
 from ...inside import interval, numeric
 from ...ir import Access, Boundary, Const, Dots, Expr, Index, Merged, indices_of
 from ...kernels import Row, linear, plain
+from ...uses import reads
 from .source import Array, Axis, Operand, Scope, aligned, name_of, shape_code, sizes_of, view, whole
 from .value import Lowering, Position, emit, index_value, mask_over
 

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ... import types as kinds
-from ...extents import reads
 from ...function_support import SUPPORT
 from ...functions import FUNCTIONS
 from ...ir import Access, Boundary, Call, Const, Expr, Index, Size, Subscript, indices_of
 from ...kernels import Row, linear, plain
+from ...uses import reads
 from .source import Array, Operand, Scope, Writer, aligned, name_of, shape_code, start, whole
 
 

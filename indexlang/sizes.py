@@ -1,0 +1,163 @@
+"""The sizes of axes as affine forms, each written in one way, and the extremes of a form over a box of indices.
+
+In: a Program. Out: `Sizes`, filled statement by statement while ranges are solved. The one rule: two sizes that any run
+of the program must find equal have one canonical form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .affine import Affine, floordiv, greatest, least, not_negative, size
+from .ir import Access, Call, Const, Dots, Expr, Index, Program, Size, indices_of, parts_of, primal_of, walk
+from .uses import reads
+
+ZERO = Affine(0)
+
+
+class Sizes:
+    """The sizes of axes as forms in one canonical way, and what is known to be equal."""
+
+    def __init__(self, program: Program, known: Mapping[Size, Affine]) -> None:
+        self.program = program
+        self.equal: dict[Expr, Affine] = {**known}
+        self.defined: dict[str, dict[int, Affine]] = {}
+        self.declared = {s.tensor: s for s in program.shapes}
+        self.aliases: dict[str, str] = {}  # tensors of unknown rank that have another one's shape
+        self.dotted: set[str] = set()  # tensors defined through an ellipsis: some of their sizes are only names
+        self.targets = {s.target.tensor for s in program.statements} - set(program.inputs)
+        self.ranks: dict[str, int] = {t: len(s.dims) for t, s in self.declared.items()}
+        present = {*program.inputs, *self.targets}
+        for stmt in program.statements:
+            for part in parts_of(stmt):
+                match part:
+                    case Access(tensor=tensor, subscripts=subscripts):
+                        present.add(tensor)
+                        if Dots() not in subscripts:
+                            self.ranks.setdefault(tensor, len(subscripts))
+                    case Size(tensor=tensor):
+                        present.add(tensor)
+                    case _:
+                        pass
+        self.primals = {t: p for t in present if (p := primal_of(t)) in present and p is not None}
+        for tensor, shape in self.declared.items():
+            if tensor not in self.targets:
+                for axis, dim in enumerate(shape.dims):
+                    self.equate(size(tensor, axis), Affine.from_expr(dim))
+
+    def canonical(self, form: Affine) -> Affine:
+        """The form over sizes of inputs, each in the one way that stands for all that equal it."""
+        for _ in range(64):
+            mapping: dict[Expr, Affine] = {a: f for a in _sizes_in(form) if (f := self._step(a)) is not None}
+            if not mapping:
+                return form
+            form = form.substitute(mapping)
+        raise AssertionError("sizes are defined by each other")
+
+    def _step(self, atom: Size) -> Affine | None:
+        found = self.equal.get(atom)
+        if found is not None:
+            return found
+        tensor, axis = atom.tensor, atom.axis
+        if axis in self.defined.get(tensor, ()):
+            return self.defined[tensor][axis]
+        if (number := self.number(tensor, axis)) != axis:
+            return size(tensor, number)
+        other = self.primals.get(tensor) or self.aliases.get(tensor)
+        return None if other is None else size(other, axis)
+
+    def axis(self, tensor: str, axis: int) -> Affine | None:
+        """The size of an axis; None for one that its tensor's definition has not reached yet."""
+        axis = self.number(tensor, axis)
+        if tensor in self.defined:
+            found = self.defined[tensor].get(axis)
+            if found is not None:
+                return self.canonical(found)
+            return self.canonical(size(tensor, axis)) if tensor in self.aliases or tensor in self.dotted else None
+        if tensor in self.primals or tensor not in self.targets:
+            return self.canonical(size(tensor, axis))
+        declared = self.declared.get(tensor)
+        if declared is None:
+            return None
+        dim = declared.dims[axis]
+        return None if dim == Size(tensor, axis % len(declared.dims)) else self.canonical(Affine.from_expr(dim))
+
+    def number(self, tensor: str, axis: int) -> int:
+        """The axis counted from the front, where the rank is known."""
+        rank = self.ranks.get(tensor)
+        return axis + rank if axis < 0 and rank is not None else axis
+
+    def of(self, tensor: str) -> dict[int, Affine]:
+        """The sizes of all axes of a tensor of known rank."""
+        rank = self.ranks.get(tensor)
+        if tensor in self.defined and rank is None:
+            return self.defined[tensor]
+        if rank is None and tensor in self.primals:
+            return self.of(self.primals[tensor])
+        return {k: self.canonical(size(tensor, k)) for k in range(rank or 0)}
+
+    def equate(self, a: Affine, b: Affine) -> None:
+        """Note that two sizes are equal; where neither is a single size, nothing can be noted."""
+        a, b = self.canonical(a), self.canonical(b)
+        if a == b or a.indices or b.indices:
+            return
+        for one, other in ((a, b), (b, a)):
+            match one.const, one.terms:
+                case 0, ((Size() as atom, 1),) if atom not in _sizes_in(other):
+                    self.equal[atom] = other
+                    return
+
+
+def _sizes_in(form: Affine) -> set[Size]:
+    return {p for atom, _ in form.terms for p in walk(atom) if isinstance(p, Size)}
+
+
+@dataclass
+class Box:
+    """Bounds of indices as forms, open ones missing."""
+
+    low: dict[str, Affine] = field(default_factory=dict)
+    high: dict[str, Affine] = field(default_factory=dict)
+
+    def extreme(self, form: Affine, sign: int) -> Affine | None:
+        """The greatest (sign 1) or least (-1) value of a form over the box; None where data decide."""
+        result = Affine(form.const)
+        for atom, coef in form.terms:
+            part = self._atom(atom, sign if coef > 0 else -sign)
+            if part is None:
+                return None
+            result = result + part * coef
+        return result
+
+    def _atom(self, atom: Expr, sign: int) -> Affine | None:
+        if not indices_of(atom):
+            return None if reads(atom) else Affine(0, ((atom, 1),))
+        match atom:
+            case Index(name=i):
+                if i not in self.high:  # still open, or of another domain
+                    return None
+                return self.high[i] - 1 if sign > 0 else self.low[i]
+            case Call(fn="floordiv", args=(a, Const(value=m))) if type(m) is int and m > 0:
+                inner = self.extreme(Affine.from_expr(a), sign)
+                return None if inner is None else floordiv(inner, Affine(m))
+            case Call(fn="mod", args=(a, Const(value=m))) if type(m) is int and m > 0:
+                if sign < 0:
+                    return ZERO
+                low, high = (self.extreme(Affine.from_expr(a), s) for s in (-1, 1))
+                inside = low is not None and high is not None and not_negative(low)
+                return least(Affine(m - 1), high) if inside and high is not None else Affine(m - 1)
+            case Call(fn="min" | "max" as fn, args=args):
+                parts = [self.extreme(Affine.from_expr(a), sign) for a in args]
+                known = [p for p in parts if p is not None]
+                if len(known) < len(parts):
+                    return None
+                return least(*known) if fn == "min" else greatest(*known)
+            case Call(fn="mul"):  # sizes times one index
+                form = Affine(0, ((atom, 1),))
+                names = indices_of(atom)
+                if not form.is_linear or len(names) != 1:
+                    return None
+                return form.coefficient(names[0]) * (self.high[names[0]] - 1 if sign > 0 else self.low[names[0]])
+            case _:
+                return None
