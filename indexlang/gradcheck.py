@@ -203,7 +203,7 @@ def spread(shape: Sequence[int], rng: np.random.Generator, low: float = -2.0, hi
 
 def index_tensors(program: Program) -> frozenset[str]:
     """The inputs that serve as positions, or are compared with an index (labels, lengths)."""
-    found = set()
+    found: set[str] = set()
     for stmt in program.statements:
         for part in parts_of(stmt):
             match part:
