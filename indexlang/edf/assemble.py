@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ..ir import (
     Access,
     Domain,
+    Dots,
     Index,
     Merged,
     Program,
@@ -29,6 +30,7 @@ from ..ir import (
     transform_expr,
     walk,
 )
+from ..ranks import expand
 from .nodes import Call, CompNode, Input, Node, Parameter, Part
 from .problems import graph_error
 
@@ -37,13 +39,15 @@ from .problems import graph_error
 class Assembled:
     """The Program, the nodes in an order in which each comes after its sources, and what each contributes.
 
-    `tensors` is the tensor of each node. Updates are outputs of the Program that parameters without gradients follow.
+    `tensors` is the tensor of each node, `names` the graph's name of each tensor of a node's layer. Updates are outputs
+    of the Program that parameters without gradients follow.
     """
 
     program: Program
     nodes: tuple[Node, ...]
     tensors: Mapping[Node, str]
     calls: Mapping[CompNode, Call]
+    names: Mapping[CompNode, Mapping[str, str]]
     updates: tuple[tuple[str, Parameter], ...]
 
     @property
@@ -93,7 +97,9 @@ def assemble(wanted: Sequence[Node], training: bool = True, name: str = "graph")
     """The Program that computes the wanted nodes; with `training` also what parameters without gradients follow."""
     nodes = topological(wanted, training)
     tensors: dict[Node, str] = {}
+    ranks: dict[Node, int | None] = {}
     calls: dict[CompNode, Call] = {}
+    renamed: dict[CompNode, Mapping[str, str]] = {}
     taken = {n.name for n in nodes}
     statements: list[Statement] = []
     shapes: list[Shape] = []
@@ -103,15 +109,18 @@ def assemble(wanted: Sequence[Node], training: bool = True, name: str = "graph")
         if isinstance(node, Part):
             tensors[node] = tensors[node.whole] if node.name == node.whole.name else node.name
         if not isinstance(node, CompNode):
+            ranks[node] = node.rank
             continue
         call = node.call if training else node.evaluation()
         if isinstance(call, Node):
-            tensors[node] = tensors[call]
+            tensors[node], ranks[node] = tensors[call], ranks[call]
             continue
         calls[node] = call
-        names = _names(node.name, call, tensors, taken)
-        renaming = _Renaming(call.program, names, taken)
-        statements += map(renaming.statement, call.program.statements)
+        program = _expanded(call, ranks)
+        ranks[node] = _rank(program, program.outputs[0])
+        renamed[node] = names = _names(node.name, call, tensors, taken)
+        renaming = _Renaming(program, names, taken)
+        statements += map(renaming.statement, program.statements)
         shapes += renaming.shapes()
         updates += [(names[output], parameter) for output, parameter in call.updates]
     outputs = dict.fromkeys([*(tensors[n] for n in wanted), *(tensor for tensor, _ in updates)])
@@ -120,7 +129,19 @@ def assemble(wanted: Sequence[Node], training: bool = True, name: str = "graph")
     if unused:
         raise graph_error("output", f"{unused[0]} is not computed", way_out="ask for a node that is")
     program = Program(tuple(given), tuple(outputs), tuple(statements), tuple(shapes), (), name)
-    return Assembled(program, nodes, tensors, calls, tuple(updates))
+    return Assembled(program, nodes, tensors, calls, renamed, tuple(updates))
+
+
+def _expanded(call: Call, known: Mapping[Node, int | None]) -> Program:
+    """The layer's Program without ellipses where the ranks of its inputs are known."""
+    found = {i: known[a] for i, a in zip(call.program.inputs, call.arguments, strict=True)}
+    given = {i: rank for i, rank in found.items() if rank is not None}
+    return expand(call.program, given) if len(given) == len(found) else call.program
+
+
+def _rank(program: Program, output: str) -> int | None:
+    target = next(s.target for s in program.statements if s.target.tensor == output)
+    return None if Dots() in target.subscripts else len(target.subscripts)
 
 
 def _names(name: str, call: Call, tensors: Mapping[Node, str], taken: set[str]) -> dict[str, str]:

@@ -36,13 +36,15 @@ class Derived:
     wrt: tuple[str, ...]
 
 
-def derive(graph: Assembled, loss: Node, values: Iterable[str], watched: Iterable[str]) -> Derived:
+def derive(graph: Assembled, program: Program, loss: Node, values: Iterable[str], watched: Iterable[str]) -> Derived:
     """The loss's gradients by all trained parameters and the watched tensors, besides the values that are named.
+
+    `program` is the graph's, its shapes declared.
 
     Errors: `GraphError` if the loss does not depend on them, `DerivationError` if there is no derivative.
     """
     tensor = graph.tensors[loss]
-    forward = replace(graph.program, outputs=(tensor,))
+    forward = replace(program, outputs=(tensor,))
     reached = grad.with_gradients(forward)
     trained = [p.name for p in graph.parameters if p.trained]
     wrt = tuple(dict.fromkeys(n for n in (*trained, *watched) if n in reached and n != tensor))

@@ -105,7 +105,8 @@ class Graph(registry.Registry):
         for node in nodes:
             if node._registry is not self:
                 raise graph_error("mixed-graphs", f"{node.name} belongs to another graph")
-        found: Assembled = self._cached(("assembled", nodes, training), lambda: assemble(nodes, training))
+        ranks = tuple(n.rank for n in self.alive() if isinstance(n, Input))
+        found: Assembled = self._cached(("assembled", nodes, training, ranks), lambda: assemble(nodes, training))
         return found
 
     def program(self, *wanted: Node, training: bool = True) -> Program:
@@ -125,10 +126,10 @@ class Graph(registry.Registry):
         given = self._given(graph)
         loss = None if self._loss is None or not training else self._loss()
         if loss is not None and loss in graph.tensors:
-            results = self._guarded(graph, given, self._phases(graph, loss).forward)
+            results = self._guarded(graph, given, self._phases(graph, given, loss).forward)
         else:
             loss = None
-            results = self._guarded(graph, given, self._values(graph, execution.all_tensors(graph)))
+            results = self._guarded(graph, given, self._values(graph, given, execution.all_tensors(graph)))
         self.values = {t: results[t] for t in execution.all_tensors(graph)}
         self.gradients = {}
         self._update(graph, results)
@@ -139,7 +140,7 @@ class Graph(registry.Registry):
         run = self._run
         if run is None or loss not in run.graph.tensors:
             raise graph_error("not-forward", f"{loss.name} has not been computed", way_out="run Forward() first")
-        phases = self._phases(run.graph, loss)
+        phases = self._phases(run.graph, run.given, loss)
         if run.loss is not loss:
             run = replace(run, loss=loss, results=self._guarded(run.graph, run.given, phases.forward))
             self._run, self._loss = run, weakref.ref(loss)
@@ -154,8 +155,8 @@ class Graph(registry.Registry):
         self._set(given)
         graph = self.assembled(loss, *also, *self._watched)
         arrays = self._given(graph)
-        step = self._step(graph, loss, tuple(also))
-        shape = self._shapes(graph, arrays)[loss]
+        step = self._step(graph, arrays, loss, tuple(also))
+        shape = self._known(graph, arrays).nodes[loss]
         seed = np.full(shape, _share(shape), self.dtype)
         results = self._guarded(graph, arrays, lambda a: step(a, seed))
         kept = (loss, *also, *self._watched)
@@ -175,14 +176,14 @@ class Graph(registry.Registry):
         if not wanted:
             raise graph_error("output", "say which nodes to evaluate")
         graph = self.assembled(*wanted, training=False)
-        run = self._values(graph, graph.program.outputs)
         arrays = {n: np.asarray(a) for n, a in (given or {}).items()}
         count = max((len(a) for a in arrays.values()), default=0)
         parts = []
         for start in range(0, count, batch) if batch and count else (0,):
             chosen = {n: a[start : start + batch] for n, a in arrays.items()} if batch else arrays
             self._set(chosen)
-            results = self._guarded(graph, self._given(graph), run)
+            ready = self._given(graph)
+            results = self._guarded(graph, ready, self._values(graph, ready, graph.program.outputs))
             parts.append([results[graph.tensors[n]] for n in wanted])
         found = [p[0] if len(p) == 1 else np.concatenate(p) for p in zip(*parts, strict=True)]
         return found[0] if len(found) == 1 else tuple(found)
@@ -198,7 +199,7 @@ class Graph(registry.Registry):
                 known[node] = given[node]
             elif not isinstance(node, Mask):
                 known[node] = node.value.shape
-        return sizes.infer(graph, known)
+        return dict(sizes.infer(graph, known).nodes)
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -232,25 +233,25 @@ class Graph(registry.Registry):
                 "missing-input", rule, ", ".join(missing), way_out=f"set {missing[0]}.value before running"
             )
         arrays = {n.name: n.value for n in (*graph.inputs, *graph.parameters) if not isinstance(n, Mask)}
-        masks = [n for n in graph.inputs if isinstance(n, Mask)]
-        shapes = self._shapes(graph, arrays)
-        for mask in masks:
+        shapes = self._known(graph, arrays).nodes
+        for mask in (n for n in graph.inputs if isinstance(n, Mask)):
             mask.draw(shapes[mask], self.rng)
             arrays[mask.name] = mask.value
         return arrays
 
-    def _shapes(self, graph: Assembled, arrays: Arrays) -> dict[Node, tuple[int, ...]]:
-        """The shapes of all nodes, everything checked."""
+    def _known(self, graph: Assembled, arrays: Arrays) -> sizes.Known:
+        """All shapes, everything checked."""
         known: dict[Node, Sequence[int]] = {n: arrays[n.name].shape for n in graph.inputs if not isinstance(n, Mask)}
-        key = ("shapes", id(graph), tuple(known.values()))
-        found: dict[Node, tuple[int, ...]] = self._cached(key, lambda: sizes.infer(graph, known))
+        found: sizes.Known = self._cached(
+            ("shapes", id(graph), tuple(known.values())), lambda: sizes.infer(graph, known)
+        )
         return found
 
     def _guarded(self, graph: Assembled, given: Arrays, run: Any) -> dict[str, Array]:
         try:
             found: dict[str, Array] = run(given)
         except ShapeError as error:
-            raise execution.with_labels(error, graph, given, self._shapes(graph, given)) from None
+            raise execution.with_labels(error, graph, given, self._known(graph, given).nodes) from None
         return found
 
     def _update(self, graph: Assembled, results: Arrays) -> None:
@@ -267,29 +268,35 @@ class Graph(registry.Registry):
             self._compiled[key] = found
         return found
 
-    def _values(self, graph: Assembled, shown: Sequence[str]) -> Values:
+    def _values(self, graph: Assembled, arrays: Arrays, shown: Sequence[str]) -> Values:
+        known = self._known(graph, arrays)
         outputs = tuple(dict.fromkeys((*graph.program.outputs, *shown)))
         found: Values = self._cached(
-            ("values", id(graph), outputs), lambda: Values(replace(graph.program, outputs=outputs))
+            ("values", id(known), outputs), lambda: Values(replace(sizes.declared(graph, known), outputs=outputs))
         )
         return found
 
-    def _phases(self, graph: Assembled, loss: Node) -> Phases:
-        shown = [*graph.program.outputs, *execution.all_tensors(graph)]
-        watched = [*shown, *(n.name for n in self._watched)]
-        found: Phases = self._cached(
-            ("phases", id(graph), id(loss)), lambda: Phases(execution.derive(graph, loss, shown, watched))
-        )
+    def _phases(self, graph: Assembled, arrays: Arrays, loss: Node) -> Phases:
+        known = self._known(graph, arrays)
+
+        def make() -> Phases:
+            shown = [*graph.program.outputs, *execution.all_tensors(graph)]
+            watched = [*shown, *(n.name for n in self._watched)]
+            return Phases(execution.derive(graph, sizes.declared(graph, known), loss, shown, watched))
+
+        found: Phases = self._cached(("phases", id(known), id(loss)), make)
         return found
 
-    def _step(self, graph: Assembled, loss: Node, also: tuple[Node, ...]) -> Step:
-        watched = [graph.tensors[n] for n in self._watched if n in graph.tensors]
-        kept = [graph.tensors[n] for n in also]
-        kept += [graph.tensors[n] for n in self._watched if isinstance(n, CompNode | Part)]
-        shown = [*kept, *(tensor for tensor, _ in graph.updates)]
-        found: Step = self._cached(
-            ("step", id(graph), id(loss)), lambda: Step(execution.derive(graph, loss, shown, watched))
-        )
+    def _step(self, graph: Assembled, arrays: Arrays, loss: Node, also: tuple[Node, ...]) -> Step:
+        known = self._known(graph, arrays)
+
+        def make() -> Step:
+            watched = [graph.tensors[n] for n in self._watched if n in graph.tensors]
+            shown = [graph.tensors[n] for n in (*also, *self._watched) if isinstance(n, CompNode | Part)]
+            shown += [tensor for tensor, _ in graph.updates]
+            return Step(execution.derive(graph, sizes.declared(graph, known), loss, shown, watched))
+
+        found: Step = self._cached(("step", id(known), id(loss)), make)
         return found
 
 

@@ -164,6 +164,10 @@ class Mask(Input):
         """Set the value."""
         self._value = rng.random(shape, dtype=np.float32) < self.keep
 
+    @property
+    def rank(self) -> int | None:
+        return self.like.rank
+
 
 class Parameter(Node):
     """A value that is learned: an array, or a shape and how it begins. It has no batch index.
@@ -323,6 +327,7 @@ class CompNode(Node):
                 rule = f"{type(self).__name__} takes nodes and parameter packages, not {type(argument).__name__}"
                 raise graph_error("argument", rule, way_out="options go by keyword; wrap arrays in Input or Parameter")
         self.call = self.make(arguments, named)
+        self._rank = _rank(self.call, self.call.program.outputs[0])
         super().__init__(self.common_registry(), self.stem, name)
 
     def make(self, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
@@ -348,7 +353,7 @@ class CompNode(Node):
 
     @property
     def rank(self) -> int | None:
-        return _rank(self.call, self.outputs[0])
+        return self._rank
 
     @property
     def outputs(self) -> tuple[str, ...]:

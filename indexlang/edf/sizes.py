@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from .. import ranks, shapes
+from .. import ir, ranks, shapes
 from ..errors import IndexLangError, Problem, ShapeError
-from ..ir import Program
+from ..ir import Const, Program, Size, Subscript, transform_statement
 from ..prepare import hoist
 from .assemble import Assembled
-from .nodes import Call, CompNode, Mask, Node, Part
+from .nodes import Call, CompNode, Mask, Node, Parameter, Part
 
 Shape = tuple[int, ...]
 
@@ -53,26 +53,55 @@ def sized(call: Call, given: Sequence[Shape]) -> Sized:
     return _sized(_Key(call.program), tuple(given))
 
 
-def infer(graph: Assembled, given: Mapping[Node, Sequence[int]]) -> dict[Node, Shape]:
-    """The shape of each node. Errors: `ShapeError`, which names the node."""
-    found: dict[Node, Shape] = {n: tuple(s) for n, s in given.items()}
-    found.update((p, p.shape) for p in graph.parameters)
-    by_tensor = {graph.tensors[n]: s for n, s in found.items() if n in graph.tensors}
+@dataclass(frozen=True)
+class Known:
+    """The shape of each node, and of each tensor of the graph's Program."""
+
+    nodes: Mapping[Node, Shape]
+    tensors: Mapping[str, Shape]
+
+
+def infer(graph: Assembled, given: Mapping[Node, Sequence[int]]) -> Known:
+    """All shapes, from those of the inputs. Errors: `ShapeError`, which names the node."""
+    nodes: dict[Node, Shape] = {}
+    tensors: dict[str, Shape] = {}
     for node in graph.nodes:
         if isinstance(node, Mask):
-            found[node] = found[node.like]
-        if isinstance(node, CompNode) and node in graph.calls:
-            call = graph.calls[node]
-            try:
-                result = sized(call, [found[a] for a in call.arguments])
-            except IndexLangError as error:
-                raise _of_node(error, node, call, found) from None
-            for output in call.program.outputs:
-                name = node.name if output == call.program.outputs[0] else f"{node.name}.{output}"
-                by_tensor[name] = result.shapes.tensors[output]
-        if isinstance(node, CompNode | Part):
-            found[node] = by_tensor[graph.tensors[node]]
-    return found
+            nodes[node] = nodes[node.like]
+        elif isinstance(node, Parameter):
+            nodes[node] = node.shape
+        elif isinstance(node, CompNode | Part):
+            if isinstance(node, CompNode) and node in graph.calls:
+                tensors.update(_of_layer(graph, node, nodes))
+            nodes[node] = tensors[graph.tensors[node]]
+        else:
+            nodes[node] = tuple(given[node])
+        tensors[graph.tensors[node]] = nodes[node]
+    return Known(nodes, tensors)
+
+
+def _of_layer(graph: Assembled, node: CompNode, known: Mapping[Node, Shape]) -> dict[str, Shape]:
+    """The shapes of what a node's layer computes, by the graph's names."""
+    call, names = graph.calls[node], graph.names[node]
+    try:
+        found = sized(call, [known[a] for a in call.arguments]).shapes.tensors
+    except IndexLangError as error:
+        raise _of_node(error, node, call, known) from None
+    return {names[t]: shape for t, shape in found.items() if t in names and t not in call.program.inputs}
+
+
+def declared(graph: Assembled, known: Known) -> Program:
+    """The Program with all shapes as numbers, so that nothing depends on how deep a size is buried in others."""
+
+    def rule(part: Subscript) -> Subscript | None:
+        return Const(known.tensors[part.tensor][part.axis]) if isinstance(part, Size) else None
+
+    program = graph.program
+    defined = dict.fromkeys((*program.inputs, *(s.target.tensor for s in program.statements)))
+    shapes = tuple(ir.Shape(t, tuple(map(Const, known.tensors[t]))) for t in defined)
+    return replace(
+        program, statements=tuple(transform_statement(s, rule) for s in program.statements), shapes=shapes, dims=()
+    )
 
 
 def _of_node(error: IndexLangError, node: CompNode, call: Call, known: Mapping[Node, Shape]) -> IndexLangError:
