@@ -17,7 +17,7 @@ from . import characters
 from .errors import Problem, Source, Span
 from .tables import END, tables
 
-DEEPEST = 200  # how many brackets may be open, and how many levels an expression may have
+DEEPEST = 120  # how many brackets may be open, and how many levels an expression may have
 LONGEST = 10_000  # how many words a line may have
 MOST_PROBLEMS = 100  # how many errors of a text are told
 
@@ -144,7 +144,7 @@ class _Lexer:
                 case _:
                     pass
             end = position
-            if likely is not None and (len(problems) > known or len(open_) > DEEPEST):
+            if likely is not None and (len(problems) > known or len(open_) > DEEPEST or len(tokens) == LONGEST):
                 return self.line(begin, likely)
             if len(open_) > DEEPEST:
                 problems = [characters.too_deep(token.span, DEEPEST)]

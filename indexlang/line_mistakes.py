@@ -118,6 +118,8 @@ def header(p: Place) -> Problem | None:
     if len(p.open) == 1 and here in NAMES and p.before.kind in (*NAMES, "NUMBER", *CLOSES):
         rule, place = "the tensors of a header are separated by commas", p.before.span.to(p.here.span)
         return problem("missing-comma", rule, "write a comma between them", place)
+    if len(p.open) == 1 and "NAME" in p.expected and here not in (",", ")", ";"):
+        return problem("layer-inputs", "an input is a name, with its dims in brackets", f"write {EXAMPLE}")
     if here == ";":
         return problem("option-place", "one semicolon divides inputs from options", "write a comma")
     if here in (",", ")") and p.expected <= {"="}:

@@ -130,7 +130,10 @@ def _where(p: Place) -> Problem | None:
         if p.here.kind == END:
             rule, way = "a where has conditions", "write where i < 3, or take it out"
             return p.problem("missing-condition", rule, way, p.before)
-        if p.here.kind not in BEGINS_OPERAND:
+        if p.here.kind not in BEGINS_OPERAND or p.expected == {"("}:
+            assign = p.token(p.at - 2)
+            if assign.kind in ASSIGNS:
+                return p.problem("missing-value", f"nothing stands behind '{assign.text}'", "write the value", assign)
             return _reserved(p, p.before)
     return None
 
@@ -180,6 +183,9 @@ def _operand(p: Place) -> Problem | None:
             way = f"write {left} * {right} for a product"
             return p.problem("missing-operator", rule, way, before.span.to(here.span))
         return None
+    if here.kind == "not" and before.kind in BINARY:
+        rule = "'not' binds less tightly than what stands in front of it"
+        return p.problem("missing-brackets", rule, "write (not ...)")
     if p.open == (1,) and p.token(1).kind == "(" and p.expected == frozenset(NAMES):
         return p.problem(
             "parameters", "a function has parameters, and they are names", "write f(u) = ... or f(u,v) = ..."

@@ -192,10 +192,11 @@ def test_random_expressions() -> None:
 
 
 def test_the_deepest_expressions() -> None:
+    most = DEEPEST - 1
     for text in deep(DEEPEST):
         laid_out(f"y = {text}")
-    laid_out("y = " + "(x + " * 190 + "1" + ")" * 190)
-    laid_out("y = " + "x < (" * 190 + "1" + ")" * 190)
+    laid_out("y = " + "(x + " * most + "1" + ")" * most)
+    laid_out("y = " + "x < (" * most + "1" + ")" * most)
 
 
 def test_an_empty_layout() -> None:
