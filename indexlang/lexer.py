@@ -65,8 +65,7 @@ def _scanner() -> re.Pattern[str]:
     """One pattern for all terminals: the longest words first, names last, since each letter may begin one."""
     known = tables()
     words = sorted((w for w in known.words if not w.isidentifier()), key=len, reverse=True)
-    numbers_first = sorted(known.patterns, key=lambda name: name == "NAME")
-    parts = [f"(?P<{name}>{known.patterns[name]})" for name in numbers_first if name != "NAME"]
+    parts = [f"(?P<{name}>{pattern})" for name, pattern in known.patterns.items() if name != "NAME"]
     parts += [f"(?P<WORD>{'|'.join(map(re.escape, words))})", f"(?P<NAME>{known.patterns['NAME']})", "(?P<OTHER>.)"]
     return re.compile("|".join(parts), re.DOTALL)
 
@@ -85,7 +84,7 @@ _MAY_BEGIN_A_LINE = re.compile(rf"([ \t]*){_NAME}(?:[ \t]*,[ \t]*{_NAME})*[ \t]*
 @dataclass
 class _Lexer:
     source: Source
-    scanner: re.Pattern[str] = field(default_factory=lambda: _scanner())
+    scanner: re.Pattern[str] = field(default_factory=_scanner)
     words: frozenset[str] = field(default_factory=lambda: frozenset(tables().words))
     lines: list[Line] = field(default_factory=list)
     comments: list[tuple[int, str]] = field(default_factory=list)
