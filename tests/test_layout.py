@@ -7,8 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from corpus import CASES
-from test_parser import deep, random_words
+from test_parser import TEXTS, deep, random_words
 
 from indexlang.errors import LanguageSyntaxError, Source
 from indexlang.layout import layout
@@ -17,7 +16,6 @@ from indexlang.parser import parse
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.idx"))
-TEXTS = [c.text for c in CASES] + [p.read_text(encoding="utf-8") for p in EXAMPLES]
 
 
 def laid_out(text: str) -> str:

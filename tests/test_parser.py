@@ -42,7 +42,8 @@ from indexlang.tree import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXTS = [c.text for c in CASES] + [p.read_text(encoding="utf-8") for p in sorted((ROOT / "examples").glob("*.idx"))]
+FILES = [p for folder in ("examples", "indexlang/library") for p in sorted((ROOT / folder).glob("*.idx"))]
+TEXTS = [c.text for c in CASES] + [p.read_text(encoding="utf-8") for p in FILES]
 HERE = Span(Source(""), 0, 0)
 
 
