@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from indexlang import shapes
-from indexlang.errors import IndexLangError, Source
+from indexlang.errors import IndexLangError, Problem, ShapeError, Source
 from indexlang.gradcheck import spread
 from indexlang.parser import parse
 from indexlang.resolve import resolve
@@ -103,6 +103,8 @@ class _Statements:
 
     def shape(self, lines: list[str], target: str) -> tuple[int, ...]:
         program = resolve(parse(Source("\n".join(lines) + "\n")))
+        if not self.needs.keys() >= set(program.inputs):  # a name that only masks mention is a scalar, not an index
+            raise ShapeError(Problem("missing-input", "an index that only masks mention needs a range"))
         given = {name: tuple(self.needs[name]) for name in program.inputs}
         return tuple(shapes.infer(program, given).tensors[target])
 
