@@ -197,14 +197,14 @@ class Files:
                 rule = f"'{item.module}' has no layer or function '{name}'"
                 known = tuple(other.callables())
                 values = f"{other.source.name} has {', '.join(known) or 'none'}"
-                self.report.add("import", rule, item.span, values, way_out=nearest(name, known))
+                self.report.add("missing-import", rule, item.span, values, way_out=nearest(name, known))
 
     def load(self, unit: Unit, item: tree.Import) -> Unit | None:
         """The unit of another file; None where there is none."""
         if not item.module.isidentifier():
             rule = f"'{item.module}' is no file beside this one"
             way = "name a file without its ending and without folders: from layers import relu"
-            self.report.add("import", rule, item.span, way_out=way)
+            self.report.add("import-path", rule, item.span, way_out=way)
             return None
         folders = [LIBRARY] if unit.folder is None else [unit.folder, LIBRARY]
         path = next((p for f in folders if (p := f / f"{item.module}.idx").is_file()), None)
@@ -212,13 +212,13 @@ class Files:
             where = "the standard library" if unit.folder is None else f"{unit.folder} and the standard library"
             rule = f"there is no file '{item.module}.idx' to import from"
             beside = [p.stem for f in folders if f.is_dir() for p in sorted(f.glob("*.idx"))]
-            self.report.add("import", rule, item.span, f"looked in {where}", way_out=nearest(item.module, beside))
+            self.report.add("missing-file", rule, item.span, f"looked in {where}", way_out=nearest(item.module, beside))
             return None
         key = path.resolve()
         if key in self.open:
             names = " -> ".join(p.stem for p in [*self.open[self.open.index(key) :], key])
             rule = "files import each other in a circle"
-            self.report.add("import", rule, item.span, names, way_out="move what both need into a third file")
+            self.report.add("import-circle", rule, item.span, names, way_out="move what both need into a third file")
             return None
         if key not in self.units:
             self.units[key] = self.loaded(path, key, item.span)
@@ -231,7 +231,7 @@ class Files:
         except IndexLangError as error:
             if error.problems[0].code != "file":
                 raise
-            self.report.add("import", error.problems[0].rule, span)
+            self.report.add("missing-file", error.problems[0].rule, span)
             return None
         self.open.append(key)
         try:

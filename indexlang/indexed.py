@@ -115,7 +115,8 @@ class Indexed(Converter):
     def is_other(self, name: str) -> bool:
         """Whether a name in a subscript is no index."""
         scope = self.scope
-        return name in CONSTANTS or name in scope.options or name in scope.dims or scope.is_scalar(name)
+        known = name in CONSTANTS or name in scope.options or name in scope.dims or scope.is_scalar(name)
+        return known or "." in name  # a dotted name is a tensor's
 
     def check_index(self, name: str, span: Span, tensors: dict[str, Span]) -> None:
         if name in CONSTANTS:

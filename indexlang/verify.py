@@ -63,7 +63,10 @@ def _interface(program: Program) -> Iterator[str]:
         for part in parts_of(stmt):
             if isinstance(part, Access | Size) and part.tensor not in known:
                 yield f"{part.tensor} is neither an input nor defined"
-    if program.name is None and default_interface(program.statements, program.shapes) != (program.inputs, program.outputs):
+    if program.name is None and default_interface(program.statements, program.shapes) != (
+        program.inputs,
+        program.outputs,
+    ):
         yield "a program without a name has inputs or outputs that its statements do not tell"
     declared = Counter(s.tensor for s in program.shapes)
     yield from (f"the shape of {t} is declared twice" for t, k in declared.items() if k > 1)
@@ -172,6 +175,9 @@ def _reduction(r: Reduce) -> Iterator[str]:
     if [g.index for g in r.domain.ranges] != order:
         yield f"the ranges of {r.op} are not in the order of its indices"
     yield from _domain(r.domain)
+    for mask in r.domain.masks:
+        if not set(indices_of(mask)) & set(r.domain.indices):
+            yield f"{expr_text(mask)} is not about the indices of its {r.op}"
 
 
 def _domain(domain: Domain) -> Iterator[str]:

@@ -276,6 +276,8 @@ class Whole(Converter):
             name = value.tensor
         else:
             name = self.scope.fresh(f"{header.name}_{wanted.name.replace('.', '_')}")
+            if template is not None and wanted.name in template.ranks and not self.has_ranks(value):
+                self.scope.use(name, template.ranks[wanted.name], node.span)
             self.pointwise(name, "=", value, node.span, node.span)
             self.scope.defined.add(name)
         rank = None if template is None else template.ranks.get(wanted.name)
@@ -287,6 +289,11 @@ class Whole(Converter):
         elif rank is not None:
             self.scope.use(name, rank, node.span)
         return name
+
+    def has_ranks(self, value: Expr) -> bool:
+        """Whether the rank of any tensor in a value is known, or of none because there is none."""
+        tensors = [p.tensor for p in walk(value) if isinstance(p, Access)]
+        return not tensors or any(self.scope.rank(t) is not None for t in tensors)
 
     def outputs(self, template: Template, targets: Sequence[str | None]) -> list[_Output]:
         """The outputs that are taken, and the names that the layer's own statements give them."""
