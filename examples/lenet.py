@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import indexlang
+from indexlang.edf.problems import data_error
 
-from .digits import DataError, Digits, Images, Labels
+from .digits import Digits, Images, Labels
 
 Array = NDArray[np.float32]
 Parameters = dict[str, Array]
@@ -90,7 +91,7 @@ class Training:
     def __post_init__(self) -> None:
         self.per_epoch = len(self.data.labels) // self.batch
         if self.per_epoch == 0:
-            raise DataError(f"{len(self.data.labels)} images do not fill a batch of {self.batch}")
+            raise data_error("data-set", f"{len(self.data.labels)} images do not fill a batch of {self.batch}")
         self.parameters = initial(self.seed)
         self._optimiser = Adam()
         self._random = np.random.default_rng(self.seed)

@@ -75,7 +75,10 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped")
         return 130
-    except (digits.DataError, OSError) as error:
+    except digits.DataError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     right = int(np.sum(said.argmax(axis=1) == data.test_labels))

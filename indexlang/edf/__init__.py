@@ -4,26 +4,27 @@ Graphs of inputs, parameters and computed nodes; each computed node's class come
 equations. The whole graph is one Program, derived and planned as one.
 """
 
+from .computed import CompNode, node
+from .data import Dataset, mnist_small, read_idx
 from .graph import Graph
 from .initialisers import Constant, Glorot, He, LeCun, Normal, Ones, Uniform, Zeros
-from .nodes import CompNode, Input, Node, Package, Parameter, node
+from .nodes import Input, Node
+from .optimisers import Adam, AdamW, GradientDescent, Group, clip_norm, clip_value
+from .parameters import AffineParams, AttentionParams, ConvParams, EmbeddingParams, NormParams, Package, Parameter
 from .problems import DataError, GraphError
+from .schedules import ConstantRate, CosineRate, StepRate, WarmUp
 from .slides import SGD, Backward, Forward, default_graph, reset
 from .standard import (
     Add,
     Affine,
-    AffineParams,
     Attention,
-    AttentionParams,
     AvgPool,
     BatchNorm,
     Concat,
     Conv,
-    ConvParams,
     CrossEntropy,
     Dropout,
     Embedding,
-    EmbeddingParams,
     Flatten,
     Gelu,
     GlobalAvgPool,
@@ -36,7 +37,6 @@ from .standard import (
     LogSoftmax,
     MaxPool,
     MeanSquaredError,
-    NormParams,
     Relu,
     Sigmoid,
     Silu,
@@ -45,9 +45,14 @@ from .standard import (
     SquaredError,
     Tanh,
 )
+from .training import Training
+from .weights import load as load_weights
+from .weights import save as save_weights
 
 __all__ = [
     "SGD",
+    "Adam",
+    "AdamW",
     "Add",
     "Affine",
     "AffineParams",
@@ -59,10 +64,13 @@ __all__ = [
     "CompNode",
     "Concat",
     "Constant",
+    "ConstantRate",
     "Conv",
     "ConvParams",
+    "CosineRate",
     "CrossEntropy",
     "DataError",
+    "Dataset",
     "Dropout",
     "Embedding",
     "EmbeddingParams",
@@ -72,8 +80,10 @@ __all__ = [
     "GlobalAvgPool",
     "GlobalMaxPool",
     "Glorot",
+    "GradientDescent",
     "Graph",
     "GraphError",
+    "Group",
     "GroupNorm",
     "He",
     "Input",
@@ -97,10 +107,19 @@ __all__ = [
     "Softmax",
     "Softplus",
     "SquaredError",
+    "StepRate",
     "Tanh",
+    "Training",
     "Uniform",
+    "WarmUp",
     "Zeros",
+    "clip_norm",
+    "clip_value",
     "default_graph",
+    "load_weights",
+    "mnist_small",
     "node",
+    "read_idx",
     "reset",
+    "save_weights",
 ]

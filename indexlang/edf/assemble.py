@@ -31,7 +31,9 @@ from ..ir import (
     walk,
 )
 from ..ranks import expand
-from .nodes import Call, CompNode, Input, Node, Parameter, Part
+from .computed import Call, CompNode, Part
+from .nodes import Input, Node
+from .parameters import Parameter
 from .problems import graph_error
 
 

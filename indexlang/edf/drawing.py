@@ -12,7 +12,9 @@ from itertools import pairwise
 from xml.sax.saxutils import escape
 
 from .assemble import Assembled
-from .nodes import CompNode, Input, Node, Parameter, Part
+from .computed import CompNode, Part
+from .nodes import Input, Node
+from .parameters import Parameter
 
 
 @dataclass(frozen=True)

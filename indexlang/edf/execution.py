@@ -146,6 +146,16 @@ def first_bad(graph: Assembled, given: Arrays, values: Arrays) -> Node | None:
     return None
 
 
+def first_place(name: str, array: Array | None) -> tuple[str, ...]:
+    """Where an array is no number, as a text."""
+    if array is None:
+        return ()
+    wrong = ~np.isfinite(array)
+    place = np.unravel_index(int(np.argmax(wrong)), array.shape)
+    where = f"[{', '.join(map(str, place))}]" if array.ndim else ""
+    return (f"{name}{where} = {array[place]}, one of {int(wrong.sum())}",)
+
+
 def all_tensors(graph: Assembled) -> list[str]:
     """The tensors of all computed nodes, and of the parts that were asked for."""
     given = {n.name for n in (*graph.inputs, *graph.parameters)}

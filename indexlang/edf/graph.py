@@ -19,9 +19,11 @@ from ..errors import ShapeError
 from ..ir import Program
 from . import drawing, execution, registry, sizes
 from .assemble import Assembled, assemble
+from .computed import CompNode, Part
 from .execution import Arrays, Phases, Step, Values
-from .nodes import CompNode, Input, Mask, Node, Parameter, Part
-from .problems import graph_error
+from .nodes import Input, Mask, Node
+from .parameters import Parameter
+from .problems import GraphError, graph_error
 
 Array = NDArray[Any]
 Given = Mapping[Input, ArrayLike]
@@ -165,8 +167,24 @@ class Graph(registry.Registry):
         self.gradients = {t: results[names[t]] for t in step.derived.wrt}
         self.gradients[graph.tensors[loss]] = seed
         self._update(graph, results)
-        self._run = None
+        self._run = _Run(graph, arrays, None, {})
         return self.values[graph.tensors[loss]]
+
+    def not_finite(self, loss: Node) -> GraphError:
+        """The error that names the first node whose value in the last run is no number, while its sources' are."""
+        run = self._run
+        rule = f"the loss {loss.name} is nan or inf"
+        if run is None or loss not in run.graph.tensors:
+            return graph_error("not-finite", rule)
+        values = self._values(run.graph, run.given, execution.all_tensors(run.graph))(run.given)
+        node = execution.first_bad(run.graph, run.given, values)
+        if node is None:
+            return graph_error("not-finite", rule)
+        kind = "input" if isinstance(node, Input) else "parameter" if isinstance(node, Parameter) else "node"
+        array = values.get(run.graph.tensors[node], run.given.get(run.graph.tensors[node]))
+        shown = execution.first_place(node.name, array)
+        way = "look at its sources' values, use a smaller rate, or clip the gradients"
+        return graph_error("not-finite", rule, f"the first {kind} that is: {node.name}", *shown, way_out=way)
 
     def evaluate(self, *wanted: Node, given: Given | None = None, batch: int | None = None) -> Any:
         """The values of the wanted nodes when nothing is learned: no dropout, running statistics.

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .nodes import Node, Package, Parameter
+from .nodes import Node
+from .parameters import Package, Parameter
 from .problems import data_error, graph_error
 
 Array = NDArray[Any]

@@ -15,7 +15,9 @@ from ..errors import IndexLangError, Problem, ShapeError
 from ..ir import Const, Program, Size, Subscript, transform_statement
 from ..prepare import hoist
 from .assemble import Assembled
-from .nodes import Call, CompNode, Mask, Node, Parameter, Part
+from .computed import Call, CompNode, Part
+from .nodes import Mask, Node
+from .parameters import Parameter
 
 Shape = tuple[int, ...]
 

@@ -10,6 +10,7 @@ from typing import cast
 from . import registry
 from .graph import Graph
 from .nodes import Node
+from .optimisers import GradientDescent
 
 
 def default_graph() -> Graph:
@@ -37,6 +38,4 @@ def Backward(loss: Node) -> None:  # noqa: N802
 def SGD(rate: float, graph: Graph | None = None) -> None:  # noqa: N802
     """One step down the gradient: each parameter less `rate` times its gradient."""
     graph = default_graph() if graph is None else graph
-    for parameter in graph.parameters:
-        if parameter.name in graph.gradients:
-            parameter.value = parameter.value - rate * parameter.grad
+    GradientDescent(rate).step(graph.parameters)

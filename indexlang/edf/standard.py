@@ -1,4 +1,4 @@
-"""The computed nodes of the lecture, each from a layer of the standard library, and their parameter packages.
+"""The computed nodes of the lecture, each from a layer of the standard library.
 
 In: nodes and packages. Out: node classes. The one rule: what a node computes is written in `indexlang/library`; here
 stand only the layer's name and, where a layer has several forms, which one is meant.
@@ -9,92 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .initialisers import Glorot, He, Initialiser, Normal, Ones, Zeros
+from .computed import OPERATIONS, Argument, Call, CompNode, bound, node
 from .layers import layer
-from .nodes import Argument, Call, CompNode, Mask, Node, Package, Parameter, bound, node
+from .nodes import Mask, Node
+from .parameters import ConvParams, NormParams, Package
 from .problems import graph_error
-
-# -- parameter packages ----------------------------------------------------------------------------------
-
-
-class AffineParams(Package):
-    """W [in, out] and B [out]."""
-
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        bias: bool = True,
-        *,
-        initial: Initialiser | None = None,
-        name: str | None = None,
-    ) -> None:
-        members = {"W": Parameter((inputs, outputs), initial or Glorot())}
-        if bias:
-            members["B"] = Parameter((outputs,), Zeros)
-        super().__init__(name=name, **members)
-
-
-class ConvParams(Package):
-    """W [rows, columns, in/groups, out] and B [out]; `kernel_size` is a number, or one for each axis."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int | Sequence[int],
-        bias: bool = True,
-        groups: int = 1,
-        *,
-        initial: Initialiser | None = None,
-        name: str | None = None,
-    ) -> None:
-        if in_channels % groups or out_channels % groups:
-            rule = f"{groups} groups must divide the channels"
-            raise graph_error("groups", rule, f"{in_channels} channels in, {out_channels} channels out")
-        size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
-        members = {"W": Parameter((*size, in_channels // groups, out_channels), initial or He())}
-        if bias:
-            members["B"] = Parameter((out_channels,), Zeros)
-        self.groups = groups
-        super().__init__(name=name, **members)
-
-
-class NormParams(Package):
-    """A scale `gamma` and a shift `beta` for each channel, and running statistics `mean` and `variance`."""
-
-    def __init__(self, channels: int, *, name: str | None = None) -> None:
-        shape = (channels,)
-        super().__init__(
-            name=name,
-            gamma=Parameter(shape, Ones),
-            beta=Parameter(shape, Zeros),
-            mean=Parameter(shape, Zeros, trained=False),
-            variance=Parameter(shape, Ones, trained=False),
-        )
-
-
-class EmbeddingParams(Package):
-    """E [tokens, features]."""
-
-    def __init__(
-        self, tokens: int, features: int, *, initial: Initialiser | None = None, name: str | None = None
-    ) -> None:
-        super().__init__(name=name, E=Parameter((tokens, features), initial or Normal(1.0)))
-
-
-class AttentionParams(Package):
-    """Wq, Wk, Wv [features, heads, size of a head] and Wo [heads, size of a head, features]."""
-
-    def __init__(self, features: int, heads: int, size: int | None = None, *, name: str | None = None) -> None:
-        if size is None and features % heads:
-            raise graph_error("heads", f"{heads} heads must divide {features} features")
-        size = size or features // heads
-        inner = heads * size
-        members = {w: Parameter((features, heads, size), Glorot(), fan=(features, inner)) for w in ("Wq", "Wk", "Wv")}
-        members["Wo"] = Parameter((heads, size, features), Glorot(), fan=(inner, features))
-        super().__init__(name=name, **members)
-
 
 # -- one line each ---------------------------------------------------------------------------------------
 
@@ -117,7 +36,7 @@ SquaredError = node("squared_error")
 LayerNorm = node("layernorm", name="LayerNorm")
 GroupNorm = node("groupnorm", name="GroupNorm")
 LocalResponseNorm = node("local_response_norm")
-Add = node("layer add(a, b) -> y:\n    y = a + b\n", name="Add")
+Add = OPERATIONS["Add"]
 Embedding = node("embedding")
 LogLoss.labels = CrossEntropy.labels = (0, 1)
 
