@@ -115,7 +115,7 @@ def expr_text(expr: Subscript, dims: Names = _NO_NAMES) -> str:
     """An expression as it stands in a value; a subscript as it stands in brackets."""
     match expr:
         case Merged() | Dots() | Boundary():
-            return _Printer(dims, "").subscript(expr)
+            return _Printer(dims, "", position=True).subscript(expr)
         case _:
             return _Printer(dims, " ").expr(expr)
 
@@ -144,10 +144,13 @@ def _is_size(expr: Expr) -> bool:
 
 
 class _Printer:
-    """How expressions are written: with `space` around the looser operators, none inside subscripts."""
+    """How expressions are written: with `space` around the looser operators, none inside subscripts.
 
-    def __init__(self, names: Names, space: str) -> None:
-        self.names, self.space = names, space
+    Where a bare name is an index, in a `position`, a scalar tensor keeps its brackets.
+    """
+
+    def __init__(self, names: Names, space: str, position: bool = False) -> None:
+        self.names, self.space, self.position = names, space, position
 
     def expr(self, expr: Expr, binding: int = OR) -> str:
         """The text, in brackets if it binds less tightly than `binding`."""
@@ -167,7 +170,9 @@ class _Printer:
             case Access():
                 return self.access(expr), ATOM
             case Reduce(op, domain, body):
-                return f"{op}[{','.join(domain.indices)}]({self.expr(body)})", ATOM
+                return f"{op}[{','.join(domain.indices)}]({_Printer(self.names, self.space).expr(body)})", ATOM
+            case Call("int", (a,)):
+                return f"int({_Printer(self.names, self.space).expr(a)})", ATOM
             case Call(fn, args):
                 return self._call(fn, args)
 
@@ -182,7 +187,7 @@ class _Printer:
                 b,
             ):  # the exponent is written closely, and binds to the right
                 return (
-                    f"{self.expr(a, ATOM)}**{_Printer(self.names, '').expr(b, NEG)}",
+                    f"{self.expr(a, ATOM)}**{_Printer(self.names, '', self.position).expr(b, NEG)}",
                     POW,
                 )
             case "not", (a,):
@@ -198,8 +203,8 @@ class _Printer:
 
     def access(self, access: Access) -> str:
         if not access.subscripts:
-            return access.tensor
-        inside = _Printer(self.names, "")
+            return f"{access.tensor}[]" if self.position else access.tensor
+        inside = _Printer(self.names, "", position=True)
         return f"{access.tensor}[{','.join(inside.subscript(s) for s in access.subscripts)}]"
 
     def subscript(self, subscript: Subscript) -> str:
