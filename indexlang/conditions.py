@@ -53,17 +53,20 @@ def _comparisons(node: tree.Expr) -> Iterator[tree.Expr]:
 
 def _condition(node: tree.Expr, scope: Scope) -> Condition:
     names = frozenset(_names(node, frozenset()))
-    match node:
-        case tree.Compare((op,), (tree.Name() as a, b)) if (
-            op in _MIRRORED and not is_size(a, scope) and is_size(b, scope)
-        ):
+    if isinstance(node, tree.Compare) and node.ops[0] in _MIRRORED:
+        op, (a, b) = node.ops[0], map(_bare, node.operands)
+        if isinstance(a, tree.Name) and not is_size(a, scope) and is_size(b, scope):
             return Condition(node, names, a, op, b)
-        case tree.Compare((op,), (b, tree.Name() as a)) if (
-            op in _MIRRORED and not is_size(a, scope) and is_size(b, scope)
-        ):
-            return Condition(node, names, a, _MIRRORED[op], b)
-        case _:
-            return Condition(node, names)
+        if isinstance(b, tree.Name) and not is_size(b, scope) and is_size(a, scope):
+            return Condition(node, names, b, _MIRRORED[op], a)
+    return Condition(node, names)
+
+
+def _bare(node: tree.Expr) -> tree.Expr:
+    """What a plus stands before."""
+    while isinstance(node, tree.Unary) and node.op == "+":
+        node = node.operand
+    return node
 
 
 def is_size(node: tree.Subscript, scope: Scope) -> bool:

@@ -167,7 +167,7 @@ def _values(node: Subscript) -> Iterator[Subscript]:
 def _reduction(r: Reduce) -> Iterator[str]:
     if r.op not in REDUCTIONS:
         yield f"there is no reduction {r.op}"
-    found = indices_of(r.body)
+    found = {i for part in (r.body, *r.domain.masks) for i in indices_of(part)}
     for i in r.domain.indices:
         if i not in found and r.domain.range(i).hi is None:
             yield f"{r.op} runs over {i}, which its body does not have"
