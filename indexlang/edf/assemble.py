@@ -125,11 +125,10 @@ def assemble(wanted: Sequence[Node], training: bool = True, name: str = "graph")
         statements += map(renaming.statement, program.statements)
         shapes += renaming.shapes()
         updates += [(names[output], parameter) for output, parameter in call.updates]
-    outputs = dict.fromkeys([*(tensors[n] for n in wanted), *(tensor for tensor, _ in updates)])
     given = [*(n.name for n in nodes if isinstance(n, Input)), *(n.name for n in nodes if isinstance(n, Parameter))]
-    unused = [o for o in outputs if o in given]
-    if unused:
-        raise graph_error("output", f"{unused[0]} is not computed", way_out="ask for a node that is")
+    outputs = dict.fromkeys([*(tensors[n] for n in wanted), *(tensor for tensor, _ in updates)])
+    for tensor in given:  # what is not computed needs no Program
+        outputs.pop(tensor, None)
     program = Program(tuple(given), tuple(outputs), tuple(statements), tuple(shapes), (), name)
     return Assembled(program, nodes, tensors, calls, renamed, tuple(updates))
 

@@ -201,8 +201,9 @@ class Graph(registry.Registry):
             chosen = {n: a[start : start + batch] for n, a in arrays.items()} if batch else arrays
             self._set(chosen)
             ready = self._given(graph)
-            results = self._guarded(graph, ready, self._values(graph, ready, graph.program.outputs))
-            parts.append([results[graph.tensors[n]] for n in wanted])
+            if graph.program.outputs:
+                ready |= self._guarded(graph, ready, self._values(graph, ready, graph.program.outputs))
+            parts.append([ready[graph.tensors[n]] for n in wanted])
         found = [p[0] if len(p) == 1 else np.concatenate(p) for p in zip(*parts, strict=True)]
         return found[0] if len(found) == 1 else tuple(found)
 
