@@ -11,6 +11,7 @@ the sizes are known.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -71,7 +72,10 @@ class Cut:
 
 @dataclass(frozen=True)
 class Solution:
-    """What `solve` found. `bounds` and `cuts` go by statement; `shapes` by tensor and axis, over the inputs' sizes."""
+    """What `solve` found. `bounds` and `cuts` go by statement, `shapes` by tensor and axis.
+
+    All are forms over the sizes of inputs, and of those tensors before whose own form would be long.
+    """
 
     bounds: tuple[Mapping[str, Bound], ...]
     cuts: tuple[tuple[Cut, ...], ...]
@@ -95,6 +99,19 @@ def solve(program: Program, known: Mapping[Size, Affine] | None = None) -> Solut
 
 def attempt(program: Program, known: Mapping[Size, Affine] | None = None) -> Solution:
     """The same, with whatever could be found where there are problems."""
+    for of, given, solution in _RECENT:
+        if of is program and given is known:
+            return solution
+    solution = _attempt(program, known)
+    _RECENT.append((program, known, solution))
+    return solution
+
+
+# What was solved last: one pass leaves a program behind and the next one starts by solving it.
+_RECENT: deque[tuple[Program, Mapping[Size, Affine] | None, Solution]] = deque(maxlen=4)
+
+
+def _attempt(program: Program, known: Mapping[Size, Affine] | None) -> Solution:
     sizes = Sizes(program, known or {})
     solved = []
     problems: list[Problem] = []
@@ -108,7 +125,7 @@ def attempt(program: Program, known: Mapping[Size, Affine] | None = None) -> Sol
         {i: Bound(sizes.canonical(b.low), sizes.canonical(b.high), b.sources) for i, b in one.bounds().items()}
         for one in solved
     )
-    shapes = {t: {k: sizes.canonical(f) for k, f in axes.items()} for t, axes in sizes.defined.items()}
+    shapes = {t: {k: sizes.canonical(f) for k, f in axes.items()} for t, axes in sizes.reached.items()}
     return Solution(bounds, tuple(tuple(one.cuts) for one in solved), shapes, tuple(problems), sizes)
 
 
@@ -302,7 +319,7 @@ class _Statement:
             return
         if target.tensor in self.sizes.primals:
             primal = self.sizes.primals[target.tensor]
-            self.sizes.defined[target.tensor] = {}
+            self.sizes.define(target.tensor, {})
             self.sizes.aliases[target.tensor] = primal
             return
         axes: dict[int, Affine] = {}
@@ -311,7 +328,7 @@ class _Statement:
                 reached = self.sizes.axis(target.tensor, use.axis) or self.reached(use)
                 if reached is not None and not reached.indices:  # an unbounded index stands for itself
                     axes[self.sizes.number(target.tensor, use.axis)] = reached
-        self.sizes.defined[target.tensor] = axes
+        self.sizes.define(target.tensor, axes)
         if Dots() in target.subscripts:
             self.sizes.dotted.add(target.tensor)
             for part in walk(self.stmt.value):

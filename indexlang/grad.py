@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from . import winners
+from .affine import size
 from .common import Fresh
 from .contributions import contributions
 from .errors import DerivationError, Problem
@@ -30,10 +31,12 @@ from .ir import (
     Shape,
     Size,
     Statement,
+    Subscript,
     parts_of,
     primal_of,
     reads_of,
     statement,
+    transform_statement,
     walk,
 )
 from .optimize import optimize
@@ -104,6 +107,8 @@ class _Derivation:
         self.active = _depending(dependencies, self.wrt) & reached
         self.seeds = tuple(self.names[o] for o in program.outputs if o in self.active)
         self.solution: Solution = solve(self.flat)
+        forms = (f for axes in self.solution.shapes.values() for f in axes.values())
+        self.named = {p.tensor for f in forms for p in walk(f.to_expr()) if isinstance(p, Size)}
         self.count = Counter(s.target.tensor for s in self.flat.statements)
         self.statements: list[Statement] = []
         self.bounds: list[Bounds] = []
@@ -174,7 +179,9 @@ class _Derivation:
             program = replace(program, statements=statements, shapes=shapes)
 
     def shape(self, tensor: str) -> tuple[Expr, ...] | None:
-        """The shape of a tensor of the forward program over its inputs' sizes; None where it is not known."""
+        """The shape of a tensor of the forward program over other tensors' sizes; None where these need its own."""
+        if tensor in self.named:
+            return None
         axes = self.solution.shapes.get(tensor)
         rank = self.solution.sizes.ranks.get(tensor)
         if axes is None or rank is None or set(axes) != set(range(rank)):
@@ -233,6 +240,15 @@ class _Derivation:
                 self.add(statement(target, "+=", found.factor, ranges, masks, stmt.span), bounds)
 
     def add(self, stmt: Statement, bounds: Bounds) -> None:
+        """A derived statement; sizes of forward tensors are said by those of the inputs, where that is short."""
+
+        def rule(part: Subscript) -> Subscript | None:
+            if isinstance(part, Size) and part.tensor in self.count:
+                return self.solution.sizes.canonical(size(part.tensor, part.axis)).to_expr()
+            return None
+
+        if any(isinstance(p, Size) and p.tensor in self.count for p in parts_of(stmt)):
+            stmt = transform_statement(stmt, rule)
         self.statements.append(stmt)
         self.bounds.append(bounds)
 

@@ -217,6 +217,9 @@ def domain_of(
     return Domain(indices, tuple(sorted(ranges, key=lambda r: indices.index(r.index))), masks)
 
 
+_LEAVES = (Const, Index, Size, Merged, Dots)
+
+
 def children(node: Subscript) -> tuple[Subscript, ...]:
     """The direct parts of a node, in the order of the text; masks of a Reduce come after its body."""
     match node:
@@ -235,9 +238,12 @@ def children(node: Subscript) -> tuple[Subscript, ...]:
 
 def walk(node: Subscript) -> Iterator[Subscript]:
     """The node and all below it, in the order of the text."""
-    yield node
-    for child in children(node):
-        yield from walk(child)
+    left = [node]
+    while left:
+        part = left.pop()
+        yield part
+        if not isinstance(part, _LEAVES):
+            left.extend(reversed(children(part)))
 
 
 def indices_of(node: Subscript) -> tuple[str, ...]:

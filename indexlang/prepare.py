@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from .affine import Affine, not_negative, total
+from .affine import Affine, not_negative
 from .common import Fresh
 from .extents import Bound
 from .ir import (
@@ -30,6 +30,7 @@ from .ir import (
     Merged,
     Program,
     Reduce,
+    Size,
     Statement,
     Subscript,
     children,
@@ -139,11 +140,15 @@ class _Hoist:
     def __init__(self, program: Program) -> None:
         self.names = Fresh(program)
         self.statements: list[Statement] = []
-        self.wanted: list[dict[str, tuple[Expr, Expr]]] = []
+        self.wanted: list[dict[str, Bound] | None] = []
         self.made: dict[object, _Made] = {}
 
     def statement(self, stmt: Statement, bounds: Bounds) -> None:
         """A statement, after those that its reductions become."""
+        if _is_done(stmt):
+            self.statements.append(stmt)
+            self.wanted.append(None)
+            return
         while (found := _next(stmt)) is not None:
             reduce, conditions = found
             part = _Part(self, stmt, bounds, reduce, conditions)
@@ -160,7 +165,7 @@ class _Hoist:
         """A statement that is done."""
         domains = [stmt.domain, *(p.domain for p in parts_of(stmt) if isinstance(p, Reduce))]
         self.statements.append(stmt)
-        self.wanted.append({i: (bounds[i].lo, bounds[i].hi) for d in domains for i in d.indices if i != DOTS})
+        self.wanted.append({i: bounds[i] for d in domains for i in d.indices if i != DOTS})
 
     def once(self, stmt: Statement, bounds: Bounds, wish: str) -> Access:
         """The statement under a new name for its target; where an equal one was made before, a read of that."""
@@ -206,8 +211,7 @@ class _Part:
         """The sum over the number of admitted points."""
         domain, bounds = self.reduce.domain, self.bounds
         masked = {i for m in domain.masks for i in indices_of(m)}
-        box = total(bounds[i].high - bounds[i].low for i in domain.indices if i not in masked)
-        count = box.to_expr()
+        count = self.extent([i for i in domain.indices if i not in masked])
         if masked:
             inner = tuple(i for i in domain.indices if i in masked)
             ranges = tuple(r for r in domain.ranges if r.index in masked)
@@ -215,8 +219,26 @@ class _Part:
             masks = (*domain.masks, *self.guards(free))
             counted = statement(_access("", free), "=", Const(1), ranges, masks, self.reduce.span)
             read: Expr = self.work.once(counted, bounds, f"count_{self.subject}")
-            count = read if box == Affine(1) else Call("mul", (read, count))
+            count = read if count == Const(1) else Call("mul", (read, count))
         return Call("div", (self.read("sum"), count))
+
+    def extent(self, indices: Sequence[str]) -> Expr:
+        """How many values the indices have together: sizes of axes of what is reduced, where they say it."""
+        result: Expr = Const(1)
+        for i in indices:
+            bound = self.bounds[i]
+            place = next((axis for axis in self.places(i) if axis in bound.sources), None)
+            written = any(r.index == i for r in self.reduce.domain.ranges)
+            plain = place is not None and not written and bound.low == Affine(0)
+            part = Size(*place) if plain and place is not None else (bound.high - bound.low).to_expr()
+            result = part if result == Const(1) else Call("mul", (result, part))
+        return result
+
+    def places(self, index: str) -> Iterator[tuple[str, int]]:
+        """The axes that an index subscripts plainly in what is reduced."""
+        for part in walk(self.reduce.body):
+            if isinstance(part, Access):
+                yield from ((part.tensor, k) for k, s in enumerate(part.subscripts) if s == Index(index))
 
     def free(self, node: Subscript) -> list[str]:
         """The free indices of a node, in the order of the statement."""

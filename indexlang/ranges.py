@@ -72,13 +72,15 @@ def _indices(stmt: Statement) -> list[str]:
 def _agrees(solution: Solution, k: int, stmt: Statement, index: str, wanted: Bound) -> bool:
     """Whether the accesses give the wanted bounds, with no plain use that would refuse them."""
     found, canonical = solution.bounds[k][index], solution.sizes.canonical
-    low, high = canonical(wanted.low), canonical(wanted.high)
-    if canonical(found.low) != low or canonical(found.high) != high:
+    high, trusted = canonical(wanted.high), {wanted.high}
+    sizes = {axis: solution.sizes.axis(*axis) for axis in wanted.sources}
+    if high in sizes.values():  # not shortened: each run checks that these axes have one size
+        trusted.update(s for s in sizes.values() if s is not None)
+    if canonical(found.low) != canonical(wanted.low) or canonical(found.high) not in {high, *trusted}:
         return False
     if any(r.index == index and r.hi is not None for r in _ranges(stmt)):
         return True
-    sizes = (solution.sizes.axis(tensor, axis) for tensor, axis in found.sources)
-    return all(size is not None and canonical(size) == high for size in sizes)
+    return all(solution.sizes.axis(*axis) in {high, *trusted} for axis in found.sources)
 
 
 def _ranges(stmt: Statement) -> list[Range]:

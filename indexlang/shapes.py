@@ -135,7 +135,7 @@ class _Numbers:
         everywhere = list(uses(stmt))
         for i, bound in bounds.items():
             lo, hi = self.number(bound.low), self.number(bound.high)
-            assert lo is not None and hi is not None, "bounds are forms of the inputs' sizes"
+            assert lo is not None and hi is not None, "bounds are forms of sizes that are known by now"
             if i not in written:
                 self.agree(i, everywhere)
                 if hi < lo and not any(0 in s for s in self.shapes.values()):
@@ -195,7 +195,7 @@ class _Numbers:
         shape = []
         for axis in range(len(stmt.target.subscripts)):
             size = self.number(solution.shapes[tensor][axis])
-            assert size is not None, "shapes are forms of the inputs' sizes"
+            assert size is not None, "shapes are forms of sizes that are known by now"
             if size < 0 and tensor in self.declared:
                 values = (f"axis {axis} would have size {size}",)
                 rule = f"the declared shape of '{tensor}' is negative"

@@ -14,6 +14,7 @@ from .ir import Access, Call, Const, Dots, Expr, Index, Program, Size, indices_o
 from .uses import reads
 
 ZERO = Affine(0)
+LONGEST = 16  # parts of a form that is written out
 
 
 class Sizes:
@@ -22,7 +23,9 @@ class Sizes:
     def __init__(self, program: Program, known: Mapping[Size, Affine]) -> None:
         self.program = program
         self.equal: dict[Expr, Affine] = {**known}
-        self.defined: dict[str, dict[int, Affine]] = {}
+        self.canonicals: dict[Affine, Affine] = {}  # found since something new was noted
+        self.defined: dict[str, dict[int, Affine]] = {}  # sizes that stand for themselves are left out
+        self.reached: dict[str, dict[int, Affine]] = {}  # what each definition reaches
         self.declared = {s.tensor: s for s in program.shapes}
         self.aliases: dict[str, str] = {}  # tensors of unknown rank that have another one's shape
         self.dotted: set[str] = set()  # tensors defined through an ellipsis: some of their sizes are only names
@@ -48,6 +51,14 @@ class Sizes:
 
     def canonical(self, form: Affine) -> Affine:
         """The form over sizes of inputs, each in the one way that stands for all that equal it."""
+        if not form.terms:
+            return form
+        known = self.canonicals.get(form)
+        if known is None:
+            known = self.canonicals[form] = self._canonical(form)
+        return known
+
+    def _canonical(self, form: Affine) -> Affine:
         for _ in range(64):
             mapping: dict[Expr, Affine] = {a: f for a in _sizes_in(form) if (f := self._step(a)) is not None}
             if not mapping:
@@ -74,7 +85,8 @@ class Sizes:
             found = self.defined[tensor].get(axis)
             if found is not None:
                 return self.canonical(found)
-            return self.canonical(size(tensor, axis)) if tensor in self.aliases or tensor in self.dotted else None
+            named = tensor in self.aliases or tensor in self.dotted or axis in self.reached.get(tensor, ())
+            return self.canonical(size(tensor, axis)) if named else None
         if tensor in self.primals or tensor not in self.targets:
             return self.canonical(size(tensor, axis))
         declared = self.declared.get(tensor)
@@ -82,6 +94,12 @@ class Sizes:
             return None
         dim = declared.dims[axis]
         return None if dim == Size(tensor, axis % len(declared.dims)) else self.canonical(Affine.from_expr(dim))
+
+    def define(self, tensor: str, axes: Mapping[int, Affine]) -> None:
+        """Note what a definition reaches; a long form gets a name, the size itself, so that forms do not grow."""
+        self.reached[tensor] = dict(axes)
+        self.canonicals.clear()
+        self.defined[tensor] = {k: form for k, form in axes.items() if _length(form) <= LONGEST}
 
     def number(self, tensor: str, axis: int) -> int:
         """The axis counted from the front, where the rank is known."""
@@ -106,7 +124,12 @@ class Sizes:
             match one.const, one.terms:
                 case 0, ((Size() as atom, 1),) if atom not in _sizes_in(other):
                     self.equal[atom] = other
+                    self.canonicals.clear()
                     return
+
+
+def _length(form: Affine) -> int:
+    return sum(1 for atom, _ in form.terms for _ in walk(atom))
 
 
 def _sizes_in(form: Affine) -> set[Size]:

@@ -39,14 +39,15 @@ def compile_program(
 ) -> Compiled:
     """Plan a program at these sizes and dtypes. Errors: `ShapeError`, everything checked before anything runs."""
     expanded = ranks.expand(program, {name: len(shape) for name, shape in sizes.items()})
+    written = shapes.infer(expanded, sizes)  # as it was written: hoisting replaces plain uses that must agree by ranges
     flat = hoist(expanded)
-    known = shapes.infer(flat, sizes)
+    known = written if flat is expanded else shapes.infer(flat, sizes)
     typed = types.infer(flat, dtypes, complex_step)
     needed = sum(prod(shape) * itemsize(typed.tensors[t]) for t, shape in known.tensors.items() if t not in sizes)
     _afford(needed)
     code = lower(flat, known, typed, complex_step)
     plan = Plan(code.steps, known.tensors, typed.tensors, code.source, needed)
-    return Compiled(_guarded(load(code.source), code.places, known.tensors), plan, known.warnings)
+    return Compiled(_guarded(load(code.source), code.places, known.tensors), plan, written.warnings)
 
 
 def load(source: str) -> Run:
