@@ -55,7 +55,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Problem:
-    """One error or warning: `code` names it, `rule` says what holds, `values` what broke it, `way_out` what to write."""
+    """An error or warning: `code` names it, `rule` says what holds, `values` what broke it, `way_out` what to write."""
 
     code: str
     rule: str

@@ -68,11 +68,10 @@ def _atom(atom: Expr, box: Box) -> tuple[int, int] | None:
             left, right = interval(Affine.from_expr(a), box), interval(Affine.from_expr(b), box)
             if left is None or right is None:
                 return None
-            match fn:
-                case "min":
-                    return min(left[0], right[0]), min(left[1], right[1])
-                case "max":
-                    return max(left[0], right[0]), max(left[1], right[1])
+            if fn == "min":
+                return min(left[0], right[0]), min(left[1], right[1])
+            if fn == "max":
+                return max(left[0], right[0]), max(left[1], right[1])
             by = right[0]
             if right[1] != by or by <= 0:
                 return None

@@ -21,7 +21,7 @@ Meaning = Callable[..., Number]
 
 def is_nan(x: Number) -> bool:
     """nan, in either part."""
-    return bool(x != x)  # noqa: PLR0124 (nan is what differs from itself)
+    return bool(x != x)  # nan is what differs from itself
 
 
 def _smooth(name: str) -> Meaning:

@@ -108,6 +108,8 @@ def pow_by_base(a: Term, n: Term, out: Term) -> Term | tuple[Term, Term] | None:
             return 2 * a
         case Const(value=v):
             return n * a ** (v - 1)
+        case _:
+            pass
     # 0**0 is 1 whatever the base does: without the mask 0 * 0**-1 would be nan.
     return n * a ** (n - 1), call("ne", n, 0)
 

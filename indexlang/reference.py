@@ -152,7 +152,8 @@ class _Loops:
                 return lambda old, new: new if old is None or self.beats(new, old) else old
             case "min":
                 return lambda old, new: new if old is None or self.beats(-new, -old) else old
-        raise AssertionError(op)
+            case _:
+                raise AssertionError(op)
 
     def beats(self, new: Number, old: Number) -> bool:
         a, b = self.real(new), self.real(old)
@@ -294,7 +295,8 @@ class _Loops:
                     return place
 
                 return winner
-        raise AssertionError(op)
+            case _:
+                raise AssertionError(op)
 
     def logsumexp(self, values: Sequence[Number]) -> Number:
         """log(sum(exp(v))) around the greatest value, so that no exp overflows."""

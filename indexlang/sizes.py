@@ -22,7 +22,7 @@ class Sizes:
 
     def __init__(self, program: Program, known: Mapping[Size, Affine]) -> None:
         self.program = program
-        self.equal: dict[Expr, Affine] = {**known}
+        self.equal: dict[Expr, Affine] = dict(known.items())
         self.canonicals: dict[Affine, Affine] = {}  # found since something new was noted
         self.defined: dict[str, dict[int, Affine]] = {}  # sizes that stand for themselves are left out
         self.reached: dict[str, dict[int, Affine]] = {}  # what each definition reaches

@@ -19,6 +19,8 @@ def mentioned(statements: Iterable[Statement], declared: Collection[str]) -> dic
             match part:
                 case Access(tensor=tensor) | Size(tensor=tensor):
                     found[tensor] = None
+                case _:
+                    pass
         primal = primal_of(stmt.target.tensor)
         if primal is not None and stmt.target.tensor not in declared:
             found[primal] = None

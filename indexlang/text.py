@@ -82,6 +82,8 @@ def default_interface(
                         seen[primal] = None
                 case Access(tensor) | Size(tensor):
                     seen[tensor] = None
+                case _:
+                    pass
     return tuple(t for t in seen if t not in defined), tuple(t for t in defined if t not in read)
 
 
@@ -199,7 +201,8 @@ class _Printer:
                     space = " "
                 left = self.expr(a, ADD if level == COMPARE else level)
                 return f"{left}{space}{symbol}{space}{self.expr(b, level + 1)}", level
-        raise AssertionError(f"{fn} applied to {len(args)} arguments")
+            case _:
+                raise AssertionError(f"{fn} applied to {len(args)} arguments")
 
     def access(self, access: Access) -> str:
         if not access.subscripts:

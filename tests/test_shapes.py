@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexlang import shapes
+from indexlang.affine import Affine
 from indexlang.errors import ShapeError, Source
 from indexlang.inside import Unknown, leaves
-from indexlang.affine import Affine
 from indexlang.ir import Call, Const, Expr, Index, Program
 from indexlang.parser import parse
 from indexlang.resolve import resolve
@@ -132,9 +132,6 @@ def test_bounds_without_sizes() -> None:
 
 
 # -- every subscript stays inside --------------------------------------------------------------------
-
-I, J, K = Index("i"), Index("j"), Index("k")
-
 
 def by_points(form: Affine, end: int, box: dict[str, tuple[int, int]], admits: Any) -> bool:
     names = list(box)
