@@ -16,7 +16,7 @@ from .inside import numeric
 from .ir import Expr, Index
 from .uses import reads
 
-BLOCK = 1 << 20  # bytes of a block that is copied or waits for its sum: what the cache of a core holds
+BLOCK = 2 << 20  # bytes of a block that is copied or waits for its sum: what the cache of a core holds
 LARGE = 32 << 20  # bytes from which on a whole domain is gone through in blocks
 WINDOW = 64  # so many values of the reduced indices may become a loop of whole-array operations
 LONG = 256  # elements that make an operation on whole arrays worth its call

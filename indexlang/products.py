@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import prod
 
-from .kernels import WORKSPACE, blocks
+from .kernels import BLOCK, blocks
 
 Steps = Mapping[str, int]  # strides in elements, by index
 Sizes = Mapping[str, int]
@@ -134,7 +134,7 @@ def _blocked(
         (product.copy_right, by_stride(b, b)),
         (not product.direct, tuple(out)),
     ]
-    small = prod(sizes[i] for i in out) * itemsize <= WORKSPACE // 8
+    small = prod(sizes[i] for i in out) * itemsize <= BLOCK
     for is_temporary, order in parts:
         if is_temporary:
             kept = [i for i in order if i not in product.k]

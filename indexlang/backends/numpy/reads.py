@@ -269,7 +269,10 @@ def _gather(low: Lowering, access: Access, array: Array, known: Sequence[Positio
         fill = emit(low, boundary.value, (), {}).code
         if not fill.lstrip("-").isdigit():
             fill = f"np.{name_of(array.dtype)}({fill})"
-        where = aligned(Operand(outside, tuple(order), "bool"), found.indices)
+        row = position(low, access, axis).row
+        used = indices_of(known[axis].sub) if row is None else [i for i, _ in row.coefs]
+        first = next((k for k, i in enumerate(order) if i in used), len(order))  # axes before it have not been made
+        where = aligned(Operand(outside, tuple(order[first:]), "bool"), found.indices)
         low.writer.line(f"{found.code} = np.where({where}, {fill}, {found.code})")
     return found
 

@@ -152,6 +152,8 @@ class StatementCode:
                     more = dict(blocks(order, now, points, size))
                     now.update(more)
                     found.update(more)
+            if target.taps:  # the products wait for their sum
+                found.update(blocks(kept, now, prod(now[i] for i in kept), size))
             return tuple(found.items())
         inside = kept if way in ("window", "window search") else [*kept, *self.summed]
         points = prod(self.sizes[i] for i in inside)
