@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from . import winners
-from .affine import size
+from .affine import Affine, size
 from .common import Fresh
 from .contributions import contributions
 from .errors import DerivationError, Problem
@@ -81,6 +81,12 @@ def backward(program: Program, wrt: Sequence[str] | None = None, values: bool | 
     Errors: `DerivationError`, if an input has no gradient, or one that the language cannot say.
     """
     return _Derivation(program, wrt).program(values)
+
+
+def cotangent_shapes(program: Program) -> dict[str, dict[int, Affine]]:
+    """The sizes that `y.grad` must have for each output y, by axis, as far as the program alone tells them."""
+    names, solution = gradient_names(program), solve(program)
+    return {names[o]: dict(solution.shapes.get(o, {})) for o in program.outputs}
 
 
 def derived(program: Program, wrt: Sequence[str] | None = None) -> Program:
