@@ -79,7 +79,7 @@ class Parameter(Node):
                 rule = f"the parameter {self.name} has neither a value nor a way to begin"
                 raise graph_error("no-value", rule, way_out=f"set {self.name}.value, or pass an initialiser")
             drawn = self._initial(self._shape, self._fans, np.random.default_rng(self._seed))
-            self._value = np.ascontiguousarray(drawn, dtype=self._registry.dtype)
+            self._value = np.array(drawn, dtype=self._registry.dtype, order="C")
         return self._value
 
     @value.setter
