@@ -76,7 +76,8 @@ def dot(drawn: Picture) -> str:
 
 # -- SVG -----------------------------------------------------------------------------------------------
 
-_LETTER, _LINE, _MARGIN = 6.6, 15, 8  # width of a letter, height of a line, around the text
+_LETTER, _BOLD = 6.6, 7.8  # width of a letter
+_LINE, _MARGIN = 15, 8  # height of a line, around the text
 _GAP_X, _GAP_Y = 18, 30
 
 
@@ -133,7 +134,8 @@ def _rows(drawn: Picture) -> tuple[list[list[_Place]], list[list[_Place]]]:
     rows: list[list[_Place]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
     places = {}
     for name, box in drawn.boxes.items():
-        width = _LETTER * max(map(len, box.lines)) + 2 * _MARGIN
+        letters = max(_BOLD * len(box.lines[0]), *(_LETTER * len(line) for line in box.lines))
+        width = letters + 2 * _MARGIN
         places[name] = _Place(width, _LINE * len(box.lines) + _MARGIN, name)
         rows[depth[name]].append(places[name])
     chains = []
@@ -172,6 +174,8 @@ def _place(rows: list[list[_Place]]) -> None:
         height = max((p.height for p in row), default=0)
         x = 0.0
         for p in row:
+            if p.box is None:  # an edge goes straight down through the row
+                p.height = height
             p.y = y + (height - p.height) / 2
             p.x = x + p.width / 2
             x += p.width + _GAP_X
@@ -198,12 +202,12 @@ def _settle(row: list[_Place]) -> None:
 
 
 def _curve(chain: Sequence[_Place]) -> str:
-    first, last = chain[0], chain[-1]
-    points = [(first.x, first.y + first.height), *((p.x, p.y) for p in chain[1:-1]), (last.x, last.y)]
-    path = f"M{points[0][0]:.1f},{points[0][1]:.1f}"
-    for (ax, ay), (bx, by) in pairwise(points):
-        middle = (ay + by) / 2
-        path += f" C{ax:.1f},{middle:.1f} {bx:.1f},{middle:.1f} {bx:.1f},{by:.1f}"
+    path = f"M{chain[0].x:.1f},{chain[0].y + chain[0].height:.1f}"
+    for upper, lower in pairwise(chain):
+        middle = (upper.y + upper.height + lower.y) / 2
+        path += f" C{upper.x:.1f},{middle:.1f} {lower.x:.1f},{middle:.1f} {lower.x:.1f},{lower.y:.1f}"
+        if lower.box is None:
+            path += f" V{lower.y + lower.height:.1f}"
     return f'<path d="{path}" fill="none" stroke="#555" marker-end="url(#tip)"/>'
 
 

@@ -76,8 +76,9 @@ class Phases:
 
     def __init__(self, derived: Derived) -> None:
         self.derived = derived
-        before, after, _ = split(derived.program, [derived.seed])
-        self._before = Function(before, always_dict=True)
+        before, after, kept = split(derived.program, [derived.seed])
+        exact = [n for n in kept if n not in derived.program.outputs]  # on their way, not rounded to what is delivered
+        self._before = Function(before, always_dict=True, exact=exact)
         self._after = Function(after, always_dict=True)
 
     def forward(self, given: Arrays) -> dict[str, Array]:
