@@ -1,7 +1,7 @@
 """The callable: a Program with its two caches, by text and by sizes, and what can be asked of it.
 
-In: a Program; at each call, arrays. Out: arrays. The one rule: what depends on sizes and dtypes is done once for each set
-of them, and a call looks up the code and runs it. Functions are safe to call from several threads.
+In: a Program; at each call, arrays. Out: arrays. The one rule: what depends on sizes and dtypes is done once for each
+set of them, and a call looks up the code and runs it. Functions are safe to call from several threads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .arrays import Array, as_array, as_buffers
 from .backends.numpy.load import Compiled, compile_program
 from .errors import DerivationError, IndexLangWarning, Problem, ShapeError, render
 from .ir import Access, Dots, Program, parts_of, primal_of, statement, walk
-from .notebook import to_html
+from .notebook import html_of, latex_of
 from .plan import Plan
 from .split import split
 from .text import to_text
@@ -320,10 +320,10 @@ class Function:
         return typesetting.to_latex(self.program)
 
     def _repr_latex_(self) -> str:
-        return f"$$\n{self.latex()}\n$$"
+        return latex_of(self.program)
 
     def _repr_html_(self) -> str:
-        return to_html(self.program)
+        return html_of(self.program)
 
     def plan(self, /, **shapes: Any) -> Plan:
         """What would run at these sizes; each input a shape, an array, or (shape, dtype). float32 where unsaid."""

@@ -68,6 +68,7 @@ class Contraction:
     def named(self, code: str, indices: Sequence[str], dtype: str) -> Operand:
         name = self.writer.fresh("part")
         self.writer.line(f"{name} = {code}")
+        self.writer.note(name, prod(self.sizes[i] for i in indices), dtype)
         return Operand(name, tuple(indices), dtype, row_strides([self.sizes[i] for i in indices]))
 
     def pair(self, a: Operand, b: Operand, out: Sequence[str], sink: Sink | None) -> Operand | None:

@@ -7,7 +7,7 @@ is what runs, and it needs nothing but NumPy.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -30,9 +30,12 @@ class Code:
     source: str
     places: tuple[tuple[Access, int], ...]
     steps: tuple[Step, ...]
+    memory: int  # bytes of the arrays that are there at once, at most
 
 
-def lower(program: Program, shapes: Shapes, types: Types, complex_step: bool = False) -> Code:
+def lower(
+    program: Program, shapes: Shapes, types: Types, complex_step: bool = False, exact: Collection[str] = ()
+) -> Code:
     """The stand-alone source of `run(*inputs)`, which gives a tuple of the outputs."""
     writer = Writer()
     storage = {t: computing(d) for t, d in types.tensors.items()}
@@ -41,7 +44,7 @@ def lower(program: Program, shapes: Shapes, types: Types, complex_step: bool = F
     for tensor in program.inputs:
         names[tensor] = writer.fresh(tensor)
         low.arrays[tensor] = Array(names[tensor], shapes.tensors[tensor], types.tensors[tensor], owned=False)
-    steps, chunks = [], []
+    steps, chunks, transient = [], [], []
     dims = dim_names(program)
     for k, stmt in enumerate(program.statements):
         text = statement_text(stmt, dims)
@@ -51,28 +54,32 @@ def lower(program: Program, shapes: Shapes, types: Types, complex_step: bool = F
         how = StatementCode(low, stmt, shapes.extents[k], types.tensors[stmt.target.tensor], types.compute[k]).lower()
         chunks.append([f"    # {ascii(text)[1:-1]}", *writer.lines])
         steps.append(_step(stmt, text, how, shapes.extents[k], low))
-    results = [_result(low, tensor, types, program) for tensor in program.outputs]
+        transient.append(sum(writer.bytes.pop(name) for name in [n for n in writer.bytes if " " in n]))
+    results = [_result(low, t, types.tensors[t] if t not in exact else "", program) for t in program.outputs]
     end = f"    return ({', '.join(results)},)" if results else "    return ()"
-    body = [*writer.entry, *_releasing(chunks, end, set(names.values())), end]
+    released, memory = _releasing(chunks, end, set(names.values()), writer.bytes, transient)
+    body = [*writer.entry, *released, end]
     head = f"def run({', '.join(names[t] for t in program.inputs)}):"
     parts = ["import numpy as np\n"]
     parts += [source for name, source in {**ARRAYS, **SUPPORT}.items() if name in _closed(writer.support)]
     if writer.constants:
         parts.append("\n".join(f"{name} = {code}" for code, name in writer.constants.items()) + "\n")
     parts.append("\n".join(['@np.errstate(all="ignore")', head, *body]) + "\n")
-    return Code("\n\n".join(parts), tuple(low.places), tuple(steps))
+    return Code("\n\n".join(parts), tuple(low.places), tuple(steps), memory)
 
 
-def _result(low: Lowering, tensor: str, types: Types, program: Program) -> str:
-    """Code of an output as it is delivered."""
-    array, dtype = low.arrays[tensor], types.tensors[tensor]
-    if array.dtype != dtype:
+def _result(low: Lowering, tensor: str, dtype: str, program: Program) -> str:
+    """Code of an output as it is delivered; without a dtype, as it was computed."""
+    array = low.arrays[tensor]
+    if dtype not in ("", array.dtype):
         return f"{array.name}.astype(np.{name_of(dtype)})"
     return f"{array.name}.copy()" if tensor in program.inputs else array.name
 
 
-def _releasing(chunks: Sequence[Sequence[str]], end: str, inputs: set[str]) -> list[str]:
-    """The lines of all statements, each array forgotten behind the last statement that mentions it."""
+def _releasing(
+    chunks: Sequence[Sequence[str]], end: str, inputs: set[str], sizes: Mapping[str, int], transient: Sequence[int]
+) -> tuple[list[str], int]:
+    """The lines of all statements, each array forgotten behind the last one that mentions it; the bytes needed."""
     word = re.compile(r"[A-Za-z_]\w*")
     made = re.compile(r"    ([A-Za-z_]\w*) = ")
     last: dict[str, int] = {}
@@ -81,13 +88,19 @@ def _releasing(chunks: Sequence[Sequence[str]], end: str, inputs: set[str]) -> l
             if not line.startswith("    #"):
                 last.update(dict.fromkeys(word.findall(line), number))
     found: list[str] = []
+    held: set[str] = set()
+    most = 0
     for number, lines in enumerate(chunks):
         found += lines
-        own = {m.group(1) for chunk in chunks[: number + 1] for line in chunk if (m := made.match(line))}
-        gone = sorted(name for name in own - inputs if last[name] == number)
+        held |= {m.group(1) for line in lines if (m := made.match(line))} - inputs
+        mentioned = {name for line in lines for name in word.findall(line)}  # those made inside of loops, too
+        now = sum(sizes.get(name, 0) for name in held | (mentioned - inputs))
+        most = max(most, now + transient[number])
+        gone = sorted(name for name in held if last[name] == number)
         if gone and number + 1 < len(chunks):
             found.append(f"    del {', '.join(gone)}")
-    return found
+        held.difference_update(gone)
+    return found, most
 
 
 def _closed(names: set[str]) -> set[str]:

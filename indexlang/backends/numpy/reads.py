@@ -186,6 +186,7 @@ def _padded(low: Lowering, array: Array, axis: int, first: int, last: int, value
     kind = name_of(array.dtype)
     maker = f"np.zeros({shape}, np.{kind})" if fill == "0" else f"np.full({shape}, {fill}, np.{kind})"
     low.writer.line(f"{name} = {maker}")
+    low.writer.note(name, prod(shape), array.dtype)
     inside = ", ".join([":"] * axis + [f"{left}:{left + size}"])
     low.writer.line(f"{name}[{inside}] = {array.name}")
     return Array(name, shape, array.dtype), left
@@ -195,6 +196,7 @@ def stored(low: Lowering, code: str, shape: tuple[int, ...], dtype: str, hint: s
     """An array under a new name."""
     name = low.writer.fresh(hint)
     low.writer.line(f"{name} = {code}")
+    low.writer.note(name, prod(shape), dtype)
     return Array(name, shape, dtype)
 
 
@@ -219,6 +221,7 @@ def index_array(
         code = f"({code}).astype(np.int64)"
     name = low.writer.fresh(f"at_{low.arrays[access.tensor].name}")
     low.writer.line(f"{name} = {code}")
+    low.writer.note(name, points_of(scope, axes), "int64")
     if not at.safe:
         shifted = name if row is None or not at.lo else f"{name} + {at.lo}"
         check(low, access, axis, shifted, at.end, axes, scope)
@@ -301,6 +304,7 @@ def _taken(
     if any(array.shape[axis] == 0 for axis in group):  # nothing to take, and nothing that is used: it was checked
         code = f"np.zeros({shape_code(indices, scope)}, np.{name_of(array.dtype)})"
     low.writer.line(f"{name} = {code}")
+    low.writer.note(name, points_of(scope, indices), array.dtype)
     return Operand(name, tuple(indices), array.dtype)
 
 
@@ -324,7 +328,7 @@ def _ordered(known: Sequence[Position], group: Sequence[int]) -> list[str]:
     return list(dict.fromkeys(i for axis in group for i in indices_of(known[axis].sub)))
 
 
-def row_sizes(scope: Scope, indices: Iterable[str]) -> int:
+def points_of(scope: Scope, indices: Iterable[str]) -> int:
     """The number of elements of an array over the indices."""
     now = sizes_of(scope)
     return prod(now[i] for i in indices)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from ...function_support import SUPPORT
-from ...kernels import Row, row_strides
+from ...kernels import Row, itemsize, row_strides
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,7 @@ class Writer:
     taken: set[str] = field(default_factory=lambda: {"np", "run", *ARRAYS, *SUPPORT, *keyword.kwlist})
     indent: int = 1
     mark: int = 0  # where the statement being written begins
+    bytes: dict[str, int] = field(default_factory=dict)  # what arrays take, by name
 
     def fresh(self, hint: str) -> str:
         """A new identifier that resembles the hint; ASCII, so that no two names fold into one."""
@@ -154,9 +155,14 @@ class Writer:
     def line(self, text: str) -> None:
         self.lines.append("    " * self.indent + text)
 
+    def note(self, name: str, count: int, dtype: str) -> None:
+        """Remember how large an array is, for the plan."""
+        self.bytes[name] = count * itemsize(dtype)
+
     def workspace(self, count: int, dtype: str) -> str:
         """The name of a flat array of that many elements, allocated before the statement's loops."""
         name = self.fresh("work")
+        self.note(name, count, dtype)
         self.lines.insert(self.mark, f"    {name} = np.empty({count}, np.{name_of(dtype)})")
         self.mark += 1
         return name

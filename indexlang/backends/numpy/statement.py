@@ -52,6 +52,7 @@ class StatementCode:
             storage = low.dtypes[self.tensor]
             low.arrays[self.tensor] = Array(writer.fresh(self.tensor), low.shapes[self.tensor], storage)
         array = low.arrays[self.tensor]
+        writer.note(array.name, prod(array.shape), array.dtype)
         must = self.free if self.root is not None else (*self.free, *self.summed)
         if any(self.sizes[i] <= 0 for i in must):
             if new:
@@ -106,6 +107,9 @@ class StatementCode:
         scope = whole(self.extents)
         steps = self.blocks(target, way)
         self.notes += [f"{step} {i} at a time" for i, step in steps]
+        now = {**self.sizes, **dict(steps), **dict.fromkeys(target.taps, 1)}
+        inside = self.free if way in ("contraction", "window", "window search") else (*self.free, *self.summed)
+        self.writer.note(target.home.name + " values", 2 * prod(now[i] for i in inside), self.compute)
         split = any(i in self.summed for i, _ in steps)
         many = way == "window" or (way == "contraction" and len(self.terms()) > 1)
         target.start(once=not split and not many)
@@ -336,6 +340,7 @@ class StatementCode:
         name = self.writer.fresh("factor")
         self.writer.line(f"{name} = {code}")
         now = sizes_of(scope)
+        self.writer.note(name, prod(now[i] for i in indices), self.compute)
         return Operand(name, tuple(indices), self.compute, row_strides([now[i] for i in indices]))
 
     def contraction(self, target: Target, scope: Scope, term: Term) -> None:

@@ -201,6 +201,7 @@ def make_target(low: Lowering, access: Access, home: Array, op: str, new: bool, 
         array = home
         if folds:
             array = Array(low.writer.fresh(f"{home.name}_work"), tuple(shape), home.dtype)
+            low.writer.note(array.name, prod(shape), home.dtype)
         steps = index_strides(rows, array.strides)
         loops = () if injective((s, extents[i]) for i, s in steps.items()) else taps(rows, extents)
         long = prod(shape) > 4 * max(1, prod(home.shape)) + 4 * prod(extents[i] for i in indices_of(access))
