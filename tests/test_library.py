@@ -25,6 +25,7 @@ Arrays = Mapping[str, Array]
 LIBRARY = Path(indexlang.__file__).parent / "library"
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "library.md"
 EACH = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+ONE = pytest.mark.parametrize("case", {c.layer: c for c in CASES}.values(), ids=lambda c: c.name)
 
 # -- the properties --------------------------------------------------------------------------------
 
@@ -61,7 +62,21 @@ def test_its_gradients_are_right(case: Case) -> None:
         assert row.ok, row
 
 
-@EACH
+@ONE
+def test_its_gradients_are_the_same_gathered(case: Case) -> None:
+    f, arrays = function_of(case), case.arrays()
+    values, pullback = f.vjp(**arrays)
+    values = values if isinstance(values, dict) else {f.outputs[0]: values}
+    seeds = {n: np.cos(np.arange(v.size)).reshape(v.shape) for n, v in values.items() if v.dtype.kind == "f"}
+    scattered = pullback(seeds if len(f.outputs) > 1 else seeds[f.outputs[0]])
+    derived = f.grad(form="gather")
+    given = {**values, **arrays, **{f"{n}.grad": s for n, s in seeds.items()}}
+    gathered = derived(**{n: given[n] for n in derived.inputs})
+    for name, gradient in scattered.items():
+        np.testing.assert_allclose(gathered[f"{name}.grad"], gradient, rtol=1e-10, atol=1e-10, err_msg=name)
+
+
+@ONE
 def test_it_keeps_single_precision(case: Case) -> None:
     arrays = {n: a.astype(np.float32) if a.dtype.kind == "f" else a for n, a in case.arrays().items()}
     expected = case.expected(**arrays)
@@ -77,7 +92,7 @@ def layers_of(file: Path) -> list[str]:
     return re.findall(r"^layer (\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE)
 
 
-FILES = sorted(LIBRARY.glob("*.idx"))
+FILES = [file for file in sorted(LIBRARY.glob("*.idx")) if file.stem != "layers"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
@@ -101,6 +116,16 @@ def test_every_layer_has_a_comment_with_its_source(file: Path) -> None:
 def test_names_are_unique() -> None:
     names = [name for file in FILES for name in layers_of(file)]
     assert len(set(names)) == len(names)
+
+
+def test_one_file_has_all_layers() -> None:
+    text = (LIBRARY / "layers.idx").read_text(encoding="utf-8")
+    imported = re.findall(r"^from (\w+) import (.*)$", text, re.MULTILINE)
+    assert sorted((file, n) for file, names in imported for n in names.split(", ")) == sorted(
+        (file.stem, name) for file in FILES for name in layers_of(file)
+    )
+    f = indexlang.compile("from layers import relu, affine\n\nlayer f(x, W, b) -> y:\n    y = relu(affine(x, W, b))\n")
+    assert f(x=[[1.0, 2.0]], W=[[1.0, 0.0], [0.0, -1.0]], b=[0.5, 0.0]).tolist() == [[1.5, 0.0]]
 
 
 def test_layers_are_imported_by_name(tmp_path: Path) -> None:
