@@ -21,7 +21,7 @@ from .indexed import resolve_indexed
 from .inline import Instance, Letters, Template
 from .ir import Const, Expr, Index, Merged, Program, Reduce, Shape, Size, Statement, parts_of, primal_of, reads_of, walk
 from .report import Report, nearest
-from .scopes import Scope, has_brackets
+from .scopes import Scope, has_brackets, kept_targets
 from .text import default_interface
 from .wholes import Whole
 
@@ -46,11 +46,12 @@ class Body:
         lines = [s for s in items if isinstance(s, tree.ShapeDecl)]
         self.operators: dict[str, list[str]] = {}  # of the statements written for each tensor
         for stmt in written:
-            for target in stmt.targets:
+            for target in kept_targets(stmt):
                 self.operators.setdefault(target.name, []).append(stmt.op)
         self.scope.scan_shapes(header, lines)
         self.scope.scan(written)
         self.shapes = {s.tensor: s for s in declare(self.scope, header, options or {}, lines)}
+        self.scan_calls()
         self.statements: list[Statement] = []
         self.definitions = Definitions(report, self.scope.inputs)
         self.appearances: dict[str, None] = {}  # tensors in the order in which the text shows them
@@ -62,13 +63,30 @@ class Body:
             if t.dims is not None:
                 self.letters.setdefault(t.name, tuple(map(_letter, t.dims)))
 
+    def scan_calls(self) -> None:
+        """Note the ranks that the headers of called layers tell, so that earlier statements know them."""
+        for stmt in self.scope.statements:
+            nodes = tree_nodes(stmt.value)
+            for node in nodes:
+                found = self.scope.unit.layer(node.name) if isinstance(node, tree.Call) else None
+                if found is None or not isinstance(node, tree.Call):
+                    continue
+                header = found[1]
+                given = [*zip(header.inputs, node.args, strict=False)]
+                given += [(t, value) for name, value in node.keywords for t in header.inputs if t.name == name]
+                if node is stmt.value and stmt.op == "=":
+                    given += zip(header.outputs, stmt.targets, strict=False)
+                for wanted, arg in given:
+                    if wanted.dims is not None and isinstance(arg, tree.Name) and self.scope.is_free(arg.name):
+                        self.scope.ranks.setdefault(arg.name, (len(wanted.dims), arg.span))
+
     # -- while statements are resolved -----------------------------------------------------------
 
     def run(self) -> None:
         """All statements."""
         summed: list[Statement] = []
         for stmt in self.scope.statements:
-            nodes, _ = tree_nodes(*stmt.targets, stmt.value, *stmt.conditions)
+            nodes = tree_nodes(*stmt.targets, stmt.value, *stmt.conditions)
             if has_brackets(nodes):
                 resolved = resolve_indexed(self.scope, stmt)
                 found: Mapping[str, Span] = {}
@@ -85,7 +103,7 @@ class Body:
                     p for t in stmt.targets if (p := primal_of(t.name)) is not None and t.name not in self.shapes
                 )
                 self.appearances.update(dict.fromkeys((*primals, *whole.reads, *whole.sizes)))
-            for target in stmt.targets:
+            for target in kept_targets(stmt):
                 self.definitions.statement(target.name, stmt.op, target.span, found)
                 self.scope.defined.add(target.name)
         names = {expr: name for name, expr in reversed(self.scope.dims.items())}
@@ -172,7 +190,7 @@ class Body:
         if self.inlined:
             shown = (t for t in self.appearances if t in inputs)
             inputs = tuple(dict.fromkeys((*shown, *inputs)))
-            outputs = tuple(t for t in self.scope.targets if t not in self.definitions.read and t != "_")
+            outputs = tuple(t for t in self.scope.targets if t not in self.definitions.read)
         made = {*inputs, *(s.target.tensor for s in self.statements)}
         sizes = (p.tensor for s in self.shapes.values() for d in s.dims for p in walk(d) if isinstance(p, Size))
         return (*inputs, *dict.fromkeys(t for t in sizes if t not in made)), outputs
@@ -229,7 +247,7 @@ class Body:
 
     def check_index(self, name: str, span: Span | None) -> None:
         scope = self.scope
-        if scope.rank(name) or scope.least.get(name, (0, None))[0]:
+        if scope.has_axes(name):
             return  # with its brackets, the tensor is told apart
         place = scope.bare.get(name) or scope.targets.get(name) or scope.inputs.get(name)
         others = () if place is None else (("a tensor here", place),)

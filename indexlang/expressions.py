@@ -18,6 +18,7 @@ from . import tree
 from .errors import Span
 from .functions import FUNCTIONS
 from .ir import Call, Const, Expr, Index, Size
+from .lexer import DEEPEST
 from .report import Report, count, nearest
 
 CONSTANTS: Mapping[str, float] = {"pi": pi, "inf": inf, "nan": nan}
@@ -37,7 +38,6 @@ BINARY = {
     "or": "or",
 }
 COMPARE = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
-DEEPEST = 120  # levels of nesting that the passes, which are recursive, go down safely
 LARGEST = 20_000  # nodes that calls of functions may become
 
 
@@ -81,6 +81,7 @@ class Definitions(ABC):
 class Converter(ABC):
     """The conversion of one statement, body or header."""
 
+    noun = "function"  # what a call may call
     own = ""  # the name of the function or layer that is being defined: inside, it is the language's function
 
     def __init__(self, report: Report, definitions: Definitions) -> None:
@@ -180,7 +181,7 @@ class Converter(ABC):
             rule, way = f"'{name}' names the index that it runs over", f"write {name}[k](...)"
             return self.fail("unknown-function", rule, node.span, way_out=way)
         known = (*BUILTIN, *self.definitions.callables(), "size")
-        rule = f"there is no function '{name}'"
+        rule = f"there is no {self.noun} '{name}'"
         return self.fail("unknown-function", rule, node.span, way_out=nearest(name, known))
 
     def user_call(self, node: tree.Call, inside: bool) -> Expr:
@@ -273,14 +274,13 @@ def tree_children(node: tree.Subscript) -> tuple[tree.Subscript, ...]:
             return (body,)
 
 
-def tree_nodes(*roots: tree.Subscript) -> tuple[list[tree.Subscript], int]:
-    """All nodes below the roots, level by level, and how many levels there are."""
-    nodes: list[tree.Subscript] = []
-    level, depth = list(roots), 0
+def tree_nodes(*roots: tree.Subscript) -> list[tree.Subscript]:
+    """All nodes below the roots, level by level."""
+    nodes, level = [*roots], [*roots]
     while level:
+        level = [child for node in level for child in tree_children(node)]
         nodes += level
-        level, depth = [child for node in level for child in tree_children(node)], depth + 1
-    return nodes, depth
+    return nodes
 
 
 def literal_axis(node: tree.Expr) -> int | None:

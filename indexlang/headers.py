@@ -38,14 +38,10 @@ def declare(
         _options(scope, header, values)
     places: dict[str, Span] = {}
     declared: dict[str, tree.Header] = {}
-    in_lines = [t for line in lines for t in line.tensors]
-    for number, t in enumerate((*tensors, *in_lines)):
+    for t in (*tensors, *(t for line in lines for t in line.tensors)):
         scope.tensors.add(t.name)
         scope.taken.add(t.name)
         if t.dims is None:
-            if number >= len(tensors):
-                rule = f"a shape line gives the dims of '{t.name}'"
-                scope.report.add("shape", rule, t.span, way_out=f"write shape {t.name}[N]")
             continue
         if t.name in places:
             if t == declared[t.name] and t.name in scope.inputs and t.name in scope.outputs:
@@ -122,7 +118,7 @@ def size_of(converter: Converter, scope: Scope, node: tree.Call) -> Expr:
     scope.taken.add(name.name)
     rank = scope.rank(name.name)
     if rank is not None and not -rank <= axis < rank:
-        places = f"its axes are 0 to {rank - 1}" if rank else "it is a scalar"
+        places = "it is a scalar" if not rank else "its one axis is 0" if rank == 1 else f"its axes are 0 to {rank - 1}"
         return converter.fail("axis", f"'{name.name}' has no axis {axis}", node.span, places)
     return Size(name.name, axis + rank if axis < 0 and rank is not None else axis, node.span)
 

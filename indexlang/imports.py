@@ -14,8 +14,9 @@ from pathlib import Path
 
 from . import tree
 from .errors import IndexLangError, Source, Span
-from .expressions import CONSTANTS, DEEPEST, RESERVED, Body, Converter, Definitions, depth_of, tree_nodes
+from .expressions import CONSTANTS, RESERVED, Body, Converter, Definitions, depth_of
 from .ir import Call, Const, Expr, Index
+from .lexer import DEEPEST
 from .parser import parse, read
 from .report import Report, nearest
 
@@ -94,9 +95,6 @@ class _FunctionBody(Converter):
     def body(self) -> Body | None:
         """The body, or None if it has a problem."""
         d = self.definition
-        if tree_nodes(d.body)[1] > DEEPEST:
-            self.fail("too-deep", f"the function is nested deeper than {DEEPEST} levels", d.span)
-            return None
         for name in d.params:
             if name in CONSTANTS:
                 self.fail("reserved-name", f"'{name}' is a word of the language", d.span, way_out="choose another name")

@@ -87,7 +87,7 @@ class Indexed(Converter):
         tensors: dict[str, Span] = {}
         roots = (*stmt.targets, stmt.value, *stmt.conditions)
         for root in roots:
-            for node in tree_nodes(root)[0]:
+            for node in tree_nodes(root):
                 match node:
                     case tree.Reduction(_, indices, _, span):
                         for name in indices:
@@ -241,7 +241,7 @@ class Indexed(Converter):
         for name, value in node.keywords:
             if name in given or name not in names:
                 rule = f"{kind} has no argument '{name}'" if name not in names else f"'{name}' is given twice"
-                self.fail("arguments", rule, value.span, way_out=nearest(name, names))
+                self.fail("arguments", rule, value.span, way_out=None if name in names else nearest(name, names))
             given[name] = value
         e = self.position(given["e"])
         if "lo" not in given:

@@ -114,9 +114,8 @@ class _Resolution:
         if (unit, header.name) in self.open:
             names = [name for _, name in self.open[self.open.index((unit, header.name)) :]]
             rule = f"the layer '{header.name}' calls itself"
-            self.report.add(
-                "recursion", rule, span, " -> ".join([*names, header.name]), way_out="layers are written out"
-            )
+            way = "a layer is written out where it is called, so it cannot end in itself"
+            self.report.add("recursion", rule, span, " -> ".join([*names, header.name]), way_out=way)
             return None
         key = unit, header.name, tuple((n, type(v), repr(v)) for n, v in sorted(options.items()))
         if key not in self.templates:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from . import tree
 from .errors import Span
-from .expressions import BOUNDARIES, CONSTANTS, DEEPEST, Given, tree_nodes
+from .expressions import BOUNDARIES, CONSTANTS, Given, tree_nodes
 from .imports import Unit
 from .ir import Expr, primal_of
 from .report import Report, axes, nearest
@@ -33,12 +33,13 @@ class Scope:
     tensors: set[str] = field(default_factory=set)  # with brackets or in a header
     ranks: dict[str, tuple[int, Span]] = field(default_factory=dict)
     least: dict[str, tuple[int, Span]] = field(default_factory=dict)  # of tensors that `...` is used with
+    not_scalar: set[str] = field(default_factory=set)  # tensors that are asked for the size of an axis
     taken: set[str] = field(default_factory=set)  # every name that occurs
     bare: dict[str, Span] = field(default_factory=dict)  # where tensors stand without brackets
     conflicts: set[str] = field(default_factory=set)  # tensors whose ranks have been complained about
     counters: dict[str, int] = field(default_factory=dict)
     renames: dict[str, str] = field(default_factory=dict)
-    statements: list[tree.Statement] = field(default_factory=list)  # those that can be resolved
+    statements: list[tree.Statement] = field(default_factory=list)
     _solid: set[str] | None = None
 
     # -- tensors -------------------------------------------------------------------------------
@@ -51,8 +52,15 @@ class Scope:
         """Whether a bare name may be a scalar tensor, as far as its rank is known."""
         if not self.is_tensor(name):
             return False
-        rank = self.rank(name)
-        return rank == 0 or (rank is None and self.least.get(name, (0, None))[0] == 0)
+        return not self.has_axes(name)
+
+    def has_axes(self, name: str) -> bool:
+        """Whether a tensor is no scalar for certain."""
+        return bool(self.rank(name)) or name in self.not_scalar or self.least.get(name, (0, None))[0] > 0
+
+    def is_free(self, name: str) -> bool:
+        """Whether a bare name in a statement about whole tensors is a tensor."""
+        return name not in self.options and name not in self.dims and name not in CONSTANTS and name != "_"
 
     def rank(self, name: str) -> int | None:
         found = self.ranks.get(name)
@@ -63,22 +71,20 @@ class Scope:
         exact, least = self.ranks.get(name), self.least.get(name)
         if dots:
             if exact is not None and exact[0] < rank:
-                self.conflict(name, exact[0], exact[1], f"at least {axes(rank)}", span)
+                self.conflict(name, exact[0], exact[1], f"it needs {axes(rank)} or more", span)
             elif least is None or least[0] < rank:
                 self.least[name] = rank, span
         elif exact is None:
             self.ranks[name] = rank, span
             if least is not None and rank < least[0]:
-                self.conflict(name, rank, span, f"at least {axes(least[0])}", least[1])
+                self.conflict(name, rank, span, f"it needs {axes(least[0])} or more", least[1])
         elif exact[0] != rank:
-            self.conflict(name, exact[0], exact[1], axes(rank), span)
+            self.conflict(name, exact[0], exact[1], axes(rank) if rank else "it stands without subscripts", span)
 
     def conflict(self, name: str, rank: int, first: Span, other: str, span: Span) -> None:
         if name not in self.conflicts:
             self.conflicts.add(name)
-            rule = f"'{name}' has {axes(rank)}, here it is used with {other.removeprefix('at least ')}"
-            if other.startswith("at"):
-                rule = f"'{name}' has {axes(rank)}, here it needs {other}"
+            rule = f"'{name}' has {axes(rank)}, but here {other}"
             self.report.add("rank", rule, span, others=((f"{axes(rank)} here", first),))
 
     def undefined(self, name: str, span: Span) -> bool:
@@ -107,7 +113,7 @@ class Scope:
             self._solid = {*self.tensors, *self.targets, *self.dims}
             for stmt in self.statements:
                 roots = (*stmt.targets, stmt.value, *stmt.conditions)
-                nodes = tree_nodes(*roots)[0]
+                nodes = tree_nodes(*roots)
                 indices: dict[str, Span] = {}
                 for root in roots:
                     positions(root, False, frozenset(), indices)
@@ -128,18 +134,12 @@ class Scope:
     def scan(self, statements: Iterable[tree.Statement]) -> None:
         """Note the names and ranks in all statements."""
         for stmt in statements:
-            for target in stmt.targets:
+            for target in kept_targets(stmt):
                 self.targets.setdefault(target.name, target.span)
                 self.taken.add(target.name)
                 if target.name in CONSTANTS:
                     self.reserved(target.name, target.span)
-            nodes, depth = tree_nodes(*stmt.targets, stmt.value, *stmt.conditions)
-            if depth > DEEPEST:
-                rule = f"the statement is nested deeper than {DEEPEST} levels"
-                way = "name a part of it in a statement of its own"
-                self.report.add("too-deep", rule, stmt.span, way_out=way)
-                self.defined.update(t.name for t in stmt.targets)
-                continue
+            nodes = tree_nodes(*stmt.targets, stmt.value, *stmt.conditions)
             bracketed = has_brackets(nodes)
             for node in nodes:
                 match node:
@@ -150,9 +150,9 @@ class Scope:
                         self.use(name, len(subscripts) - dots, span, dots > 0)
                         primal = primal_of(name)
                         if primal is not None and len(subscripts) > dots:
-                            self.least.setdefault(primal, (1, span))
-                    case tree.Call("size", (tree.Name(name), _), _, span):
-                        self.least.setdefault(name, (1, span))
+                            self.not_scalar.add(primal)
+                    case tree.Call("size", (tree.Name(name), _)):
+                        self.not_scalar.add(name)
                     case tree.Name(name):
                         self.taken.add(name)
                     case tree.Reduction(_, indices):
@@ -181,6 +181,11 @@ class Scope:
 
     def reserved(self, name: str, span: Span) -> None:
         self.report.add("reserved-name", f"'{name}' is a word of the language", span, way_out="choose another name")
+
+
+def kept_targets(stmt: tree.Statement) -> tuple[tree.Target, ...]:
+    """The targets of a statement; among several, `_` takes an output that nobody wants."""
+    return stmt.targets if len(stmt.targets) == 1 else tuple(t for t in stmt.targets if t.name != "_")
 
 
 def has_brackets(nodes: Iterable[tree.Subscript]) -> bool:

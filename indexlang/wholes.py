@@ -30,6 +30,8 @@ _LETTERS = "ijklmnpqrstuvw"
 class Whole(Converter):
     """One statement, while its body is being resolved."""
 
+    noun = "function or layer"
+
     def __init__(self, body: Body, stmt: tree.Statement) -> None:
         super().__init__(body.scope.report, body.scope.unit)
         self.body, self.scope, self.stmt = body, body.scope, stmt
@@ -47,8 +49,6 @@ class Whole(Converter):
         names = [t.name for t in stmt.targets]
         called = self.layer_of(stmt.value)
         if called is not None and isinstance(stmt.value, tree.Call) and (len(names) > 1 or stmt.op == "="):
-            if stmt.op != "=":
-                self.fail("targets", "several targets are defined by =", stmt.span)
             self.call_layer(called, stmt.value, names)
         else:
             value = self.expr(stmt.value)
@@ -299,9 +299,11 @@ class Whole(Converter):
         """The outputs that are taken, and the names that the layer's own statements give them."""
         found = []
         for out, target in zip(template.header.outputs, targets, strict=False):
-            if target is not None and target != "_" and self.fits(template, out.name, target):
+            if target == "_" and len(targets) > 1:
+                continue
+            if target is not None and self.fits(template, out.name, target):
                 found.append(_Output(out.name, target, target))
-            elif target != "_":
+            else:
                 name = self.scope.fresh(f"{template.header.name}_{out.name.replace('.', '_')}")
                 found.append(_Output(out.name, name, target or name))
         return found
