@@ -113,6 +113,8 @@ class StatementCode:
         split = any(i in self.summed for i, _ in steps)
         many = way == "window" or (way == "contraction" and len(self.terms()) > 1)
         target.start(once=not split and not many)
+        if steps:
+            target.allocate()
         with self.writer.loops(scope, [*steps, *((i, 0) for i in target.taps)]) as inner:
             match way:
                 case "scatter":

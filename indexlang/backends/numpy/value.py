@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ... import types as kinds
 from ...function_support import SUPPORT
@@ -17,6 +17,9 @@ from ...ir import Access, Boundary, Call, Const, Expr, Index, Size, Subscript, i
 from ...kernels import Row, linear, plain
 from ...uses import reads
 from .source import Array, Operand, Scope, Writer, aligned, name_of, shape_code, start, whole
+
+
+DEEPEST = 50  # calls inside each other that are written as one expression
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Value:
     indices: tuple[str, ...]
     python: bool = False
     bare: bool = False  # an operand itself, not a result of its own
+    depth: int = 0  # of calls inside each other
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,18 @@ def emit(low: Lowering, expr: Expr, axes: Sequence[str], scope: Scope) -> Value:
                 return Value(f"{code}.astype(np.{kind})", kind, found.indices)
             return Value(code, kind, found.indices, bare=True)
         case Call(fn=fn, args=args):
-            return _call(low, expr, fn, [emit(low, a, axes, scope) for a in args], axes)
+            values = [emit(low, a, axes, scope) for a in args]
+            made = replace(_call(low, expr, fn, values, axes), depth=1 + max(v.depth for v in values))
+            return _held(low, made) if made.depth > DEEPEST else made
         case _:
             raise AssertionError("embedded reductions are hoisted before lowering")
+
+
+def _held(low: Lowering, value: Value) -> Value:
+    """The value under a name: Python takes only so many brackets inside each other."""
+    name = low.writer.fresh("inner")
+    low.writer.line(f"{name} = {value.code}")
+    return replace(value, code=name, depth=0)
 
 
 def _read(low: Lowering, access: Access, scope: Scope) -> Operand:
