@@ -1,0 +1,179 @@
+"""dtypes: what comes out, what is computed in, what is refused. The expectations are language.md's, spelled out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import indexlang
+from indexlang import types
+from indexlang.errors import ShapeError, Source
+from indexlang.ir import Program
+from indexlang.parser import parse
+from indexlang.resolve import resolve
+
+
+def program(text: str) -> Program:
+    return resolve(parse(Source(text)))
+
+
+def infer(text: str, **dtypes: str) -> types.Types:
+    return types.infer(program(text), dtypes)
+
+
+DELIVERED = [
+    # numbers and integer tensors take the type of the floating-point tensors
+    ("y[i] = 2 * x[i] + 0.5", {"x": "float32"}, "float32"),
+    ("y[i] = x[i] * k[i]", {"x": "float32", "k": "int64"}, "float32"),
+    ("y[i] = k[i] * 0.5 * x[i]", {"x": "float32", "k": "int64"}, "float32"),
+    ("y[i] = k[i] / 2 + x[i]", {"x": "float32", "k": "int32"}, "float32"),
+    ("y[i] = i * x[i] + size(x,0) + pi", {"x": "float16"}, "float16"),
+    ("y[i] = x[i] * (x[i] > 0)", {"x": "float32"}, "float32"),
+    ("y[i] = x[i] * z[i]", {"x": "float32", "z": "float64"}, "float64"),
+    ("y[i] = x[i] * z[i]", {"x": "float16", "z": "float32"}, "float32"),
+    ("y[i] = where(k[i] > 0, x[i], 0)", {"x": "float32", "k": "int64"}, "float32"),
+    # integers
+    ("y[i] = a[i] + 3", {"a": "int8"}, "int8"),
+    ("y[i] = a[i] - -3", {"a": "int8"}, "int8"),
+    ("y[i] = a[i] + 300", {"a": "int8"}, "int64"),
+    ("y[i] = a[i] * b[i]", {"a": "int8", "b": "int32"}, "int32"),
+    ("y[i] = a[i] * b[i]", {"a": "uint8", "b": "int8"}, "int16"),
+    ("y[i] = a[i] * b[i]", {"a": "uint64", "b": "int8"}, "int64"),
+    ("y[i] = a[i] / b[i]", {"a": "int8", "b": "int8"}, "float64"),
+    ("y[i] = a[i] // 4 + a[i] % 4", {"a": "int32"}, "int32"),
+    ("y[i] = a[i] * 0.5", {"a": "int8"}, "float64"),
+    ("y[i] = sqrt(a[i])", {"a": "int8"}, "float64"),
+    ("y[i] = a[i]**2", {"a": "int32"}, "int32"),
+    ("y[i] = a[i]**-1", {"a": "int32"}, "float64"),
+    ("y[i] = 2**a[i]", {"a": "int32"}, "float64"),
+    ("y[i] = a[i]", {"a": "uint8"}, "uint8"),
+    ("y[i] = int(x[i])", {"x": "float32"}, "int64"),
+    ("y[i] = float(a[i])", {"a": "int32"}, "float64"),
+    ("y[i] = float(a[i]) * x[i]", {"a": "int32", "x": "float32"}, "float32"),
+    # bool
+    ("y[i] = a[i] > 0", {"a": "int8"}, "bool"),
+    ("y[i] = a[i] > 0 and not b[i] > 0", {"a": "int8", "b": "float32"}, "bool"),
+    ("y[i] = a[i] + b[i]", {"a": "bool", "b": "bool"}, "int64"),
+    ("y[i] = -a[i]", {"a": "bool"}, "int64"),
+    ("y[i] = (a[i] > 0) * 1", {"a": "float32"}, "int64"),
+    ("y[i] = a[i]", {"a": "bool"}, "bool"),
+    # reductions
+    ("y[i] = a[i,j]", {"a": "int8"}, "int64"),
+    ("y[i] *= a[i,j]", {"a": "int8"}, "int64"),
+    ("y[i] = a[i,j]", {"a": "bool"}, "int64"),
+    ("y[i] max= a[i,j]", {"a": "int8"}, "int8"),
+    ("y[i] min= a[i,j]", {"a": "bool"}, "bool"),
+    ("y[i] = sum[j](a[i,j]) + 1", {"a": "int8"}, "int64"),
+    ("y[i] = max[j](a[i,j])", {"a": "uint8"}, "uint8"),
+    ("y[i] = mean[j](a[i,j])", {"a": "int8"}, "float64"),
+    ("y[i] = mean[j](x[i,j])", {"x": "float32"}, "float32"),
+    ("y[i] = argmax[j](x[i,j])", {"x": "float32"}, "int64"),
+    ("y[i] = logsumexp[j](x[i,j])", {"x": "float16"}, "float16"),
+    ("y[i] = x[i,j] * z[j]", {"x": "float16", "z": "float16"}, "float16"),
+    ("y[i+j] = a[i] * b[j]", {"a": "int8", "b": "int8"}, "int64"),  # points may meet
+    ("y[2*i] = a[i]", {"a": "int8"}, "int8"),
+    # no tensors
+    ("y[i,j] = i + 10*j where i < 2, j < 3", {}, "int64"),
+    ("y[i] = i / 2 where i < 3", {}, "float64"),
+    ("y[i] = 2**i where i < 3", {}, "int64"),
+    ("y = 3", {}, "int64"),
+    ("y = 1e3", {}, "float64"),
+    # complex
+    ("y[i] = exp(z[i]) * x[i] + 1", {"z": "complex64", "x": "float32"}, "complex64"),
+    ("y[i] = z[i] * x[i]", {"z": "complex64", "x": "float64"}, "complex128"),
+    ("y[i] = z[i] * k[i]", {"z": "complex64", "k": "int64"}, "complex64"),
+    ("y[i] = z[i] == 0", {"z": "complex64"}, "bool"),
+    # what is made of numbers alone says no precision, whatever its name
+    ("P[i] = sin(i / 3) where i < size(x,0)\ny[i] = P[i] * x[i]", {"x": "float32"}, "float32"),
+    # a tensor holds the values of all its statements
+    ("y[i] = a[i]\ny[i] += x[i]", {"a": "int64", "x": "float32"}, "float32"),
+    ("y[i] = x[i]\ny[i] += z[i]", {"x": "float32", "z": "float64"}, "float64"),
+]
+
+
+@pytest.mark.parametrize(("text", "dtypes", "expected"), DELIVERED, ids=[t for t, _, _ in DELIVERED])
+def test_delivered(text: str, dtypes: dict[str, str], expected: str) -> None:
+    assert infer(text, **dtypes).tensors["y"] == expected
+
+
+@pytest.mark.parametrize(("text", "dtypes", "expected"), DELIVERED, ids=[t for t, _, _ in DELIVERED])
+def test_kernels_deliver_it(text: str, dtypes: dict[str, str], expected: str) -> None:
+    f = indexlang.compile(text, outputs=["y"])
+    shapes = {n: (2,) * max(1, text.count("[i,j]") and 2) for n in f.inputs}
+    arrays = {n: np.ones(shapes[n] if n != "z" or ",j] * z" not in text else (2,), dtypes[n]) for n in f.inputs}
+    assert f(**arrays).dtype == expected
+
+
+COMPUTED = [
+    ("y[i] = x[i,j]", {"x": "float16"}, "float32"),
+    ("y[i] = a[i] * b[i]", {"a": "int8", "b": "int8"}, "int64"),
+    ("y[i] = a[i]", {"a": "uint64"}, "uint64"),
+    ("y[i] = a[i] > 0", {"a": "int8"}, "bool"),
+    ("y[i] = x[i]", {"x": "float32"}, "float32"),
+    ("y[i] = z[i] * x[i]", {"z": "complex64", "x": "float64"}, "complex128"),
+]
+
+
+@pytest.mark.parametrize(("text", "dtypes", "expected"), COMPUTED, ids=[t for t, _, _ in COMPUTED])
+def test_computed_in(text: str, dtypes: dict[str, str], expected: str) -> None:
+    assert infer(text, **dtypes).compute == (expected,)
+
+
+def test_float16_accumulates_in_float32() -> None:
+    ones = np.ones(100_000, np.float16)
+    assert indexlang.compile("y = x[i]/1000")(x=ones) == np.float16(100)
+    assert indexlang.compile("y = mean[i](x[i])")(x=ones) == 1
+    assert indexlang.compile("y = mean[i](x[i])").vjp(x=ones)[0] == 1
+    y, pullback = indexlang.compile("h[i] = x[i] / sum[j](x[j])\ny = h[i]**2").vjp(x=ones)
+    assert y.dtype == np.float16 and pullback(np.float16(1))["x"].dtype == np.float16
+
+
+def test_small_integers_do_not_wrap_on_the_way() -> None:
+    a = np.array([200, 100], np.uint8)
+    assert indexlang.compile("y[i] = (a[i] + a[i]) / 2")(a=a).tolist() == [200, 100]
+    assert indexlang.compile("y = x[i] where i < len - 1")(x=np.arange(3.0), len=np.uint8(0)) == 0
+    assert indexlang.compile("y[i] = x[pad(p[i]-2)]")(x=np.arange(3.0), p=np.array([0, 4], np.uint8)).tolist() == [0, 2]
+
+
+def test_a_gradient_has_its_tensors_type() -> None:
+    f = indexlang.compile("y[i] = x[i] * w[i]")
+    g = f.grad()(x=np.ones(2, np.float32), w=np.ones(2), **{"y.grad": np.ones(2)})
+    assert (g["x.grad"].dtype, g["w.grad"].dtype) == (np.float32, np.float64)
+
+
+def test_the_gradient_of_a_real_tensor_among_complex_ones_is_complex() -> None:
+    f = indexlang.compile("y[i] = z[i] * x[i]")
+    g = f.grad()(z=np.array([1 + 2j]), x=np.array([3.0]), **{"y.grad": np.array([1j])})
+    assert g["x.grad"].tolist() == [1j * (1 + 2j)]  # the transpose, without conjugation
+    assert g["z.grad"].tolist() == [3j]
+
+
+REFUSED = [
+    ("y[i] = relu(z[i])", {"z": "complex64"}, "complex", "'relu' is not defined on complex numbers"),
+    ("y[i] = z[i] < 1", {"z": "complex128"}, "complex", "'<' is not defined"),
+    ("y max= z[i]", {"z": "complex64"}, "complex", "'max=' is not defined"),
+    ("y = argmax[i](z[i])", {"z": "complex64"}, "complex", "'argmax' is not defined"),
+    ("y[i] = x[p[i]]", {"x": "float32", "p": "float32"}, "position-dtype", "a position in x must be an integer"),
+    ("y[i] = x[clamp(p[i]*2)]", {"x": "float32", "p": "float64"}, "position-dtype", "must be an integer"),
+    ("x.grad[i] += y.grad[i]", {"x": "int64", "y.grad": "float64"}, "integer-gradient", "no gradient"),
+]
+
+
+@pytest.mark.parametrize(("text", "dtypes", "code", "words"), REFUSED, ids=[t for t, _, _, _ in REFUSED])
+def test_refused(text: str, dtypes: dict[str, str], code: str, words: str) -> None:
+    with pytest.raises(ShapeError, match=words) as caught:
+        infer(text, **dtypes)
+    problem = caught.value.problems[0]
+    assert (problem.code, bool(problem.values), bool(problem.way_out)) == (code, True, True)
+    assert problem.span is not None
+
+
+def test_all_problems_are_told() -> None:
+    with pytest.raises(ShapeError) as caught:
+        infer("y[i] = relu(z[i])\nw[i] = abs(z[i])", z="complex64")
+    assert len(caught.value.problems) == 2
+
+
+def test_a_complex_step_may_go_anywhere() -> None:
+    found = types.infer(program("y[i] = relu(z[i])"), {"z": "complex128"}, complex_step=True)
+    assert found.tensors["y"] == "complex128"
