@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -226,6 +227,18 @@ def _fmt(args: argparse.Namespace) -> int:
     return 0
 
 
+def _summary(args: argparse.Namespace) -> int:
+    from .edf import networks, summary  # only here: the other commands start faster without
+
+    found = networks.find(args.network, args.options)
+    rows = summary.summary(found.graph, found.examples(dict(args.shape)))
+    if args.format == "json":
+        print_json([asdict(row) for row in rows])
+    else:
+        print(summary.text(rows))
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "grad": _grad,
     "check": _check,
@@ -234,6 +247,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "explain": _explain,
     "emit": _emit,
     "fmt": _fmt,
+    "summary": _summary,
 }
 
 

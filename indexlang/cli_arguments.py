@@ -88,6 +88,19 @@ ARGUMENTS = {
         metavar="NAME=NUMBER",
         help="an option of the layer, such as stride=2",
     ),
+    "option of a network": _argument(
+        "-O",
+        "--option",
+        dest="options",
+        type=option,
+        action=_Collect,
+        default={},
+        metavar="NAME=NUMBER",
+        help="an option of a named network: size=64, width=0.5, classes=10",
+    ),
+    "shape of an example": _argument(
+        "--shape", type=shape, metavar="x=28,28,1", help="the shape of one example of an input", **_ONE_OF_MANY
+    ),
     "outputs": _argument("--outputs", type=names, metavar="y,h", help="the tensors that come out"),
     "wrt": _argument("--wrt", type=names, metavar="x,W", help="the tensors to differentiate by"),
     "form": _argument(
@@ -139,6 +152,10 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "explain": ("print the plan", (*_PROGRAM, "shape", "dtype", "grad of a plan")),
     "emit": ("print the stand-alone source", (*_PROGRAM, "shape", "dtype", "grad of a plan", "target")),
     "fmt": ("print the file in canonical layout", ("write", "check")),
+    "summary": (
+        "print each layer's output shape, parameters and multiply-adds",
+        ("option of a network", "shape of an example", "format of check"),
+    ),
 }
 
 
@@ -152,13 +169,18 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     subs = {}
     for name, (text, arguments) in COMMANDS.items():
         subs[name] = sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        sub.add_argument("file", nargs="?", metavar="FILE", help="a .idx file, or - for standard input")
-        sub.add_argument("-e", dest="text", action="append", metavar="STATEMENTS", help="statements instead of a file")
+        if name == "summary":
+            sub.add_argument("network", metavar="NETWORK", help="such as resnet50, or a Python file that defines one")
+        else:
+            sub.add_argument("file", nargs="?", metavar="FILE", help="a .idx file, or - for standard input")
+            sub.add_argument(
+                "-e", dest="text", action="append", metavar="STATEMENTS", help="statements instead of a file"
+            )
         for argument in arguments:
             flags, rest = ARGUMENTS[argument]
             sub.add_argument(*flags, **rest)
     args = parser.parse_args(argv)
-    if (args.file is None) == (args.text is None):
+    if args.command != "summary" and (args.file is None) == (args.text is None):
         subs[args.command].error("give either a FILE or statements behind -e")
     if args.command == "fmt" and args.write and (args.check or args.file in (None, "-")):
         subs["fmt"].error("--write needs a FILE, and no --check")

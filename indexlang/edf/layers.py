@@ -60,7 +60,13 @@ def layer(source: str | os.PathLike[str], name: str | None = None) -> Layer:
             known = f"layers of the library: {', '.join(sorted(_index()))}"
             raise graph_error("layer", f"the standard library has no layer '{source}'", known)
         return _from_file(found, source, None)
-    return Layer(Source(source), name)
+    return _from_text(source, name)
+
+
+@cache
+def _from_text(text: str, name: str | None) -> Layer:
+    """The layer of a text: nodes of one class share its Programs, and so what is known of them at their sizes."""
+    return Layer(Source(text), name)
 
 
 @cache

@@ -1,0 +1,81 @@
+"""Networks by name: each with the size of its images, as a graph of its own.
+
+In: a name, and what shall be other than usual: `classes`, `size` of the images, `width` of the layers. Out: a
+`Network`. The one rule: a network is a function from a node to the node of its scores; its page says no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..computed import CompNode
+from ..graph import Graph
+from ..nodes import Input, Node
+from ..problems import graph_error
+
+
+@dataclass(frozen=True)
+class Network:
+    """A graph with its input and what it computes: the scores of classes, before softmax."""
+
+    name: str
+    graph: Graph
+    x: Input
+    scores: CompNode
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A function that makes a network, for square images of `size` with `channels`, or vectors where `size` is 0."""
+
+    make: Callable[..., CompNode]
+    size: int
+    channels: int
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+NETWORKS: dict[str, Entry] = {}
+
+
+def network(
+    name: str, size: int, channels: int = 3, **options: Any
+) -> Callable[[Callable[..., CompNode]], Callable[..., CompNode]]:
+    """Enter a function into the catalogue."""
+
+    def enter(make: Callable[..., CompNode]) -> Callable[..., CompNode]:
+        NETWORKS[name] = Entry(make, size, channels, tuple(options.items()))
+        return make
+
+    return enter
+
+
+def build(
+    name: str, *, size: int | None = None, channels: int | None = None, graph: Graph | None = None, **options: Any
+) -> Network:
+    """The network of that name; nothing is drawn or computed before it is asked for.
+
+    `options` are those of the network's function, such as `classes` and `width`. Errors: `GraphError`.
+    """
+    entry = NETWORKS.get(name)
+    if entry is None:
+        raise graph_error("network", f"there is no network '{name}'", f"networks: {', '.join(NETWORKS)}")
+    size, channels = entry.size if size is None else size, entry.channels if channels is None else channels
+    with graph or Graph() as made:
+        x = Input("x", (size, size, channels) if size else (channels,))
+        return Network(name, made, x, entry.make(x, **{**dict(entry.options), **options}))
+
+
+def example(x: Node) -> tuple[int, ...]:
+    """The shape of one example of a network's input. Errors: `GraphError` if it is not known."""
+    if not isinstance(x, Input) or x.example is None:
+        raise graph_error(
+            "network-input", f"the shape of {x.name} must be known", way_out="say Input(shape=(28, 28, 1))"
+        )
+    return x.example
+
+
+def scaled(channels: int, width: float) -> int:
+    """So many channels in a network of another width."""
+    return max(1, round(channels * width))

@@ -1,0 +1,111 @@
+"""The network that a name or a Python file means.
+
+In: a name of the catalogue, or the path of a Python file. Out: a graph and its inputs by name. The one rule: a file
+is run, though not as the main program; what it leaves under the name `network` counts, else its only graph.
+"""
+
+from __future__ import annotations
+
+import inspect
+import runpy
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import IndexLangError
+from ..graph import Graph
+from ..nodes import Input
+from ..problems import GraphError, graph_error
+from ..slides import default_graph, reset
+from .catalog import NETWORKS, Network, build
+
+
+@dataclass(frozen=True)
+class Found:
+    """A graph, and its inputs by the names that a person may give them."""
+
+    graph: Graph
+    inputs: Mapping[str, Input]
+
+    def examples(self, shapes: Mapping[str, Sequence[int]]) -> dict[Input, Sequence[int]]:
+        """The shapes by input. Errors: `GraphError` for a name that no input has."""
+        for name in shapes:
+            if name not in self.inputs:
+                known = f"inputs: {', '.join(sorted(self.inputs)) or 'none'}"
+                raise graph_error("network-input", f"the network has no input '{name}'", known)
+        return {self.inputs[name]: shape for name, shape in shapes.items()}
+
+
+def find(name: str, options: Mapping[str, Any] | None = None) -> Found:
+    """The network of the catalogue by that name, or the one that a Python file defines. Errors: `GraphError`."""
+    if name in NETWORKS:
+        return _found(_built(name, options or {}).graph, {})
+    if not name.endswith(".py"):
+        known = f"networks: {', '.join(NETWORKS)}"
+        raise graph_error("network", f"there is no network '{name}'", known, way_out="name one, or a Python file")
+    if options:
+        raise graph_error("network-option", "only networks that are named have options")
+    variables = _run(Path(name))
+    return _found(_graph(name, variables), variables)
+
+
+def _built(name: str, options: Mapping[str, Any]) -> Network:
+    known = ["size", "channels", *list(inspect.signature(NETWORKS[name].make).parameters)[1:]]
+    for option in options:
+        if option not in known:
+            raise graph_error("network-option", f"{name} has no option '{option}'", f"options: {', '.join(known)}")
+    return build(name, **options)
+
+
+def _found(graph: Graph, variables: Mapping[str, Any]) -> Found:
+    inputs = {n.name: n for n in graph.inputs}
+    inputs.update({name: v for name, v in variables.items() if isinstance(v, Input) and v in graph.inputs})
+    return Found(graph, inputs)
+
+
+def _run(path: Path) -> dict[str, Any]:
+    """The variables of a file that has run."""
+    if not path.is_file():
+        raise graph_error("network", f"there is no file {path}")
+    reset()
+    before = list(sys.path)
+    sys.path.insert(0, str(path.parent))
+    try:
+        return runpy.run_path(str(path), run_name="network")
+    except IndexLangError:
+        raise
+    except (Exception, SystemExit) as error:
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        if isinstance(error, SyntaxError) and error.filename == str(path):
+            lines = [error.lineno]
+        where = f"line {lines[-1]}: " if lines else ""
+        raise graph_error("python-file", f"{path} cannot be run", f"{where}{type(error).__name__}: {error}") from error
+    finally:
+        sys.path[:] = before
+
+
+def _graph(name: str, variables: Mapping[str, Any]) -> Graph:
+    """The graph that the variables of a file mean."""
+    chosen = variables.get("network")
+    if callable(chosen) and not isinstance(chosen, type):
+        chosen = _called(name, chosen)
+    candidates = [chosen] if isinstance(chosen, Network | Graph) else list(variables.values())
+    graphs = {id(g): g for v in candidates if (g := v.graph if isinstance(v, Network) else v) and isinstance(g, Graph)}
+    if not graphs and default_graph().sinks():
+        return default_graph()
+    if len(graphs) != 1:
+        rule = f"{name} defines {'no network' if not graphs else 'several graphs'}"
+        raise graph_error("network", rule, way_out="leave the network, or a function that makes it, as `network`")
+    return next(iter(graphs.values()))
+
+
+def _called(name: str, function: Any) -> Any:
+    try:
+        return function()
+    except GraphError:
+        raise
+    except TypeError as error:
+        raise graph_error("network", f"{name}: network() cannot be called", str(error)) from error

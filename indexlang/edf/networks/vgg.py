@@ -1,0 +1,37 @@
+"""VGG: nothing but 3x3 convolutions and pooling, and three full connections.
+
+Source: Simonyan, Zisserman 2015, "Very deep convolutional networks for large-scale image recognition", table 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..computed import CompNode
+from ..nodes import Node
+from ..parameters import AffineParams, ConvParams
+from ..standard import Affine, Conv, Dropout, MaxPool, Relu
+from .catalog import example, network, scaled
+
+
+@network("vgg19", 224, blocks=(2, 2, 4, 4, 4))  # column E
+@network("vgg16", 224, blocks=(2, 2, 3, 3, 3))  # column D
+@network("vgg13", 224, blocks=(2, 2, 2, 2, 2))  # column B
+@network("vgg11", 224, blocks=(1, 1, 2, 2, 2))  # column A of the table
+def vgg(
+    x: Node, classes: int = 1000, blocks: Sequence[int] = (2, 2, 3, 3, 3), width: float = 1.0, dropout: float = 0.5
+) -> CompNode:
+    """Five blocks of convolutions; each block has twice the channels of the one before, at most 512."""
+    h, channels, size = x, 3, example(x)[0]
+    for block, count in enumerate(blocks, 1):
+        wide = scaled(min(64 * 2 ** (block - 1), 512), width)
+        for k in range(1, count + 1):
+            h = Relu(Conv(ConvParams(channels, wide, 3, name=f"conv{block}_{k}"), h, padding=1))
+            channels = wide
+        h = MaxPool(h, window=2, name=f"pool{block}")
+        size //= 2
+
+    full = scaled(4096, width)
+    h = Dropout(Relu(Affine(AffineParams(size * size * channels, full, name="fc6"), h)), rate=dropout)
+    h = Dropout(Relu(Affine(AffineParams(full, full, name="fc7"), h)), rate=dropout)
+    return Affine(AffineParams(full, classes, name="fc8"), h)
