@@ -44,6 +44,7 @@ from .ir import (
 from .ranges import inherit
 from .shapes import solve
 from .sizes import Box
+from .text import ANONYMOUS, default_interface
 from .uses import margins
 
 Bounds = Mapping[str, Bound]
@@ -64,8 +65,9 @@ def hoist(program: Program) -> Program:
     work = _Hoist(program)
     for stmt, bound in zip(program.statements, bounds, strict=True):
         work.statement(stmt, bound)
-    hoisted = replace(program, statements=tuple(work.statements))
-    return inherit(hoisted, work.wanted)
+    hoisted = inherit(replace(program, statements=tuple(work.statements)), work.wanted)
+    bare = default_interface(hoisted.statements, hoisted.shapes) == (program.inputs, program.outputs)
+    return hoisted if program.name is not None or bare else replace(hoisted, name=ANONYMOUS)
 
 
 def _is_done(stmt: Statement) -> bool:

@@ -36,7 +36,7 @@ from .ir import (
 Names = Mapping[Expr, str]  # the names of dims, by what they stand for
 
 _NO_NAMES: Names = {}
-_ANONYMOUS = "program"  # the layer's name under which bare statements are printed that need a header
+ANONYMOUS = "program"  # the layer's name under which bare statements are printed that need a header
 
 
 def to_text(program: Program) -> str:
@@ -53,7 +53,7 @@ def to_text(program: Program) -> str:
             ", ".join(_declared(shapes[t], names) if t in shapes else t for t in side)
             for side in (program.inputs, program.outputs)
         )
-        lines = [f"layer {program.name or _ANONYMOUS}({inputs}) -> {outputs}:"]
+        lines = [f"layer {program.name or ANONYMOUS}({inputs}) -> {outputs}:"]
         lines += ["    " + _shape_line(s, names) for s in program.shapes if s.tensor not in header]
         lines += ["    " + statement_text(s, names) for s in program.statements]
     return "\n".join(lines) + "\n"

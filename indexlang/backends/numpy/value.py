@@ -91,6 +91,8 @@ def emit(low: Lowering, expr: Expr, axes: Sequence[str], scope: Scope) -> Value:
             if found.dtype != kind:  # float16 is computed in float32, small integers in int64
                 return Value(f"{code}.astype(np.{kind})", kind, found.indices)
             return Value(code, kind, found.indices, bare=True)
+        case Call(fn="mul", args=(a, Const(value=1))) if low.kind(a) == low.kind(expr):
+            return emit(low, a, axes, scope)
         case Call(fn=fn, args=args):
             values = [emit(low, a, axes, scope) for a in args]
             made = replace(_call(low, expr, fn, values, axes), depth=1 + max(v.depth for v in values))
