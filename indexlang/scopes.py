@@ -85,7 +85,8 @@ class Scope:
         if name not in self.conflicts:
             self.conflicts.add(name)
             rule = f"'{name}' has {axes(rank)}, but here {other}"
-            self.report.add("rank", rule, span, others=((f"{axes(rank)} here", first),))
+            way = "with indices in a statement, all its tensors have theirs" if other.startswith("it stands") else None
+            self.report.add("rank", rule, span, way_out=way, others=((f"{axes(rank)} here", first),))
 
     def undefined(self, name: str, span: Span) -> bool:
         """Whether nothing gives a tensor that is read in a layer; then it is reported."""

@@ -43,9 +43,17 @@ def verify(program: Program) -> None:
     """Raise ValueError with all that is not as it must be."""
     faults = [*_interface(program), *_definitions(program), *_ranks(program)]
     for stmt in program.statements:
-        faults += (f"{statement_text(stmt)}: {fault}" for fault in _statement(stmt))
+        faults += (f"{_shown(stmt)}: {fault}" for fault in _statement(stmt))
     if faults:
         raise ValueError("not a well-formed program:\n  " + "\n  ".join(faults))
+
+
+def _shown(stmt: Statement) -> str:
+    """The statement, which may be too wrong to be printed."""
+    try:
+        return statement_text(stmt)
+    except (KeyError, TypeError, AssertionError):
+        return repr(stmt)
 
 
 # -- the whole program -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from .errors import Span
 from .expressions import BUILTIN, CONSTANTS, Converter, Given
 from .headers import CompileTime, size_of
 from .imports import Unit
-from .inline import Letters, Template, instantiate
+from .inline import Template, instantiate
 from .ir import Access, Const, Dots, Expr, Index, Size, Subscript, reads_of, statement, transform_expr, walk
 from .report import axes, count, nearest
 
@@ -143,7 +143,7 @@ class Whole(Converter):
                 rule = f"axis {axis + rank} of '{target}' is declared as 1, and its value has more there"
                 self.fail("rank", rule, place, way_out="write indices to reduce over it")
                 return None
-        letters = self.letters([target, *operands], ranks, rank)
+        letters = self.letters([target, *operands], rank)
         found: dict[str, tuple[Subscript, ...]] = {}
         for t in (target, *operands):
             subs: list[Subscript] = []
@@ -178,16 +178,15 @@ class Whole(Converter):
             [*sizes, Size(target, ranks[target] + axis)][0],
         )
 
-    def letters(self, tensors: list[str], ranks: Mapping[str, int], rank: int) -> list[str]:
+    def letters(self, tensors: list[str], rank: int) -> list[str]:
         """An index for each axis: by the names of dims where these are letters, else i, j, k."""
         taken = self.scope.solid()
-        wished: Letters = next(
-            (self.body.letters[t] for t in tensors if ranks[t] == rank and t in self.body.letters), ()
-        )
         chosen: list[str | None] = []
-        for k in range(rank):
-            letter = wished[k] if k < len(wished) else None
-            chosen.append(letter if letter is not None and letter not in taken and letter not in chosen else None)
+        for axis in range(-rank, 0):
+            wished = (self.body.letters[t] for t in tensors if t in self.body.letters)
+            letters = (names[axis] for names in wished if len(names) >= -axis)
+            free = (x for x in letters if x is not None and x not in taken and x not in chosen)
+            chosen.append(next(free, None))
         rest = (x for x in (*_LETTERS, *(f"i{n}" for n in range(2, 100))) if x not in taken and x not in chosen)
         return [letter if letter is not None else next(rest) for letter in chosen]
 
@@ -311,8 +310,6 @@ class Whole(Converter):
     def fits(self, template: Template, out: str, target: str) -> bool:
         """Whether the layer's own statements may define a target, although the caller accumulates into it later."""
         others = self.body.operators.get(target, [])
-        if out in template.program.inputs:
-            return False
         if len(others) == 1:
             return True
         inside = [s.op for s in template.program.statements if s.target.tensor == out]
