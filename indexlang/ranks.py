@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import count as count_from
 
 from .common import Fresh
 from .errors import Problem, ShapeError, Span
@@ -19,7 +20,6 @@ from .ir import (
     Index,
     Program,
     Reduce,
-    Shape,
     Size,
     Statement,
     Subscript,
@@ -28,7 +28,7 @@ from .ir import (
     transform_expr,
     transform_statement,
 )
-from .text import expr_text
+from .text import dim_names, expr_text
 
 
 def expand(program: Program, ranks: Mapping[str, int]) -> Program:
@@ -44,13 +44,14 @@ class _Expansion:
         self.ranks = dict(ranks)
         self.problems: list[Problem] = []
         self.names: list[str] = []  # of the indices that stand for the axes of an ellipsis
-        self.fresh = Fresh(program)
+        self.taken = Fresh(program).taken
         self.inputs = frozenset(ranks)
 
     def run(self) -> Program:
         """The whole program."""
         for shape in self.program.shapes:
-            self.check(shape.tensor, len(shape.dims), shape.span, f"declared as {_declared(shape)}")
+            dims = ",".join(expr_text(d, dim_names(self.program)) for d in shape.dims)
+            self.check(shape.tensor, len(shape.dims), shape.span, f"declared as {shape.tensor}[{dims}]")
         statements = tuple(self.statement(s) for s in self.program.statements)
         shapes = tuple(
             replace(s, dims=tuple(transform_expr(d, self.positive) for d in s.dims)) for s in self.program.shapes
@@ -69,7 +70,8 @@ class _Expansion:
             rank = len(access.subscripts) + (count - 1 if Dots() in access.subscripts else 0)
             self.check(access.tensor, rank, access.span or stmt.span, f"written as {expr_text(access)}")
         while len(self.names) < count:
-            self.names.append(self.fresh.fresh(f"d{len(self.names) + 1}"))
+            self.names.append(next(name for k in count_from(1) if (name := f"d{k}") not in self.taken))
+            self.taken.add(self.names[-1])
         return transform_statement(stmt, lambda part: self.rule(part, self.names[:count]))
 
     def count(self, stmt: Statement) -> int:
@@ -145,10 +147,6 @@ def _accesses(stmt: Statement) -> Iterator[Access]:
     parts = [p for p in parts_of(stmt) if isinstance(p, Access)]
     yield from (p for p in parts if p is not stmt.target)
     yield stmt.target
-
-
-def _declared(shape: Shape) -> str:
-    return f"{shape.tensor}[{','.join(expr_text(d) for d in shape.dims)}]"
 
 
 def _axes(rank: int) -> str:
