@@ -50,8 +50,8 @@ class _Expansion:
     def run(self) -> Program:
         """The whole program."""
         for shape in self.program.shapes:
-            dims = ",".join(expr_text(d, dim_names(self.program)) for d in shape.dims)
-            self.check(shape.tensor, len(shape.dims), shape.span, f"declared as {shape.tensor}[{dims}]")
+            written = ",".join(expr_text(d, dim_names(self.program)) for d in shape.dims)
+            self.check(shape.tensor, len(shape.dims), shape.span, f"declared as {shape.tensor}[{written}]")
         statements = tuple(self.statement(s) for s in self.program.statements)
         shapes = tuple(
             replace(s, dims=tuple(transform_expr(d, self.positive) for d in s.dims)) for s in self.program.shapes
