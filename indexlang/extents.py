@@ -72,13 +72,15 @@ class Cut:
 
 @dataclass(frozen=True)
 class Solution:
-    """What `solve` found. `bounds` and `cuts` go by statement, `shapes` by tensor and axis.
+    """What `solve` found. `bounds`, `cuts` and `plain` go by statement, `shapes` by tensor and axis.
 
+    `plain` are the sizes of the axes that an index subscripts plainly, before the statement says that they are equal.
     All are forms over the sizes of inputs, and of those tensors before whose own form would be long.
     """
 
     bounds: tuple[Mapping[str, Bound], ...]
     cuts: tuple[tuple[Cut, ...], ...]
+    plain: tuple[Mapping[str, frozenset[Affine]], ...]
     shapes: Mapping[str, Mapping[int, Affine]]
     problems: tuple[Problem, ...]
     sizes: Sizes
@@ -97,26 +99,31 @@ def solve(program: Program, known: Mapping[Size, Affine] | None = None) -> Solut
     return solution
 
 
-def attempt(program: Program, known: Mapping[Size, Affine] | None = None) -> Solution:
-    """The same, with whatever could be found where there are problems."""
-    for of, given, solution in _RECENT:
-        if of is program and given is known:
+def attempt(
+    program: Program, known: Mapping[Size, Affine] | None = None, judged: frozenset[int] = frozenset()
+) -> Solution:
+    """The same, with whatever could be found where there are problems.
+
+    What the statements `judged` use plainly is not taken to be equal because they do.
+    """
+    for solved, given, numbers, solution in _RECENT:
+        if solved is program and given is known and numbers == judged:
             return solution
-    solution = _attempt(program, known)
-    _RECENT.append((program, known, solution))
+    solution = _attempt(program, known, judged)
+    _RECENT.append((program, known, judged, solution))
     return solution
 
 
 # What was solved last: one pass leaves a program behind and the next one starts by solving it.
-_RECENT: deque[tuple[Program, Mapping[Size, Affine] | None, Solution]] = deque(maxlen=4)
+_RECENT: deque[tuple[Program, Mapping[Size, Affine] | None, frozenset[int], Solution]] = deque(maxlen=4)
 
 
-def _attempt(program: Program, known: Mapping[Size, Affine] | None) -> Solution:
+def _attempt(program: Program, known: Mapping[Size, Affine] | None, judged: frozenset[int]) -> Solution:
     sizes = Sizes(program, known or {})
     solved = []
     problems: list[Problem] = []
-    for stmt in program.statements:
-        one = _Statement(stmt, sizes)
+    for k, stmt in enumerate(program.statements):
+        one = _Statement(stmt, sizes, k in judged)
         one.solve()
         one.define()
         solved.append(one)
@@ -126,18 +133,20 @@ def _attempt(program: Program, known: Mapping[Size, Affine] | None) -> Solution:
         for one in solved
     )
     shapes = {t: {k: sizes.canonical(f) for k, f in axes.items()} for t, axes in sizes.reached.items()}
-    return Solution(bounds, tuple(tuple(one.cuts) for one in solved), shapes, tuple(problems), sizes)
+    cuts, plain = tuple(tuple(one.cuts) for one in solved), tuple(one.sizes_of for one in solved)
+    return Solution(bounds, cuts, plain, shapes, tuple(problems), sizes)
 
 
 class _Statement:
     """One statement being solved."""
 
-    def __init__(self, stmt: Statement, sizes: Sizes) -> None:
-        self.stmt, self.sizes = stmt, sizes
+    def __init__(self, stmt: Statement, sizes: Sizes, is_judged: bool) -> None:
+        self.stmt, self.sizes, self.is_judged = stmt, sizes, is_judged
         self.box = Box()
         self.problems: list[Problem] = []
         self.cuts: list[Cut] = []
         self.sources: dict[str, list[tuple[Axis, Use]]] = {}
+        self.sizes_of: dict[str, frozenset[Affine]] = {}
         self.fixed: set[str] = set()  # indices whose end was written
         self.uses = list(uses(stmt))
         self.free = frozenset(indices_of(stmt.target))
@@ -183,8 +192,9 @@ class _Statement:
             if i in self.fixed:
                 continue
             sizes = [s for _, use in places if (s := self.size(use)) is not None]
+            self.sizes_of[i] = frozenset(sizes)
             self.box.high[i] = sizes[0]
-            for other in sizes[1:]:
+            for other in () if self.is_judged else sizes[1:]:
                 self.sizes.equate(sizes[0], other)
             self.box.high[i] = self.sizes.canonical(sizes[0])
 

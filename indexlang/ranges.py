@@ -46,9 +46,10 @@ def inherit(
     for k, stmt in enumerate(program.statements):
         present = set(_indices(stmt))
         written[k] |= {i for i in bounds[k] or {} if i not in present}
+    judged = frozenset(k for k, b in enumerate(bounds) if b is not None)
     for _ in range(PASSES):
         trial = _with(program, bounds, written)
-        solution = attempt(trial, known)
+        solution = attempt(trial, known, judged)
         done = True
         for k, stmt in enumerate(trial.statements):
             for i, bound in (bounds[k] or {}).items():
@@ -80,7 +81,7 @@ def _agrees(solution: Solution, k: int, stmt: Statement, index: str, wanted: Bou
         return False
     if any(r.index == index and r.hi is not None for r in _ranges(stmt)):
         return True
-    return all(solution.sizes.axis(*axis) in {high, *trusted} for axis in found.sources)
+    return solution.plain[k].get(index, frozenset()) <= {high, *trusted}
 
 
 def _ranges(stmt: Statement) -> list[Range]:

@@ -133,11 +133,13 @@ class _Numbers:
             if isinstance(part, Reduce):
                 written |= {r.index for r in part.domain.ranges if r.hi is not None}
         everywhere = list(uses(stmt))
+        if stmt.target.tensor in self.declared or stmt.target.tensor in solution.sizes.primals:
+            self.define(stmt, solution)  # its size is known before what the statement reaches
         for i, bound in bounds.items():
             lo, hi = self.number(bound.low), self.number(bound.high)
             assert lo is not None and hi is not None, "bounds are forms of sizes that are known by now"
             if i not in written:
-                self.agree(i, everywhere)
+                self.agree(i, [u for u in everywhere if not u.is_target or (u.tensor, u.axis) in bound.sources])
                 if hi < lo and not any(0 in s for s in self.shapes.values()):
                     self.problems.append(self.empty(i, lo, hi, everywhere))
             box[i] = (lo, max(lo, hi))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from hypothesis import reject
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -62,6 +63,7 @@ class _Statements:
         self.needs: dict[str, list[int]] = {}  # the shape that each input must have
         self.integers: dict[str, int] = {}  # inputs that are positions, and below what they stay
         self.made: dict[str, tuple[int, ...]] = {}
+        self.shown: dict[str, list[int]] = {}  # the shapes that the statements so far rely on
         self.names = (f"{letter}{n or ''}" for n in itertools.count() for letter in "abcdefgh")
 
     def one_of(self, *options: Any) -> Any:
@@ -88,6 +90,8 @@ class _Statements:
             i for i in sorted(self.used) if i in self.extent and not self.plain.get(i) and self.chance(50)
         }
         free = [i for i in sorted(self.used) if i in self.extent]
+        if any(self.needs[name] != sizes for name, sizes in self.shown.items()):
+            reject()  # a tensor of an earlier statement has grown, which that statement may not bear
         for ranges in (sorted(written), free):
             where = [*(f"{i} < {self.extent[i]}" for i in ranges), *self.ranges.values(), *conditions]
             line = f"{left} {operator} {value}" + (" where " + ", ".join(where) if where else "")
@@ -99,6 +103,7 @@ class _Statements:
                     raise AssertionError("\n".join([*lines, str(error)])) from error
                 continue
             self.lines, self.made[target] = lines, found
+            self.shown = {name: list(sizes) for name, sizes in self.needs.items()}
             return
 
     def shape(self, lines: list[str], target: str) -> tuple[int, ...]:
