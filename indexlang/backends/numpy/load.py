@@ -80,8 +80,9 @@ def _guarded(run: Run, places: tuple[tuple[Access, int], ...], known: Mapping[st
             access, axis = places[place]
             sub = access.subscripts[axis]
             inner = sub.expr if isinstance(sub, Boundary) else sub
+            shown = expr_text(inner) if inner.span is None else inner.span.text
             values = (
-                f"{expr_text(inner)} = {value}",
+                f"{shown} = {value}",
                 f"axis {axis} of {access.tensor} has size {known[access.tensor][axis]}",
             )
             rule = f"a position in {access.tensor} is out of range"

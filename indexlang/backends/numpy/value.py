@@ -18,7 +18,6 @@ from ...kernels import Row, linear, plain
 from ...uses import reads
 from .source import Array, Operand, Scope, Writer, aligned, name_of, shape_code, start, whole
 
-
 DEEPEST = 50  # calls inside each other that are written as one expression
 
 
