@@ -6,6 +6,7 @@ letters and numbers, so no text of a program can become code.
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -132,7 +133,7 @@ class Writer:
     entry: list[str] = field(default_factory=list)
     constants: dict[str, str] = field(default_factory=dict)  # code -> name
     support: set[str] = field(default_factory=set)  # names of ARRAYS and of the functions' SUPPORT
-    taken: set[str] = field(default_factory=lambda: {"np", "run", *ARRAYS, *SUPPORT, *keyword.kwlist})
+    taken: set[str] = field(default_factory=lambda: {"np", "run", *ARRAYS, *SUPPORT, *keyword.kwlist, *dir(builtins)})
     indent: int = 1
     mark: int = 0  # where the statement being written begins
     bytes: dict[str, int] = field(default_factory=dict)  # what arrays take, by name
