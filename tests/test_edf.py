@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -473,8 +475,19 @@ def test_labels_outside_of_the_classes() -> None:
 def test_sizes_that_do_not_fit_name_the_node() -> None:
     x, y, *_ = mlp()
     x.value, y.value = np.ones((4, 7)), np.zeros(4, int)
-    with pytest.raises(indexlang.ShapeError, match=r"in the node Affine1: x = Input1 \[4, 7\], W = Phi1.W \[6, 5\]"):
+    with pytest.raises(indexlang.ShapeError, match=r"in the node Affine1: x = Input1 \[4, 7\], W = Phi1\.W \[6, 5\]"):
         Forward()
+    x.value = np.ones((4, 2, 3))
+    with pytest.raises(indexlang.ShapeError, match=r"in the node Affine1: x = Input1 \[4, 2, 3\]"):
+        Forward()
+    x.value, y.value = np.ones((4, 6)), np.zeros(3, int)
+    with pytest.raises(indexlang.ShapeError, match=r"in the node LogLoss1: q = Softmax1 \[4, 3\], y = Input2 \[3\]"):
+        Forward()
+
+
+def test_importing_the_compiler_does_not_import_edf() -> None:
+    code = "import sys, indexlang; sys.exit(any(m.startswith('indexlang.edf') for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_arguments_that_do_not_fit() -> None:

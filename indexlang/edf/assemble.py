@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from ..errors import IndexLangError
 from ..ir import (
     Access,
     Domain,
@@ -52,11 +54,11 @@ class Assembled:
     names: Mapping[CompNode, Mapping[str, str]]
     updates: tuple[tuple[str, Parameter], ...]
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[Input, ...]:
         return tuple(n for n in self.nodes if isinstance(n, Input))
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         return tuple(n for n in self.nodes if isinstance(n, Parameter))
 
@@ -137,7 +139,12 @@ def _expanded(call: Call, known: Mapping[Node, int | None]) -> Program:
     """The layer's Program without ellipses where the ranks of its inputs are known."""
     found = {i: known[a] for i, a in zip(call.program.inputs, call.arguments, strict=True)}
     given = {i: rank for i, rank in found.items() if rank is not None}
-    return expand(call.program, given) if len(given) == len(found) else call.program
+    if len(given) < len(found):
+        return call.program
+    try:
+        return expand(call.program, given)
+    except IndexLangError:  # told by `sizes`, which names the node
+        return call.program
 
 
 def _rank(program: Program, output: str) -> int | None:

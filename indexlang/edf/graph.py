@@ -95,6 +95,12 @@ class Graph(registry.Registry):
 
     def sinks(self) -> tuple[Node, ...]:
         """The computed nodes from which nothing else is computed."""
+        if self._keep:
+            found: tuple[Node, ...] = self._cached("sinks", self._sinks)
+            return found
+        return self._sinks()
+
+    def _sinks(self) -> tuple[Node, ...]:
         alive = [n for n in self.alive() if isinstance(n, CompNode | Part)]
         used = {source for n in alive for source in n.sources()}
         return tuple(n for n in alive if n not in used)
@@ -140,7 +146,7 @@ class Graph(registry.Registry):
     def backward(self, loss: Node) -> None:
         """The gradients of the average of `loss` over the batch, as of the last run forward."""
         run = self._run
-        if run is None or loss not in run.graph.tensors:
+        if run is None or not run.results or loss not in run.graph.tensors:
             raise graph_error("not-forward", f"{loss.name} has not been computed", way_out="run Forward() first")
         phases = self._phases(run.graph, run.given, loss)
         if run.loss is not loss:
