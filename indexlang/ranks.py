@@ -49,8 +49,9 @@ class _Expansion:
 
     def run(self) -> Program:
         """The whole program."""
+        names = dim_names(self.program)
         for shape in self.program.shapes:
-            written = ",".join(expr_text(d, dim_names(self.program)) for d in shape.dims)
+            written = ",".join(expr_text(d, names) for d in shape.dims)
             self.check(shape.tensor, len(shape.dims), shape.span, f"declared as {shape.tensor}[{written}]")
         statements = tuple(self.statement(s) for s in self.program.statements)
         shapes = tuple(
