@@ -1,0 +1,55 @@
+"""Large domains are gone through in blocks: with blocks of a few bytes, every program of the corpus gives the same."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from corpus import CASES, Case
+
+from indexlang import grad, kernels, products
+from indexlang.backends.numpy import contract, statement
+from indexlang.errors import IndexLangWarning, Source
+from indexlang.function import Function
+from indexlang.ir import Program
+from indexlang.parser import parse
+from indexlang.resolve import resolve
+
+pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
+
+
+def run(program: Program, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IndexLangWarning)
+        found: dict[str, np.ndarray] = Function(program, always_dict=True)(**{n: arrays[n] for n in program.inputs})
+    return found
+
+
+def tiny(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(kernels.blocks, "__defaults__", (size,))
+    monkeypatch.setattr(products, "BLOCK", size)
+    monkeypatch.setattr(products, "SMALL", 1)
+    monkeypatch.setattr(statement, "LARGE", size)
+    for module in (kernels, contract):
+        monkeypatch.setattr(module, "LONG", 1)
+
+
+@pytest.mark.parametrize("size", [16, 72])
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_tiny_blocks(case: Case, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, arrays = resolve(parse(Source(case.text)), case.layer, case.options), case.arrays()
+    values = run(program, arrays)
+    programs = [(program, arrays, values)]
+    wrt = tuple(n for n in grad.differentiable(program) if n in arrays and arrays[n].dtype.kind in "fc")
+    if wrt and case.gradient:
+        names, derived = grad.gradient_names(program), grad.backward(program, wrt)
+        given = {
+            **arrays,
+            **{names[n]: np.cos(np.arange(v.size, dtype=v.dtype)).reshape(v.shape) for n, v in values.items()},
+        }
+        programs.append((derived, given, run(derived, given)))
+    tiny(monkeypatch, size)
+    for blocked, given, expected in programs:
+        for name, found in run(blocked, given).items():
+            np.testing.assert_allclose(found, expected[name], rtol=1e-11, atol=1e-12, err_msg=name)
