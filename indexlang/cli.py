@@ -31,7 +31,7 @@ from .layout import layout
 from .parser import parse
 from .resolve import layer_names, resolve
 from .text import statement_text, to_text
-from .tree import File, ShapeDecl, Statement
+from .tree import File, Item, LayerDef, ShapeDecl, Statement
 
 Array = NDArray[Any]
 
@@ -110,8 +110,10 @@ def _as_json(program: Program) -> dict[str, object]:
 def _check(args: argparse.Namespace) -> int:
     source, folder = cli_files.source(args.file, args.text)
     problems: list[Problem] = []
+    file_items: tuple[Item, ...] = ()
     try:
         file = parse(source)
+        file_items = file.items
         names = layer_names(file)
         for layer in (None, *names) if _has_statements(file) or not names else names:
             try:
@@ -120,6 +122,8 @@ def _check(args: argparse.Namespace) -> int:
                 problems += error.problems
     except IndexLangError as error:
         problems += error.problems
+    if file_items and not any(isinstance(i, Statement | ShapeDecl | LayerDef) for i in file_items):
+        problems = [p for p in problems if p.code != "no-statement"]  # there to be imported from
     found = list({_identity(p): p for p in problems}.values())  # a layer's error comes with all that call it
     found.sort(key=lambda p: p.span.start if p.span else -1)
     if args.format == "json":

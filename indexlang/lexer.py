@@ -71,8 +71,10 @@ def _scanner() -> re.Pattern[str]:
 
 
 _NAME = r"[^\W\d][\w.]*"
+_FLAT = r"[^\[\]()\n#]"  # within a line, between brackets
+_BRACKETS = rf"[\[(](?:{_FLAT}|[\[(](?:{_FLAT}|[\[(]{_FLAT}*[\])])*[\])])*[\])]"  # that close, up to three deep
 _BEGINS_ONLY_A_LINE = re.compile(  # whatever is open: no expression has these
-    rf"[ \t]*(?:{_NAME}[ \t]*[\[(][^\n#]*[\])][ \t]*(?:=(?!=)|\+=|\*=|max=(?!=)|min=(?!=))"
+    rf"[ \t]*(?:{_NAME}[ \t]*{_BRACKETS}[ \t]*(?:=(?!=)|\+=|\*=|max=(?!=)|min=(?!=))"
     rf"|{_NAME}(?:[ \t]*[+*]=|[ \t]+(?:max|min)=(?!=))"
     rf"|(?:layer|shape|from)[ \t]+(?!and\b|or\b|where\b){_NAME})"
 )
