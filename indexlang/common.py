@@ -203,20 +203,27 @@ def _is_costly(call: Call) -> bool:
 def read_quotients(program: Program, floats: frozenset[str]) -> Program:
     """A quotient that a tensor holds is read from it, where a derived product contains it: p for e / z."""
     single = Counter(s.target.tensor for s in program.statements)
-    holders: list[tuple[Access, Product]] = []
+    holders: list[tuple[Access, Product, frozenset[str]]] = []
     statements = []
     for stmt in program.statements:
         value = stmt.value
-        if primal_of(stmt.target.tensor) is not None:
-            for target, quotient in holders:
-                value = _without(value, target, quotient)
+        if primal_of(stmt.target.tensor) is not None and product(value).divisors:
+            read = _tensors(value)
+            for target, quotient, needed in holders:
+                if needed <= read:  # few of many: matching takes long
+                    value = _without(value, target, quotient)
+                    read = _tensors(value)
         statements.append(statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span))
         parts, numbered = product(stmt.value), _numbered(stmt.value)
         if numbered is not None and parts.coefficient == 1 and parts.factors and parts.divisors:
             restricted = bool(stmt.domain.ranges or stmt.domain.masks)
             if _holds(stmt, _Place(0, (), stmt.value, *numbered, restricted), single):
-                holders.append((stmt.target, parts))
+                holders.append((stmt.target, parts, _tensors(stmt.value)))
     return replace(program, statements=tuple(statements))
+
+
+def _tensors(value: Expr) -> frozenset[str]:
+    return frozenset(p.tensor for p in walk(value) if isinstance(p, Access))
 
 
 def _without(value: Expr, target: Access, quotient: Product) -> Expr:
