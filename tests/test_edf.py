@@ -401,6 +401,18 @@ def test_evaluation_in_batches_needs_no_labels() -> None:
     assert np.allclose(g.evaluate(hidden, given={x: images}, batch=3), whole, atol=1e-6)
 
 
+def test_the_slides_functions_are_about_the_surrounding_graph() -> None:
+    with Graph() as g:
+        x, y, phi, *_rest = mlp()
+        x.value, y.value = batch(4)
+        Forward()
+        Backward(_rest[-1])
+        before = phi.W.value.copy()
+        SGD(1.0)
+    assert np.allclose(phi.W.value, before - phi.W.grad)
+    assert edf.default_graph() is not g
+
+
 # -- layers of one's own ---------------------------------------------------------------------------
 
 
@@ -504,8 +516,11 @@ def test_arguments_that_do_not_fit() -> None:
         Add(x, other)
     with pytest.raises(GraphError, match="has a node 'x' already"):
         Input("x")
-    with pytest.raises(GraphError, match="cannot be the name"):
-        Input("a b")
+    for name in ("a b", "x.grad", "x.grad2", "pad", ""):
+        with pytest.raises(GraphError, match="cannot be the name"):
+            Input(name)
+    with pytest.raises(indexlang.IndexLangError, match="must be a number"):
+        np.ones(3) + x
     with pytest.raises(GraphError, match="groups must divide"):
         ConvParams(4, 6, 3, groups=4)
     with pytest.raises(GraphError, match="keeps its shape"):

@@ -210,7 +210,9 @@ class Graph(registry.Registry):
             if graph.program.outputs:
                 ready |= self._guarded(graph, ready, self._values(graph, ready, graph.program.outputs))
             parts.append([ready[graph.tensors[n]] for n in wanted])
-        found = [p[0] if len(p) == 1 else np.concatenate(p) for p in zip(*parts, strict=True)]
+        found = [
+            p[0] if len(p) == 1 else np.concatenate([np.atleast_1d(a) for a in p]) for p in zip(*parts, strict=True)
+        ]
         return found[0] if len(found) == 1 else tuple(found)
 
     def shapes(

@@ -34,12 +34,12 @@ class Layer:
             rule = f"{source.name} has several layers"
             raise graph_error("layer", rule, ", ".join(names), way_out=f"name one: node(..., layer={names[0]!r})")
         self.name = name
-        self._programs: dict[tuple[tuple[str, Any], ...], Program] = {}
+        self._programs: dict[tuple[tuple[str, str, str], ...], Program] = {}
         self._lock = threading.Lock()
 
     def program(self, options: Mapping[str, Any]) -> Program:
         """The layer with these options. Errors: `MeaningError`."""
-        key = tuple(sorted((name, (type(value), value)) for name, value in options.items()))
+        key = tuple((name, type(value).__name__, repr(value)) for name, value in sorted(options.items()))
         with self._lock:
             found = self._programs.get(key)
             if found is None:

@@ -26,6 +26,8 @@ Number = int | float
 class Node:
     """A vertex of a graph."""
 
+    __array_ufunc__ = None  # an array beside a node is a mistake, not an array of nodes
+
     def __init__(self, registry: Registry, stem: str, name: str | None) -> None:
         self._registry = registry
         self._name: str = registry.name(stem, name)

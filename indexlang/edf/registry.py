@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ir import primal_of
 from .problems import graph_error
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Registry:
                 wanted = f"{stem}{self._counts[stem]}"
                 if wanted not in self._names:
                     break
-        elif not all(part.isidentifier() and part not in _REFUSED for part in wanted.split(".")):
+        elif not _is_name(wanted):
             rule = f"'{wanted}' cannot be the name of a node"
             raise graph_error("node-name", rule, way_out="use letters, digits and _, with dots between the parts")
         elif wanted in self._names and (self._keep or self._is_alive(wanted)):
@@ -82,6 +83,12 @@ class Registry:
         """The seed of the next parameter's first value: the same for the same seed and number."""
         self._drawn += 1
         return self.seed, self._drawn
+
+
+def _is_name(text: str) -> bool:
+    """Whether the language can write it as a tensor, and not as a gradient."""
+    parts = text.split(".")
+    return primal_of(text) is None and all(part.isidentifier() and part not in _REFUSED for part in parts)
 
 
 _current: ContextVar[Registry | None] = ContextVar("indexlang.edf graph", default=None)

@@ -1,4 +1,4 @@
-"""Forward, Backward and SGD as on the slides: functions about the default graph, or about the graph of a loss.
+"""Forward, Backward and SGD as on the slides: about the graph of the surrounding `with`, else the default one.
 
 In: what the slides write. Out: values and gradients of nodes, changed parameters.
 """
@@ -25,9 +25,13 @@ def reset(seed: int = 0) -> Graph:
     return graph
 
 
+def _graph() -> Graph:
+    return cast(Graph, registry.current())
+
+
 def Forward(*wanted: Node, training: bool = True) -> None:  # noqa: N802 (the slides' name)
     """Compute all nodes of the graph, or the wanted ones and what they need."""
-    (wanted[0].graph if wanted else default_graph()).forward(*wanted, training=training)
+    (wanted[0].graph if wanted else _graph()).forward(*wanted, training=training)
 
 
 def Backward(loss: Node) -> None:  # noqa: N802
@@ -37,5 +41,5 @@ def Backward(loss: Node) -> None:  # noqa: N802
 
 def SGD(rate: float, graph: Graph | None = None) -> None:  # noqa: N802
     """One step down the gradient: each parameter less `rate` times its gradient."""
-    graph = default_graph() if graph is None else graph
+    graph = _graph() if graph is None else graph
     GradientDescent(rate).step(graph.parameters)
