@@ -93,7 +93,7 @@ def injective(steps: Iterable[tuple[int, int]]) -> bool:
 def taps(rows: Sequence[Row], extents: Mapping[str, int]) -> tuple[str, ...]:
     """The indices to loop over so that the rest of a write meets no element twice: those of the smallest product.
 
-    Two points meet in no element if every index left is alone in some axis's row.
+    Two points meet in no element if, axis by axis, the position tells the indices that are still unknown.
     """
     indices = list(dict.fromkeys(i for row in rows for i, _ in row.coefs))
     moving = [i for i in indices if extents[i] > 1]
@@ -101,12 +101,12 @@ def taps(rows: Sequence[Row], extents: Mapping[str, int]) -> tuple[str, ...]:
     for count in range(len(moving) + 1):
         for chosen in combinations(moving, count):
             cost = prod(extents[i] for i in chosen)
-            if (best is None or cost < best[0]) and _determined(rows, set(moving) - set(chosen)):
+            if (best is None or cost < best[0]) and _determined(rows, set(moving) - set(chosen), extents):
                 best = (cost, chosen)
     return best[1] if best else tuple(moving)
 
 
-def _determined(rows: Sequence[Row], left: set[str]) -> bool:
+def _determined(rows: Sequence[Row], left: set[str], extents: Mapping[str, int]) -> bool:
     """Whether the position in the axes determines the indices that are left."""
     unknown = set(left)
     progress = True
@@ -114,10 +114,23 @@ def _determined(rows: Sequence[Row], left: set[str]) -> bool:
         progress = False
         for row in rows:
             present = [i for i, _ in row.coefs if i in unknown]
-            if len(present) == 1:
-                unknown.discard(present[0])
+            if present and injective((c, extents[i]) for i, c in row.coefs if i in unknown):
+                unknown.difference_update(present)
                 progress = True
     return not unknown
+
+
+def fills(row: Row, extents: Mapping[str, tuple[int, int]], size: int) -> bool:
+    """Whether a row takes each position of an axis exactly once, in the order of its indices."""
+    reach, start = 1, row.const
+    for index, coef in sorted(row.coefs, key=lambda c: c[1]):
+        lo, hi = extents[index]
+        start += coef * lo
+        if hi - lo > 1:
+            if coef != reach:
+                return False
+            reach *= hi - lo
+    return start == 0 and reach == size
 
 
 def tabulated(loops: Sequence[str], rows: Sequence[Row], extents: Mapping[str, int]) -> bool:

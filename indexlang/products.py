@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import prod
 
-from .kernels import BLOCK, blocks
+from .kernels import BLOCK, blocks, row_strides
 
 Steps = Mapping[str, int]  # strides in elements, by index
 Sizes = Mapping[str, int]
@@ -92,68 +92,122 @@ class MatrixProduct:
 
 
 def matrix_product(
-    left: Steps, right: Steps, out: Sequence[str], place: Steps | None, sizes: Sizes, itemsize: int
+    left: Steps, right: Steps, out: Sequence[str], place: Steps | None, direct: bool, sizes: Sizes, itemsize: int
 ) -> MatrixProduct:
-    """The best arrangement of a pair; `place` are the strides of where the result goes, if it may go there directly."""
+    """The best arrangement of a pair.
+
+    `place` are the strides of where the result goes, None if it may lie as it likes. `direct` if it may be written
+    there; if not, it is put into place afterwards, and its own order is what matters.
+    """
+    if place is not None and not direct:
+        order = by_stride(place, place)
+        place = dict(zip(order, row_strides([sizes[i] for i in order]), strict=True))
     swapped = bool(out) and _innermost(out, place) not in right
     a, b = (right, left) if swapped else (left, right)
-    part = roles(list(a), list(b), out)
-    batch, m, n, direct = list(part.batch), list(part.m), list(part.n), place is not None
+    work = _Arrangement(a, b, out, sizes, itemsize)
     if place is not None:
-        while not merges(m, place, sizes):  # out[b,o,i,j]: b is not next to i,j, so it becomes a batch
-            batch.append(m.pop(0))
-        while not merges(n, place, sizes):
-            batch.append(n.pop(0))
-        work = prod(sizes[i] for i in (*m, *n, *part.k))
-        if work < SMALL and len(batch) > len(part.batch):
-            batch, m, n = list(part.batch), list(part.m), list(part.n)
-        direct = merges(m, place, sizes) and merges(n, place, sizes) and is_matrix(m, n, place, sizes, out=True)
-    candidates = []
-    for k in dict.fromkeys((part.k, by_stride(part.k, a), by_stride(part.k, b))):
-        copy_a, copy_b = not is_matrix(m, k, a, sizes), not is_matrix(k, n, b, sizes)
-        cost = copy_a * prod(sizes[i] for i in a) + copy_b * prod(sizes[i] for i in b)
-        candidates.append((cost, k, copy_a, copy_b))
-    _, k, copy_a, copy_b = min(candidates, key=lambda c: c[0])
-    ordered = tuple(i for i in out if i in batch)
-    found = MatrixProduct(ordered, tuple(m), tuple(n), tuple(k), swapped, copy_a, copy_b, direct)
-    return _blocked(found, a, b, out, sizes, itemsize)
+        work.fit(place)
+        direct = direct and is_matrix(work.m, work.n, place, sizes, out=True)
+    work.loop_over_what_keeps_matrices_apart()
+    work.divide(direct)
+    ordered = tuple(i for i in out if i in work.batch)
+    copy_left, copy_right = work.copies()
+    return MatrixProduct(
+        ordered,
+        tuple(work.m),
+        tuple(work.n),
+        work.k,
+        swapped,
+        copy_left,
+        copy_right,
+        direct,
+        tuple(work.blocks.items()),
+    )
 
 
 def _innermost(out: Sequence[str], place: Steps | None) -> str:
     return out[-1] if place is None else min(out, key=lambda i: (abs(place[i]), -out.index(i)))
 
 
-def _blocked(
-    product: MatrixProduct, a: Steps, b: Steps, out: Sequence[str], sizes: Sizes, itemsize: int
-) -> MatrixProduct:
-    """The product with blocks for what it copies, and for a result that must be put into place afterwards."""
-    now = dict(sizes)
-    found: list[tuple[str, int]] = []
-    parts: list[tuple[bool, Sequence[str]]] = [
-        (product.copy_left, by_stride(a, a)),
-        (product.copy_right, by_stride(b, b)),
-        (not product.direct, tuple(out)),
-    ]
-    small = prod(sizes[i] for i in out) * itemsize <= BLOCK
-    for is_temporary, order in parts:
-        if is_temporary:
-            kept = [i for i in order if i not in product.k]
-            first = order if small else (*kept, *(i for i in order if i in product.k))
-            more = blocks(first, now, prod(now[i] for i in order), itemsize)
-            now.update(more)
-            found += more
-    steps = {i: now[i] for i, _ in found}
-    return MatrixProduct(
-        product.batch,
-        product.m,
-        product.n,
-        product.k,
-        product.swapped,
-        product.copy_left,
-        product.copy_right,
-        product.direct,
-        tuple(steps.items()),
-    )
+class _Arrangement:
+    """A pair being arranged: who is batch, row, column and sum, and what is gone through in blocks."""
+
+    def __init__(self, a: Steps, b: Steps, out: Sequence[str], sizes: Sizes, itemsize: int) -> None:
+        part = roles(list(a), list(b), out)
+        self.a, self.b, self.out, self.itemsize = a, b, out, itemsize
+        self.batch, self.m, self.n = list(part.batch), list(part.m), list(part.n)
+        self.now = dict(sizes)  # how many values of each index there are at once
+        self.blocks: dict[str, int] = {}
+        self.k = part.k
+        self.choose_k()
+
+    def copies(self) -> tuple[bool, bool]:
+        """Whether the left and the right operand must be copied."""
+        left, right = is_matrix(self.m, self.k, self.a, self.now), is_matrix(self.k, self.n, self.b, self.now)
+        return not left, not right
+
+    def choose_k(self) -> None:
+        """The order of the summed indices with the least to copy."""
+        best: tuple[int, tuple[str, ...]] | None = None
+        for k in dict.fromkeys((self.k, by_stride(self.k, self.a), by_stride(self.k, self.b))):
+            self.k = k
+            cost = sum(copied * self.points(x) for copied, x in zip(self.copies(), (self.a, self.b), strict=True))
+            if best is None or cost < best[0]:
+                best = cost, k
+        assert best is not None
+        self.k = best[1]
+
+    def points(self, indices: Iterable[str]) -> int:
+        return prod(self.now[i] for i in indices)
+
+    def fit(self, place: Steps) -> None:
+        """Rows and columns that are one axis each where the result goes: out[b,o,i,j] makes b a batch."""
+        m, n = list(self.m), list(self.n)
+        while not merges(m, place, self.now):
+            m.pop(0)
+        while not merges(n, place, self.now):
+            n.pop(0)
+        if (m, n) == (self.m, self.n) or self.points((*m, *n, *self.k)) < SMALL:
+            return
+        self.batch += [i for i in (*self.m, *self.n) if i not in (*m, *n)]
+        self.m, self.n = m, n
+        self.choose_k()
+
+    def loop_over_what_keeps_matrices_apart(self) -> None:
+        """One index less in an operand may make it a matrix: y[b,o,i,j], with i and j summed, for each b."""
+        for number, (x, rows) in enumerate(((self.a, self.m), (self.b, self.n))):
+            if not self.copies()[number]:
+                continue
+            moving = [i for i in by_stride(x, x) if self.now[i] > 1 and i not in self.batch]
+            if not moving:
+                continue
+            index, held = moving[0], dict(self.now)
+            self.now[index] = 1
+            worth = not self.copies()[number] and self.points((*self.m, *self.n, *self.k)) >= SMALL
+            if worth and index in rows:
+                rows.remove(index)
+                self.batch.append(index)
+            elif worth and prod(held[i] for i in self.out) <= 4 * self.points(x):
+                self.blocks[index] = 1
+                continue
+            self.now = held
+        self.choose_k()
+
+    def divide(self, direct: bool) -> None:
+        """Blocks for what is copied, and for a result that is put into place afterwards."""
+        small = self.points(self.out) * self.itemsize <= BLOCK
+        for number, x in enumerate((self.a, self.b)):
+            if self.copies()[number]:
+                order = by_stride(x, x)
+                kept = [i for i in order if i not in self.k]
+                self.into_blocks(order if small else (*kept, *(i for i in order if i in self.k)), x)
+        if not direct:
+            self.into_blocks(self.out, self.out)
+
+    def into_blocks(self, order: Iterable[str], indices: Iterable[str]) -> None:
+        more = dict(blocks(order, self.now, self.points(indices), self.itemsize))
+        self.now.update(more)
+        self.blocks.update(more)
 
 
 def order_pairs(factors: Sequence[Sequence[str]], out: Sequence[str], sizes: Sizes) -> list[tuple[int, int]]:

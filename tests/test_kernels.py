@@ -94,7 +94,27 @@ TAPS = [
     ([row(i=1, j=1), row(i=1, j=-1)], {"i": 5, "j": 4}, {"j"}),
     ([row(i=1, j=1, k=1)], {"i": 9, "j": 2, "k": 3}, {"j", "k"}),
     ([row(i=1, k=1)], {"i": 9, "k": 1}, set()),  # one position only
+    ([row(i=1, r=1), row(g=16, c=1)], {"i": 9, "r": 3, "g": 4, "c": 16}, {"r"}),  # a merged axis tells its indices
+    ([row(g=15, c=1)], {"g": 4, "c": 16}, {"g"}),
 ]
+
+FILLED = [
+    (row(i=1), 5, True),
+    (row(i=1), 6, False),
+    (row(i=1, const=1), 5, False),
+    (row(g=5, i=1), 15, True),
+    (row(i=3, g=1), 15, True),
+    (row(g=4, i=1), 13, False),
+    (row(one=7, i=1), 5, True),  # an index of one value moves nothing
+    (row(late=1, const=-2), 3, True),
+    (row(), 1, True),
+    (row(), 2, False),
+]
+
+
+@pytest.mark.parametrize(("of", "size", "expected"), FILLED)
+def test_fills(of: Row, size: int, expected: bool) -> None:
+    assert kernels.fills(of, {"i": (0, 5), "g": (0, 3), "one": (0, 1), "late": (2, 5)}, size) is expected
 
 
 @pytest.mark.parametrize(("rows", "extents", "expected"), TAPS)
@@ -225,7 +245,7 @@ X = {"b": 58 * 58 * 64, "i": 58 * 64, "r": 58 * 64, "j": 64, "s": 64, "c": 1}
 
 
 def test_a_convolution_forward() -> None:
-    found = products.matrix_product(steps("rsco", SIZES), X, "bijo", steps("bijo", SIZES), SIZES, 4)
+    found = products.matrix_product(steps("rsco", SIZES), X, "bijo", steps("bijo", SIZES), True, SIZES, 4)
     assert found.swapped and found.copy_left and not found.copy_right and found.direct and not found.accumulates
     assert (found.batch, found.m, found.n, found.k) == ((), ("b", "i", "j"), ("o",), ("r", "s", "c"))
     assert [i for i, _ in found.blocks] == ["b", "i"]
@@ -234,7 +254,7 @@ def test_a_convolution_forward() -> None:
 
 
 def test_its_derivative_by_the_kernel() -> None:
-    found = products.matrix_product(steps("bijo", SIZES), X, "rsco", steps("rsco", SIZES), SIZES, 4)
+    found = products.matrix_product(steps("bijo", SIZES), X, "rsco", steps("rsco", SIZES), True, SIZES, 4)
     assert found.swapped and found.copy_left and not found.copy_right and found.accumulates
     assert (found.m, found.n, found.k) == (("r", "s", "c"), ("o",), ("b", "i", "j"))
 
@@ -242,7 +262,7 @@ def test_its_derivative_by_the_kernel() -> None:
 def test_channels_first() -> None:
     """y[b,o,i,j]: b becomes a batch, so that each product lands where it belongs."""
     x = {"b": 64 * 58 * 58, "c": 58 * 58, "i": 58, "r": 58, "j": 1, "s": 1}
-    found = products.matrix_product(steps("ocrs", SIZES), x, "boij", steps("boij", SIZES), SIZES, 4)
+    found = products.matrix_product(steps("ocrs", SIZES), x, "boij", steps("boij", SIZES), True, SIZES, 4)
     assert (found.batch, found.m, found.n, found.direct, found.swapped) == (("b",), ("o",), ("i", "j"), True, False)
     assert (found.copy_left, found.copy_right) == (False, True)
 
@@ -250,7 +270,9 @@ def test_channels_first() -> None:
 def test_attention_heads() -> None:
     """y[b,t,h,d] = p[b,h,t,u] * v[b,u,h,d]: a batch of heads, each written with a stride."""
     sizes = {"b": 2, "t": 5, "h": 3, "d": 4, "u": 5}
-    found = products.matrix_product(steps("bhtu", sizes), steps("buhd", sizes), "bthd", steps("bthd", sizes), sizes, 4)
+    found = products.matrix_product(
+        steps("bhtu", sizes), steps("buhd", sizes), "bthd", steps("bthd", sizes), True, sizes, 4
+    )
     assert (found.batch, found.m, found.n, found.k) == (("b", "h"), ("t",), ("d",), ("u",))
     assert found.direct and not found.copy_left and not found.copy_right
 
@@ -258,7 +280,7 @@ def test_attention_heads() -> None:
 def test_a_matmul_is_nothing_but_a_matmul() -> None:
     sizes = {"i": 4, "j": 4, "k": 4}
     for a, b in itertools.product(("ij", "ji"), ("jk", "kj")):
-        found = products.matrix_product(steps(a, sizes), steps(b, sizes), "ik", steps("ik", sizes), sizes, 4)
+        found = products.matrix_product(steps(a, sizes), steps(b, sizes), "ik", steps("ik", sizes), True, sizes, 4)
         assert (found.swapped, found.copy_left, found.copy_right, found.direct, found.blocks) == (
             False,
             False,
@@ -266,7 +288,7 @@ def test_a_matmul_is_nothing_but_a_matmul() -> None:
             True,
             (),
         )
-        turned = products.matrix_product(steps(a, sizes), steps(b, sizes), "ki", steps("ki", sizes), sizes, 4)
+        turned = products.matrix_product(steps(a, sizes), steps(b, sizes), "ki", steps("ki", sizes), True, sizes, 4)
         assert turned.swapped and turned.direct
 
 

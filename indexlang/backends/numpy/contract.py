@@ -8,6 +8,7 @@ merge is copied block by block into a workspace (for a window that is im2col), a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 
@@ -89,9 +90,10 @@ class Contraction:
                 return self.shifted(a, b, out, part.k)
             if batch > 1:
                 return self.einsum(a, b, out)
-        straight = sink is not None and sink.target.overwrites and not sink.negative
-        place = sink.place.steps() if sink is not None and straight and set(out) == set(sink.place.indices) else None
-        product = matrix_product(left, right, out, place, self.sizes, self.itemsize)
+        placed = sink is not None and set(out) == set(sink.place.indices)
+        place = sink.place.steps() if sink is not None and placed else None
+        direct = sink is None or (placed and sink.target.overwrites and not sink.negative)
+        product = matrix_product(left, right, out, place, direct, self.sizes, self.itemsize)
         return self.matmul(*((b, a) if product.swapped else (a, b)), product, out, sink)
 
     def steps(self, x: Operand) -> Mapping[str, int]:
@@ -150,23 +152,27 @@ class Contraction:
         writer, scope = self.writer, self.scope
         blocked = {i for i, _ in product.blocks}
         place, direct = self.place(product, result, a.dtype, sink)
+        now = {**self.sizes, **dict(product.blocks)}
         sides = []
         for x, rows, columns, copied in (
             (a, product.m, product.k, product.copy_left),
             (b, product.k, product.n, product.copy_right),
         ):
-            code = "" if blocked & set(x.indices) else self.matrix(x, product.batch, rows, columns, copied, scope)
-            x = self.held(x) if not code else x
-            work = None
-            if copied and not code:
-                now = {**self.sizes, **dict(product.blocks)}
-                work = writer.workspace(prod(now[i] for i in x.indices), x.dtype)
-            sides.append((x, rows, columns, copied, code, work))
-        with writer.loops(scope, product.blocks) as inner:
-            codes = []
-            for x, rows, columns, copied, code, work in sides:
-                part = self.sliced(x, blocked, inner)
-                codes.append(code or self.matrix(part, product.batch, rows, columns, copied, inner, work))
+            own = blocked & set(x.indices)
+            work = writer.workspace(prod(now[i] for i in x.indices), x.dtype) if copied and own else None
+            sides.append((self.held(x) if own else x, rows, columns, copied, own, work))
+        codes = ["", ""]
+        with ExitStack() as stack:
+            inner, done = scope, set[str]()
+            for step in (None, *product.blocks):  # each operand as far outside as its indices allow
+                if step is not None:
+                    inner = stack.enter_context(writer.loops(inner, [step]))
+                    done.add(step[0])
+                for number, (x, rows, columns, copied, own, work) in enumerate(sides):
+                    if not codes[number] and own <= done:
+                        part = self.sliced(x, own, inner)
+                        code = self.matrix(part, product.batch, rows, columns, copied, inner, work)
+                        codes[number] = code if done == blocked else self.outside(code)
             here = self.sliced(place, blocked, inner)
             left, right = codes
             if direct:
@@ -216,6 +222,14 @@ class Contraction:
         self.writer.line(f"{name} = {x.code}")
         return Operand(name, x.indices, x.dtype, x.strides)
 
+    def outside(self, code: str) -> str:
+        """A name for code that a loop further inside uses again and again."""
+        if code.isidentifier():
+            return code
+        name = self.writer.fresh("matrix")
+        self.writer.line(f"{name} = {code}")
+        return name
+
     def sliced(self, x: Operand, blocked: set[str], inner: Scope) -> Operand:
         """The operand at the block of a loop."""
         parts = [f"{inner[i].local}:{inner[i].local} + {inner[i].width}" if i in blocked else ":" for i in x.indices]
@@ -242,7 +256,7 @@ class Contraction:
         steps, turned = self.steps(x), False
         first, second = rows, columns
         if copied and steps:
-            inner = min(steps, key=lambda i: (abs(steps[i]), i in rows))
+            inner = min(steps, key=lambda i: (abs(steps[i]), -self.sizes[i], i in rows))
             if inner in rows:
                 turned, first, second = True, columns, rows
         flat = (*own, *first, *second)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from ...ir import Access, Boundary, Const, indices_of
-from ...kernels import Row, index_strides, injective, plain, row_strides, tabulated, taps
+from ...kernels import Row, fills, index_strides, injective, plain, row_strides, tabulated, taps
 from .reads import check_row, index_array, position, positions, row_code
 from .source import Array, Axis, Operand, Scope, Writer, count_code, name_of, shape_code, view
 from .value import Lowering, Value, atom, mask_over
@@ -89,15 +89,10 @@ class Target:
         """Whether the statement's points are just the elements of a tensor that nothing has defined yet."""
         if not self.new or self.folds or self.taps or self.dynamic:
             return False
-        seen = set()
-        for row, size in zip(self.rows, self.array.shape, strict=True):
-            if len(row.coefs) != 1 or row.coefs[0][1] != 1 or row.coefs[0][0] in seen:
-                return False
-            lo, hi = self.low.extents[row.coefs[0][0]]
-            if row.const + lo != 0 or hi - lo != size:
-                return False
-            seen.add(row.coefs[0][0])
-        return True
+        indices = [i for row in self.rows for i, _ in row.coefs]
+        alone = len(set(indices)) == len(indices)
+        axes = zip(self.rows, self.array.shape, strict=True)
+        return alone and all(fills(row, self.low.extents, size) for row, size in axes)
 
     def start(self, once: bool) -> None:
         """Make what is written ready; `once` if the statement writes each of its points just once."""
