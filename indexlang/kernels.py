@@ -19,6 +19,7 @@ from .uses import reads
 BLOCK = 2 << 20  # bytes of a block that is copied or waits for its sum: what the cache of a core holds
 LARGE = 32 << 20  # bytes from which on a whole domain is gone through in blocks
 WINDOW = 64  # so many values of the reduced indices may become a loop of whole-array operations
+SHORT = 8  # so many may, even where the reduced axis is one of its own: NumPy reduces short axes slowly
 LONG = 256  # elements that make an operation on whole arrays worth its call
 TABLE = 1 << 22  # so many positions may be kept as a constant table
 
@@ -168,7 +169,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ),
     ("search", lambda f: f.root),
     ("contraction", lambda f: f.sums and f.reduced > 1 and not f.masked and f.products),
-    ("window", lambda f: f.overlapping and 1 < f.reduced <= WINDOW and f.kept >= LONG and not f.masked),
+    ("window", lambda f: 1 < f.reduced <= (WINDOW if f.overlapping else SHORT) and f.kept >= LONG),
     ("whole domain", lambda f: f.reduced > 1),
     ("elementwise", lambda f: True),
 )

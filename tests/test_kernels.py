@@ -159,7 +159,9 @@ WAYS = [
     (Facts(sums=True, products=True, reduced=9, masked=True), "whole domain"),
     (Facts(sums=True, reduced=9, kept=1000, overlapping=True), "window"),  # average pooling
     (Facts(reduced=4, kept=1000, overlapping=True), "window"),  # max pooling
-    (Facts(reduced=4, kept=1000, overlapping=True, masked=True), "whole domain"),
+    (Facts(reduced=4, kept=1000, overlapping=True, masked=True), "window"),
+    (Facts(reduced=4, kept=1000), "window"),  # a short axis
+    (Facts(reduced=12, kept=1000), "whole domain"),
     (Facts(reduced=400, kept=1000, overlapping=True), "whole domain"),
     (Facts(reduced=4, kept=10, overlapping=True), "whole domain"),
     (Facts(sums=True, reduced=1, kept=1000), "elementwise"),

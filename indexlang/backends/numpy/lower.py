@@ -7,6 +7,7 @@ is what runs, and it needs nothing but NumPy.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -39,7 +40,9 @@ def lower(
     """The stand-alone source of `run(*inputs)`, which gives a tuple of the outputs."""
     writer = Writer()
     storage = {t: computing(d) for t, d in types.tensors.items()}
-    low = Lowering(writer, shapes.tensors, storage, types.weak, complex_step)
+    made = Counter(s.target.tensor for s in program.statements)
+    single = frozenset(t for t, count in made.items() if count == 1)
+    low = Lowering(writer, shapes.tensors, storage, types.weak, complex_step, single)
     names = {}
     for tensor in program.inputs:
         names[tensor] = writer.fresh(tensor)

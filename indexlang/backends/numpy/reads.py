@@ -127,11 +127,13 @@ def _affine(low: Lowering, access: Access) -> tuple[Array, tuple[Position, ...]]
 def _extended(low: Lowering, access: Access) -> tuple[Array, tuple[Position, ...]]:
     """The array made longer by paddings and edges.
 
-    Padded from the last axis to the first, so that the first axis out of range says the value.
+    Padded from the last axis to the first, so that the first axis out of range says the value; at once where all say
+    the same.
     """
     array = low.arrays[access.tensor]
     known = [position(low, access, axis) for axis in range(len(access.subscripts))]
     known = _computed(low, known, array)
+    pads: list[tuple[int, int, int, Expr]] = []
     for axis in reversed(range(len(known))):
         at = known[axis]
         if at.row is None:
@@ -142,13 +144,19 @@ def _extended(low: Lowering, access: Access) -> tuple[Array, tuple[Position, ...
         # Out of its axis without a boundary: only where a mask refuses the point.
         if at.boundary is None or at.boundary.kind == "pad":
             value = Const(0) if at.boundary is None else at.boundary.value
-            array, shift = _padded(low, array, axis, first, last, value)
+            left, right = max(0, -first), max(0, last - array.shape[axis] + 1)
+            pads.append((axis, left, right, value))
+            known[axis] = replace(at, row=at.row.shifted(left))
         else:
             table = positions(at.boundary.kind, f"np.arange({first}, {last + 1})", array.shape[axis])
             shape = (*array.shape[:axis], last + 1 - first, *array.shape[axis + 1 :])
             code = f"np.take({array.name}, {low.writer.constant(table, 'table')}, {axis})"
-            array, shift = stored(low, code, shape, array.dtype, f"{array.name}_edge"), -first
-        known[axis] = replace(at, row=at.row.shifted(shift))
+            array = stored(low, code, shape, array.dtype, f"{array.name}_edge")
+            known[axis] = replace(at, row=at.row.shifted(-first))
+    if len({value for *_, value in pads}) == 1:
+        return _padded(low, array, pads), tuple(known)
+    for pad in pads:
+        array = _padded(low, array, [pad])
     return array, tuple(known)
 
 
@@ -177,19 +185,21 @@ def _computed(low: Lowering, known: list[Position], array: Array) -> list[Positi
     return found
 
 
-def _padded(low: Lowering, array: Array, axis: int, first: int, last: int, value: Expr) -> tuple[Array, int]:
-    size = array.shape[axis]
-    left, right = max(0, -first), max(0, last - size + 1)
-    shape = (*array.shape[:axis], left + size + right, *array.shape[axis + 1 :])
-    fill = emit(low, value, (), {}).code
+def _padded(low: Lowering, array: Array, pads: Sequence[tuple[int, int, int, Expr]]) -> Array:
+    """A longer copy: for each (axis, left, right, value) so many elements of the value around."""
+    shape, inside = list(array.shape), [":"] * len(array.shape)
+    for axis, left, right, _ in pads:
+        inside[axis] = f"{left}:{left + shape[axis]}"
+        shape[axis] += left + right
+    fill, kind = emit(low, pads[0][3], (), {}).code, name_of(array.dtype)
     name = low.writer.fresh(f"{array.name}_pad")
-    kind = name_of(array.dtype)
-    maker = f"np.zeros({shape}, np.{kind})" if fill == "0" else f"np.full({shape}, {fill}, np.{kind})"
+    maker = f"np.zeros({tuple(shape)}, np.{kind})" if fill == "0" else f"np.full({tuple(shape)}, {fill}, np.{kind})"
     low.writer.line(f"{name} = {maker}")
     low.writer.note(name, prod(shape), array.dtype)
-    inside = ", ".join([":"] * axis + [f"{left}:{left + size}"])
-    low.writer.line(f"{name}[{inside}] = {array.name}")
-    return Array(name, shape, array.dtype), left
+    while inside[-1] == ":":
+        inside.pop()
+    low.writer.line(f"{name}[{', '.join(inside)}] = {array.name}")
+    return Array(name, tuple(shape), array.dtype)
 
 
 def stored(low: Lowering, code: str, shape: tuple[int, ...], dtype: str, hint: str) -> Array:

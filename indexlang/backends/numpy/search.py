@@ -15,6 +15,8 @@ from .source import Scope, count_code, name_of, shape_code
 from .store import unit
 from .value import Lowering, Value, atom, conjunction, emit
 
+POSITION = "uint8"  # holds the positions of a window
+
 
 def search(
     low: Lowering, root: Reduce, body: Expr, free: Sequence[str], summed: Sequence[str], scope: Scope, compute: str
@@ -71,21 +73,21 @@ def window_search(
     dtype = low.kind(body)
     if low.complex_step and dtype.startswith("complex"):
         dtype = "float64"
-    op, worse = ("max=", "<=") if root.op == "argmax" else ("min=", ">=")
+    op, keep, worse = ("max=", "np.maximum", "<=") if root.op == "argmax" else ("min=", "np.minimum", ">=")
     writer.line(f"{best} = np.full({shape}, {unit(op, dtype)}, np.{name_of(dtype)})")
-    writer.line(f"{at} = np.zeros({shape}, np.int64)")
+    writer.line(f"{at} = np.zeros({shape}, np.{POSITION})")
     with writer.loops(scope, [(i, 0) for i in summed]) as inner:
         found = emit(low, body, free, inner)
-        code = f"np.real({found.code})" if low.complex_step else found.code
-        writer.line(f"{value} = np.broadcast_to({code}, {shape})")
+        writer.line(f"{value} = {f'np.real({found.code})' if low.complex_step else found.code}")
         if dtype.startswith("float"):  # a nan beats all but an earlier nan
             writer.line(f"{better} = ~({value} {worse} {best}) & ({best} == {best})")
         else:
             writer.line(f"{better} = {value} {'>' if worse == '<=' else '<'} {best}")
-        writer.line(f"np.copyto({best}, {value}, where={better})")
+        writer.line(f"{keep}({best}, {value}, out={best})")
         steps = row_strides([scope[i].n for i in summed])
         number = " + ".join(
             inner[i].local if step == 1 else f"{inner[i].local} * {step}" for i, step in zip(summed, steps, strict=True)
         )
-        writer.line(f"np.copyto({at}, {number}, where={better})")
-    return Value(at, "int64", tuple(free))
+        # Positions grow, so that the greatest one at which the best was beaten is the winner's.
+        writer.line(f"np.maximum({at}, {better}.view(np.{POSITION}) * np.{POSITION}({number}), out={at})")
+    return Value(at, POSITION, tuple(free))

@@ -8,14 +8,15 @@ positions, never over data.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 
 from ...ir import Access, Call, Const, Expr, Reduce, Statement, Subscript, children, indices_of, walk
-from ...kernels import LARGE, Facts, blocks, choose, itemsize, row_strides
+from ...kernels import LARGE, LONG, WINDOW, Facts, blocks, choose, itemsize, row_strides
 from ...products import order_pairs
 from .contract import Contraction, Sink
 from .reads import prepare, read
-from .search import search, window_search
+from .search import POSITION, search, window_search
 from .source import Array, Operand, Scope, Writer, aligned, count_code, name_of, sizes_of, whole
 from .store import REDUCE, SUMS, Target, combine, identity, make_target, scatter, unit
 from .value import Lowering, Value, atom, conjunction, emit, guarded_by_static
@@ -66,6 +67,9 @@ class StatementCode:
                     self.prepare(mask)
         target = make_target(low, self.stmt.target, array, self.op, new, self.dtype)
         way = choose(self.facts(target))
+        if way == "window search" and new and self.tensor in low.single:
+            array = low.arrays[self.tensor] = replace(array, dtype=POSITION)
+            target = make_target(low, self.stmt.target, array, self.op, new, self.dtype)
         self.into(target, way)
         target.finish()
         loops = [f"{self.sizes[i]} taps over {i}" for i in target.taps]
@@ -105,9 +109,9 @@ class StatementCode:
     def into(self, target: Target, way: str) -> None:
         """The value by this way, in blocks where it would be too large, for each tap."""
         scope = whole(self.extents)
-        steps = self.blocks(target, way)
-        self.notes += [f"{step} {i} at a time" for i, step in steps]
-        now = {**self.sizes, **dict(steps), **dict.fromkeys(target.taps, 1)}
+        steps = (*self.blocks(target, way), *((i, 0) for i in self.repeated(target, way)))
+        self.notes += [f"{step or 1} {i} at a time" for i, step in steps]
+        now = {**self.sizes, **{i: max(1, n) for i, n in steps}, **dict.fromkeys(target.taps, 1)}
         inside = self.free if way in ("contraction", "window", "window search") else (*self.free, *self.summed)
         self.writer.note(target.home.name + " values", 2 * prod(now[i] for i in inside), self.compute)
         split = any(i in self.summed for i, _ in steps)
@@ -126,7 +130,8 @@ class StatementCode:
                     with self.writer.loops(inner, [(i, 0) for i in self.summed]) as window:
                         place = target.view(window)
                         value = emit(self.low, self.value, place.indices, window)
-                        combine(self.writer, self.op, place, self.masked_outer(value, place.indices, window).code)
+                        value = self.masked(value, self.low.masks, place.indices, window)
+                        combine(self.writer, self.op, place, value.code)
                 case _:
                     place = target.view(inner)
                     axes = list(place.indices)
@@ -166,6 +171,18 @@ class StatementCode:
         if points * size <= LARGE:
             return ()
         return blocks(kept if way in ("window", "window search") else [*kept, *reduced], self.sizes, points, size)
+
+    def repeated(self, target: Target, way: str) -> tuple[str, ...]:
+        """Few indices that only a mask mentions: `where 2*di+dj == at[i,j]` for each position of a window."""
+        if way != "elementwise" or not self.low.masks:
+            return ()
+        read = {
+            i for e in (self.value, *self.low.masks) for p in walk(e) if isinstance(p, Access) for i in indices_of(p)
+        }
+        found = [i for i in self.free if i not in read and i not in target.taps]
+        count = prod(self.sizes[i] for i in found)
+        rest = prod(self.sizes[i] for i in self.free) // max(1, count)
+        return tuple(found) if 1 < count <= WINDOW and rest >= LONG else ()
 
     def temporaries(self) -> Iterator[Sequence[str]]:
         """The indices of the arrays that a contraction makes on its way: computed factors, products before the last."""
@@ -225,10 +242,8 @@ class StatementCode:
         fresh = not value.bare
         masks = self.inner if summed else low.masks
         if masks:
-            code = f"np.where({conjunction(low, masks, axes, scope)}, {code}, {unit(self.op, self.unit_type())})"
-            mentioned = {i for m in masks for i in indices_of(m)}
-            indices = tuple(i for i in axes if i in indices or (i in mentioned and scope[i].width is not None))
-            fresh = True
+            value = self.masked(Value(code, kind, indices), masks, axes, scope)
+            code, indices, fresh = value.code, value.indices, True
         if not summed:
             return Value(code, kind, indices, bare=not fresh)
         if any(i in indices for i in summed):
@@ -254,12 +269,16 @@ class StatementCode:
 
     def masked_outer(self, value: Value, free: Sequence[str], scope: Scope) -> Value:
         """The value where the masks of free indices alone admit it."""
-        if not self.outer:
+        return self.masked(value, self.outer, free, scope)
+
+    def masked(self, value: Value, masks: Sequence[Expr], axes: Sequence[str], scope: Scope) -> Value:
+        """The value where the masks admit it, the operator's identity elsewhere."""
+        if not masks:
             return value
         fill = unit(self.op, self.unit_type())
-        code = f"np.where({conjunction(self.low, self.outer, free, scope)}, {value.code}, {fill})"
-        mentioned = {i for m in self.outer for i in indices_of(m)}
-        indices = tuple(i for i in free if i in value.indices or (i in mentioned and scope[i].width is not None))
+        code = f"np.where({conjunction(self.low, masks, axes, scope)}, {value.code}, {fill})"
+        mentioned = {i for m in masks for i in indices_of(m)}
+        indices = tuple(i for i in axes if i in value.indices or (i in mentioned and scope[i].width is not None))
         return Value(code, value.dtype, indices)
 
     # -- sums of products ----------------------------------------------------------------------

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from math import prod
 
 from ... import types as kinds
 from ...function_support import SUPPORT
 from ...functions import FUNCTIONS
 from ...ir import Access, Boundary, Call, Const, Expr, Index, Size, Subscript, indices_of
-from ...kernels import Row, linear, plain
+from ...kernels import TABLE, Row, linear, plain
 from ...uses import reads
 from .source import Array, Operand, Scope, Writer, aligned, name_of, shape_code, start, whole
 
@@ -31,6 +32,7 @@ class Value:
     python: bool = False
     bare: bool = False  # an operand itself, not a result of its own
     depth: int = 0  # of calls inside each other
+    raw: str = ""  # the code without a conversion that a comparison with a number does not need
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Lowering:
     dtypes: Mapping[str, str]  # in which tensors are computed
     weak: frozenset[str] = frozenset()
     complex_step: bool = False
+    single: frozenset[str] = frozenset()  # tensors that one statement makes
     arrays: dict[str, Array] = field(default_factory=dict)  # tensors defined so far
     prepared: dict[object, tuple[Array, tuple[Position, ...]]] = field(default_factory=dict)
     gathered: dict[object, Operand] = field(default_factory=dict)
@@ -88,7 +91,7 @@ def emit(low: Lowering, expr: Expr, axes: Sequence[str], scope: Scope) -> Value:
             found, kind = _read(low, expr, scope), low.dtypes[expr.tensor]
             code = aligned(found, axes)
             if found.dtype != kind:  # float16 is computed in float32, small integers in int64
-                return Value(f"{code}.astype(np.{kind})", kind, found.indices)
+                return Value(f"{code}.astype(np.{kind})", kind, found.indices, raw=code)
             return Value(code, kind, found.indices, bare=True)
         case Call(fn="mul", args=(a, Const(value=1))) if low.kind(a) == low.kind(expr):
             return emit(low, a, axes, scope)
@@ -158,6 +161,8 @@ def _call(low: Lowering, expr: Call, fn: str, args: list[Value], axes: Sequence[
             code = truth_code(arg)
         elif fn not in _NEUTRAL and not arg.python and arg.dtype != kind:
             code = f"{atom(code)}.astype(np.{kind})"
+        elif fn in _NEUTRAL and arg.raw and any(a.python for a in args):
+            code = arg.raw
         codes.append(code)
     template = row.numpy
     if low.complex_step and row.complex_step is not None:
@@ -216,8 +221,15 @@ def guarded_by_static(low: Lowering) -> Iterator[None]:
 
 def truth(low: Lowering, mask: Expr, axes: Sequence[str], scope: Scope) -> str:
     """A condition as a boolean array."""
+    writer = low.writer
+    before = len(writer.lines)
     with guarded_by_static(low):
-        return atom(truth_code(emit(low, mask, axes, scope)))
+        code = atom(truth_code(emit(low, mask, axes, scope)))
+    own = indices_of(mask)
+    fixed = not reads(mask) and own and all(scope[i].whole for i in own)
+    if fixed and len(writer.lines) == before and prod(scope[i].n for i in own) <= TABLE:
+        return writer.constant(code, "mask")
+    return code
 
 
 def conjunction(low: Lowering, masks: Sequence[Expr], axes: Sequence[str], scope: Scope) -> str:
