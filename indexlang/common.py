@@ -54,7 +54,7 @@ class _Place:
     part: Expr
     pattern: Expr
     bindings: tuple[Subscript, ...]
-    restricted: bool  # by a range or mask: not all elements are used
+    restricted: bool  # by a range, a mask or a branch: not all elements are used
 
     @property
     def plain(self) -> bool:
@@ -107,9 +107,9 @@ def _places(number: int, stmt: Statement, known: frozenset[str]) -> Iterator[_Pl
             if numbered is not None:
                 yield _Place(number, path, expr, *numbered, restricted)
         match expr:
-            case Call(args=args):
-                for k, arg in enumerate(args):
-                    yield from visit(arg, (*path, k), restricted)
+            case Call(fn=fn, args=args):
+                for k, arg in enumerate(args):  # a branch is not computed where it is not taken
+                    yield from visit(arg, (*path, k), restricted or (fn == "where" and k > 0))
             case Reduce(domain=domain, body=body):
                 yield from visit(body, (*path, 0), restricted or bool(domain.ranges or domain.masks))
             case _:

@@ -47,7 +47,7 @@ def contributions(
                 if rule is None:
                     continue
                 inner = masks if rule.mask is None else (*masks, as_mask(rule.mask))
-                yield from contributions(arg, _product([adjoint, rule.factor]), inner)
+                yield from contributions(arg, _chained(adjoint, rule.factor), inner)
         case Reduce(op="logsumexp", domain=domain, body=body):
             assert out is not None, "logsumexp is a statement of its own"
             weight = Call("exp", (Call("sub", (body, out)),))
@@ -73,6 +73,19 @@ def _product(factors: list[Expr]) -> Expr:
     for factor in factors[1:]:
         result = Call("mul", (result, factor)) if factor != Const(1) else result
     return result
+
+
+def _chained(adjoint: Expr, factor: Expr) -> Expr:
+    """The product; in x * log(x), x times 1 / x is 1, also in the limit at 0."""
+    match factor:
+        case Call(fn="div", args=(Const(value=1), divisor)) if isinstance(divisor, Access):
+            factors = _factors(adjoint)
+            if divisor in factors[1:]:
+                factors.remove(divisor)
+                return _product(factors)
+        case _:
+            pass
+    return _product([adjoint, factor])
 
 
 _OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}

@@ -29,7 +29,9 @@ from .ir import (
     parts_of,
     primal_of,
     reads_of,
+    statement,
     transform_domain,
+    transform_expr,
     transform_statement,
     walk,
 )
@@ -44,9 +46,10 @@ def optimize(program: Program, floats: Collection[str] = ()) -> Program:
     `floats` names tensors that are floating-point for certain, besides those that have gradients in the program: a
     function's value at an integer tensor is not shared, because its type depends on what stands beside it.
     """
+    named = {s.target.tensor for s in program.statements}
     for rule in RULES:
         program = rule(program, frozenset(floats))
-    return program
+    return read_once(program, named)
 
 
 def simplify_derived(program: Program, floats: frozenset[str]) -> Program:
@@ -117,6 +120,39 @@ def drop_dead(program: Program, floats: frozenset[str]) -> Program:
             needed.update(p.tensor for p in parts_of(stmt) if isinstance(p, Size))
             needed.add(primal_of(stmt.target.tensor) or "")
     return _with(program, reversed(kept))
+
+
+def read_once(program: Program, named: Collection[str]) -> Program:
+    """A name that the rules above gave and that is read once in the end goes: its part stands where it is read."""
+    reads = Counter(p.tensor for s in program.statements for p in parts_of(s) if isinstance(p, Access | Size))
+    made = {s.target.tensor: s for s in program.statements if s.target.tensor not in named}
+    made = {t: s for t, s in made.items() if reads[t] == 2 and t not in program.outputs}  # its target, and one read
+    statements: list[Statement] = []
+    for stmt in program.statements:
+        if stmt.target.tensor in made:
+            made[stmt.target.tensor] = _in_place(stmt, made)
+        statements.append(_in_place(stmt, made))
+    kept = {p.tensor for s in statements if s.target.tensor not in made for p in parts_of(s) if isinstance(p, Access)}
+    return _with(program, (s for s in statements if s.target.tensor not in made or s.target.tensor in kept))
+
+
+def _in_place(stmt: Statement, made: dict[str, Statement]) -> Statement:
+    """The statement with the parts of names that are read over just its own indices in place of them."""
+
+    def rule(part: Subscript) -> Subscript | None:
+        if not isinstance(part, Access) or part.tensor not in made:
+            return None
+        source = made[part.tensor]
+        axes = dict(zip(source.target.subscripts, part.subscripts, strict=True))
+        plain = all(isinstance(s, Index) for s in part.subscripts) and len(set(part.subscripts)) == len(part.subscripts)
+        if not plain or {s.name for s in part.subscripts if isinstance(s, Index)} != set(stmt.domain.indices):
+            return None
+        return transform_expr(source.value, lambda p: axes.get(p) if isinstance(p, Index) else None)
+
+    if not any(isinstance(p, Access) and p.tensor in made for p in walk(stmt.value)):
+        return stmt
+    value = transform_expr(stmt.value, rule)
+    return statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span)
 
 
 RULES: tuple[Rule, ...] = (
