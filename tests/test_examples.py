@@ -35,7 +35,7 @@ def test_an_example_has_the_right_gradients(name: str) -> None:
 
 
 def test_every_example_is_tested() -> None:
-    assert {p.name for p in (ROOT / "examples").glob("*.idx")} == {*SMALL, "lenet5.idx"}
+    assert {p.name for p in (ROOT / "examples").glob("*.idx")} == {*SMALL, "efficientnet.idx", "lenet5.idx"}
 
 
 def test_attention_looks_at_no_later_time() -> None:
