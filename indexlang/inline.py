@@ -7,9 +7,10 @@ differs only in names; no name of the caller is ever captured.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Protocol
 
 from . import tree
 from .expressions import negative
@@ -66,17 +67,24 @@ class Template:
     def statements(self, outputs: tuple[str, ...]) -> tuple[Statement, ...]:
         """The statements that some of the outputs need."""
         if outputs not in self.live:
-            needed = set(outputs)
-            for shape in self.program.shapes:  # a declared shape may speak of the sizes of other tensors
-                needed.update(p.tensor for d in shape.dims for p in walk(d) if isinstance(p, Size))
-            kept: list[Statement] = []
-            for stmt in reversed(self.program.statements):
-                if stmt.target.tensor in needed:
-                    kept.append(stmt)
-                    needed.update(reads_of(stmt))
-                    needed.update(p.tensor for p in parts_of(stmt) if isinstance(p, Size))
-            self.live[outputs] = tuple(reversed(kept))
+            needed: set[str] = set()
+            more = set(outputs)
+            while more - needed:
+                needed |= more
+                for stmt in self.program.statements:
+                    if stmt.target.tensor in needed:
+                        more.update(self.needs(stmt))
+            self.live[outputs] = tuple(s for s in self.program.statements if s.target.tensor in needed)
         return self.live[outputs]
+
+    def needs(self, stmt: Statement) -> Iterator[str]:
+        """The tensors that a statement reads, or that it or the shape of its target asks for a size."""
+        yield from reads_of(stmt)
+        shape = self.shapes.get(stmt.target.tensor)
+        dims = () if shape is None else shape.dims
+        for part in (*parts_of(stmt), *(p for d in dims for p in walk(d))):
+            if isinstance(part, Size):
+                yield part.tensor
 
 
 @dataclass(frozen=True)
@@ -90,32 +98,40 @@ class Instance:
     tensors: Mapping[str, str]
 
 
+class Names(Protocol):
+    """The caller's names."""
+
+    def solid(self) -> Set[str]:
+        """Those of tensors and dims, which no index may have."""
+
+    def fresh(self, wish: str) -> str: ...
+
+    def fresh_tensor(self, wish: str) -> str: ...
+
+    def renamed(self, index: str) -> str:
+        """The one name that an index gets instead of a solid one."""
+
+
 def instantiate(
     template: Template,
     tensors: dict[str, str],
     outputs: tuple[str, ...],
-    fresh: Callable[[str], str],
-    rename: Callable[[str], str],
-    taken: Collection[str],
+    names: Names,
     size_of: Callable[[str, int], Expr],
 ) -> Instance:
-    """An instance. `tensors` names inputs and wanted outputs; `taken` are the caller's tensors and dims.
-
-    `fresh` gives a new name for a tensor, `rename` one for an index.
-    """
+    """An instance. `tensors` names inputs and wanted outputs in the caller, `size_of` tells sizes of its tensors."""
     program, name = template.program, template.header.name
     live = template.statements(outputs)
     targets = dict.fromkeys(s.target.tensor for s in live)
     for tensor in targets:
         if tensor not in tensors:
-            tensors[tensor] = fresh(f"{name}_{tensor.replace('.', '_')}")
-    # a tensor that is left out may still be asked for its size; nothing is left of it but its name
+            tensors[tensor] = names.fresh_tensor(f"{name}_{tensor.replace('.', '_')}")
     renaming = _Renaming(tensors, {}, {}, size_of)
-    for index in template.indices:
-        if index in taken or index in tensors.values():
-            new = rename(index)
+    for index in sorted(template.indices):
+        if index in names.solid():
+            new = names.renamed(index)
             while new in template.indices:
-                new = fresh(index)
+                new = names.fresh(index)
             renaming.indices[index] = new
     shapes, checks = [], []
     for shape in program.shapes:

@@ -46,7 +46,7 @@ class Report:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The way out for a name that may be misspelled."""
-    found = get_close_matches(name, list(known), 1, 0.6)
+    found = get_close_matches(name, sorted(set(known)), 1, 0.6)
     return f"did you mean '{found[0]}'?" if found else None
 
 

@@ -50,6 +50,9 @@ def layer_names(file: tree.File) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item.name for item in file.items if isinstance(item, tree.LayerDef)))
 
 
+Key = tuple[Unit, str, tuple[tuple[str, type, str], ...]]  # a layer and its options
+
+
 class _Resolution:
     """One file being resolved. Each layer is resolved once for each set of options."""
 
@@ -57,7 +60,7 @@ class _Resolution:
         self.report, self.file = report, file
         self.unit = Files(report).unit(file, folder)
         self.bare = [item for item in file.items if isinstance(item, tree.Statement | tree.ShapeDecl)]
-        self.templates: dict[object, Template | None] = {}
+        self.templates: dict[Key, Template | None] = {}
         self.open: list[tuple[Unit, str]] = []  # layers that are being resolved
 
     def run(self, layer: str | None, options: Mapping[str, Any], outputs: Sequence[str] | None) -> Program | None:
@@ -130,10 +133,7 @@ class _Resolution:
     def rest(self, done: tree.LayerDef | None) -> None:
         """Look for what is wrong in the rest of the file, too: all errors are told at once."""
         for header in self.unit.layers.values():
-            if header is not done and not any(key[:2] == (self.unit, header.name) for key in self.keys()):
+            if header is not done and not any(key[:2] == (self.unit, header.name) for key in self.templates):
                 self.body(self.unit, header, {}).program()
         if self.bare and done is not None:
             self.body(self.unit, None, {}).program()
-
-    def keys(self) -> list[tuple[Any, ...]]:
-        return [key for key in self.templates if isinstance(key, tuple)]

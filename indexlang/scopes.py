@@ -108,6 +108,12 @@ class Scope:
         self.taken.add(name)
         return name
 
+    def fresh_tensor(self, wish: str) -> str:
+        """A new name for a tensor."""
+        name = self.fresh(wish)
+        self.solid().add(name)
+        return name
+
     def solid(self) -> set[str]:
         """The names of tensors and dims: no index may be called so where a layer is inlined."""
         if self._solid is None:

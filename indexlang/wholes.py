@@ -39,8 +39,8 @@ class Whole(Converter):
         self.reads: dict[str, Span] = {}
         self.sizes: list[str] = []  # tensors that are asked for their size
 
-    def run(self) -> bool:
-        """Add the statement to the body; False if it is broken, which is reported."""
+    def run(self) -> None:
+        """Add the statement to the body, unless it is broken, which is reported."""
         stmt = self.stmt
         if stmt.conditions:
             rule = "a statement without brackets is about whole tensors: it has no domain"
@@ -57,7 +57,6 @@ class Whole(Converter):
                 self.fail("targets", rule, stmt.targets[1].span, way_out="write a statement for each")
             if not self.broken:
                 self.pointwise(names[0], stmt.op, value, stmt.targets[0].span, stmt.span)
-        return not self.broken
 
     # -- names ---------------------------------------------------------------------------------
 
@@ -274,7 +273,7 @@ class Whole(Converter):
         if isinstance(value, Access):
             name = value.tensor
         else:
-            name = self.scope.fresh(f"{header.name}_{wanted.name.replace('.', '_')}")
+            name = self.scope.fresh_tensor(f"{header.name}_{wanted.name.replace('.', '_')}")
             if template is not None and wanted.name in template.ranks and not self.has_ranks(value):
                 self.scope.use(name, template.ranks[wanted.name], node.span)
             self.pointwise(name, "=", value, node.span, node.span)
@@ -303,7 +302,7 @@ class Whole(Converter):
             if target is not None and self.fits(template, out.name, target):
                 found.append(_Output(out.name, target, target))
             else:
-                name = self.scope.fresh(f"{template.header.name}_{out.name.replace('.', '_')}")
+                name = self.scope.fresh_tensor(f"{template.header.name}_{out.name.replace('.', '_')}")
                 found.append(_Output(out.name, name, target or name))
         return found
 
@@ -324,10 +323,7 @@ class Whole(Converter):
                 self.pointwise(out.inside, "=", Access(tensors[out.name], (), span), span, span)
         scope.taken.update(template.indices)
         names = {**tensors, **{out.name: out.inside for out in outputs}}
-        found = instantiate(
-            template, names, tuple(out.name for out in outputs), scope.fresh, scope.renamed, scope.solid(), body.size_of
-        )
-        scope.solid().update(found.tensors.values())
+        found = instantiate(template, names, tuple(out.name for out in outputs), scope, body.size_of)
         body.statements += found.statements
         if len(body.statements) > _MOST_STATEMENTS:
             self.fail("too-large", f"the program becomes longer than {_MOST_STATEMENTS} statements", span)
