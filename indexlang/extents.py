@@ -71,16 +71,29 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """Two sizes that are taken to be equal from here on, because an index subscripts both axes plainly."""
+
+    index: str
+    first: Use
+    size: Affine
+    second: Use
+    other: Affine
+
+
+@dataclass(frozen=True)
 class Solution:
     """What `solve` found. `bounds`, `cuts` and `plain` go by statement, `shapes` by tensor and axis.
 
-    `plain` are the sizes of the axes that an index subscripts plainly, before the statement says that they are equal.
+    `plain` are the sizes of the axes that an index subscripts plainly, before the statement says that they are equal;
+    `claims` are these statements, in order: bounds and shapes are right where all of them hold.
     All are forms over the sizes of inputs, and of those tensors before whose own form would be long.
     """
 
     bounds: tuple[Mapping[str, Bound], ...]
     cuts: tuple[tuple[Cut, ...], ...]
     plain: tuple[Mapping[str, frozenset[Affine]], ...]
+    claims: tuple[Claim, ...]
     shapes: Mapping[str, Mapping[int, Affine]]
     problems: tuple[Problem, ...]
     sizes: Sizes
@@ -134,7 +147,8 @@ def _attempt(program: Program, known: Mapping[Size, Affine] | None, judged: froz
     )
     shapes = {t: {k: sizes.canonical(f) for k, f in axes.items()} for t, axes in sizes.reached.items()}
     cuts, plain = tuple(tuple(one.cuts) for one in solved), tuple(one.sizes_of for one in solved)
-    return Solution(bounds, cuts, plain, shapes, tuple(problems), sizes)
+    claims = tuple(claim for one in solved for claim in one.claims)
+    return Solution(bounds, cuts, plain, claims, shapes, tuple(problems), sizes)
 
 
 class _Statement:
@@ -145,6 +159,7 @@ class _Statement:
         self.box = Box()
         self.problems: list[Problem] = []
         self.cuts: list[Cut] = []
+        self.claims: list[Claim] = []
         self.sources: dict[str, list[tuple[Axis, Use]]] = {}
         self.sizes_of: dict[str, frozenset[Affine]] = {}
         self.fixed: set[str] = set()  # indices whose end was written
@@ -191,12 +206,14 @@ class _Statement:
         for i, places in self.sources.items():
             if i in self.fixed:
                 continue
-            sizes = [s for _, use in places if (s := self.size(use)) is not None]
-            self.sizes_of[i] = frozenset(sizes)
-            self.box.high[i] = sizes[0]
-            for other in () if self.is_judged else sizes[1:]:
-                self.sizes.equate(sizes[0], other)
-            self.box.high[i] = self.sizes.canonical(sizes[0])
+            sizes = [(use, s) for _, use in places if (s := self.size(use)) is not None]
+            self.sizes_of[i] = frozenset(s for _, s in sizes)
+            (first, one), *others = sizes
+            for use, other in () if self.is_judged else others:
+                if other != one:
+                    self.claims.append(Claim(i, first, one, use, other))
+                    self.sizes.equate(one, other)
+            self.box.high[i] = self.sizes.canonical(one)
 
     def by_subscripts(self, pending: Sequence[Use]) -> dict[str, Affine]:
         """Open indices, each bounded by all subscripts in which nothing else is open."""

@@ -46,9 +46,13 @@ def infer(program: Program, sizes: Sizes) -> Shapes:
     numbers.inputs()
     numbers.raise_problems()
     solution = solve(program)
+    numbers.claims(solution)
+    numbers.raise_problems()
     for k, stmt in enumerate(program.statements):
         numbers.statement(stmt, solution, k)
         numbers.raise_problems()
+    numbers.claims(solution)  # those about tensors whose own size stands for a long form
+    numbers.raise_problems()
     return Shapes(numbers.shapes, tuple(numbers.extents), tuple(numbers.guarded), tuple(numbers.warnings))
 
 
@@ -154,6 +158,14 @@ class _Numbers:
         for cut in solution.cuts[k]:
             self.warn_of_cut(stmt, cut.index, cut.use, cut.sources, box)
 
+    def claims(self, solution: Solution) -> None:
+        """Sizes that the solution takes to be equal are equal; the first that are not falsify what comes after."""
+        for claim in solution.claims:
+            one, other = self.number(claim.size), self.number(claim.other)
+            if one is not None and other is not None and one != other:
+                self.problems.append(self.mismatch(claim.index, claim.first, one, claim.second, other))
+                return
+
     def agree(self, index: str, everywhere: Sequence[Use]) -> None:
         """All plain uses of an index have one size."""
         first: tuple[Use, int] | None = None
@@ -164,18 +176,20 @@ class _Numbers:
             if first is None:
                 first = use, size
             elif size != first[1]:
-                other = first[0]
-                rule = f"the index '{index}' runs over axes of different sizes"
-                values = (
-                    f"axis {other.axis} of {other.tensor} has size {first[1]}",
-                    f"axis {use.axis} of {use.tensor} has size {size}",
-                )
-                way = f"make the sizes equal, or say where {index} < {min(size, first[1])}"
-                if 1 in (size, first[1]):
-                    one = other if first[1] == 1 else use
-                    way = f"an axis of size 1 does not stretch: write 0 for {index} in {one.tensor}"
-                self.problems.append(Problem("size-mismatch", rule, use.span, values, way))
+                self.problems.append(self.mismatch(index, *first, use, size))
                 return
+
+    def mismatch(self, index: str, first: Use, one: int, second: Use, other: int) -> Problem:
+        rule = f"the index '{index}' runs over axes of different sizes"
+        values = (
+            f"axis {first.axis} of {first.tensor} has size {one}",
+            f"axis {second.axis} of {second.tensor} has size {other}",
+        )
+        way = f"make the sizes equal, or say where {index} < {min(one, other)}"
+        if 1 in (one, other):
+            small = first if one == 1 else second
+            way = f"an axis of size 1 does not stretch: write 0 for {index} in {small.tensor}"
+        return Problem("size-mismatch", rule, second.span, values, way)
 
     def empty(self, index: str, lo: int, hi: int, everywhere: Sequence[Use]) -> Problem:
         use = next((u for u in everywhere if index in indices_of(u.subscript) and not u.is_target), None)
