@@ -50,6 +50,7 @@ def as_buffers(
     outputs: Sequence[str],
     shapes: Mapping[str, tuple[int, ...]],
     dtypes: Mapping[str, str],
+    inputs: Mapping[str, Array],
 ) -> dict[str, Array]:
     """The buffers that results go to, by the outputs' names. Errors: `ShapeError` where one does not fit."""
     if not isinstance(out, Mapping):
@@ -69,9 +70,11 @@ def as_buffers(
     if not problems:
         named = list(out.items())
         for k, (name, buffer) in enumerate(named):
-            for other, earlier in named[:k]:
+            others = [(f"the buffer for '{n}'", b) for n, b in named[:k]]
+            others += [(f"the input '{n}'", a) for n, a in inputs.items()]
+            for other, earlier in others:
                 if _overlap(buffer, earlier):
-                    rule = f"the buffers for '{other}' and '{name}' share memory"
+                    rule = f"the buffer for '{name}' shares memory with {other}"
                     problems.append(Problem("out", rule, way_out="pass memory of its own for each output"))
     if problems:
         raise ShapeError(*problems)
@@ -82,9 +85,9 @@ def _misfits(name: str, buffer: Array, shape: tuple[int, ...], dtype: np.dtype[A
     if buffer.shape != shape:
         values = (f"{name} has shape {shape}", f"the buffer has shape {buffer.shape}")
         return [Problem("out", f"the buffer for '{name}' has another shape", values=values)]
-    if not np.can_cast(dtype, buffer.dtype, "same_kind"):
+    if buffer.dtype != dtype:
         values = (f"{name} is {dtype}", f"the buffer is {buffer.dtype}")
-        return [Problem("out", f"the buffer for '{name}' cannot hold its values", values=values)]
+        return [Problem("out", f"the buffer for '{name}' has another type", values=values)]
     if not buffer.flags.writeable:
         return [Problem("out", f"the buffer for '{name}' is read-only")]
     if not injective(zip(buffer.strides, buffer.shape, strict=True)):

@@ -17,14 +17,16 @@ import numpy as np
 from . import gather as gathering
 from . import grad as derivation
 from . import latex as typesetting
+from .affine import Affine
 from .arrays import Array, as_array, as_buffers
 from .backends.numpy.load import Compiled, compile_program
 from .errors import DerivationError, IndexLangWarning, Problem, ShapeError, render
-from .ir import Access, Dots, Program, parts_of, primal_of, statement, walk
+from .ir import Access, Program, parts_of, primal_of, statement, walk
 from .notebook import html_of, latex_of
 from .plan import Plan
 from .split import split
 from .text import to_text
+from .winners import plain
 
 Signature = Mapping[str, tuple[tuple[int, ...], "np.dtype[Any]"]]
 
@@ -36,8 +38,8 @@ class Function:
     """A compiled program. Call it with arrays by name, or by position in the order of `inputs`.
 
     One output gives the array, several a dict by name (a derived program: always a dict). `optional` are the tensors
-    that the program accumulates into without defining them: passed by name, they are where the accumulation starts; the
-    caller's array is not changed.
+    that the program accumulates into without defining them: passed by name, or by position after the others, they are
+    where the accumulation starts; the caller's array is not changed.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Function:
         ignored: Sequence[str] = (),
         always_dict: bool = False,
         exact: Sequence[str] = (),
+        expected: Mapping[str, Mapping[int, Affine]] | None = None,
     ) -> None:
         self.program = program
         self.options = dict(options or {})
@@ -57,6 +60,7 @@ class Function:
         self._ignored = frozenset(ignored)
         self._always_dict = always_dict or len(program.outputs) != 1
         self._exact = frozenset(exact)  # outputs that stay in the type they are computed in
+        self._expected = expected or {}  # sizes of inputs that the program itself does not tell
         self._names = program.inputs
         self._compiled: dict[Any, Compiled] = {}
         self._derived: dict[Any, Any] = {}
@@ -97,7 +101,7 @@ class Function:
         compiled = self._at(arrays)
         buffers = {}
         if out is not None:
-            buffers = as_buffers(out, self.outputs, compiled.plan.shapes, compiled.plan.dtypes)
+            buffers = as_buffers(out, self.outputs, compiled.plan.shapes, compiled.plan.dtypes, named)
         results = dict(zip(self.outputs, compiled.run(*arrays), strict=True))
         for name, buffer in buffers.items():
             np.copyto(buffer, results[name], casting="same_kind")
@@ -108,9 +112,10 @@ class Function:
         """The arrays by name, all that is wrong with the call told at once."""
         known = (f"inputs: {', '.join((*self._names, *self.optional)) or 'none'}",)
         problems: list[Problem] = []
-        named: dict[str, Any] = dict(zip(self._names, args, strict=False))
-        if len(args) > len(self._names):
-            rule = f"{len(args)} arrays were given by position, the program has {len(self._names)} inputs"
+        order = (*self._names, *self.optional)
+        named: dict[str, Any] = dict(zip(order, args, strict=False))
+        if len(args) > len(order):
+            rule = f"{len(args)} arrays were given by position, the program has {len(order)} inputs"
             problems.append(Problem("unexpected-input", rule, None, known))
         for name, value in kwargs.items():
             if name in named:
@@ -149,10 +154,25 @@ class Function:
     def _plan(self, signature: Signature) -> Compiled:
         shapes = {name: shape for name, (shape, _) in signature.items()}
         dtypes = {name: dtype.name for name, (_, dtype) in signature.items()}
+        self._check_expected(shapes)
         compiled = compile_program(self.program, shapes, dtypes, exact=self._exact)
         for problem in compiled.warnings:
             warnings.warn(render(problem, "warning"), IndexLangWarning, stacklevel=5)
         return compiled
+
+    def _check_expected(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """A cotangent has the shape of its output, as far as the inputs that are here tell it."""
+        for name, axes in self._expected.items():
+            for axis, form in axes.items():
+                try:
+                    size = max(0, form.value(shapes))
+                except (KeyError, IndexError, ZeroDivisionError):
+                    continue
+                if name in shapes and axis < len(shapes[name]) and shapes[name][axis] != size:
+                    output = primal_of(name)
+                    values = (f"{output} has size {size} along axis {axis}", f"{name} has shape {shapes[name]}")
+                    rule = f"'{name}' must have the shape of '{output}'"
+                    raise ShapeError(Problem("gradient-shape", rule, values=values))
 
     def _run(self, named: Mapping[str, Array]) -> dict[str, Array]:
         arrays = [named[name] for name in self._names]
@@ -186,16 +206,26 @@ class Function:
         if form not in ("scatter", "gather"):
             raise ValueError(f"form must be 'scatter' or 'gather', not {form!r}")
         names = _names(wrt)
+        self._check_wrt(names)
 
         def make() -> Function:
             program = derivation.backward(self.program, names)
             if form == "gather":
                 program = gathering.gather(program)
             ignored = [n for n in self.inputs if n not in program.inputs]
-            return Function(program, self.options, ignored=ignored, always_dict=True)
+            expected = derivation.cotangent_shapes(self.program)
+            return Function(program, self.options, ignored=ignored, always_dict=True, expected=expected)
 
         found: Function = self._made(("grad", names, form), make)
         return found
+
+    def _check_wrt(self, names: Sequence[str] | None) -> None:
+        for name in names or ():
+            if name not in self.inputs:
+                values = (f"inputs: {', '.join(self.inputs) or 'none'}",)
+                raise DerivationError(Problem("no-gradient", f"'{name}' is no input", values=values))
+        if names is not None and not names:
+            raise DerivationError(Problem("no-gradient", "wrt names no tensor", way_out="leave it out for all inputs"))
 
     def vjp(self, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], dict[str, Array]]]:
         """The outputs, and `pullback(dy)`: the gradients of sum(dy * y) by every differentiable input, as a dict.
@@ -229,6 +259,7 @@ class Function:
         output = self.outputs[0]
         named = self._named((), inputs)
         chosen = _names(wrt)
+        self._check_wrt(chosen)
         if chosen is None:
             chosen = tuple(n for n in self._reached if n in named and named[n].dtype.kind in "fc")
         for name in chosen:
@@ -389,8 +420,8 @@ def started(program: Program, names: Sequence[str]) -> Program:
         name = stmt.target.tensor
         if name in pending:
             pending.discard(name)
-            dots = (Dots(),)
-            statements.append(statement(Access(name, dots), "=", Access(_START + name, dots), span=stmt.span))
+            axes = plain(stmt.target.subscripts)
+            statements.append(statement(Access(name, axes), "=", Access(_START + name, axes), span=stmt.span))
         statements.append(stmt)
     inputs = (*program.inputs, *(_START + n for n in names))
     return Program(inputs, program.outputs, tuple(statements), program.shapes, program.dims, program.name or "started")

@@ -172,3 +172,34 @@ def test_the_gradient_of_products_through_odd_places(place: str) -> None:
     p = program(f"shape y[3]\ny[{place}] *= x[i]")
     rows = gradcheck.gradcheck(p, {"x": np.random.default_rng(3).standard_normal(6)})
     assert all(r.ok for r in rows), rows
+
+
+@pytest.mark.parametrize(
+    ("op", "value", "by_x", "by_y"),
+    [("+=", [3, 8], [1, 1], [1, 1]), ("max=", [2, 5], [0, 1], [1, 0]), ("*=", [2, 15], [2, 3], [1, 5])],
+)
+def test_where_an_accumulation_starts_has_a_gradient(op: str, value: Any, by_x: Any, by_y: Any) -> None:
+    f = indexlang.compile(f"y[i] {op} x[i]")
+    x, y = np.array([1.0, 5.0]), np.array([2.0, 3.0])
+    found, pullback = f.vjp(x=x, y=y)
+    assert found.tolist() == value
+    assert f(x, y).tolist() == value
+    gradients = pullback(np.ones(2))
+    assert gradients["x"].tolist() == by_x
+    assert gradients["y"].tolist() == by_y
+    with pytest.raises(indexlang.ShapeError, match="different sizes"):
+        f(x=x, y=np.ones(3))
+
+
+def test_a_cotangent_has_the_shape_of_its_output() -> None:
+    g = indexlang.compile("y[i] = x[i+k] * w[k]").grad()
+    with pytest.raises(indexlang.ShapeError, match="must have the shape of 'y'"):
+        g(x=np.ones(6), w=np.ones(3), **{"y.grad": np.ones(3)})
+    assert g(x=np.ones(6), w=np.ones(3), **{"y.grad": np.ones(4)})["w.grad"].tolist() == [4, 4, 4]
+
+
+def test_no_part_of_a_branch_is_computed_outside_of_it() -> None:
+    g = indexlang.compile("y[i] = where(x[i] > 0, sqrt(x[i]), sqrt(-x[i])) * x[i]").grad()
+    x = np.array([4.0, -4.0])
+    _, pullback = g.vjp(x=x, **{"y.grad": np.ones(2)})
+    assert np.allclose(pullback({"x.grad": np.ones(2)})["x"], [0.375, -0.375])  # the second derivative of x * |x|**0.5

@@ -79,6 +79,9 @@ def test_the_shape_of_the_target(text: str, sizes: Sizes, shape: tuple[int, ...]
     [
         ("y[i] = A[i] + B[i]", {"A": (10,), "B": (4,)}, "size-mismatch", ("'i'", "A has size 10", "B has size 4")),
         ("y[i] = A[i] + B[i]", {"A": (10,), "B": (1,)}, "size-mismatch", ("does not stretch",)),
+        ("y[i] = a[i]\nz[i] = y[i]*b[i]\nw[i] = b[i]", {"a": (3,), "b": (4,)}, "size-mismatch", ("y has size 3",)),
+        ("w[i] = b[i]\ny[i] = a[i]\nz[i] = y[i]*b[i]", {"a": (3,), "b": (4,)}, "size-mismatch", ("b has size 4",)),
+        ("shape y[5]\ny[i] = x[i]", {"x": (3,)}, "size-mismatch", ("y has size 5",)),
         ("y[i] = x[i-1]", {"x": (5,)}, "negative-position", ("i-1 = -1 at i = 0", "pad")),
         ("y[i] = x[i+5] where i < 3", {"x": (6,)}, "out-of-range", ("i+5 = 7 at i = 2", "size 6")),
         ("y[i] = x[i,7]", {"x": (2, 3)}, "out-of-range", ("7 = 7", "size 3")),
@@ -132,6 +135,7 @@ def test_bounds_without_sizes() -> None:
 
 
 # -- every subscript stays inside --------------------------------------------------------------------
+
 
 def by_points(form: Affine, end: int, box: dict[str, tuple[int, int]], admits: Any) -> bool:
     names = list(box)
