@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 
-from ...kernels import LONG, WINDOW, row_strides
-from ...products import MatrixProduct, Roles, is_matrix, matrix_product, order_pairs, roles
+from ...kernels import LONG, WINDOW, blocks, row_strides
+from ...products import MatrixProduct, Roles, by_stride, is_matrix, matrix_product, order_pairs, roles
 from .source import Operand, Scope, Writer, aligned, count_code, name_of, shape_code, sizes_of
 from .store import Target
 
@@ -70,7 +70,7 @@ class Contraction:
         name = self.writer.fresh("part")
         self.writer.line(f"{name} = {code}")
         self.writer.note(name, prod(self.sizes[i] for i in indices), dtype)
-        return Operand(name, tuple(indices), dtype, row_strides([self.sizes[i] for i in indices]))
+        return Operand(name, tuple(indices), dtype, row_strides([self.sizes[i] for i in indices]), fresh=True)
 
     def pair(self, a: Operand, b: Operand, out: Sequence[str], sink: Sink | None) -> Operand | None:
         """The contraction of two operands."""
@@ -79,6 +79,10 @@ class Contraction:
         part = roles(a.indices, b.indices, out)
         if not part.k:
             self.notes.append("product")
+            for one, other in ((a, b), (b, a)):
+                if one.fresh and set(one.indices) == set(out):
+                    self.writer.line(f"{one.code} *= {aligned(other, one.indices)}")
+                    return one
             return Operand(f"({aligned(a, out)} * {aligned(b, out)})", tuple(out), a.dtype)
         m, n, k = (prod(self.sizes[i] for i in group) for group in (part.m, part.n, part.k))
         batch = prod(self.sizes[i] for i in part.batch)
@@ -87,7 +91,7 @@ class Contraction:
         unmerged = thin and not all(self.fits(part, s, out) for s in (left, right))
         if (batch > 1 and thin) or unmerged:
             if k <= WINDOW and batch * m * n >= LONG and self.is_outer(part.k, left, right):
-                return self.shifted(a, b, out, part.k)
+                return self.shifted(a, b, out, part.k, sink)
             if batch > 1:
                 return self.einsum(a, b, out)
         placed = sink is not None and set(out) == set(sink.place.indices)
@@ -123,7 +127,8 @@ class Contraction:
         note += "".join(f", {step} {i} at a time" for i, step in product.blocks)
         self.notes.append(note)
         result = (*product.batch, *product.m, *product.n)
-        if not product.blocks and (sink is None or sink.is_whole or not product.direct):
+        as_it_is = sink is not None and sink.is_whole and tuple(result) == sink.place.indices
+        if not product.blocks and (sink is None or as_it_is or not product.direct):
             return self.at_once(a, b, product, result, sink)
         return self.in_blocks(a, b, product, result, out, sink)
 
@@ -192,8 +197,8 @@ class Contraction:
             maker = "zeros" if product.accumulates else "empty"
             made = self.named(f"np.{maker}({shape_code(result, self.scope)}, np.{name_of(dtype)})", result, dtype)
             return made, not product.accumulates
-        if product.accumulates and sink.target.overwrites:
-            sink.target.start(once=False)
+        if product.accumulates:
+            sink.target.zero(sink.place)
         sink.target.allocate()
         place = sink.place
         if not place.code.isidentifier():
@@ -282,20 +287,39 @@ class Contraction:
 
     # -- other ways ----------------------------------------------------------------------------
 
-    def shifted(self, a: Operand, b: Operand, out: Sequence[str], summed: Sequence[str]) -> Operand:
-        """A sum over few values as multiply-adds of whole arrays: the depthwise convolution."""
-        self.notes.append(f"{prod(self.sizes[i] for i in summed)} multiply-adds of whole arrays")
+    def shifted(
+        self, a: Operand, b: Operand, out: Sequence[str], summed: Sequence[str], sink: Sink | None
+    ) -> Operand | None:
+        """A sum over few values as multiply-adds of whole arrays, block by block: the depthwise convolution."""
         writer, scope = self.writer, self.scope
+        self.notes.append(f"{prod(self.sizes[i] for i in summed)} multiply-adds of whole arrays")
         sides = [self.held(x) for x in (a, b)]
-        total = self.named(f"np.zeros({shape_code(out, scope)}, np.{a.dtype})", out, a.dtype)
-        with writer.loops(scope, [(i, 0) for i in summed]) as inner:
-            pieces = []
-            for x in sides:
-                parts = [inner[i].local if i in summed else ":" for i in x.indices]
-                left = tuple(i for i in x.indices if i not in summed)
-                pieces.append(aligned(Operand(f"{x.code}[{', '.join(parts)}]", left, x.dtype), out))
-            writer.line(f"{total.code} += {pieces[0]} * {pieces[1]}")
-        return total
+        if sink is not None and set(sink.place.indices) == set(out):
+            sink.target.zero(sink.place)
+            total = self.held(sink.place)
+        else:
+            sink = None
+            total = self.named(f"np.zeros({shape_code(out, scope)}, np.{a.dtype})", out, a.dtype)
+        points = prod(self.sizes[i] for i in out)
+        steps = blocks(by_stride(total.indices, self.steps(total)), self.sizes, points, self.itemsize)
+        now = {**self.sizes, **dict(steps)}
+        work = writer.workspace(prod(now[i] for i in out), a.dtype)
+        blocked = {i for i, _ in steps}
+        with writer.loops(scope, steps) as inner:
+            here = self.sliced(total, blocked, inner)
+            parts = [self.sliced(x, blocked & set(x.indices), inner) for x in sides]
+            term = writer.fresh("term")
+            shape = shape_code(total.indices, inner)
+            writer.line(f"{term} = {work}[:{count_code(total.indices, inner)}].reshape{shape}")
+            with writer.loops(inner, [(i, 0) for i in summed]) as taps:
+                pieces = []
+                for x in parts:
+                    at = [f"{taps[i].local}" if i in summed else ":" for i in x.indices]
+                    left = tuple(i for i in x.indices if i not in summed)
+                    pieces.append(aligned(Operand(f"{x.code}[{', '.join(at)}]", left, x.dtype), total.indices))
+                writer.line(f"np.multiply({pieces[0]}, {pieces[1]}, out={term})")
+                writer.line(f"{here.code} {'-=' if sink is not None and sink.negative else '+='} {term}")
+        return None if sink is not None else total
 
     def einsum(self, a: Operand, b: Operand, out: Sequence[str]) -> Operand:
         """Sums along an axis of two arrays with the same other indices: one pass, no temporary."""

@@ -28,7 +28,7 @@ def search(
     count = prod(scope[i].n for i in summed)
     if count == 0:
         fill = "0" if op != "logsumexp" else "-np.inf"
-        return Value(f"np.full({shape_code(free, scope)}, {fill}, np.{result})", result, tuple(free))
+        return Value(f"np.full({shape_code(free, scope)}, {fill}, np.{result})", result, tuple(free), fresh=True)
     shape = shape_code(axes, scope)
     flat = f"({', '.join([*(str(scope[i].width) for i in free), count_code(summed, scope)])},)"
     value = emit(low, body, axes, scope)
@@ -51,16 +51,16 @@ def search(
         writer.line(f"{most} = np.maximum.reduce({part}, -1)")
         writer.line(f"{most} = np.where(np.isfinite({most}), {most}, 0)")
         code = f"np.log(np.add.reduce(np.exp({name} - {most}[..., None]), -1)) + {most}"
-        return Value(code, compute, tuple(free))
+        return Value(code, compute, tuple(free), fresh=True)
     real = f"np.real({name})" if low.complex_step else name
     if not admitted:
-        return Value(f"np.asarray(np.{op}({real}, -1))", "int64", tuple(free))
+        return Value(f"np.asarray(np.{op}({real}, -1))", "int64", tuple(free), fresh=True)
     least = unit("max=" if op == "argmax" else "min=", "float64" if low.complex_step else dtype)
     best, hit = writer.fresh("best"), f"np.take_along_axis({admitted}, {{}}[..., None], -1)[..., 0]"
     writer.line(f"{best} = np.asarray(np.{op}(np.where({admitted}, {real}, {least}), -1))")
     # A refused point hides the first winner only where all admitted ones are extreme themselves.
     code = f"np.where({hit.format(best)}, {best}, np.argmax({admitted}, -1))"
-    return Value(code, "int64", tuple(free))
+    return Value(code, "int64", tuple(free), fresh=True)
 
 
 def window_search(
@@ -90,4 +90,4 @@ def window_search(
         )
         # Positions grow, so that the greatest one at which the best was beaten is the winner's.
         writer.line(f"np.maximum({at}, {better}.view(np.{POSITION}) * np.{POSITION}({number}), out={at})")
-    return Value(at, POSITION, tuple(free))
+    return Value(at, POSITION, tuple(free), fresh=True)

@@ -93,6 +93,7 @@ class Operand:
     indices: tuple[str, ...]
     dtype: str
     strides: tuple[int, ...] = ()
+    fresh: bool = False  # made for this statement alone, contiguous, and free to be overwritten
 
     def steps(self) -> dict[str, int]:
         return dict(zip(self.indices, self.strides, strict=True)) if self.strides else {}

@@ -18,7 +18,7 @@ from .contract import Contraction, Sink
 from .reads import prepare, read
 from .search import POSITION, search, window_search
 from .source import Array, Operand, Scope, Writer, aligned, count_code, name_of, sizes_of, whole
-from .store import REDUCE, SUMS, Target, combine, identity, make_target, scatter, unit
+from .store import REDUCE, SUMS, Target, combine, identity, make_target, scale, scatter, unit
 from .value import Lowering, Value, atom, conjunction, emit, guarded_by_static
 
 Term = tuple[int, Expr]  # a sign and a product
@@ -234,18 +234,17 @@ class StatementCode:
         summed = list(self.summed)
         axes = [*free, *summed]
         value = emit(low, self.value, axes, scope)
-        code, indices, kind = value.code, value.indices, self.compute
+        code, indices, kind, fresh = value.code, value.indices, self.compute, value.fresh
         if value.python:
             code = f"np.asarray({code}, np.{name_of(kind)})"
         elif value.dtype != kind:
-            code = f"{atom(code)}.astype(np.{name_of(kind)})"
-        fresh = not value.bare
+            code, fresh = f"{atom(code)}.astype(np.{name_of(kind)})", True
         masks = self.inner if summed else low.masks
         if masks:
             value = self.masked(Value(code, kind, indices), masks, axes, scope)
             code, indices, fresh = value.code, value.indices, True
         if not summed:
-            return Value(code, kind, indices, bare=not fresh)
+            return Value(code, kind, indices, fresh=fresh)
         if any(i in indices for i in summed):
             shown = _leading(axes, indices)
             places = [k - len(shown) for k, i in enumerate(shown) if i in summed]
@@ -261,7 +260,7 @@ class StatementCode:
             if count != "1":
                 code = f"{atom(code)} ** ({count})" if self.op == "*=" else f"{atom(code)} * ({count})"
         indices = tuple(i for i in indices if i not in summed)
-        return self.masked_outer(Value(code, kind, indices), free, scope)
+        return self.masked_outer(Value(code, kind, indices, fresh=True), free, scope)
 
     def unit_type(self) -> str:
         """The dtype whose identity a refused point gives."""
@@ -279,7 +278,7 @@ class StatementCode:
         code = f"np.where({conjunction(self.low, masks, axes, scope)}, {value.code}, {fill})"
         mentioned = {i for m in masks for i in indices_of(m)}
         indices = tuple(i for i in axes if i in value.indices or (i in mentioned and scope[i].width is not None))
-        return Value(code, value.dtype, indices)
+        return Value(code, value.dtype, indices, fresh=True)
 
     # -- sums of products ----------------------------------------------------------------------
 
@@ -353,16 +352,17 @@ class StatementCode:
         code = f"np.asarray({value.code})" if value.python or not own else value.code
         if value.python or value.dtype != self.compute:
             code = f"{atom(code)}.astype(np.{self.compute})"
-        if set(value.indices) != set(own):
+        whole = set(value.indices) == set(own)
+        if not whole:
             code = f"np.broadcast_to({code}, ({', '.join(str(scope[i].width) for i in own)},))"
-        return self.held(code, own, scope)
+        return self.held(code, own, scope, fresh=whole and bool(own) and value.fresh)
 
-    def held(self, code: str, indices: Sequence[str], scope: Scope) -> Operand:
+    def held(self, code: str, indices: Sequence[str], scope: Scope, fresh: bool = False) -> Operand:
         name = self.writer.fresh("factor")
         self.writer.line(f"{name} = {code}")
         now = sizes_of(scope)
         self.writer.note(name, prod(now[i] for i in indices), self.compute)
-        return Operand(name, tuple(indices), self.compute, row_strides([now[i] for i in indices]))
+        return Operand(name, tuple(indices), self.compute, row_strides([now[i] for i in indices]), fresh)
 
     def contraction(self, target: Target, scope: Scope, term: Term) -> None:
         """A term summed into its place."""
@@ -380,29 +380,44 @@ class StatementCode:
         present = {i for f in factors for i in f.indices}
         missing = [i for i in self.summed if i not in present and scope[i].width is not None]
         count = count_code(missing, scope)
-        scale = prod(f.value for f in outside if isinstance(f, Const) and type(f.value) is int)
-        outside = [f for f in outside if not (isinstance(f, Const) and type(f.value) is int)]
-        extra = bool(outside or divisors or self.outer or count != "1" or scale != 1)
         out = [i for i in free if i in present]
         work = Contraction(self.writer, scope, itemsize(self.compute))
-        result = work.run(factors, out, None if extra else sink)
+        # What the whole sum is multiplied by is applied where it stands, if nothing else stands there.
+        alone = (
+            sink is not None and sink.target.overwrites and not sink.negative and bool(out) and set(out) == set(free)
+        )
+        after = [("*", f) for f in outside] + [("/", d) for d in divisors]
+        extra = bool(after or self.outer or count != "1")
+        result = work.run(factors, out, sink if not extra or (alone and not self.outer) else None)
         self.notes += work.notes
-        if result is None:
+        if result is None and not extra:
             return None
-        code, indices = aligned(result, free), tuple(out)
-        bare = not extra and len(core) == 1 and result is factors[0]
-        scales = [n for n in (str(scale) if scale != 1 else "1", count) if n != "1"]
-        if scales:
-            code = f"{atom(code)} * ({' * '.join(scales)})"
-        for symbol, parts in (("*", outside), ("/", divisors)):
-            for part in parts:
+        if result is None:
+            assert sink is not None
+            place = sink.place
+            result = Operand(place.code, place.indices, place.dtype, place.strides, fresh=True)
+        if count != "1":
+            result = self.scaled(result, "*", Value(f"({count})", self.compute, (), python=True), free)
+        for symbol, part in after:
+            other = emit(self.low, part, list(result.indices if result.fresh else free), scope)
+            if result.fresh and not set(other.indices) <= set(result.indices):
                 other = emit(self.low, part, list(free), scope)
-                text = other.code
-                if not other.python and other.dtype != self.compute:
-                    text = f"{atom(text)}.astype(np.{self.compute})"
-                code = f"{atom(code)} {symbol} {atom(text)}"
-                indices = tuple(i for i in free if i in indices or i in other.indices)
-        return self.masked_outer(Value(code, self.compute, indices, bare=bare), free, scope)
+            result = self.scaled(result, symbol, other, free)
+        if sink is not None and result.code == sink.place.code:
+            return None
+        fresh = result.fresh or all(result is not f for f in factors)
+        return self.masked_outer(Value(aligned(result, free), self.compute, result.indices, fresh=fresh), free, scope)
+
+    def scaled(self, x: Operand, symbol: str, other: Value, free: Sequence[str]) -> Operand:
+        """The operand multiplied by a value, or divided: in place where it is an array of our own."""
+        text = other.code
+        if not other.python and other.dtype != self.compute:
+            text = f"{atom(text)}.astype(np.{self.compute})"
+        if x.fresh and x.indices and set(other.indices) <= set(x.indices):
+            scale(self.writer, "np.multiply" if symbol == "*" else "np.divide", x, text)
+            return x
+        indices = tuple(i for i in free if i in x.indices or i in other.indices)
+        return Operand(f"({aligned(x, free)} {symbol} {atom(text)})", indices, x.dtype)
 
 
 def _leading(axes: Sequence[str], indices: Sequence[str]) -> list[str]:

@@ -58,6 +58,15 @@ def combine(writer: Writer, op: str, place: Operand, code: str, negative: bool =
     writer.line(f"{COMBINE[op]}({name}, {code}, out={name})" if op in COMBINE else f"{name} {sign} {code}")
 
 
+def scale(writer: Writer, ufunc: str, x: Operand, code: str) -> None:
+    """Multiply or divide a view, in place."""
+    name = x.code
+    if not name.isidentifier():
+        name = writer.fresh("cells")
+        writer.line(f"{name} = {x.code}")
+    writer.line(f"{ufunc}({name}, {code}, out={name})")
+
+
 @dataclass
 class Target:
     """The array that a statement writes, by affine rows; `taps` are the indices to loop over.
@@ -111,6 +120,14 @@ class Target:
             self.writer.line(f"{self.array.name} = np.empty({self.array.shape}, np.{name_of(self.array.dtype)})")
             self.allocated = True
 
+    def zero(self, place: Operand) -> None:
+        """From here on the place is added to."""
+        if self.allocated:
+            self.writer.line(f"{place.code}[...] = 0")
+            self.overwrites = False
+        elif self.overwrites:
+            self.start(once=False)
+
     def put(self, place: Operand, value: Value, negative: bool = False) -> None:
         """Write a value that broadcasts to the view, or combine it into what is there."""
         code, dtype = value.code, self.array.dtype
@@ -121,8 +138,7 @@ class Target:
             return
         code = f"-{atom(code)}" if negative else code
         complete = set(value.indices) == set(place.indices) and value.dtype == dtype
-        fresh = complete and not (value.bare and not negative) and not value.python
-        if fresh and place.code == self.array.name and not self.allocated:
+        if complete and (value.fresh or negative) and place.code == self.array.name and not self.allocated:
             maker = "np.ascontiguousarray" if place.indices else "np.asarray"
             self.writer.line(f"{self.array.name} = {maker}({code})")
         else:

@@ -30,7 +30,7 @@ class Value:
     dtype: str
     indices: tuple[str, ...]
     python: bool = False
-    bare: bool = False  # an operand itself, not a result of its own
+    fresh: bool = False  # an array of its own, that nothing else holds
     depth: int = 0  # of calls inside each other
     raw: str = ""  # the code without a conversion that a comparison with a number does not need
 
@@ -91,8 +91,8 @@ def emit(low: Lowering, expr: Expr, axes: Sequence[str], scope: Scope) -> Value:
             found, kind = _read(low, expr, scope), low.dtypes[expr.tensor]
             code = aligned(found, axes)
             if found.dtype != kind:  # float16 is computed in float32, small integers in int64
-                return Value(f"{code}.astype(np.{kind})", kind, found.indices, raw=code)
-            return Value(code, kind, found.indices, bare=True)
+                return Value(f"{code}.astype(np.{kind})", kind, found.indices, fresh=True, raw=code)
+            return Value(code, kind, found.indices)
         case Call(fn="mul", args=(a, Const(value=1))) if low.kind(a) == low.kind(expr):
             return emit(low, a, axes, scope)
         case Call(fn=fn, args=args):
@@ -176,7 +176,7 @@ def _call(low: Lowering, expr: Call, fn: str, args: list[Value], axes: Sequence[
     code = template.format(*codes)
     if weak and not python:  # NumPy's own scalars are strong: give the result its type
         code = f"np.asarray({code}, np.{name_of(kind)})"
-    return Value(code, kind, indices, python=python)
+    return Value(code, kind, indices, python=python, fresh=not python)
 
 
 def _cast(low: Lowering, value: Value, kind: str) -> str:
