@@ -34,7 +34,7 @@ from .tree import (
 )
 
 REDUCTIONS = ("sum", "prod", "max", "min", "mean", "logsumexp", "argmax", "argmin")
-_MOST_DIGITS = 1000  # of an integer
+_MOST_DIGITS = 300  # of an integer: what a float64 holds
 
 Parts = Sequence[Any]
 

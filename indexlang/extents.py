@@ -281,7 +281,7 @@ class _Statement:
         form, end = limit
         coefficient = form.coefficient(index)
         rest = form - coefficient * Affine(0, ((Index(index), 1),))
-        if index in rest.indices:
+        if index in rest.indices or coefficient == ZERO:
             return None
         if coefficient.is_constant and coefficient.const < 0:
             low = self.box.extreme(rest, -1)

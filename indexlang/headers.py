@@ -71,6 +71,9 @@ def _options(scope: Scope, header: tree.LayerDef, values: Mapping[str, Number]) 
 # -- shapes ------------------------------------------------------------------------------------------
 
 
+_MOST_DIGITS = 300  # of an integer: what a float64 holds
+
+
 class _Dims(Converter):
     """A dim of a header; names that are no options are placeholders."""
 
@@ -190,7 +193,8 @@ def _number(value: Any) -> Number | None:
     if isinstance(value, float):
         return float(value)
     try:
-        return int(operator.index(value))
+        whole = int(operator.index(value))
+        return whole if abs(whole) < 10**_MOST_DIGITS else None
     except TypeError:
         pass
     if type(value).__module__ != "numpy" or getattr(value, "shape", None) != ():
