@@ -17,7 +17,7 @@ from .ir import Expr, Index
 from .uses import reads
 
 BLOCK = 2 << 20  # bytes of a block that is copied or waits for its sum: what the cache of a core holds
-LARGE = 32 << 20  # bytes from which on a whole domain is gone through in blocks
+LARGE = 32 << 20  # bytes from which on a whole domain is gone through in blocks, whatever is done with it
 WINDOW = 64  # so many values of the reduced indices may become a loop of whole-array operations
 SHORT = 8  # so many may, even where the reduced axis is one of its own: NumPy reduces short axes slowly
 LONG = 256  # elements that make an operation on whole arrays worth its call
@@ -156,6 +156,7 @@ class Facts:
     kept: int = 1  # elements of the target that are written at once
     masked: bool = False  # a mask mentions a reduced index
     products: bool = False  # every term of the value is a product that a contraction can sum
+    maskable: bool = False  # one factor alone has all indices of the masks
     overlapping: bool = False  # a subscript mixes a reduced index with others
 
 
@@ -169,6 +170,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ),
     ("search", lambda f: f.root),
     ("contraction", lambda f: f.sums and f.reduced > 1 and not f.masked and f.products),
+    ("masked contraction", lambda f: f.sums and f.reduced > 1 and f.masked and f.products and f.maskable),
     ("window", lambda f: 1 < f.reduced <= (WINDOW if f.overlapping else SHORT) and f.kept >= LONG),
     ("whole domain", lambda f: f.reduced > 1),
     ("elementwise", lambda f: True),

@@ -157,6 +157,7 @@ WAYS = [
     (Facts(root=True, position=True, reduced=1000, kept=1000), "search"),
     (Facts(sums=True, products=True, reduced=9, kept=1000, overlapping=True), "contraction"),
     (Facts(sums=True, products=True, reduced=9, masked=True), "whole domain"),
+    (Facts(sums=True, products=True, reduced=9, masked=True, maskable=True), "masked contraction"),
     (Facts(sums=True, reduced=9, kept=1000, overlapping=True), "window"),  # average pooling
     (Facts(reduced=4, kept=1000, overlapping=True), "window"),  # max pooling
     (Facts(reduced=4, kept=1000, overlapping=True, masked=True), "window"),
@@ -175,10 +176,10 @@ def test_ways(facts: Facts, expected: str) -> None:
 
 
 def test_the_last_way_always_fits() -> None:
-    flags = itertools.product([False, True], repeat=7)
-    for root, position, scattered, sums, masked, of_products, overlapping in flags:
+    names = ("root", "position", "scattered", "sums", "masked", "products", "maskable", "overlapping")
+    for flags in itertools.product([False, True], repeat=len(names)):
         for reduced, kept in itertools.product([1, 10, 1000], repeat=2):
-            assert choose(Facts(root, position, scattered, sums, reduced, kept, masked, of_products, overlapping))
+            assert choose(Facts(reduced=reduced, kept=kept, **dict(zip(names, flags, strict=True))))
 
 
 BLOCKS = [

@@ -105,13 +105,27 @@ def read(low: Lowering, access: Access, scope: Scope) -> Operand:
     rows = [at.row for at in known]
     if all(r is not None for r in rows):
         return view(low.writer, array, [r for r in rows if r is not None], scope)
-    own = indices_of(access)
-    masks = low.masks
-    key = (access, tuple((i, scope[i]) for i in own), masks, tuple(sorted(low.extents.items())))
+    key = _key(low, access, scope)
     found = low.gathered.get(key)
     if found is None:
         found = low.gathered[key] = _gather(low, access, array, known, scope)
     return found
+
+
+def let_go(low: Lowering, access: Access, scope: Scope) -> bool:
+    """Whether the access was gathered into an array of its own, which is forgotten: the reader may keep it."""
+    return low.gathered.pop(_key(low, access, scope), None) is not None
+
+
+def _key(low: Lowering, access: Access, scope: Scope) -> object:
+    where = tuple((i, scope[i]) for i in indices_of(access))
+    return access, where, low.masks, tuple(sorted(low.extents.items()))
+
+
+def base(low: Lowering, access: Access) -> str | None:
+    """The array whose view an access is; None if its positions are computed."""
+    array, known = _affine(low, access)
+    return array.name if all(at.row is not None for at in known) else None
 
 
 def _affine(low: Lowering, access: Access) -> tuple[Array, tuple[Position, ...]]:

@@ -44,13 +44,15 @@ def search(
         admitted = writer.fresh("admitted")
         writer.line(f"{admitted} = np.broadcast_to({conjunction(low, masks, axes, scope)}, {shape}).reshape{flat}")
     if op == "logsumexp":
+        most, part = writer.fresh("most"), f"{name}.real" if dtype.startswith("complex") else name
         if admitted:
-            writer.line(f"{name} = np.where({admitted}, {name}, -np.inf)")
-        most = writer.fresh("most")
-        part = f"{name}.real" if dtype.startswith("complex") else name
+            part = f"np.where({admitted}, {part}, -np.inf)"
         writer.line(f"{most} = np.maximum.reduce({part}, -1)")
         writer.line(f"{most} = np.where(np.isfinite({most}), {most}, 0)")
-        code = f"np.log(np.add.reduce(np.exp({name} - {most}[..., None]), -1)) + {most}"
+        powers = f"np.exp({name} - {most}[..., None])"
+        if admitted:
+            powers = f"np.where({admitted}, {powers}, 0)"
+        code = f"np.log(np.add.reduce({powers}, -1)) + {most}"
         return Value(code, compute, tuple(free), fresh=True)
     real = f"np.real({name})" if low.complex_step else name
     if not admitted:

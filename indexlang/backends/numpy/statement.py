@@ -12,10 +12,10 @@ from dataclasses import replace
 from math import prod
 
 from ...ir import Access, Call, Const, Expr, Reduce, Statement, Subscript, children, indices_of, walk
-from ...kernels import LARGE, LONG, WINDOW, Facts, blocks, choose, itemsize, row_strides
+from ...kernels import BLOCK, LARGE, LONG, WINDOW, Facts, blocks, choose, itemsize, row_strides
 from ...products import order_pairs
 from .contract import Contraction, Sink
-from .reads import prepare, read
+from .reads import base, let_go, prepare, read
 from .search import POSITION, search, window_search
 from .source import Array, Operand, Scope, Writer, aligned, count_code, name_of, sizes_of, whole
 from .store import REDUCE, SUMS, Target, combine, identity, make_target, scale, scatter, unit
@@ -94,6 +94,7 @@ class StatementCode:
             kept=prod(self.sizes[i] for i in kept),
             masked=bool(self.inner),
             products=self.contractible(),
+            maskable=self.maskable() is not None,
             overlapping=self.overlapping(),
         )
 
@@ -115,7 +116,7 @@ class StatementCode:
         inside = self.free if way in ("contraction", "window", "window search") else (*self.free, *self.summed)
         self.writer.note(target.home.name + " values", 2 * prod(now[i] for i in inside), self.compute)
         split = any(i in self.summed for i, _ in steps)
-        many = way == "window" or (way == "contraction" and len(self.terms()) > 1)
+        many = way in ("window", "masked contraction") or (way == "contraction" and len(self.terms()) > 1)
         target.start(once=not split and not many)
         if steps:
             target.allocate()
@@ -126,6 +127,8 @@ class StatementCode:
                 case "contraction":
                     for term in self.terms():
                         self.contraction(target, inner, term)
+                case "masked contraction":
+                    self.masked_contraction(target, inner)
                 case "window":
                     with self.writer.loops(inner, [(i, 0) for i in self.summed]) as window:
                         place = target.view(window)
@@ -153,24 +156,33 @@ class StatementCode:
         """The indices to go through in blocks, outermost first: kept ones, then reduced ones."""
         kept = [i for i in indices_of(self.stmt.target) if i not in target.taps]
         size = itemsize(self.compute)
-        reduced = [] if self.root is not None else [*self.summed]
         if way == "contraction":
             now, found = dict(self.sizes), {}
             for group in self.temporaries():
                 points = prod(now[i] for i in group)
-                if points * size > LARGE:
-                    order = [i for i in (*kept, *reduced) if i in group]
+                if points * size > 2 * BLOCK:
+                    few = prod(now[i] for i in kept) * size <= BLOCK
+                    order = self.in_memory(group) if few else [i for i in (*kept, *self.summed) if i in group]
                     more = dict(blocks(order, now, points, size))
                     now.update(more)
                     found.update(more)
             if target.taps:  # the products wait for their sum
                 found.update(blocks(kept, now, prod(now[i] for i in kept), size))
             return tuple(found.items())
+        if way == "masked contraction":
+            return ()
         inside = kept if way in ("window", "window search") else [*kept, *self.summed]
         points = prod(self.sizes[i] for i in inside)
-        if points * size <= LARGE:
+        again = way in ("window", "window search") or target.taps  # the same elements, for each position
+        calls = sum(isinstance(p, Call) for e in (self.value, *self.low.masks) for p in walk(e))
+        passes = calls + (not target.new) + bool(self.summed)  # over arrays of this size
+        if points * size <= (BLOCK if again else 2 * BLOCK if passes > 1 else LARGE):
             return ()
-        return blocks(kept if way in ("window", "window search") else [*kept, *reduced], self.sizes, points, size)
+        order = kept
+        if way not in ("window", "window search") and self.root is None:
+            few = prod(self.sizes[i] for i in kept) * size <= BLOCK
+            order = self.in_memory(inside) if few else [*kept, *self.summed]
+        return blocks(order, self.sizes, points, size)
 
     def repeated(self, target: Target, way: str) -> tuple[str, ...]:
         """Few indices that only a mask mentions: `where 2*di+dj == at[i,j]` for each position of a window."""
@@ -198,6 +210,13 @@ class StatementCode:
                 made = tuple(i for i in dict.fromkeys((*parts[left], *parts[right])) if i in needed)
                 yield made
                 parts = [*rest, made]
+
+    def in_memory(self, group: Sequence[str]) -> list[str]:
+        """The indices as they lie in the access that has most of them, outermost first."""
+        accesses = [p for p in walk(self.value) if isinstance(p, Access)]
+        largest = max(accesses, key=lambda a: len(set(indices_of(a)) & set(group)), default=None)
+        first = [] if largest is None else [i for i in indices_of(largest) if i in group]
+        return list(dict.fromkeys([*first, *group]))
 
     def is_view(self, factor: Expr) -> bool:
         """Whether a factor is read where it lies, or close to it: positions are affine."""
@@ -234,7 +253,8 @@ class StatementCode:
         summed = list(self.summed)
         axes = [*free, *summed]
         value = emit(low, self.value, axes, scope)
-        code, indices, kind, fresh = value.code, value.indices, self.compute, value.fresh
+        code, indices, kind = value.code, value.indices, self.compute
+        fresh = value.fresh or (isinstance(self.value, Access) and let_go(low, self.value, scope))
         if value.python:
             code = f"np.asarray({code}, np.{name_of(kind)})"
         elif value.dtype != kind:
@@ -364,6 +384,57 @@ class StatementCode:
         self.writer.note(name, prod(now[i] for i in indices), self.compute)
         return Operand(name, tuple(indices), self.compute, row_strides([now[i] for i in indices]), fresh)
 
+    def maskable(self) -> int | None:
+        """The factor, of two, that has all indices of the masks, where the other one makes the domain larger."""
+        if not self.inner or not self.contractible() or len(self.terms()) > 1:
+            return None
+        core, _, _ = self.split(self.terms()[0][1])
+        mentioned = {i for m in self.inner for i in indices_of(m)}
+        if len(core) == 2:
+            for number, factor in enumerate(core):
+                if mentioned <= set(indices_of(factor)) and not set(indices_of(core[1 - number])) <= set(
+                    indices_of(factor)
+                ):
+                    return number
+        return None
+
+    def masked_contraction(self, target: Target, scope: Scope) -> None:
+        """The masked factor is zero where it is refused: right as long as the other factor is finite.
+
+        Where it is not, 0*inf would be nan, and the whole domain is gone through instead.
+        """
+        number = self.maskable()
+        assert number is not None
+        sign, term = self.terms()[0]
+        other = self.split(term)[0][1 - number]
+        low, writer = self.low, self.writer
+        place = target.view(scope)
+        finite = self.finite(other, scope) if self.compute.startswith(("float", "complex")) else None
+
+        def fast() -> None:
+            value = self.contracted(place.indices, scope, term, None, masked=number)
+            assert value is not None
+            target.put(place, value, sign < 0)
+
+        if finite is None:
+            fast()
+            return
+        known = dict(low.gathered)
+        with writer.block(f"if {finite}:"):
+            fast()
+        low.gathered = dict(known)  # what one branch has read the other one has not
+        with writer.block("else:"), writer.loops(scope, self.blocks(target, "whole domain")) as inner:
+            place = target.view(inner)
+            target.put(place, self.evaluate(list(place.indices), inner))
+        low.gathered = known
+
+    def finite(self, expr: Expr, scope: Scope) -> str:
+        """Code of whether a factor is finite; it may look at more than what is read."""
+        if isinstance(expr, Access):
+            array = base(self.low, expr)
+            return f"np.isfinite({array or read(self.low, expr, scope).code}).all()"
+        return f"np.isfinite({self.factor(expr, scope).code}).all()"
+
     def contraction(self, target: Target, scope: Scope, term: Term) -> None:
         """A term summed into its place."""
         place = target.view(scope)
@@ -373,10 +444,16 @@ class StatementCode:
         if value is not None:
             target.put(place, value, sign < 0)
 
-    def contracted(self, free: Sequence[str], scope: Scope, term: Expr, sink: Sink | None) -> Value | None:
-        """A term summed, over `free`; None if it stands in the sink already."""
+    def contracted(
+        self, free: Sequence[str], scope: Scope, term: Expr, sink: Sink | None, masked: int | None = None
+    ) -> Value | None:
+        """A term summed, over `free`; None if it stands in the sink already. The factor `masked` takes the masks."""
         core, outside, divisors = self.split(term)
         factors = [self.factor(f, scope) for f in core]
+        if masked is not None:
+            x = factors[masked]
+            condition = conjunction(self.low, self.inner, x.indices, scope)
+            factors[masked] = self.held(f"np.where({condition}, {x.code}, 0)", x.indices, scope, fresh=True)
         present = {i for f in factors for i in f.indices}
         missing = [i for i in self.summed if i not in present and scope[i].width is not None]
         count = count_code(missing, scope)

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from ...ir import Access, Boundary, Const, indices_of
+from ...affine import number
+from ...ir import Access, Boundary, Const, Dots, Merged, indices_of
 from ...kernels import Row, fills, index_strides, injective, plain, row_strides, tabulated, taps
+from ...uses import reads
 from .reads import check_row, index_array, position, positions, row_code
-from .source import Array, Axis, Operand, Scope, Writer, count_code, name_of, shape_code, view
-from .value import Lowering, Value, atom, mask_over
+from .source import Array, Axis, Operand, Scope, Writer, count_code, name_of, shape_code, view, whole
+from .value import Lowering, Position, Value, atom, emit, mask_over
 
 SUMS = ("=", "+=")
 COMBINE = {"*=": "np.multiply", "max=": "np.maximum", "min=": "np.minimum"}
@@ -67,6 +69,19 @@ def scale(writer: Writer, ufunc: str, x: Operand, code: str) -> None:
     writer.line(f"{ufunc}({name}, {code}, out={name})")
 
 
+@dataclass(frozen=True)
+class Fold:
+    """An axis of the workspace that is brought home: without `table`, of its first..last all but 0..size-1 is dropped;
+    else `table` is code of where each of its elements belongs.
+    """
+
+    axis: int
+    first: int
+    last: int
+    table: str | None = None
+    positions: tuple[int, ...] = ()  # the same as numbers, where they are known
+
+
 @dataclass
 class Target:
     """The array that a statement writes, by affine rows; `taps` are the indices to loop over.
@@ -82,7 +97,7 @@ class Target:
     rows: tuple[Row, ...]
     new: bool  # nothing has defined the tensor yet
     delivered: str  # the dtype whose identity fills what nothing reaches
-    folds: list[tuple[int, Boundary, int, int]] = field(default_factory=list)  # axis, rule, first, last
+    folds: list[Fold] = field(default_factory=list)
     taps: tuple[str, ...] = ()
     dynamic: tuple[int, ...] = ()
     order: tuple[str, ...] = ()
@@ -148,8 +163,8 @@ class Target:
     def finish(self) -> None:
         """Bring the workspace home: drop the padding, fold what lies beyond an edge."""
         array = self.array
-        for axis, boundary, first, last in reversed(self.folds):
-            array = self._fold(array, axis, boundary, first, last)
+        for fold in reversed(self.folds):
+            array = self._fold(array, fold)
         if self.folds:
             if self.new:
                 kind = name_of(self.home.dtype)
@@ -160,19 +175,26 @@ class Target:
                 )
                 combine(self.writer, self.op, whole_home, array.name)
 
-    def _fold(self, array: Array, axis: int, boundary: Boundary, first: int, last: int) -> Array:
+    def _fold(self, array: Array, fold: Fold) -> Array:
+        axis = fold.axis
         size = self.home.shape[axis]
         shape = (*array.shape[:axis], size, *array.shape[axis + 1 :])
         name = self.writer.fresh(f"{self.home.name}_folded")
-        if boundary.kind == "pad":  # positions first..last, of which 0..size-1 are the axis
-            inside = ", ".join([":"] * axis + [f"{-first}:{-first + size}"])
+        if fold.table is None:
+            inside = ", ".join([":"] * axis + [f"{-fold.first}:{-fold.first + size}"])
             self.writer.line(f"{name} = {array.name}[{inside}]")
             return Array(name, shape, array.dtype, owned=False)
-        table = self.writer.constant(positions(boundary.kind, f"np.arange({first}, {last + 1})", size), "table")
-        order, starts, cells = grouped(self.writer, table)
+        self.writer.note(name, prod(shape), array.dtype)
+        run = len(fold.positions) // max(1, size)
+        if run and fold.positions == tuple(k // run for k in range(size * run)):  # as many for each, next to each other
+            split = (*array.shape[:axis], size, run, *array.shape[axis + 1 :])
+            self.writer.line(f"{name} = {REDUCE[self.op]}.reduce({array.name}.reshape({split}), {axis + 1})")
+            return Array(name, shape, array.dtype)
+        order, starts, cells = grouped(self.writer, self.writer.constant(fold.table, "table"))
         self.writer.line(f"{name} = {identity(self.op, shape, array.dtype, self.delivered)}")
         at = ", ".join([":"] * axis + [cells])
-        part = f"{array.name}.take({order}, {axis})"
+        ascending = fold.positions == tuple(sorted(fold.positions)) != ()
+        part = array.name if ascending else f"{array.name}.take({order}, {axis})"
         self.writer.line(f"{name}[{at}] = {REDUCE[self.op]}.reduceat({part}, {starts}, axis={axis})")
         return Array(name, shape, array.dtype)
 
@@ -189,11 +211,21 @@ def make_target(low: Lowering, access: Access, home: Array, op: str, new: bool, 
     """How a statement's target is written."""
     known = [position(low, access, axis) for axis in range(len(access.subscripts))]
     extents = {i: hi - lo for i, (lo, hi) in low.extents.items()}
-    computed = {axis for axis, at in enumerate(known) if at.row is None}
+    tables = {axis: fold for axis in range(len(known)) if (fold := _tabled(low, access, axis, known[axis])) is not None}
+    computed = {axis for axis, at in enumerate(known) if at.row is None and axis not in tables}
+    if computed:
+        tables = {}
+        computed = {axis for axis, at in enumerate(known) if at.row is None}
     rows: list[Row] = []
-    folds: list[tuple[int, Boundary, int, int]] = []
+    folds: list[Fold] = []
     shape = list(home.shape)
     for axis, at in enumerate(known):
+        if axis in tables:
+            (index,) = indices_of(at.sub)
+            folds.append(tables[axis])
+            shape[axis] = extents[index]
+            rows.append(plain(index).shifted(-low.extents[index][0]))
+            continue
         if at.row is None:
             continue
         check_row(low, access, axis)
@@ -204,7 +236,8 @@ def make_target(low: Lowering, access: Access, home: Array, op: str, new: bool, 
             guard = at.boundary or Boundary("pad", Const(0))
             if guard.kind == "pad":
                 first, last = min(first, 0), max(last, size - 1)
-            folds.append((axis, guard, first, last))
+            table = None if guard.kind == "pad" else positions(guard.kind, f"np.arange({first}, {last + 1})", size)
+            folds.append(Fold(axis, first, last, table))
             shape[axis] = last - first + 1
             row = row.shifted(-first)
         rows.append(row)
@@ -220,6 +253,29 @@ def make_target(low: Lowering, access: Access, home: Array, op: str, new: bool, 
             return Target(low, access, op, home, array, tuple(rows), new, delivered, folds, loops)
         computed = set(range(len(known)))
     return _dynamic(low, access, home, op, new, delivered, computed)
+
+
+def _tabled(low: Lowering, access: Access, axis: int, at: Position) -> Fold | None:
+    """How an axis is brought home that one index alone runs through, by positions that sizes say: y[i//2]."""
+    names = indices_of(at.sub)
+    alone = len(names) == 1 and all(names[0] not in indices_of(s) for k, s in enumerate(access.subscripts) if k != axis)
+    is_padded = at.boundary is not None and at.boundary.kind == "pad"
+    if at.row is not None or not alone or reads(at.sub) or is_padded or not at.safe or low.masks:
+        return None
+    assert not isinstance(at.sub, Merged | Dots)
+    expr = at.sub.expr if isinstance(at.sub, Boundary) else at.sub
+    value = emit(low, expr, names, whole(low.extents))
+    if value.dtype != "int64" or value.python:
+        return None
+    size, code = low.shapes[access.tensor][axis], f"({value.code})"
+    lo, hi = low.extents[names[0]]
+    if at.boundary is not None:
+        return Fold(axis, 0, hi - lo - 1, positions(at.boundary.kind, code, size))
+    try:
+        found = tuple(number(expr, low.shapes, {names[0]: v}) for v in range(lo, hi))
+    except ValueError:
+        found = ()
+    return Fold(axis, 0, hi - lo - 1, value.code, found)
 
 
 def _dynamic(
