@@ -22,14 +22,17 @@ def main(argv: list[str] | None = None) -> int:
         __doc__,
         "python -m examples.train_fashion",
         data=DEBIAN,
-        epochs=4,
+        epochs=8,
         batch=64,
         rate=4e-3,
         out=Path("out/fashion"),
     )
     parser.add_argument("--network", choices=("resnet8", "resnet20", "plain20"), default="resnet8")
+    parser.add_argument(
+        "--stem", type=int, default=2, help="the stride of the first convolution; 1 takes 4 times as long"
+    )
     args = parser.parse_args(argv)
-    return run(args, args.network, mirrored)
+    return run(args, args.network, mirrored, stem=args.stem)
 
 
 if __name__ == "__main__":

@@ -96,10 +96,15 @@ def _added(h: Node, f: Node, name: str, channels: int, outputs: int, stride: int
 @network("resnet56", 32, blocks=9)
 @network("resnet20", 32, blocks=3)
 @network("resnet8", 32, blocks=1)
-def small_resnet(x: Node, classes: int = 10, blocks: int = 3, shortcuts: bool = True, width: float = 1.0) -> CompNode:
-    """The networks of section 4.2 for small images: 6*blocks + 2 layers, shortcuts without parameters."""
+def small_resnet(
+    x: Node, classes: int = 10, blocks: int = 3, shortcuts: bool = True, width: float = 1.0, stem: int = 1
+) -> CompNode:
+    """The networks of section 4.2 for small images: 6*blocks + 2 layers, shortcuts without parameters.
+
+    `stem` is the stride of the first convolution: with 2 everything costs a quarter.
+    """
     channels = scaled(16, width)
-    h = Relu(conv_norm(x, "conv1", example(x)[-1], channels, 3))
+    h = Relu(conv_norm(x, "conv1", example(x)[-1], channels, 3, stem))
     for stage in range(3):
         wide = scaled(16 * 2**stage, width)
         for k in range(blocks):
