@@ -1,7 +1,7 @@
-"""`python -m benchmarks overhead`: starts the measurements in a process without settings of BLAS or threads.
+"""`python -m benchmarks`: measures indexlang beside its peers; `python -m benchmarks overhead`: what a call costs.
 
 Some machines export settings that hold BLAS to older instructions or to one thread. They would spoil every
-comparison, so the measuring process gets an environment without them, the same for all that is compared.
+comparison, so all that measures runs in an environment without them, the same for all that is compared.
 """
 
 from __future__ import annotations
@@ -12,24 +12,31 @@ import sys
 from importlib import import_module
 
 SETTINGS = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_", "GOTO_", "NVPL_", "VECLIB_", "NUMEXPR_", "NPY_")
-MEASUREMENTS = ("overhead",)
+MEASUREMENTS = ("peers", "overhead")
 _CLEANED = "INDEXLANG_BENCHMARK_DROPPED"
 
 
 def main() -> None:
     """Clean the environment by starting anew, then measure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("measurement", choices=MEASUREMENTS)
-    parser.add_argument("--rounds", type=int, default=15, help="how often each thing is measured, turn by turn")
+    parser.add_argument("measurement", choices=MEASUREMENTS, nargs="?", default="peers")
+    parser.add_argument("--rounds", type=int, help="how often each thing is measured, turn by turn")
+    parser.add_argument("--only", metavar="A,B", help="families, or words of workloads' names")
+    parser.add_argument("--peers", metavar="A,B", help="libraries; torch.compile only where it is named")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of every library")
     args = parser.parse_args()
     if _CLEANED not in os.environ:
         dropped = sorted(name for name in os.environ if name.startswith(SETTINGS))
         environ = {name: value for name, value in os.environ.items() if name not in dropped}
         environ[_CLEANED] = " ".join(dropped)
         os.execve(sys.executable, [sys.executable, "-m", "benchmarks", *sys.argv[1:]], environ)
-    dropped_names = os.environ[_CLEANED] or "none was set"
-    print(f"Settings of BLAS and threads dropped for everything measured here: {dropped_names}.")
-    import_module(f"benchmarks.{args.measurement}").main(args.rounds)
+    names = os.environ[_CLEANED]
+    print(f"Settings of BLAS and threads dropped for everything measured here: {names or 'none was set'}.")
+    if args.measurement == "overhead":
+        import_module("benchmarks.overhead").main(args.rounds or 15)
+    else:
+        import_module("benchmarks.run").main(args, names.split())
 
 
-main()
+if __name__ == "__main__":
+    main()

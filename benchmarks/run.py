@@ -1,0 +1,109 @@
+"""A run: all families by all libraries, then the page, the JSON and the pictures.
+
+In: what to measure. Out: `benchmarks/RESULTS.md` and `benchmarks/results/` from a run of everything, the same under
+`out/benchmarks` from a run of a part, so that a published page is never a mixture of runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from . import pictures, pools, report
+from .families import FAMILIES, LIMITS, rows
+from .turns import Measured, libraries, measure
+from .workload import FORWARD, OPTIONAL, PEERS, Workload
+
+ROUNDS = 7
+PACKAGES = {"einsum": "numpy", "torch.compile": "torch"}
+
+
+def main(args: argparse.Namespace, dropped: Sequence[str]) -> None:
+    """Measure and write."""
+    start = time.perf_counter()
+    wanted = args.only.split(",") if args.only else []
+    peers = _peers(args.peers.split(",") if args.peers else [])
+    rounds = args.rounds or ROUNDS
+    everything = not (args.only or args.peers or args.rounds)
+    chosen = {family: _chosen(family, wanted) for family in (*FAMILIES, "growth")}
+    print(f"{', '.join(peers)}; {args.threads} threads, {rounds} rounds", flush=True)
+    measured: list[Measured] = []
+    limits: dict[str, float] = {}
+    for family, workloads in chosen.items():
+        used = [p for p in peers if any(p in w.peers for w in workloads)]
+        if not workloads:
+            continue
+        with libraries(used, args.threads) as started:
+            for limit in rows(LIMITS):
+                m = measure(LIMITS, limit, FORWARD, started, 3)
+                kind, work = ("flops", m.flops) if m.flops else ("bytes", m.traffic)
+                best = min((t for row in m.rows.values() for t in row.turns), default=math.inf)
+                limits[kind] = max(limits.get(kind, 0.0), work / best)
+            for workload in workloads:
+                for mode in workload.modes:
+                    m = measure(family, workload, mode, started, rounds if family != "growth" else min(rounds, 3))
+                    measured.append(m)
+                    print(report.line(m), flush=True)
+    threads = pools.measure(tuple(p for p in ("numpy", "torch", "jax") if p in peers)) if everything else {}
+    run = report.Run(
+        measured, limits, _machine(args.threads), _versions(peers), dropped, threads, args.threads, rounds,
+        (time.perf_counter() - start) / 60, everything,
+    )  # fmt: skip
+    _write(run, Path("benchmarks") if everything else Path("out/benchmarks"))
+
+
+def _peers(named: Sequence[str]) -> list[str]:
+    known = (*PEERS, *OPTIONAL)
+    for name in named:
+        if name not in known:
+            raise SystemExit(f"no peer '{name}'; there are {', '.join(known)}")
+    found = [p for p in known if (p in named or p == "indexlang" if named else p in PEERS)]
+    there = [p for p in found if find_spec(PACKAGES.get(p, p)) is not None]
+    for missing in (p for p in found if p not in there):
+        print(f"{missing} is not installed: left out")
+    return there
+
+
+def _chosen(family: str, wanted: Sequence[str]) -> list[Workload]:
+    if not wanted or family in wanted:
+        return list(rows(family))
+    words = [w.lower() for w in wanted if w not in FAMILIES]
+    return [w for w in rows(family) if any(word in w.name.lower() for word in words)] if family != "growth" else []
+
+
+def _versions(peers: Sequence[str]) -> dict[str, str]:
+    found = {"Python": platform.python_version()}
+    for package in dict.fromkeys(PACKAGES.get(p, p) for p in ("numpy", *peers)):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # a checkout that is not installed
+            continue
+    return found
+
+
+def _machine(threads: int) -> list[str]:
+    """In general terms: no names, no paths."""
+    return [f"{platform.machine()}, {platform.system()}", f"{threads} cores used", f"NumPy {np.__version__}"]
+
+
+def _write(run: report.Run, folder: Path) -> None:
+    results = folder / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    drawn = ["results/ratios.svg"]
+    pictures.ratios(run, folder / drawn[0])
+    if run.of("growth"):
+        drawn.append("results/growth.svg")
+        pictures.growth(run, folder / drawn[1])
+    page = report.page(run, drawn)
+    (folder / "RESULTS.md").write_text(page, encoding="utf-8")
+    (results / "results.json").write_text(json.dumps(report.as_json(run), indent=1) + "\n", encoding="utf-8")
+    print(f"\n{report.summary(run)}\n\n{report.targets(run)}\n\n{folder / 'RESULTS.md'}: {run.minutes:.1f} minutes")

@@ -1,0 +1,183 @@
+"""The process of one library: prepares a workload, says what it gives, and runs it when it is this library's turn.
+
+In: requests over a pipe. Out: replies over the same. The one rule: between requests the process is stopped by its
+parent, threads and all, so that nothing here runs while another library is measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+import warnings
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .libraries import Fastest
+from .workload import STEP, Array, Arrays, Prepared
+
+SAMPLE = 1 << 17  # of larger results so many elements are compared, and their norm
+
+
+@dataclass(frozen=True)
+class Request:
+    """`prepare` a workload, `time` so many calls of it, or `drop` it."""
+
+    what: str
+    family: str = ""
+    workload: str = ""
+    mode: str = ""
+    calls: int = 1
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The first call with all that had to be made for it, in seconds; what it gave; memory in bytes."""
+
+    first: float
+    later: float
+    memory: int
+    results: Arrays
+    note: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why a library cannot run a workload."""
+
+    reason: str
+    trace: str
+
+
+def serve(peer: str, threads: int, connection: Connection) -> None:
+    """Answer requests until the pipe closes."""
+    _end_with_parent()
+    _bind(threads)
+    if peer.startswith("torch"):
+        import torch
+
+        torch.set_num_threads(threads)
+    warnings.simplefilter("ignore")
+    prepared: Prepared | None = None
+    while True:
+        try:
+            request: Request = connection.recv()
+        except EOFError:
+            return
+        try:
+            match request.what:
+                case "prepare":
+                    prepared = None
+                    _tidy()
+                    prepared, reply = _prepare(peer, request)
+                    connection.send(reply)
+                case "time":
+                    assert prepared is not None
+                    connection.send(_timed(prepared, request.calls))
+                case _:
+                    prepared = None
+                    _tidy()
+                    connection.send(None)
+        except Exception as error:  # what a library cannot do is a result
+            connection.send(Failed(f"{type(error).__name__}: {error}", traceback.format_exc()))
+
+
+def _end_with_parent() -> None:
+    """A stopped process must not outlive a parent that was killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
+
+
+def _bind(threads: int) -> None:
+    """As many processors as threads, so that libraries that count processors find as many."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+def _prepare(peer: str, request: Request) -> tuple[Prepared, Ready]:
+    from .families import find
+
+    workload = find(request.family, request.workload)
+    arrays, gradients = workload.arrays(), request.mode == STEP
+    build, note = workload.peers[peer], ""
+    if isinstance(build, Fastest):
+        note, build = build.choose(arrays, gradients)
+    _tidy()
+    base = _start_peak()
+    start = time.perf_counter()
+    prepared = build(arrays, gradients)
+    given = prepared.run()
+    first = time.perf_counter() - start
+    results = {name: _sample(value) for name, value in prepared.results(given).items()}
+    del given
+    _tidy()
+    _start_peak()
+    later = _timed(prepared, 1)
+    return prepared, Ready(first, later, max(_peak() - base, 0), results, note)
+
+
+def _tidy() -> None:
+    """Give back what nothing uses, so that memory is counted where it is used."""
+    gc.collect()
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def _timed(prepared: Prepared, calls: int) -> float:
+    """Seconds for one of so many calls, after one that nobody measures."""
+    run = prepared.run
+    run()
+    gc.disable()
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    found = (time.perf_counter() - start) / calls
+    gc.enable()
+    return found
+
+
+def _sample(value: Any) -> Array:
+    array = np.asarray(value)
+    if array.size <= SAMPLE:
+        return np.array(array)
+    flat = array.reshape(-1)
+    norm = np.sqrt(np.mean(np.square(flat, dtype=np.float64)))
+    return np.append(flat[:: -(-array.size // SAMPLE)], norm)
+
+
+# -- memory --------------------------------------------------------------------------------------------------
+
+
+def _start_peak() -> int:
+    """Forget the greatest size so far, where the system can; the size now."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        return _status("VmRSS")
+    except OSError:
+        return _peak()
+
+
+def _peak() -> int:
+    try:
+        return _status("VmHWM")
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"no {field}")
