@@ -92,17 +92,21 @@ def _releasing(
                 last.update(dict.fromkeys(word.findall(line), number))
     found: list[str] = []
     held: set[str] = set()
-    most = 0
+    ends: dict[int, list[str]] = {}  # what is held, by its last mention
+    now, most = 0, 0
     for number, lines in enumerate(chunks):
         found += lines
-        held |= {m.group(1) for line in lines if (m := made.match(line))} - inputs
-        mentioned = {name for line in lines for name in word.findall(line)}  # those made inside of loops, too
-        now = sum(sizes.get(name, 0) for name in held | (mentioned - inputs))
-        most = max(most, now + transient[number])
-        gone = sorted(name for name in held if last[name] == number)
+        for name in {m.group(1) for line in lines if (m := made.match(line))} - inputs - held:
+            held.add(name)
+            ends.setdefault(last[name], []).append(name)
+            now += sizes.get(name, 0)
+        mentioned = {name for line in lines for name in word.findall(line)} - inputs - held  # made inside of loops
+        most = max(most, now + sum(sizes.get(name, 0) for name in mentioned) + transient[number])
+        gone = sorted(ends.pop(number, ()))
         if gone and number + 1 < len(chunks):
             found.append(f"    del {', '.join(gone)}")
         held.difference_update(gone)
+        now -= sum(sizes.get(name, 0) for name in gone)
     return found, most
 
 

@@ -167,6 +167,8 @@ def _call(low: Lowering, expr: Call, fn: str, args: list[Value], axes: Sequence[
     template = row.numpy
     if low.complex_step and row.complex_step is not None:
         template = row.complex_step
+        if fn in ("max", "min") and args[1].python and not args[0].python:
+            codes.reverse()  # at a tie the first one wins, but a constant before a tensor
         if fn in _STEPS:
             kind = "float64"
     low.writer.support.update(name for name in SUPPORT if f"{name}(" in template)
