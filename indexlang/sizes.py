@@ -56,10 +56,13 @@ class Sizes:
         known = self.canonicals.get(form)
         if known is None:
             known = self.canonicals[form] = self._canonical(form)
+            match form.const, form.terms:
+                case 0, ((Size() as atom, 1),) if atom in self.equal:
+                    self.equal[atom] = known  # so that chains of equal sizes stay short
         return known
 
     def _canonical(self, form: Affine) -> Affine:
-        for _ in range(64):
+        for _ in range(64 + len(self.equal) + len(self.defined)):
             mapping: dict[Expr, Affine] = {a: f for a in _sizes_in(form) if (f := self._step(a)) is not None}
             if not mapping:
                 return form
@@ -116,11 +119,11 @@ class Sizes:
         return {k: self.canonical(size(tensor, k)) for k in range(rank or 0)}
 
     def equate(self, a: Affine, b: Affine) -> None:
-        """Note that two sizes are equal; where neither is a single size, nothing can be noted."""
+        """Note that two sizes are equal, the second by the first; where neither is one size, nothing can be noted."""
         a, b = self.canonical(a), self.canonical(b)
         if a == b or a.indices or b.indices:
             return
-        for one, other in ((a, b), (b, a)):
+        for one, other in ((b, a), (a, b)):
             match one.const, one.terms:
                 case 0, ((Size() as atom, 1),) if atom not in _sizes_in(other):
                     self.equal[atom] = other
