@@ -159,6 +159,8 @@ def test_summary_of_a_python_file(tmp_path: Path, capsys: pytest.CaptureFixture[
 WRONG = {
     "a name": (["lenet6"], "there is no network 'lenet6'"),
     "an option": (["lenet5", "-O", "depth=3"], "lenet5 has no option 'depth'"),
+    "an option that does not fit": (["resnet18", "-O", "blocks=3"], "resnet18 cannot be built so"),
+    "a negative size": (["vgg11", "-O", "size=-4"], "error["),
     "an input": (["lenet5", "--shape", "z=1"], "the network has no input 'z'"),
     "a size": (["lenet5", "-O", "size=8"], "error[declared-shape]"),
     "no file": (["missing.py"], "there is no file missing.py"),
@@ -177,6 +179,7 @@ BROKEN = {
     "an exception": ("x = 1\nx / 0\n", "line 2: ZeroDivisionError"),
     "no Python": ("x = (\n", "SyntaxError"),
     "two graphs": ("from indexlang.edf import *\na, b = Graph(), Graph()\n", "defines several graphs"),
+    "a function with arguments": ("def network(size): ...\n", "network() cannot be called"),
     "no shape": (SLIDES.format(""), "the shape of the input Input1 is not known"),
 }
 

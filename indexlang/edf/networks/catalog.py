@@ -77,5 +77,7 @@ def example(x: Node) -> tuple[int, ...]:
 
 
 def scaled(channels: int, width: float) -> int:
-    """So many channels in a network of another width."""
+    """So many channels in a network of another width. Errors: `GraphError`."""
+    if not width > 0:
+        raise graph_error("network-option", f"a width is a positive number, not {width}")
     return max(1, round(channels * width))

@@ -18,7 +18,7 @@ from typing import Any
 from ...errors import IndexLangError
 from ..graph import Graph
 from ..nodes import Input
-from ..problems import GraphError, graph_error
+from ..problems import graph_error
 from ..slides import default_graph, reset
 from .catalog import NETWORKS, Network, build
 
@@ -57,7 +57,13 @@ def _built(name: str, options: Mapping[str, Any]) -> Network:
     for option in options:
         if option not in known:
             raise graph_error("network-option", f"{name} has no option '{option}'", f"options: {', '.join(known)}")
-    return build(name, **options)
+    try:
+        return build(name, **options)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        if isinstance(error, IndexLangError):
+            raise
+        given = ", ".join(f"{n}={v}" for n, v in options.items())
+        raise graph_error("network-option", f"{name} cannot be built so: {error}", given) from error
 
 
 def _found(graph: Graph, variables: Mapping[str, Any]) -> Found:
@@ -105,7 +111,8 @@ def _graph(name: str, variables: Mapping[str, Any]) -> Graph:
 def _called(name: str, function: Any) -> Any:
     try:
         return function()
-    except GraphError:
+    except IndexLangError:
         raise
-    except TypeError as error:
-        raise graph_error("network", f"{name}: network() cannot be called", str(error)) from error
+    except Exception as error:
+        rule = f"{name}: network() cannot be called"
+        raise graph_error("python-file", rule, f"{type(error).__name__}: {error}") from error
