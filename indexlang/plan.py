@@ -37,9 +37,8 @@ class Plan:
             lines.append(f"   work     {amount(step.flops, 'flop')}, {amount(step.moved, 'B')}")
         tensors = ", ".join(f"{t}{list(s)} {self.dtypes[t]}" for t, s in self.shapes.items())
         lines.append(f"tensors   {tensors}")
-        lines.append(
-            f"total     {amount(sum(s.flops for s in self.steps), 'flop')}, {amount(self.workspace, 'B')} of tensors and workspace"
-        )
+        flops = amount(sum(s.flops for s in self.steps), "flop")
+        lines.append(f"total     {flops}, {amount(self.workspace, 'B')} of tensors and workspace")
         return "\n".join(lines)
 
 

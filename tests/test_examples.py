@@ -187,3 +187,20 @@ def test_too_few_digits_for_a_batch_are_an_error() -> None:
     data = digits.Digits("bars", *strokes(10, 1), *strokes(10, 2))
     with pytest.raises(digits.DataError, match="do not fill a batch"):
         lenet.Training(data, epochs=1, batch=20)
+
+
+def test_the_picture_of_predictions_shows_the_digits(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="pictures need the extra [examples]")
+    from matplotlib.image import imread
+
+    from examples import pictures
+
+    images = np.zeros((50, 28, 28), np.float32)
+    images[:, 8:20, 12:16] = 1
+    labels = np.repeat(np.arange(10), 5)
+    said = np.eye(10, dtype=np.float32)[np.where(np.arange(50) < 3, 9, labels)]
+    pictures.predictions(tmp_path / "digits.png", images, labels, said)
+    shown = imread(tmp_path / "digits.png")[..., :3].mean(axis=-1)
+    assert (shown < 0.1).mean() > 0.01  # forty strokes, not a blank page
+    pictures.losses(tmp_path / "loss.png", [1.0, 0.5, 0.25], 3, [90.0])
+    assert imread(tmp_path / "loss.png").std() > 0.01
