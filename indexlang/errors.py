@@ -106,6 +106,9 @@ class IndexLangError(ValueError):
         self.problems = problems
         super().__init__("\n\n".join(render(problem) for problem in problems))
 
+    def __reduce__(self) -> tuple[type[IndexLangError], tuple[Problem, ...]]:
+        return type(self), self.problems  # another process makes it anew from what it carries
+
     @property
     def code(self) -> str:
         return self.problems[0].code

@@ -90,6 +90,7 @@ def infer(program: Program, dtypes: Mapping[str, str], complex_step: bool = Fals
         name = stmt.target.tensor
         value = accumulated(stmt, kind(stmt.value, known))
         compute.append(computing(value.name))
+        problems += _overflowing(stmt)
         old = known.get(name)
         primal = known.get(primal_of(name) or "")
         if primal is not None:
@@ -104,6 +105,40 @@ def infer(program: Program, dtypes: Mapping[str, str], complex_step: bool = Fals
         tuple(compute),
         frozenset(name for name, k in known.items() if k.weak),
     )
+
+
+def _overflowing(stmt: Statement) -> Iterator[Problem]:
+    """Integer arithmetic on the numbers of the source that leaves 64 bits."""
+    for part in parts_of(stmt):
+        if not isinstance(part, Call) or (value := _whole(part)) is None:
+            continue
+        if abs(value) >= 2**63 and all(abs(_whole(a) or 0) < 2**63 for a in part.args):
+            rule = "integers have 64 bits, and this one does not fit"
+            yield Problem("overflow", rule, part.span or stmt.span, (), "write one of the numbers as 2.0")
+
+
+def _whole(expr: Subscript) -> int | None:
+    """The exact value of integer arithmetic on numbers alone; None for anything else, and for what is far too large."""
+    match expr:
+        case Const(value=value):
+            return value if type(value) is int else None
+        case Call(fn="add" | "sub" | "mul" | "neg" | "pow" as fn, args=args):
+            numbers = [_whole(a) for a in args]
+            match fn, numbers:
+                case "neg", [int(a)]:
+                    return -a
+                case "add", [int(a), int(b)]:
+                    return a + b
+                case "sub", [int(a), int(b)]:
+                    return a - b
+                case "mul", [int(a), int(b)]:
+                    return a * b
+                case "pow", [int(a), int(b)] if b >= 0:
+                    return a**b if b * a.bit_length() < 10_000 else 2**63
+                case _:
+                    return None
+        case _:
+            return None
 
 
 def expr_type(expr: Expr, dtypes: Mapping[str, str], weak: Collection[str] = ()) -> str:

@@ -177,3 +177,11 @@ def test_all_problems_are_told() -> None:
 def test_a_complex_step_may_go_anywhere() -> None:
     found = types.infer(program("y[i] = relu(z[i])"), {"z": "complex128"}, complex_step=True)
     assert found.tensors["y"] == "complex128"
+
+
+@pytest.mark.parametrize("text", ["y = 10**18 * 10", "y = 9**9**9", "y = 9223372036854775807 + 1", "y[] = x[] * 2**70"])
+def test_integers_of_the_source_that_do_not_fit(text: str) -> None:
+    with pytest.raises(indexlang.ShapeError, match="64 bits"):
+        indexlang.compile(text)(*([1.0] if "x" in text else []))
+    assert indexlang.compile("y = 2**62 + 2**61")() == 2**62 + 2**61
+    assert indexlang.compile("y[] = x[] * 2.0**70")(x=1.0) == 2.0**70
