@@ -99,7 +99,8 @@ def _graph(name: str, variables: Mapping[str, Any]) -> Graph:
     if callable(chosen) and not isinstance(chosen, type):
         chosen = _called(name, chosen)
     candidates = [chosen] if isinstance(chosen, Network | Graph) else list(variables.values())
-    graphs = {id(g): g for v in candidates if (g := v.graph if isinstance(v, Network) else v) and isinstance(g, Graph)}
+    owners = (v.graph if isinstance(v, Network) else v for v in candidates)
+    graphs = {id(g): g for g in owners if isinstance(g, Graph)}
     if not graphs and default_graph().sinks():
         return default_graph()
     if len(graphs) != 1:
