@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import cli_arguments, cli_files, grad
+from . import cli_arguments, cli_files, doctor, grad
 from .backends.numpy.load import Compiled, compile_program
 from .cli_output import complain, described, print_json, print_program, report, table
 from .errors import IndexLangError, IndexLangWarning, Problem, ShapeError
@@ -243,6 +243,16 @@ def _summary(args: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(args: argparse.Namespace) -> int:
+    machine = doctor.look()
+    if args.format == "json":
+        found = {**asdict(machine), "flags": sorted(machine.flags), "level": machine.level}
+        print_json({**found, "advice": [asdict(a) for a in doctor.advice(machine)]})
+    else:
+        print(doctor.text(machine))
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "grad": _grad,
     "check": _check,
@@ -252,6 +262,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "emit": _emit,
     "fmt": _fmt,
     "summary": _summary,
+    "doctor": _doctor,
 }
 
 

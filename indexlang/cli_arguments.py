@@ -156,7 +156,9 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         "print each layer's output shape, parameters and multiply-adds",
         ("option of a network", "shape of an example", "format of check"),
     ),
+    "doctor": ("tell what this machine has, and what holds it back", ("format of check",)),
 }
+_WITHOUT_FILE = ("summary", "doctor")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -171,7 +173,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         subs[name] = sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name == "summary":
             sub.add_argument("network", metavar="NETWORK", help="such as resnet50, or a Python file that defines one")
-        else:
+        elif name not in _WITHOUT_FILE:
             sub.add_argument("file", nargs="?", metavar="FILE", help="a .idx file, or - for standard input")
             sub.add_argument(
                 "-e", dest="text", action="append", metavar="STATEMENTS", help="statements instead of a file"
@@ -180,7 +182,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             flags, rest = ARGUMENTS[argument]
             sub.add_argument(*flags, **rest)
     args = parser.parse_args(argv)
-    if args.command != "summary" and (args.file is None) == (args.text is None):
+    if args.command not in _WITHOUT_FILE and (args.file is None) == (args.text is None):
         subs[args.command].error("give either a FILE or statements behind -e")
     if args.command == "fmt" and args.write and (args.check or args.file in (None, "-")):
         subs["fmt"].error("--write needs a FILE, and no --check")
