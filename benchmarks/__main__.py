@@ -24,12 +24,16 @@ def main() -> None:
     parser.add_argument("--only", metavar="A,B", help="families, or words of workloads' names")
     parser.add_argument("--peers", metavar="A,B", help="libraries; torch.compile only where it is named")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of every library")
+    parser.add_argument("--busy", action="store_true", help="count the processor's time: on a machine that is shared")
+    parser.add_argument("--patience", type=float, default=60, metavar="S", help="seconds for a library to get ready")
     args = parser.parse_args()
     if _CLEANED not in os.environ:
         dropped = sorted(name for name in os.environ if name.startswith(SETTINGS))
         environ = {name: value for name, value in os.environ.items() if name not in dropped}
         environ[_CLEANED] = " ".join(dropped)
         os.execve(sys.executable, [sys.executable, "-m", "benchmarks", *sys.argv[1:]], environ)
+    if hasattr(os, "sched_setaffinity"):  # as many processors as threads, for libraries that count processors
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
     names = os.environ[_CLEANED]
     print(f"Settings of BLAS and threads dropped for everything measured here: {names or 'none was set'}.")
     if args.measurement == "overhead":

@@ -20,7 +20,7 @@ import numpy as np
 
 from . import pictures, pools, report
 from .families import FAMILIES, LIMITS, rows
-from .turns import Measured, libraries, measure
+from .turns import Measured, Settings, libraries, measure
 from .workload import FORWARD, OPTIONAL, PEERS, Workload
 
 ROUNDS = 7
@@ -33,7 +33,8 @@ def main(args: argparse.Namespace, dropped: Sequence[str]) -> None:
     wanted = args.only.split(",") if args.only else []
     peers = _peers(args.peers.split(",") if args.peers else [])
     rounds = args.rounds or ROUNDS
-    everything = not (args.only or args.peers or args.rounds)
+    settings = Settings(args.threads, args.busy, args.patience)
+    everything = not (args.only or args.peers or args.rounds or args.busy)
     chosen = {family: _chosen(family, wanted) for family in (*FAMILIES, "growth")}
     print(f"{', '.join(peers)}; {args.threads} threads, {rounds} rounds", flush=True)
     measured: list[Measured] = []
@@ -42,7 +43,7 @@ def main(args: argparse.Namespace, dropped: Sequence[str]) -> None:
         used = [p for p in peers if any(p in w.peers for w in workloads)]
         if not workloads:
             continue
-        with libraries(used, args.threads) as started:
+        with libraries(used, settings) as started:
             for limit in rows(LIMITS):
                 m = measure(LIMITS, limit, FORWARD, started, 3)
                 kind, work = ("flops", m.flops) if m.flops else ("bytes", m.traffic)

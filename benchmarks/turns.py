@@ -25,7 +25,6 @@ from .worker import Failed, Ready, Request, serve
 from .workload import Arrays, Workload
 
 TURN = 0.03  # seconds that a turn lasts at least
-PATIENCE = 40.0  # seconds after which a library that prepares a workload is given up
 ENOUGH = 4.0  # seconds of one library's turns after which the first few must do
 FEW = 3
 _SPAWN = multiprocessing.get_context("spawn")
@@ -64,16 +63,27 @@ class Measured:
         return rows[peer].seconds / rows["indexlang"].seconds if peer in rows and "indexlang" in rows else math.nan
 
 
+@dataclass(frozen=True)
+class Settings:
+    """Threads of every library; whether the processor's time counts; seconds after which a library is given up."""
+
+    threads: int = 2
+    busy: bool = False
+    patience: float = 60.0
+
+
 class Library:
     """The process of one library, stopped except while it answers."""
 
-    def __init__(self, peer: str, threads: int) -> None:
-        self._peer, self._threads = peer, threads
+    def __init__(self, peer: str, settings: Settings) -> None:
+        self._peer, self._settings = peer, settings
         self._start()
 
     def _start(self) -> None:
         self._connection, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=serve, args=(self._peer, self._threads, theirs), daemon=True)
+        self._process = _SPAWN.Process(
+            target=serve, args=(self._peer, self._settings.threads, self._settings.busy, theirs), daemon=True
+        )
         self._process.start()
         theirs.close()
 
@@ -82,11 +92,11 @@ class Library:
         self._signal("SIGCONT")
         try:
             self._connection.send(request)
-            if self._connection.poll(PATIENCE):
+            if self._connection.poll(self._settings.patience):
                 reply = self._connection.recv()
                 self._signal("SIGSTOP")
                 return reply
-            reason = f"more than {PATIENCE:.0f} s"
+            reason = f"more than {self._settings.patience:.0f} s"
         except (EOFError, OSError):
             self._process.join(5)
             reason = f"the process ended with status {self._process.exitcode}"
@@ -105,12 +115,12 @@ class Library:
 
 
 @contextmanager
-def libraries(peers: Sequence[str], threads: int) -> Iterator[dict[str, Library]]:
+def libraries(peers: Sequence[str], settings: Settings) -> Iterator[dict[str, Library]]:
     """A process for each."""
     started: dict[str, Library] = {}
     try:
         for peer in peers:
-            started[peer] = Library(peer, threads)
+            started[peer] = Library(peer, settings)
         yield started
     finally:
         for library in started.values():

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import os
 import resource
 import signal
 import sys
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,6 +26,7 @@ import numpy as np
 from .libraries import Fastest
 from .workload import STEP, Array, Arrays, Prepared
 
+Clock = Callable[[], float]
 SAMPLE = 1 << 17  # of larger results so many elements are compared, and their norm
 
 
@@ -59,10 +60,10 @@ class Failed:
     trace: str
 
 
-def serve(peer: str, threads: int, connection: Connection) -> None:
-    """Answer requests until the pipe closes."""
+def serve(peer: str, threads: int, busy: bool, connection: Connection) -> None:
+    """Answer requests until the pipe closes; on a `busy` machine the processor's time is counted, not the clock's."""
+    clock = time.process_time if busy else time.perf_counter
     _end_with_parent()
-    _bind(threads)
     if peer.startswith("torch"):
         import torch
 
@@ -79,11 +80,11 @@ def serve(peer: str, threads: int, connection: Connection) -> None:
                 case "prepare":
                     prepared = None
                     _tidy()
-                    prepared, reply = _prepare(peer, request)
+                    prepared, reply = _prepare(peer, request, clock)
                     connection.send(reply)
                 case "time":
                     assert prepared is not None
-                    connection.send(_timed(prepared, request.calls))
+                    connection.send(_timed(prepared, request.calls, clock))
                 case _:
                     prepared = None
                     _tidy()
@@ -98,13 +99,7 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
 
 
-def _bind(threads: int) -> None:
-    """As many processors as threads, so that libraries that count processors find as many."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-
-
-def _prepare(peer: str, request: Request) -> tuple[Prepared, Ready]:
+def _prepare(peer: str, request: Request, clock: Clock) -> tuple[Prepared, Ready]:
     from .families import find
 
     workload = find(request.family, request.workload)
@@ -114,15 +109,15 @@ def _prepare(peer: str, request: Request) -> tuple[Prepared, Ready]:
         note, build = build.choose(arrays, gradients)
     _tidy()
     base = _start_peak()
-    start = time.perf_counter()
+    start = clock()
     prepared = build(arrays, gradients)
     given = prepared.run()
-    first = time.perf_counter() - start
+    first = clock() - start
     results = {name: _sample(value) for name, value in prepared.results(given).items()}
     del given
     _tidy()
     _start_peak()
-    later = _timed(prepared, 1)
+    later = _timed(prepared, 1, clock)
     return prepared, Ready(first, later, max(_peak() - base, 0), results, note)
 
 
@@ -134,15 +129,15 @@ def _tidy() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-def _timed(prepared: Prepared, calls: int) -> float:
+def _timed(prepared: Prepared, calls: int, clock: Clock) -> float:
     """Seconds for one of so many calls, after one that nobody measures."""
     run = prepared.run
     run()
     gc.disable()
-    start = time.perf_counter()
+    start = clock()
     for _ in range(calls):
         run()
-    found = (time.perf_counter() - start) / calls
+    found = (clock() - start) / calls
     gc.enable()
     return found
 
