@@ -30,8 +30,8 @@ grammar: $(VENV)/dev.stamp ## make the parser's tables anew, after a change of t
 fuzz: $(VENV)/dev.stamp ## the long run of the random programs
 	INDEXLANG_FUZZ=2000 $(BIN)/python -m pytest -n auto tests/test_random.py $(ARGS)
 
-bench: $(VENV)/dev.stamp ## what compiling and calling costs
-	$(BIN)/python -m benchmarks overhead
+bench: $(VENV)/bench.stamp ## measure beside NumPy, JAX, PyTorch and others
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -41,6 +41,10 @@ $(VENV)/bin/python:
 
 $(VENV)/examples.stamp: pyproject.toml | $(VENV)/bin/python
 	$(INSTALL) --editable '.[examples]'
+	@touch $@
+
+$(VENV)/bench.stamp: pyproject.toml | $(VENV)/bin/python
+	$(INSTALL) --editable '.[bench]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
