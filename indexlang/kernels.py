@@ -16,7 +16,8 @@ from .inside import numeric
 from .ir import Expr, Index
 from .uses import reads
 
-BLOCK = 2 << 20  # bytes of a block that is copied or waits for its sum: what the cache of a core holds
+BLOCK = 2 << 20  # bytes of a block that several passes go over: what the cache of a core holds
+COPY = 4 << 20  # bytes of a block that is multiplied: larger, as threads meet at the end of each product
 LARGE = 32 << 20  # bytes from which on a whole domain is gone through in blocks, whatever is done with it
 WINDOW = 64  # so many values of the reduced indices may become a loop of whole-array operations
 SHORT = 8  # so many may, even where the reduced axis is one of its own: NumPy reduces short axes slowly

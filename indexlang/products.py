@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import prod
 
-from .kernels import BLOCK, blocks, row_strides
+from .kernels import COPY, blocks, row_strides
 
 Steps = Mapping[str, int]  # strides in elements, by index
 Sizes = Mapping[str, int]
@@ -195,7 +195,7 @@ class _Arrangement:
 
     def divide(self, direct: bool) -> None:
         """Blocks for what is copied, and for a result that is put into place afterwards."""
-        small = self.points(self.out) * self.itemsize <= BLOCK
+        small = self.points(self.out) * self.itemsize <= COPY
         for number, x in enumerate((self.a, self.b)):
             if self.copies()[number]:
                 order = by_stride(x, x)
@@ -205,7 +205,7 @@ class _Arrangement:
             self.into_blocks(self.out, self.out)
 
     def into_blocks(self, order: Iterable[str], indices: Iterable[str]) -> None:
-        more = dict(blocks(order, self.now, self.points(indices), self.itemsize))
+        more = dict(blocks(order, self.now, self.points(indices), self.itemsize, COPY))
         self.now.update(more)
         self.blocks.update(more)
 

@@ -28,9 +28,10 @@ def run(program: Program, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray
 
 def tiny(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(kernels.blocks, "__defaults__", (size,))
-    monkeypatch.setattr(products, "BLOCK", size)
+    monkeypatch.setattr(products, "COPY", size)
+    for name in ("BLOCK", "COPY", "LARGE"):
+        monkeypatch.setattr(statement, name, size)
     monkeypatch.setattr(products, "SMALL", 1)
-    monkeypatch.setattr(statement, "LARGE", size)
     for module in (kernels, contract):
         monkeypatch.setattr(module, "LONG", 1)
 

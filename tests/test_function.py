@@ -47,6 +47,40 @@ def test_an_input_is_never_handed_out_itself() -> None:
     assert x.tolist() == [1, 1, 1]
 
 
+ALIASES = [
+    "y[i] = x[i]",
+    "y[i] = float(x[i])",
+    "y[i] = x[i] * 1",
+    "y[i] = i where i < 3",
+    "y[j,i] = x[i] * (j == 0) where j < 1",
+]
+ALIASES += [
+    "h[i] = x[i]\ny[i] = h[i]",
+    "y[i] = x[p[i]]\nz[i] = x[p[i]]",
+    "m[i] = i <= 1 where i < 3\ny[i] = m[i] + x[i]",
+]
+
+
+@pytest.mark.parametrize("text", ALIASES)
+def test_outputs_are_arrays_of_their_own(text: str) -> None:
+    """What a caller writes into one reaches no input, no other output, and no later call."""
+    f = indexlang.compile(text, outputs=[line[0] for line in text.splitlines()])
+    arrays = {n: np.arange(3) if n == "p" else np.array([1.0, 2.0, 3.0]) for n in f.inputs}
+    for dtype in (np.float64, np.int64):
+        given = {n: a if n == "p" else a.astype(dtype) for n, a in arrays.items()}
+        held = list(given.values())
+        first = f(**given)
+        found = list(first.values()) if isinstance(first, dict) else [first]
+        for k, array in enumerate(found):
+            assert not any(np.shares_memory(array, other) for other in (*held, *found[:k]))
+        expected = [array.copy() for array in found]
+        for array in found:
+            array[...] = 0
+        again = f(**given)
+        for value, array in zip(expected, again.values() if isinstance(again, dict) else [again], strict=True):
+            assert np.array_equal(value, array)
+
+
 WRONG_CALLS = [
     ((), {"a": 1.0}, "missing-input", "the input 'b' is missing"),
     ((), {"a": 1.0, "b": 1.0, "c": 1.0}, "unexpected-input", "'c' is no input"),

@@ -11,7 +11,7 @@ import pytest
 
 from indexlang import kernels, products
 from indexlang.errors import Source
-from indexlang.kernels import BLOCK, Facts, Row, choose
+from indexlang.kernels import COPY, Facts, Row, choose
 from indexlang.parser import parse
 from indexlang.resolve import resolve
 
@@ -253,7 +253,7 @@ def test_a_convolution_forward() -> None:
     assert (found.batch, found.m, found.n, found.k) == ((), ("b", "i", "j"), ("o",), ("r", "s", "c"))
     assert [i for i, _ in found.blocks] == ["b", "i"]
     rows = prod(dict(found.blocks).get(i, SIZES[i]) for i in found.m)
-    assert rows * 9 * 64 * 4 <= BLOCK
+    assert rows * 9 * 64 * 4 <= COPY
 
 
 def test_its_derivative_by_the_kernel() -> None:

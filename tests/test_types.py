@@ -57,6 +57,7 @@ DELIVERED = [
     ("y[i] = -a[i]", {"a": "bool"}, "int64"),
     ("y[i] = (a[i] > 0) * 1", {"a": "float32"}, "int64"),
     ("y[i] = a[i]", {"a": "bool"}, "bool"),
+    ("y[i] = a[i] where i != 1", {"a": "bool"}, "bool"),
     # reductions
     ("y[i] = a[i,j]", {"a": "int8"}, "int64"),
     ("y[i] *= a[i,j]", {"a": "int8"}, "int64"),

@@ -36,7 +36,7 @@ def unit(op: str, dtype: str) -> str:
     least = op == "max="
     match op:
         case "=" | "+=":
-            return "0"
+            return "False" if dtype == "bool" else "0"
         case "*=":
             return "1"
         case _ if dtype.startswith(("float", "complex")):

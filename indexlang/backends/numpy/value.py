@@ -134,6 +134,9 @@ def index_value(low: Lowering, index: str, axes: Sequence[str], scope: Scope) ->
         return f"({start(plain(index), scope)})"
     behind = len(axes) - 1 - list(axes).index(index)
     turn = f".reshape(-1{', 1' * behind})" if behind else ""
+    if axis.n > TABLE:
+        first = start(plain(index), scope)
+        return f"np.arange({first}, {first} + {axis.width}){turn}"
     everything = low.writer.constant(f"np.arange({axis.lo}, {axis.lo + axis.n}){turn}", index)
     return everything if axis.whole else f"{everything}[{axis.var}:{axis.var} + {axis.width}]"
 
