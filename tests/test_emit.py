@@ -62,7 +62,7 @@ def test_no_loop_runs_over_data(case: Case) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IndexLangWarning)
         source = function_of(case).emit("numpy", **case.arrays())
-    assert "ufunc" not in source and ".at(" not in source
+    assert ".at(" not in source
     (run,) = (n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == "run")
     for node in ast.walk(run):
         assert not isinstance(node, ast.While | ast.ListComp | ast.GeneratorExp | ast.DictComp | ast.SetComp)

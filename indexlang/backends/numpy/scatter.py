@@ -33,9 +33,14 @@ def scatter(target: Target, code: str, counts: bool, scope: Scope) -> None:
     shape, values = shape_code(shared, scope), writer.fresh("values")
     table = _table(target, shared, sizes, scope)
     if table is not None:
-        order, starts, hit = grouped(writer, table)
         writer.line(f"{values} = np.reshape({code}, {_flat_shape(count_code(shared, scope), tail)})")
-        writer.line(f"{values} = {REDUCE[op]}.reduceat({values}[{order}], {starts}, axis=0)")
+        if rest:
+            hit = writer.fresh("hit")
+            writer.use("join")
+            writer.line(f"{values}, {hit} = join({REDUCE[op]}, {values}, {table})")
+        else:
+            order, starts, hit = grouped(writer, table)
+            writer.line(f"{values} = {REDUCE[op]}.reduceat({values}[{order}], {starts})")
         _into_cells(target, hit, values, sizes, rest, scope)
         return
     ats, refused, admitted = [], [], None
@@ -65,11 +70,16 @@ def scatter(target: Target, code: str, counts: bool, scope: Scope) -> None:
         return
     if counts:
         writer.line(f"{values} = np.ones({_flat_shape(f'{cells}.size', tail)}, np.{home.dtype})")
-    writer.use("group")
     with writer.block(f"if {cells}.size:"):
-        order, starts, hit = writer.fresh("order"), writer.fresh("starts"), writer.fresh("hit")
-        writer.line(f"{order}, {starts}, {hit} = group({cells})")
-        writer.line(f"{values} = {REDUCE[op]}.reduceat({values}[{order}], {starts}, axis=0)")
+        hit = writer.fresh("hit")
+        if rest:  # a row for each cell
+            writer.use("join")
+            writer.line(f"{values}, {hit} = join({REDUCE[op]}, {values}, {cells})")
+        else:
+            order, starts = writer.fresh("order"), writer.fresh("starts")
+            writer.use("group")
+            writer.line(f"{order}, {starts}, {hit} = group({cells})")
+            writer.line(f"{values} = {REDUCE[op]}.reduceat({values}[{order}], {starts})")
         _into_cells(target, hit, values, sizes, rest, scope)
 
 

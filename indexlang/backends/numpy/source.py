@@ -124,7 +124,26 @@ def group(cells):
     return order, starts, ordered[starts]
 '''
 
-ARRAYS = {"view": VIEW, "check": CHECK, "group": GROUP}
+JOIN = '''\
+def join(ufunc, values, cells, axis=0):
+    """Bring what belongs to the same cell together, pair by pair: a value for each cell, and the cells."""
+    order = np.argsort(cells, kind="stable")
+    cells = cells[order]
+    starts = np.flatnonzero(np.concatenate(([True], cells[1:] != cells[:-1])))
+    lengths = np.diff(np.append(starts, cells.size))
+    rank = np.arange(cells.size) - np.repeat(starts, lengths)
+    behind = np.repeat(lengths, lengths) - rank
+    values = values.take(order, axis)
+    before = (slice(None),) * axis
+    step = 1
+    while step < lengths.max():
+        at = np.flatnonzero((rank % (2 * step) == 0) & (behind > step))
+        values[(*before, at)] = ufunc(values[(*before, at)], values[(*before, at + step)])
+        step *= 2
+    return values[(*before, starts)], cells[starts]
+'''
+
+ARRAYS = {"view": VIEW, "check": CHECK, "group": GROUP, "join": JOIN}
 
 
 @dataclass

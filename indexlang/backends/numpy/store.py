@@ -190,12 +190,15 @@ class Target:
             split = (*array.shape[:axis], size, run, *array.shape[axis + 1 :])
             self.writer.line(f"{name} = {REDUCE[self.op]}.reduce({array.name}.reshape({split}), {axis + 1})")
             return Array(name, shape, array.dtype)
-        order, starts, cells = grouped(self.writer, self.writer.constant(fold.table, "table"))
+        table, part, cells = (
+            self.writer.constant(fold.table, "table"),
+            self.writer.fresh("joined"),
+            self.writer.fresh("cells"),
+        )
+        self.writer.use("join")
+        self.writer.line(f"{part}, {cells} = join({REDUCE[self.op]}, {array.name}, {table}, {axis})")
         self.writer.line(f"{name} = {identity(self.op, shape, array.dtype, self.delivered)}")
-        at = ", ".join([":"] * axis + [cells])
-        ascending = fold.positions == tuple(sorted(fold.positions)) != ()
-        part = array.name if ascending else f"{array.name}.take({order}, {axis})"
-        self.writer.line(f"{name}[{at}] = {REDUCE[self.op]}.reduceat({part}, {starts}, axis={axis})")
+        self.writer.line(f"{name}[{', '.join([':'] * axis + [cells])}] = {part}")
         return Array(name, shape, array.dtype)
 
 
