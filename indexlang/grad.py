@@ -91,10 +91,11 @@ def cotangent_shapes(program: Program) -> dict[str, dict[int, Affine]]:
 
 def derived(program: Program, wrt: Sequence[str] | None = None) -> Program:
     """The derived statements alone: the tensors of the forward statements that they need are inputs."""
-    whole = backward(program, wrt)
+    derivation = _Derivation(program, wrt)
+    whole = derivation.program(False)
     forward = {s.target.tensor for s in program.statements}
-    statements = tuple(s for s in whole.statements if s.target.tensor not in forward)
-    return _interfaced(program, replace(whole, statements=statements), (*whole.inputs, *sorted(forward)))
+    alone = replace(whole, statements=tuple(s for s in whole.statements if s.target.tensor not in forward))
+    return _interfaced(program, derivation.without_unread(alone), (*whole.inputs, *sorted(forward)))
 
 
 class _Derivation:

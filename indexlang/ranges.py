@@ -81,7 +81,7 @@ def _agrees(solution: Solution, k: int, stmt: Statement, index: str, wanted: Bou
         return False
     if any(r.index == index and r.hi is not None for r in _ranges(stmt)):
         return True
-    return solution.plain[k].get(index, frozenset()) <= {high, *trusted}
+    return {canonical(s) for s in solution.plain[k].get(index, ())} <= {high, *trusted}
 
 
 def _ranges(stmt: Statement) -> list[Range]:

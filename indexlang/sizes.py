@@ -31,18 +31,19 @@ class Sizes:
         self.dotted: set[str] = set()  # tensors defined through an ellipsis: some of their sizes are only names
         self.targets = {s.target.tensor for s in program.statements} - set(program.inputs)
         self.ranks: dict[str, int] = {t: len(s.dims) for t, s in self.declared.items()}
-        present = {*program.inputs, *self.targets}
+        present = dict.fromkeys((*program.inputs, *(s.target.tensor for s in program.statements)))
         for stmt in program.statements:
             for part in parts_of(stmt):
                 match part:
                     case Access(tensor=tensor, subscripts=subscripts):
-                        present.add(tensor)
+                        present[tensor] = None
                         if Dots() not in subscripts:
                             self.ranks.setdefault(tensor, len(subscripts))
                     case Size(tensor=tensor):
-                        present.add(tensor)
+                        present[tensor] = None
                     case _:
                         pass
+        self.order = {t: k for k, t in enumerate(present)}
         self.primals = {t: p for t in present if (p := primal_of(t)) in present and p is not None}
         for tensor, shape in self.declared.items():
             if tensor not in self.targets:
@@ -56,9 +57,8 @@ class Sizes:
         known = self.canonicals.get(form)
         if known is None:
             known = self.canonicals[form] = self._canonical(form)
-            match form.const, form.terms:
-                case 0, ((Size() as atom, 1),) if atom in self.equal:
-                    self.equal[atom] = known  # so that chains of equal sizes stay short
+            if (atom := _single(form)) in self.equal and atom is not None:
+                self.equal[atom] = known  # so that chains of equal sizes stay short
         return known
 
     def _canonical(self, form: Affine) -> Affine:
@@ -123,12 +123,21 @@ class Sizes:
         a, b = self.canonical(a), self.canonical(b)
         if a == b or a.indices or b.indices:
             return
-        for one, other in ((b, a), (a, b)):
-            match one.const, one.terms:
-                case 0, ((Size() as atom, 1),) if atom not in _sizes_in(other):
-                    self.equal[atom] = other
-                    self.canonicals.clear()
-                    return
+        found = [
+            (atom, other) for one, other in ((b, a), (a, b)) if (atom := _single(one)) and atom not in _sizes_in(other)
+        ]
+        if found:  # the tensor that appears first stands for the others
+            atom, other = max(found, key=lambda f: self.order.get(f[0].tensor, 0))
+            self.equal[atom] = other
+            self.canonicals.clear()
+
+
+def _single(form: Affine) -> Size | None:
+    match form.const, form.terms:
+        case 0, ((Size() as atom, 1),):
+            return atom
+        case _:
+            return None
 
 
 def _length(form: Affine) -> int:

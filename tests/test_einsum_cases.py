@@ -14,7 +14,7 @@ i-> i->i ii-> ii->i ij->ji ij->i ij->j ij-> iij->ij iii->i iji->j ijk->kij
 i,i-> i,i->i i,j->ij i,j->ji i,j-> ij,j->i ij,jk->ik ij,jk->ki ij,kj->ik ji,jk->ik ij,ij->ij ij,ij-> ij,ji->
 bij,bjk->bik bij,bjk->ik bij,jk->bik bhqd,bhkd->bhqk ii,ij->j ij,jj->i ijk,ik->j abc,bd->acd ijk,ilm,njm,nlk,abc->
 i,j,k->ijk ij,jk,kl->il i,ij,j-> bi,oij,bj->bo ea,fb,abcd,gc,hd->efgh a,ab,abc->abc ab,bc,cd,da->
-...i->... ...ij,...jk->...ik ...i,i->... i...,i->... ...,...->... i...j->j...i
+...i->... ...ij,...jk->...ik ...i,i->... i...,i->... ...,...->...
 ij,jk jk,ij ba ii ijj i,j
 """.split()  # noqa: SIM905 (a table, not a list of words)
 

@@ -67,6 +67,27 @@ def test_what_the_derivation_prints(text: str, derived: str) -> None:
     assert to_text(grad.derived(program(text))) == derived
 
 
+def test_layer_norm_is_derived_as_one_would_write_it() -> None:
+    text = (
+        "mu[n] = mean[d](x[n,d])\nc[n,d] = x[n,d] - mu[n]\nr[n] = rsqrt(mean[d](c[n,d]**2) + 1e-5)\n"
+        "y[n,d] = gamma[d] * c[n,d] * r[n] + beta[d]"
+    )
+    assert to_text(grad.derived(program(text))) == (
+        "shape sum_x.grad[size(x,0)]\n"
+        "shape sum_c.grad[size(x,0)]\n"
+        "gamma.grad[d] += y.grad[n,d] * c[n,d] * r[n]\n"
+        "c.grad[n,d] += y.grad[n,d] * gamma[d] * r[n]\n"
+        "r.grad[n] += y.grad[n,d] * gamma[d] * c[n,d]\n"
+        "beta.grad[d] += y.grad[n,d]\n"
+        "sum_c.grad[n] += -0.5 * r.grad[n] * r[n]**3 / size(x,1)\n"
+        "c.grad[n,d] += 2 * sum_c.grad[n] * c[n,d]\n"
+        "x.grad[n,d] += c.grad[n,d]\n"
+        "mu.grad[n] += -c.grad[n,d]\n"
+        "sum_x.grad[n] += mu.grad[n] / size(x,1)\n"
+        "x.grad[n,d] += sum_x.grad[n]\n"
+    )
+
+
 def test_a_layer_is_derived_as_a_layer() -> None:
     found = grad.derived(program(CONV))
     assert to_text(found) == (
