@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 
-from ...ir import Access, Call, Const, Expr, Reduce, Statement, indices_of, walk
+from ...ir import Access, Call, Const, Expr, Reduce, Statement, Subscript, children, indices_of, walk
 from ...kernels import itemsize, row_strides
 from .contract import Contraction, Sink
 from .reads import base, let_go, read
@@ -268,6 +268,13 @@ class Evaluation:
     def is_view(self, factor: Expr) -> bool:
         """Whether a factor is read where it lies, or close to it: positions are affine."""
         return isinstance(factor, Access) and not any(isinstance(p, Access) for s in factor.subscripts for p in walk(s))
+
+
+def operations(expr: Subscript) -> int:
+    """How many functions of values an expression applies; positions are found before anything runs."""
+    if isinstance(expr, Access):
+        return 0
+    return isinstance(expr, Call) + sum(operations(part) for part in children(expr))
 
 
 def _leading(axes: Sequence[str], indices: Sequence[str]) -> list[str]:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from math import prod
 
 from ...function_support import SUPPORT
-from ...ir import Access, Call, Program, Reduce, Statement, parts_of, walk
+from ...ir import Access, Program, Reduce, Statement, parts_of
 from ...kernels import itemsize
 from ...plan import Step
 from ...shapes import Shapes
 from ...text import dim_names, statement_text
 from ...types import Types, computing
+from .evaluate import operations
 from .source import ARRAYS, Array, Writer, name_of
 from .statement import StatementCode
 from .value import Lowering
@@ -121,9 +122,7 @@ def _closed(names: set[str]) -> set[str]:
 def _step(stmt: Statement, text: str, how: str, extents: Mapping[str, tuple[int, int]], low: Lowering) -> Step:
     points = prod(max(0, hi - lo) for lo, hi in extents.values())
     value = stmt.value.body if isinstance(stmt.value, Reduce) else stmt.value
-    operations = sum(isinstance(p, Call) for p in walk(value))
-    if stmt.op != "=" or stmt.reduced or isinstance(stmt.value, Reduce):
-        operations += 1
+    work = operations(value) + (stmt.op != "=" or bool(stmt.reduced) or isinstance(stmt.value, Reduce))
     touched = {p.tensor for p in parts_of(stmt) if isinstance(p, Access)}
     moved = sum(prod(low.shapes[t]) * itemsize(low.dtypes[t]) for t in touched)
-    return Step(text, how, dict(extents), points * operations, moved)
+    return Step(text, how, dict(extents), points * work, moved)

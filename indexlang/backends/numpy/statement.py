@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import prod
 
-from ...ir import Access, Call, Const, Reduce, Subscript, children, indices_of, walk
+from ...ir import Access, Const, Reduce, Subscript, children, indices_of, walk
 from ...kernels import BLOCK, COPY, LARGE, LONG, WINDOW, Facts, blocks, choose, itemsize
 from ...products import order_pairs
 from .contract import Sink
-from .evaluate import Evaluation, Term
+from .evaluate import Evaluation, Term, operations
 from .reads import prepare
 from .scatter import scatter
 from .search import POSITION, search, window_search
@@ -149,7 +149,7 @@ class StatementCode(Evaluation):
         inside = kept if way in ("window", "window search") else [*kept, *self.summed]
         points = prod(self.sizes[i] for i in inside)
         again = way in ("window", "window search") or target.taps  # the same elements, for each position
-        calls = sum(isinstance(p, Call) for e in (self.value, *self.low.masks) for p in walk(e))
+        calls = sum(operations(e) for e in (self.value, *self.low.masks))
         passes = calls + (not target.new) + bool(self.summed)  # over arrays of this size
         if points * size <= (BLOCK if again else 2 * BLOCK if passes > 1 else LARGE):
             return ()
