@@ -3,7 +3,7 @@
 In: a folder with the four IDX files, by default where Debian's package dataset-fashion-mnist puts them. Out: the
 accuracy on 10,000 pictures that were held out, and curves, checkpoints and weights in a folder.
 
-ResNet-8 has 75,000 parameters; the data set's own list has 92.5 % for a network of that size.
+ResNet-8 has 75,000 parameters; the data set's own list has 92.5 % for a network of that size, this command gets 92.2 %.
 """
 
 from __future__ import annotations
