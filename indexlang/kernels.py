@@ -21,6 +21,7 @@ COPY = 4 << 20  # bytes of a block that is multiplied: larger, as threads meet a
 LARGE = 32 << 20  # bytes from which on a whole domain is gone through in blocks, whatever is done with it
 WINDOW = 64  # so many values of the reduced indices may become a loop of whole-array operations
 SHORT = 8  # so many may, even where the reduced axis is one of its own: NumPy reduces short axes slowly
+MOST_TAPPED = 12  # indices among which the best ones to loop over are searched
 LONG = 256  # elements that make an operation on whole arrays worth its call
 TABLE = 1 << 22  # so many positions may be kept as a constant table
 
@@ -98,14 +99,20 @@ def taps(rows: Sequence[Row], extents: Mapping[str, int]) -> tuple[str, ...]:
     Two points meet in no element if, axis by axis, the position tells the indices that are still unknown.
     """
     indices = list(dict.fromkeys(i for row in rows for i, _ in row.coefs))
-    moving = [i for i in indices if extents[i] > 1]
+    moving = {i for i in indices if extents[i] > 1}
+    alone = {row.coefs[0][0] for row in rows if len([i for i, _ in row.coefs if i in moving]) == 1 == len(row.coefs)}
+    candidates = sorted((i for i in indices if i in moving - alone), key=lambda i: extents[i])
     best: tuple[int, tuple[str, ...]] | None = None
-    for count in range(len(moving) + 1):
-        for chosen in combinations(moving, count):
+    if len(candidates) > MOST_TAPPED:  # the shortest ones, as many as it takes
+        found = next(n for n in range(len(candidates) + 1) if _determined(rows, moving - {*candidates[:n]}, extents))
+        return tuple(candidates[:found])
+    for count in range(len(candidates) + 1):
+        for chosen in combinations(candidates, count):
             cost = prod(extents[i] for i in chosen)
-            if (best is None or cost < best[0]) and _determined(rows, set(moving) - set(chosen), extents):
+            if (best is None or cost < best[0]) and _determined(rows, moving - set(chosen), extents):
                 best = (cost, chosen)
-    return best[1] if best else tuple(moving)
+    assert best is not None, "with every index tapped nothing is left"
+    return tuple(i for i in indices if i in best[1])
 
 
 def _determined(rows: Sequence[Row], left: set[str], extents: Mapping[str, int]) -> bool:

@@ -273,7 +273,7 @@ def _always_met(conditions: Sequence[Expr], free: Sequence[str], bounds: Bounds)
             return False
         forms += found
     others = list(dict.fromkeys(i for c in conditions for i in indices_of(c) if i not in free))
-    if DOTS in others or any(i not in bounds for f in forms for i in f.indices):
+    if len(others) > 3 or DOTS in others or any(i not in bounds for f in forms for i in f.indices):
         return False
     box = Box({i: bounds[i].low for i in free if i in bounds}, {i: bounds[i].high for i in free if i in bounds})
     choices = []

@@ -98,6 +98,14 @@ TAPS = [
     ([row(g=15, c=1)], {"g": 4, "c": 16}, {"g"}),
 ]
 
+
+def test_taps_among_many_indices() -> None:
+    names = [f"i{k}" for k in range(40)]
+    rows = [Row(0, ((a, 1), (b, 1))) for a, b in itertools.pairwise(names)]
+    found = kernels.taps(rows, dict.fromkeys(names, 3))
+    assert 0 < len(found) < 40
+
+
 FILLED = [
     (row(i=1), 5, True),
     (row(i=1), 6, False),

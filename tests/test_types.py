@@ -136,6 +136,13 @@ def test_small_integers_do_not_wrap_on_the_way() -> None:
     assert indexlang.compile("y[i] = x[pad(p[i]-2)]")(x=np.arange(3.0), p=np.array([0, 4], np.uint8)).tolist() == [0, 2]
 
 
+def test_integers_to_a_negative_power() -> None:
+    assert indexlang.compile("y[i] = 2**k[i]")(k=[-1, 3]).tolist() == [0.5, 8]
+    with pytest.raises(ShapeError, match="an integer to a negative power") as caught:
+        indexlang.compile("y[] = 2**i where -2 <= i < 3")()
+    assert caught.value.code == "negative-power"
+
+
 def test_a_gradient_has_its_tensors_type() -> None:
     f = indexlang.compile("y[i] = x[i] * w[i]")
     g = f.grad()(x=np.ones(2, np.float32), w=np.ones(2), **{"y.grad": np.ones(2)})

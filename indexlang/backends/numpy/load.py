@@ -56,7 +56,10 @@ def compile_program(
     _afford(code.memory)
     delivered = {t: types.computing(d) if t in exact else d for t, d in typed.tensors.items()}
     plan = Plan(code.steps, known.tensors, delivered, code.source, code.memory)
-    return Compiled(_guarded(load(code.source), code.places, known.tensors), plan, written.warnings)
+    run = load(code.source)
+    if code.places or "**" in code.source:
+        run = _guarded(run, code.places, known.tensors)
+    return Compiled(run, plan, written.warnings)
 
 
 def load(source: str) -> Run:
@@ -79,9 +82,7 @@ def _countable(program: Program) -> None:
 
 
 def _guarded(run: Run, places: tuple[tuple[Access, int], ...], known: Mapping[str, tuple[int, ...]]) -> Run:
-    """The same with the errors of its checks told as ours; nothing in between where there are no checks."""
-    if not places:
-        return run
+    """The same with the errors of its checks, and of what NumPy checks, told as ours."""
 
     def guarded(*arrays: Any) -> tuple[Any, ...]:
         try:
@@ -101,6 +102,11 @@ def _guarded(run: Run, places: tuple[tuple[Access, int], ...], known: Mapping[st
             rule = f"a position in {access.tensor} is out of range"
             way = "correct the index tensor, or say pad(...), clamp(...), wrap(...) or a where"
             raise ShapeError(Problem("index-out-of-range", rule, sub.span or access.span, values, way)) from None
+        except ValueError as error:
+            if "negative integer powers" not in str(error):
+                raise
+            rule = "an integer to a negative power is no integer"
+            raise ShapeError(Problem("negative-power", rule, way_out="write float(...) around the base")) from None
 
     return guarded
 
