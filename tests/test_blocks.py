@@ -29,7 +29,7 @@ def run(program: Program, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray
 def tiny(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(kernels.blocks, "__defaults__", (size,))
     monkeypatch.setattr(products, "COPY", size)
-    for name in ("BLOCK", "COPY", "LARGE"):
+    for name in ("BLOCK", "LARGE"):
         monkeypatch.setattr(statement, name, size)
     monkeypatch.setattr(products, "SMALL", 1)
     for module in (kernels, contract):

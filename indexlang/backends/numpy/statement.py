@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import prod
 
 from ...ir import Access, Const, Reduce, Subscript, children, indices_of, walk
-from ...kernels import BLOCK, COPY, LARGE, LONG, WINDOW, Facts, blocks, choose, itemsize
+from ...kernels import BLOCK, LARGE, LONG, WINDOW, Facts, blocks, choose, itemsize
 from ...products import order_pairs
 from .contract import Sink
 from .evaluate import Evaluation, Term, operations
@@ -142,7 +142,7 @@ class StatementCode(Evaluation):
                     now.update(more)
                     found.update(more)
             if target.taps:  # the products wait for their sum
-                found.update(blocks(kept, now, prod(now[i] for i in kept), size, COPY))
+                found.update(blocks(kept, now, prod(now[i] for i in kept), size))
             return tuple(found.items())
         if way == "masked contraction":
             return ()
