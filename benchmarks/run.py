@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
+from indexlang import doctor
 
 from . import pictures, pools, report
 from .families import FAMILIES, LIMITS, rows
@@ -56,7 +56,7 @@ def main(args: argparse.Namespace, dropped: Sequence[str]) -> None:
                     print(report.line(m), flush=True)
     threads = pools.measure(tuple(p for p in ("numpy", "torch", "jax") if p in peers)) if everything else {}
     run = report.Run(
-        measured, limits, _machine(args.threads), _versions(peers), dropped, threads, args.threads, rounds,
+        measured, limits, _machine(), _versions(peers), dropped, threads, args.threads, rounds,
         (time.perf_counter() - start) / 60, everything,
     )  # fmt: skip
     _write(run, Path("benchmarks") if everything else Path("out/benchmarks"))
@@ -91,9 +91,12 @@ def _versions(peers: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _machine(threads: int) -> list[str]:
+def _machine() -> list[str]:
     """In general terms: no names, no paths."""
-    return [f"{platform.machine()}, {platform.system()}", f"{threads} cores used", f"NumPy {np.__version__}"]
+    machine = doctor.look(0.0)
+    level = f" with {machine.level}" if machine.level else ""
+    blas = f"NumPy's BLAS: {machine.blas} {machine.version}, {machine.kernels or 'unknown'} kernels"
+    return [f"{platform.machine()}{level}, {platform.system()}", f"{machine.processors} cores used", blas]
 
 
 def _write(run: report.Run, folder: Path) -> None:

@@ -115,8 +115,9 @@ def _in_torch(case: Case, torch: Any, x: Any, kernel: Any) -> Any:
 
 
 def _written(case: Case) -> Build:
-    """Windows and einsum, as most people write a convolution and its gradients."""
+    """Windows and einsum, as most people write a convolution and its gradients; groups as an axis of their own."""
     d, axes = case.dims, tuple(range(1, case.dims + 1))
+    n, inner, outer = case.groups, case.kernel[-2], case.kernel[-1] // case.groups
     o, r = "uvw"[:d], "rst"[:d]
     rim = [(0, 0), *[(case.padding, case.padding)] * d, (0, 0)]
     every = (slice(None), *(slice(None, None, case.stride),) * d)
@@ -126,18 +127,41 @@ def _written(case: Case) -> Build:
         found = sliding_window_view(np.pad(x, rim), reach, axis=axes)
         return found[(*every, slice(None), *(slice(None, None, case.dilation),) * d)]
 
+    def grouped(kernel: Array) -> Array:
+        return kernel.reshape(*kernel.shape[:d], inner, n, outer)
+
     def forward(x: Array, kernel: Array) -> Array:
-        y: Array = np.einsum(f"b{o}c{r},{r}ck->b{o}k", windows(x, kernel), kernel, optimize=True)
-        return y
+        seen = windows(x, kernel)
+        if n == 1:
+            y: Array = np.einsum(f"b{o}c{r},{r}ck->b{o}k", seen, kernel, optimize=True)
+            return y
+        seen = seen.reshape(*seen.shape[: d + 1], n, inner, *seen.shape[d + 2 :])
+        y = np.einsum(f"b{o}gc{r},{r}cgk->b{o}gk", seen, grouped(kernel), optimize=True)
+        return y.reshape(*y.shape[:-2], -1)
+
+    def grouped_back(dy: Array, x: Array, kernel: Array) -> tuple[Array, list[Array]]:
+        seen, parts = windows(x, kernel), grouped(kernel)
+        seen = seen.reshape(*seen.shape[: d + 1], n, inner, *seen.shape[d + 2 :])
+        dys = dy.reshape(*dy.shape[:-1], n, outer)
+        dk = np.einsum(f"b{o}gc{r},b{o}gk->{r}cgk", seen, dys, optimize=True).reshape(kernel.shape)
+        taps = [np.einsum(f"b{o}gk,cgk->b{o}gc", dys, parts[tap], optimize=True).reshape(*dy.shape[:-1], x.shape[-1])
+                for tap in product(*map(range, kernel.shape[:d]))]  # fmt: skip
+        return dk, taps
+
+    def plain_back(dy: Array, x: Array, kernel: Array) -> tuple[Array, list[Array]]:
+        dk = np.einsum(f"b{o}c{r},b{o}k->{r}ck", windows(x, kernel), dy, optimize=True)
+        taps = [np.einsum(f"b{o}k,ck->b{o}c", dy, kernel[tap], optimize=True)
+                for tap in product(*map(range, kernel.shape[:d]))]  # fmt: skip
+        return dk, taps
 
     def backward(dy: Array, _y: Array, x: Array, kernel: Array) -> list[Array]:
-        dk = np.einsum(f"b{o}c{r},b{o}k->{r}ck", windows(x, kernel), dy, optimize=True)
+        dk, parts = (plain_back if n == 1 else grouped_back)(dy, x, kernel)
         dx = np.zeros([n + before + after for n, (before, after) in zip(x.shape, rim, strict=True)], np.float32)
-        for tap in product(*map(range, kernel.shape[:d])):
+        for part, tap in zip(parts, product(*map(range, kernel.shape[:d])), strict=True):
             starts = [t * case.dilation for t in tap]
             cut = (slice(None), *(slice(s, s + case.stride * (n - 1) + 1, case.stride)
                                   for s, n in zip(starts, dy.shape[1:-1], strict=True)))  # fmt: skip
-            dx[cut] += np.einsum(f"b{o}k,ck->b{o}c", dy, kernel[tap], optimize=True)
+            dx[cut] += part
         inside = (slice(None), *(slice(case.padding, case.padding + n) for n in x.shape[1:-1]))
         return [dx[inside], dk]
 
@@ -171,8 +195,8 @@ def workload(case: Case) -> Workload:
         ),
         **torch_peers(partial(_in_torch, case), _channels_first(case.dims)),
     }
+    peers["einsum"] = _written(case)
     if case.groups == 1:
-        peers["einsum"] = _written(case)
         peers["autograd"] = taped(partial(tapped, case))
     return Workload(case.name, normals({"x": case.x, "K": case.kernel}), case.out, peers, case.flops)
 

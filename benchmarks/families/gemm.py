@@ -216,6 +216,21 @@ def attention(batch: int, time: int, heads: int, width: int) -> Workload:
         p = e / xp.sum(e, axis=-1, keepdims=True)
         return xp.transpose(xp.matmul(p, xp.transpose(v, (0, 2, 1, 3))), (0, 2, 1, 3))
 
+    def written(q: Array, k: Array, v: Array) -> Array:
+        s = np.einsum("bthd,buhd->bhtu", q, k, optimize=True) * scale
+        e = np.exp(s - s.max(axis=-1, keepdims=True))
+        kept[0] = e / e.sum(axis=-1, keepdims=True)
+        y: Array = np.einsum("bhtu,buhf->bthf", kept[0], v, optimize=True)
+        return y
+
+    def written_back(dy: Array, _y: Array, q: Array, k: Array, v: Array) -> Sequence[Array]:
+        p = kept[0]
+        dp = np.einsum("bthf,buhf->bhtu", dy, v, optimize=True)
+        ds = p * (dp - (dp * p).sum(axis=-1, keepdims=True)) * scale
+        dq = np.einsum("bhtu,buhd->bthd", ds, k, optimize=True)
+        dk = np.einsum("bhtu,bthd->buhd", ds, q, optimize=True)
+        return dq, dk, np.einsum("bhtu,bthf->buhf", p, dy, optimize=True)
+
     def with_torch(torch: Any, q: Any, k: Any, v: Any) -> Any:
         heads_first = (a.transpose(1, 2) for a in (q, k, v))
         return torch.nn.functional.scaled_dot_product_attention(*heads_first).transpose(1, 2)
@@ -228,6 +243,7 @@ def attention(batch: int, time: int, heads: int, width: int) -> Workload:
         {
             "indexlang": equations("sequences.idx", layer="attention"),
             "numpy": in_numpy(forward, backward),
+            "einsum": in_numpy(written, written_back),
             "autograd": taped(generic),
             "jax": jitted(generic),
             **torch_peers(with_torch),
