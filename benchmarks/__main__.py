@@ -1,7 +1,8 @@
 """`python -m benchmarks`: measures indexlang beside its peers; `python -m benchmarks overhead`: what a call costs.
 
-Some machines export settings that hold BLAS to older instructions or to one thread. They would spoil every
-comparison, so all that measures runs in an environment without them, the same for all that is compared.
+Some machines export settings that hold BLAS to older instructions or to one thread, or that keep Python from storing
+compiled modules. They would spoil every comparison, so all that measures runs in an environment without them, the same
+for all that is compared.
 """
 
 from __future__ import annotations
@@ -11,7 +12,20 @@ import os
 import sys
 from importlib import import_module
 
-SETTINGS = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_", "GOTO_", "NVPL_", "VECLIB_", "NUMEXPR_", "NPY_")
+SETTINGS = (
+    "OPENBLAS_",
+    "OMP_",
+    "GOMP_",
+    "KMP_",
+    "MKL_",
+    "BLIS_",
+    "GOTO_",
+    "NVPL_",
+    "VECLIB_",
+    "NUMEXPR_",
+    "NPY_",
+    "PYTHONDONTWRITEBYTECODE",
+)
 MEASUREMENTS = ("peers", "overhead")
 _CLEANED = "INDEXLANG_BENCHMARK_DROPPED"
 
@@ -35,7 +49,7 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):  # as many processors as threads, for libraries that count processors
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
     names = os.environ[_CLEANED]
-    print(f"Settings of BLAS and threads dropped for everything measured here: {names or 'none was set'}.")
+    print(f"Settings of the environment dropped for everything measured here: {names or 'none was set'}.")
     if args.measurement == "overhead":
         import_module("benchmarks.overhead").main(args.rounds or 15)
     else:

@@ -242,7 +242,7 @@ def page(run: Run, pictures: Sequence[str]) -> str:
         f"Machine: {'; '.join(run.machine)}; {run.threads} threads for every library. Limits, the best that any "
         f"library reached in this run: {limits}.",
         f"Versions: {versions}.",
-        f"Settings of BLAS and threads removed from the environment, for all libraries alike: {dropped}.",
+        f"Settings of BLAS, threads and Python removed from the environment, for all libraries alike: {dropped}.",
         "One process a library, stopped while another one is measured; turns interleaved; the same data; results "
         "compared before anything is timed. JAX: one jitted function, the faster of two layouts. PyTorch: eager, the "
         "faster of the contiguous and the channels_last format. NumPy: forward and backward by hand, workspaces kept "
