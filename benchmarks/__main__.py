@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--peers", metavar="A,B", help="libraries; torch.compile only where it is named")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of every library")
     parser.add_argument("--busy", action="store_true", help="count the processor's time: on a machine that is shared")
-    parser.add_argument("--patience", type=float, default=60, metavar="S", help="seconds for a library to get ready")
+    parser.add_argument("--patience", type=float, default=30, metavar="S", help="seconds for a library to get ready")
     args = parser.parse_args()
     if _CLEANED not in os.environ:
         dropped = sorted(name for name in os.environ if name.startswith(SETTINGS))

@@ -50,8 +50,11 @@ def main(args: argparse.Namespace, dropped: Sequence[str]) -> None:
                 best = min((t for row in m.rows.values() for t in row.turns), default=math.inf)
                 limits[kind] = max(limits.get(kind, 0.0), work / best)
             for workload in workloads:
+                given_up: list[str] = []  # what failed forward is not tried forward and backward
                 for mode in workload.modes:
-                    m = measure(family, workload, mode, started, rounds if family != "growth" else min(rounds, 3))
+                    turns = rounds if family != "growth" else min(rounds, 3)
+                    m = measure(family, workload, mode, started, turns, given_up)
+                    given_up += [p for p, row in m.rows.items() if row.failed and p != report.OURS]
                     measured.append(m)
                     print(report.line(m), flush=True)
     threads = pools.measure(tuple(p for p in ("numpy", "torch", "jax") if p in peers)) if everything else {}

@@ -69,7 +69,7 @@ class Settings:
 
     threads: int = 2
     busy: bool = False
-    patience: float = 60.0
+    patience: float = 30.0
 
 
 class Library:
@@ -128,13 +128,20 @@ def libraries(peers: Sequence[str], settings: Settings) -> Iterator[dict[str, Li
 
 
 def measure(
-    family: str, workload: Workload, mode: str, started: Mapping[str, Library], rounds: int, turn: float = TURN
+    family: str,
+    workload: Workload,
+    mode: str,
+    started: Mapping[str, Library],
+    rounds: int,
+    given_up: Sequence[str] = (),
 ) -> Measured:
-    """Prepare, compare, then `rounds` turns of each library, one after the other."""
+    """Prepare, compare, then `rounds` turns of each library, one after the other, but those that are `given_up`."""
     ready: dict[str, Ready] = {}
     rows: dict[str, Row] = {}
     for peer, library in started.items():
-        if peer in workload.peers:
+        if peer in given_up:
+            rows[peer] = Row(failed="given up before")
+        elif peer in workload.peers:
             reply = library.ask(Request("prepare", family, workload.name, mode))
             if isinstance(reply, Ready):
                 ready[peer] = reply
@@ -143,7 +150,7 @@ def measure(
     rows |= {peer: Row(failed=reason) for peer, reason in compare(ready, workload.tolerance).items()}
     running = [peer for peer in ready if peer not in rows]
     turns: dict[str, list[float]] = {peer: [] for peer in running}
-    calls = {peer: max(1, math.ceil(turn / max(ready[peer].later, 1e-9))) for peer in running}
+    calls = {peer: max(1, math.ceil(TURN / max(ready[peer].later, 1e-9))) for peer in running}
     for number in range(rounds):
         shift = number % max(1, len(running))
         for peer in running[shift:] + running[:shift]:

@@ -28,7 +28,8 @@ def _curve(unit: str, time: int, memory: int, sizes: tuple[int, ...], make: Call
     for size in sizes:
         row = make(size)
         peers = {name: build for name, build in row.peers.items() if name in PEERS}
-        rows[size] = replace(row, name=f"{row.name} ({unit} {size})", peers=peers, modes=(STEP,))
+        name = row.name if str(size) in row.name else f"{row.name}, {unit} {size}"
+        rows[size] = replace(row, name=name, peers=peers, modes=(STEP,))
     return Curve(unit, time, memory, rows)
 
 
