@@ -115,6 +115,26 @@ def taps(rows: Sequence[Row], extents: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(i for i in indices if i in best[1])
 
 
+def together(loops: Sequence[str], rows: Sequence[Row], extents: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    """How many values of each tap may be written at once: in y[2*i+di], two values of di meet in no element.
+
+    0 for a tap that goes one value at a time.
+    """
+    now = {**extents, **dict.fromkeys(loops, 1)}
+    every = {i for row in rows for i, _ in row.coefs if extents[i] > 1}
+    steps = dict.fromkeys(loops, 0)
+    for tap in reversed(loops):
+        own = [dict(row.coefs) for row in rows if any(i == tap for i, _ in row.coefs)]
+        beside = {abs(c // coefs[tap]) for coefs in own for i, c in coefs.items() if i != tap}
+        for width in sorted({min(extents[tap], w) for w in beside if w > 1}, reverse=True):
+            now[tap] = width
+            if _determined(rows, {i for i in every if now[i] > 1}, now):
+                steps[tap] = width
+                break
+            now[tap] = 1
+    return tuple(steps.items())
+
+
 def _determined(rows: Sequence[Row], left: set[str], extents: Mapping[str, int]) -> bool:
     """Whether the position in the axes determines the indices that are left."""
     unknown = set(left)
@@ -166,6 +186,7 @@ class Facts:
     products: bool = False  # every term of the value is a product that a contraction can sum
     maskable: bool = False  # one factor alone has all indices of the masks
     overlapping: bool = False  # a subscript mixes a reduced index with others
+    scan: bool = False  # the masks bound a reduced index, and the value does not mention by what
 
 
 Rule = Callable[[Facts], bool]
@@ -177,6 +198,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
         lambda f: f.position and f.overlapping and not f.masked and f.reduced <= WINDOW and f.kept >= LONG,
     ),
     ("search", lambda f: f.root),
+    ("scan", lambda f: f.scan),
     ("contraction", lambda f: f.sums and f.reduced > 1 and not f.masked and f.products),
     ("masked contraction", lambda f: f.sums and f.reduced > 1 and f.masked and f.products and f.maskable),
     ("window", lambda f: 1 < f.reduced <= (WINDOW if f.overlapping else SHORT) and f.kept >= LONG),

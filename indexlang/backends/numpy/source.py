@@ -143,7 +143,23 @@ def join(ufunc, values, cells, axis=0):
     return values[(*before, starts)], cells[starts]
 '''
 
-ARRAYS = {"view": VIEW, "check": CHECK, "group": GROUP, "join": JOIN}
+RUNNING = '''\
+def running(ufunc, values, axis, backwards=False):
+    """What a ufunc makes of each value and all before it along an axis; or all behind it."""
+    result = np.empty(values.shape, values.dtype)
+    turn = (slice(None),) * axis + (slice(None, None, -1 if backwards else 1),)
+    behind = result.strides[axis] // result.itemsize
+    if behind < 32:
+        ufunc.accumulate(values[turn], axis, out=result[turn])
+        return result
+    made, given = np.moveaxis(result[turn], axis, 0), np.moveaxis(values[turn], axis, 0)
+    made[0] = given[0]
+    for k in range(1, len(made)):  # rows at a time: along outer axes accumulate goes from row to row for each column
+        ufunc(made[k - 1], given[k], out=made[k])
+    return result
+'''
+
+ARRAYS = {"running": RUNNING, "view": VIEW, "check": CHECK, "group": GROUP, "join": JOIN}
 
 
 @dataclass

@@ -17,6 +17,7 @@ from ...products import order_pairs
 from .contract import Sink
 from .evaluate import Evaluation, Term, operations
 from .reads import prepare
+from .scan import gone_along, scan_of, scanned
 from .scatter import scatter
 from .search import POSITION, search, window_search
 from .source import Array, Scope, name_of, whole
@@ -54,7 +55,7 @@ class StatementCode(Evaluation):
             target = make_target(low, self.stmt.target, array, self.op, new, self.dtype)
         self.into(target, way)
         target.finish()
-        loops = [f"{self.sizes[i]} taps over {i}" for i in target.taps]
+        loops = [f"{self.sizes[i]} taps over {i}{f', {n} at a time' if n else ''}" for i, n in target.steps]
         return ", ".join([way, *loops, *dict.fromkeys(self.notes)])
 
     def prepare(self, node: Subscript) -> None:
@@ -78,6 +79,7 @@ class StatementCode(Evaluation):
             products=self.contractible(),
             maskable=self.maskable() is not None,
             overlapping=self.overlapping(),
+            scan=not target.taps and scan_of(self) is not None,
         )
 
     # -- ways ----------------------------------------------------------------------------------
@@ -87,7 +89,7 @@ class StatementCode(Evaluation):
         scope = whole(self.extents)
         steps = (*self.blocks(target, way), *((i, 0) for i in self.repeated(target, way)))
         self.notes += [f"{step or 1} {i} at a time" for i, step in steps]
-        now = {**self.sizes, **{i: max(1, n) for i, n in steps}, **dict.fromkeys(target.taps, 1)}
+        now = {**self.sizes, **{i: max(1, n) for i, n in steps}, **{i: max(1, n) for i, n in target.steps}}
         inside = self.free if way in ("contraction", "window", "window search") else (*self.free, *self.summed)
         self.writer.note(target.home.name + " values", 2 * prod(now[i] for i in inside), self.compute)
         split = any(i in self.summed for i, _ in steps)
@@ -95,7 +97,7 @@ class StatementCode(Evaluation):
         target.start(once=not split and not many)
         if steps:
             target.allocate()
-        with self.writer.loops(scope, [*steps, *((i, 0) for i in target.taps)]) as inner:
+        with self.writer.loops(scope, [*steps, *target.steps]) as inner:
             match way:
                 case "scatter":
                     self.scattered(target, inner)
@@ -113,7 +115,9 @@ class StatementCode(Evaluation):
                 case _:
                     place = target.view(inner)
                     axes = list(place.indices)
-                    if way == "window search":
+                    if way == "scan" and (found := scan_of(self)) is not None:
+                        value = scanned(self, found, axes, inner)
+                    elif way == "window search":
                         value = window_search(self.low, self.root_of(), self.value, axes, self.summed, inner)
                     elif way == "search":
                         value = search(self.low, self.root_of(), self.value, axes, self.summed, inner, self.compute)
@@ -141,13 +145,18 @@ class StatementCode(Evaluation):
                     more = dict(blocks(order, now, points, size))
                     now.update(more)
                     found.update(more)
-            if target.taps:  # the products wait for their sum
-                found.update(blocks(kept, now, prod(now[i] for i in kept), size))
+            if target.taps:  # the products wait for their sum, and should do so in the cache
+                points = prod(now[i] for i in kept) * prod(max(1, n) for _, n in target.steps)
+                found.update(blocks(kept, now, points, size, BLOCK // 4))
             return tuple(found.items())
         if way == "masked contraction":
             return ()
+        if way == "scan":
+            along = gone_along(self)
+            points = max(prod(self.sizes[i] for i in group) for group in (along, kept))
+            return blocks([i for i in kept if i in along], self.sizes, points, size)
         inside = kept if way in ("window", "window search") else [*kept, *self.summed]
-        points = prod(self.sizes[i] for i in inside)
+        points = prod(self.sizes[i] for i in inside) * prod(max(1, n) for _, n in target.steps)
         again = way in ("window", "window search") or target.taps  # the same elements, for each position
         calls = sum(operations(e) for e in (self.value, *self.low.masks))
         passes = calls + (not target.new) + bool(self.summed)  # over arrays of this size

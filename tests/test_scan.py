@@ -1,0 +1,226 @@
+"""Reductions up to a bound by one running reduction: the decision as a table, the values against plain loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import indexlang
+from indexlang import gradcheck, kernels, reference, scans
+from indexlang.backends.numpy import statement
+from indexlang.backends.numpy.source import RUNNING
+from indexlang.errors import Source
+from indexlang.function import Function
+from indexlang.ir import Program
+from indexlang.kernels import Row
+from indexlang.parser import parse
+from indexlang.resolve import resolve
+
+pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+def first(text: str):  # type: ignore[no-untyped-def]
+    return resolve(parse(Source(text))).statements[0]
+
+
+def row(const: int = 0, **coefs: int) -> Row:
+    return Row(const, tuple(coefs.items()))
+
+
+BOUNDS = [
+    ("u <= t", scans.Bound(row(t=1), 1, True)),
+    ("u < t", scans.Bound(row(-1, t=1), 1, True)),
+    ("t >= u", scans.Bound(row(t=1), 1, True)),
+    ("u >= t", scans.Bound(row(t=1), 1, False)),
+    ("t < u", scans.Bound(row(1, t=1), 1, False)),
+    ("2*u+1 <= t", scans.Bound(row(-1, t=1), 2, True)),
+    ("t <= 2*u+1", scans.Bound(row(-1, t=1), 2, False)),
+    ("not (u > 2*t+s)", scans.Bound(row(t=2, s=1), 1, True)),
+    ("u < size(x,0) - t", scans.Bound(row(4, t=-1), 1, True)),
+    ("u == t", None),
+    ("u != t", None),
+    ("u <= 1.5*t", None),
+    ("u <= n[t]", None),
+    ("s <= t", None),
+    ("u % 2 <= t", None),
+]
+
+
+@pytest.mark.parametrize(("mask", "expected"), BOUNDS, ids=[m for m, _ in BOUNDS])
+def test_bounds(mask: str, expected: scans.Bound | None) -> None:
+    found = first(f"y[s,t] = x[u] * n[t] where {mask}, s < 3").domain.masks[0]
+    assert scans.bound(found, "u", {"x": (5,), "n": (4,)}) == expected
+
+
+SCANS = [
+    ("y[b,t] = x[b,u] where u <= t", "u"),
+    ("y[b,t] = x[b,u] where u <= t, u < 2*t", "u"),
+    ("y[b,t] = x[b,u] where u <= t and x[b,u] > 0", "u"),
+    ("y[t] += x[b,u] where u <= t", "u"),
+    ("y[t] += x[u,v] where v <= t, u != 2", "v"),
+    ("y[s,t] = x[u] where u <= s + t", "u"),
+    ("y[b,t] = x[b,u] where u <= t, u > t - 3", None),  # a window
+    ("y[b,t] = x[b,u] * z[t] where u <= t", None),  # the value mentions t: what a sum can wait for is taken out before
+    ("y[t] += x[u] where u <= s, s <= t", None),  # counts the values of s
+    ("y[t] += x[u] where u == t", None),
+    ("y[b,t] = x[b,u] where u <= t or u == 5", None),
+    ("y[b] += x[b,u] where u <= 3", None),  # nothing is asked for twice
+]
+
+
+@pytest.mark.parametrize(("text", "index"), SCANS, ids=[t for t, _ in SCANS])
+def test_what_is_a_scan(text: str, index: str | None) -> None:
+    stmt = first(text + (", t < 4" if "[t]" in text or ",t]" in text else ""))
+    masks = tuple(m for m in stmt.domain.masks if set(scans.indices_of(m)) & set(stmt.reduced))
+    found = scans.scan(masks, scans.indices_of(stmt.value), stmt.reduced, {"x": (5, 6), "z": (4,)})
+    assert (found and found.index) == index
+
+
+# -- values --------------------------------------------------------------------------------------------
+
+RNG = np.random.default_rng(3)
+CASES: list[tuple[str, dict[str, tuple[int, ...]]]] = [
+    ("y[b,t] = x[b,u] where u <= t", {"x": (3, 7)}),
+    ("y[b,t] = x[b,u] where u < t", {"x": (3, 7)}),
+    ("y[b,t] = x[b,u] where u >= t", {"x": (3, 7)}),
+    ("y[b,t] = x[b,u] where u > t, t < 9", {"x": (3, 7)}),
+    ("y[b,t] = x[b,u] where u <= t - 2, t < 12", {"x": (3, 7)}),
+    ("y[b,t] = x[b,u] where u + 3 >= t, t < 12", {"x": (3, 7)}),
+    ("y[b,t] = x[b,u] where 2*u <= t, t < 15", {"x": (3, 7)}),
+    ("y[b,t] = x[b,u] where 2*u + 1 >= t, t < 17", {"x": (3, 7)}),
+    ("y[b,t] = x[b,u] where u <= 2*t, t < 5", {"x": (3, 7)}),
+    ("y[b,t] = x[b,u] where u < size(x,1) - t, t < 9", {"x": (3, 7)}),
+    ("y[b,t] = x[b,u] where u <= t, u <= 3", {"x": (3, 7)}),
+    ("y[b,s,t] = x[b,u] where u <= t, u < s, s < 4, t < 5", {"x": (3, 7)}),
+    ("y[b,s,t] = x[b,u] where u >= t - s, s < 4, t < 5", {"x": (3, 7)}),
+    ("y[t,b] = x[u,b] where u <= t", {"x": (7, 3)}),
+    ("y[t,b] = x[u,b] where u >= t", {"x": (5, 40)}),  # rows at a time
+    ("y[t,b] = x[u,b] where u < t", {"x": (5, 31)}),
+    ("y[t,b] = x[u,b] where u < t", {"x": (5, 32)}),
+    ("y[b,t,c] = x[b,u,c] * z[u] where u <= t, u % 3 != 1", {"x": (2, 7, 33), "z": (7,)}),
+    ("y[b,t] = x[b,u] * z[t] / w[b] where u < t", {"x": (3, 7), "z": (7,), "w": (3,)}),
+    ("y[b,t] = x[b,u] * z[u] where u < t, b < 2, t != 4", {"x": (3, 7), "z": (7,)}),
+    ("y[t] += x[b,u] where u <= t", {"x": (3, 7)}),
+    ("y[t] += x[b,u] * z[b] where u <= t", {"x": (3, 7), "z": (3,)}),
+    ("y[t] += x[b,u] * z[b] where u <= t, x[b,u] > 0", {"x": (3, 7), "z": (3,)}),
+    ("y[b,t] max= x[b,u] where u <= t", {"x": (3, 7)}),
+    ("y[b,t] max= x[b,u] where u < t", {"x": (3, 7)}),
+    ("y[b,t] min= x[b,u] + z[u] where u >= t", {"x": (3, 7), "z": (7,)}),
+    ("y[b,t] *= x[b,u] where u <= t", {"x": (3, 7)}),
+    ("y[b,t] *= x[b,u] where u < t, u != 2", {"x": (3, 7)}),
+    ("y[b,t] = w[b,t]\ny[b,t] += x[b,u] where u < t", {"x": (3, 7), "w": (3, 6)}),
+    ("y[2*t+1] = x[u] where u <= t, t < 6", {"x": (7,)}),
+    ("y[b,t] = x[b,u+1] - x[b,u] where u <= t, t < 6", {"x": (3, 7)}),
+    ("y[b,t] = x[b,pad(u,2,1)] where u <= t, t < 10", {"x": (3, 7)}),
+    ("y[b,t] = x[b,u] where u <= t, 2 <= u, u < 6, t < 8", {"x": (3, 7)}),
+    ("y[b,t] = exp(x[b,u]) where u >= t, 2 <= u, u < 6, t < 8", {"x": (3, 7)}),
+    ("y[b,t] = (-x[b,u]) where u <= t", {"x": (3, 1)}),
+]
+
+
+CASES = [
+    (text if "t <" in text.replace("t <=", "").replace("u < t", "") else f"{text}, t < 6", shapes)
+    for text, shapes in CASES
+]
+
+
+def arrays_of(shapes: Mapping[str, tuple[int, ...]], dtype: str) -> dict[str, NDArray[np.generic]]:
+    found: dict[str, NDArray[np.generic]] = {}
+    for name, shape in shapes.items():
+        values = RNG.normal(size=shape) * 2
+        if dtype.startswith("complex"):
+            values = values + 1j * RNG.normal(size=shape)
+        found[name] = values.astype(dtype) if "int" not in dtype else np.round(values + 4).astype(dtype)
+    return found
+
+
+def run(text: str, arrays: Arrays) -> NDArray[np.generic]:
+    return indexlang.compile(text)(**arrays)  # type: ignore[no-any-return]
+
+
+def loops(text: str, arrays: Arrays) -> NDArray[np.generic]:
+    return reference.run(resolve(parse(Source(text))), dict(arrays))["y"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "complex128", "int64", "int32"])
+@pytest.mark.parametrize(("text", "shapes"), CASES, ids=[t for t, _ in CASES])
+def test_values(text: str, shapes: dict[str, tuple[int, ...]], dtype: str) -> None:
+    if ("complex" in dtype and ("max=" in text or "min=" in text or ">" in text.split("where")[0] + text[-4:])) or (
+        dtype != "float64" and ("exp" in text or "> 0" in text)
+    ):
+        pytest.skip("no order of complex numbers")
+    arrays = arrays_of(shapes, dtype)
+    assert "scan" in str(indexlang.compile(text).plan(**arrays)) or (" / " in text and "int" in dtype)
+    tolerance = {"float64": 1e-12, "complex128": 1e-12, "float32": 3e-5, "float16": 2e-2}.get(dtype, 0)
+    np.testing.assert_allclose(run(text, arrays), loops(text, arrays), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("text", "shapes"), CASES, ids=[t for t, _ in CASES])
+def test_the_ways_agree(text: str, shapes: dict[str, tuple[int, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = arrays_of(shapes, "float64")
+    scanned = run(text, arrays)
+    monkeypatch.setattr(statement, "scan_of", lambda _: None)
+    assert "scan" not in str(indexlang.compile(text).plan(**arrays))
+    np.testing.assert_allclose(scanned, run(text, arrays), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("text", "shapes"), CASES, ids=[t for t, _ in CASES])
+def test_in_blocks(text: str, shapes: dict[str, tuple[int, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = arrays_of(shapes, "float64")
+    expected = loops(text, arrays)
+    monkeypatch.setattr(kernels.blocks, "__defaults__", (64,))
+    np.testing.assert_allclose(run(text, arrays), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize(("text", "shapes"), CASES, ids=[t for t, _ in CASES])
+def test_what_is_not_finite_reaches_no_further(text: str, shapes: dict[str, tuple[int, ...]], bad: float) -> None:
+    arrays = arrays_of(shapes, "float64")
+    for array in (a for n, a in arrays.items() if n != "z" or "z[t]" not in text):  # inf * (a + b): a sum waits for z
+        array.reshape(-1)[array.size // 2] = bad
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(run(text, arrays), loops(text, arrays), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "text", [t for t, _ in CASES if not set("pzw") & set(t.replace("where", "").replace("exp", ""))], ids=str
+)
+def test_a_strided_input(text: str) -> None:
+    shape = next(s["x"] for t, s in CASES if t == text)
+    twice = RNG.normal(size=tuple(2 * n for n in shape))
+    x = twice[tuple(slice(None, None, 2) for _ in shape)]
+    np.testing.assert_allclose(run(text, {"x": x}), loops(text, {"x": x.copy()}), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("text", "shapes"), CASES, ids=str)
+def test_gradients(text: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    def backward(program: Program, arrays: Arrays) -> dict[str, NDArray[np.generic]]:
+        return Function(program, always_dict=True)(**arrays)  # type: ignore[no-any-return]
+
+    program = resolve(parse(Source(text)))
+    for found in gradcheck.gradcheck(program, arrays_of(shapes, "float64"), backward=backward):
+        assert found.ok, found
+
+
+def test_an_empty_axis() -> None:
+    text = "y[b,t] = x[b,u] where u <= t, t < 4"
+    np.testing.assert_array_equal(run(text, {"x": np.zeros((2, 0))}), np.zeros((2, 4)))
+    assert run(text, {"x": np.zeros((0, 3))}).shape == (0, 4)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (5, 4, 31), (5, 4, 32), (1, 1, 40), (3, 64)])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_running(shape: tuple[int, ...], backwards: bool) -> None:
+    scope: dict[str, Callable[..., NDArray[np.float64]]] = {}
+    exec("import numpy as np\n" + RUNNING, scope)  # type: ignore[arg-type]
+    x = RNG.normal(size=shape)
+    for axis in range(len(shape)):
+        turned = np.flip(x, axis) if backwards else x
+        expected = np.cumsum(turned, axis)
+        found = scope["running"](np.add, x, axis, backwards)
+        np.testing.assert_allclose(found, np.flip(expected, axis) if backwards else expected, rtol=1e-12)
