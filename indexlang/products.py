@@ -195,17 +195,24 @@ class _Arrangement:
 
     def divide(self, direct: bool) -> None:
         """Blocks for what is copied, and for a result that is put into place afterwards."""
-        small = self.points(self.out) * self.itemsize <= COPY
+        result = self.points(self.out) * self.itemsize
+        small = result <= COPY
+        # Each block of a sum is added to the whole result: fewer and larger ones, where that is large.
+        budget = max(COPY, 4 * result) if small else COPY
         for number, x in enumerate((self.a, self.b)):
             if self.copies()[number]:
                 order = by_stride(x, x)
                 kept = [i for i in order if i not in self.k]
-                self.into_blocks(order if small else (*kept, *(i for i in order if i in self.k)), x)
+                if small:
+                    outer = next((i for i in order if self.now[i] > 1), None)
+                    self.into_blocks(order, x, budget if outer in self.k else COPY)
+                else:
+                    self.into_blocks((*kept, *(i for i in order if i in self.k)), x, COPY)
         if not direct:
-            self.into_blocks(self.out, self.out)
+            self.into_blocks(self.out, self.out, COPY)
 
-    def into_blocks(self, order: Iterable[str], indices: Iterable[str]) -> None:
-        more = dict(blocks(order, self.now, self.points(indices), self.itemsize, COPY))
+    def into_blocks(self, order: Iterable[str], indices: Iterable[str], budget: int) -> None:
+        more = dict(blocks(order, self.now, self.points(indices), self.itemsize, budget))
         self.now.update(more)
         self.blocks.update(more)
 

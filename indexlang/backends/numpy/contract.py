@@ -96,6 +96,8 @@ class Contraction:
                 return self.einsum(a, b, out)
         placed = sink is not None and set(out) == set(sink.place.indices)
         place = sink.place.steps() if sink is not None and placed else None
+        if sink is not None and any(n for _, n in sink.target.steps):
+            place = None  # several taps at once are columns of one product
         direct = sink is None or (placed and sink.target.overwrites and not sink.negative)
         product = matrix_product(left, right, out, place, direct, self.sizes, self.itemsize)
         return self.matmul(*((b, a) if product.swapped else (a, b)), product, out, sink)
@@ -138,12 +140,30 @@ class Contraction:
         left = self.matrix(a, product.batch, product.m, product.k, product.copy_left, self.scope)
         right = self.matrix(b, product.batch, product.k, product.n, product.copy_right, self.scope)
         code = f"np.matmul({left}, {right})"
+        inside = any(axis.var is not None for axis in self.scope.values())
+        if inside and result:
+            return self.into_workspace(left, right, product, result, a.dtype, self.scope)
         if not (len(product.m) == len(product.n) == 1):
             code = f"np.matmul({left}, {right}).reshape{shape_code(result, self.scope)}" if result else f"{code}[0, 0]"
         if sink is not None and sink.is_whole and product.direct and tuple(result) == sink.place.indices:
             self.writer.line(f"{sink.target.array.name} = {code if result else f'np.asarray({code})'}")
             return None
         return self.named(code, result, a.dtype)
+
+    def into_workspace(
+        self, left: str, right: str, product: MatrixProduct, result: Sequence[str], dtype: str, scope: Scope
+    ) -> Operand:
+        """The product inside of a loop: in memory that every round uses again."""
+        sizes = sizes_of(scope)
+        shape = shape_code(result, scope)
+        rows, columns = count_code(product.m, scope), count_code(product.n, scope)
+        matrices = f"({''.join(f'{scope[i].width}, ' for i in product.batch)}{rows}, {columns})"
+        work = self.writer.workspace(prod(sizes[i] for i in result), dtype)
+        name = self.writer.fresh("part")
+        self.writer.line(f"{name} = {work}[:{count_code(result, scope)}].reshape{shape}")
+        into = name if matrices == shape else f"{name}.reshape{matrices}"
+        self.writer.line(f"np.matmul({left}, {right}, out={into})")
+        return Operand(name, tuple(result), dtype, row_strides([sizes[i] for i in result]), fresh=True)
 
     def in_blocks(
         self,
@@ -183,10 +203,11 @@ class Contraction:
             if direct:
                 into = self.matrix(here, product.batch, product.m, product.n, False, inner)
                 writer.line(f"np.matmul({left}, {right}, out={into})")
+            elif result:
+                part = self.into_workspace(left, right, product, result, a.dtype, inner)
+                self.put(aligned(part, here.indices), here, product, sink)
             else:
-                code = f"np.matmul({left}, {right})"
-                code += f".reshape{shape_code(result, inner)}" if result else "[0, 0]"
-                self.put(aligned(Operand(code, tuple(result), a.dtype), here.indices), here, product, sink)
+                self.put(f"np.matmul({left}, {right})[0, 0]", here, product, sink)
         return None if sink is not None else place
 
     def place(

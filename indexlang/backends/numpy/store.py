@@ -13,7 +13,7 @@ from math import prod
 
 from ...affine import number
 from ...ir import Access, Boundary, Const, Dots, Merged, indices_of
-from ...kernels import Row, fills, index_strides, injective, plain, tabulated, taps
+from ...kernels import Row, fills, index_strides, injective, plain, tabulated, taps, together
 from ...uses import reads
 from .reads import check_row, position, positions
 from .source import Array, Operand, Scope, Writer, name_of, view, whole
@@ -117,6 +117,17 @@ class Target:
         alone = len(set(indices)) == len(indices)
         axes = zip(self.rows, self.array.shape, strict=True)
         return alone and all(fills(row, self.low.extents, size) for row, size in axes)
+
+    @property
+    def steps(self) -> tuple[tuple[str, int], ...]:
+        """The loops over the taps, each with its step: 0 for one value at a time."""
+        if not self.taps:
+            return ()
+        extents = {i: hi - lo for i, (lo, hi) in self.low.extents.items()}
+        moving = {i: s for i, s in index_strides(self.rows, self.array.strides).items() if extents[i] > 1}
+        least = min(abs(moving[i]) for i in self.taps)
+        longer = any(abs(s) < least for i, s in moving.items() if i not in self.taps)  # runs, as an axis lies inside
+        return together(self.taps, self.rows, extents) if longer else tuple((i, 0) for i in self.taps)
 
     def start(self, once: bool) -> None:
         """Make what is written ready; `once` if the statement writes each of its points just once."""
