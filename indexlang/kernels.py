@@ -22,6 +22,7 @@ LARGE = 32 << 20  # bytes from which on a whole domain is gone through in blocks
 WINDOW = 64  # so many values of the reduced indices may become a loop of whole-array operations
 SHORT = 8  # so many may, even where the reduced axis is one of its own: NumPy reduces short axes slowly
 MOST_TAPPED = 12  # indices among which the best ones to loop over are searched
+RUN = 64  # elements next to each other that make an inner loop of NumPy worth its start
 LONG = 256  # elements that make an operation on whole arrays worth its call
 TABLE = 1 << 22  # so many positions may be kept as a constant table
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 
-from ...kernels import LONG, WINDOW, blocks, row_strides
+from ...kernels import BLOCK, LONG, RUN, WINDOW, blocks, row_strides
 from ...products import MatrixProduct, Roles, by_stride, is_matrix, matrix_product, order_pairs, roles
 from .source import Operand, Scope, Writer, aligned, count_code, name_of, shape_code, sizes_of
 from .store import Target
@@ -90,6 +90,8 @@ class Contraction:
         thin = min(m, n) == 1
         unmerged = thin and not all(self.fits(part, s, out) for s in (left, right))
         if (batch > 1 and thin) or unmerged:
+            if self.in_long_runs(part.batch, left, right):
+                return self.einsum(a, b, out)
             if k <= WINDOW and batch * m * n >= LONG and self.is_outer(part.k, left, right):
                 return self.shifted(a, b, out, part.k, sink)
             if batch > 1:
@@ -114,6 +116,10 @@ class Contraction:
         """Whether the larger operand's innermost index is kept, so that whole-array operations run along it."""
         big = max(sides, key=lambda s: prod(self.sizes[i] for i in s))
         return min(big, key=lambda i: abs(big[i])) not in summed
+
+    def in_long_runs(self, batch: Sequence[str], *sides: Mapping[str, int]) -> bool:
+        """Whether a kept index moves both operands by one element, long enough for einsum to go from run to run."""
+        return any(self.sizes[i] >= RUN and all(s.get(i) == 1 for s in sides) for i in batch)
 
     # -- matrix products -----------------------------------------------------------------------
 
@@ -314,15 +320,20 @@ class Contraction:
         """A sum over few values as multiply-adds of whole arrays, block by block: the depthwise convolution."""
         writer, scope = self.writer, self.scope
         self.notes.append(f"{prod(self.sizes[i] for i in summed)} multiply-adds of whole arrays")
-        sides = [self.held(x) for x in (a, b)]
         if sink is not None and set(sink.place.indices) == set(out):
-            sink.target.zero(sink.place)
+            sets = sink.target.overwrites and not sink.negative
+            if sets:
+                sink.target.allocate()
+            else:
+                sink.target.zero(sink.place)
             total = self.held(sink.place)
         else:
-            sink = None
-            total = self.named(f"np.zeros({shape_code(out, scope)}, np.{a.dtype})", out, a.dtype)
+            sink, sets = None, True
+            total = self.named(f"np.empty({shape_code(out, scope)}, np.{a.dtype})", out, a.dtype)
+        order = by_stride(total.indices, self.steps(total))
+        sides = [self.held(self.widened(x, order)) for x in (a, b)]
         points = prod(self.sizes[i] for i in out)
-        steps = blocks(by_stride(total.indices, self.steps(total)), self.sizes, points, self.itemsize)
+        steps = blocks(order, self.sizes, points, self.itemsize)
         now = {**self.sizes, **dict(steps)}
         work = writer.workspace(prod(now[i] for i in out), a.dtype)
         blocked = {i for i, _ in steps}
@@ -338,9 +349,25 @@ class Contraction:
                     at = [f"{taps[i].local}" if i in summed else ":" for i in x.indices]
                     left = tuple(i for i in x.indices if i not in summed)
                     pieces.append(aligned(Operand(f"{x.code}[{', '.join(at)}]", left, x.dtype), total.indices))
+                if sets:
+                    first = " == ".join([*(str(taps[i].local) for i in summed), "0"])
+                    with writer.block(f"if {first}:"):
+                        writer.line(f"np.multiply({pieces[0]}, {pieces[1]}, out={here.code})")
+                        writer.line("continue")
                 writer.line(f"np.multiply({pieces[0]}, {pieces[1]}, out={term})")
                 writer.line(f"{here.code} {'-=' if sink is not None and sink.negative else '+='} {term}")
         return None if sink is not None else total
+
+    def widened(self, x: Operand, order: Sequence[str]) -> Operand:
+        """A small operand written out along one more index, where its innermost index alone makes only short runs."""
+        if len(order) < 2 or order[-1] not in x.indices or order[-2] in x.indices:
+            return x
+        points = prod(self.sizes[i] for i in x.indices) * self.sizes[order[-2]]
+        if self.sizes[order[-1]] >= RUN or points * self.itemsize > BLOCK // 4:
+            return x
+        indices = (*(i for i in x.indices if i != order[-1]), *order[-2:])
+        shape = shape_code(indices, self.scope)
+        return self.named(f"np.broadcast_to({aligned(x, indices)}, {shape}).copy()", indices, x.dtype)
 
     def einsum(self, a: Operand, b: Operand, out: Sequence[str]) -> Operand:
         """Sums along an axis of two arrays with the same other indices: one pass, no temporary."""

@@ -44,7 +44,7 @@ class Evaluation:
     def evaluate(self, free: Sequence[str], scope: Scope) -> Value:
         """The value over `free`, masked and reduced over the reduced indices."""
         low, writer = self.low, self.writer
-        summed = list(self.summed)
+        summed = [i for i in self.summed if scope[i].width is not None]
         axes = [*free, *summed]
         value = emit(low, self.value, axes, scope)
         code, indices, kind = value.code, value.indices, self.compute

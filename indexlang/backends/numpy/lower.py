@@ -50,10 +50,12 @@ def lower(
         low.arrays[tensor] = Array(names[tensor], shapes.tensors[tensor], types.tensors[tensor], owned=False)
     steps, chunks, transient = [], [], []
     dims = dim_names(program)
+    last = {p.tensor: k for k, s in enumerate(program.statements) for p in parts_of(s) if isinstance(p, Access)}
     for k, stmt in enumerate(program.statements):
         text = statement_text(stmt, dims)
         writer.lines = []
         low.guarded = shapes.guarded[k]
+        low.final = last[stmt.target.tensor] == k
         writer.mark = 0
         how = StatementCode(low, stmt, shapes.extents[k], types.tensors[stmt.target.tensor], types.compute[k]).lower()
         chunks.append([f"    # {ascii(text)[1:-1]}", *writer.lines])

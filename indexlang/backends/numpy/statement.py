@@ -20,7 +20,7 @@ from .reads import prepare
 from .scan import gone_along, scan_of, scanned
 from .scatter import scatter
 from .search import POSITION, search, window_search
-from .source import Array, Scope, name_of, whole
+from .source import Array, Axis, Scope, name_of, whole
 from .store import SUMS, Target, combine, identity, make_target
 from .value import Value, atom, emit, guarded_by_static
 
@@ -86,7 +86,7 @@ class StatementCode(Evaluation):
 
     def into(self, target: Target, way: str) -> None:
         """The value by this way, in blocks where it would be too large, for each tap."""
-        scope = whole(self.extents)
+        scope = self.moving(target, way)
         steps = (*self.blocks(target, way), *((i, 0) for i in self.repeated(target, way)))
         self.notes += [f"{step or 1} {i} at a time" for i, step in steps]
         now = {**self.sizes, **{i: max(1, n) for i, n in steps}, **{i: max(1, n) for i, n in target.steps}}
@@ -126,6 +126,17 @@ class StatementCode(Evaluation):
                     if self.root is not None:
                         value = self.masked_outer(value, axes, inner)
                     target.put(place, value)
+
+    def moving(self, target: Target, way: str) -> Scope:
+        """Every index as an axis, but those of one value that are summed or share an axis of the target."""
+        scope = whole(self.extents)
+        if way not in ("contraction", "elementwise", "whole domain"):
+            return scope
+        axes = {max(row.coefs, key=lambda c: self.sizes[c[0]])[0] for row in target.rows if row.coefs}
+        for i, axis in scope.items():
+            if axis.n == 1 and i not in axes:
+                scope[i] = Axis(axis.lo, 1, None, None, 1)
+        return scope
 
     def root_of(self) -> Reduce:
         assert self.root is not None
