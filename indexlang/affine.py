@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from .ir import Access, Call, Const, Expr, Index, Reduce, Size, indices_of
+from .ir import Access, Call, Const, Expr, Index, Reduce, Size, indices_of, walk
 
 Sizes = Mapping[str, Sequence[int]]
 Term = tuple[Expr, int]
@@ -30,13 +31,18 @@ class Affine:
     @staticmethod
     def from_expr(expr: Expr) -> Affine:
         """The form of an expression; what is not arithmetic on integers becomes an atom."""
-        match expr:
-            case Const(value=value) if isinstance(value, int):
-                return Affine(int(value))
-            case Call(fn=fn, args=args) if fn in _ARITHMETIC:
-                return _ARITHMETIC[fn](*(Affine.from_expr(a) for a in args))
-            case _:
-                return Affine(0, ((expr, 1),))
+        kept: dict[str, Any] = expr.__dict__
+        found: Affine | None = kept.get("_affine")
+        if found is None:
+            match expr:
+                case Const(value=value) if isinstance(value, int):
+                    found = Affine(int(value))
+                case Call(fn=fn, args=args) if fn in _ARITHMETIC:
+                    found = _ARITHMETIC[fn](*(Affine.from_expr(a) for a in args))
+                case _:
+                    return Affine(0, ((expr, 1),))
+            kept["_affine"] = found
+        return found
 
     # -- arithmetic ----------------------------------------------------------------------------
 
@@ -90,6 +96,11 @@ class Affine:
     def indices(self) -> tuple[str, ...]:
         """The indices in it, also those inside of atoms, in order of occurrence."""
         return tuple(dict.fromkeys(i for atom, _ in self.terms for i in indices_of(atom)))
+
+    @cached_property
+    def sizes(self) -> frozenset[Size]:
+        """The sizes in it, also those inside of atoms."""
+        return frozenset(p for atom, _ in self.terms for p in walk(atom) if isinstance(p, Size))
 
     @property
     def is_linear(self) -> bool:

@@ -163,7 +163,7 @@ class _Statement:
         self.sources: dict[str, list[tuple[Axis, Use]]] = {}
         self.sizes_of: dict[str, frozenset[Affine]] = {}
         self.fixed: set[str] = set()  # indices whose end was written
-        self.uses = list(uses(stmt))
+        self.uses = uses(stmt)
         self.free = frozenset(indices_of(stmt.target))
         reduces = [p for p in parts_of(stmt) if isinstance(p, Reduce)]
         domains = [stmt.domain, *(r.domain for r in reduces)]

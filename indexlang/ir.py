@@ -19,10 +19,11 @@ Spans take no part in comparisons.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 from .errors import Span
 
@@ -248,39 +249,42 @@ def walk(node: Subscript) -> Iterator[Subscript]:
 
 def indices_of(node: Subscript) -> tuple[str, ...]:
     """The free indices of a node, in order of first occurrence: a Reduce binds its own."""
-    found: dict[str, None] = {}
-
-    def visit(part: Subscript, bound: frozenset[str]) -> None:
-        match part:
+    kept: dict[str, Any] = node.__dict__
+    found: tuple[str, ...] | None = kept.get("_indices")
+    if found is None:
+        match node:
             case Index(name):
-                if name not in bound:
-                    found[name] = None
+                found = (name,)
             case Merged(names):
-                found.update(dict.fromkeys(n for n in names if n not in bound))
+                found = tuple(dict.fromkeys(names))
             case Dots():
-                if DOTS not in bound:
-                    found[DOTS] = None
+                found = (DOTS,)
             case Reduce(domain=domain):
-                for child in children(part):
-                    visit(child, bound | set(domain.indices))
+                inside = dict.fromkeys(i for child in children(node) for i in indices_of(child))
+                found = tuple(i for i in inside if i not in domain.indices)
             case _:
-                for child in children(part):
-                    visit(child, bound)
-
-    visit(node, frozenset())
-    return tuple(found)
+                found = tuple(dict.fromkeys([i for child in children(node) for i in indices_of(child)]))
+        kept["_indices"] = found
+    return found
 
 
 def transform(node: Subscript, rule: Callable[[Subscript], Subscript | None]) -> Subscript:
-    """The node rebuilt bottom-up: `rule` gets each rebuilt part, and keeps it by giving None."""
-    rebuilt: Subscript
+    """The node rebuilt bottom-up: `rule` gets each rebuilt part, and keeps it by giving None.
+
+    A part in which nothing changes stays the same object.
+    """
+    rebuilt: Subscript = node
     match node:
         case Const() | Index() | Size() | Merged() | Dots():
-            rebuilt = node
+            pass
         case Access(subscripts=parts):
-            rebuilt = replace(node, subscripts=tuple(transform(p, rule) for p in parts))
+            subscripts = tuple([transform(p, rule) for p in parts])
+            if not _same(subscripts, parts):
+                rebuilt = Access(node.tensor, subscripts, node.span)
         case Call(args=parts):
-            rebuilt = replace(node, args=tuple(_expr(p, rule) for p in parts))
+            args = tuple([_expr(p, rule) for p in parts])
+            if not _same(args, parts):
+                rebuilt = Call(node.fn, args, node.span)
         case Boundary(expr=e, lo=lo, hi=hi, value=value):
             rebuilt = replace(
                 node,
@@ -290,9 +294,13 @@ def transform(node: Subscript, rule: Callable[[Subscript], Subscript | None]) ->
                 value=_expr(value, rule),
             )
         case Reduce(domain=domain, body=body):
-            rebuilt = replace(node, body=_expr(body, rule), domain=transform_domain(domain, rule))
+            rebuilt = Reduce(node.op, transform_domain(domain, rule), _expr(body, rule), node.span)
     changed = rule(rebuilt)
     return rebuilt if changed is None else changed
+
+
+def _same(new: Sequence[object], old: Sequence[object]) -> bool:
+    return all(map(operator.is_, new, old))
 
 
 def transform_expr(node: Expr, rule: Callable[[Subscript], Subscript | None]) -> Expr:
@@ -310,6 +318,8 @@ def _expr(node: Expr, rule: Callable[[Subscript], Subscript | None]) -> Expr:
 
 def transform_domain(domain: Domain, rule: Callable[[Subscript], Subscript | None]) -> Domain:
     """The ranges and masks rebuilt; the indices stay."""
+    if not domain.ranges and not domain.masks:
+        return domain
     ranges = tuple(
         replace(
             r,
@@ -325,20 +335,21 @@ def transform_statement(stmt: Statement, rule: Callable[[Subscript], Subscript |
     """All parts of a statement rebuilt, its domain's order made anew."""
     target = transform(stmt.target, rule)
     assert isinstance(target, Access)
-    domain = transform_domain(stmt.domain, rule)
-    return statement(target, stmt.op, _expr(stmt.value, rule), domain.ranges, domain.masks, stmt.span)
+    value, domain = _expr(stmt.value, rule), transform_domain(stmt.domain, rule)
+    changed = statement(target, stmt.op, value, domain.ranges, domain.masks, stmt.span)
+    same = target is stmt.target and value is stmt.value and domain is stmt.domain
+    return stmt if same and changed.domain == domain else changed
 
 
-def parts_of(stmt: Statement) -> Iterator[Subscript]:
+def parts_of(stmt: Statement) -> tuple[Subscript, ...]:
     """Every node of a statement: target, value, ranges, masks."""
-    yield from walk(stmt.target)
-    yield from walk(stmt.value)
-    for r in stmt.domain.ranges:
-        for bound in (r.lo, r.hi):
-            if bound is not None:
-                yield from walk(bound)
-    for mask in stmt.domain.masks:
-        yield from walk(mask)
+    kept: dict[str, Any] = stmt.__dict__
+    found: tuple[Subscript, ...] | None = kept.get("_parts")
+    if found is None:
+        bounds = (b for r in stmt.domain.ranges for b in (r.lo, r.hi) if b is not None)
+        nodes = (stmt.target, stmt.value, *bounds, *stmt.domain.masks)
+        found = kept["_parts"] = tuple(part for node in nodes for part in walk(node))
+    return found
 
 
 def reads_of(stmt: Statement) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ neither read, nor does it give 0*inf to a gradient.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -57,6 +58,19 @@ _CONDITIONS = ("lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not")
 
 def hoist(program: Program) -> Program:
     """The program without embedded reductions."""
+    for given, found in _RECENT:
+        if given is program:
+            return found
+    found = _hoisted(program)
+    _RECENT.append((program, found))
+    return found
+
+
+# What came of the last ones: a program is differentiated, and run, in the same form.
+_RECENT: deque[tuple[Program, Program]] = deque(maxlen=4)
+
+
+def _hoisted(program: Program) -> Program:
     if not any(isinstance(p, Reduce) for s in program.statements for p in parts_of(s)):
         return program
     if all(_is_done(s) for s in program.statements):

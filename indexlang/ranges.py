@@ -94,7 +94,7 @@ def _with(
 ) -> Program:
     statements = []
     for stmt, wanted, names in zip(program.statements, bounds, written, strict=True):
-        statements.append(write(stmt, {i: wanted[i] for i in names}) if wanted and names else stmt)
+        statements.append(write(stmt, {i: b for i, b in wanted.items() if i in names}) if wanted and names else stmt)
     return replace(program, statements=tuple(statements))
 
 

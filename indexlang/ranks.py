@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from itertools import count as count_from
 
 from .common import Fresh
@@ -44,15 +45,20 @@ class _Expansion:
         self.ranks = dict(ranks)
         self.problems: list[Problem] = []
         self.names: list[str] = []  # of the indices that stand for the axes of an ellipsis
-        self.taken = Fresh(program).taken
         self.inputs = frozenset(ranks)
+
+    @cached_property
+    def taken(self) -> set[str]:
+        """Names that occur in the program."""
+        return Fresh(self.program).taken
 
     def run(self) -> Program:
         """The whole program."""
         names = dim_names(self.program)
         for shape in self.program.shapes:
-            written = ",".join(expr_text(d, names) for d in shape.dims)
-            self.check(shape.tensor, len(shape.dims), shape.span, f"declared as {shape.tensor}[{written}]")
+            if not self.fits(shape.tensor, len(shape.dims)):
+                written = ",".join(expr_text(d, names) for d in shape.dims)
+                self.misfit(shape.tensor, len(shape.dims), shape.span, f"declared as {shape.tensor}[{written}]")
         statements = tuple(self.statement(s) for s in self.program.statements)
         shapes = tuple(
             replace(s, dims=tuple(transform_expr(d, self.positive) for d in s.dims)) for s in self.program.shapes
@@ -69,14 +75,19 @@ class _Expansion:
         count = self.count(stmt)
         for access in _accesses(stmt):
             rank = len(access.subscripts) + (count - 1 if Dots() in access.subscripts else 0)
-            self.check(access.tensor, rank, access.span or stmt.span, f"written as {expr_text(access)}")
+            if not self.fits(access.tensor, rank):
+                self.misfit(access.tensor, rank, access.span or stmt.span, f"written as {expr_text(access)}")
         while len(self.names) < count:
             self.names.append(next(name for k in count_from(1) if (name := f"d{k}") not in self.taken))
             self.taken.add(self.names[-1])
+        if not any(isinstance(p, Dots | Size) for p in parts_of(stmt)):
+            return stmt
         return transform_statement(stmt, lambda part: self.rule(part, self.names[:count]))
 
     def count(self, stmt: Statement) -> int:
         """How many axes the ellipsis of a statement stands for; 0 if it has none."""
+        if not any(isinstance(p, Dots) for p in parts_of(stmt)):
+            return 0
         carriers = [a for a in _accesses(stmt) if Dots() in a.subscripts]
         told = [(a, rank - len(a.subscripts) + 1) for a in carriers if (rank := self.rank(a.tensor)) is not None]
         if not carriers:
@@ -103,15 +114,18 @@ class _Expansion:
             return self.rank(primal)
         return found
 
-    def check(self, tensor: str, rank: int, span: Span | None, written: str) -> None:
-        """Refuse a tensor with another rank than it is known to have; note the rank of one that is met first."""
+    def fits(self, tensor: str, rank: int) -> bool:
+        """Whether a tensor has this rank, as far as it is known; that of one that is met first is noted."""
         known = self.rank(tensor)
         if known is None:
             self.ranks[tensor] = rank
-        elif known != rank:
-            given = "the array passed" if tensor in self.inputs else "its definition"
-            values = (f"{written}: {_axes(rank)}", f"{given} has {_axes(known)}")
-            self.problems.append(Problem("rank", f"{tensor} has another number of axes here", span, values))
+        return known is None or known == rank
+
+    def misfit(self, tensor: str, rank: int, span: Span | None, written: str) -> None:
+        """Refuse a tensor with another rank than it is known to have."""
+        given = "the array passed" if tensor in self.inputs else "its definition"
+        values = (f"{written}: {_axes(rank)}", f"{given} has {_axes(self.rank(tensor) or 0)}")
+        self.problems.append(Problem("rank", f"{tensor} has another number of axes here", span, values))
 
     def rule(self, part: Subscript, names: list[str]) -> Subscript | None:
         """A part with its ellipses written out and its axes counted from the front."""

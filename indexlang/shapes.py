@@ -136,7 +136,7 @@ class _Numbers:
         for part in parts_of(stmt):
             if isinstance(part, Reduce):
                 written |= {r.index for r in part.domain.ranges if r.hi is not None}
-        everywhere = list(uses(stmt))
+        everywhere = uses(stmt)
         if stmt.target.tensor in self.declared or stmt.target.tensor in solution.sizes.primals:
             self.define(stmt, solution)  # its size is known before what the statement reaches
         for i, bound in bounds.items():

@@ -23,7 +23,9 @@ class Sizes:
     def __init__(self, program: Program, known: Mapping[Size, Affine]) -> None:
         self.program = program
         self.equal: dict[Expr, Affine] = dict(known.items())
-        self.canonicals: dict[Affine, Affine] = {}  # found since something new was noted
+        self.canonicals: dict[Affine, Affine] = {}  # found since something new was noted of a size in them
+        self.axes: dict[str, dict[int, Affine]] = {}  # what `axis` gave since then
+        self.open: set[str] = set()  # the tensors whose sizes are in these forms
         self.defined: dict[str, dict[int, Affine]] = {}  # sizes that stand for themselves are left out
         self.reached: dict[str, dict[int, Affine]] = {}  # what each definition reaches
         self.declared = {s.tensor: s for s in program.shapes}
@@ -48,7 +50,13 @@ class Sizes:
         for tensor, shape in self.declared.items():
             if tensor not in self.targets:
                 for axis, dim in enumerate(shape.dims):
-                    self.equate(size(tensor, axis), Affine.from_expr(dim))
+                    atom = Size(tensor, axis)
+                    form = Affine.from_expr(dim)
+                    if form.is_constant and atom not in self.equal and tensor not in self.primals:
+                        self.equal[atom] = form
+                        self.forget(tensor)
+                    else:
+                        self.equate(size(tensor, axis), form)
 
     def canonical(self, form: Affine) -> Affine:
         """The form over sizes of inputs, each in the one way that stands for all that equal it."""
@@ -63,8 +71,9 @@ class Sizes:
 
     def _canonical(self, form: Affine) -> Affine:
         for _ in range(64 + len(self.equal) + len(self.defined)):
-            mapping: dict[Expr, Affine] = {a: f for a in _sizes_in(form) if (f := self._step(a)) is not None}
+            mapping: dict[Expr, Affine] = {a: f for a in form.sizes if (f := self._step(a)) is not None}
             if not mapping:
+                self.open.update(atom.tensor for atom in form.sizes)
                 return form
             form = form.substitute(mapping)
         raise AssertionError("sizes are defined by each other")
@@ -83,7 +92,15 @@ class Sizes:
 
     def axis(self, tensor: str, axis: int) -> Affine | None:
         """The size of an axis; None for one that its tensor's definition has not reached yet."""
-        axis = self.number(tensor, axis)
+        axes = self.axes.get(tensor)
+        found = None if axes is None else axes.get(axis)
+        if found is None:
+            found = self._axis(tensor, self.number(tensor, axis))
+            if found is not None:
+                self.axes.setdefault(tensor, {})[axis] = found
+        return found
+
+    def _axis(self, tensor: str, axis: int) -> Affine | None:
         if tensor in self.defined:
             found = self.defined[tensor].get(axis)
             if found is not None:
@@ -101,7 +118,8 @@ class Sizes:
     def define(self, tensor: str, axes: Mapping[int, Affine]) -> None:
         """Note what a definition reaches; a long form gets a name, the size itself, so that forms do not grow."""
         self.reached[tensor] = dict(axes)
-        self.canonicals.clear()
+        self.axes.pop(tensor, None)
+        self.forget(tensor)
         self.defined[tensor] = {k: form for k, form in axes.items() if _length(form) <= LONGEST}
 
     def number(self, tensor: str, axis: int) -> int:
@@ -123,13 +141,18 @@ class Sizes:
         a, b = self.canonical(a), self.canonical(b)
         if a == b or a.indices or b.indices:
             return
-        found = [
-            (atom, other) for one, other in ((b, a), (a, b)) if (atom := _single(one)) and atom not in _sizes_in(other)
-        ]
+        found = [(atom, other) for one, other in ((b, a), (a, b)) if (atom := _single(one)) and atom not in other.sizes]
         if found:  # the tensor that appears first stands for the others
             atom, other = max(found, key=lambda f: self.order.get(f[0].tensor, 0))
             self.equal[atom] = other
+            self.forget(atom.tensor)
+
+    def forget(self, tensor: str) -> None:
+        """Something new is known of a tensor's sizes: forms that mention them are to be found again."""
+        if tensor in self.open:
             self.canonicals.clear()
+            self.axes.clear()
+            self.open.clear()
 
 
 def _single(form: Affine) -> Size | None:
@@ -142,10 +165,6 @@ def _single(form: Affine) -> Size | None:
 
 def _length(form: Affine) -> int:
     return sum(1 for atom, _ in form.terms for _ in walk(atom))
-
-
-def _sizes_in(form: Affine) -> set[Size]:
-    return {p for atom, _ in form.terms for p in walk(atom) if isinstance(p, Size)}
 
 
 @dataclass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from .affine import Affine
 from .errors import Span
@@ -36,8 +37,16 @@ class Use:
         return self.subscript.span or self.access.span
 
 
-def uses(stmt: Statement) -> Iterator[Use]:
+def uses(stmt: Statement) -> tuple[Use, ...]:
     """All subscripts of a statement, the target's first; a read inside of a subscript comes after that subscript."""
+    kept: dict[str, Any] = stmt.__dict__
+    found: tuple[Use, ...] | None = kept.get("_uses")
+    if found is None:
+        found = kept["_uses"] = tuple(_uses(stmt))
+    return found
+
+
+def _uses(stmt: Statement) -> Iterator[Use]:
     masks, scope = stmt.domain.masks, stmt.domain.indices
     yield from _of_access(stmt.target, masks, scope, is_target=True)
     yield from _below(stmt.value, masks, scope)
@@ -78,7 +87,11 @@ def _of_masks(masks: Iterable[Expr], around: tuple[Expr, ...], scope: tuple[str,
 
 def reads(node: Subscript) -> bool:
     """Whether a tensor's value is read below a node."""
-    return any(isinstance(p, Access) for p in walk(node))
+    kept: dict[str, Any] = node.__dict__
+    found: bool | None = kept.get("_reads")
+    if found is None:
+        found = kept["_reads"] = any(isinstance(p, Access) for p in walk(node))
+    return found
 
 
 def conjuncts(mask: Expr) -> Iterator[tuple[str, Expr, Expr]]:
