@@ -17,6 +17,7 @@ from .kernels import COPY, blocks, row_strides
 Steps = Mapping[str, int]  # strides in elements, by index
 Sizes = Mapping[str, int]
 
+SEPARATE = 1 << 14  # elements from which on a factor that is a sum is worth taking apart
 SMALL = 1 << 14  # multiply-adds below which a matrix product is not worth its call
 
 
@@ -247,3 +248,11 @@ def order_pairs(factors: Sequence[Sequence[str]], out: Sequence[str], sizes: Siz
         return found
 
     return best([frozenset(f) for f in factors])[1]
+
+
+def separates(first: Sequence[str], second: Sequence[str], sizes: Sizes) -> bool:
+    """Whether a factor that is the sum of two arrays is better taken apart: it is much larger than both of them."""
+    joint = prod(sizes[i] for i in {*first, *second})
+    largest = max(prod(sizes[i] for i in group) for group in (first, second))
+    alone = set(second) - set(first)
+    return bool(alone) and joint >= SEPARATE and joint >= 4 * largest

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from corpus import CASES, Case
 
-from indexlang import grad, kernels, products
-from indexlang.backends.numpy import contract, statement
+from indexlang import chains, grad, kernels, products
+from indexlang.backends.numpy import contract, fuse, statement
 from indexlang.errors import IndexLangWarning, Source
 from indexlang.function import Function
 from indexlang.ir import Program
@@ -32,8 +32,13 @@ def tiny(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     for name in ("BLOCK", "LARGE"):
         monkeypatch.setattr(statement, name, size)
     monkeypatch.setattr(products, "SMALL", 1)
+    monkeypatch.setattr(products, "SEPARATE", 1)
     for module in (kernels, contract):
         monkeypatch.setattr(module, "LONG", 1)
+    for name, value in (("CHUNK", size), ("LEAST", 1), ("FULL", 2)):
+        monkeypatch.setattr(chains, name, value)
+    for name in ("SHARED", "SMALL"):
+        monkeypatch.setattr(fuse, name, 1)
 
 
 @pytest.mark.parametrize("size", [16, 72])

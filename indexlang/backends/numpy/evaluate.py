@@ -200,11 +200,20 @@ class Evaluation:
         return f"np.isfinite({self.factor(expr, scope).code}).all()"
 
     def contracted(
-        self, free: Sequence[str], scope: Scope, term: Expr, sink: Sink | None, masked: int | None = None
+        self,
+        free: Sequence[str],
+        scope: Scope,
+        term: Expr,
+        sink: Sink | None,
+        masked: int | None = None,
+        given: Mapping[int, Operand] | None = None,
     ) -> Value | None:
-        """A term summed, over `free`; None if it stands in the sink already. The factor `masked` takes the masks."""
+        """A term summed, over `free`; None if it stands in the sink already.
+
+        The factor `masked` takes the masks; those `given` stand for others.
+        """
         core, outside, divisors = self.split(term)
-        factors = [self.factor(f, scope) for f in core]
+        factors = [given[k] if given and k in given else self.factor(f, scope) for k, f in enumerate(core)]
         if masked is not None:
             x = factors[masked]
             condition = conjunction(self.low, self.inner, x.indices, scope)

@@ -1,0 +1,161 @@
+"""How sums of products are written: taps that go together, long runs, sums taken apart. Values against plain loops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import pytest
+
+import indexlang as il
+from indexlang import kernels, products
+from indexlang.kernels import Facts, Row, choose, together
+from indexlang.products import separates
+
+RNG = np.random.default_rng(5)
+
+
+@pytest.mark.parametrize(
+    ("loops", "rows", "extents", "expected"),
+    [
+        # y[4*i+di]: four values of di at a time
+        (("di",), [((("i", 4), ("di", 1)))], {"i": 9, "di": 11}, (("di", 4),)),
+        # y[i+di]: each by itself
+        (("di",), [((("i", 1), ("di", 1)))], {"i": 9, "di": 5}, (("di", 0),)),
+        # y[2*i+3*di]: two of them are 3 apart, as are no two of i alone, but i and di meet at 6
+        (("di",), [((("i", 2), ("di", 3)))], {"i": 9, "di": 5}, (("di", 0),)),
+        # y[4*i+2*di]: two values at a time
+        (("di",), [((("i", 4), ("di", 2)))], {"i": 9, "di": 5}, (("di", 2),)),
+        # y[3*i-di]: to the left as to the right
+        (("di",), [((("i", 3), ("di", -1)))], {"i": 9, "di": 5}, (("di", 3),)),
+        # no more than there are
+        (("di",), [((("i", 4), ("di", 1)))], {"i": 9, "di": 3}, (("di", 3),)),
+        # both axes of an image
+        (
+            ("di", "dj"),
+            [(("i", 2), ("di", 1)), (("j", 3), ("dj", 1))],
+            {"i": 9, "di": 3, "j": 9, "dj": 7},
+            (("di", 2), ("dj", 3)),
+        ),
+    ],
+)
+def test_taps_together(loops: Sequence[str], rows: Sequence, extents: dict[str, int], expected: object) -> None:
+    assert together(loops, [Row(0, tuple(r)) for r in rows], extents) == expected
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation", "channels"),
+    [(11, 4, 1, 3), (3, 2, 1, 5), (4, 2, 1, 2), (3, 3, 1, 2), (2, 5, 1, 3), (3, 2, 2, 2), (3, 4, 3, 2), (5, 1, 1, 1)],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_gradient_of_strided_windows(kernel: int, stride: int, dilation: int, channels: int, dtype: type) -> None:
+    n, o = 3, 4
+    reach = stride * (n - 1) + dilation * (kernel - 1) + 1
+    f = il.compile(f"y[b,i,j,o] = K[di,dj,c,o] * x[b,{stride}*i+{dilation}*di,{stride}*j+{dilation}*dj,c]")
+    x = RNG.standard_normal((2, reach, reach, channels)).astype(dtype)
+    k = RNG.standard_normal((kernel, kernel, channels, o)).astype(dtype)
+    y, pullback = f.vjp(x=x, K=k)
+    dy = RNG.standard_normal((2, n, n, o)).astype(dtype)
+    assert y.shape == dy.shape
+    expected = np.zeros_like(x)
+    for i, j, di, dj in product(range(n), range(n), range(kernel), range(kernel)):
+        expected[:, stride * i + dilation * di, stride * j + dilation * dj] += dy[:, i, j] @ k[di, dj].conj().T
+    found = pullback(dy)["x"]
+    tolerance = 1e-4 if dtype is np.float32 else 1e-12
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("channels", [1, 3, kernels.RUN - 1, kernels.RUN, kernels.RUN + 1])
+@pytest.mark.parametrize("multiplier", [1, 2])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.complex64])
+def test_depthwise(channels: int, multiplier: int, dtype: type) -> None:
+    f = il.compile("y[b,i,j,(c,m)] = K[di,dj,c,m] * x[b,i+di,j+dj,c]")
+    x = (5 * RNG.standard_normal((2, 9, 11, channels))).astype(dtype)
+    k = (5 * RNG.standard_normal((3, 2, channels, multiplier))).astype(dtype)
+    expected = sum(x[:, a : a + 7, b : b + 10, :, None] * k[a, b] for a, b in product(range(3), range(2))).reshape(
+        2, 7, 10, -1
+    )
+    np.testing.assert_allclose(
+        f(x=x, K=k), expected, rtol=1e-4 if dtype in (np.float32, np.complex64) else 1e-12, atol=1e-4
+    )
+    assert f.emit(x=x.shape, K=k.shape)
+
+
+def test_depthwise_spreads_no_nan() -> None:
+    f = il.compile("y[i,c] = K[d,c] * x[i+d,c]")
+    x, k = RNG.standard_normal((400, 8)), RNG.standard_normal((3, 8))
+    x[7, 3], x[100, 5] = np.nan, np.inf
+    expected = sum(k[d] * x[d : d + 398] for d in range(3))
+    np.testing.assert_allclose(f(x=x, K=k), expected)
+
+
+# -- sums taken apart --------------------------------------------------------------------------------------
+
+SUMS = "x_grad[i,d] = 2 * s[i,j] * (x[i,d] - z[j,d])"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "sizes", "expected"),
+    [
+        (("i", "d"), ("j", "d"), {"i": 1024, "j": 1024, "d": 4}, True),
+        (("i", "d"), ("j", "d"), {"i": 1024, "j": 3, "d": 4}, False),  # as large as one of the two
+        (("i", "d"), ("j", "d"), {"i": 16, "j": 16, "d": 4}, False),  # too small
+        (("b", "i", "c"), ("c",), {"b": 64, "i": 1024, "c": 64}, False),  # x - mean
+        (("i",), ("j",), {"i": 500, "j": 500}, True),
+    ],
+)
+def test_what_is_taken_apart(first: str, second: str, sizes: dict[str, int], expected: bool) -> None:
+    assert separates(first, second, sizes) is expected
+
+
+def test_way_of_sums_taken_apart() -> None:
+    assert choose(Facts(sums=True, reduced=9, products=True, separable=True)) == "separated contraction"
+    assert choose(Facts(sums=False, reduced=9, products=True, separable=True)) != "separated contraction"
+
+
+def looped(s: np.ndarray, x: np.ndarray, z: np.ndarray, plus: bool = False) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return 2 * (s[:, :, None] * (x[:, None] + z if plus else x[:, None] - z)).sum(1)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex128])
+@pytest.mark.parametrize("plus", [False, True])
+@pytest.mark.parametrize("shape", [(5, 7, 1), (1, 9, 3), (20, 30, 4), (16, 16, 16)])
+def test_separated(shape: tuple[int, int, int], plus: bool, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "SEPARATE", 1)
+    n, m, d = shape
+    f = il.compile(SUMS.replace("-", "+") if plus else SUMS)
+    s, x, z = (RNG.standard_normal(t).astype(dtype) for t in ((n, m), (n, d), (m, d)))
+    expected = looped(s.astype(np.complex128), x.astype(np.complex128), z.astype(np.complex128), plus)
+    tolerance = {np.float16: 2e-2, np.float32: 1e-4}.get(dtype, 1e-12)
+    np.testing.assert_allclose(f(s=s, x=x, z=z), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("where", ["s", "x", "z"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_separated_gives_what_the_loops_give(where: str, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "SEPARATE", 1)
+    given = {t: RNG.standard_normal(shape) for t, shape in (("s", (9, 8)), ("x", (9, 5)), ("z", (8, 5)))}
+    given["s"][3, 4] = 0
+    given[where][3, 4] = value
+    assert "separated" in str(il.compile(SUMS).plan(s=(9, 8), x=(9, 5), z=(8, 5)))
+    np.testing.assert_allclose(il.compile(SUMS)(**given), looped(**given))
+
+
+def test_separated_forgets_what_all_have_in_common() -> None:
+    """Far from the origin the differences are as exact as near to it."""
+    s, x, z = (RNG.standard_normal(t).astype(np.float32) for t in ((60, 80), (60, 4), (80, 4)))
+    x, z = x + np.float32(4096), z + np.float32(4096)
+    f = il.compile(SUMS)
+    assert "separated" in str(f.plan(s=s.shape, x=x.shape, z=z.shape))
+    expected = looped(s.astype(np.float64), x.astype(np.float64), z.astype(np.float64))
+    np.testing.assert_allclose(f(s=s, x=x, z=z), expected, atol=2e-3, rtol=1e-4)
+
+
+def test_differences_of_a_window() -> None:
+    f = il.compile("g[i,j] = e[i,j,r,s] * (x[i+2,j+2] - x[i+r,j+s])")
+    e, x = RNG.standard_normal((30, 40, 5, 5)), RNG.standard_normal((34, 44))
+    expected = sum(e[:, :, r, s] * (x[2:32, 2:42] - x[r : r + 30, s : s + 40]) for r, s in product(range(5), range(5)))
+    assert "window" in str(f.plan(e=e.shape, x=x.shape))
+    np.testing.assert_allclose(f(e=e, x=x), expected)
