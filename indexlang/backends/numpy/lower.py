@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
+from ...chains import Chain, Facts, schedule
 from ...function_support import SUPPORT
 from ...ir import Access, Program, Reduce, Statement, parts_of
 from ...kernels import itemsize
@@ -20,7 +21,8 @@ from ...shapes import Shapes
 from ...text import dim_names, statement_text
 from ...types import Types, computing
 from .evaluate import operations
-from .source import ARRAYS, Array, Writer, name_of
+from .fuse import ChainCode
+from .source import ARRAYS, THREADS, Array, Writer, name_of
 from .statement import StatementCode
 from .value import Lowering
 
@@ -50,16 +52,21 @@ def lower(
         low.arrays[tensor] = Array(names[tensor], shapes.tensors[tensor], types.tensors[tensor], owned=False)
     steps, chunks, transient = [], [], []
     dims = dim_names(program)
-    last = {p.tensor: k for k, s in enumerate(program.statements) for p in parts_of(s) if isinstance(p, Access)}
-    for k, stmt in enumerate(program.statements):
-        text = statement_text(stmt, dims)
+    facts = Facts(program, shapes, low.dtypes, types.compute, low.kind)
+    for item in range(len(program.statements)) if complex_step else schedule(facts):
+        numbers = item.numbers if isinstance(item, Chain) else (item,)
+        texts = [statement_text(program.statements[k], dims) for k in numbers]
         writer.lines = []
-        low.guarded = shapes.guarded[k]
-        low.final = last[stmt.target.tensor] == k
         writer.mark = 0
-        how = StatementCode(low, stmt, shapes.extents[k], types.tensors[stmt.target.tensor], types.compute[k]).lower()
-        chunks.append([f"    # {ascii(text)[1:-1]}", *writer.lines])
-        steps.append(_step(stmt, text, how, shapes.extents[k], low))
+        if isinstance(item, Chain):
+            how = ChainCode(low, item).lower()
+        else:
+            low.guarded = shapes.guarded[item]
+            stmt, extents = program.statements[item], shapes.extents[item]
+            how = [StatementCode(low, stmt, extents, types.tensors[stmt.target.tensor], types.compute[item]).lower()]
+        chunks.append([*(f"    # {ascii(text)[1:-1]}" for text in texts), *writer.lines])
+        for k, text, kernel in zip(numbers, texts, how, strict=True):
+            steps.append(_step(program.statements[k], text, kernel, shapes.extents[k], low))
         transient.append(sum(writer.bytes.pop(name) for name in [n for n in writer.bytes if " " in n]))
     results = [_result(low, t, types.tensors[t] if t not in exact else "", program) for t in program.outputs]
     end = f"    return ({', '.join(results)},)" if results else "    return ()"
@@ -67,6 +74,8 @@ def lower(
     body = [*writer.entry, *released, end]
     head = f"def run({', '.join(names[t] for t in program.inputs)}):"
     parts = ["import numpy as np\n"]
+    if "share" in writer.support:
+        parts = ["import os\nfrom concurrent.futures import ThreadPoolExecutor\n\nimport numpy as np\n", THREADS]
     parts += [source for name, source in {**ARRAYS, **SUPPORT}.items() if name in _closed(writer.support)]
     if writer.constants:
         parts.append("\n".join(f"{name} = {code}" for code, name in writer.constants.items()) + "\n")

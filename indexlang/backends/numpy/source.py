@@ -159,7 +159,49 @@ def running(ufunc, values, axis, backwards=False):
     return result
 '''
 
-ARRAYS = {"running": RUNNING, "view": VIEW, "check": CHECK, "group": GROUP, "join": JOIN}
+KEEP = '''\
+def keep(mask, values, out):
+    """The values where the mask holds, else 0, into `out`: by bits, for a branch at each element takes far longer."""
+    word = f"i{out.itemsize}"
+    bits = np.negative(mask.view(np.int8)).astype(word)
+    np.bitwise_and(np.asarray(values, out.dtype).view(word), bits, out=out.view(word))
+'''
+
+CHOOSE = '''\
+def choose(mask, values, others, out):
+    """The values where the mask holds, else the others, into `out`, by bits."""
+    word = f"i{out.itemsize}"
+    bits = np.negative(mask.view(np.int8)).astype(word)
+    first, second = (np.asarray(v, out.dtype).view(word) for v in (values, others))
+    np.bitwise_xor((first ^ second) & bits, second, out=out.view(word))
+'''
+
+SHARE = '''\
+def share(part, n, step):
+    """part(lo, hi) for ranges that make up 0..n-1, side by side where there are processors; the results in order."""
+    blocks = -(-n // step)
+    count = min(WORKERS, blocks)
+    ends = [min(n, step * (blocks * k // count)) for k in range(count + 1)]
+    others = [POOL.submit(part, lo, hi) for lo, hi in zip(ends[1:], ends[2:])]
+    return [part(0, ends[1]), *(other.result() for other in others)]
+'''
+
+THREADS = """\
+if "POOL" not in globals():  # programs that are loaded together have one in common
+    WORKERS = os.cpu_count() or 1
+    POOL = ThreadPoolExecutor(WORKERS)
+"""
+
+ARRAYS = {
+    "running": RUNNING,
+    "view": VIEW,
+    "check": CHECK,
+    "group": GROUP,
+    "join": JOIN,
+    "keep": KEEP,
+    "choose": CHOOSE,
+    "share": SHARE,
+}
 
 
 @dataclass

@@ -1,0 +1,409 @@
+"""A chain of statements as NumPy code: one loop over blocks, every operation into memory that is there already.
+
+In: a `Chain`. Out: lines, and what is said of each statement. The one rule: an array of a block is made once and used
+again as soon as nothing needs what is in it; a tensor is written where it belongs by the operation that makes it.
+
+The loop is a function of a range of the outermost block index. Where there is enough to do, ranges run side by side
+in threads, which NumPy lets run; each has sums of its own, and these are added in order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from math import prod
+
+from ...chains import Chain, Store
+from ...function_support import SUPPORT
+from ...functions import FUNCTIONS
+from ...graph import Node
+from ...ir import Access, Const, Index
+from .reads import prepare, read
+from .registers import Registers
+from .source import Array, Axis, Operand, Scope, Writer, aligned, name_of, shape_code, sizes_of, whole
+from .store import COMBINE, identity
+from .value import Lowering, atom, emit, number_code
+
+SHARED = 1 << 20  # operations on elements from which on threads pay
+SMALL = 512  # elements below which an array of a block is made anew each time
+REDUCTIONS = {"sum": "np.add", "product": "np.multiply", "greatest": "np.maximum", "least": "np.minimum"}
+COSTS = {
+    "add": 1,
+    "sub": 1,
+    "mul": 1,
+    "max": 1,
+    "min": 1,
+    "neg": 1,
+    "relu": 1,
+    "square": 1,
+    "read": 0,
+    **dict.fromkeys(REDUCTIONS, 1),
+}
+USUAL = 8  # additions that another function costs
+
+
+class ChainCode:
+    """A chain being written."""
+
+    def __init__(self, low: Lowering, chain: Chain) -> None:
+        self.low, self.chain, self.graph = low, chain, chain.graph
+        self.writer: Writer = low.writer
+        self.compute = chain.graph.compute
+        self.labels = [i for i, _ in chain.blocks]
+        self.codes: dict[Node, Operand] = {}
+        self.uses, self.stores = self.needed()
+        self.moving: set[Node] = set()  # nodes that differ from block to block
+        for node in chain.graph.nodes:  # a node comes after what it reads
+            if set(self.labels) & set(node.indices) or not self.moving.isdisjoint(node.args):
+                self.moving.add(node)
+        self.registers = Registers(self.writer)
+        self.sums: dict[Node, str] = {}  # what is reduced over block indices: the array in which its parts meet
+
+    def needed(self) -> tuple[Counter[Node], dict[Node, list[Store]]]:
+        """How often each node is needed, and what is stored of it: of each tensor, its last complete value."""
+        last = {s.tensor: s for s in self.chain.stores if not s.partial}
+        stores: dict[Node, list[Store]] = {}
+        uses: Counter[Node] = Counter()
+        stack: list[Node] = []
+        for store in self.chain.stores:
+            if store.partial or (last[store.tensor] is store and store.tensor not in self.chain.inside):
+                stores.setdefault(store.node, []).append(store)
+                stack += [n for n in (store.node, store.scale) if n is not None]
+        uses.update(stack)
+        seen = set()
+        while stack:
+            node = stack.pop()
+            if node not in seen:
+                seen.add(node)
+                uses.update(node.args)
+                stack += node.args
+        return uses, stores
+
+    def varies(self, node: Node) -> bool:
+        """Whether a node differs from block to block."""
+        return not self.labels or node in self.moving
+
+    # -- the whole -----------------------------------------------------------------------------
+
+    def lower(self) -> list[str]:
+        """Write the code; the kernel of each statement."""
+        low = self.low
+        low.extents, low.masks, low.guarded = self.graph.extents, (), frozenset()
+        everything = whole(self.graph.extents)
+        nodes = [n for n in self.graph.nodes if self.uses[n]]
+        for node in nodes:
+            if node.fn == "read" and isinstance(node.expr, Access):
+                prepare(low, node.expr)
+        for node in nodes:
+            if not self.varies(node):
+                self.evaluate(node, everything, None)
+        self.make_arrays()
+        inside = [n for n in nodes if self.varies(n)]
+        threads = False
+        if self.labels:
+            threads = self.loop(inside, everything)
+        else:
+            with self.apart() as body:
+                self.block(inside, everything)
+            self.registers.allocate(everything)
+            self.writer.lines += body
+        count = len(self.chain.numbers)
+        how = [f"{step} {i} at a time" for i, step in self.chain.blocks] + ["in threads"] * threads
+        return [", ".join([f"chain, {k} of {count}" if count > 1 else "chain", *how]) for k in range(1, count + 1)]
+
+    def make_arrays(self) -> None:
+        """The tensors that the loop writes, and those in which parts of sums over some block indices meet."""
+        low, writer = self.low, self.writer
+        for store in self.chain.stores:
+            if not store.first or store.tensor in self.chain.inside:
+                continue
+            array = Array(writer.fresh(store.tensor), low.shapes[store.tensor], low.dtypes[store.tensor])
+            low.arrays[store.tensor] = array
+            writer.note(array.name, prod(array.shape), array.dtype)
+            if not store.partial:
+                writer.line(f"{array.name} = np.empty({array.shape}, np.{name_of(array.dtype)})")
+        for node, stores in self.stores.items():
+            if stores[0].partial:
+                self.sums[node] = writer.fresh("sums")
+                if not self.is_private(node):
+                    writer.line(self.zero(node, stores[0].op))
+
+    def zero(self, node: Node, op: str) -> str:
+        """The line that makes the array in which parts of a sum meet."""
+        shape = tuple(hi - lo for lo, hi in (self.graph.extents[i] for i in node.indices))
+        self.writer.note(self.sums[node], prod(shape), self.compute)
+        return f"{self.sums[node]} = {identity(op, shape, self.compute, self.compute)}"
+
+    def is_private(self, node: Node) -> bool:
+        """Whether ranges of the outermost block index meet in the same elements."""
+        return self.labels[0] not in node.indices
+
+    def loop(self, nodes: Sequence[Node], everything: Scope) -> bool:
+        """The loop as a function of a range, and its calls; whether in threads."""
+        writer, (outer, step) = self.writer, self.chain.blocks[0]
+        name, lo, hi = (writer.fresh(hint) for hint in ("chain", "lo", "hi"))
+        threads = self.work(nodes) >= SHARED
+        private = [node for node in self.sums if self.is_private(node)]
+        if threads:
+            writer.line('@np.errstate(all="ignore")')
+        with writer.block(f"def {name}({lo}, {hi}):"):
+            with self.apart() as body, ExitStack() as stack:
+                scope = dict(everything)
+                for index, width in self.chain.blocks:
+                    scope[index] = self.enter(stack, index, width, lo, hi)
+                with self.apart() as inner:
+                    self.block(nodes, scope)
+                self.registers.narrow(scope)
+                writer.lines += inner
+            self.registers.allocate(scope)
+            for node in private:
+                writer.line(self.zero(node, self.stores[node][0].op))
+            writer.lines += body
+            names = "".join(f"{self.sums[n]}, " for n in private)
+            writer.line(f"return ({names})")
+        n = self.graph.extents[outer][1]
+        if not threads:
+            call = f"{name}(0, {n})"
+            writer.line(
+                f"{''.join(f'{self.sums[node]}, ' for node in private).rstrip(' ')} = {call}" if private else call
+            )
+        else:
+            call, parts = f"{writer.use('share')}({name}, {n}, {step})", writer.fresh("parts")
+            writer.line(f"{parts} = {call}" if private else call)
+            for k, node in enumerate(private):
+                ufunc = COMBINE.get(self.stores[node][0].op, "np.add")
+                code = f"{ufunc}.reduce([part[{k}] for part in {parts}])"
+                writer.line(f"{self.sums[node]} = {code if node.indices else f'np.asarray({code})'}")
+        self.bring_home()
+        return threads
+
+    def enter(self, stack: ExitStack, index: str, step: int, lo: str, hi: str) -> Axis:
+        """The loop over one block index, entered; the outermost one runs over the range of the function."""
+        writer, n = self.writer, self.graph.extents[index][1]
+        var = writer.fresh(index)
+        first, last = (lo, hi) if index == self.labels[0] else ("0", str(n))
+        stack.enter_context(writer.block(f"for {var} in range({first}, {last}, {step}):"))
+        width = str(step)
+        if n % step:
+            width = writer.fresh(f"n_{index}")
+            writer.line(f"{width} = min({step}, {last} - {var})")
+        return Axis(0, n, var, width, step, var)
+
+    @contextmanager
+    def apart(self) -> Iterator[list[str]]:
+        """Lines that are kept for later."""
+        found: list[str] = []
+        kept, self.writer.lines = self.writer.lines, found
+        yield found
+        self.writer.lines = kept
+
+    def work(self, nodes: Sequence[Node]) -> int:
+        """How many additions of elements take as long."""
+        return sum(COSTS.get(n.fn, USUAL) * max(self.graph.points(a.indices) for a in (n, *n.args)) for n in nodes)
+
+    def bring_home(self) -> None:
+        """What has been summed over all blocks, times what stands before the sum."""
+        writer, low = self.writer, self.low
+        left = Counter(s.node for stores in self.stores.values() for s in stores if s.partial)
+        for store in self.chain.stores:
+            if not store.partial:
+                continue
+            name, node, array = self.sums[store.node], store.node, low.arrays[store.tensor]
+            left[node] -= 1
+            code = aligned(Operand(name, node.indices, self.compute), store.axes)
+            if store.scale is not None:
+                code = f"{code} * {self.argument(store.scale, store.axes)}"
+            if set(store.axes) != set(node.indices):
+                code = f"np.broadcast_to({code}, {array.shape})"
+            if not store.first:
+                combined = (
+                    f"{COMBINE[store.op]}({array.name}, {code})" if store.op in COMBINE else f"{array.name} + {code}"
+                )
+                writer.line(f"{array.name}[...] = {combined}")
+            elif code == name and not left[node]:
+                writer.line(f"{array.name} = {name}")
+            else:
+                writer.line(f"{array.name} = np.array({code}, order='C')")
+
+    # -- a block -------------------------------------------------------------------------------
+
+    def block(self, nodes: Sequence[Node], scope: Scope) -> None:
+        """All operations of a block, each as soon as what it reads is there."""
+        self.left = Counter(self.uses)
+        for node, stores in self.stores.items():
+            if not self.varies(node):
+                for store in stores:
+                    self.copy(store, node, scope)
+        for node in nodes:
+            stores = self.stores.get(node, [])
+            place = next((s for s in stores if not s.partial), None)
+            used = None
+            if place is not None and set(place.axes) == set(node.indices) and self.fills(node):
+                used, target = place, self.place(place, scope)
+                self.evaluate(node, scope, target)
+            else:
+                self.evaluate(node, scope, None)
+            for store in stores:
+                if store.partial:
+                    self.add(store, scope)
+                elif store is not used:
+                    self.copy(store, node, scope)
+            for done in (*node.args, *([node] * len(stores))):
+                self.left[done] -= 1
+                if not self.left[done]:
+                    self.registers.release(done)
+
+    def fills(self, node: Node) -> bool:
+        """Whether the operation of a node writes where it is told to."""
+        return node.fn in ("keep", "choose", "rsqrt", "square", "relu") or self.ufunc(node) is not None
+
+    def ufunc(self, node: Node) -> str | None:
+        """The ufunc that is a node's operation."""
+        return FUNCTIONS[node.fn].ufunc if node.fn in FUNCTIONS else "np.square" if node.fn == "square" else None
+
+    def place(self, store: Store, scope: Scope) -> Operand:
+        """The elements of a tensor that a block writes, under a name, in the order of the chain."""
+        access = Access(store.tensor, tuple(Index(i) for i in store.axes))
+        return self.named(read(self.low, access, scope), store.node.indices, store.tensor)
+
+    def copy(self, store: Store, node: Node, scope: Scope) -> None:
+        """A value written into its tensor."""
+        target = self.place(store, scope) if set(store.axes) == set(node.indices) else None
+        if target is None:
+            access = Access(store.tensor, tuple(Index(i) for i in store.axes))
+            found = read(self.low, access, scope)
+            self.writer.line(f"{found.code}[...] = {self.argument(node, found.indices)}")
+        else:
+            self.writer.line(f"{target.code}[...] = {self.argument(node, target.indices)}")
+
+    def add(self, store: Store, scope: Scope) -> None:
+        """A part of a sum over block indices added to the others; once, if several tensors need it."""
+        node, name = store.node, self.sums[store.node]
+        if self.stores[node][0] is not store:
+            return
+        parts = []
+        for i in node.indices:
+            axis = scope[i]
+            parts.append(":" if axis.whole else f"{axis.var}:{axis.var} + {axis.width}")
+        while parts and parts[-1] == ":":
+            parts.pop()
+        place = f"{name}[{', '.join(parts)}]" if parts else name
+        code = self.argument(node, node.indices)
+        if store.op not in COMBINE:
+            self.writer.line(f"{place} += {code}")
+        elif parts:
+            self.writer.line(f"{place} = {COMBINE[store.op]}({place}, {code})")
+        else:
+            self.writer.line(f"{COMBINE[store.op]}({name}, {code}, out={name})")
+
+    # -- one node ------------------------------------------------------------------------------
+
+    def argument(self, node: Node, axes: Sequence[str]) -> str:
+        """Code of a node that broadcasts over the axes."""
+        found = self.codes[node]
+        return found.code if node.fn == "number" else aligned(found, axes)
+
+    def evaluate(self, node: Node, scope: Scope, place: Operand | None) -> None:
+        """Write what makes a node: into `place`, into memory of the block, or into an array of its own."""
+        match node.fn:
+            case "number":
+                self.codes[node] = Operand(self.number(node), (), self.compute)
+            case "read":
+                assert isinstance(node.expr, Access)
+                found = read(self.low, node.expr, scope)
+                self.codes[node] = self.named(found, node.indices, node.expr.tensor)
+            case "other":
+                self.codes[node] = self.other(node, scope)
+            case _ if place is not None:
+                self.codes[node] = place
+                self.into(node, place.code)
+            case _ if self.fills(node) and self.varies(node) and self.large(node, scope):
+                dtype = "bool" if node.truth else self.compute
+                free = [a for a in node.args if self.left[a] == node.args.count(a)]
+                name = self.registers.take(node, dtype, node.indices, free)
+                self.codes[node] = Operand(name, node.indices, dtype)
+                self.into(node, name)
+            case _:
+                name = self.writer.fresh("t")
+                self.writer.line(f"{name} = {self.expression(node)}")
+                self.codes[node] = Operand(name, node.indices, "bool" if node.truth else self.compute)
+
+    def large(self, node: Node, scope: Scope) -> bool:
+        now = sizes_of(scope)
+        return bool(node.indices) and prod(now[i] for i in node.indices) >= SMALL
+
+    def number(self, node: Node) -> str:
+        """A number of the source, or one that sizes say."""
+        if isinstance(node.expr, Const):
+            return number_code(node.expr.value)
+        assert node.expr is not None
+        value = emit(self.low, node.expr, (), {})
+        if value.python:
+            return atom(value.code)
+        return self.writer.constant(f"{atom(value.code)}.astype(np.{self.compute})", "number")
+
+    def named(self, found: Operand, indices: Sequence[str], hint: str) -> Operand:
+        """An operand under a name, its axes in the order of the chain."""
+        code = aligned(found, indices)
+        if found.dtype != self.compute:
+            code = f"{code}.astype(np.{self.compute})"
+        if not code.isidentifier():
+            name = self.writer.fresh(hint)
+            self.writer.line(f"{name} = {code}")
+            code = name
+        return Operand(code, tuple(indices), self.compute)
+
+    def other(self, node: Node, scope: Scope) -> Operand:
+        """An expression in which the general rules are followed."""
+        assert node.expr is not None
+        value = emit(self.low, node.expr, node.indices, scope)
+        code, dtype = value.code, "bool" if node.truth else self.compute
+        if value.python:
+            code = f"np.asarray({code})"
+        if value.dtype != dtype or value.python:
+            code = f"{atom(code)}.astype(np.{name_of(dtype)})"
+        if set(value.indices) != set(node.indices):
+            code = f"np.broadcast_to({code}, {shape_code(node.indices, scope)})"
+        name = self.writer.fresh("t")
+        self.writer.line(f"{name} = {code}")
+        return Operand(name, node.indices, dtype)
+
+    def into(self, node: Node, out: str) -> None:
+        """The operation with its result in `out`, which may be the memory of an argument."""
+        args = [self.argument(a, node.indices) for a in node.args]
+        match node.fn:
+            case "keep" | "choose":
+                self.writer.line(f"{self.writer.use(node.fn)}({', '.join(args)}, {out})")
+            case "relu":
+                self.writer.line(f"np.maximum({args[0]}, 0, out={out})")
+            case "rsqrt":
+                self.writer.line(f"np.sqrt({args[0]}, out={out})")
+                self.writer.line(f"np.divide(1, {out}, out={out})")
+            case _:
+                self.writer.line(f"{self.ufunc(node)}({', '.join(args)}, out={out})")
+
+    def expression(self, node: Node) -> str:
+        """The operation as an expression that makes an array."""
+        if node.fn in REDUCTIONS:
+            (value,) = node.args
+            axes = tuple(value.indices.index(i) for i in node.over)
+            along = axes if len(axes) > 1 else axes[0]
+            return f"{REDUCTIONS[node.fn]}.reduce({self.argument(value, value.indices)}, {along})"
+        args = [self.argument(a, node.indices) for a in node.args]
+        match node.fn:
+            case "keep" | "choose":
+                first, second = args[1], args[2] if node.fn == "choose" else "0"
+                if node.args[1].fn == "number":
+                    first = f"np.{self.compute}({first})"
+                if node.fn == "choose" and node.args[2].fn == "number":
+                    second = f"np.{self.compute}({second})"
+                return f"np.where({args[0]}, {first}, {second})"
+            case "finite":
+                return f"np.where(np.isfinite({args[0]}), {args[0]}, 0)"
+            case "square":
+                return f"np.square({args[0]})"
+            case _:
+                template = FUNCTIONS[node.fn].numpy
+                self.writer.support.update(name for name in SUPPORT if f"{name}(" in template)
+                return template.format(*args)
