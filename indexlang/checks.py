@@ -6,7 +6,7 @@ accumulated into with one operator, and is finished when it is first read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .errors import Span
@@ -75,7 +75,7 @@ class Definitions:
         )
 
 
-def reads(stmt: Statement, nodes: Iterator[object]) -> dict[str, Span]:
+def reads(stmt: Statement, nodes: Iterable[object]) -> dict[str, Span]:
     """The tensors whose values a statement reads, and where first."""
     found: dict[str, Span] = {}
     for part in nodes:

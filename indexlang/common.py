@@ -7,9 +7,11 @@ position at which the part has a value at all, so that reading it is right under
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .functions import FUNCTIONS
 from .ir import (
@@ -26,6 +28,7 @@ from .ir import (
     Size,
     Statement,
     Subscript,
+    children,
     indices_of,
     parts_of,
     primal_of,
@@ -51,6 +54,7 @@ class _Place:
 
     number: int  # of the statement
     path: Path
+    start: int  # how many parts of the value come before it
     part: Expr
     pattern: Expr
     bindings: tuple[Subscript, ...]
@@ -68,12 +72,13 @@ def _one_round(program: Program, floats: frozenset[str]) -> Program | None:
     for number, stmt in enumerate(program.statements):
         for place in _places(number, stmt, known):
             groups.setdefault(place.pattern, []).append(place)
+    covered = [bytearray() for _ in program.statements]  # the parts that stand inside of what is read
     single = Counter(s.target.tensor for s in program.statements)
     names = Fresh(program)
     read: dict[tuple[int, Path], Access] = {}
     made: dict[int, list[Statement]] = {}
-    for pattern, group in sorted(groups.items(), key=lambda g: -sum(1 for _ in walk(g[0]))):
-        places = [p for p in group if not any((p.number, p.path[:k]) in read for k in range(len(p.path)))]
+    for pattern, group in sorted(groups.items(), key=lambda g: -_length(g[0])):
+        places = [p for p in group if not any(covered[p.number][p.start : p.start + 1])]
         holder = next((p for p in places if _holds(program.statements[p.number], p, single)), None)
         if holder is not None:
             readers = [p for p in places if p.number > holder.number]
@@ -88,34 +93,53 @@ def _one_round(program: Program, floats: frozenset[str]) -> Program | None:
         for place in readers:
             match_of = dict(zip(holder.bindings, place.bindings, strict=True))
             read[place.number, place.path] = Access(target.tensor, tuple(match_of[s] for s in target.subscripts))
+            inside, parts = covered[place.number], _length(place.part)
+            if not inside:
+                inside.extend(bytes(_length(program.statements[place.number].value)))
+            inside[place.start + 1 : place.start + parts] = b"\1" * (parts - 1)
     if not read:
         return None
     statements: list[Statement] = []
     for number, stmt in enumerate(program.statements):
         statements += made.get(number, [])
-        value = _replaced(stmt.value, number, (), read)
-        statements.append(statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span))
+        if covered[number]:
+            value = _replaced(stmt.value, number, (), read)
+            stmt = statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span)
+        statements.append(stmt)
     return replace(program, statements=tuple(statements))
 
 
 def _places(number: int, stmt: Statement, known: frozenset[str]) -> Iterator[_Place]:
     """The costly parts of a statement's value, outermost first."""
 
-    def visit(expr: Expr, path: Path, restricted: bool) -> Iterator[_Place]:
-        if isinstance(expr, Call) and _is_costly(expr) and is_certain(expr, known):
+    certain: dict[int, bool] = {}
+    left: list[tuple[Expr, Path, int, bool]] = [(stmt.value, (), 0, bool(stmt.domain.ranges or stmt.domain.masks))]
+    while left:
+        expr, path, start, restricted = left.pop()
+        if isinstance(expr, Call) and _is_costly(expr) and is_certain(expr, known, certain):
             numbered = _numbered(expr)
             if numbered is not None:
-                yield _Place(number, path, expr, *numbered, restricted)
+                yield _Place(number, path, start, expr, *numbered, restricted)
         match expr:
             case Call(fn=fn, args=args):
+                inner, before = [], start + 1
                 for k, arg in enumerate(args):  # a branch is not computed where it is not taken
-                    yield from visit(arg, (*path, k), restricted or (fn == "where" and k > 0))
+                    inner.append((arg, (*path, k), before, restricted or (fn == "where" and k > 0)))
+                    before += _length(arg)
+                left += reversed(inner)
             case Reduce(domain=domain, body=body):
-                yield from visit(body, (*path, 0), restricted or bool(domain.ranges or domain.masks))
+                left.append((body, (*path, 0), start + 1, restricted or bool(domain.ranges or domain.masks)))
             case _:
                 pass
 
-    yield from visit(stmt.value, (), bool(stmt.domain.ranges or stmt.domain.masks))
+
+def _length(node: Subscript) -> int:
+    """How many parts a node has, itself included."""
+    kept: dict[str, Any] = node.__dict__
+    found: int | None = kept.get("_length")
+    if found is None:
+        found = kept["_length"] = 1 + sum(map(_length, children(node)))
+    return found
 
 
 def _replaced(expr: Expr, number: int, path: Path, read: dict[tuple[int, Path], Access]) -> Expr:
@@ -124,7 +148,8 @@ def _replaced(expr: Expr, number: int, path: Path, read: dict[tuple[int, Path], 
         return found
     match expr:
         case Call(args=args):
-            return replace(expr, args=tuple(_replaced(a, number, (*path, k), read) for k, a in enumerate(args)))
+            changed = tuple([_replaced(a, number, (*path, k), read) for k, a in enumerate(args)])
+            return expr if all(map(operator.is_, changed, args)) else Call(expr.fn, changed, expr.span)
         case Reduce(body=body):
             return replace(expr, body=_replaced(body, number, (*path, 0), read))
         case _:
@@ -143,8 +168,19 @@ def _holds(stmt: Statement, place: _Place, single: Counter[str]) -> bool:
     )
 
 
-def _numbered(expr: Expr) -> tuple[Expr, tuple[Subscript, ...]] | None:
+Numbered = tuple[Expr, tuple[Subscript, ...]]
+
+
+def _numbered(expr: Expr) -> Numbered | None:
     """The part with each distinct subscript replaced by a number, and the subscripts; None where no name can serve."""
+    kept: dict[str, Any] = expr.__dict__
+    if "_numbered" not in kept:
+        kept["_numbered"] = _number(expr)
+    found: Numbered | None = kept["_numbered"]
+    return found
+
+
+def _number(expr: Expr) -> Numbered | None:
     if any(isinstance(p, Reduce | Boundary | Merged) for p in walk(expr)):
         return None
     bindings: dict[Subscript, int] = {}
@@ -159,14 +195,14 @@ def _numbered(expr: Expr) -> tuple[Expr, tuple[Subscript, ...]] | None:
                 subscripts.append(Index(str(bindings.setdefault(s, len(bindings)))))
             else:
                 subscripts.append(s)
-        return replace(access, subscripts=tuple(subscripts))
+        return Access(access.tensor, tuple(subscripts), access.span)
 
     def visit(part: Expr) -> Expr:
         match part:
             case Access():
                 return in_access(part)
             case Call(args=args):
-                return replace(part, args=tuple(visit(a) for a in args))
+                return Call(part.fn, tuple([visit(a) for a in args]), part.span)
             case _:
                 return part
 
@@ -181,7 +217,8 @@ def _numbered(expr: Expr) -> tuple[Expr, tuple[Subscript, ...]] | None:
                     return part
                 return Index(str(bindings[part]))
             case Call(args=args):
-                return replace(part, args=tuple(number(a) for a in args))
+                changed = tuple([number(a) for a in args])
+                return part if all(map(operator.is_, changed, args)) else Call(part.fn, changed, part.span)
             case _:
                 return part
 
@@ -217,7 +254,7 @@ def read_quotients(program: Program, floats: frozenset[str]) -> Program:
         parts, numbered = product(stmt.value), _numbered(stmt.value)
         if numbered is not None and parts.coefficient == 1 and parts.factors and parts.divisors:
             restricted = bool(stmt.domain.ranges or stmt.domain.masks)
-            if _holds(stmt, _Place(0, (), stmt.value, *numbered, restricted), single):
+            if _holds(stmt, _Place(0, (), 0, stmt.value, *numbered, restricted), single):
                 holders.append((stmt.target, parts, _tensors(stmt.value)))
     return replace(program, statements=tuple(statements))
 
@@ -233,14 +270,15 @@ def _without(value: Expr, target: Access, quotient: Product) -> Expr:
         for found, divisors in _matches(quotient.divisors, parts.divisors, axes):
             read = Access(target.tensor, tuple(found[s] for s in target.subscripts))
             first = next(k for k, f in enumerate(parts.factors) if k >= len(factors) or f is not factors[k])
-            return Product(parts.coefficient, [*factors[:first], read, *factors[first:]], divisors).expr()
+            return Product(parts.coefficient, (*factors[:first], read, *factors[first:]), divisors).expr()
     return value
 
 
 Axes = dict[Subscript, Subscript]
+Exprs = tuple[Expr, ...]
 
 
-def _matches(wanted: list[Expr], given: list[Expr], axes: Axes) -> Iterator[tuple[Axes, list[Expr]]]:
+def _matches(wanted: Exprs, given: Exprs, axes: Axes) -> Iterator[tuple[Axes, Exprs]]:
     """The ways to find all wanted parts among the given: what their subscripts stand for, and the parts left over."""
     if not wanted:
         yield axes, given
@@ -289,19 +327,27 @@ def certain_floats(statements: tuple[Statement, ...], floats: frozenset[str]) ->
     return frozenset(known)
 
 
-def is_certain(expr: Expr, known: frozenset[str] | set[str]) -> bool:
-    """Whether a value has a floating-point type that does not depend on what stands beside it."""
-    match expr:
-        case Access(tensor):
-            return tensor in known
-        case Call("where", (_, *branches)):
-            return any(is_certain(b, known) for b in branches)
-        case Call(fn, args) if FUNCTIONS[fn].result in ("promote", "float"):
-            return any(is_certain(a, known) for a in args)
-        case Reduce(op, _, body):
-            return op not in ("argmax", "argmin") and is_certain(body, known)
-        case _:
-            return False
+def is_certain(expr: Expr, known: frozenset[str] | set[str], found: dict[int, bool] | None = None) -> bool:
+    """Whether a value has a floating-point type that does not depend on what stands beside it.
+
+    `found` keeps what is known of parts that stay, by their identity.
+    """
+    if isinstance(expr, Access):
+        return expr.tensor in known
+    answer = None if found is None else found.get(id(expr))
+    if answer is None:
+        match expr:
+            case Call("where", (_, *branches)):
+                answer = any(is_certain(b, known, found) for b in branches)
+            case Call(fn, args) if FUNCTIONS[fn].result in ("promote", "float"):
+                answer = any(is_certain(a, known, found) for a in args)
+            case Reduce(op, _, body):
+                answer = op not in ("argmax", "argmin") and is_certain(body, known, found)
+            case _:
+                answer = False
+        if found is not None:
+            found[id(expr)] = answer
+    return answer
 
 
 def _title(pattern: Expr) -> str:

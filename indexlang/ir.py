@@ -34,8 +34,15 @@ def _span() -> Span | None:
     return cast(Span | None, field(default=None, compare=False, repr=False))
 
 
+class _Kept:
+    """A node that may keep what was found out about it, under names with an underscore: its own, not to be copied."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
+
+
 @dataclass(frozen=True, eq=False)
-class Const:
+class Const(_Kept):
     """A number of the source. 1, 1.0 and True are different constants; nan equals itself."""
 
     value: int | float | bool
@@ -53,7 +60,7 @@ class Const:
 
 
 @dataclass(frozen=True)
-class Index:
+class Index(_Kept):
     """An index, as a part of a subscript or as a number."""
 
     name: str
@@ -61,7 +68,7 @@ class Index:
 
 
 @dataclass(frozen=True)
-class Size:
+class Size(_Kept):
     """`size(tensor, axis)`; names of dims are resolved to it."""
 
     tensor: str
@@ -70,14 +77,14 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Dots:
+class Dots(_Kept):
     """`...` in a subscript list: the axes of the index `...`."""
 
     span: Span | None = _span()
 
 
 @dataclass(frozen=True)
-class Merged:
+class Merged(_Kept):
     """`(i,j,c)`: one axis run by several indices, row-major, each index's radix its extent."""
 
     indices: tuple[str, ...]
@@ -85,7 +92,7 @@ class Merged:
 
 
 @dataclass(frozen=True)
-class Boundary:
+class Boundary(_Kept):
     """`pad(e, lo, hi, value)`, `pad(e)` (lo and hi are None), `clamp(e)`, `wrap(e)`, `reflect(e)`.
 
     The position read is `e - lo` in the axis for a bounded pad, where e runs over 0..size+lo+hi-1,
@@ -101,7 +108,7 @@ class Boundary:
 
 
 @dataclass(frozen=True)
-class Access:
+class Access(_Kept):
     """A tensor at a position; a scalar tensor has no subscripts."""
 
     tensor: str
@@ -110,16 +117,23 @@ class Access:
 
 
 @dataclass(frozen=True)
-class Call:
+class Call(_Kept):
     """A row of `functions.FUNCTIONS` (operators included: add, mul, lt, where, ...) applied to arguments."""
 
     fn: str
     args: tuple[Expr, ...]
     span: Span | None = _span()
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.fn, self.args))
+
+    def __hash__(self) -> int:
+        return self._hash
+
 
 @dataclass(frozen=True)
-class Reduce:
+class Reduce(_Kept):
     """An embedded reduction: sum prod max min mean logsumexp argmax argmin, over a domain of its own."""
 
     op: str
@@ -155,7 +169,7 @@ class Domain:
 
 
 @dataclass(frozen=True)
-class Statement:
+class Statement(_Kept):
     """For every point of `domain`: combine `value` into `target` by `op`. Make one with `statement`."""
 
     target: Access

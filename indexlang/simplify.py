@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .ir import Call, Const, Expr, Index, Reduce, Size, Statement, indices_of, statement, walk
 from .partials import is_constant
@@ -36,7 +37,13 @@ def simplify(expr: Expr) -> Expr:
     """The expression after the rules, bottom-up. Subscripts stay as they were written."""
     match expr:
         case Call(fn, args):
-            return _call(Call(fn, tuple(simplify(a) for a in args), expr.span))
+            kept: dict[str, Any] = expr.__dict__
+            found: Expr | None = kept.get("_simple")
+            if found is None:
+                changed = tuple([simplify(a) for a in args])
+                same = all(a is b for a, b in zip(args, changed, strict=True))
+                found = kept["_simple"] = _call(expr if same else Call(fn, changed, expr.span))
+            return found
         case Reduce(body=body):
             return replace(expr, body=simplify(body))
         case _:
@@ -44,6 +51,8 @@ def simplify(expr: Expr) -> Expr:
 
 
 def _call(call: Call) -> Expr:
+    if call.fn == "mul" and _is_written(call):
+        return call
     for rule in _RULES.get(call.fn, ()):
         found = rule(*call.args)
         if found is not None and found != call and set(indices_of(found)) == set(indices_of(call)):
@@ -92,13 +101,13 @@ def _is(expr: Expr, value: float) -> bool:
 # -- products --------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(frozen=True)
 class Product:
     """coefficient * factors / divisors: products, quotients and signs of any nesting, in the order written."""
 
     coefficient: float
-    factors: list[Expr]
-    divisors: list[Expr]
+    factors: tuple[Expr, ...]
+    divisors: tuple[Expr, ...]
 
     def expr(self) -> Expr:
         """coefficient first, then the factors, then the divisors; a sign is the first factor's."""
@@ -118,9 +127,19 @@ class Product:
 
 def product(expr: Expr) -> Product:
     """An expression taken apart into coefficient, factors and divisors."""
+    if not isinstance(expr, Call):
+        return _product(expr)
+    kept: dict[str, Any] = expr.__dict__
+    found: Product | None = kept.get("_product")
+    if found is None:
+        found = kept["_product"] = _product(expr)
+    return found
+
+
+def _product(expr: Expr) -> Product:
     match expr:
         case Const(value=value) if not isinstance(value, bool) and value == value:
-            return Product(value, [], [])
+            return Product(value, (), ())
         case Call(fn="neg", args=(a,)):
             inner = product(a)
             return Product(-inner.coefficient, inner.factors, inner.divisors)
@@ -128,19 +147,20 @@ def product(expr: Expr) -> Product:
             left, right = product(a), product(b)
             coefficient = number("mul", left.coefficient, right.coefficient)
             if coefficient is not None:
-                return _reduced(coefficient, left.factors + right.factors, left.divisors + right.divisors)
+                factors, divisors = (*left.factors, *right.factors), (*left.divisors, *right.divisors)
+                return _reduced(coefficient, factors, divisors)
         case Call(fn="div", args=(a, b)):
             inner = product(a)
             sign = 1
             while isinstance(b, Call) and b.fn == "neg":
                 sign, b = -sign, b.args[0]
-            return _reduced(sign * inner.coefficient, inner.factors, [*inner.divisors, b])
+            return _reduced(sign * inner.coefficient, inner.factors, (*inner.divisors, b))
         case _:
             pass
-    return Product(1, [expr], [])
+    return Product(1, (expr,), ())
 
 
-def _reduced(coefficient: float, factors: list[Expr], divisors: list[Expr]) -> Product:
+def _reduced(coefficient: float, factors: tuple[Expr, ...], divisors: tuple[Expr, ...]) -> Product:
     """A coefficient other than a sign takes up the numbers among the divisors: 2 * x / 4 as 0.5 * x."""
     kept = []
     for divisor in divisors:
@@ -149,7 +169,7 @@ def _reduced(coefficient: float, factors: list[Expr], divisors: list[Expr]) -> P
             coefficient = quotient
         else:
             kept.append(divisor)
-    return Product(coefficient, factors, kept)
+    return Product(coefficient, factors, tuple(kept))
 
 
 def _whole(value: float) -> float:
@@ -157,7 +177,7 @@ def _whole(value: float) -> float:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e6 else value
 
 
-def _powers(factors: list[Expr]) -> list[Expr]:
+def _powers(factors: tuple[Expr, ...]) -> list[Expr]:
     """x * x * x**2 as x**4: whole positive exponents only, so that no domain changes."""
     found: dict[Expr, int] = {}
     for factor in factors:
@@ -174,6 +194,31 @@ def _as_product(fn: str) -> Callable[..., Expr | None]:
         return product(Call(fn, args)).expr()
 
     return rule
+
+
+def _is_written(call: Call) -> bool:
+    """Whether a product is what the rules would write: factors one after the other, all of them different."""
+    first, last = call.args
+    known: frozenset[Expr] | None = None
+    match first:
+        case Const(value=value):
+            known = frozenset() if type(value) is int and abs(value) > 1 else None
+        case Call(fn="neg", args=(inner,)) if _is_factor(inner):
+            known = frozenset((inner,))
+        case Call(fn="mul"):
+            known = first.__dict__.get("_different")
+        case _:
+            known = frozenset((first,)) if _is_factor(first) else None
+    if known is None or last in known or not _is_factor(last):
+        return False
+    kept: dict[str, Any] = call.__dict__
+    kept["_different"] = known | {last}
+    return True
+
+
+def _is_factor(expr: Expr) -> bool:
+    """Whether an expression is one factor that stays as it is."""
+    return not isinstance(expr, Const) and not (isinstance(expr, Call) and expr.fn in ("mul", "div", "neg", "pow"))
 
 
 # -- sums, powers, conditions ----------------------------------------------------------------------

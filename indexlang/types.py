@@ -35,6 +35,7 @@ from .ir import (
     primal_of,
 )
 from .text import expr_text
+from .uses import reads
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _whole(expr: Subscript) -> int | None:
         case Const(value=value):
             return value if type(value) is int else None
         case Call(fn="add" | "sub" | "mul" | "neg" | "pow" as fn, args=args):
-            numbers = [_whole(a) for a in args]
+            numbers = [_whole(a) for a in args] if not reads(expr) else []
             match fn, numbers:
                 case "neg", [int(a)]:
                     return -a
@@ -141,10 +142,16 @@ def _whole(expr: Subscript) -> int | None:
             return None
 
 
-def expr_type(expr: Expr, dtypes: Mapping[str, str], weak: Collection[str] = ()) -> str:
+class Known(dict[str, Kind]):
+    """The types of tensors that change no more, and those of the expressions that were asked for."""
+
+    def __init__(self, dtypes: Mapping[str, str], weak: Collection[str]) -> None:
+        super().__init__((n, Kind(d, weak=n in weak or kind_of(d) in ("bool", "int"))) for n, d in dtypes.items())
+        self.found: dict[int, tuple[Expr, Kind]] = {}  # by the expression's identity
+
+
+def expr_type(expr: Expr, known: Known) -> str:
     """The dtype in which an expression is computed; int64 and float64 where nothing says a precision."""
-    names = {p.tensor for p in _accesses(expr)}
-    known = {n: Kind(dtypes[n], weak=n in weak or kind_of(dtypes[n]) in ("bool", "int")) for n in names}
     return computing(kind(expr, known).name)
 
 
@@ -153,6 +160,15 @@ def expr_type(expr: Expr, dtypes: Mapping[str, str], weak: Collection[str] = ())
 
 def kind(expr: Expr, known: Mapping[str, Kind]) -> Kind:
     """The type of an expression, by the types of the tensors in it."""
+    if not isinstance(known, Known):
+        return _kind(expr, known)
+    found = known.found.get(id(expr))
+    if found is None:
+        found = known.found[id(expr)] = expr, _kind(expr, known)
+    return found[1]
+
+
+def _kind(expr: Expr, known: Mapping[str, Kind]) -> Kind:
     match expr:
         case Const(value=number):
             return _literal(number)

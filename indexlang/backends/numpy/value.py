@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 
 from ... import types as kinds
@@ -61,6 +62,7 @@ class Lowering:
     arrays: dict[str, Array] = field(default_factory=dict)  # tensors defined so far
     prepared: dict[object, tuple[Array, tuple[Position, ...]]] = field(default_factory=dict)
     gathered: dict[object, Operand] = field(default_factory=dict)
+    extrema: dict[object, str] = field(default_factory=dict)  # tensors, by what is the greatest or least in them
     places: list[tuple[Access, int]] = field(default_factory=list)  # what `check` numbers refer to
     # of the statement being lowered:
     extents: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -69,7 +71,12 @@ class Lowering:
 
     def kind(self, expr: Expr) -> str:
         """The dtype of an expression; int64 and float64 for weak ones."""
-        return kinds.expr_type(expr, self.dtypes, self.weak)
+        return kinds.expr_type(expr, self.known)
+
+    @cached_property
+    def known(self) -> kinds.Known:
+        """The types of all tensors, and of the expressions so far."""
+        return kinds.Known(self.dtypes, self.weak)
 
     def number(self, expr: Expr) -> int:
         """The value of an expression of sizes."""
