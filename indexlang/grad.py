@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from . import winners
 from .affine import Affine, size
+from .collecting import uncollected
 from .common import Fresh
 from .contributions import contributions
 from .errors import DerivationError, Problem
@@ -73,6 +74,7 @@ def with_gradients(program: Program) -> frozenset[str]:
     return frozenset(_reached(_dependencies(flat), flat.outputs))
 
 
+@uncollected
 def backward(program: Program, wrt: Sequence[str] | None = None, values: bool | Sequence[str] = False) -> Program:
     """The derived program by the tensors `wrt`, inputs or defined ones (by all inputs that have gradients).
 

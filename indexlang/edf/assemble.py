@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from ..collecting import uncollected
 from ..errors import IndexLangError
 from ..ir import (
     Access,
@@ -97,6 +98,7 @@ def _sources(node: Node, training: bool) -> tuple[Node, ...]:
     return node.sources()
 
 
+@uncollected
 def assemble(wanted: Sequence[Node], training: bool = True, name: str = "graph") -> Assembled:
     """The Program that computes the wanted nodes; with `training` also what parameters without gradients follow."""
     nodes = topological(wanted, training)

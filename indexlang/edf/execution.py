@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import grad
+from ..collecting import uncollected
 from ..errors import ShapeError
 from ..function import Function
 from ..ir import Program
@@ -36,6 +37,7 @@ class Derived:
     wrt: tuple[str, ...]
 
 
+@uncollected
 def derive(graph: Assembled, program: Program, loss: Node, values: Iterable[str], watched: Iterable[str]) -> Derived:
     """The loss's gradients by all trained parameters and the watched tensors, besides the values that are named.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from .. import ir, ranks, shapes
+from ..collecting import uncollected
 from ..errors import IndexLangError, Problem, ShapeError
 from ..ir import Const, Program, Size, Subscript, transform_statement
 from ..prepare import hoist
@@ -63,6 +64,7 @@ class Known:
     tensors: Mapping[str, Shape]
 
 
+@uncollected
 def infer(graph: Assembled, given: Mapping[Node, Sequence[int]]) -> Known:
     """All shapes, from those of the inputs. Errors: `ShapeError`, which names the node."""
     nodes: dict[Node, Shape] = {}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import ranks, shapes, types
+from ...collecting import uncollected
 from ...errors import Problem, ShapeError
 from ...ir import Access, Boundary, Program
 from ...plan import Plan, amount
@@ -32,6 +33,7 @@ class Compiled:
     warnings: tuple[Problem, ...]
 
 
+@uncollected
 def compile_program(
     program: Program,
     sizes: Mapping[str, tuple[int, ...]],
