@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 from .graph import COMBINATIONS, REDUCTIONS, Graph, Node, RefusedError
 from .ir import (
@@ -36,6 +38,7 @@ from .shapes import Shapes
 
 CHUNK = 256 << 10  # bytes of one array of a block: several of them stay in the cache of a core
 LEAST = 1 << 14  # elements below which a chain is not worth its lines
+LARGE_SUM = 1 << 19  # elements from which on a sum alone is one
 AHEAD = 48  # so many statements further it is looked for more that may join
 FULL = 8  # a block may be so many times larger where then more statements join
 
@@ -81,37 +84,87 @@ class Facts:
     compute: Sequence[str]
     kind: Callable[[Expr], str]
 
+    @cached_property
+    def writers(self) -> dict[str, list[int]]:
+        """The statements that make each tensor."""
+        found: dict[str, list[int]] = {}
+        for k, stmt in enumerate(self.program.statements):
+            found.setdefault(stmt.target.tensor, []).append(k)
+        return found
+
 
 def schedule(facts: Facts) -> Iterator[int | Chain]:
     """The statements' numbers and chains, in the order in which they run."""
     statements = facts.program.statements
     readers: Counter[str] = Counter(t for s in statements for t in reads_of(s))
     readers.update(facts.program.outputs)
-    writers = Counter(s.target.tensor for s in statements)
+    order = deferred(facts)
     done: set[int] = set()
     begun: set[str] = set()
-    for k, stmt in enumerate(statements):
+    for place, k in enumerate(order):
         if k in done:
             continue
-        found = _longest(facts, k, done, begun)
+        found = _longest(facts, order[place:], done, begun)
         if found is None:
             yield k
-            begun.add(stmt.target.tensor)
+            done.add(k)
+            begun.add(statements[k].target.tensor)
             continue
         done.update(found.numbers)
         begun.update(s.tensor for s in found.stores)
-        yield found.chain(readers, writers)
+        yield found.chain(readers)
 
 
-def _longest(facts: Facts, start: int, done: set[int], begun: set[str]) -> _Building | None:
-    """The longest chain that begins with a statement."""
+def deferred(facts: Facts) -> list[int]:
+    """The statements in an order in which additions to one tensor come together, behind the last one.
+
+    Contractions stay where they are, for the first one writes what it makes just where it belongs. What covers the
+    tensor comes before what reaches parts of it. A statement waits only if that keeps no more in memory: its large
+    operands are needed later anyway, or there is one of them, instead of the tensor that is not yet begun.
+    """
+    statements, shapes = facts.program.statements, facts.shapes.tensors
+    last_read = dict.fromkeys((*facts.program.inputs, *facts.program.outputs), len(statements))
+    for k, stmt in enumerate(statements):
+        for tensor in reads_of(stmt):
+            last_read[tensor] = max(k, last_read.get(tensor, 0))
+    behind: dict[int, list[int]] = {}
+    for tensor, numbers in facts.writers.items():
+        last = numbers[-1]
+        if len(numbers) == 1 or any(statements[k].op != "+=" for k in numbers):
+            continue
+        waiting = []
+        for k in numbers:
+            stmt = statements[k]
+            large = [t for t in set(reads_of(stmt)) if _size(shapes[t]) >= LEAST and last_read[t] < last]
+            instead = k == numbers[0] and len(large) == 1 and _size(shapes[large[0]]) <= _size(shapes[tensor])
+            if not stmt.reduced and not isinstance(stmt.value, Reduce) and (not large or instead):
+                waiting.append(k)
+        if waiting != numbers[-len(waiting) :] or len(waiting) > 1:
+            behind[last] = sorted(waiting, key=lambda k: (not _covers(statements[k]), k))
+    moved = {k for numbers in behind.values() for k in numbers}
+    order: list[int] = []
+    for k in range(len(statements)):
+        if k not in moved:
+            order.append(k)
+        order += behind.get(k, ())
+    return order
+
+
+def _covers(stmt: Statement) -> bool:
+    """Whether a statement reaches each element of its target by an index of its own."""
+    subscripts = stmt.target.subscripts
+    return all(isinstance(s, Index) for s in subscripts) and len(set(subscripts)) == len(subscripts)
+
+
+def _longest(facts: Facts, order: Sequence[int], done: set[int], begun: set[str]) -> _Building | None:
+    """The longest chain that begins with the first statement of an order."""
     best: _Building | None = None
-    for labels in _labels(facts, start):
+    for labels in _labels(facts, order[0]):
         try:
-            building = _Building(facts, start, labels, begun)
+            building = _Building(facts, order[0], labels, begun)
         except RefusedError:
             continue
-        building.extend(done)
+        building.extend(order, done)
         if building.is_worth_it() and (best is None or len(building.numbers) > len(best.numbers)):
             best = building
     return best
@@ -177,27 +230,32 @@ class _Building:
         self.read: set[str] = set()
         self.add(start)
 
-    def extend(self, done: set[int]) -> None:
-        """Take in what may run now."""
-        statements = self.facts.program.statements
-        waiting: set[str] = set()
-        start = self.numbers[0]
-        for j in range(start + 1, min(start + AHEAD, len(statements))):
-            if j in done:
+    def extend(self, order: Sequence[int], done: set[int]) -> None:
+        """Take in what may run now, of the statements that come next."""
+        for number in order[1:AHEAD]:
+            if number in done:
                 continue
-            stmt = statements[j]
-            names = set(reads_of(stmt))
-            if not (waiting & names) and stmt.target.tensor not in waiting and self.is_near(stmt, names):
-                try:
-                    self.add(j)
-                    continue
-                except RefusedError:
-                    pass
-            waiting.add(stmt.target.tensor)
+            stmt = self.facts.program.statements[number]
+            together = [number]
+            if not stmt.reduced:  # it takes one pass over the tensor to add everything to it
+                writers = self.facts.writers[stmt.target.tensor]
+                together = [k for k in writers if k not in done and k not in self.numbers]
+            if self.is_near(stmt) and all(self.is_ready(k, done) for k in together):
+                with suppress(RefusedError):
+                    self.add(number)
 
-    def is_near(self, stmt: Statement, names: set[str]) -> bool:
+    def is_ready(self, number: int, done: set[int]) -> bool:
+        """Whether all that a statement reads is there, in a block at least."""
+        made = self.graph.made
+        return all(
+            k in done or (k in self.numbers and made[tensor][0] is not None)
+            for tensor in reads_of(self.facts.program.statements[number])
+            for k in self.facts.writers.get(tensor, ())
+        )
+
+    def is_near(self, stmt: Statement) -> bool:
         """Whether a statement touches what is in the cache."""
-        near = (names | {stmt.target.tensor}) & (self.read | set(self.graph.made))
+        near = {*reads_of(stmt), stmt.target.tensor} & (self.read | set(self.graph.made))
         return any(_size(self.facts.shapes.tensors[t]) >= LEAST or t in self.graph.made for t in near)
 
     # -- one statement -------------------------------------------------------------------------
@@ -363,11 +421,13 @@ class _Building:
         if len(self.numbers) > 1:
             return True
         stmt = self.facts.program.statements[self.numbers[0]]
-        if isinstance(stmt.value, Access) and not stmt.domain.masks:
+        if isinstance(stmt.value, Access) and not stmt.domain.masks and not stmt.reduced:
             return False
+        if isinstance(stmt.value, Access):  # a sum: each thread takes a part
+            return self.graph.points(self.graph.order) >= LARGE_SUM
         return not stmt.reduced or not _is_product(stmt.value)
 
-    def chain(self, readers: Mapping[str, int], writers: Mapping[str, int]) -> Chain:
+    def chain(self, readers: Mapping[str, int]) -> Chain:
         """The chain as it is now."""
         statements = self.facts.program.statements
         here = Counter(t for k in self.numbers for t in reads_of(statements[k]))
@@ -378,7 +438,7 @@ class _Building:
             if s.first
             and not s.partial
             and here[s.tensor] == readers[s.tensor]
-            and written[s.tensor] == writers[s.tensor]
+            and written[s.tensor] == len(self.facts.writers[s.tensor])
         )
         return Chain(tuple(self.numbers), self.steps(), tuple(self.stores), self.graph, inside)
 

@@ -26,6 +26,7 @@ from .store import COMBINE, identity
 from .value import Lowering, atom, emit, number_code
 
 SHARED = 1 << 20  # operations on elements from which on threads pay
+ROW = 4096  # elements of an array that holds one number
 SMALL = 512  # elements below which an array of a block is made anew each time
 REDUCTIONS = {"sum": "np.add", "product": "np.multiply", "greatest": "np.maximum", "least": "np.minimum"}
 COSTS = {
@@ -57,6 +58,7 @@ class ChainCode:
         for node in chain.graph.nodes:  # a node comes after what it reads
             if set(self.labels) & set(node.indices) or not self.moving.isdisjoint(node.args):
                 self.moving.add(node)
+        self.absorbed = self.products()
         self.registers = Registers(self.writer)
         self.sums: dict[Node, str] = {}  # what is reduced over block indices: the array in which its parts meet
 
@@ -80,6 +82,17 @@ class ChainCode:
                 stack += node.args
         return uses, stores
 
+    def products(self) -> set[Node]:
+        """Products that only a sum needs, which multiplies as it adds."""
+        sums = (n for n in self.graph.nodes if n.fn == "sum" and self.uses[n])
+        return {
+            n.args[0]
+            for n in sums
+            if n.args[0].fn in ("mul", "square")
+            and self.uses[n.args[0]] == 1
+            and all(a.fn != "number" for a in n.args[0].args)
+        }
+
     def varies(self, node: Node) -> bool:
         """Whether a node differs from block to block."""
         return not self.labels or node in self.moving
@@ -91,7 +104,7 @@ class ChainCode:
         low = self.low
         low.extents, low.masks, low.guarded = self.graph.extents, (), frozenset()
         everything = whole(self.graph.extents)
-        nodes = [n for n in self.graph.nodes if self.uses[n]]
+        nodes = [n for n in self.graph.nodes if self.uses[n] and n not in self.absorbed]
         for node in nodes:
             if node.fn == "read" and isinstance(node.expr, Access):
                 prepare(low, node.expr)
@@ -230,7 +243,7 @@ class ChainCode:
 
     def block(self, nodes: Sequence[Node], scope: Scope) -> None:
         """All operations of a block, each as soon as what it reads is there."""
-        self.left = Counter(self.uses)
+        self.left, self.scope = Counter(self.uses), scope
         for node, stores in self.stores.items():
             if not self.varies(node):
                 for store in stores:
@@ -249,7 +262,8 @@ class ChainCode:
                     self.add(store, scope)
                 elif store is not used:
                     self.copy(store, node, scope)
-            for done in (*node.args, *([node] * len(stores))):
+            read = [b for a in node.args for b in (a.args if a in self.absorbed else (a,))]
+            for done in (*read, *([node] * len(stores))):
                 self.left[done] -= 1
                 if not self.left[done]:
                     self.registers.release(done)
@@ -376,15 +390,42 @@ class ChainCode:
             case "keep" | "choose":
                 self.writer.line(f"{self.writer.use(node.fn)}({', '.join(args)}, {out})")
             case "relu":
-                self.writer.line(f"np.maximum({args[0]}, 0, out={out})")
+                self.writer.line(f"np.maximum({args[0]}, {self.filled('0', node)}, out={out})")
+            case "max" | "min" if node.args[1].fn == "number":
+                self.writer.line(f"{self.ufunc(node)}({args[0]}, {self.filled(args[1], node)}, out={out})")
+            case "max" | "min" if node.args[0].fn == "number":
+                self.writer.line(f"{self.ufunc(node)}({self.filled(args[0], node)}, {args[1]}, out={out})")
             case "rsqrt":
                 self.writer.line(f"np.sqrt({args[0]}, out={out})")
                 self.writer.line(f"np.divide(1, {out}, out={out})")
             case _:
                 self.writer.line(f"{self.ufunc(node)}({', '.join(args)}, out={out})")
 
+    def filled(self, code: str, node: Node) -> str:
+        """The name of an array that holds one number: NumPy compares arrays several times as fast as with a number."""
+        inner: list[int] = []
+        for i in reversed(node.indices):
+            if prod(inner) >= ROW or not str(self.scope[i].width).isdigit():
+                break
+            inner.insert(0, int(str(self.scope[i].width)))
+        maker = f"np.full({tuple(inner)}, {code}, np.{self.compute})"
+        return self.writer.constant(maker, "filled") if inner else code
+
+    def sum(self, node: Node) -> str:
+        """A sum, of products where its value is one: einsum makes no temporary, and runs along long rows."""
+        (value,) = node.args
+        factors = [value]
+        if value in self.absorbed:
+            factors = list(value.args) if value.fn == "mul" else [value.args[0]] * 2
+        letters = dict(zip(self.graph.order, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", strict=False))
+        spelled = ["".join(letters[i] for i in n.indices) for n in (*factors, node)]
+        codes = ", ".join(self.argument(f, f.indices) for f in factors)
+        return f"np.einsum('{','.join(spelled[:-1])}->{spelled[-1]}', {codes})"
+
     def expression(self, node: Node) -> str:
         """The operation as an expression that makes an array."""
+        if node.fn == "sum":
+            return self.sum(node)
         if node.fn in REDUCTIONS:
             (value,) = node.args
             axes = tuple(value.indices.index(i) for i in node.over)
