@@ -83,8 +83,15 @@ class Affine:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Affine) and self._key == other._key
 
-    def __hash__(self) -> int:
+    @cached_property
+    def _hash(self) -> int:
         return hash(self._key)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"const": self.const, "terms": self.terms}
 
     # -- parts ---------------------------------------------------------------------------------
 

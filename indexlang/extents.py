@@ -177,7 +177,7 @@ class _Statement:
         self.plain()
         pending = [u for u in self.uses if self.limit(u) is not None]
         merged = [u for u in self.uses if isinstance(u.subscript, Merged)]
-        while True:
+        while pending or merged:
             settled = [u for u in pending if not self.open(u)]
             pending = [u for u in pending if self.open(u)]
             for use in settled:
@@ -200,14 +200,17 @@ class _Statement:
                 self.fixed.add(i)
 
     def plain(self) -> None:
+        found: dict[str, list[tuple[Use, Affine]]] = {}
         for use in self.uses:
-            if isinstance(use.subscript, Index) and self.size(use) is not None:
+            if isinstance(use.subscript, Index) and (whole := self.size(use)) is not None:
                 self.sources.setdefault(use.subscript.name, []).append(((use.tensor, use.axis), use))
-        for i, places in self.sources.items():
+                found.setdefault(use.subscript.name, []).append((use, whole))
+        for i, sizes in found.items():
             if i in self.fixed:
                 continue
-            sizes = [(use, s) for _, use in places if (s := self.size(use)) is not None]
-            self.sizes_of[i] = frozenset(s for _, s in sizes)
+            if self.claims:  # what was found equal has one form from then on
+                sizes = [(use, s) for use, _ in sizes if (s := self.size(use)) is not None]
+            self.sizes_of[i] = frozenset([s for _, s in sizes])
             (first, one), *others = sizes
             for use, other in () if self.is_judged else others:
                 if other != one:
@@ -302,12 +305,9 @@ class _Statement:
 
     def limit(self, use: Use) -> tuple[Affine, Affine] | None:
         """A form and the end that it must stay below; None for plain subscripts and those without an end."""
-        whole = self.size(use)
-        if whole is None:
+        if isinstance(use.subscript, Index | Merged | Dots) or (whole := self.size(use)) is None:
             return None
         match use.subscript:
-            case Index() | Merged() | Dots():
-                return None
             case Boundary(kind="pad", expr=e, lo=lo, hi=hi) if lo is not None and hi is not None:
                 form, whole = self.canonical(e), whole + self.canonical(lo) + self.canonical(hi)
             case Boundary():

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from . import winners
 from .affine import Affine, size
@@ -267,8 +268,13 @@ class _Derivation:
 
 def _accesses(stmt: Statement) -> frozenset[str]:
     """The tensors that a statement's value depends on differentiably."""
-    out = stmt.target if isinstance(stmt.value, Reduce) else None
-    return frozenset(c.access.tensor for c in contributions(stmt.value, Const(1), (), out))
+    kept: dict[str, Any] = stmt.__dict__
+    found: frozenset[str] | None = kept.get("_accesses")
+    if found is None:
+        out = stmt.target if isinstance(stmt.value, Reduce) else None
+        found = frozenset(c.access.tensor for c in contributions(stmt.value, Const(1), (), out))
+        kept["_accesses"] = found
+    return found
 
 
 def _dependencies(program: Program) -> dict[str, set[str]]:
