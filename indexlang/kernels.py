@@ -55,6 +55,8 @@ def plain(index: str) -> Row:
 
 def linear(expr: Expr, sizes: Mapping[str, Sequence[int]]) -> Row | None:
     """The affine form of a subscript with its sizes known; None where it is not affine in indices."""
+    if isinstance(expr, Index):
+        return plain(expr.name)
     if reads(expr):
         return None
     form = numeric(Affine.from_expr(expr), sizes)
@@ -187,6 +189,10 @@ class Facts:
     products: bool = False  # every term of the value is a product that a contraction can sum
     maskable: bool = False  # one factor alone has all indices of the masks
     overlapping: bool = False  # a subscript mixes a reduced index with others
+    chosen: int = 1  # positions of a window, of which masks choose those that get the value
+    points: int = 1  # of the free indices
+    spread: bool = False  # a factor is computed over the whole domain: no product of matrices can save that
+    separable: bool = False  # a factor adds arrays much smaller than itself
     scan: bool = False  # the masks bound a reduced index, and the value does not mention by what
 
 
@@ -200,6 +206,12 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ),
     ("search", lambda f: f.root),
     ("scan", lambda f: f.scan),
+    ("selection", lambda f: f.chosen > 1 and f.points >= LONG * f.chosen),
+    ("separated contraction", lambda f: f.sums and f.reduced > 1 and f.separable),
+    (
+        "window",
+        lambda f: f.sums and 1 < f.reduced <= WINDOW and f.kept >= LONG and f.products and f.spread and not f.masked,
+    ),
     ("contraction", lambda f: f.sums and f.reduced > 1 and not f.masked and f.products),
     ("masked contraction", lambda f: f.sums and f.reduced > 1 and f.masked and f.products and f.maskable),
     ("window", lambda f: 1 < f.reduced <= (WINDOW if f.overlapping else SHORT) and f.kept >= LONG),

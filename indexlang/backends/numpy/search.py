@@ -7,11 +7,12 @@ settled as in a loop over the points: the first of the best wins, and the first 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from math import prod
 
-from ...ir import Expr, Reduce
-from ...kernels import row_strides
-from .source import Scope, count_code, name_of, shape_code
+from ...ir import Access, Expr, Reduce
+from .reads import read
+from .source import Scope, aligned, count_code, name_of, shape_code
 from .store import unit
 from .value import Lowering, Value, atom, conjunction, emit
 
@@ -66,30 +67,53 @@ def search(
 
 
 def window_search(
-    low: Lowering, root: Reduce, body: Expr, free: Sequence[str], summed: Sequence[str], scope: Scope
+    low: Lowering,
+    root: Reduce,
+    body: Expr,
+    free: Sequence[str],
+    summed: Sequence[str],
+    scope: Scope,
+    known: Access | None = None,
 ) -> Value:
-    """The position of the winner, one position of the window after the other, for all free indices at once."""
+    """The position of the winner, one position of the window after the other, for all free indices at once.
+
+    The best values first, unless `known` holds them; the winner is the first position that equals its best, and its
+    number how many came before.
+    """
     writer = low.writer
-    shape = shape_code(free, scope)
-    best, at, value, better = (writer.fresh(name) for name in ("best", "at", "value", "better"))
+    shape, count = shape_code(free, scope), prod(scope[i].n for i in summed)
+    best, at, other, missed, here = (writer.fresh(name) for name in ("best", "at", "other", "missed", "here"))
     dtype = low.kind(body)
     if low.complex_step and dtype.startswith("complex"):
         dtype = "float64"
-    op, keep, worse = ("max=", "np.maximum", "<=") if root.op == "argmax" else ("min=", "np.minimum", ">=")
-    writer.line(f"{best} = np.full({shape}, {unit(op, dtype)}, np.{name_of(dtype)})")
+
+    def positions() -> AbstractContextManager[Scope]:
+        return writer.loops(scope, [(i, 0) for i in summed])
+
+    def value(inner: Scope) -> str:
+        found = emit(low, body, free, inner).code
+        return f"np.real({found})" if low.complex_step else found
+
+    if known is not None:
+        writer.line(f"{best} = {aligned(read(low, known, scope), free)}")
+    else:
+        op, keep = ("max=", "np.maximum") if root.op == "argmax" else ("min=", "np.minimum")
+        writer.line(f"{best} = np.full({shape}, {unit(op, dtype)}, np.{name_of(dtype)})")
+        with positions() as inner:
+            writer.line(f"{keep}({best}, {value(inner)}, out={best})")
     writer.line(f"{at} = np.zeros({shape}, np.{POSITION})")
-    with writer.loops(scope, [(i, 0) for i in summed]) as inner:
-        found = emit(low, body, free, inner)
-        writer.line(f"{value} = {f'np.real({found.code})' if low.complex_step else found.code}")
-        if dtype.startswith("float"):  # a nan beats all but an earlier nan
-            writer.line(f"{better} = ~({value} {worse} {best}) & ({best} == {best})")
-        else:
-            writer.line(f"{better} = {value} {'>' if worse == '<=' else '<'} {best}")
-        writer.line(f"{keep}({best}, {value}, out={best})")
-        steps = row_strides([scope[i].n for i in summed])
-        number = " + ".join(
-            inner[i].local if step == 1 else f"{inner[i].local} * {step}" for i, step in zip(summed, steps, strict=True)
-        )
-        # Positions grow, so that the greatest one at which the best was beaten is the winner's.
-        writer.line(f"np.maximum({at}, {better}.view(np.{POSITION}) * np.{POSITION}({number}), out={at})")
+    writer.line(f"{missed}, {other} = np.ones({shape}, np.bool_), np.empty({shape}, np.bool_)")
+    with positions() as inner:
+        writer.line(f"np.not_equal({value(inner)}, {best}, out={other})")
+        writer.line(f"np.logical_and({missed}, {other}, out={missed})")
+        writer.line(f"np.add({at}, {missed}.view(np.{POSITION}), out={at})")
+    if dtype.startswith("float"):  # a nan equals nothing: there, the first nan wins
+        with writer.block(f"if np.any({at} == {count}):"):
+            writer.line(f"{at}[{at} == {count}] = 0")
+            writer.line(f"np.not_equal({best}, {best}, out={missed})")
+            with positions() as inner:
+                writer.line(f"{here} = {value(inner)}")
+                writer.line(f"np.equal({here}, {here}, out={other})")
+                writer.line(f"np.logical_and({missed}, {other}, out={missed})")
+                writer.line(f"np.add({at}, {missed}.view(np.{POSITION}), out={at})")
     return Value(at, POSITION, tuple(free), fresh=True)

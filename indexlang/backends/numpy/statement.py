@@ -20,9 +20,11 @@ from .reads import prepare
 from .scan import gone_along, scan_of, scanned
 from .scatter import scatter
 from .search import POSITION, search, window_search
+from .separate import separable, separated
 from .source import Array, Axis, Scope, name_of, whole
-from .store import SUMS, Target, combine, identity, make_target
-from .value import Value, atom, emit, guarded_by_static
+from .store import SUMS, Target, identity, make_target
+from .value import Value, atom, guarded_by_static
+from .window import chosen, select, window
 
 
 class StatementCode(Evaluation):
@@ -53,9 +55,18 @@ class StatementCode(Evaluation):
         if way == "window search" and new and self.tensor in low.single:
             array = low.arrays[self.tensor] = replace(array, dtype=POSITION)
             target = make_target(low, self.stmt.target, array, self.op, new, self.dtype)
-        self.into(target, way)
+        if way == "selection":
+            select(self, target)
+        else:
+            self.into(target, way)
         target.finish()
-        loops = [f"{self.sizes[i]} taps over {i}{f', {n} at a time' if n else ''}" for i, n in target.steps]
+        if self.op in ("max=", "min=") and self.tensor in low.single:
+            low.extrema[self.sought(self.op)] = self.tensor
+        loops = (
+            []
+            if way == "selection"
+            else [f"{self.sizes[i]} taps over {i}{f', {n} at a time' if n else ''}" for i, n in target.steps]
+        )
         return ", ".join([way, *loops, *dict.fromkeys(self.notes)])
 
     def prepare(self, node: Subscript) -> None:
@@ -79,8 +90,20 @@ class StatementCode(Evaluation):
             products=self.contractible(),
             maskable=self.maskable() is not None,
             overlapping=self.overlapping(),
+            spread=self.spread(),
+            separable=not target.taps and separable(self) is not None,
             scan=not target.taps and scan_of(self) is not None,
+            chosen=prod(self.sizes[i] for i in chosen(self, target)),
+            points=prod(self.sizes[i] for i in self.free),
         )
+
+    def spread(self) -> bool:
+        """Whether every term computes a factor over the whole domain, whose taps lie in subscripts."""
+        if not self.overlapping() or not self.contractible():
+            return False
+        domain = {i for i in (*self.free, *self.summed) if self.sizes[i] > 1}
+        cores = [self.split(term)[0] for _, term in self.terms()]
+        return all(any(not isinstance(f, Access) and domain <= set(indices_of(f)) for f in core) for core in cores)
 
     # -- ways ----------------------------------------------------------------------------------
 
@@ -90,10 +113,10 @@ class StatementCode(Evaluation):
         steps = (*self.blocks(target, way), *((i, 0) for i in self.repeated(target, way)))
         self.notes += [f"{step or 1} {i} at a time" for i, step in steps]
         now = {**self.sizes, **{i: max(1, n) for i, n in steps}, **{i: max(1, n) for i, n in target.steps}}
-        inside = self.free if way in ("contraction", "window", "window search") else (*self.free, *self.summed)
+        inside = self.free if way in ("contraction", "separated contraction", "window", "window search") else (*self.free, *self.summed)
         self.writer.note(target.home.name + " values", 2 * prod(now[i] for i in inside), self.compute)
         split = any(i in self.summed for i, _ in steps)
-        many = way in ("window", "masked contraction") or (way == "contraction" and len(self.terms()) > 1)
+        many = way in ("masked contraction", "separated contraction") or (way == "contraction" and len(self.terms()) > 1)
         target.start(once=not split and not many)
         if steps:
             target.allocate()
@@ -104,21 +127,20 @@ class StatementCode(Evaluation):
                 case "contraction":
                     for term in self.terms():
                         self.contraction(target, inner, term)
+                case "separated contraction":
+                    separated(self, target, inner)
                 case "masked contraction":
                     self.masked_contraction(target, inner)
                 case "window":
-                    with self.writer.loops(inner, [(i, 0) for i in self.summed]) as window:
-                        place = target.view(window)
-                        value = emit(self.low, self.value, place.indices, window)
-                        value = self.masked(value, self.low.masks, place.indices, window)
-                        combine(self.writer, self.op, place, value.code)
+                    window(self, target, inner)
                 case _:
                     place = target.view(inner)
                     axes = list(place.indices)
                     if way == "scan" and (found := scan_of(self)) is not None:
                         value = scanned(self, found, axes, inner)
                     elif way == "window search":
-                        value = window_search(self.low, self.root_of(), self.value, axes, self.summed, inner)
+                        root = self.root_of()
+                        value = window_search(self.low, root, self.value, axes, self.summed, inner, self.best())
                     elif way == "search":
                         value = search(self.low, self.root_of(), self.value, axes, self.summed, inner, self.compute)
                     else:
@@ -130,13 +152,24 @@ class StatementCode(Evaluation):
     def moving(self, target: Target, way: str) -> Scope:
         """Every index as an axis, but those of one value that are summed or share an axis of the target."""
         scope = whole(self.extents)
-        if way not in ("contraction", "elementwise", "whole domain"):
+        if way not in ("contraction", "separated contraction", "elementwise", "whole domain"):
             return scope
         axes = {max(row.coefs, key=lambda c: self.sizes[c[0]])[0] for row in target.rows if row.coefs}
         for i, axis in scope.items():
             if axis.n == 1 and i not in axes:
                 scope[i] = Axis(axis.lo, 1, None, None, 1)
         return scope
+
+    def sought(self, op: str) -> object:
+        """What tells whether two statements look for the same extremum in the same places."""
+        return op, self.value, self.stmt.target.subscripts, tuple(sorted(self.extents.items())), self.low.masks
+
+    def best(self) -> Access | None:
+        """Where an earlier statement has put the extremum whose position is searched."""
+        tensor = self.low.extrema.get(self.sought("max=" if self.root_of().op == "argmax" else "min="))
+        if tensor is None or self.low.complex_step or self.low.arrays[tensor].dtype != self.low.kind(self.value):
+            return None
+        return Access(tensor, self.stmt.target.subscripts)
 
     def root_of(self) -> Reduce:
         assert self.root is not None
@@ -160,7 +193,7 @@ class StatementCode(Evaluation):
                 points = prod(now[i] for i in kept) * prod(max(1, n) for _, n in target.steps)
                 found.update(blocks(kept, now, points, size, BLOCK // 4))
             return tuple(found.items())
-        if way == "masked contraction":
+        if way in ("masked contraction", "separated contraction"):
             return ()
         if way == "scan":
             along = gone_along(self)
@@ -168,6 +201,9 @@ class StatementCode(Evaluation):
             return blocks([i for i in kept if i in along], self.sizes, points, size)
         inside = kept if way in ("window", "window search") else [*kept, *self.summed]
         points = prod(self.sizes[i] for i in inside) * prod(max(1, n) for _, n in target.steps)
+        if way in ("window", "window search"):  # what is read for each position counts, too
+            read = {p.tensor for p in walk(self.value) if isinstance(p, Access)}
+            points += sum(prod(self.low.shapes[tensor]) for tensor in read)
         again = way in ("window", "window search") or target.taps  # the same elements, for each position
         calls = sum(operations(e) for e in (self.value, *self.low.masks))
         passes = calls + (not target.new) + bool(self.summed)  # over arrays of this size
