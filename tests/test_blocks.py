@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from corpus import CASES, Case
 
-from indexlang import chains, grad, kernels, products
+from indexlang import chains, grad, groups, kernels, products
 from indexlang.backends.numpy import contract, fuse, statement
 from indexlang.errors import IndexLangWarning, Source
 from indexlang.function import Function
@@ -29,11 +29,12 @@ def run(program: Program, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray
 def tiny(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(kernels.blocks, "__defaults__", (size,))
     monkeypatch.setattr(products, "COPY", size)
+    monkeypatch.setattr(contract, "BLOCK", size)
     for name in ("BLOCK", "LARGE"):
         monkeypatch.setattr(statement, name, size)
     monkeypatch.setattr(products, "SMALL", 1)
     monkeypatch.setattr(products, "SEPARATE", 1)
-    for module in (kernels, contract):
+    for module in (kernels, contract, groups):
         monkeypatch.setattr(module, "LONG", 1)
     for name, value in (("CHUNK", size), ("LEAST", 1), ("FULL", 2)):
         monkeypatch.setattr(chains, name, value)

@@ -14,16 +14,16 @@ from math import prod
 
 from ...chains import Chain, Facts, schedule
 from ...function_support import SUPPORT
-from ...ir import Access, Program, Reduce, Statement, parts_of
+from ...ir import Access, Program, Reduce, Statement, parts_of, reads_of
 from ...kernels import itemsize
 from ...plan import Step
 from ...shapes import Shapes
 from ...text import dim_names, statement_text
 from ...types import Types, computing
 from .evaluate import operations
+from .grouped import lower_statement
 from .fuse import ChainCode
 from .source import ARRAYS, THREADS, Array, Writer, name_of
-from .statement import StatementCode
 from .value import Lowering
 
 
@@ -45,7 +45,8 @@ def lower(
     storage = {t: computing(d) for t, d in types.tensors.items()}
     made = Counter(s.target.tensor for s in program.statements)
     single = frozenset(t for t, count in made.items() if count == 1)
-    low = Lowering(writer, shapes.tensors, storage, types.weak, complex_step, single)
+    final = single.difference(*(reads_of(s) for s in program.statements))
+    low = Lowering(writer, shapes.tensors, storage, types.weak, complex_step, single, final)
     names = {}
     for tensor in program.inputs:
         names[tensor] = writer.fresh(tensor)
@@ -63,7 +64,7 @@ def lower(
         else:
             low.guarded = shapes.guarded[item]
             stmt, extents = program.statements[item], shapes.extents[item]
-            how = [StatementCode(low, stmt, extents, types.tensors[stmt.target.tensor], types.compute[item]).lower()]
+            how = [lower_statement(low, stmt, extents, types.tensors[stmt.target.tensor], types.compute[item])]
         chunks.append([*(f"    # {ascii(text)[1:-1]}" for text in texts), *writer.lines])
         for k, text, kernel in zip(numbers, texts, how, strict=True):
             steps.append(_step(program.statements[k], text, kernel, shapes.extents[k], low))

@@ -177,7 +177,7 @@ class Target:
         for fold in reversed(self.folds):
             array = self._fold(array, fold)
         if self.folds:
-            if self.new and self.low.final and array.dtype == self.home.dtype:
+            if self.new and self.access.tensor in self.low.final and array.dtype == self.home.dtype:
                 self.writer.line(f"{self.home.name} = {array.name}")  # only a caller sees it: a view will do
             elif self.new:
                 kind = name_of(self.home.dtype)

@@ -58,7 +58,7 @@ class Lowering:
     weak: frozenset[str] = frozenset()
     complex_step: bool = False
     single: frozenset[str] = frozenset()  # tensors that one statement makes
-    final: bool = False  # no later statement mentions the tensor that is being made
+    final: frozenset[str] = frozenset()  # tensors that one statement makes and none reads
     arrays: dict[str, Array] = field(default_factory=dict)  # tensors defined so far
     prepared: dict[object, tuple[Array, tuple[Position, ...]]] = field(default_factory=dict)
     gathered: dict[object, Operand] = field(default_factory=dict)
