@@ -84,6 +84,8 @@ def run(
         if name not in tensors:
             shape = tuple(sizes.tensors[name])
             tensors[name] = Tensor(shape, [_START[stmt.op]] * math.prod(shape))
+            if stmt.op in ("max=", "min="):
+                tensors[name].unreached = _extreme(stmt.op == "min=", dtypes.get(name))
         _Loops(stmt, tensors, sizes.extents[number], complex_step).run()
     wanted = tensors if all_tensors else program.outputs
     return {name: _array(tensors[name], dtypes.get(name)) for name in wanted}
@@ -94,7 +96,7 @@ class Tensor:
 
     def __init__(self, shape: Sequence[int], cells: list[Number]) -> None:
         self.shape, self.cells = tuple(shape), cells
-        self.least_or_greatest: float = 0.0  # what None stands for
+        self.unreached: Number = 0.0  # what None stands for
 
 
 class Fill:
@@ -121,8 +123,6 @@ class _Loops:
         stmt, target = self.stmt, self.tensors[self.stmt.target.tensor]
         value, position = self.value(stmt.value), self.cell(stmt.target)
         combine = self.combine(stmt.op.removesuffix("="))
-        if stmt.op in ("max=", "min="):
-            target.least_or_greatest = -math.inf if stmt.op == "max=" else math.inf
         for point in self.points(stmt.domain, {}):
             where = position(point)
             if not isinstance(where, Fill):  # a write into the padding is dropped
@@ -191,7 +191,7 @@ class _Loops:
             if isinstance(where, Fill):
                 return where.value
             number = tensor.cells[where]
-            return tensor.least_or_greatest if number is None else number
+            return tensor.unreached if number is None else number
 
         return at
 
@@ -352,15 +352,20 @@ def _dtypes(program: Program, arrays: Mapping[str, Array]) -> Mapping[str, str]:
     return infer(program, {name: a.dtype.name for name, a in arrays.items()}).tensors
 
 
+def _extreme(greatest: bool, dtype: str | None) -> Number:
+    """What a max= or min= starts from: the least or the greatest value of its type."""
+    kind = np.dtype(dtype or "float64")
+    if kind.kind in "iu":
+        return int(np.iinfo(kind).max if greatest else np.iinfo(kind).min)
+    if kind.kind == "b":
+        return greatest
+    return math.inf if greatest else -math.inf
+
+
 def _array(tensor: Tensor, dtype: str | None) -> Array:
-    """The cells as an array, those that a max= or min= never reached at the identity of their type."""
+    """The cells as an array, those that a max= or min= never reached at what it starts from."""
     reached = [c for c in tensor.cells if c is not None]
     kind = np.dtype(dtype) if dtype is not None else np.asarray(reached or [0.0]).dtype
-    identity: Number = tensor.least_or_greatest
-    if identity and kind.kind in "iu":
-        identity = np.iinfo(kind).min if identity < 0 else np.iinfo(kind).max
-    elif identity and kind.kind == "b":
-        identity = identity > 0
-    cells = np.asarray([identity if c is None else c for c in tensor.cells], None if reached else kind)
+    cells = np.asarray([tensor.unreached if c is None else c for c in tensor.cells], None if reached else kind)
     with np.errstate(all="ignore"):
         return cells.reshape(tensor.shape).astype(kind)

@@ -118,29 +118,36 @@ def check(index, size, place, admitted=True):
 GROUP = '''\
 def group(cells):
     """Sort flat cell numbers once: the order, where each cell's run starts, and the cells."""
-    order = np.argsort(cells)
+    if cells.size and cells.max() < 65536:
+        cells = cells.astype(np.uint16)  # sorted by their digits
+    order = np.argsort(cells, kind="stable")
     ordered = cells[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    return order, starts, ordered[starts]
+    return order, starts, ordered[starts].astype(np.int64)
 '''
 
 JOIN = '''\
 def join(ufunc, values, cells, axis=0):
-    """Bring what belongs to the same cell together, pair by pair: a value for each cell, and the cells."""
-    order = np.argsort(cells, kind="stable")
-    cells = cells[order]
-    starts = np.flatnonzero(np.concatenate(([True], cells[1:] != cells[:-1])))
-    lengths = np.diff(np.append(starts, cells.size))
-    rank = np.arange(cells.size) - np.repeat(starts, lengths)
-    behind = np.repeat(lengths, lengths) - rank
-    values = values.take(order, axis)
+    """Bring what belongs to the same cell together: a value for each cell, and the cells."""
+    order, starts, cells = group(cells)
+    lengths = np.diff(np.append(starts, order.size))
     before = (slice(None),) * axis
-    step = 1
-    while step < lengths.max():
-        at = np.flatnonzero((rank % (2 * step) == 0) & (behind > step))
-        values[(*before, at)] = ufunc(values[(*before, at)], values[(*before, at + step)])
-        step *= 2
-    return values[(*before, starts)], cells[starts]
+    found = values.take(order[starts], axis)
+    at, rank = np.flatnonzero((lengths > 1) & (lengths <= 32)), 1
+    while at.size:  # what comes second everywhere, then what comes third
+        place = (*before, at)
+        found[place] = ufunc(found[place], values.take(order[starts[at] + rank], axis))
+        rank += 1
+        at = at[lengths[at] > rank]
+    for k in np.flatnonzero(lengths > 32):  # much in one cell: pair by pair
+        n = lengths[k]
+        rows = values.take(order[starts[k] : starts[k] + n], axis)
+        while n > 1:
+            first = rows[(*before, slice(n // 2))]
+            ufunc(first, rows[(*before, slice(n - n // 2, n))], out=first)
+            n -= n // 2
+        found[(*before, k)] = rows[(*before, 0)]
+    return found, cells
 '''
 
 RUNNING = '''\

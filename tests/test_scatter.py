@@ -1,0 +1,146 @@
+"""What meets in one element: scattered rows, numbers and counts, against plain loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from indexlang import grad, reference
+from indexlang.backends.numpy.source import GROUP, JOIN
+from indexlang.errors import Source
+from indexlang.function import Function
+from indexlang.ir import Program
+from indexlang.parser import parse
+from indexlang.resolve import resolve
+
+pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
+
+RNG = np.random.default_rng(7)
+Arrays = Mapping[str, NDArray[np.generic]]
+
+TIMES = [  # how often each cell occurs
+    [1, 1, 1],
+    [3],
+    [0, 5, 1, 0, 2],
+    [31, 32, 33, 34],
+    [1, 65, 0, 2, 100],
+    [64],
+    [],
+]
+
+
+def support() -> Callable[..., tuple[NDArray[np.generic], NDArray[np.int64]]]:
+    scope: dict[str, object] = {}
+    exec("import numpy as np\n" + GROUP + JOIN, scope)
+    return scope["join"]  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("ufunc", [np.add, np.multiply, np.maximum, np.minimum])
+@pytest.mark.parametrize("first", [0, 65000, 65535, 70000])
+@pytest.mark.parametrize("times", TIMES, ids=str)
+def test_join(times: list[int], first: int, ufunc: np.ufunc) -> None:
+    cells = RNG.permutation(np.repeat(np.arange(first, first + len(times)), times))
+    for axis, shape in ((0, (cells.size, 3)), (0, (cells.size, 2, 2)), (1, (3, cells.size)), (1, (2, cells.size, 2))):
+        values = RNG.integers(-2, 3, shape).astype(float)
+        if not cells.size:
+            continue
+        found, hit = support()(ufunc, values, cells, axis)
+        np.testing.assert_array_equal(hit, np.unique(cells))
+        for k, cell in enumerate(hit):
+            expected = ufunc.reduce(values.take(np.flatnonzero(cells == cell), axis), axis)
+            np.testing.assert_array_equal(found.take(k, axis), expected)
+
+
+def program(text: str) -> Program:
+    return resolve(parse(Source(text)))
+
+
+def run(p: Program, arrays: Arrays) -> dict[str, NDArray[np.generic]]:
+    return Function(p, always_dict=True)(**{n: arrays[n] for n in p.inputs})  # type: ignore[no-any-return]
+
+
+CASES = [
+    "shape E[7,3]\nE[tok[b,t],e] += v[b,t,e]",
+    "shape E[7,3]\nE[tok[b,t],e] max= v[b,t,e]",
+    "shape E[7,3]\nE[tok[b,t],e] min= v[b,t,e]",
+    "shape E[7,3]\nE[tok[b,t],e] *= v[b,t,e]",
+    "shape E[3,7]\nE[e,tok[b,t]] += v[b,t,e]",
+    "shape E[7]\nE[tok[b,t]] += v[b,t,e]",
+    "shape E[7]\nE[tok[b,t]] max= v[b,t,e]",
+    "shape E[7]\nE[tok[b,t]] += 1",
+    "shape E[7,7]\nE[tok[b,t],tok[b,u]] += v[b,t,e] * v[b,u,e]",
+    "shape E[7,3]\nE[tok[b,t],e] += v[b,t,e] where v[b,t,e] > 0",
+    "shape E[7,3]\nE[tok[b,t],e] += v[b,t,e] where tok[b,t] != 2, t != 1",
+    "shape E[7,3]\nE[tok[b,t],e] = v[b,t,e] where tok[b,t] > 90",
+    "shape E[7,3]\nE[clamp(tok[b,t]-2),e] += v[b,t,e]",
+    "E[k,e] = w[k,e]\nE[tok[b,t],e] += v[b,t,e]",
+    "E[k,e] = w[k,e]\nE[tok[b,t],e] max= v[b,t,e]",
+]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "int8", "complex128"])
+@pytest.mark.parametrize("text", CASES)
+def test_values(text: str, dtype: str) -> None:
+    if dtype == "complex128" and ("max=" in text or "min=" in text or "> 0" in text):
+        return
+    for shape in ((1, 1), (2, 3), (3, 30), (2, 90)):
+        tok = RNG.integers(0, 7, shape)
+        if shape[1] > 30:
+            tok[:, ::2] = 4  # one cell far more often than others
+        arrays = {"tok": tok, "v": RNG.integers(-2, 3, (*shape, 3)).astype(dtype), "w": np.ones((7, 3), dtype)}
+        if "*=" in text and dtype.startswith("int"):
+            arrays["v"] = np.sign(arrays["v"])
+        p = program(text)
+        expected = reference.run(p, {n: arrays[n] for n in p.inputs})["E"]  # type: ignore[misc]
+        np.testing.assert_allclose(run(p, arrays)["E"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int8", "uint8", "float32", "bool"])
+def test_what_nothing_reaches_is_the_extreme_of_the_type(dtype: str) -> None:
+    p = program("shape a[3]\nshape b[3]\na[k[i]] max= x[i]\nb[k[i]] min= x[i]\nc[j] = a[j]\nd[j] = b[j]")
+    arrays = {"k": np.array([0, 2]), "x": np.array([1, 0]).astype(dtype)}
+    limits = np.iinfo(dtype) if "int" in dtype else None
+    least, greatest = (limits.min, limits.max) if limits else ((False, True) if dtype == "bool" else (-np.inf, np.inf))
+    for found in (run(p, arrays), reference.run(p, arrays)):  # type: ignore[arg-type]
+        for name in ("a", "c"):
+            if name in found:
+                np.testing.assert_array_equal(found[name], np.array([1, least, 0]).astype(dtype))
+        for name in ("b", "d"):
+            if name in found:
+                np.testing.assert_array_equal(found[name], np.array([1, greatest, 0]).astype(dtype))
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("text", [t for t in CASES if "e] * v" not in t])
+def test_what_is_not_finite(text: str, bad: float) -> None:
+    v = RNG.normal(size=(3, 40, 3))
+    v[1, 7, 1] = bad
+    tok = RNG.integers(0, 4, (3, 40))
+    arrays = {"tok": tok, "v": v, "w": np.ones((7, 3))}
+    p = program(text)
+    with np.errstate(all="ignore"):
+        expected = reference.run(p, {n: arrays[n] for n in p.inputs})["E"]  # type: ignore[misc]
+        np.testing.assert_allclose(run(p, arrays)["E"], expected, rtol=1e-12)
+
+
+def test_the_gradient_of_a_table() -> None:
+    p = program("y[b,t,e] = E[tok[b,t],e]")
+    for dtype in ("float32", "float64"):
+        arrays = {"E": RNG.normal(size=(9, 4)).astype(dtype), "tok": RNG.integers(0, 9, (4, 50)) // 2 * 2}
+        dy = RNG.integers(-3, 4, (4, 50, 4)).astype(dtype)
+        expected = np.zeros((9, 4), dtype)
+        for b, t in np.ndindex(4, 50):
+            expected[arrays["tok"][b, t]] += dy[b, t]
+        found = run(grad.backward(p, ("E",)), {**arrays, "y.grad": dy})["E.grad"]
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_many_values_in_one_cell_are_summed_pair_by_pair() -> None:
+    """One after the other, 0.1 would lose two digits more."""
+    p = program("shape E[2,3]\nE[tok[b],e] += v[b,e]")
+    v = np.full((1 << 16, 3), 0.1, np.float32)
+    found = run(p, {"tok": np.zeros(1 << 16, np.int64), "v": v})["E"]
+    np.testing.assert_allclose(found[0], (1 << 16) * np.float64(np.float32(0.1)), rtol=1e-6)
