@@ -256,3 +256,16 @@ def separates(first: Sequence[str], second: Sequence[str], sizes: Sizes) -> bool
     largest = max(prod(sizes[i] for i in group) for group in (first, second))
     alone = set(second) - set(first)
     return bool(alone) and joint >= SEPARATE and joint >= 4 * largest
+
+
+def products_cost(
+    factors: Sequence[Sequence[str]], pairs: Sequence[tuple[int, int]], out: Sequence[str], sizes: Sizes
+) -> int:
+    """The multiply-adds of an order of pairwise products."""
+    parts, total = [frozenset(f) for f in factors], 0
+    for x, y in pairs:
+        both = parts[x] | parts[y]
+        total += prod(sizes[i] for i in both)
+        rest = [p for k, p in enumerate(parts) if k not in (x, y)]
+        parts = [*rest, both & frozenset(out).union(*rest)]
+    return total

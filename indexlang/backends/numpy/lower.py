@@ -18,6 +18,7 @@ from ...ir import Access, Program, Reduce, Statement, parts_of, reads_of
 from ...kernels import itemsize
 from ...plan import Step
 from ...shapes import Shapes
+from ...sharing import share
 from ...text import dim_names, statement_text
 from ...types import Types, computing
 from .evaluate import operations
@@ -41,6 +42,7 @@ def lower(
     program: Program, shapes: Shapes, types: Types, complex_step: bool = False, exact: Collection[str] = ()
 ) -> Code:
     """The stand-alone source of `run(*inputs)`, which gives a tuple of the outputs."""
+    program, shapes, types = share(program, shapes, types)
     writer = Writer()
     storage = {t: computing(d) for t, d in types.tensors.items()}
     made = Counter(s.target.tensor for s in program.statements)

@@ -1,0 +1,86 @@
+"""Products that statements have in common are made once, and only where they are the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import indexlang as il
+from indexlang import sharing
+from indexlang.products import order_pairs, products_cost
+
+RNG = np.random.default_rng(3)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "WORTH", 1)
+
+
+def run(text: str, **given: np.ndarray) -> tuple[dict[str, np.ndarray], str]:
+    f = il.compile(text, outputs=sorted({line.split("[")[0] for line in text.splitlines()} - {"t"}))
+    found = f(**given)
+    return found, str(f.plan(**{n: a.shape for n, a in given.items()}))
+
+
+def test_gradients_of_a_chain() -> None:
+    f = il.compile("y[i,l] = x[i,j] * W[j,k] * U[k,l]")
+    x, w, u, dy = (RNG.standard_normal(s) for s in ((9, 8), (8, 7), (7, 2), (9, 2)))
+    y, pullback = f.vjp(x=x, W=w, U=u)
+    np.testing.assert_allclose(y, x @ w @ u)
+    found = pullback(dy)
+    for name, expected in (("x", dy @ (w @ u).T), ("W", x.T @ dy @ u.T), ("U", (x @ w).T @ dy)):
+        np.testing.assert_allclose(found[name], expected)
+
+
+def test_what_both_multiply_is_made_once() -> None:
+    x, w, u, v = (RNG.standard_normal(s) for s in ((9, 8), (8, 7), (9, 30), (9, 40)))
+    found, plan = run("a[m,k] = u[i,m] * x[i,j] * W[j,k]\nb[n,k] = v[i,n] * x[i,j] * W[j,k]", x=x, W=w, u=u, v=v)
+    assert plan.count("shared") == 3  # made once, read twice
+    np.testing.assert_allclose(found["a"], u.T @ x @ w)
+    np.testing.assert_allclose(found["b"], v.T @ x @ w)
+
+
+def test_signs_and_numbers_stay_behind() -> None:
+    x, w, u, v = (RNG.standard_normal(s) for s in ((9, 8), (8, 7), (9, 30), (9, 40)))
+    text = "a[m,k] = -u[i,m] * (2 * x[i,j]) * W[j,k] / 3\nb[n,k] = v[i,n] * x[i,j] * W[j,k] * size(x, 1)"
+    found, plan = run(text, x=x, W=w, u=u, v=v)
+    assert "shared" in plan
+    np.testing.assert_allclose(found["a"], -2 / 3 * u.T @ x @ w)
+    np.testing.assert_allclose(found["b"], 8 * v.T @ x @ w)
+
+
+def test_not_over_other_extents() -> None:
+    x, w, u, v = (RNG.standard_normal(s) for s in ((9, 8), (8, 7), (9, 30), (9, 40)))
+    text = "a[m,k] = u[i,m] * x[i,j] * W[j,k] where j < 5\nb[n,k] = v[i,n] * x[i,j] * W[j,k]"
+    found, plan = run(text, x=x, W=w, u=u, v=v)
+    assert "shared" not in plan
+    np.testing.assert_allclose(found["a"], u.T @ x[:, :5] @ w[:5])
+    np.testing.assert_allclose(found["b"], v.T @ x @ w)
+
+
+def test_a_factor_twice() -> None:
+    x, u, v = (RNG.standard_normal(s) for s in ((6, 6), (6, 3), (6, 4)))
+    text = "a[i,m] = x[i,j] * x[j,k] * u[k,m]\nb[i,n] = x[i,j] * x[j,k] * v[k,n]\nc[i] = x[i,j] * x[i,j] * u[j,m]"
+    found, _ = run(text, x=x, u=u, v=v)
+    np.testing.assert_allclose(found["a"], x @ x @ u)
+    np.testing.assert_allclose(found["b"], x @ x @ v)
+    np.testing.assert_allclose(found["c"], (x * x * u.sum(1)).sum(1))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int32, np.complex64])
+def test_other_types(dtype: type) -> None:
+    x, w, u, v = (RNG.integers(-3, 4, s).astype(dtype) for s in ((9, 8), (8, 7), (9, 30), (9, 40)))
+    found, _ = run("a[m,k] = u[i,m] * x[i,j] * W[j,k]\nb[n,k] = v[i,n] * x[i,j] * W[j,k]", x=x, W=w, u=u, v=v)
+    for name, y in (("a", u), ("b", v)):
+        expected = y.T.astype(np.complex128) @ x @ w
+        np.testing.assert_allclose(found[name], expected, rtol=1e-3)
+        assert found[name].dtype == il.compile("a[i] = x[i,j] * w[j]")(x=x, w=w[:, 0]).dtype
+
+
+def test_cost_of_an_order() -> None:
+    sizes = {"i": 10, "j": 20, "k": 30, "l": 2}
+    groups = [("i", "j"), ("j", "k"), ("k", "l")]
+    assert products_cost(groups, [(0, 1), (0, 1)], ("i", "l"), sizes) == 10 * 20 * 30 + 10 * 30 * 2
+    best = order_pairs(groups, ("i", "l"), sizes)
+    assert products_cost(groups, best, ("i", "l"), sizes) == 20 * 30 * 2 + 10 * 20 * 2
