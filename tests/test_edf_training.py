@@ -11,7 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import pytest
@@ -66,16 +66,21 @@ def lone(shape: tuple[int, ...] = (3, 4), seed: int = 0) -> tuple[Graph, Paramet
         return g, Parameter(shape, Normal(1.0), name="w")
 
 
+@pytest.mark.parametrize("block", [5, 1 << 16])
+@pytest.mark.parametrize("lying", ["C", "F"])
 @pytest.mark.parametrize("case", PEERS)
-def test_an_optimiser_moves_like_that_of_pytorch(case: str) -> None:
+def test_an_optimiser_moves_like_that_of_pytorch(
+    case: str, lying: Literal["C", "F"], block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch = pytest.importorskip("torch", reason="the peer that is compared with")
+    monkeypatch.setattr("indexlang.edf.optimisers.BLOCK", block)
     make, name, settings = PEERS[case]
     g, w = lone()
     theirs = torch.nn.Parameter(torch.tensor(w.value.copy()))
     ours, peer = make(), getattr(torch.optim, name)([theirs], **settings)
     rng = np.random.default_rng(1)
     for _ in range(5):
-        g.gradients["w"] = rng.standard_normal(w.shape)
+        g.gradients["w"] = rng.standard_normal(w.shape).copy(lying)
         theirs.grad = torch.tensor(g.gradients["w"].copy())
         ours.step([w])
         peer.step()

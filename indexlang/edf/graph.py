@@ -164,6 +164,7 @@ class Graph(registry.Registry):
         graph = self.assembled(loss, *also, *self._watched)
         arrays = self._given(graph)
         step = self._step(graph, arrays, loss, tuple(also))
+        self.values, self.gradients, self._run = {}, {}, None  # memory that the new ones can have
         shape = self._known(graph, arrays).nodes[loss]
         seed = np.full(shape, _share(shape), self.dtype)
         results = self._guarded(graph, arrays, lambda a: step(a, seed))

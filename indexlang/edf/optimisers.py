@@ -3,13 +3,14 @@
 In: parameters and their gradients, a rate. Out: changed parameters. The one rule: all that an optimiser remembers is
 in `state`, arrays by name, so that a run can be saved and go on exactly.
 
-Parameters change in place. `groups` give some parameters other settings (the lecture's "Grouping").
+Parameters change in place, block by block, so that nothing as large as they are is made on the way. `groups` give some
+parameters other settings (the lecture's "Grouping").
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from .nodes import Node
 from .parameters import Package, Parameter
 from .problems import data_error, graph_error
+
+BLOCK = 1 << 16  # elements that are moved at a time: what is made of them stays in the cache
 
 Array = NDArray[Any]
 Members = Iterable[Parameter | Package | Node]
@@ -110,16 +113,17 @@ class GradientDescent(Optimiser):
     weight_decay: float = 0.0
 
     def move(self, parameter: Parameter, gradient: Array, factor: float) -> None:
-        value = parameter.value
+        rate, nesterov = factor * self.setting(parameter, "rate"), self.setting(parameter, "nesterov")
         decay, momentum = self.setting(parameter, "weight_decay"), self.setting(parameter, "momentum")
-        if decay:
-            gradient = gradient + decay * value
-        if momentum:
-            velocity = self.memory(parameter, "velocity")
-            velocity *= momentum
-            velocity += gradient
-            gradient = gradient + momentum * velocity if self.setting(parameter, "nesterov") else velocity
-        value -= factor * self.setting(parameter, "rate") * gradient
+        remembered = (self.memory(parameter, "velocity"),) if momentum else ()
+        for value, slope, *velocities in blocks(parameter.value, gradient, *remembered):
+            if decay:
+                slope = slope + decay * value
+            for velocity in velocities:
+                velocity *= momentum
+                velocity += slope
+                slope = slope + momentum * velocity if nesterov else velocity
+            value -= rate * slope
 
 
 @dataclass
@@ -133,26 +137,27 @@ class Adam(Optimiser):
     weight_decay: float = 0.0
 
     def move(self, parameter: Parameter, gradient: Array, factor: float) -> None:
-        decay = self.setting(parameter, "weight_decay")
-        if decay:
-            gradient = gradient + decay * parameter.value
-        self.by_moments(parameter, gradient, factor)
+        self.by_moments(parameter, gradient, factor, self.setting(parameter, "weight_decay"))
 
-    def by_moments(self, parameter: Parameter, gradient: Array, factor: float) -> None:
-        """The step proper."""
+    def by_moments(self, parameter: Parameter, gradient: Array, factor: float, decay: float = 0.0) -> None:
+        """The step proper; `decay` times the value is added to the gradient."""
         beta1, beta2 = self.setting(parameter, "beta1"), self.setting(parameter, "beta2")
-        mean, square = self.memory(parameter, "mean"), self.memory(parameter, "square")
-        mean *= beta1
-        mean += (1 - beta1) * gradient
-        square *= beta2
-        square += (1 - beta2) * (gradient * gradient.conj())
-        spread = np.sqrt(square)
-        spread *= 1 / math.sqrt(1 - beta2**self.steps)
-        spread += self.setting(parameter, "eps")
-        np.divide(mean, spread, out=spread)
-        spread *= factor * self.setting(parameter, "rate") / (1 - beta1**self.steps)
-        value = parameter.value
-        value -= spread
+        eps = self.setting(parameter, "eps")
+        rate = factor * self.setting(parameter, "rate") / (1 - beta1**self.steps)
+        moments = self.memory(parameter, "mean"), self.memory(parameter, "square")
+        for value, slope, mean, square in blocks(parameter.value, gradient, *moments):
+            if decay:
+                slope = slope + decay * value
+            mean *= beta1
+            mean += (1 - beta1) * slope
+            square *= beta2
+            square += (1 - beta2) * (slope * slope.conj())
+            spread = np.sqrt(square)
+            spread *= 1 / math.sqrt(1 - beta2**self.steps)
+            spread += eps
+            np.divide(mean, spread, out=spread)
+            spread *= rate
+            value -= spread
 
 
 @dataclass
@@ -166,6 +171,16 @@ class AdamW(Adam):
         value = parameter.value
         value *= 1 - rate * self.setting(parameter, "weight_decay")
         self.by_moments(parameter, gradient, factor)
+
+
+def blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Parts of arrays of one shape, side by side: views of a block of each; whole where one does not lie in a row."""
+    if not all(a.flags.c_contiguous for a in arrays):
+        yield arrays
+        return
+    flat = [a.reshape(-1) for a in arrays]
+    for start in range(0, flat[0].size, BLOCK):
+        yield tuple([a[start : start + BLOCK] for a in flat])
 
 
 # -- clipping ----------------------------------------------------------------------------------------------
