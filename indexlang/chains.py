@@ -22,6 +22,7 @@ from .ir import (
     Domain,
     Expr,
     Index,
+    Merged,
     Program,
     Reduce,
     Statement,
@@ -39,6 +40,7 @@ from .shapes import Shapes
 CHUNK = 256 << 10  # bytes of one array of a block: several of them stay in the cache of a core
 LEAST = 1 << 14  # elements below which a chain is not worth its lines
 LARGE_SUM = 1 << 19  # elements from which on a sum alone is one
+UNROLLED = 25  # positions of a window that are written one by one
 AHEAD = 48  # so many statements further it is looked for more that may join
 FULL = 8  # a block may be so many times larger where then more statements join
 
@@ -176,6 +178,8 @@ def _labels(facts: Facts, number: int) -> Iterator[tuple[str, ...]]:
     if not facts.compute[number].startswith("float"):
         return
     order = _memory_order(stmt)
+    if _is_window(stmt, extents):
+        order = [i for i in order if i not in stmt.reduced]
     sizes = {i: extents[i][1] - extents[i][0] for i in order}
     rest = 1
     for n in sizes.values():
@@ -245,12 +249,16 @@ class _Building:
                     self.add(number)
 
     def is_ready(self, number: int, done: set[int]) -> bool:
-        """Whether all that a statement reads is there, in a block at least."""
-        made = self.graph.made
+        """Whether all that a statement reads is there, in a block at least, and its target is defined."""
+        made, statements, writers = self.graph.made, self.facts.program.statements, self.facts.writers
+        stmt = statements[number]
+        defined = [k for k in writers[stmt.target.tensor] if statements[k].op == "=" and k != number]
+        if any(k not in done and k not in self.numbers for k in defined):
+            return False
         return all(
             k in done or (k in self.numbers and made[tensor][0] is not None)
-            for tensor in reads_of(self.facts.program.statements[number])
-            for k in self.facts.writers.get(tensor, ())
+            for tensor in reads_of(stmt)
+            for k in writers.get(tensor, ())
         )
 
     def is_near(self, stmt: Statement) -> bool:
@@ -286,13 +294,14 @@ class _Building:
             raise RefusedError
         if any(bounds[i] != (0, n) for i, n in zip(axes, shape, strict=True)):
             raise RefusedError
-        had = set(self.graph.extents), list(self.graph.order)
+        had = set(self.graph.extents), list(self.graph.order), len(self.graph.nodes)
         self.graph.extents.update(bounds)
         self.graph.order += [i for i in bounds if i not in self.graph.order]
         try:
             store = self.store(stmt, axes)
         except RefusedError:
             self.graph.order[:] = had[1]
+            self.graph.forget(had[2])
             for i in set(self.graph.extents) - had[0]:
                 del self.graph.extents[i]
             raise
@@ -352,6 +361,9 @@ class _Building:
         if not reduced:
             node = self.masked(graph.value(stmt.value), masks, _identity(op))
             return self.mapped(tensor, axes, op, node, first)
+        if _is_window(stmt, graph.extents):
+            node = graph.window(op, lambda: self.masked(graph.value(stmt.value), masks, _identity(op)), reduced)
+            return self.mapped(tensor, axes, op, node, first)
         self.check_work(stmt.value, stmt.domain.indices)
         partial = bool(set(reduced) & set(self.labels))
         scale: Node | None = None
@@ -386,7 +398,7 @@ class _Building:
             before, known = graph.made[tensor]
             if before is None or known != axes:
                 raise RefusedError
-            node = graph.node(COMBINATIONS[op], (before, node))
+            node = graph.plus(before, node) if op in ("=", "+=") else graph.node(COMBINATIONS[op], (before, node))
         elif not first:
             old = graph.node("read", expr=Access(tensor, tuple(Index(i) for i in axes)))
             node = graph.node(COMBINATIONS[op], (old, node))
@@ -454,6 +466,17 @@ class _Building:
         return (*((i, 1) for i in outer), (last, even(n, max(1, most // unit))))
 
 
+def _is_window(stmt: Statement, extents: Mapping[str, tuple[int, int]]) -> bool:
+    """Whether a sum runs through a small window of an operand that has all indices."""
+    sizes = {i: extents[i][1] - extents[i][0] for i in stmt.domain.indices}
+    moving = {i for i, n in sizes.items() if n > 1}
+    accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
+    named = [set(indices_of(s)) for a in accesses for s in a.subscripts]
+    mixed = any(len(names) > 1 and names & set(stmt.reduced) for names in named)
+    few = stmt.op in ("=", "+=") and _size([sizes[i] for i in stmt.reduced]) <= UNROLLED
+    return mixed and few and any(moving <= set(indices_of(a)) for a in accesses)
+
+
 def _identity(op: str) -> float:
     return {"*=": 1.0, "max=": float("-inf"), "min=": float("inf")}.get(op, 0)
 
@@ -483,6 +506,8 @@ def _renamed(stmt: Statement, names: Mapping[str, str]) -> Statement:
         match part:
             case Index(name):
                 return Index(names[name], part.span)
+            case Merged():
+                raise RefusedError
             case Reduce(domain=domain):
                 indices = tuple(names[i] for i in domain.indices)
                 return Reduce(part.op, Domain(indices, (), domain.masks), part.body, part.span)

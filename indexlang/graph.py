@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
+from itertools import product
+from math import prod, sqrt
 
-from .ir import Access, Boundary, Call, Const, Dots, Expr, Index, Merged, Reduce, Subscript, indices_of, walk
+from .ir import Access, Boundary, Call, Const, Dots, Expr, Index, Merged, Reduce, Size, Subscript, indices_of, walk
 from .kernels import linear
 
 MOST_OPERATIONS = 200  # of one statement: beyond it the generated code gains nothing
@@ -43,6 +44,7 @@ class Node:
     expr: Expr | None = None
     over: tuple[str, ...] = ()
     truth: bool = False
+    at: tuple[tuple[str, int], ...] = ()  # values of indices that `expr` mentions, of a window
 
     @property
     def constant(self) -> float | bool | None:
@@ -75,12 +77,19 @@ class Graph:
         self.kind, self.compute = kind, compute
         self.nodes: list[Node] = []
         self.made: dict[str, tuple[Node | None, tuple[str, ...]]] = {}
+        self.bound: dict[str, int] = {}  # indices of a window, each at one of its values
         self._table: dict[object, Node] = {}
         self._powers: dict[Node, Powers] = {}
 
     def points(self, indices: Iterable[str]) -> int:
         """The number of elements over the indices."""
         return prod(self.extents[i][1] - self.extents[i][0] for i in indices)
+
+    def forget(self, count: int) -> None:
+        """Go back to the first nodes, when a statement could not be taken."""
+        del self.nodes[count:]
+        self._table = {key: node for key, node in self._table.items() if node.number < count}
+        self._powers = {node: powers for node, powers in self._powers.items() if node.number < count}
 
     # -- nodes ---------------------------------------------------------------------------------
 
@@ -93,12 +102,14 @@ class Graph:
         truth: bool = False,
     ) -> Node:
         """The node with these parts, made on first use."""
-        key = (fn, tuple(a.number for a in args), expr, over)
+        named = indices_of(expr) if expr is not None else ()
+        at = tuple((i, self.bound[i]) for i in named if i in self.bound)
+        key = (fn, tuple(a.number for a in args), expr, over, at)
         found = self._table.get(key)
         if found is None:
-            present = {i for a in args for i in a.indices} if args else set(indices_of(expr) if expr else ())
+            present = {i for a in args for i in a.indices} if args else set(named) - set(self.bound)
             indices = tuple(i for i in self.order if i in present and i not in over)
-            found = self._table[key] = Node(len(self.nodes), fn, tuple(args), indices, expr, over, truth)
+            found = self._table[key] = Node(len(self.nodes), fn, tuple(args), indices, expr, over, truth, at)
             self.nodes.append(found)
         return found
 
@@ -123,6 +134,19 @@ class Graph:
             raise RefusedError
         result = self.node(op, (value,), over=own) if own else value
         return self.times([result], count) if op == "sum" and count != 1 else result
+
+    def window(self, op: str, values: Callable[[], Node], over: Sequence[str]) -> Node:
+        """The value at each position of a window, one combined with the other."""
+        result: Node | None = None
+        for at in product(*(range(*self.extents[i]) for i in over)):
+            self.bound = dict(zip(over, at, strict=True))
+            try:
+                value = values()
+            finally:
+                self.bound = {}
+            result = value if result is None else self.node(COMBINATIONS[op], (result, value))
+        assert result is not None, "no domain of a chain is empty"
+        return result
 
     def logsumexp(self, value: Node, over: Sequence[str]) -> Node:
         """log(sum(exp(value))), shifted by the greatest value."""
@@ -158,6 +182,15 @@ class Graph:
             result = self.node("div", (result, d))
         return result
 
+    def plus(self, a: Node, b: Node) -> Node:
+        """A sum; of two products with a common factor, the factor times the sum of the others."""
+        if a.fn == b.fn == "mul":
+            shared = [f for f in a.args if f in b.args and f.fn != "number"]
+            if shared:
+                left, right = (n.args[1] if n.args[0] is shared[0] else n.args[0] for n in (a, b))
+                return self.times([shared[0], self.node("add", (left, right))])
+        return self.node("add", (a, b))
+
     def negative(self, value: Node) -> Node:
         """Minus the value."""
         number = value.constant
@@ -182,13 +215,40 @@ class Graph:
             case Reduce():
                 raise RefusedError
             case _ if _is_number(expr):
-                return self.node("number", expr=expr)
+                folded = self._folded(expr)
+                return self.node("number", expr=expr) if folded is None else self.constant(folded)
             case Call(fn=fn) if fn in _TRUTHS:
                 return self._truth(expr)
             case Call(fn=fn, args=args) if self.kind(expr) == self.compute:
                 return self._call(fn, args, expr)
             case _:
                 return self._other(expr)
+
+    def _folded(self, expr: Subscript) -> float | None:
+        """A number that the source and sizes say, if it is plain arithmetic."""
+        match expr:
+            case Const(value=value) if not isinstance(value, bool):
+                return value
+            case Size(tensor=tensor, axis=axis):
+                return self.shapes[tensor][axis]
+            case Call(fn=fn, args=args):
+                found = [self._folded(a) for a in args]
+                match fn, found:
+                    case "neg", [float() | int() as a]:
+                        return -a
+                    case "sqrt", [float() | int() as a] if a >= 0:
+                        return sqrt(a)
+                    case "add", [float() | int() as a, float() | int() as b]:
+                        return a + b
+                    case "sub", [float() | int() as a, float() | int() as b]:
+                        return a - b
+                    case "mul", [float() | int() as a, float() | int() as b]:
+                        return a * b
+                    case "div", [float() | int() as a, float() | int() as b] if b != 0:
+                        return a / b
+            case _:
+                pass
+        return None
 
     def _own(self, access: Access) -> Node:
         node, axes = self.made[access.tensor]
@@ -287,7 +347,7 @@ class Graph:
                 case Call(fn="neg", args=(a,)) if self.kind(part) == self.compute:
                     coefficient = -coefficient
                     stack.append((a, below))
-                case Const(value=value) if not below:
+                case _ if not below and _is_number(part) and (value := self._folded(part)) is not None:
                     coefficient *= value
                 case _:
                     node = self._value(part)
@@ -349,6 +409,12 @@ class Graph:
             return found if power > 0 else self.node("div", (self.constant(1), found))
         if abs(power) == 0.5:
             return self.node("sqrt" if power > 0 else "rsqrt", (x,))
+        if 4 * power == int(4 * power) and abs(power) < 2:  # two roots cost a fraction of a power
+            half = self.node("sqrt", (x,))
+            parts = {1: [x], 2: [half], 4: [self.node("sqrt", (half,))]}
+            quarters = abs(int(4 * power))
+            found = self.times([f for n, bit in ((1, 4), (2, 2), (4, 1)) if quarters & bit for f in parts[n]])
+            return found if power > 0 else self.node("div", (self.constant(1), found))
         return self.node("pow", (x, self._term(exponent)))
 
 

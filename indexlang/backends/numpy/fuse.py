@@ -320,6 +320,8 @@ class ChainCode:
 
     def evaluate(self, node: Node, scope: Scope, place: Operand | None) -> None:
         """Write what makes a node: into `place`, into memory of the block, or into an array of its own."""
+        if node.at:  # at one position of a window
+            scope = {**scope, **{i: Axis(value, 1) for i, value in node.at}}
         match node.fn:
             case "number":
                 self.codes[node] = Operand(self.number(node), (), self.compute)
