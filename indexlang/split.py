@@ -2,13 +2,32 @@
 
 In: a program with inputs and outputs of both kinds. Out: two programs; the tensors that the second needs
 of the first are outputs of the first and inputs of the second.
+
+The powers under a logsumexp that the second part reads are kept by the first, which has just computed them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
-from .ir import Access, Program, Size, Statement, parts_of, primal_of, walk
+from .common import Fresh
+from .ir import (
+    Access,
+    Call,
+    Expr,
+    Index,
+    Program,
+    Reduce,
+    Size,
+    Statement,
+    Subscript,
+    parts_of,
+    primal_of,
+    statement,
+    transform_expr,
+    walk,
+)
 
 
 def mentioned(statements: Iterable[Statement], declared: Collection[str]) -> dict[str, None]:
@@ -36,6 +55,7 @@ def split(program: Program, late: Sequence[str]) -> tuple[Program, Program, tupl
     for stmt in program.statements:  # a tensor waits if any of its statements does
         if waiting & set(_read(stmt)):
             waiting.add(stmt.target.tensor)
+    program = _keep_powers(program, waiting)
     first = tuple(s for s in program.statements if s.target.tensor not in waiting)
     second = tuple(s for s in program.statements if s.target.tensor in waiting)
     made = {s.target.tensor for s in first}
@@ -66,3 +86,54 @@ def _part(program: Program, statements: tuple[Statement, ...], outputs: tuple[st
     order = dict.fromkeys((*program.inputs, *needed))
     inputs = tuple(n for n in order if n in needed and n not in defined)
     return Program(inputs, outputs, statements, shapes, program.dims, name)
+
+
+def _keep_powers(program: Program, waiting: Collection[str]) -> Program:
+    """The program with exp(x - logsumexp(x)) under a name where statements that wait read it: softmax."""
+    sums: dict[str, Statement] = {
+        s.target.tensor: s
+        for s in program.statements
+        if isinstance(s.value, Reduce) and s.value.op == "logsumexp" and s.target.tensor not in waiting
+    }
+    names, made = Fresh(program), dict[Expr, Statement]()
+
+    def named(part: Subscript) -> Subscript | None:
+        match part:
+            case Call(fn="exp", args=(Call(fn="sub", args=(Access() as x, Access(tensor=tensor) as total)),)):
+                if tensor not in sums or x.tensor in waiting or not _is_softmax(sums[tensor], x, total):
+                    return None
+                if part not in made:
+                    target = Access(names.fresh(f"softmax_{x.tensor.replace('.', '_')}"), x.subscripts)
+                    made[part] = statement(target, "=", part)
+                return made[part].target
+            case _:
+                return None
+
+    statements = [
+        replace(s, value=transform_expr(s.value, named)) if s.target.tensor in waiting and not _reduces(s) else s
+        for s in program.statements
+    ]
+    if not made:
+        return program
+    last = max(k for k, s in enumerate(program.statements) if s.target.tensor in sums)
+    return replace(program, statements=(*statements[: last + 1], *made.values(), *statements[last + 1 :]))
+
+
+def _reduces(stmt: Statement) -> bool:
+    return any(isinstance(p, Reduce) for p in parts_of(stmt))
+
+
+def _is_softmax(stmt: Statement, x: Access, total: Access) -> bool:
+    """Whether `total` is the logsumexp that `stmt` computes of all elements of `x` beside this one."""
+    root = stmt.value
+    assert isinstance(root, Reduce)
+    masked = root.domain.masks or root.domain.ranges or stmt.domain.masks or stmt.domain.ranges
+    if masked or not isinstance(root.body, Access) or root.body.tensor != x.tensor:
+        return False
+    plain = all(isinstance(s, Index) for a in (x, total, root.body, stmt.target) for s in a.subscripts)
+    if not plain or len(set(x.subscripts)) < len(x.subscripts):
+        return False
+    here = dict(zip(stmt.target.subscripts, total.subscripts, strict=True))
+    pairs = list(zip(root.body.subscripts, x.subscripts, strict=True))
+    free = [(s, t) for s, t in pairs if s in here]
+    return len(free) == len(here) and all(here[s] == t for s, t in free)
