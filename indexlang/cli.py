@@ -22,13 +22,14 @@ from .backends.numpy.load import Compiled, compile_program
 from .cli_output import complain, described, print_json, print_program, report, table
 from .errors import IndexLangError, IndexLangWarning, Problem, ShapeError
 from .extents import attempt
-from .function import Function, indexing
+from .function import Function
 from .gather import gather
 from .gradcheck import gradcheck, random_inputs
 from .ir import Program
 from .latex import to_latex
 from .layout import layout
 from .parser import parse
+from .passing import indexing
 from .resolve import layer_names, resolve
 from .text import statement_text, to_text
 from .tree import File, Item, LayerDef, ShapeDecl, Statement

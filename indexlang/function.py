@@ -18,20 +18,19 @@ from . import gather as gathering
 from . import grad as derivation
 from . import latex as typesetting
 from .affine import Affine
-from .arrays import Array, as_array, as_buffers
+from .arrays import Array, as_buffers
 from .backends.numpy.load import Compiled, compile_program
-from .errors import DerivationError, IndexLangWarning, Problem, ShapeError, render
-from .ir import Access, Program, parts_of, primal_of, statement, walk
+from .errors import DerivationError, IndexLangWarning, MeaningError, Problem, ShapeError, render
+from .ir import Program, primal_of
 from .notebook import html_of, latex_of
+from .passing import Signature, by_name, forms
 from .plan import Plan
+from .pulling import Pulling
 from .split import split
+from .starting import START, optional, started, starting
 from .text import to_text
-from .winners import plain
-
-Signature = Mapping[str, tuple[tuple[int, ...], "np.dtype[Any]"]]
 
 MOST_SIZES = 1024  # sets of sizes whose code is kept
-_START = "start."  # the name under which a started program takes the array that an accumulation starts from
 
 
 class Function:
@@ -56,13 +55,14 @@ class Function:
         self.options = dict(options or {})
         self.inputs = program.inputs
         self.outputs = program.outputs
-        self.optional = _optional(program)
+        self.optional = optional(program)
         self._ignored = frozenset(ignored)
         self._always_dict = always_dict or len(program.outputs) != 1
         self._exact = frozenset(exact)  # outputs that stay in the type they are computed in
         self._expected = expected or {}  # sizes of inputs that the program itself does not tell
         self._names = program.inputs
         self._compiled: dict[Any, Compiled] = {}
+        self._pulls: dict[Any, Pulling] = {}
         self._derived: dict[Any, Any] = {}
         self._lock = threading.RLock()
 
@@ -96,7 +96,7 @@ class Function:
         named = self._named(args, kwargs)
         initial = tuple(name for name in self.optional if name in named)
         if initial:
-            return self._started(initial)(out=out, **_starting(named, initial))
+            return self._started(initial)(out=out, **starting(named, initial))
         arrays = [named[name] for name in self._names]
         compiled = self._at(arrays)
         buffers = {}
@@ -109,33 +109,7 @@ class Function:
         return results if self._always_dict else results[self.outputs[0]]
 
     def _named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Array]:
-        """The arrays by name, all that is wrong with the call told at once."""
-        known = (f"inputs: {', '.join((*self._names, *self.optional)) or 'none'}",)
-        problems: list[Problem] = []
-        order = (*self._names, *self.optional)
-        named: dict[str, Any] = dict(zip(order, args, strict=False))
-        if len(args) > len(order):
-            rule = f"{len(args)} arrays were given by position, the program has {len(order)} inputs"
-            problems.append(Problem("unexpected-input", rule, None, known))
-        for name, value in kwargs.items():
-            if name in named:
-                problems.append(Problem("unexpected-input", f"'{name}' was given twice, by position and by name"))
-            elif name in self._names or name in self.optional:
-                named[name] = value
-            elif name not in self._ignored:
-                problems.append(Problem("unexpected-input", f"'{name}' is no input", None, known))
-        for name in self._names:
-            if name not in named:
-                problems.append(Problem("missing-input", f"the input '{name}' is missing", None, known))
-        found = {}
-        for name, value in named.items():
-            try:
-                found[name] = as_array(name, value)
-            except ShapeError as error:
-                problems += error.problems
-        if problems:
-            raise ShapeError(*problems)
-        return found
+        return by_name(args, kwargs, self._names, self.optional, self._ignored)
 
     def _at(self, arrays: Sequence[Array]) -> Compiled:
         """The code for these sizes and dtypes."""
@@ -146,9 +120,7 @@ class Function:
                 found = self._compiled.get(key)
                 if found is None:
                     found = self._plan(dict(zip(self._names, key, strict=True)))
-                    while len(self._compiled) >= MOST_SIZES:
-                        self._compiled.pop(next(iter(self._compiled)), None)
-                    self._compiled[key] = found
+                    _keep(self._compiled, key, found)
         return found
 
     def _plan(self, signature: Signature) -> Compiled:
@@ -204,7 +176,7 @@ class Function:
         `wrt` names inputs (all that the outputs depend on differentiably); `form` is "scatter" or "gather".
         """
         if form not in ("scatter", "gather"):
-            raise ValueError(f"form must be 'scatter' or 'gather', not {form!r}")
+            raise DerivationError(Problem("form", f"a form is 'scatter' or 'gather', not {form!r}"))
         names = _names(wrt)
         self._check_wrt(names)
 
@@ -230,26 +202,56 @@ class Function:
     def vjp(self, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], dict[str, Array]]]:
         """The outputs, and `pullback(dy)`: the gradients of sum(dy * y) by every differentiable input, as a dict.
 
-        With several outputs `dy` is a dict; an output that it leaves out counts as zero. The inputs must not be changed
-        before the pullback has run.
+        With several outputs `dy` is a dict; an output that it leaves out counts as zero. Inputs of integers have no
+        gradients: they are left out, and where nothing else is left, the pullback refuses. The inputs must not be
+        changed before the pullback has run; outputs that it reads again cannot be written to.
         """
-        named = self._named(args, kwargs)
-        initial = tuple(name for name in self.optional if name in named)
-        if initial:
-            y, pull = self._started(initial).vjp(**_starting(named, initial))
-            return y, lambda dy: {n.removeprefix(_START): g for n, g in pull(dy).items()}
-        wrt = tuple(n for n in self._reached if n in named and named[n].dtype.kind in "fc")
-        forward, backward = self._parts(wrt)
-        results = forward._run({n: named[n] for n in forward.inputs})
-        # What the pullback reads again stays as it is, whatever the caller does to the outputs.
-        values = {n: results[n].copy() if n in backward.inputs else results[n] for n in self.outputs}
+        arrays = self._direct(args, kwargs)
+        pulling = None if arrays is None else self._pulls.get(tuple([(a.shape, a.dtype) for a in arrays]))
+        if arrays is None or pulling is None:
+            named = self._named(args, kwargs)
+            initial = tuple(name for name in self.optional if name in named)
+            if initial:
+                y, pull = self._started(initial).vjp(**starting(named, initial))
+                return y, lambda dy: {n.removeprefix(START): g for n, g in pull(dy).items()}
+            arrays = [named[name] for name in self._names]
+            pulling = self._pulling(arrays)
+        given, chosen = arrays, pulling
+        results = chosen.forward(given)
+        values = chosen.values(results)
 
         def pullback(dy: Any) -> dict[str, Array]:
-            given = {**named, **results, **self._cotangents(dy, values)}
-            found = backward._run({n: given[n] for n in backward.inputs})
-            return {n: found[self._gradients[n]] for n in wrt}
+            return chosen.backward(given, results, dy)
 
         return (values if self._always_dict else values[self.outputs[0]]), pullback
+
+    def _direct(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Array] | None:
+        """The arrays of a plain call, in order: all inputs, each an array of NumPy, by position or by name."""
+        arrays: Sequence[Any] = args
+        if not args and kwargs:
+            arrays = [kwargs.get(name) for name in self._names]
+        elif kwargs:
+            return None
+        if len(arrays) != len(self._names) or (kwargs and len(kwargs) != len(arrays)):
+            return None
+        return arrays if all([type(a) is np.ndarray for a in arrays]) else None
+
+    def _pulling(self, arrays: Sequence[Array]) -> Pulling:
+        """The two parts at these sizes and types."""
+        key = tuple((a.shape, a.dtype) for a in arrays)
+        found = self._pulls.get(key)
+        if found is None:
+            dtypes = dict(zip(self._names, (a.dtype for a in arrays), strict=True))
+            wrt = tuple(n for n in self._reached if dtypes[n].kind in "fc")
+            integers = tuple((n, dtypes[n].name) for n in self._reached if not wrt)
+            first, second = self._parts(wrt)
+            named = dict(zip(self._names, arrays, strict=True))
+            compiled = first._at([named[n] for n in first.inputs])
+            parts = (compiled, first.inputs, first.outputs, second._at, second.inputs, second.outputs)
+            found = Pulling(self._names, self.outputs, *parts, self._gradients, wrt, integers)
+            with self._lock:
+                _keep(self._pulls, key, found)
+        return found
 
     def value_and_grad(self, wrt: Sequence[str] | str | None = None, **inputs: Any) -> tuple[Any, dict[str, Array]]:
         """The value of a scalar output and its gradients by the inputs that `wrt` names."""
@@ -302,33 +304,6 @@ class Function:
         found: tuple[Function, Function] = self._made(("parts", wrt), make)
         return found
 
-    def _cotangents(self, dy: Any, values: Mapping[str, Array]) -> dict[str, Array]:
-        """`y.grad` for each output, in its shape and type."""
-        if not isinstance(dy, Mapping) and len(self.outputs) != 1:
-            rule = f"the program has several outputs: pass a dict of cotangents for {', '.join(self.outputs)}"
-            raise ShapeError(Problem("cotangent", rule))
-        given = dict(dy) if isinstance(dy, Mapping) else {self.outputs[0]: dy}
-        known = (f"outputs: {', '.join(self.outputs)}",)
-        problems = [Problem("cotangent", f"'{n}' is no output", None, known) for n in given if n not in values]
-        found = {}
-        for name, value in values.items():
-            kind = value.dtype if value.dtype.kind in "fc" else np.dtype(np.float64)
-            if name not in given:
-                found[self._gradients[name]] = np.zeros(value.shape, kind)
-                continue
-            cotangent = as_array(f"the cotangent of {name}", given[name])
-            sizes = (f"{name} has shape {value.shape}", f"the cotangent has shape {cotangent.shape}")
-            if cotangent.shape != value.shape:
-                problems.append(Problem("cotangent", f"the cotangent of '{name}' must have its shape", None, sizes))
-            elif cotangent.dtype.kind == "c" and kind.kind != "c":
-                types = (f"{name} is {value.dtype}", f"the cotangent is {cotangent.dtype}")
-                problems.append(Problem("cotangent", f"the cotangent of '{name}' must be real", None, types))
-            else:
-                found[self._gradients[name]] = cotangent.astype(kind, copy=False)
-        if problems:
-            raise ShapeError(*problems)
-        return found
-
     # -- what can be looked at -----------------------------------------------------------------
 
     @property
@@ -363,76 +338,37 @@ class Function:
     def emit(self, target: str = "numpy", /, **shapes: Any) -> str:
         """The stand-alone Python source that runs at these sizes."""
         if target != "numpy":
-            raise ValueError(f"the target must be 'numpy', not {target!r}")
+            raise MeaningError(Problem("target", f"code is emitted for 'numpy', not for {target!r}"))
         return self._described(shapes).plan.source
 
     def _described(self, shapes: Mapping[str, Any]) -> Compiled:
-        known = (f"inputs: {', '.join(self._names) or 'none'}",)
-        problems = [
-            Problem("missing-input", f"the shape of '{n}' is missing", None, known, f"pass {n}=(...)")
-            for n in self._names
-            if n not in shapes
-        ]
-        problems += [
-            Problem("unexpected-input", f"'{n}' is no input", None, known)
-            for n in shapes
-            if n not in self._names and n not in self._ignored
-        ]
-        if problems:
-            raise ShapeError(*problems)
-        positions = indexing(self.program)
-        return self._plan({n: _signature(shapes[n], np.int64 if n in positions else np.float32) for n in self._names})
+        return self._plan(forms(shapes, self.program, self._ignored))
+
+    # -- copies --------------------------------------------------------------------------------
+
+    def __reduce__(self) -> tuple[Callable[..., Function], tuple[Any, ...]]:
+        """By its program and what it was made with: code is made anew, where it is needed."""
+        rest = (tuple(sorted(self._ignored)), self._always_dict, tuple(sorted(self._exact)), dict(self._expected))
+        return _remade, (self.program, self.options, *rest)
 
 
-def _signature(given: Any, default: type) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """A shape, (shape, dtype), or an array, as shape and dtype."""
-    if hasattr(given, "shape") and hasattr(given, "dtype"):
-        return tuple(given.shape), np.dtype(given.dtype)
-    if isinstance(given, int | np.integer):
-        return (int(given),), np.dtype(default)
-    if len(given) == 2 and not isinstance(given[0], int | np.integer):
-        return tuple(int(n) for n in given[0]), np.dtype(given[1])
-    return tuple(int(n) for n in given), np.dtype(default)
+def _remade(
+    program: Program,
+    options: Mapping[str, Any],
+    ignored: Sequence[str],
+    always_dict: bool,
+    exact: Sequence[str],
+    expected: Mapping[str, Mapping[int, Affine]],
+) -> Function:
+    return Function(program, options, ignored=ignored, always_dict=always_dict, exact=exact, expected=expected)
+
+
+def _keep(kept: dict[Any, Any], key: object, value: object) -> None:
+    """Keep what belongs to a set of sizes; of too many, the first goes."""
+    while len(kept) >= MOST_SIZES:
+        kept.pop(next(iter(kept)), None)
+    kept[key] = value
 
 
 def _names(wrt: Sequence[str] | str | None) -> tuple[str, ...] | None:
     return (wrt,) if isinstance(wrt, str) else None if wrt is None else tuple(wrt)
-
-
-def _optional(program: Program) -> tuple[str, ...]:
-    """The tensors whose first statement accumulates, so that a caller may say from where; no temporaries of a layer."""
-    first: dict[str, str] = {}
-    for stmt in program.statements:
-        first.setdefault(stmt.target.tensor, stmt.op)
-    candidates = (n for n, op in first.items() if op != "=" and primal_of(n) is None)
-    return tuple(n for n in candidates if program.name is None or n in program.outputs)
-
-
-def _starting(named: Mapping[str, Array], initial: Sequence[str]) -> dict[str, Array]:
-    return {_START + n if n in initial else n: a for n, a in named.items()}
-
-
-def started(program: Program, names: Sequence[str]) -> Program:
-    """The program in which accumulations into `names` start from further inputs: `y` from `start.y`."""
-    statements = []
-    pending = set(names)
-    for stmt in program.statements:
-        name = stmt.target.tensor
-        if name in pending:
-            pending.discard(name)
-            axes = plain(stmt.target.subscripts)
-            statements.append(statement(Access(name, axes), "=", Access(_START + name, axes), span=stmt.span))
-        statements.append(stmt)
-    inputs = (*program.inputs, *(_START + n for n in names))
-    return Program(inputs, program.outputs, tuple(statements), program.shapes, program.dims, program.name or "started")
-
-
-def indexing(program: Program) -> frozenset[str]:
-    """The tensors that are read inside of subscripts: index tensors."""
-    found = set()
-    for stmt in program.statements:
-        for part in parts_of(stmt):
-            if isinstance(part, Access):
-                for sub in part.subscripts:
-                    found |= {p.tensor for p in walk(sub) if isinstance(p, Access)}
-    return frozenset(found)

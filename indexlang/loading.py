@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import tree
-from .errors import Source
+from .errors import LanguageSyntaxError, MeaningError, Problem, Source
 from .expressions import Given
 from .function import Function
 from .headers import CompileTime
@@ -35,7 +35,7 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text.
     """
     if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
+        raise MeaningError(Problem("backend", f"a backend is one of {', '.join(BACKENDS)}, not {backend!r}"))
     source, folder = _source(text)
     file = parse(source)
     program = resolve(file, layer=layer, options=options, outputs=outputs, folder=folder)
@@ -43,7 +43,10 @@ def compile(  # noqa: A001 (the name that the contract gives it)
 
 
 def _source(text: str | os.PathLike[str]) -> tuple[Source, Path | None]:
-    """A path ends in `.idx`, and is neither a statement nor several lines."""
+    """A path ends in `.idx`, and is neither a statement nor several lines. Errors: `LanguageSyntaxError`."""
+    if not isinstance(text, str | os.PathLike):
+        rule = f"a program is a text or the path of a file, not {type(text).__name__}"
+        raise LanguageSyntaxError(Problem("text", rule))
     if isinstance(text, os.PathLike) or (text.endswith(".idx") and "\n" not in text and "=" not in text):
         path = Path(text)
         return read(path), path.parent

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import indexlang
-from indexlang.errors import DerivationError, IndexLangWarning, ShapeError
+from indexlang.errors import DerivationError, IndexLangWarning, LanguageSyntaxError, MeaningError, ShapeError
+from indexlang.function import Function
 
 CONVOLUTION = "y[b,i,j,cy] += W[di,dj,cx,cy] * x[b,i+di,j+dj,cx]"
 RNG = np.random.default_rng(3)
@@ -291,9 +295,59 @@ def test_vjp_leaves_out_integers_and_what_does_not_matter() -> None:
 
 
 def test_what_the_caller_does_to_the_outputs_does_not_reach_the_pullback() -> None:
-    y, pullback = indexlang.compile("y[i] = exp(x[i])").vjp(x=np.zeros(2))
-    y[...] = 7
+    y, pullback = indexlang.compile("y[i] = exp(x[i])").vjp(x=np.zeros(2))  # x.grad = y.grad * y
+    with pytest.raises(ValueError, match="read-only"):
+        y[...] = 7
     assert pullback(np.ones(2))["x"].tolist() == [1, 1]
+    y, pullback = indexlang.compile("y[i] = x[i]**2").vjp(x=np.ones(2))  # x.grad does not need y
+    y[...] = 7
+    assert pullback(np.ones(2))["x"].tolist() == [2, 2]
+
+
+def test_a_pullback_of_integers_alone_refuses() -> None:
+    f = indexlang.compile("y[i] = w[i] * x[i]")
+    y, pullback = f.vjp(w=np.array([2, 3]), x=np.array([4, 5]))
+    assert y.tolist() == [8, 15]
+    with pytest.raises(DerivationError, match="'w' is int64: an integer tensor has no gradient") as error:
+        pullback(np.ones(2))
+    assert [p.code for p in error.value.problems] == ["integer-gradient"] * 2
+    assert list(f.vjp(w=np.array([2, 3]), x=np.array([4.0, 5.0]))[1](np.ones(2))) == ["x"]
+
+
+def test_vjp_by_position_with_other_types_and_sizes() -> None:
+    f = indexlang.compile("y[i] = w[i,j] * x[j]\ns = x[j]")
+    rng = np.random.default_rng(0)
+    for dtype, n in (("f4", 3), ("f8", 3), ("c16", 2), (">f8", 3), ("f4", 0), ("f4", 3)):
+        w, x = rng.standard_normal((2, n)).astype(dtype), rng.standard_normal(n).astype(dtype)
+        dy = rng.standard_normal(2)
+        for values, pullback in (f.vjp(w, x), f.vjp(x=x, w=w)):
+            assert np.allclose(values["y"], w @ x, atol=1e-6) and np.allclose(values["s"], x.sum(), atol=1e-6)
+            found = pullback({"y": dy.astype(values["y"].dtype)})
+            assert np.allclose(found["w"], np.outer(dy, x), atol=1e-6) and np.allclose(found["x"], dy @ w, atol=1e-6)
+            assert found["w"].dtype == w.dtype.newbyteorder("=")
+    with pytest.raises(ShapeError, match="'x' is missing"):
+        f.vjp(np.ones((2, 2)))
+    with pytest.raises(ShapeError, match="'z' is no input"):
+        f.vjp(w=np.ones((2, 2)), z=np.ones(2))
+    with pytest.raises(ShapeError, match="given twice"):
+        f.vjp(np.ones((2, 2)), w=np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda f: pickle.loads(pickle.dumps(f))])
+def test_a_function_can_be_copied_and_sent(copied: Callable[[Function], Function]) -> None:
+    f = indexlang.compile("layer scaled(x[N]; k=2) -> y[N]:\n    y[i] = k * exp(x[i])", k=3)
+    x = np.array([0.0, 1.0])
+    f(x)
+    f.vjp(x)
+    g = copied(f)
+    assert (g.source, g.options, g.inputs) == (f.source, {"k": 3}, ("x",))
+    assert g(x).tolist() == f(x).tolist()
+    back, other = f.grad(), copied(f.grad())
+    assert other.source == back.source
+    assert other(x=x, **{"y.grad": np.ones(2)})["x.grad"].tolist() == f(x).tolist()
+    with pytest.raises(ShapeError, match="must have the shape of"):
+        other(x=x, **{"y.grad": np.ones(3)})
+    assert b"_parts" not in pickle.dumps(f) and b"_hash" not in pickle.dumps(f)  # true in one process only
 
 
 def test_a_pullback_runs_again() -> None:
@@ -448,6 +502,42 @@ def test_text_plan_and_repr() -> None:
         f.plan(x=(1, 4, 4, 1))
     with pytest.raises(ValueError, match="target"):
         f.emit("fortran")
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"x": None}, {"x": "23"}, {"x": (2, -3)}, {"x": (2, 2.5)}, {"x": ((2, 3), "floats")}, {"x": (2, None)},
+        {"x": {2, "a"}}, {"x": object()},
+    ],
+)  # fmt: skip
+def test_what_is_no_shape(shapes: dict[str, Any]) -> None:
+    with pytest.raises(ShapeError, match="is no shape for 'x'") as error:
+        indexlang.compile("y[i] = x[i,j]").plan(**shapes)
+    assert error.value.code == "shape"
+
+
+def test_shapes_of_any_kind() -> None:
+    f = indexlang.compile("y[i] = x[i]")
+    for given in (3, np.int64(3), (3,), [3], ((3,), "float32"), ((3,), np.float32), np.ones(3, np.float32)):
+        plan = f.plan(x=given)
+        assert (plan.shapes["x"], plan.dtypes["x"]) == ((3,), "float32")
+
+
+def test_what_is_no_program() -> None:
+    with pytest.raises(LanguageSyntaxError, match="not NoneType"):
+        indexlang.compile(None)  # type: ignore[arg-type]
+    with pytest.raises(LanguageSyntaxError, match="not int"):
+        indexlang.compile(3)  # type: ignore[arg-type]
+    with pytest.raises(MeaningError, match="a backend is one of auto, numpy, not 'gpu'"):
+        indexlang.compile("y = 1", backend="gpu")
+    f = indexlang.compile("y[i] = x[i]")
+    with pytest.raises(DerivationError, match="a form is 'scatter' or 'gather', not 'reverse'"):
+        f.grad(form="reverse")
+    with pytest.raises(DerivationError, match="not None"):
+        f.grad(form=None)  # type: ignore[arg-type]
+    with pytest.raises(DerivationError, match="'3' is no input"):
+        f.grad(wrt=[3])  # type: ignore[list-item]
 
 
 def test_options_and_layers(tmp_path: Any) -> None:
