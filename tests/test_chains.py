@@ -1,0 +1,270 @@
+"""Statements that run together block by block: which they are, and that their values are those of plain NumPy."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import indexlang
+from indexlang import chains
+from indexlang.backends.numpy import fuse
+from indexlang.backends.numpy.threads import POOL, Pool
+
+SOFTMAX = "y[n,k] = exp(x[n,k] - logsumexp[m](x[n,m]))"
+NORM = """
+mu[n] = mean[d](x[n,d])
+var[n] = mean[d]((x[n,d] - mu[n])**2)
+y[n,d] = gamma[d] * (x[n,d] - mu[n]) * rsqrt(var[n] + 0.00001) + beta[d]
+"""
+RELU = "y[b,i,c] = relu(x[b,i,c] + bias[c])"
+
+
+def kernels(text: str, backward: bool = False, **shapes: tuple[int, ...]) -> list[str]:
+    """The kernel of each statement at these shapes."""
+    f = indexlang.compile(text, outputs=["y"])
+    if backward:
+        f = f.grad()
+        shapes = {n.replace("_grad", ".grad"): s for n, s in shapes.items()}
+    return [step.kernel for step in f.plan(**shapes).steps]
+
+
+# -- which statements run together -----------------------------------------------------------------------
+
+
+def test_softmax_is_one_chain() -> None:
+    found = kernels(SOFTMAX, x=(256, 256))
+    assert [k.split(",")[:2] for k in found] == [["chain", " 1 of 2"], ["chain", " 2 of 2"]]
+
+
+def test_the_gradient_of_a_layer_norm_is_one_chain() -> None:
+    shapes = {"x": (256, 256), "gamma": (256,), "beta": (256,), "y_grad": (256, 256)}
+    found = kernels(NORM, True, **shapes)
+    assert all(k.startswith("chain") and f"of {len(found)}" in k for k in found)
+
+
+def test_a_sum_over_the_blocks_is_complete_after_the_chain() -> None:
+    text = "s[c] = x[n,c]**2\ny[n,c] = x[n,c] * s[c]"
+    first, second = kernels(text, x=(4096, 32))
+    assert first.startswith("chain, ") and second.startswith("chain, ")
+    assert "of 2" not in first + second
+
+
+def test_products_of_matrices_stay_with_blas() -> None:
+    first, second = kernels("h[i,k] = x[i,j] * W[j,k]\ny[i,k] = tanh(h[i,k])", x=(256, 64), W=(64, 256))
+    assert first.startswith("contraction") and second.startswith("chain")
+
+
+@pytest.mark.parametrize(("rows", "chained"), [(127, False), (128, True)])
+def test_small_statements_stay_alone(rows: int, chained: bool) -> None:
+    assert kernels("y[n,k] = exp(x[n,k])", x=(rows, 128))[0].startswith("chain") == chained
+
+
+def test_what_is_read_by_computed_positions_stays_alone() -> None:
+    assert kernels("y[n,k] = exp(x[p[n],k])", x=(256, 256), p=(256,)) == ["elementwise"]
+
+
+# -- values ----------------------------------------------------------------------------------------------
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    found: np.ndarray = e / e.sum(-1, keepdims=True)
+    return found
+
+
+SIZES = [(1, 16383), (1, 16384), (127, 129), (131, 1009), (64, 1024), (65, 1024), (3, 70001)]
+
+
+@pytest.mark.parametrize("shape", SIZES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softmax_and_its_gradient(shape: tuple[int, int], dtype: type) -> None:
+    rng = np.random.default_rng(1)
+    x, dy = rng.standard_normal((2, *shape)).astype(dtype)
+    y, pullback = indexlang.compile(SOFTMAX).vjp(x)
+    p = softmax(x.astype(np.float64))
+    accuracy = 1e-5 if dtype is np.float32 else 1e-12
+    np.testing.assert_allclose(y, p, rtol=accuracy)
+    expected = p * (dy - (dy * p).sum(-1, keepdims=True, dtype=np.float64))
+    np.testing.assert_allclose(pullback(dy)["x"], expected, rtol=50 * accuracy, atol=accuracy * expected.max())
+    assert y.dtype == dtype == pullback(dy)["x"].dtype
+
+
+@pytest.mark.parametrize("threads", [1, 1 << 60])
+@pytest.mark.parametrize("shape", [(131, 129), (1009, 67)])
+def test_layer_norm_and_its_gradients(shape: tuple[int, int], threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuse, "SHARED", threads)
+    rng = np.random.default_rng(2)
+    x, dy = rng.standard_normal((2, *shape))
+    gamma, beta = rng.standard_normal((2, shape[1]))
+    y, pullback = indexlang.compile(NORM, outputs=["y"]).vjp(x=x, gamma=gamma, beta=beta)
+    centred = x - x.mean(1, keepdims=True)
+    scale = 1 / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5)
+    normal = centred * scale
+    np.testing.assert_allclose(y, gamma * normal + beta, rtol=1e-12)
+    found = pullback(dy)
+    np.testing.assert_allclose(found["gamma"], (dy * normal).sum(0), rtol=1e-10)
+    np.testing.assert_allclose(found["beta"], dy.sum(0), rtol=1e-10)
+    g = dy * gamma
+    expected = scale * (g - g.mean(1, keepdims=True) - normal * (g * normal).mean(1, keepdims=True))
+    np.testing.assert_allclose(found["x"], expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("threads", [1, 1 << 60])
+def test_the_same_in_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuse, "SHARED", threads)
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((61, 53, 31))
+    f = indexlang.compile("s[c] = x[b,i,c]**2\nm[c] max= x[b,i,c]\nk[b,c] min= x[b,i,c]\np[i] *= 1 + 0.001 * x[b,i,c]")
+    found = f(x)
+    np.testing.assert_allclose(found["s"], (x**2).sum((0, 1)))
+    np.testing.assert_array_equal(found["m"], x.max((0, 1)))
+    np.testing.assert_array_equal(found["k"], x.min(1))
+    np.testing.assert_allclose(found["p"], (1 + 0.001 * x).prod((0, 2)))
+
+
+def test_a_window_is_summed_where_it_lies() -> None:
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((16, 30, 40))
+    text = (
+        "s[b,i,c] = x[b,i,pad(c+d-2)]**2 where c < size(x,2), d < 5\n"
+        "y[b,i,c] = x[b,i,c] / (2 + 0.0001 * s[b,i,c])**0.75\n"
+    )
+    assert all(k.startswith("chain") for k in kernels(text, x=x.shape))
+    padded = np.pad(x, ((0, 0), (0, 0), (2, 2)))
+    sums = sum(padded[:, :, d : d + 40] ** 2 for d in range(5))
+    np.testing.assert_allclose(indexlang.compile(text, outputs=["y"])(x), x / (2 + 0.0001 * sums) ** 0.75, rtol=1e-12)
+
+
+@pytest.mark.parametrize("power", [-4, -3, -1.5, -0.75, -0.5, -0.25, 0.25, 0.75, 1.25, 1.75, 2, 3, 4, 2.2])
+def test_powers(power: float) -> None:
+    x = np.linspace(0.1, 9, 1 << 15)
+    np.testing.assert_allclose(indexlang.compile(f"y[i] = x[i]**{power}")(x), x**power, rtol=1e-13)
+
+
+# -- what is no number -----------------------------------------------------------------------------------
+
+
+def test_a_refused_infinity_is_an_exact_zero() -> None:
+    x = np.zeros((64, 64, 16), np.float32)
+    x[::2], x[1::2] = -1, 1
+    dy = np.ones_like(x)
+    dy[0], dy[1], dy[2], dy[3] = np.inf, np.inf, np.nan, np.nan
+    _, pullback = indexlang.compile(RELU).vjp(x, np.zeros(16, np.float32))
+    found = pullback(dy)["x"]
+    assert np.all(found[0] == 0) and np.all(found[2] == 0)
+    assert np.all(found[1] == np.inf) and np.all(np.isnan(found[3])) and np.all(found[5] == 1)
+
+
+def test_nan_goes_through_relu_and_the_greatest() -> None:
+    x = np.zeros((256, 128))
+    x[3, 5], x[7, 9] = np.nan, np.inf
+    y = indexlang.compile("y[i,j] = relu(x[i,j])")(x)
+    assert np.isnan(y[3, 5]) and y[7, 9] == np.inf and np.nansum(y[:7]) == 0
+    m = indexlang.compile("m[i] max= 2 * x[i,j]")(x)
+    assert np.isnan(m[3]) and m[7] == np.inf and m[0] == 0
+
+
+def test_rows_of_nothing_but_minus_infinity() -> None:
+    x = np.zeros((256, 128))
+    x[0], x[1, 0] = -np.inf, np.inf
+    found = indexlang.compile("l[n] = logsumexp[k](x[n,k])")(x)
+    assert found[0] == -np.inf and found[1] == np.inf
+    np.testing.assert_allclose(found[2:], np.log(128))
+
+
+def test_a_causal_softmax() -> None:
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((4, 96, 96))
+    text = "l[b,t] = logsumexp[u](x[b,t,u]) where u <= t\np[b,t,u] = exp(x[b,t,u] - l[b,t]) where u <= t"
+    expected = softmax(np.where(np.tri(96) > 0, x, -np.inf))
+    np.testing.assert_allclose(indexlang.compile(text, outputs=["p"])(x), expected, rtol=1e-12)
+
+
+def test_a_choice_of_two() -> None:
+    rng = np.random.default_rng(6)
+    x, z = rng.standard_normal((2, 200, 100)).astype(np.float32)
+    z[0] = np.nan
+    y = indexlang.compile("y[i,j] = where(x[i,j] > 0, exp(x[i,j]), 2 * z[i,j])")(x, z)
+    np.testing.assert_allclose(y, np.where(x > 0, np.exp(x), 2 * z), rtol=1e-6)
+    w = indexlang.compile("w[i,j] = where(x[i,j] > 0, 0.5, x[i,j] + z[i,j])")(x, z)
+    np.testing.assert_allclose(w, np.where(x > 0, np.float32(0.5), x + z), rtol=1e-6)
+
+
+# -- memory ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_read_later_is_not_written_over() -> None:
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((128, 128))
+    w = rng.standard_normal((128, 128))
+    text = "a[i,k] = x[i,j] * w[j,k]\nb[i,k] = exp(a[i,k]) + a[i,k]**2\nc[i,k] = tanh(b[i,k]) * a[i,k]\n"
+    a = x @ w
+    b = np.exp(a) + a**2
+    for last, expected in (("y[i,l] = c[i,k] * w[k,l]", (np.tanh(b) * a) @ w), ("y[i,l] = a[i,k] * b[k,l]", a @ b)):
+        f = indexlang.compile(text + last, outputs=["y", "c"])
+        np.testing.assert_allclose(f(x, w)["y"], expected, rtol=1e-10)
+        np.testing.assert_allclose(f(x, w)["c"], np.tanh(b) * a, rtol=1e-10)
+
+
+def test_the_inputs_stay_as_they_are() -> None:
+    x, dy = np.full((2, 256, 128), 0.5)
+    _, pullback = indexlang.compile("y[i,j] = exp(x[i,j]) * x[i,j]").vjp(x)
+    pullback(dy)
+    assert np.all(x == 0.5) and np.all(dy == 0.5)
+
+
+def test_the_source_runs_alone() -> None:
+    x = np.random.default_rng(8).standard_normal((1031, 300)).astype(np.float32)
+    source = indexlang.compile(SOFTMAX).emit(x=x.shape)
+    names: dict[str, Callable[..., tuple[np.ndarray, ...]]] = {}
+    exec(source, names)
+    np.testing.assert_allclose(names["run"](x)[0], softmax(x), rtol=1e-5)
+
+
+# -- additions to one tensor -----------------------------------------------------------------------------
+
+
+def test_additions_to_a_tensor_come_together() -> None:
+    text = "g[i,j] += x[i,j] * y[i,j]\ns[j] = x[i,j]**2\ng[i,j] += s[j] * y[i,j]\ng[p[i],j] += y[i,j]\n"
+    rng = np.random.default_rng(9)
+    x, y = rng.standard_normal((2, 300, 70))
+    p = rng.integers(0, 300, 300)
+    expected = x * y + (x**2).sum(0) * y
+    np.add.at(expected, p, y)
+    f = indexlang.compile(text, outputs=["g"])
+    np.testing.assert_allclose(f(x=x, y=y, p=p), expected, rtol=1e-12)
+    steps = f.plan(x=x.shape, y=y.shape, p=p.shape).steps
+    assert [s.statement.split(" += ")[0] for s in steps][-3:] == ["g[i,j]", "g[i,j]", "g[p[i],j]"]
+
+
+def test_what_an_accumulation_starts_from_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chains, "LEAST", 1)
+    f = indexlang.compile("m max= x[i]")
+    assert f(np.array([1.0, 2.0]), m=5.0) == 5 and f(np.array([1.0, 7.0]), m=5.0) == 7
+
+
+# -- threads ---------------------------------------------------------------------------------------------
+
+
+def _square(x: int) -> int:
+    return x * x
+
+
+def _in_child(x: int) -> int:
+    return POOL.submit(_square, x).result(timeout=10)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    assert _in_child(3) == 9
+    with multiprocessing.get_context("fork").Pool(1) as processes:
+        assert processes.apply_async(_in_child, (7,)).get(timeout=20) == 49
+
+
+def test_an_error_in_a_thread_reaches_the_caller() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Pool().submit(lambda: 1 // 0).result(timeout=10)
