@@ -66,7 +66,8 @@ class Store:
 class Chain:
     """`numbers` of the statements, the block indices with their steps, what each statement makes.
 
-    `inside` are tensors that nothing else reads: they exist block by block only.
+    `inside` are tensors that nothing else reads: they exist block by block only. `dying` are tensors made before that
+    nothing reads afterwards: their memory may be written over.
     """
 
     numbers: tuple[int, ...]
@@ -74,6 +75,7 @@ class Chain:
     stores: tuple[Store, ...]
     graph: Graph
     inside: frozenset[str]
+    dying: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def schedule(facts: Facts) -> Iterator[int | Chain]:
             continue
         done.update(found.numbers)
         begun.update(s.tensor for s in found.stores)
-        yield found.chain(readers)
+        yield found.chain(readers, done)
 
 
 def deferred(facts: Facts) -> list[int]:
@@ -439,7 +441,7 @@ class _Building:
             return self.graph.points(self.graph.order) >= LARGE_SUM
         return not stmt.reduced or not _is_product(stmt.value)
 
-    def chain(self, readers: Mapping[str, int]) -> Chain:
+    def chain(self, readers: Mapping[str, int], done: set[int]) -> Chain:
         """The chain as it is now."""
         statements = self.facts.program.statements
         here = Counter(t for k in self.numbers for t in reads_of(statements[k]))
@@ -452,7 +454,10 @@ class _Building:
             and here[s.tensor] == readers[s.tensor]
             and written[s.tensor] == len(self.facts.writers[s.tensor])
         )
-        return Chain(tuple(self.numbers), self.steps(), tuple(self.stores), self.graph, inside)
+        left = {t for k, s in enumerate(statements) if k not in done for t in reads_of(s)}
+        left.update(self.facts.program.inputs, self.facts.program.outputs)
+        dying = frozenset(t for t in self.read if t not in left and t not in self.graph.made)
+        return Chain(tuple(self.numbers), self.steps(), tuple(self.stores), self.graph, inside, dying)
 
     def steps(self) -> tuple[tuple[str, int], ...]:
         """The block indices, all but the last one value at a time."""

@@ -60,6 +60,7 @@ class ChainCode:
                 self.moving.add(node)
         self.absorbed = self.products()
         self.registers = Registers(self.writer)
+        self.given: set[str] = set()  # tensors whose memory another one has taken
         self.sums: dict[Node, str] = {}  # what is reduced over block indices: the array in which its parts meet
 
     def needed(self) -> tuple[Counter[Node], dict[Node, list[Store]]]:
@@ -131,6 +132,11 @@ class ChainCode:
         for store in self.chain.stores:
             if not store.first or store.tensor in self.chain.inside:
                 continue
+            donor = self.donor(store)
+            if donor is not None:
+                low.arrays[store.tensor] = low.arrays[donor]
+                writer.line(f"# {ascii(f'{store.tensor} is written over {donor}')[1:-1]}")
+                continue
             array = Array(writer.fresh(store.tensor), low.shapes[store.tensor], low.dtypes[store.tensor])
             low.arrays[store.tensor] = array
             writer.note(array.name, prod(array.shape), array.dtype)
@@ -141,6 +147,26 @@ class ChainCode:
                 self.sums[node] = writer.fresh("sums")
                 if not self.is_private(node):
                     writer.line(self.zero(node, stores[0].op))
+
+    def donor(self, store: Store) -> str | None:
+        """A tensor of the same shape that is read for the last time just where this one is written, or before."""
+        if store.partial or len(store.axes) != len(store.node.indices):
+            return None
+        low, plain = self.low, tuple(Index(i) for i in store.axes)
+        final = [s for s in self.chain.stores if s.tensor == store.tensor][-1].node
+        for tensor in sorted(self.chain.dying - self.given - set(low.extrema.values())):
+            reads = [n for n in self.uses if isinstance(n.expr, Access) and n.expr.tensor == tensor]
+            array = low.arrays[tensor]
+            if len(reads) != 1 or reads[0].fn != "read" or reads[0].expr != Access(tensor, plain):
+                continue
+            if not array.owned or (array.shape, array.dtype) != (low.shapes[store.tensor], self.compute):
+                continue
+            readers = [n for n in self.uses if reads[0] in n.args]
+            readers = [m for n in readers for m in (self.uses if n in self.absorbed else [n]) if m is n or n in m.args]
+            if all(n.number <= final.number for n in readers) and reads[0] not in self.stores:
+                self.given.add(tensor)
+                return tensor
+        return None
 
     def zero(self, node: Node, op: str) -> str:
         """The line that makes the array in which parts of a sum meet."""
