@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import prod
+from typing import TypeVar
 
 from .ir import Access, Call, Const, Expr, Index, Program, Statement, domain_of, indices_of, walk
 from .kernels import LARGE, itemsize
@@ -70,7 +71,7 @@ def _takes_part(stmt: Statement, shapes: Shapes, types: Types, number: int) -> b
     """Whether a statement is a product of at least three reads of the type it computes in."""
     if stmt.op not in ("=", "+=") or stmt.domain.masks or shapes.guarded[number]:
         return False
-    split = _split(stmt.value)
+    split = factored(stmt.value)
     kind = types.compute[number]
     return (
         split is not None
@@ -81,8 +82,11 @@ def _takes_part(stmt: Statement, shapes: Shapes, types: Types, number: int) -> b
     )
 
 
-def _split(value: Expr) -> tuple[list[Access], list[Expr], list[Expr]] | None:
-    """A product as reads, and what no index runs through: factors and divisors; None if it is no such product."""
+def factored(value: Expr, divide: bool = False) -> tuple[list[Access], list[Expr], list[Expr]] | None:
+    """A product as reads, and what no index runs through: factors and divisors; None if it is no such product.
+
+    With `divide`, divisors may be any reads.
+    """
     reads: list[Access] = []
     factors: list[Expr] = []
     divisors: list[Expr] = []
@@ -94,11 +98,11 @@ def _split(value: Expr) -> tuple[list[Access], list[Expr], list[Expr]] | None:
             case Call(fn="neg", args=(a,)):
                 factors.append(Const(-1))
                 stack.append(a)
-            case Call(fn="div", args=(a, b)) if not indices_of(b):
+            case Call(fn="div", args=(a, b)) if not indices_of(b) or (divide and _is_direct(b)):
                 divisors.append(b)
                 stack.append(a)
             case Access() if indices_of(expr):
-                if any(isinstance(p, Access) for s in expr.subscripts for p in walk(s)):
+                if not _is_direct(expr):
                     return None
                 reads.append(expr)
             case _ if not indices_of(expr):
@@ -108,9 +112,14 @@ def _split(value: Expr) -> tuple[list[Access], list[Expr], list[Expr]] | None:
     return reads, factors, divisors
 
 
+def _is_direct(expr: Expr) -> bool:
+    """Whether an expression is a read whose positions say sizes and indices alone."""
+    return isinstance(expr, Access) and not any(isinstance(p, Access) for s in expr.subscripts for p in walk(s))
+
+
 def _pairs(stmt: Statement, extents: Extents) -> Iterator[Pair]:
     """The pairs that a good order may begin with."""
-    split = _split(stmt.value)
+    split = factored(stmt.value)
     assert split is not None
     reads = split[0]
     sizes = {i: hi - lo for i, (lo, hi) in extents.items()}
@@ -134,42 +143,62 @@ def _with(
 ) -> tuple[Program, Shapes, Types]:
     """The program in which the pair is a tensor of its own."""
     first = users[0]
-    split = _split(program.statements[first].value)
+    split = factored(program.statements[first].value)
     assert split is not None
     a, b = (x for x in split[0] if x in pair.factors)
-    extents = dict(pair.extents)
     in_both = {*indices_of(a)} & {*indices_of(b)}
     order = [i for i in dict.fromkeys((*indices_of(a), *indices_of(b))) if i in pair.kept]
     order.sort(key=lambda i: i not in in_both)  # what both have is a batch, and outermost
-    name, count = "shared", 1
-    while name in types.tensors:
-        count += 1
-        name = f"shared{count}"
-    made = Access(name, tuple(Index(i) for i in order))
     value = Call("mul", (a, b))
-    stmt = Statement(made, "=", value, domain_of((made, value), (), ()))
-    statements, boxes, guarded = list(program.statements), list(shapes.extents), list(shapes.guarded)
-    compute = list(types.compute)
-    for k in users:
+    program, shapes, types, made = inserted(
+        program, shapes, types, first, "shared", Access("", tuple(Index(i) for i in order)), value
+    )
+    statements, boxes = list(program.statements), list(shapes.extents)
+    for k in (k + 1 for k in users):
         old = statements[k]
         rebuilt = _rebuilt(old.value, pair, made)
         statements[k] = replace(old, value=rebuilt, domain=domain_of((old.target, rebuilt), old.domain.ranges, ()))
         boxes[k] = {i: boxes[k][i] for i in statements[k].domain.indices}
-    statements.insert(first, stmt)
-    boxes.insert(first, {i: extents[i] for i in stmt.domain.indices})
-    guarded.insert(first, frozenset())
-    compute.insert(first, compute[first])
-    shape = tuple(extents[i][1] - extents[i][0] for i in order)
+    return replace(program, statements=tuple(statements)), replace(shapes, extents=tuple(boxes)), types
+
+
+def inserted(
+    program: Program, shapes: Shapes, types: Types, number: int, hint: str, target: Access, value: Expr
+) -> tuple[Program, Shapes, Types, Access]:
+    """The program with a tensor of a new name made before a statement, over extents of that; and its access."""
+    name, count = hint, 1
+    while name in types.tensors:
+        count += 1
+        name = f"{hint}{count}"
+    made = Access(name, target.subscripts)
+    stmt = Statement(made, "=", value, domain_of((made, value), (), ()))
+    extents = {i: shapes.extents[number][i] for i in stmt.domain.indices}
+    kind = types.compute[number]
+    shape = tuple(extents[i][1] - extents[i][0] for i in indices_of(made))
+
     return (
-        replace(program, statements=tuple(statements)),
-        replace(shapes, tensors={**shapes.tensors, name: shape}, extents=tuple(boxes), guarded=tuple(guarded)),
-        replace(types, tensors={**types.tensors, name: compute[first]}, compute=tuple(compute)),
+        replace(program, statements=_before(program.statements, number, stmt)),
+        replace(
+            shapes,
+            tensors={**shapes.tensors, name: shape},
+            extents=_before(shapes.extents, number, extents),
+            guarded=_before(shapes.guarded, number, frozenset()),
+        ),
+        replace(types, tensors={**types.tensors, name: kind}, compute=_before(types.compute, number, kind)),
+        made,
     )
+
+
+Item = TypeVar("Item")
+
+
+def _before(items: Sequence[Item], number: int, item: Item) -> tuple[Item, ...]:
+    return (*items[:number], item, *items[number:])
 
 
 def _rebuilt(value: Expr, pair: Pair, made: Access) -> Expr:
     """The product with the pair's tensor instead of its factors."""
-    split = _split(value)
+    split = factored(value)
     assert split is not None
     reads, factors, divisors = split
     left = set(pair.factors)

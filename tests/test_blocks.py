@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from corpus import CASES, Case
 
-from indexlang import chains, grad, groups, kernels, products
+from indexlang import chains, grad, groups, joining, kernels, products, scaling, sharing
 from indexlang.backends.numpy import contract, fuse, statement
 from indexlang.errors import IndexLangWarning, Source
 from indexlang.function import Function
@@ -34,10 +34,13 @@ def tiny(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
         monkeypatch.setattr(statement, name, size)
     monkeypatch.setattr(products, "SMALL", 1)
     monkeypatch.setattr(products, "SEPARATE", 1)
+    monkeypatch.setattr(sharing, "WORTH", 1)
+    monkeypatch.setattr(scaling, "LEAST", 1)
     for module in (kernels, contract, groups):
         monkeypatch.setattr(module, "LONG", 1)
-    for name, value in (("CHUNK", size), ("LEAST", 1), ("FULL", 2)):
-        monkeypatch.setattr(chains, name, value)
+    for name, value in (("CHUNK", size), ("LEAST", 1)):
+        monkeypatch.setattr(joining, name, value)
+    monkeypatch.setattr(chains, "FULL", 2)
     for name in ("SHARED", "SMALL"):
         monkeypatch.setattr(fuse, name, 1)
 

@@ -12,18 +12,20 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from ...chains import Chain, Facts, schedule
+from ...chains import schedule
 from ...function_support import SUPPORT
 from ...ir import Access, Program, Reduce, Statement, parts_of, reads_of
+from ...joining import Chain, Facts
 from ...kernels import itemsize
 from ...plan import Step
+from ...scaling import scale
 from ...shapes import Shapes
 from ...sharing import share
 from ...text import dim_names, statement_text
 from ...types import Types, computing
 from .evaluate import operations
-from .grouped import lower_statement
 from .fuse import ChainCode
+from .grouped import lower_statement
 from .source import ARRAYS, THREADS, Array, Writer, name_of
 from .value import Lowering
 
@@ -42,7 +44,7 @@ def lower(
     program: Program, shapes: Shapes, types: Types, complex_step: bool = False, exact: Collection[str] = ()
 ) -> Code:
     """The stand-alone source of `run(*inputs)`, which gives a tuple of the outputs."""
-    program, shapes, types = share(program, shapes, types)
+    program, shapes, types = scale(*share(program, shapes, types))
     writer = Writer()
     storage = {t: computing(d) for t, d in types.tensors.items()}
     made = Counter(s.target.tensor for s in program.statements)
