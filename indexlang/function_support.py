@@ -6,18 +6,56 @@ that emitted code can include it as it is; it computes in the dtype of its argum
 """
 
 SUPPORT: dict[str, str] = {
+    "_int": '''\
+def _int(x):
+    """x toward zero as int64: what lies beyond its range as the nearest there is, nan as 0."""
+    x = np.asarray(x)
+    if x.dtype.kind == "f" and x.dtype.itemsize < 4:
+        x = x.astype(np.float32)
+    if x.dtype.kind != "f" or np.all(np.abs(x) < 9.2e18):
+        return x.astype(np.int64)
+    inside = np.where(np.abs(x) < 2.0**63, x, 0).astype(np.int64)
+    return np.where(x >= 2.0**63, 2**63 - 1, np.where(x <= -(2.0**63), -(2**63), inside))
+''',
+    "_whole": '''\
+def _whole(x, n):
+    """x ** n for a small whole n, by products."""
+    x = x if n > 0 else np.divide(1, x)
+    square = x * x
+    return square if abs(n) == 2 else square * (x if abs(n) == 3 else square)
+''',
+    "_quarters": '''\
+def _quarters(x, n):
+    """x ** (n / 4) by roots, n from -7 to 7; where a number is negative or nan by power."""
+    if not np.all(x >= 0):
+        return np.power(x, n / 4)
+    x = x + 0.0  # no negative zero
+    half = np.sqrt(x)
+    rest = abs(n) % 4
+    root = half if rest == 2 else np.sqrt(half) if rest == 1 else half * np.sqrt(half)
+    found = root if abs(n) < 4 else root * x
+    return found if n > 0 else np.divide(1, found)
+''',
     "_sigmoid": '''\
 def _sigmoid(x):
-    """1 / (1 + exp(-x)), without overflow, exact in both tails."""
-    left = np.real(x) < 0
-    e = np.exp(np.where(left, x, np.negative(x)))
-    return np.where(left, e, 1) / (1 + e)
+    """1 / (1 + exp(-x)), exact in both tails."""
+    if np.iscomplexobj(x):  # where exp overflows, its direction is lost
+        left = np.real(x) < 0
+        e = np.exp(np.where(left, x, np.negative(x)))
+        return np.where(left, e, 1) / (1 + e)
+    e = np.exp(np.negative(x))
+    e += 1
+    return np.divide(1, e)
 ''',
     "_softplus": '''\
 def _softplus(x):
     """log(1 + exp(x)), without overflow."""
-    left = np.real(x) < 0
-    return np.where(left, 0, x) + np.log1p(np.exp(np.where(left, x, np.negative(x))))
+    if np.iscomplexobj(x):
+        left = np.real(x) < 0
+        return np.where(left, 0, x) + np.log1p(np.exp(np.where(left, x, np.negative(x))))
+    e = np.log1p(np.exp(np.negative(np.abs(x))))
+    e += np.maximum(x, 0)
+    return e
 ''',
     "_silu": '''\
 def _silu(x):
@@ -70,10 +108,31 @@ def _erf_parts(x):
     r = np.round(z * 16.0) / 16.0  # z * z in two parts, as exp would magnify its rounding
     return near, far * np.exp(-r * r) * np.exp((r - z) * (r + z))
 ''',
+    "_tail": '''\
+def _tail(z):
+    """The normal distribution's tail behind z over exp(-z * z / 2), float32, 0 <= z <= 14.5, by least squares."""
+    s = 4.0 / (z + 4.0)
+    return s * _polynomial((1.0 - z * 0.38793103) * s, (
+        3.747744358406635e-06, 1.5541409084107727e-05, -4.727832128992304e-05, -0.0003212199080735445,
+        0.00011583747254917398, 0.006184983532875776, 0.02906501479446888, 0.08073641359806061,
+        0.15753665566444397, 0.22671030461788177,
+    ))
+''',
     "_erf": '''\
 def _erf(x):
     """The error function."""
-    dtype = np.asarray(x).dtype if np.asarray(x).dtype.kind == "f" else np.float64
+    x = np.asarray(x)
+    if x.dtype == np.float32:
+        z = np.abs(x)
+        u = np.minimum(z, 1.0)
+        near = u * _polynomial(u * u, (
+            7.847259257687256e-05, -0.0008008189033716917, 0.005188099108636379, -0.026853691786527634,
+            0.1128358244895935, -0.3761262595653534, 1.1283791670955126,
+        ))
+        z = np.minimum(z, 10.0)
+        far = 1.0 - 2.0 * np.exp(-z * z) * _tail(z * 1.4142135)
+        return np.copysign(np.where(u < 1.0, near, far), x)
+    dtype = x.dtype if x.dtype.kind == "f" else np.float64
     x = np.asarray(x, np.float64)
     near, far = _erf_parts(x)
     return np.where(np.abs(x) < 1.0, near, np.sign(x) * (1.0 - far)).astype(dtype)
@@ -89,6 +148,13 @@ def _erfc(x):
     "_gelu": '''\
 def _gelu(x):
     """x times the normal distribution function of x."""
+    if np.asarray(x).dtype == np.float32:
+        z = np.minimum(np.abs(x), 14.5)
+        r = np.rint(z * 16.0) * 0.0625  # z * z in two parts, as exp would magnify its rounding
+        tail = _tail(z)
+        tail *= np.exp(r * r * -0.5)
+        tail *= np.exp((r - z) * (r + z) * 0.5)
+        return np.maximum(x, 0.0) - np.abs(x) * tail
     return 0.5 * x * _erfc(x * -0.7071067811865476)
 ''',
     "_erf_step": '''\

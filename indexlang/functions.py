@@ -294,7 +294,7 @@ _ROWS = (
     _jumps("floor", "np.floor({0})", "\\left\\lfloor {0} \\right\\rfloor", "np.floor"),
     _jumps("ceil", "np.ceil({0})", "\\left\\lceil {0} \\right\\rceil", "np.ceil"),
     _jumps("round", "np.round({0})", _named("round"), None),
-    _jumps("int", "np.asarray({0}).astype(np.int64)", _named("int"), None, "int"),
+    _jumps("int", "_int({0})", _named("int"), None, "int"),
     Function("float", 1, "({0} * 1.0)", "{0}", (one,), analytic=True),
 )
 

@@ -131,7 +131,10 @@ def relu(x: Number) -> Number:
 
 
 def to_int(x: Number) -> Number:
-    return math.trunc(x.real)
+    x = x.real
+    if isinstance(x, int):
+        return x
+    return 0 if math.isnan(x) else -(2**63) if x <= -(2.0**63) else 2**63 - 1 if x >= 2.0**63 else math.trunc(x)
 
 
 _FUNCTIONS: Mapping[str, Meaning] = {

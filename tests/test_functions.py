@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
+import indexlang
 from indexlang.functions import FUNCTIONS, Function, partial, support_source
 from indexlang.ir import Access, Call, Const, Expr
 
@@ -31,7 +32,8 @@ DEFAULT = (-3.3, -1.2, -0.4, 0.3, 0.7, 2.6, 11.0)
 def numpy_of(row: Function, *args: object, step: bool = False) -> np.ndarray:
     form = (row.complex_step if step else None) or row.numpy
     names = [f"a{i}" for i in range(row.arity)]
-    return np.asarray(eval(form.format(*names), dict(NAMESPACE, **dict(zip(names, args, strict=True)))))
+    with np.errstate(over="ignore"):  # as emitted code runs: an exp that overflows gives the right 0
+        return np.asarray(eval(form.format(*names), dict(NAMESPACE, **dict(zip(names, args, strict=True)))))
 
 
 def value(expr: Expr, tensors: dict[str, complex]) -> complex:
@@ -190,6 +192,57 @@ def test_error_function_to_rounding() -> None:
     expected = np.array([math.erf(v) for v in x])
     assert np.allclose(numpy_of(FUNCTIONS["erf"], x), expected, rtol=5e-16, atol=0)
     assert numpy_of(FUNCTIONS["erf"], np.array([np.inf, -np.inf])).tolist() == [1.0, -1.0]
+
+
+def _units_off(found: np.ndarray, expected: np.ndarray) -> float:
+    assert found.dtype == np.float32
+    return float(np.max(np.abs(found - expected) / np.spacing(np.abs(expected).astype(np.float32))))
+
+
+def test_error_function_in_single_precision() -> None:
+    x = np.concatenate([np.linspace(-6, 6, 40001), np.logspace(-30, 0.5, 3000)]).astype(np.float32)
+    assert _units_off(numpy_of(FUNCTIONS["erf"], x), np.array([math.erf(float(v)) for v in x])) < 4
+    ends = numpy_of(FUNCTIONS["erf"], np.array([np.inf, -np.inf, 0.0, -0.0, 1e-40], np.float32))
+    assert ends.tolist() == [1.0, -1.0, 0.0, 0.0, pytest.approx(1.128e-40, rel=1e-3)]
+    assert np.signbit(ends).tolist() == [False, True, False, True, False]
+
+
+def test_gelu_in_single_precision() -> None:
+    """Exact to some units in its tail, too."""
+    x = np.linspace(-13, 13, 60001, dtype=np.float32)
+    expected = np.array([0.5 * float(v) * math.erfc(-float(v) / math.sqrt(2)) for v in x])
+    assert _units_off(numpy_of(FUNCTIONS["gelu"], x), expected) < 9
+    far = np.array([-1e30, -40, 40, 1e30], np.float32)
+    assert numpy_of(FUNCTIONS["gelu"], far).tolist() == [0, 0, 40, np.float32(1e30)]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_int_saturates(dtype: str) -> None:
+    large = {"float16": 6e4, "float32": 1e30, "float64": 1e300}[dtype]
+    x = np.array([1.9, -1.9, math.nan, math.inf, -math.inf, large, -large], dtype)
+    far = [60000, -60000] if dtype == "float16" else [2**63 - 1, -(2**63)]
+    assert numpy_of(FUNCTIONS["int"], x).tolist() == [1, -1, 0, 2**63 - 1, -(2**63), *far]
+    edges = np.array([2.0**63, np.nextafter(2.0**63, 0), -(2.0**63), 9.3e18, -1e19])
+    assert numpy_of(FUNCTIONS["int"], edges).tolist() == [2**63 - 1, 2**63 - 1024, -(2**63), 2**63 - 1, -(2**63)]
+
+
+POWERS = [3, 4, -2, -3, -4, 0.25, 0.75, 1.25, 1.5, 1.75, -0.25, -0.5, -0.75, -1.5, -1.75]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("power", POWERS)
+def test_powers_by_products_and_roots(power: float, dtype: str) -> None:
+    """In compiled code, as NumPy's powers: alone, and as a factor of a sum."""
+    rng = np.random.default_rng(2)
+    x = (rng.uniform(0.1, 3, 500) * 10.0 ** rng.integers(-5, 6, 500)).astype(dtype)
+    edges = np.array([0.0, -0.0, 1.0, np.inf, -np.inf, np.nan, -1.5, -1.0, 2.0], dtype)
+    f = indexlang.compile(f"y[i] = x[i]**({power})\nz = x[i]**({power}) * w[i]")
+    with np.errstate(all="ignore"):
+        for given in (x, edges, edges[:2], edges[2:4], x[::3]):
+            found, expected = f(x=given, w=np.ones_like(given)), np.power(given, given.dtype.type(power))
+            np.testing.assert_allclose(found["y"], expected, rtol=3.1 * np.finfo(dtype).eps, atol=0)
+        total = f(x=x, w=np.ones_like(x))["z"]
+        np.testing.assert_allclose(total, np.sum(np.power(x.astype("f8"), power)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("row", [row for row in FUNCTIONS.values() if row.analytic], ids=lambda row: row.name)

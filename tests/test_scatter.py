@@ -144,3 +144,13 @@ def test_many_values_in_one_cell_are_summed_pair_by_pair() -> None:
     v = np.full((1 << 16, 3), 0.1, np.float32)
     found = run(p, {"tok": np.zeros(1 << 16, np.int64), "v": v})["E"]
     np.testing.assert_allclose(found[0], (1 << 16) * np.float64(np.float32(0.1)), rtol=1e-6)
+
+
+def test_positions_beyond_every_integer_read_an_edge() -> None:
+    z = np.array([1e30, -1e30, np.nan, np.inf, -np.inf, 2.7, -0.5])
+    p = program("y[i] = x[clamp(int(z[i]))]")
+    arrays = {"x": np.arange(5.0), "z": z}
+    for found in (run(p, arrays), reference.run(p, arrays)):  # type: ignore[arg-type]
+        assert found["y"].tolist() == [4, 0, 0, 4, 0, 2, 0]
+    scattered = program("shape y[5]\ny[clamp(int(z[i]))] += 1")
+    assert run(scattered, arrays)["y"].tolist() == [4, 0, 1, 0, 2]

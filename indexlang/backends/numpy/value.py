@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 
+import numpy as np
+
 from ... import types as kinds
 from ...function_support import SUPPORT
 from ...functions import FUNCTIONS
@@ -161,6 +163,10 @@ def _call(low: Lowering, expr: Call, fn: str, args: list[Value], axes: Sequence[
     row, kind = FUNCTIONS[fn], low.kind(expr)
     python = fn in _PYTHON and all(a.python for a in args)
     indices = tuple(i for i in axes if any(i in a.indices for a in args))
+    if fn == "int" and (args[0].python or args[0].dtype.startswith(("float", "complex"))):
+        low.writer.use("_int")
+        part = f"np.real({args[0].code})" if args[0].dtype.startswith("complex") else args[0].code
+        return Value(f"_int({part})", kind, indices)
     if fn in ("int", "float"):
         return Value(_cast(low, args[0], "int64" if fn == "int" else kind), kind, indices)
     if fn in ("floor", "ceil", "round") and kind in ("int64", "uint64"):
@@ -172,6 +178,8 @@ def _call(low: Lowering, expr: Call, fn: str, args: list[Value], axes: Sequence[
             code = truth_code(arg)
         elif fn not in _NEUTRAL and not arg.python and arg.dtype != kind:
             code = f"{atom(code)}.astype(np.{kind})"
+            if arg.code in low.writer.constants.values():
+                code = low.writer.constant(code, arg.code)
         elif fn in _NEUTRAL and arg.raw and any(a.python for a in args):
             code = arg.raw
         codes.append(code)
@@ -182,14 +190,45 @@ def _call(low: Lowering, expr: Call, fn: str, args: list[Value], axes: Sequence[
             codes.reverse()  # at a tie the first one wins, but a constant before a tensor
         if fn in _STEPS:
             kind = "float64"
-    low.writer.support.update(name for name in SUPPORT if f"{name}(" in template)
     weak = all(a.python for a in (args[1:] if fn == "where" else args))
+    if fn == "pow" and not weak and not low.complex_step:
+        template = _power(expr, args, kind) or template
+    low.writer.support.update(name for name in SUPPORT if f"{name}(" in template)
     if fn == "pow" and weak:  # Python's own powers may raise, or turn complex
         template = f"np.power(np.{kind}({{0}}), {{1}})"
     code = template.format(*codes)
+    if weak and not python and kind.startswith("float"):
+        number = _folded(code)
+        if number is not None:
+            return Value(number, kind, (), python=True)
     if weak and not python:  # NumPy's own scalars are strong: give the result its type
         code = f"np.asarray({code}, np.{name_of(kind)})"
     return Value(code, kind, indices, python=python, fresh=not python)
+
+
+def _folded(code: str) -> str | None:
+    """Code of numbers alone as the number that it gives; None where it names anything else."""
+    with np.errstate(all="ignore"):
+        try:
+            return number_code(float(eval(code, {"np": np, "__builtins__": {}})))
+        except NameError:
+            return None
+
+
+def _power(expr: Call, args: Sequence[Value], kind: str) -> str | None:
+    """A power by products and roots, which cost a fraction of it, where that is as exact."""
+    exponent, sign = expr.args[1], 1
+    if isinstance(exponent, Call) and exponent.fn == "neg":
+        exponent, sign = exponent.args[0], -1
+    value = sign * exponent.value if isinstance(exponent, Const) else None
+    if value is None or kind not in ("float32", "float64") or args[0].python or args[0].dtype != kind:
+        return None
+    if value in (3, 4, -2, -3, -4):
+        return f"_whole({{0}}, {int(value)})"
+    quarters = 4 * value
+    if quarters == int(quarters) and abs(quarters) < 8 and quarters % 4 and value != 0.5:
+        return f"_quarters({{0}}, {int(quarters)})"
+    return None
 
 
 def _cast(low: Lowering, value: Value, kind: str) -> str:
