@@ -11,90 +11,15 @@ element that they read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 
-from .graph import COMBINATIONS, REDUCTIONS, Graph, Node, RefusedError
-from .ir import (
-    Access,
-    Domain,
-    Expr,
-    Index,
-    Merged,
-    Program,
-    Reduce,
-    Statement,
-    Subscript,
-    children,
-    indices_of,
-    parts_of,
-    reads_of,
-    transform_statement,
-    walk,
-)
-from .kernels import even, itemsize
-from .shapes import Shapes
+from . import joining
+from .graph import RefusedError
+from .ir import Index, Reduce, Statement, indices_of, reads_of
+from .joining import Chain, Facts, Joining, is_window, memory_order, size_of
+from .kernels import itemsize
 
-CHUNK = 256 << 10  # bytes of one array of a block: several of them stay in the cache of a core
-LEAST = 1 << 14  # elements below which a chain is not worth its lines
-LARGE_SUM = 1 << 19  # elements from which on a sum alone is one
-UNROLLED = 25  # positions of a window that are written one by one
-AHEAD = 48  # so many statements further it is looked for more that may join
 FULL = 8  # a block may be so many times larger where then more statements join
-
-
-@dataclass(frozen=True)
-class Store:
-    """What a statement of a chain makes: `node` in a block, over the indices `axes` of its target.
-
-    `partial` if it is a part of a sum (or product, ...) over a block index; then `scale`, which has no block index, is
-    what the whole of it is multiplied by.
-    """
-
-    tensor: str
-    axes: tuple[str, ...]
-    op: str
-    node: Node
-    partial: bool = False
-    scale: Node | None = None
-    first: bool = True  # whether no statement before has made the tensor
-
-
-@dataclass(frozen=True)
-class Chain:
-    """`numbers` of the statements, the block indices with their steps, what each statement makes.
-
-    `inside` are tensors that nothing else reads: they exist block by block only. `dying` are tensors made before that
-    nothing reads afterwards: their memory may be written over.
-    """
-
-    numbers: tuple[int, ...]
-    blocks: tuple[tuple[str, int], ...]
-    stores: tuple[Store, ...]
-    graph: Graph
-    inside: frozenset[str]
-    dying: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of a program: the dtypes in which tensors are stored, and those of statements."""
-
-    program: Program
-    shapes: Shapes
-    storage: Mapping[str, str]
-    compute: Sequence[str]
-    kind: Callable[[Expr], str]
-
-    @cached_property
-    def writers(self) -> dict[str, list[int]]:
-        """The statements that make each tensor."""
-        found: dict[str, list[int]] = {}
-        for k, stmt in enumerate(self.program.statements):
-            found.setdefault(stmt.target.tensor, []).append(k)
-        return found
 
 
 def schedule(facts: Facts) -> Iterator[int | Chain]:
@@ -139,8 +64,8 @@ def deferred(facts: Facts) -> list[int]:
         waiting = []
         for k in numbers:
             stmt = statements[k]
-            large = [t for t in set(reads_of(stmt)) if _size(shapes[t]) >= LEAST and last_read[t] < last]
-            instead = k == numbers[0] and len(large) == 1 and _size(shapes[large[0]]) <= _size(shapes[tensor])
+            large = [t for t in set(reads_of(stmt)) if size_of(shapes[t]) >= joining.LEAST and last_read[t] < last]
+            instead = k == numbers[0] and len(large) == 1 and size_of(shapes[large[0]]) <= size_of(shapes[tensor])
             if not stmt.reduced and not isinstance(stmt.value, Reduce) and (not large or instead):
                 waiting.append(k)
         if waiting != numbers[-len(waiting) :] or len(waiting) > 1:
@@ -160,12 +85,12 @@ def _covers(stmt: Statement) -> bool:
     return all(isinstance(s, Index) for s in subscripts) and len(set(subscripts)) == len(subscripts)
 
 
-def _longest(facts: Facts, order: Sequence[int], done: set[int], begun: set[str]) -> _Building | None:
+def _longest(facts: Facts, order: Sequence[int], done: set[int], begun: set[str]) -> Joining | None:
     """The longest chain that begins with the first statement of an order."""
-    best: _Building | None = None
+    best: Joining | None = None
     for labels in _labels(facts, order[0]):
         try:
-            building = _Building(facts, order[0], labels, begun)
+            building = Joining(facts, order[0], labels, begun)
         except RefusedError:
             continue
         building.extend(order, done)
@@ -179,16 +104,16 @@ def _labels(facts: Facts, number: int) -> Iterator[tuple[str, ...]]:
     stmt, extents = facts.program.statements[number], facts.shapes.extents[number]
     if not facts.compute[number].startswith("float"):
         return
-    order = _memory_order(stmt)
-    if _is_window(stmt, extents):
+    order = memory_order(stmt)
+    if is_window(stmt, extents):
         order = [i for i in order if i not in stmt.reduced]
     sizes = {i: extents[i][1] - extents[i][0] for i in order}
     rest = 1
     for n in sizes.values():
         rest *= n
-    if rest < LEAST:
+    if rest < joining.LEAST:
         return
-    most = CHUNK // itemsize(facts.compute[number])
+    most = joining.CHUNK // itemsize(facts.compute[number])
     if isinstance(stmt.value, Reduce):
         order = [i for i in order if i in indices_of(stmt.target)]
     found: list[str] = []
@@ -205,319 +130,3 @@ def _labels(facts: Facts, number: int) -> Iterator[tuple[str, ...]]:
         yield tuple(found)
     if shorter is not None and shorter != tuple(found):
         yield shorter
-
-
-def _memory_order(stmt: Statement) -> list[str]:
-    """All indices of a statement as they lie in the access that has most of them, outermost first."""
-    accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
-    largest = max([*accesses, stmt.target], key=lambda a: len(set(indices_of(a))))
-    inner = [i for p in walk(stmt.value) if isinstance(p, Reduce) for i in p.domain.indices]
-    return list(dict.fromkeys([*indices_of(largest), *stmt.domain.indices, *inner]))
-
-
-class _Building:
-    """A chain being built."""
-
-    def __init__(self, facts: Facts, start: int, labels: tuple[str, ...], begun: set[str]) -> None:
-        self.facts, self.labels, self.begun = facts, labels, begun
-        self.compute = facts.compute[start]
-        stmt = facts.program.statements[start]
-        self.graph = Graph(
-            _memory_order(stmt),
-            dict(facts.shapes.extents[start]),
-            facts.shapes.tensors,
-            facts.storage,
-            facts.kind,
-            self.compute,
-        )
-        self.numbers: list[int] = []
-        self.stores: list[Store] = []
-        self.axes: dict[str, tuple[str | None, ...]] = {}  # the chain's index of each axis of a tensor
-        self.read: set[str] = set()
-        self.add(start)
-
-    def extend(self, order: Sequence[int], done: set[int]) -> None:
-        """Take in what may run now, of the statements that come next."""
-        for number in order[1:AHEAD]:
-            if number in done:
-                continue
-            stmt = self.facts.program.statements[number]
-            together = [number]
-            if not stmt.reduced:  # it takes one pass over the tensor to add everything to it
-                writers = self.facts.writers[stmt.target.tensor]
-                together = [k for k in writers if k not in done and k not in self.numbers]
-            if self.is_near(stmt) and all(self.is_ready(k, done) for k in together):
-                with suppress(RefusedError):
-                    self.add(number)
-
-    def is_ready(self, number: int, done: set[int]) -> bool:
-        """Whether all that a statement reads is there, in a block at least, and its target is defined."""
-        made, statements, writers = self.graph.made, self.facts.program.statements, self.facts.writers
-        stmt = statements[number]
-        defined = [k for k in writers[stmt.target.tensor] if statements[k].op == "=" and k != number]
-        if any(k not in done and k not in self.numbers for k in defined):
-            return False
-        return all(
-            k in done or (k in self.numbers and made[tensor][0] is not None)
-            for tensor in reads_of(stmt)
-            for k in writers.get(tensor, ())
-        )
-
-    def is_near(self, stmt: Statement) -> bool:
-        """Whether a statement touches what is in the cache."""
-        near = {*reads_of(stmt), stmt.target.tensor} & (self.read | set(self.graph.made))
-        return any(_size(self.facts.shapes.tensors[t]) >= LEAST or t in self.graph.made for t in near)
-
-    # -- one statement -------------------------------------------------------------------------
-
-    def add(self, number: int) -> None:
-        """Take a statement in. Errors: `RefusedError`, and nothing has changed."""
-        facts = self.facts
-        stmt, extents = facts.program.statements[number], facts.shapes.extents[number]
-        tensor = stmt.target.tensor
-        if (
-            facts.compute[number] != self.compute
-            or facts.storage[tensor] != self.compute
-            or facts.shapes.guarded[number]
-            or any(hi <= lo for lo, hi in extents.values())
-        ):
-            raise RefusedError
-        names = self.renaming(stmt, extents)
-        bounds = {names[i]: extents[i] for i in extents}
-        if any(self.graph.extents.get(i, b) != b for i, b in bounds.items()):
-            raise RefusedError
-        if any(bounds.get(i) != self.graph.extents[i] or bounds[i][0] for i in self.labels):
-            raise RefusedError
-        if any(old != new for old, new in names.items()):
-            stmt = _renamed(stmt, names)
-        axes = tuple(s.name for s in stmt.target.subscripts if isinstance(s, Index))
-        shape = facts.shapes.tensors[tensor]
-        if len(axes) != len(shape) or len(set(axes)) < len(axes):
-            raise RefusedError
-        if any(bounds[i] != (0, n) for i, n in zip(axes, shape, strict=True)):
-            raise RefusedError
-        had = set(self.graph.extents), list(self.graph.order), len(self.graph.nodes)
-        self.graph.extents.update(bounds)
-        self.graph.order += [i for i in bounds if i not in self.graph.order]
-        try:
-            store = self.store(stmt, axes)
-        except RefusedError:
-            self.graph.order[:] = had[1]
-            self.graph.forget(had[2])
-            for i in set(self.graph.extents) - had[0]:
-                del self.graph.extents[i]
-            raise
-        self.numbers.append(number)
-        self.stores.append(store)
-        self.graph.made[tensor] = (None if store.partial else store.node, axes)
-        for part in parts_of(stmt):
-            if isinstance(part, Access):
-                named = tuple(s.name if isinstance(s, Index) else None for s in part.subscripts)
-                self.axes.setdefault(part.tensor, named)
-                if part.tensor != tensor:
-                    self.read.add(part.tensor)
-
-    def renaming(self, stmt: Statement, extents: Mapping[str, tuple[int, int]]) -> dict[str, str]:
-        """The chain's names of a statement's indices: those of the axes that it runs through."""
-        found: dict[str, str] = {}
-        accesses = [p for p in parts_of(stmt) if isinstance(p, Access) and p.tensor in self.axes]
-        accesses.sort(key=lambda a: (a.tensor not in self.graph.made, -_size(self.facts.shapes.tensors[a.tensor])))
-        for access in accesses:
-            for sub, name in zip(access.subscripts, self.axes[access.tensor], strict=True):
-                if not isinstance(sub, Index) or name is None or sub.name in found or name in found.values():
-                    continue
-                if self.graph.extents[name] == extents[sub.name]:
-                    found[sub.name] = name
-        taken = {*found.values(), *self.graph.extents}
-        for i in extents:
-            if i in found:
-                continue
-            name, count = i, 1
-            if i in found.values() or self.graph.extents.get(i, extents[i]) != extents[i]:
-                while name in taken:
-                    count += 1
-                    name = f"{i}_{count}"
-            taken.add(name)
-            found[i] = name
-        return found
-
-    def store(self, stmt: Statement, axes: tuple[str, ...]) -> Store:
-        """What a renamed statement makes."""
-        graph, tensor, op = self.graph, stmt.target.tensor, stmt.op
-        masks = stmt.domain.masks
-        known = graph.made.get(tensor)
-        first = known is None and tensor not in self.begun and tensor not in self.facts.program.inputs
-        if known is not None and (known[0] is None) != (set(stmt.reduced) & set(self.labels) != set()):
-            raise RefusedError
-        if isinstance(stmt.value, Reduce):
-            root = stmt.value
-            if root.op != "logsumexp" or stmt.reduced or op not in ("=", "+="):
-                raise RefusedError
-            if set(root.domain.indices) & set(self.labels):
-                raise RefusedError
-            self.check_work(root.body, (*axes, *root.domain.indices))
-            value = self.masked(graph.value(root.body), root.domain.masks, float("-inf"))
-            node = self.masked(graph.logsumexp(value, root.domain.indices), masks, 0)
-            return self.mapped(tensor, axes, op, node, first)
-        reduced = stmt.reduced
-        if not reduced:
-            node = self.masked(graph.value(stmt.value), masks, _identity(op))
-            return self.mapped(tensor, axes, op, node, first)
-        if _is_window(stmt, graph.extents):
-            node = graph.window(op, lambda: self.masked(graph.value(stmt.value), masks, _identity(op)), reduced)
-            return self.mapped(tensor, axes, op, node, first)
-        self.check_work(stmt.value, stmt.domain.indices)
-        partial = bool(set(reduced) & set(self.labels))
-        scale: Node | None = None
-        if op in ("=", "+="):
-            factors, coefficient, divisors = graph.product(stmt.value)
-            over = set(reduced)
-            inner = [f for f in factors if over & set(f.indices)]
-            below = [d for d in divisors if over & set(d.indices)]
-            outer = [f for f in factors if f not in inner], [d for d in divisors if d not in below]
-            if partial and any(set(n.indices) & set(self.labels) for part in outer for n in part):
-                inner, below, outer = factors, divisors, ([], [])
-            value = self.masked(graph.times(inner, 1, below), masks, 0)
-            node = graph.reduce("sum", value, reduced)
-            if outer[0] or outer[1] or coefficient != 1:
-                if partial:
-                    scale = graph.times(outer[0], coefficient, outer[1])
-                else:
-                    node = graph.times([node, *outer[0]], coefficient, outer[1])
-        else:
-            value = self.masked(graph.value(stmt.value), masks, _identity(op))
-            node = graph.reduce(REDUCTIONS[op], value, reduced)
-        if partial:
-            return Store(tensor, axes, op, node, True, scale, first)
-        return self.mapped(tensor, axes, op, node, first)
-
-    def mapped(self, tensor: str, axes: tuple[str, ...], op: str, node: Node, first: bool) -> Store:
-        """A value that is complete in its block, combined with what the tensor has already."""
-        graph = self.graph
-        if not set(node.indices) <= set(axes):
-            raise RefusedError
-        if tensor in graph.made:
-            before, known = graph.made[tensor]
-            if before is None or known != axes:
-                raise RefusedError
-            node = graph.plus(before, node) if op in ("=", "+=") else graph.node(COMBINATIONS[op], (before, node))
-        elif not first:
-            old = graph.node("read", expr=Access(tensor, tuple(Index(i) for i in axes)))
-            node = graph.node(COMBINATIONS[op], (old, node))
-        return Store(tensor, axes, op, node, first=first)
-
-    def masked(self, node: Node, masks: Sequence[Expr], otherwise: float) -> Node:
-        """The value where all masks hold."""
-        condition: Node | None = None
-        for mask in masks:
-            found = self.graph.value(mask)
-            if not found.truth:
-                raise RefusedError
-            condition = found if condition is None else self.graph.node("and", (condition, found), truth=True)
-        if node.truth:
-            raise RefusedError
-        return node if condition is None else self.graph.keep(condition, node, otherwise)
-
-    def check_work(self, value: Expr, indices: Sequence[str]) -> None:
-        """Refuse a reduction of more points than its largest operand has elements: a contraction, or a window."""
-        moving = {i for i in indices if self.graph.points([i]) > 1}
-        accesses = [p for p in walk(value) if isinstance(p, Access)]
-        plain = ({s.name for s in a.subscripts if isinstance(s, Index)} for a in accesses)
-        if not any(moving <= names for names in plain):
-            raise RefusedError
-        if any(len(indices_of(s)) > 1 for a in accesses for s in a.subscripts):
-            raise RefusedError
-
-    # -- the whole -----------------------------------------------------------------------------
-
-    def is_worth_it(self) -> bool:
-        """Whether the chain is better than its statements one by one."""
-        if len(self.numbers) > 1:
-            return True
-        stmt = self.facts.program.statements[self.numbers[0]]
-        if isinstance(stmt.value, Access) and not stmt.domain.masks and not stmt.reduced:
-            return False
-        if isinstance(stmt.value, Access):  # a sum: each thread takes a part
-            return self.graph.points(self.graph.order) >= LARGE_SUM
-        return not stmt.reduced or not _is_product(stmt.value)
-
-    def chain(self, readers: Mapping[str, int], done: set[int]) -> Chain:
-        """The chain as it is now."""
-        statements = self.facts.program.statements
-        here = Counter(t for k in self.numbers for t in reads_of(statements[k]))
-        written = Counter(s.tensor for s in self.stores)
-        inside = frozenset(
-            s.tensor
-            for s in self.stores
-            if s.first
-            and not s.partial
-            and here[s.tensor] == readers[s.tensor]
-            and written[s.tensor] == len(self.facts.writers[s.tensor])
-        )
-        left = {t for k, s in enumerate(statements) if k not in done for t in reads_of(s)}
-        left.update(self.facts.program.inputs, self.facts.program.outputs)
-        dying = frozenset(t for t in self.read if t not in left and t not in self.graph.made)
-        return Chain(tuple(self.numbers), self.steps(), tuple(self.stores), self.graph, inside, dying)
-
-    def steps(self) -> tuple[tuple[str, int], ...]:
-        """The block indices, all but the last one value at a time."""
-        graph = self.graph
-        if not self.labels:
-            return ()
-        *outer, last = self.labels
-        unit = max(graph.points(set(n.indices) - set(self.labels)) for n in graph.nodes)
-        most = CHUNK // itemsize(self.compute)
-        n = graph.extents[last][1]
-        return (*((i, 1) for i in outer), (last, even(n, max(1, most // unit))))
-
-
-def _is_window(stmt: Statement, extents: Mapping[str, tuple[int, int]]) -> bool:
-    """Whether a sum runs through a small window of an operand that has all indices."""
-    sizes = {i: extents[i][1] - extents[i][0] for i in stmt.domain.indices}
-    moving = {i for i, n in sizes.items() if n > 1}
-    accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
-    named = [set(indices_of(s)) for a in accesses for s in a.subscripts]
-    mixed = any(len(names) > 1 and names & set(stmt.reduced) for names in named)
-    few = stmt.op in ("=", "+=") and _size([sizes[i] for i in stmt.reduced]) <= UNROLLED
-    return mixed and few and any(moving <= set(indices_of(a)) for a in accesses)
-
-
-def _identity(op: str) -> float:
-    return {"*=": 1.0, "max=": float("-inf"), "min=": float("inf")}.get(op, 0)
-
-
-def _size(shape: Sequence[int]) -> int:
-    count = 1
-    for n in shape:
-        count *= n
-    return count
-
-
-def _is_product(expr: Subscript) -> bool:
-    """Whether a value is nothing but a product of reads, which a contraction sums without any temporary."""
-    match expr:
-        case Access():
-            return True
-        case _ if getattr(expr, "fn", "") in ("mul", "neg"):
-            return all(_is_product(c) for c in children(expr))
-        case _:
-            return not any(isinstance(p, Access) for p in walk(expr))
-
-
-def _renamed(stmt: Statement, names: Mapping[str, str]) -> Statement:
-    """The statement with other names of its indices; how far they run is known."""
-
-    def rule(part: Subscript) -> Subscript | None:
-        match part:
-            case Index(name):
-                return Index(names[name], part.span)
-            case Merged():
-                raise RefusedError
-            case Reduce(domain=domain):
-                indices = tuple(names[i] for i in domain.indices)
-                return Reduce(part.op, Domain(indices, (), domain.masks), part.body, part.span)
-            case _:
-                return None
-
-    bare = Statement(stmt.target, stmt.op, stmt.value, Domain(stmt.domain.indices, (), stmt.domain.masks), stmt.span)
-    return transform_statement(bare, rule)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import indexlang
-from indexlang import chains
+from indexlang import joining
 from indexlang.backends.numpy import fuse
 from indexlang.backends.numpy.threads import POOL, Pool
 
@@ -241,7 +241,7 @@ def test_additions_to_a_tensor_come_together() -> None:
 
 
 def test_what_an_accumulation_starts_from_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chains, "LEAST", 1)
+    monkeypatch.setattr(joining, "LEAST", 1)
     f = indexlang.compile("m max= x[i]")
     assert f(np.array([1.0, 2.0]), m=5.0) == 5 and f(np.array([1.0, 7.0]), m=5.0) == 7
 
@@ -254,7 +254,8 @@ def _square(x: int) -> int:
 
 
 def _in_child(x: int) -> int:
-    return POOL.submit(_square, x).result(timeout=10)
+    found: int = POOL.submit(_square, x).result(timeout=10)
+    return found
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")

@@ -14,21 +14,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from math import prod
 
-from ...chains import Chain, Store
-from ...function_support import SUPPORT
-from ...functions import FUNCTIONS
 from ...graph import Node
-from ...ir import Access, Const, Index
+from ...ir import Access, Index
+from ...joining import Chain, Store
+from .operations import REDUCTIONS, Operations, fills
 from .reads import prepare, read
 from .registers import Registers
-from .source import Array, Axis, Operand, Scope, Writer, aligned, name_of, shape_code, sizes_of, whole
+from .source import Array, Axis, Operand, Scope, Writer, aligned, name_of, sizes_of, whole
 from .store import COMBINE, identity
-from .value import Lowering, atom, emit, number_code
+from .value import Lowering
 
 SHARED = 1 << 20  # operations on elements from which on threads pay
-ROW = 4096  # elements of an array that holds one number
 SMALL = 512  # elements below which an array of a block is made anew each time
-REDUCTIONS = {"sum": "np.add", "product": "np.multiply", "greatest": "np.maximum", "least": "np.minimum"}
 COSTS = {
     "add": 1,
     "sub": 1,
@@ -52,13 +49,14 @@ class ChainCode:
         self.writer: Writer = low.writer
         self.compute = chain.graph.compute
         self.labels = [i for i, _ in chain.blocks]
-        self.codes: dict[Node, Operand] = {}
         self.uses, self.stores = self.needed()
         self.moving: set[Node] = set()  # nodes that differ from block to block
         for node in chain.graph.nodes:  # a node comes after what it reads
             if set(self.labels) & set(node.indices) or not self.moving.isdisjoint(node.args):
                 self.moving.add(node)
         self.absorbed = self.products()
+        self.operations = Operations(low, chain.graph, self.absorbed, whole(chain.graph.extents))
+        self.codes = self.operations.codes
         self.registers = Registers(self.writer)
         self.given: set[str] = set()  # tensors whose memory another one has taken
         self.sums: dict[Node, str] = {}  # what is reduced over block indices: the array in which its parts meet
@@ -252,7 +250,7 @@ class ChainCode:
             left[node] -= 1
             code = aligned(Operand(name, node.indices, self.compute), store.axes)
             if store.scale is not None:
-                code = f"{code} * {self.argument(store.scale, store.axes)}"
+                code = f"{code} * {self.operations.argument(store.scale, store.axes)}"
             if set(store.axes) != set(node.indices):
                 code = f"np.broadcast_to({code}, {array.shape})"
             if not store.first:
@@ -269,7 +267,7 @@ class ChainCode:
 
     def block(self, nodes: Sequence[Node], scope: Scope) -> None:
         """All operations of a block, each as soon as what it reads is there."""
-        self.left, self.scope = Counter(self.uses), scope
+        self.left, self.operations.scope = Counter(self.uses), scope
         for node, stores in self.stores.items():
             if not self.varies(node):
                 for store in stores:
@@ -278,7 +276,7 @@ class ChainCode:
             stores = self.stores.get(node, [])
             place = next((s for s in stores if not s.partial), None)
             used = None
-            if place is not None and set(place.axes) == set(node.indices) and self.fills(node):
+            if place is not None and set(place.axes) == set(node.indices) and fills(node):
                 used, target = place, self.place(place, scope)
                 self.evaluate(node, scope, target)
             else:
@@ -294,18 +292,10 @@ class ChainCode:
                 if not self.left[done]:
                     self.registers.release(done)
 
-    def fills(self, node: Node) -> bool:
-        """Whether the operation of a node writes where it is told to."""
-        return node.fn in ("keep", "choose", "rsqrt", "square", "relu") or self.ufunc(node) is not None
-
-    def ufunc(self, node: Node) -> str | None:
-        """The ufunc that is a node's operation."""
-        return FUNCTIONS[node.fn].ufunc if node.fn in FUNCTIONS else "np.square" if node.fn == "square" else None
-
     def place(self, store: Store, scope: Scope) -> Operand:
         """The elements of a tensor that a block writes, under a name, in the order of the chain."""
         access = Access(store.tensor, tuple(Index(i) for i in store.axes))
-        return self.named(read(self.low, access, scope), store.node.indices, store.tensor)
+        return self.operations.named(read(self.low, access, scope), store.node.indices, store.tensor)
 
     def copy(self, store: Store, node: Node, scope: Scope) -> None:
         """A value written into its tensor."""
@@ -313,9 +303,9 @@ class ChainCode:
         if target is None:
             access = Access(store.tensor, tuple(Index(i) for i in store.axes))
             found = read(self.low, access, scope)
-            self.writer.line(f"{found.code}[...] = {self.argument(node, found.indices)}")
+            self.writer.line(f"{found.code}[...] = {self.operations.argument(node, found.indices)}")
         else:
-            self.writer.line(f"{target.code}[...] = {self.argument(node, target.indices)}")
+            self.writer.line(f"{target.code}[...] = {self.operations.argument(node, target.indices)}")
 
     def add(self, store: Store, scope: Scope) -> None:
         """A part of a sum over block indices added to the others; once, if several tensors need it."""
@@ -329,7 +319,7 @@ class ChainCode:
         while parts and parts[-1] == ":":
             parts.pop()
         place = f"{name}[{', '.join(parts)}]" if parts else name
-        code = self.argument(node, node.indices)
+        code = self.operations.argument(node, node.indices)
         if store.op not in COMBINE:
             self.writer.line(f"{place} += {code}")
         elif parts:
@@ -339,140 +329,39 @@ class ChainCode:
 
     # -- one node ------------------------------------------------------------------------------
 
-    def argument(self, node: Node, axes: Sequence[str]) -> str:
-        """Code of a node that broadcasts over the axes."""
-        found = self.codes[node]
-        return found.code if node.fn == "number" else aligned(found, axes)
-
     def evaluate(self, node: Node, scope: Scope, place: Operand | None) -> None:
         """Write what makes a node: into `place`, into memory of the block, or into an array of its own."""
+        operations = self.operations
         if node.at:  # at one position of a window
             scope = {**scope, **{i: Axis(value, 1) for i, value in node.at}}
         match node.fn:
             case "number":
-                self.codes[node] = Operand(self.number(node), (), self.compute)
+                self.codes[node] = Operand(operations.number(node), (), self.compute)
             case "read":
                 assert isinstance(node.expr, Access)
                 found = read(self.low, node.expr, scope)
-                self.codes[node] = self.named(found, node.indices, node.expr.tensor)
+                self.codes[node] = operations.named(found, node.indices, node.expr.tensor)
             case "other":
-                self.codes[node] = self.other(node, scope)
+                self.codes[node] = operations.other(node, scope)
             case _ if place is not None:
                 self.codes[node] = place
-                self.into(node, place.code)
-            case _ if self.fills(node) and self.varies(node) and self.large(node, scope):
+                operations.into(node, place.code)
+            case _ if fills(node) and self.varies(node) and (self.large(node, scope) or node.fn == "spread"):
                 dtype = "bool" if node.truth else self.compute
                 free = [a for a in node.args if self.left[a] == node.args.count(a)]
                 name = self.registers.take(node, dtype, node.indices, free)
                 self.codes[node] = Operand(name, node.indices, dtype)
-                self.into(node, name)
+                operations.into(node, name)
+            case "spread":
+                name = self.writer.fresh("t")
+                self.writer.line(f"{name} = {self.codes[node.args[0]].code}.copy()")
+                self.codes[node] = Operand(name, node.indices, self.compute)
+                operations.spread(node, name)
             case _:
                 name = self.writer.fresh("t")
-                self.writer.line(f"{name} = {self.expression(node)}")
+                self.writer.line(f"{name} = {operations.expression(node)}")
                 self.codes[node] = Operand(name, node.indices, "bool" if node.truth else self.compute)
 
     def large(self, node: Node, scope: Scope) -> bool:
         now = sizes_of(scope)
         return bool(node.indices) and prod(now[i] for i in node.indices) >= SMALL
-
-    def number(self, node: Node) -> str:
-        """A number of the source, or one that sizes say."""
-        if isinstance(node.expr, Const):
-            return number_code(node.expr.value)
-        assert node.expr is not None
-        value = emit(self.low, node.expr, (), {})
-        if value.python:
-            return atom(value.code)
-        return self.writer.constant(f"{atom(value.code)}.astype(np.{self.compute})", "number")
-
-    def named(self, found: Operand, indices: Sequence[str], hint: str) -> Operand:
-        """An operand under a name, its axes in the order of the chain."""
-        code = aligned(found, indices)
-        if found.dtype != self.compute:
-            code = f"{code}.astype(np.{self.compute})"
-        if not code.isidentifier():
-            name = self.writer.fresh(hint)
-            self.writer.line(f"{name} = {code}")
-            code = name
-        return Operand(code, tuple(indices), self.compute)
-
-    def other(self, node: Node, scope: Scope) -> Operand:
-        """An expression in which the general rules are followed."""
-        assert node.expr is not None
-        value = emit(self.low, node.expr, node.indices, scope)
-        code, dtype = value.code, "bool" if node.truth else self.compute
-        if value.python:
-            code = f"np.asarray({code})"
-        if value.dtype != dtype or value.python:
-            code = f"{atom(code)}.astype(np.{name_of(dtype)})"
-        if set(value.indices) != set(node.indices):
-            code = f"np.broadcast_to({code}, {shape_code(node.indices, scope)})"
-        name = self.writer.fresh("t")
-        self.writer.line(f"{name} = {code}")
-        return Operand(name, node.indices, dtype)
-
-    def into(self, node: Node, out: str) -> None:
-        """The operation with its result in `out`, which may be the memory of an argument."""
-        args = [self.argument(a, node.indices) for a in node.args]
-        match node.fn:
-            case "keep" | "choose":
-                self.writer.line(f"{self.writer.use(node.fn)}({', '.join(args)}, {out})")
-            case "relu":
-                self.writer.line(f"np.maximum({args[0]}, {self.filled('0', node)}, out={out})")
-            case "max" | "min" if node.args[1].fn == "number":
-                self.writer.line(f"{self.ufunc(node)}({args[0]}, {self.filled(args[1], node)}, out={out})")
-            case "max" | "min" if node.args[0].fn == "number":
-                self.writer.line(f"{self.ufunc(node)}({self.filled(args[0], node)}, {args[1]}, out={out})")
-            case "rsqrt":
-                self.writer.line(f"np.sqrt({args[0]}, out={out})")
-                self.writer.line(f"np.divide(1, {out}, out={out})")
-            case _:
-                self.writer.line(f"{self.ufunc(node)}({', '.join(args)}, out={out})")
-
-    def filled(self, code: str, node: Node) -> str:
-        """The name of an array that holds one number: NumPy compares arrays several times as fast as with a number."""
-        inner: list[int] = []
-        for i in reversed(node.indices):
-            if prod(inner) >= ROW or not str(self.scope[i].width).isdigit():
-                break
-            inner.insert(0, int(str(self.scope[i].width)))
-        maker = f"np.full({tuple(inner)}, {code}, np.{self.compute})"
-        return self.writer.constant(maker, "filled") if inner else code
-
-    def sum(self, node: Node) -> str:
-        """A sum, of products where its value is one: einsum makes no temporary, and runs along long rows."""
-        (value,) = node.args
-        factors = [value]
-        if value in self.absorbed:
-            factors = list(value.args) if value.fn == "mul" else [value.args[0]] * 2
-        letters = dict(zip(self.graph.order, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", strict=False))
-        spelled = ["".join(letters[i] for i in n.indices) for n in (*factors, node)]
-        codes = ", ".join(self.argument(f, f.indices) for f in factors)
-        return f"np.einsum('{','.join(spelled[:-1])}->{spelled[-1]}', {codes})"
-
-    def expression(self, node: Node) -> str:
-        """The operation as an expression that makes an array."""
-        if node.fn == "sum":
-            return self.sum(node)
-        if node.fn in REDUCTIONS:
-            (value,) = node.args
-            axes = tuple(value.indices.index(i) for i in node.over)
-            along = axes if len(axes) > 1 else axes[0]
-            return f"{REDUCTIONS[node.fn]}.reduce({self.argument(value, value.indices)}, {along})"
-        args = [self.argument(a, node.indices) for a in node.args]
-        match node.fn:
-            case "keep" | "choose":
-                first, second = args[1], args[2] if node.fn == "choose" else "0"
-                if node.args[1].fn == "number":
-                    first = f"np.{self.compute}({first})"
-                if node.fn == "choose" and node.args[2].fn == "number":
-                    second = f"np.{self.compute}({second})"
-                return f"np.where({args[0]}, {first}, {second})"
-            case "finite":
-                return f"np.where(np.isfinite({args[0]}), {args[0]}, 0)"
-            case "square":
-                return f"np.square({args[0]})"
-            case _:
-                template = FUNCTIONS[node.fn].numpy
-                self.writer.support.update(name for name in SUPPORT if f"{name}(" in template)
-                return template.format(*args)
