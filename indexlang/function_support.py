@@ -53,9 +53,12 @@ def _softplus(x):
     if np.iscomplexobj(x):
         left = np.real(x) < 0
         return np.where(left, 0, x) + np.log1p(np.exp(np.where(left, x, np.negative(x))))
-    e = np.log1p(np.exp(np.negative(np.abs(x))))
-    e += np.maximum(x, 0)
-    return e
+    e = np.exp(np.negative(np.abs(x)))
+    u = 1 + e
+    found = np.log(u)
+    found += (e - (u - 1)) / u  # what 1 + e has lost; log1p is slow
+    found += np.maximum(x, 0)
+    return found
 ''',
     "_silu": '''\
 def _silu(x):
@@ -108,6 +111,15 @@ def _erf_parts(x):
     r = np.round(z * 16.0) / 16.0  # z * z in two parts, as exp would magnify its rounding
     return near, far * np.exp(-r * r) * np.exp((r - z) * (r + z))
 ''',
+    "_by_parts": '''\
+def _by_parts(function, x):
+    """A function of many passes, of as many elements at a time as stay in the cache."""
+    flat = x.reshape(-1)
+    found = np.empty_like(flat)
+    for k in range(0, flat.size, 32768):
+        found[k : k + 32768] = function(flat[k : k + 32768])
+    return found.reshape(x.shape)
+''',
     "_tail": '''\
 def _tail(z):
     """The normal distribution's tail behind z over exp(-z * z / 2), float32, 0 <= z <= 14.5, by least squares."""
@@ -122,6 +134,8 @@ def _tail(z):
 def _erf(x):
     """The error function."""
     x = np.asarray(x)
+    if x.size > 65536:
+        return _by_parts(_erf, x if x.dtype.kind == "f" else x.astype(np.float64))
     if x.dtype == np.float32:
         z = np.abs(x)
         u = np.minimum(z, 1.0)
@@ -148,6 +162,8 @@ def _erfc(x):
     "_gelu": '''\
 def _gelu(x):
     """x times the normal distribution function of x."""
+    if np.size(x) > 65536 and x.dtype.kind == "f":
+        return _by_parts(_gelu, x)
     if np.asarray(x).dtype == np.float32:
         z = np.minimum(np.abs(x), 14.5)
         r = np.rint(z * 16.0) * 0.0625  # z * z in two parts, as exp would magnify its rounding

@@ -216,6 +216,22 @@ def test_gelu_in_single_precision() -> None:
     assert numpy_of(FUNCTIONS["gelu"], far).tolist() == [0, 0, 40, np.float32(1e30)]
 
 
+def test_softplus_in_single_precision() -> None:
+    x = np.linspace(-80, 80, 60001, dtype=np.float32)
+    expected = np.array([math.log1p(math.exp(-abs(float(v)))) + max(float(v), 0) for v in x])
+    assert _units_off(numpy_of(FUNCTIONS["softplus"], x), expected) < 4
+
+
+@pytest.mark.parametrize("fn", ["erf", "gelu"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_many_elements_are_the_same_as_few(fn: str, dtype: str) -> None:
+    x = (np.arange(70_000).reshape(2, 5, 7000) / 7000 - 5).astype(dtype)
+    for many in (x, x.transpose(2, 0, 1), x[:, :, ::-1]):
+        few = np.stack([numpy_of(FUNCTIONS[fn], part) for part in many])
+        found = numpy_of(FUNCTIONS[fn], many)
+        assert found.dtype == few.dtype and np.array_equal(found, few)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_int_saturates(dtype: str) -> None:
     large = {"float16": 6e4, "float32": 1e30, "float64": 1e300}[dtype]
