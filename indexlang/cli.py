@@ -31,6 +31,7 @@ from .layout import layout
 from .parser import parse
 from .passing import indexing
 from .resolve import layer_names, resolve
+from .shapes import doubts
 from .text import statement_text, to_text
 from .tree import File, Item, LayerDef, ShapeDecl, Statement
 
@@ -111,6 +112,7 @@ def _as_json(program: Program) -> dict[str, object]:
 def _check(args: argparse.Namespace) -> int:
     source, folder = cli_files.source(args.file, args.text)
     problems: list[Problem] = []
+    doubtful: list[Problem] = []
     file_items: tuple[Item, ...] = ()
     try:
         file = parse(source)
@@ -118,22 +120,30 @@ def _check(args: argparse.Namespace) -> int:
         names = layer_names(file)
         for layer in (None, *names) if _has_statements(file) or not names else names:
             try:
-                problems += attempt(resolve(file, layer=layer, folder=folder)).problems
+                program = resolve(file, layer=layer, folder=folder)
+                problems += attempt(program).problems
+                doubtful += doubts(program)
             except IndexLangError as error:
                 problems += error.problems
     except IndexLangError as error:
         problems += error.problems
     if file_items and not any(isinstance(i, Statement | ShapeDecl | LayerDef) for i in file_items):
         problems = [p for p in problems if p.code != "no-statement"]  # there to be imported from
-    found = list({_identity(p): p for p in problems}.values())  # a layer's error comes with all that call it
-    found.sort(key=lambda p: p.span.start if p.span else -1)
+    found, warned = _once(problems), _once(doubtful)
     if args.format == "json":
-        print_json({"errors": [described(p) for p in found], "warnings": []})
-    elif found:
-        report(found)
-    else:
+        print_json({"errors": [described(p) for p in found], "warnings": [described(p) for p in warned]})
+        return 1 if found else 0
+    report(warned, "warning")
+    report(found)
+    if not found:
         print(f"{source.name}: no errors")
     return 1 if found else 0
+
+
+def _once(problems: Sequence[Problem]) -> list[Problem]:
+    """Each problem once, as a layer's comes with all that call it, in the order of the text."""
+    found = {_identity(p): p for p in problems}.values()
+    return sorted(found, key=lambda p: p.span.start if p.span else -1)
 
 
 def _identity(problem: Problem) -> object:

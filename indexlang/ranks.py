@@ -72,8 +72,10 @@ class _Expansion:
 
     def statement(self, stmt: Statement) -> Statement:
         """One statement; its target's rank is known from then on."""
+        problems = len(self.problems)
         count = self.count(stmt)
-        for access in _accesses(stmt):
+        refused = any(p.code == "ellipsis" for p in self.problems[problems:])
+        for access in _accesses(stmt) if not refused else ():
             rank = len(access.subscripts) + (count - 1 if Dots() in access.subscripts else 0)
             if not self.fits(access.tensor, rank):
                 self.misfit(access.tensor, rank, access.span or stmt.span, f"written as {expr_text(access)}")

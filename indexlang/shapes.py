@@ -56,6 +56,23 @@ def infer(program: Program, sizes: Sizes) -> Shapes:
     return Shapes(numbers.shapes, tuple(numbers.extents), tuple(numbers.guarded), tuple(numbers.warnings))
 
 
+def doubts(program: Program) -> list[Problem]:
+    """What may turn out as a warning, sizes unknown: an input of undeclared shape that an index may not go through."""
+    declared, names = {s.tensor for s in program.shapes}, dim_names(program)
+    found = []
+    for stmt, cuts in zip(program.statements, attempt(program).cuts, strict=True):
+        for cut in cuts:
+            for tensor, axis in cut.sources:
+                if tensor != cut.use.tensor and tensor in program.inputs and tensor not in declared:
+                    rule = f"the index '{cut.index}' may end earlier than axis {axis} of {tensor}"
+                    inside = expr_text(Access("", (cut.use.subscript,)), names)[1:-1]
+                    values = (f"so that {inside} stays in axis {cut.use.axis} of {cut.use.tensor}",)
+                    way = f"say so: where {cut.index} < ..., or pad(...)"
+                    found.append(Problem("cut-short", rule, cut.use.span or stmt.span, values, way))
+                    break
+    return found
+
+
 class _Numbers:
     """What is known so far, in numbers."""
 

@@ -180,6 +180,22 @@ def test_check_shows_all_errors_of_all_layers(capsys: Capsys) -> None:
     assert all(e["code"] and e["rule"] and e["file"] == "bad.idx" for e in found["errors"])
 
 
+def test_check_warns_of_an_index_that_may_be_cut_short(capsys: Capsys) -> None:
+    Path("cut.idx").write_text("layer f(a[N], x) -> y:\n    y[i] = a[i] * x[i+1]\n")
+    Path("doubtful.idx").write_text("y[i] = a[i] * x[i+1]\nz[i] = x[i] * K[j] * x[i+j]\n")
+    assert cli.main(["check", "cut.idx"]) == 0  # what is declared is known to its author
+    assert capsys.readouterr() == ("cut.idx: no errors\n", "")
+    assert cli.main(["check", "doubtful.idx"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "doubtful.idx: no errors\n"
+    assert "doubtful.idx:1:17: warning[cut-short]: the index 'i' may end earlier than axis 0 of a" in err
+    assert "doubtful.idx:2" not in err  # x is cut by itself: a convolution
+    assert cli.main(["check", "doubtful.idx", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["errors"] == []
+    assert [(w["code"], w["line"], w["column"]) for w in found["warnings"]] == [("cut-short", 1, 17)]
+
+
 @pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"y[i] = x[i", b"y[i] = $x[i]\n", b"(" * 100_000])
 @pytest.mark.parametrize("command", ["check", "grad", "fmt"])
 def test_files_that_are_no_programs(capsys: Capsys, command: str, data: bytes) -> None:

@@ -130,3 +130,12 @@ def test_the_links_lead_somewhere(page: Path) -> None:
     prose = re.sub(r"`[^`\n]*`", "", FENCE.sub("", page.read_text(encoding="utf-8")))  # without code
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose):
         assert (page.parent / target).exists(), target
+
+
+def test_every_code_is_on_the_page_of_errors() -> None:
+    said = re.compile(r"""(?:Problem|problem|told|\w*_error)\(\s*(?:\w+, )?"([a-z]+(?:-[a-z]+)*)",""")
+    modules = (ROOT / "indexlang").rglob("*.py")
+    codes = {code for module in modules for code in said.findall(module.read_text(encoding="utf-8"))}
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    assert len(codes) > 100
+    assert not {code for code in codes if f"[{code}]" not in text and f"`{code}`" not in text}
