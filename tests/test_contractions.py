@@ -159,3 +159,30 @@ def test_differences_of_a_window() -> None:
     expected = sum(e[:, :, r, s] * (x[2:32, 2:42] - x[r : r + 30, s : s + 40]) for r, s in product(range(5), range(5)))
     assert "window" in str(f.plan(e=e.shape, x=x.shape))
     np.testing.assert_allclose(f(e=e, x=x), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 8, 9])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.complex128])
+def test_sums_of_few_neighbours(channels: int, dtype: type) -> None:
+    f = il.compile("y[i,j,r,s] = a[i,j,c] * x[i+r,j+s,c]")
+    a = (4 * RNG.standard_normal((20, 30, channels))).astype(dtype)
+    x = (4 * RNG.standard_normal((22, 31, channels))).astype(dtype)
+    x[5, 7, 0] = 0 if dtype is np.int64 else np.inf
+    expected = np.empty((20, 30, 3, 2), dtype)
+    for r, s in product(range(3), range(2)):
+        expected[:, :, r, s] = (a * x[r : r + 20, s : s + 30]).sum(-1)
+    assert ("positions" in str(f.plan(a=a.shape, x=x.shape))) == (1 < channels <= kernels.SHORT)
+    tolerance = 1e-4 if dtype is np.float32 else 1e-12
+    np.testing.assert_allclose(f(a=a, x=x), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 8, 9])
+def test_weights_of_a_window(channels: int) -> None:
+    f = il.compile("y[i,j,c] = w[i,j,r,s] * x[i+r,j+s,c]")
+    w, x = RNG.standard_normal((20, 30, 3, 2)), RNG.standard_normal((22, 31, channels))
+    x[5, 7, 0] = np.nan
+    expected = sum(w[:, :, r, s, None] * x[r : r + 20, s : s + 30] for r, s in product(range(3), range(2)))
+    np.testing.assert_allclose(f(w=w, x=x), expected)
+    for order in ("c,i,j", "j,c,i"):  # however the result lies
+        g = il.compile(f"y[{order}] = w[i,j,r,s] * x[i+r,j+s,c]")
+        np.testing.assert_allclose(np.einsum(f"{order.replace(',', '')}->ijc", g(w=w, x=x)), expected)

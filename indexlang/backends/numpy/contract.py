@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 
-from ...kernels import BLOCK, LONG, RUN, WINDOW, blocks, row_strides
+from ...kernels import BLOCK, LONG, RUN, SHORT, WINDOW, blocks, row_strides
 from ...products import MatrixProduct, Roles, by_stride, is_matrix, matrix_product, order_pairs, roles
 from .source import Operand, Scope, Writer, aligned, count_code, name_of, shape_code, sizes_of
 from .store import Target
@@ -94,6 +94,8 @@ class Contraction:
                 return self.einsum(a, b, out)
             if k <= WINDOW and batch * m * n >= LONG and self.is_outer(part.k, left, right):
                 return self.shifted(a, b, out, part.k, sink)
+            if batch >= LONG and self.is_short(part, left, right):
+                return self.short(*((a, b) if m == 1 else (b, a)), out, part)
             if batch > 1:
                 return self.einsum(a, b, out)
         placed = sink is not None and set(out) == set(sink.place.indices)
@@ -348,7 +350,8 @@ class Contraction:
                 for x in parts:
                     at = [f"{taps[i].local}" if i in summed else ":" for i in x.indices]
                     left = tuple(i for i in x.indices if i not in summed)
-                    pieces.append(aligned(Operand(f"{x.code}[{', '.join(at)}]", left, x.dtype), total.indices))
+                    piece = Operand(f"{x.code}[{', '.join(at)}]", left, x.dtype)
+                    pieces.append(aligned(self.repeated(piece, order, taps), total.indices))
                 if sets:
                     first = " == ".join([*(str(taps[i].local) for i in summed), "0"])
                     with writer.block(f"if {first}:"):
@@ -357,6 +360,45 @@ class Contraction:
                 writer.line(f"np.multiply({pieces[0]}, {pieces[1]}, out={term})")
                 writer.line(f"{here.code} {'-=' if sink is not None and sink.negative else '+='} {term}")
         return None if sink is not None else total
+
+    def repeated(self, x: Operand, order: Sequence[str], scope: Scope) -> Operand:
+        """An operand that lacks just a short innermost index, repeated over it: else each run is an inner loop."""
+        if not 1 < self.sizes[order[-1]] <= SHORT or set(x.indices) != set(order[:-1]):
+            return x
+        code = f"np.repeat({aligned(x, order[:-1])}, {scope[order[-1]].width}, -1).reshape{shape_code(order, scope)}"
+        return Operand(code, tuple(order), x.dtype)
+
+    def is_short(self, part: Roles, *sides: Mapping[str, int]) -> bool:
+        """Whether a few neighbours are summed at each of a few positions: einsum starts a loop for each of them."""
+        if len(part.k) != 1 or not self.scope[part.k[0]].whole or not 1 < self.sizes[part.k[0]] <= SHORT:
+            return False
+        positions = prod(self.sizes[i] for i in (*part.m, *part.n))
+        return 1 < positions <= WINDOW and all(s[part.k[0]] == 1 for s in sides)
+
+    def short(self, a: Operand, b: Operand, out: Sequence[str], part: Roles) -> Operand:
+        """Sums of a few neighbours, position by position of `b`: a product of whole arrays, then its slices."""
+        writer, scope, index = self.writer, self.scope, part.k[0]
+        positions = [*part.m, *part.n]
+        self.notes.append(f"sums of {self.sizes[index]} at {prod(self.sizes[i] for i in positions)} positions")
+        a, b = self.held(a), self.held(b)
+        total = self.named(f"np.empty({shape_code(out, scope)}, np.{a.dtype})", out, a.dtype)
+        order = (*(i for i in b.indices if i in part.batch), index)
+        work = writer.workspace(prod(self.sizes[i] for i in order), a.dtype)
+        term = writer.fresh("term")
+        writer.line(f"{term} = {work}[:{count_code(order, scope)}].reshape{shape_code(order, scope)}")
+        with writer.loops(scope, [(i, 0) for i in positions]) as inner:
+            at = [f"{inner[i].local}" if i in positions else ":" for i in b.indices]
+            there = Operand(f"{b.code}[{', '.join(at)}]", tuple(i for i in b.indices if i not in positions), b.dtype)
+            writer.line(f"np.multiply({aligned(a, order)}, {aligned(there, order)}, out={term})")
+            at = [f"{inner[i].local}" if i in positions else ":" for i in out]
+            kept = tuple(i for i in out if i not in positions)
+            here = writer.fresh("here")
+            place = Operand(f"{total.code}[{', '.join(at)}]", kept, a.dtype)
+            writer.line(f"{here} = {aligned(place, order[:-1])}")
+            writer.line(f"np.add({term}[..., 0], {term}[..., 1], out={here})")
+            for k in range(2, self.sizes[index]):
+                writer.line(f"{here} += {term}[..., {k}]")
+        return total
 
     def widened(self, x: Operand, order: Sequence[str]) -> Operand:
         """A small operand written out along one more index, where its innermost index alone makes only short runs."""
