@@ -8,7 +8,7 @@ taken by a table of positions; computed positions are checked, or clipped where 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 
 from ...affine import Affine
@@ -18,6 +18,8 @@ from ...kernels import Row, linear, plain
 from ...uses import reads
 from .source import Array, Axis, Operand, Scope, aligned, name_of, shape_code, sizes_of, view, whole
 from .value import Lowering, Position, emit, index_value, mask_over
+
+LARGE = 1 << 14  # elements from which on only the rims of a longer copy are filled
 
 
 def position(low: Lowering, access: Access, axis: int) -> Position:
@@ -138,40 +140,49 @@ def _affine(low: Lowering, access: Access) -> tuple[Array, tuple[Position, ...]]
     return low.prepared[key]
 
 
+@dataclass(frozen=True)
+class _Rim:
+    """What an axis is made longer by: elements of a value, or those at the positions of an edge's rule."""
+
+    axis: int
+    left: int
+    right: int
+    value: Expr
+    edge: str = ""
+
+
 def _extended(low: Lowering, access: Access) -> tuple[Array, tuple[Position, ...]]:
     """The array made longer by paddings and edges.
 
-    Padded from the last axis to the first, so that the first axis out of range says the value; at once where all say
-    the same.
+    From the last axis to the first, so that the first axis out of range says the value.
     """
     array = low.arrays[access.tensor]
     known = [position(low, access, axis) for axis in range(len(access.subscripts))]
     known = _computed(low, known, array)
-    pads: list[tuple[int, int, int, Expr]] = []
+    rims: list[_Rim] = []
     for axis in reversed(range(len(known))):
-        at = known[axis]
+        at, size = known[axis], array.shape[axis]
         if at.row is None:
             continue
         first, last = at.row.interval(low.extents)
-        if 0 <= first <= last < array.shape[axis]:
+        if 0 <= first <= last < size:
             continue
+        left, right = max(0, -first), max(0, last - size + 1)
         # Out of its axis without a boundary: only where a mask refuses the point.
         if at.boundary is None or at.boundary.kind == "pad":
             value = Const(0) if at.boundary is None else at.boundary.value
-            left, right = max(0, -first), max(0, last - array.shape[axis] + 1)
-            pads.append((axis, left, right, value))
-            known[axis] = replace(at, row=at.row.shifted(left))
+            rims.append(_Rim(axis, left, right, value))
+        elif last + 1 - first >= size > 0 and prod(array.shape) >= LARGE:
+            rims.append(_Rim(axis, left, right, Const(0), at.boundary.kind))
         else:
-            table = positions(at.boundary.kind, f"np.arange({first}, {last + 1})", array.shape[axis])
+            array = _framed(low, array, rims)
+            rims = []
+            table = positions(at.boundary.kind, f"np.arange({first}, {last + 1})", size)
             shape = (*array.shape[:axis], last + 1 - first, *array.shape[axis + 1 :])
             code = f"np.take({array.name}, {low.writer.constant(table, 'table')}, {axis})"
-            array = stored(low, code, shape, array.dtype, f"{array.name}_edge")
-            known[axis] = replace(at, row=at.row.shifted(-first))
-    if len({value for *_, value in pads}) == 1:
-        return _padded(low, array, pads), tuple(known)
-    for pad in pads:
-        array = _padded(low, array, [pad])
-    return array, tuple(known)
+            array, left = stored(low, code, shape, array.dtype, f"{array.name}_edge"), -first
+        known[axis] = replace(at, row=at.row.shifted(left))
+    return _framed(low, array, rims), tuple(known)
 
 
 def _computed(low: Lowering, known: list[Position], array: Array) -> list[Position]:
@@ -199,21 +210,46 @@ def _computed(low: Lowering, known: list[Position], array: Array) -> list[Positi
     return found
 
 
-def _padded(low: Lowering, array: Array, pads: Sequence[tuple[int, int, int, Expr]]) -> Array:
-    """A longer copy: for each (axis, left, right, value) so many elements of the value around."""
-    shape, inside = list(array.shape), [":"] * len(array.shape)
-    for axis, left, right, _ in pads:
-        inside[axis] = f"{left}:{left + shape[axis]}"
-        shape[axis] += left + right
-    fill, kind = emit(low, pads[0][3], (), {}).code, name_of(array.dtype)
-    name = low.writer.fresh(f"{array.name}_pad")
-    maker = f"np.zeros({tuple(shape)}, np.{kind})" if fill == "0" else f"np.full({tuple(shape)}, {fill}, np.{kind})"
-    low.writer.line(f"{name} = {maker}")
-    low.writer.note(name, prod(shape), array.dtype)
+def _framed(low: Lowering, array: Array, rims: Sequence[_Rim]) -> Array:
+    """A longer copy with its rims, those of later axes first: what an earlier axis says is written over them."""
+    if not rims:
+        return array
+    writer, dims = low.writer, len(array.shape)
+    shape = list(array.shape)
+    for rim in rims:
+        shape[rim.axis] += rim.left + rim.right
+    kind, size = name_of(array.dtype), tuple(shape)
+
+    def slab(axis: int, part: str) -> str:
+        return f"{name}[{', '.join([*[':'] * axis, part])}]"
+
+    inside = [":"] * dims
+    for rim in rims:
+        inside[rim.axis] = f"{rim.left}:{rim.left + array.shape[rim.axis]}"
     while inside[-1] == ":":
         inside.pop()
-    low.writer.line(f"{name}[{', '.join(inside)}] = {array.name}")
-    return Array(name, tuple(shape), array.dtype)
+    fills = [emit(low, rim.value, (), {}).code for rim in rims]
+    name = writer.fresh(f"{array.name}_pad")
+    writer.note(name, prod(shape), array.dtype)
+    plain_fill = len(set(fills)) == 1 and not any(rim.edge for rim in rims)
+    if plain_fill and prod(shape) < LARGE:
+        made = f"np.zeros({size}, np.{kind})" if fills[0] == "0" else f"np.full({size}, {fills[0]}, np.{kind})"
+        writer.line(f"{name} = {made}")
+        writer.line(f"{name}[{', '.join(inside)}] = {array.name}")
+        return Array(name, size, array.dtype)
+    writer.line(f"{name} = np.empty({size}, np.{kind})")
+    writer.line(f"{name}[{', '.join(inside)}] = {array.name}")
+    for rim, fill in zip(rims, fills, strict=True):
+        n = array.shape[rim.axis]
+        for first, last in ((0, rim.left), (rim.left + n, rim.left + n + rim.right)):
+            if first == last:
+                continue
+            what = fill
+            if rim.edge:
+                table = positions(rim.edge, f"np.arange({first - rim.left}, {last - rim.left})", n)
+                what = slab(rim.axis, writer.constant(f"{table} + {rim.left}", "table"))
+            writer.line(f"{slab(rim.axis, f'{first}:{last}')} = {what}")
+    return Array(name, size, array.dtype)
 
 
 def stored(low: Lowering, code: str, shape: tuple[int, ...], dtype: str, hint: str) -> Array:
