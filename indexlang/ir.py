@@ -178,11 +178,15 @@ class Statement(_Kept):
     domain: Domain
     span: Span | None = _span()
 
+    @cached_property
+    def _reduced(self) -> tuple[str, ...]:
+        free = set(indices_of(self.target))
+        return tuple(i for i in self.domain.indices if i not in free)
+
     @property
     def reduced(self) -> tuple[str, ...]:
         """The indices that do not occur in the target."""
-        free = set(indices_of(self.target))
-        return tuple(i for i in self.domain.indices if i not in free)
+        return self._reduced
 
 
 @dataclass(frozen=True)
@@ -368,11 +372,12 @@ def parts_of(stmt: Statement) -> tuple[Subscript, ...]:
 
 def reads_of(stmt: Statement) -> tuple[str, ...]:
     """The tensors whose values a statement reads, in order; its own target is not one of them."""
-    found: dict[str, None] = {}
-    for part in parts_of(stmt):
-        if isinstance(part, Access) and part is not stmt.target:
-            found[part.tensor] = None
-    return tuple(found)
+    kept: dict[str, Any] = stmt.__dict__
+    found: tuple[str, ...] | None = kept.get("_read")
+    if found is None:
+        accesses = (p for p in parts_of(stmt) if isinstance(p, Access) and p is not stmt.target)
+        found = kept["_read"] = tuple(dict.fromkeys(p.tensor for p in accesses))
+    return found
 
 
 GRAD = "grad"  # the last part of a gradient's name; a number behind it keeps it fresh at higher order

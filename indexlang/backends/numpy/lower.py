@@ -72,7 +72,8 @@ def lower(
         chunks.append([*(f"    # {ascii(text)[1:-1]}" for text in texts), *writer.lines])
         for k, text, kernel in zip(numbers, texts, how, strict=True):
             steps.append(_step(program.statements[k], text, kernel, shapes.extents[k], low))
-        transient.append(sum(writer.bytes.pop(name) for name in [n for n in writer.bytes if " " in n]))
+        transient.append(sum(writer.passing.values()))
+        writer.passing.clear()
     results = [_result(low, t, types.tensors[t] if t not in exact else "", program) for t in program.outputs]
     end = f"    return ({', '.join(results)},)" if results else "    return ()"
     released, memory = _releasing(chunks, end, set(names.values()), writer.bytes, transient)

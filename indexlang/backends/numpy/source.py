@@ -223,6 +223,8 @@ class Writer:
     indent: int = 1
     mark: int = 0  # where the statement being written begins
     bytes: dict[str, int] = field(default_factory=dict)  # what arrays take, by name
+    passing: dict[str, int] = field(default_factory=dict)  # what the statement being written takes besides
+    counts: dict[str, int] = field(default_factory=dict)  # the last number behind each name
 
     def fresh(self, hint: str) -> str:
         """A new identifier that resembles the hint; ASCII, so that no two names fold into one."""
@@ -232,19 +234,20 @@ class Writer:
         base = base if base and not base[0].isdigit() else "t" + base
         if base.startswith("__"):
             base = "t" + base
-        name, count = base, 1
+        name, count = base, self.counts.get(base, 1)
         while name in self.taken:
             count += 1
             name = f"{base}_{count}"
         self.taken.add(name)
+        self.counts[base] = count
         return name
 
     def line(self, text: str) -> None:
         self.lines.append("    " * self.indent + text)
 
     def note(self, name: str, count: int, dtype: str) -> None:
-        """Remember how large an array is, for the plan."""
-        self.bytes[name] = count * itemsize(dtype)
+        """Remember how large an array is, for the plan; one whose name has a space goes with its statement."""
+        (self.passing if " " in name else self.bytes)[name] = count * itemsize(dtype)
 
     def workspace(self, count: int, dtype: str) -> str:
         """The name of a flat array of that many elements, allocated before the statement's loops."""
