@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from . import joining
 from .graph import RefusedError
-from .ir import Index, Reduce, Statement, indices_of, reads_of
+from .ir import Index, Merged, Reduce, Statement, indices_of, reads_of
 from .joining import Chain, Facts, Joining, is_window, memory_order, size_of
 from .kernels import itemsize
 
@@ -105,17 +105,23 @@ def _labels(facts: Facts, number: int) -> Iterator[tuple[str, ...]]:
     if not facts.compute[number].startswith("float"):
         return
     order = memory_order(stmt)
+    sizes = {i: extents[i][1] - extents[i][0] for i in order}
+    alone = set(order)  # indices that a block may be cut along
     if is_window(stmt, extents):
         order = [i for i in order if i not in stmt.reduced]
-    sizes = {i: extents[i][1] - extents[i][0] for i in order}
+    for sub in stmt.target.subscripts:
+        if not isinstance(sub, Index | Merged) and (names := indices_of(sub)):  # written around each point
+            along = max(names, key=sizes.__getitem__)
+            alone -= {along}
+            order = [i for i in order if i == along or i not in names]
     rest = 1
-    for n in sizes.values():
-        rest *= n
+    for i in order:
+        rest *= sizes[i]
     if rest < joining.LEAST:
         return
     most = joining.CHUNK // itemsize(facts.compute[number])
     if isinstance(stmt.value, Reduce):
-        order = [i for i in order if i in indices_of(stmt.target)]
+        alone &= set(indices_of(stmt.target))
     found: list[str] = []
     shorter: tuple[str, ...] | None = None
     for index in order:
@@ -123,7 +129,7 @@ def _labels(facts: Facts, number: int) -> Iterator[tuple[str, ...]]:
             break
         if found and rest <= FULL * most:
             shorter = tuple(found)
-        if sizes[index] > 1:
+        if sizes[index] > 1 and index in alone:
             found.append(index)
             rest //= sizes[index]
     if rest <= FULL * most:

@@ -86,6 +86,15 @@ class Facts:
     kind: Callable[[Expr], str]
 
     @cached_property
+    def readers(self) -> dict[str, list[int]]:
+        """The numbers of the statements that read each tensor."""
+        found: dict[str, list[int]] = {}
+        for k, stmt in enumerate(self.program.statements):
+            for tensor in reads_of(stmt):
+                found.setdefault(tensor, []).append(k)
+        return found
+
+    @cached_property
     def writers(self) -> dict[str, list[int]]:
         """The statements that make each tensor."""
         found: dict[str, list[int]] = {}
@@ -167,8 +176,9 @@ class Joining:
             raise RefusedError
         if any(bounds.get(i) != self.graph.extents[i] or bounds[i][0] for i in self.labels):
             raise RefusedError
-        if any(old != new for old, new in names.items()):
-            stmt = _renamed(stmt, names)
+        merged = any(isinstance(p, Merged) for p in parts_of(stmt))
+        if merged or any(old != new for old, new in names.items()):
+            stmt = _renamed(stmt, names, extents)
         had = set(self.graph.extents), list(self.graph.order), len(self.graph.nodes)
         self.graph.extents.update(bounds)
         self.graph.order += [i for i in bounds if i not in self.graph.order]
@@ -220,8 +230,10 @@ class Joining:
         """What a renamed statement makes that writes a small window around each of its points."""
         graph, op = self.graph, stmt.op
         kept = {place.index for place in landing}
-        taps = [i for place in landing for i, _ in place.row.coefs if i not in kept]
-        if op not in ("=", "+=") or stmt.reduced or isinstance(stmt.value, Reduce) or graph.points(taps) > UNROLLED:
+        taps = [i for place in landing for i, _ in place.row.coefs if i not in kept] + list(stmt.reduced)
+        if op not in ("=", "+=") or isinstance(stmt.value, Reduce) or graph.points(taps) > UNROLLED:
+            raise RefusedError
+        if graph.points(stmt.reduced) > 1:
             raise RefusedError
 
         def moves() -> list[Move] | None:
@@ -347,9 +359,8 @@ class Joining:
             and here[s.tensor] == readers[s.tensor]
             and written[s.tensor] == len(self.facts.writers[s.tensor])
         )
-        left = {t for k, s in enumerate(statements) if k not in done for t in reads_of(s)}
-        left.update(self.facts.program.inputs, self.facts.program.outputs)
-        dying = frozenset(t for t in self.read if t not in left and t not in self.graph.made)
+        staying = {*self.facts.program.inputs, *self.facts.program.outputs, *self.graph.made}
+        dying = frozenset(t for t in self.read if t not in staying and done.issuperset(self.facts.readers.get(t, ())))
         return Chain(tuple(self.numbers), self.steps(), tuple(self.stores), self.graph, inside, dying)
 
     def steps(self) -> tuple[tuple[str, int], ...]:
@@ -365,7 +376,9 @@ class Joining:
 
 
 def is_window(stmt: Statement, extents: Mapping[str, tuple[int, int]]) -> bool:
-    """Whether a sum runs through a small window of an operand that has all indices."""
+    """Whether a sum runs through a small window of an operand that has all indices, and is no contraction."""
+    if _is_product(stmt.value) and not isinstance(stmt.value, Access):
+        return False
     sizes = {i: extents[i][1] - extents[i][0] for i in stmt.domain.indices}
     moving = {i for i, n in sizes.items() if n > 1}
     accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
@@ -397,15 +410,18 @@ def _is_product(expr: Subscript) -> bool:
             return not any(isinstance(p, Access) for p in walk(expr))
 
 
-def _renamed(stmt: Statement, names: Mapping[str, str]) -> Statement:
+def _renamed(stmt: Statement, names: Mapping[str, str], extents: Mapping[str, tuple[int, int]]) -> Statement:
     """The statement with other names of its indices; how far they run is known."""
 
     def rule(part: Subscript) -> Subscript | None:
         match part:
             case Index(name):
                 return Index(names[name], part.span)
-            case Merged():
-                raise RefusedError
+            case Merged(indices):
+                moving = [i for i in indices if extents[i][1] - extents[i][0] > 1]
+                if len(moving) != 1 or extents[moving[0]][0]:
+                    raise RefusedError
+                return Index(names[moving[0]], part.span)
             case Reduce(domain=domain):
                 indices = tuple(names[i] for i in domain.indices)
                 return Reduce(part.op, Domain(indices, (), domain.masks), part.body, part.span)

@@ -269,3 +269,44 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
 def test_an_error_in_a_thread_reaches_the_caller() -> None:
     with pytest.raises(ZeroDivisionError):
         Pool().submit(lambda: 1 // 0).result(timeout=10)
+
+
+# -- windows that are written ----------------------------------------------------------------------------
+
+WINDOWS = [
+    ("y[b,i,c] = x[b,pad(i+d-1),c] * K[d,c] where i < size(x,1)", (24, 40, 33), 1, 1, 40),
+    ("y[b,i,c] = x[b,i+2*d,c] * K[d,c]", (24, 40, 33), 1, 0, 36),
+    ("y[b,i,c] = x[b,3*i+d,c] * K[d,c]", (24, 44, 33), 3, 0, 14),
+    ("y[b,i,c] = x[b,pad(2*i+d-2),c] * K[d,c] where i < 21", (24, 39, 33), 2, 2, 21),
+]
+
+
+@pytest.mark.parametrize(("text", "shape", "stride", "left", "count"), WINDOWS, ids=[w[0] for w in WINDOWS])
+def test_depthwise_convolutions(text: str, shape: tuple[int, ...], stride: int, left: int, count: int) -> None:
+    dilation = 2 if "2*d" in text else 1
+    rng = np.random.default_rng(10)
+    x, kernel = rng.standard_normal(shape), rng.standard_normal((3, shape[2]))
+    dy = rng.standard_normal((shape[0], count, shape[2]))
+    y, pullback = indexlang.compile(text).vjp(x=x, K=kernel)
+    expected, dx, dk = np.zeros_like(dy), np.zeros_like(x), np.zeros_like(kernel)
+    for i in range(count):
+        for d in range(3):
+            at = stride * i + dilation * d - left
+            if 0 <= at < shape[1]:
+                expected[:, i] += x[:, at] * kernel[d]
+                dx[:, at] += dy[:, i] * kernel[d]
+                dk[d] += (dy[:, i] * x[:, at]).sum(0)
+    np.testing.assert_allclose(y, expected, rtol=1e-11, atol=1e-13)
+    found = pullback(dy)
+    np.testing.assert_allclose(found["x"], dx, rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(found["K"], dk, rtol=1e-10, atol=1e-12)
+
+
+def test_an_infinity_reaches_only_its_own_window() -> None:
+    x = np.ones((64, 300))
+    x[5, 7] = np.inf
+    text = "y[b,i] = x[b,pad(i+d-1)]**2 where i < size(x,1), d < 3"
+    f = indexlang.compile(text)
+    y, pullback = f.vjp(x)
+    assert np.isinf(y[5]).nonzero()[0].tolist() == [6, 7, 8] and np.isfinite(np.delete(y, 5, 0)).all()
+    assert np.isinf(pullback(np.ones_like(y))["x"]).nonzero()[1].tolist() == [7]
