@@ -9,7 +9,7 @@ import pytest
 from corpus import CASES, Case
 
 from indexlang import chains, grad, groups, joining, kernels, products, scaling, sharing
-from indexlang.backends.numpy import contract, fuse, statement
+from indexlang.backends.numpy import fuse, pointwise, statement
 from indexlang.errors import IndexLangWarning, Source
 from indexlang.function import Function
 from indexlang.ir import Program
@@ -29,14 +29,14 @@ def run(program: Program, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray
 def tiny(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(kernels.blocks, "__defaults__", (size,))
     monkeypatch.setattr(products, "COPY", size)
-    monkeypatch.setattr(contract, "BLOCK", size)
+    monkeypatch.setattr(pointwise, "BLOCK", size)
     for name in ("BLOCK", "LARGE"):
         monkeypatch.setattr(statement, name, size)
     monkeypatch.setattr(products, "SMALL", 1)
     monkeypatch.setattr(products, "SEPARATE", 1)
     monkeypatch.setattr(sharing, "WORTH", 1)
     monkeypatch.setattr(scaling, "LEAST", 1)
-    for module in (kernels, contract, groups):
+    for module in (kernels, pointwise, groups):
         monkeypatch.setattr(module, "LONG", 1)
     for name, value in (("CHUNK", size), ("LEAST", 1)):
         monkeypatch.setattr(joining, name, value)

@@ -11,7 +11,8 @@ from math import prod
 
 from ...ir import Access, Call, Const, Expr, Reduce, Statement, Subscript, children, indices_of, walk
 from ...kernels import itemsize, row_strides
-from .contract import Contraction, Sink
+from .contract import Contraction
+from .pointwise import Sink
 from .reads import base, let_go, read
 from .source import Operand, Scope, Writer, aligned, count_code, name_of, sizes_of
 from .store import REDUCE, SUMS, scale, unit

@@ -14,8 +14,8 @@ from math import prod
 from ...ir import Access, Const, Reduce, Subscript, children, indices_of, walk
 from ...kernels import BLOCK, LARGE, LONG, WINDOW, Facts, blocks, choose, itemsize
 from ...products import order_pairs
-from .contract import Sink
 from .evaluate import Evaluation, Term, operations
+from .pointwise import Sink
 from .reads import prepare
 from .scan import gone_along, scan_of, scanned
 from .scatter import scatter
@@ -113,10 +113,16 @@ class StatementCode(Evaluation):
         steps = (*self.blocks(target, way), *((i, 0) for i in self.repeated(target, way)))
         self.notes += [f"{step or 1} {i} at a time" for i, step in steps]
         now = {**self.sizes, **{i: max(1, n) for i, n in steps}, **{i: max(1, n) for i, n in target.steps}}
-        inside = self.free if way in ("contraction", "separated contraction", "window", "window search") else (*self.free, *self.summed)
+        inside = (
+            self.free
+            if way in ("contraction", "separated contraction", "window", "window search")
+            else (*self.free, *self.summed)
+        )
         self.writer.note(target.home.name + " values", 2 * prod(now[i] for i in inside), self.compute)
         split = any(i in self.summed for i, _ in steps)
-        many = way in ("masked contraction", "separated contraction") or (way == "contraction" and len(self.terms()) > 1)
+        many = way in ("masked contraction", "separated contraction") or (
+            way == "contraction" and len(self.terms()) > 1
+        )
         target.start(once=not split and not many)
         if steps:
             target.allocate()
