@@ -19,6 +19,7 @@ from .ir import Index, Merged, Reduce, Statement, indices_of, reads_of
 from .joining import Chain, Facts, Joining, is_window, memory_order, size_of
 from .kernels import itemsize
 
+NARROW = 64  # elements that lie next to each other in a block, at least
 FULL = 8  # a block may be so many times larger where then more statements join
 
 
@@ -124,12 +125,15 @@ def _labels(facts: Facts, number: int) -> Iterator[tuple[str, ...]]:
         alone &= set(indices_of(stmt.target))
     found: list[str] = []
     shorter: tuple[str, ...] | None = None
+    order = [i for i in order if sizes[i] > 1]
     for index in order:
         if rest <= most:
             break
         if found and rest <= FULL * most:
             shorter = tuple(found)
-        if sizes[index] > 1 and index in alone:
+        if index == order[-1] and most * sizes[index] < NARROW * rest:  # its runs would be too short
+            break
+        if index in alone:
             found.append(index)
             rest //= sizes[index]
     if rest <= FULL * most:

@@ -339,12 +339,13 @@ class Joining:
         """Whether the chain is better than its statements one by one."""
         if len(self.numbers) > 1:
             return True
-        stmt = self.facts.program.statements[self.numbers[0]]
-        if isinstance(stmt.value, Access) and not stmt.domain.masks and not stmt.reduced:
-            return False
-        if isinstance(stmt.value, Access):  # a sum: each thread takes a part
+        stmt, extents = self.facts.program.statements[self.numbers[0]], self.facts.shapes.extents[self.numbers[0]]
+        is_sum = any(extents[i][1] - extents[i][0] > 1 for i in stmt.reduced)
+        if not isinstance(stmt.value, Access):
+            return not is_sum or not _is_product(stmt.value)
+        if is_sum:  # each thread takes a part
             return self.graph.points(self.graph.order) >= LARGE_SUM
-        return not stmt.reduced or not _is_product(stmt.value)
+        return bool(stmt.domain.masks)
 
     def chain(self, readers: Mapping[str, int], done: set[int]) -> Chain:
         """The chain as it is now."""

@@ -40,7 +40,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
         monkeypatch.setattr(module, "LONG", 1)
     for name, value in (("CHUNK", size), ("LEAST", 1)):
         monkeypatch.setattr(joining, name, value)
-    monkeypatch.setattr(chains, "FULL", 2)
+    for name, value in (("FULL", 2), ("NARROW", 1)):
+        monkeypatch.setattr(chains, name, value)
     for name in ("SHARED", "SMALL"):
         monkeypatch.setattr(fuse, name, 1)
 
