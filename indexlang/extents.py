@@ -97,6 +97,7 @@ class Solution:
     shapes: Mapping[str, Mapping[int, Affine]]
     problems: tuple[Problem, ...]
     sizes: Sizes
+    withheld: bool  # whether some claim was not made because its statement is judged
 
     def shape(self, tensor: str) -> tuple[Expr, ...]:
         """The shape of a tensor whose rank is known: that of an input are its own sizes."""
@@ -120,7 +121,7 @@ def attempt(
     What the statements `judged` use plainly is not taken to be equal because they do.
     """
     for solved, given, numbers, solution in _RECENT:
-        if solved is program and given is known and numbers == judged:
+        if solved is program and given is known and (numbers == judged or not (judged or solution.withheld)):
             return solution
     solution = _attempt(program, known, judged)
     _RECENT.append((program, known, judged, solution))
@@ -148,7 +149,8 @@ def _attempt(program: Program, known: Mapping[Size, Affine] | None, judged: froz
     shapes = {t: {k: sizes.canonical(f) for k, f in axes.items()} for t, axes in sizes.reached.items()}
     cuts, plain = tuple(tuple(one.cuts) for one in solved), tuple(one.sizes_of for one in solved)
     claims = tuple(claim for one in solved for claim in one.claims)
-    return Solution(bounds, cuts, plain, claims, shapes, tuple(problems), sizes)
+    withheld = any(one.withheld for one in solved)
+    return Solution(bounds, cuts, plain, claims, shapes, tuple(problems), sizes, withheld)
 
 
 class _Statement:
@@ -160,6 +162,7 @@ class _Statement:
         self.problems: list[Problem] = []
         self.cuts: list[Cut] = []
         self.claims: list[Claim] = []
+        self.withheld = False
         self.sources: dict[str, list[tuple[Axis, Use]]] = {}
         self.sizes_of: dict[str, frozenset[Affine]] = {}
         self.fixed: set[str] = set()  # indices whose end was written
@@ -212,8 +215,12 @@ class _Statement:
                 sizes = [(use, s) for use, _ in sizes if (s := self.size(use)) is not None]
             self.sizes_of[i] = frozenset([s for _, s in sizes])
             (first, one), *others = sizes
-            for use, other in () if self.is_judged else others:
-                if other != one:
+            for use, other in others:
+                if other == one:
+                    continue
+                if self.is_judged:
+                    self.withheld = True
+                else:
                     self.claims.append(Claim(i, first, one, use, other))
                     self.sizes.equate(one, other)
             self.box.high[i] = self.sizes.canonical(one)
