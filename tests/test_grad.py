@@ -224,3 +224,10 @@ def test_no_part_of_a_branch_is_computed_outside_of_it() -> None:
     x = np.array([4.0, -4.0])
     _, pullback = g.vjp(x=x, **{"y.grad": np.ones(2)})
     assert np.allclose(pullback({"x.grad": np.ones(2)})["x"], [0.375, -0.375])  # the second derivative of x * |x|**0.5
+
+
+def test_ranges_are_written_in_the_order_of_the_forward_statement() -> None:
+    """And not in that of a hash, which differs from process to process."""
+    text = "mu[c] = x[b,i,j,c] / 7\nv[c] = (x[b,i,j,c] - mu[c])**2\ny[b,i,j,c] = x[b,i,j,c] * v[c]"
+    second = indexlang.compile(text).grad().grad().source
+    assert "mu.grad.grad[c] * v.grad[c] where b < size(x,0), i < size(x,1), j < size(x,2)\n" in second
