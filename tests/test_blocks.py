@@ -9,7 +9,7 @@ import pytest
 from corpus import CASES, Case
 
 from indexlang import chains, grad, groups, joining, kernels, products, scaling, sharing
-from indexlang.backends.numpy import fuse, pointwise, statement
+from indexlang.backends.numpy import fuse, pointwise, source, statement
 from indexlang.errors import IndexLangWarning, Source
 from indexlang.function import Function
 from indexlang.ir import Program
@@ -42,6 +42,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
         monkeypatch.setattr(joining, name, value)
     for name, value in (("FULL", 2), ("NARROW", 1)):
         monkeypatch.setattr(chains, name, value)
+    monkeypatch.setattr(source, "SHARED", 1)
     for name in ("SHARED", "SMALL"):
         monkeypatch.setattr(fuse, name, 1)
 

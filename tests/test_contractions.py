@@ -10,6 +10,7 @@ import pytest
 
 import indexlang as il
 from indexlang import kernels, products
+from indexlang.backends.numpy import source
 from indexlang.kernels import Facts, Row, choose, together
 from indexlang.products import separates
 
@@ -170,7 +171,8 @@ def test_sums_of_few_neighbours(channels: int, dtype: type) -> None:
     x[5, 7, 0] = 0 if dtype is np.int64 else np.inf
     expected = np.empty((20, 30, 3, 2), dtype)
     for r, s in product(range(3), range(2)):
-        expected[:, :, r, s] = (a * x[r : r + 20, s : s + 30]).sum(-1)
+        with np.errstate(all="ignore"):
+            expected[:, :, r, s] = (a * x[r : r + 20, s : s + 30]).sum(-1)
     assert ("positions" in str(f.plan(a=a.shape, x=x.shape))) == (1 < channels <= kernels.SHORT)
     tolerance = 1e-4 if dtype is np.float32 else 1e-12
     np.testing.assert_allclose(f(a=a, x=x), expected, rtol=tolerance, atol=tolerance)
@@ -186,3 +188,20 @@ def test_weights_of_a_window(channels: int) -> None:
     for order in ("c,i,j", "j,c,i"):  # however the result lies
         g = il.compile(f"y[{order}] = w[i,j,r,s] * x[i+r,j+s,c]")
         np.testing.assert_allclose(np.einsum(f"{order.replace(',', '')}->ijc", g(w=w, x=x)), expected)
+
+
+@pytest.mark.parametrize("text", ["y[b,i,c] = K[d,c] * x[b,i+d,c]", "K[d,c] = y[b,i,c] * x[b,i+d,c]"])
+@pytest.mark.parametrize(("batch", "rows", "channels"), [(1, 9, 70), (2, 9, 70), (5, 7, 70), (1, 40, 9), (3, 90, 9)])
+def test_threads_give_the_same(
+    text: str, batch: int, rows: int, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "SHARED", 1)
+    x, k = RNG.standard_normal((batch, rows + 2, channels)), RNG.standard_normal((3, channels))
+    y = RNG.standard_normal((batch, rows, channels))
+    f = il.compile(text)
+    windows = [x[:, d : d + rows] for d in range(3)]
+    if text[0] == "y":
+        assert "in threads" in str(f.plan(K=k.shape, x=x.shape))
+        np.testing.assert_allclose(f(K=k, x=x), sum(k[d] * windows[d] for d in range(3)))
+    else:
+        np.testing.assert_allclose(f(y=y, x=x), [(y * w).sum((0, 1)) for w in windows])

@@ -7,12 +7,13 @@ operand that holds it. The one rule: what NumPy runs through in its inner loop i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 
-from ...kernels import BLOCK, LONG, RUN, SHORT, WINDOW, blocks, row_strides
+from ...kernels import BLOCK, LONG, RUN, SHORT, WINDOW, blocks, even, row_strides
 from ...products import Roles, by_stride
-from .source import Operand, Scope, Writer, aligned, count_code, shape_code, sizes_of
+from .source import Operand, Scope, Writer, aligned, count_code, divided, name_of, shape_code, sizes_of
 from .store import Target
 
 
@@ -116,9 +117,22 @@ class Pointwise:
         points = prod(self.sizes[i] for i in out)
         steps = blocks(order, self.sizes, points, self.itemsize)
         now = {**self.sizes, **dict(steps)}
-        work = writer.workspace(prod(now[i] for i in out), a.dtype)
-        blocked = {i for i, _ in steps}
-        with writer.loops(scope, steps) as inner:
+        with ExitStack() as stack:
+            outer = divided(order, scope, points * prod(self.sizes[i] for i in summed), steps)
+            if outer is None:
+                work = writer.workspace(prod(now[i] for i in out), a.dtype)
+                inner = stack.enter_context(writer.loops(scope, steps))
+            else:
+                self.notes.append("in threads")
+                step = dict(steps).get(outer, even(self.sizes[outer], -(-self.sizes[outer] // 2)))
+                steps = ((outer, step), *(s for s in steps if s[0] != outer))
+                inner = stack.enter_context(writer.side_by_side(scope, outer, step))
+                work = writer.fresh("work")
+                count = prod({**now, outer: step}[i] for i in out)
+                writer.note(work, count, a.dtype)
+                writer.line(f"{work} = np.empty({count}, np.{name_of(a.dtype)})")
+                inner = stack.enter_context(writer.loops(inner, steps[1:]))
+            blocked = {i for i, _ in steps}
             here = self.sliced(total, blocked, inner)
             parts = [self.sliced(x, blocked & set(x.indices), inner) for x in sides]
             term = writer.fresh("term")
@@ -189,4 +203,15 @@ class Pointwise:
         names = dict.fromkeys((*a.indices, *b.indices))
         letters = dict(zip(names, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", strict=False))
         spell = ["".join(letters[i] for i in group) for group in (a.indices, b.indices, out)]
-        return self.named(f"np.einsum('{spell[0]},{spell[1]}->{spell[2]}', {a.code}, {b.code})", out, a.dtype)
+        code = f"'{spell[0]},{spell[1]}->{spell[2]}'"
+        outer = divided(out, self.scope, prod(self.sizes[i] for i in names))
+        if outer is None:
+            return self.named(f"np.einsum({code}, {a.code}, {b.code})", out, a.dtype)
+        a, b = self.held(a), self.held(b)
+        made = self.named(f"np.empty({shape_code(out, self.scope)}, np.{name_of(a.dtype)})", out, a.dtype)
+        self.notes.append("in threads")
+        step = even(self.sizes[outer], -(-self.sizes[outer] // 4))
+        with self.writer.side_by_side(self.scope, outer, step) as inner:
+            codes = [self.sliced(x, {outer} & set(x.indices), inner).code for x in (a, b, made)]
+            self.writer.line(f"np.einsum({code}, {codes[0]}, {codes[1]}, out={codes[2]})")
+        return made

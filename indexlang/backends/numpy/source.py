@@ -41,6 +41,16 @@ class Axis:
 
 Scope = Mapping[str, Axis]
 
+SHARED = 1 << 20  # operations on elements from which on threads pay
+
+
+def divided(order: Sequence[str], scope: Scope, work: int, steps: Sequence[tuple[str, int]] = ()) -> str | None:
+    """The outermost index of what is written, if blocks of it are worth threads; None inside of loops."""
+    if work < SHARED or any(axis.var is not None for axis in scope.values()):
+        return None
+    found = next((i for i in order if scope[i].size > 1), None)
+    return found if not steps or found == steps[0][0] else None
+
 
 def name_of(dtype: str) -> str:
     """NumPy's name of a dtype."""
@@ -275,6 +285,20 @@ class Writer:
         self.indent += 1
         yield
         self.indent -= 1
+
+    @contextmanager
+    def side_by_side(self, scope: Scope, index: str, step: int) -> Iterator[Scope]:
+        """A loop over blocks of a kept index, in threads; what is made in it is each thread's own."""
+        axis = scope[index]
+        name, lo, hi, var = (self.fresh(hint) for hint in ("part", "lo", "hi", index))
+        self.line('@np.errstate(all="ignore")')
+        with self.block(f"def {name}({lo}, {hi}):"), self.block(f"for {var} in range({lo}, {hi}, {step}):"):
+            width = str(step)
+            if axis.n % step:
+                width = self.fresh(f"n_{index}")
+                self.line(f"{width} = min({step}, {hi} - {var})")
+            yield {**scope, index: Axis(axis.lo, axis.n, var, width, step, var)}
+        self.line(f"{self.use('share')}({name}, {axis.n}, {step})")
 
     @contextmanager
     def loops(self, scope: Scope, steps: Sequence[tuple[str, int]]) -> Iterator[Scope]:
