@@ -16,8 +16,9 @@ from collections.abc import Iterator, Sequence
 from . import joining
 from .graph import RefusedError
 from .ir import Index, Merged, Reduce, Statement, indices_of, reads_of
-from .joining import Chain, Facts, Joining, is_window, memory_order, size_of
+from .joining import Chain, Facts, Joining
 from .kernels import itemsize
+from .statements import is_window, memory_order, size_of
 
 NARROW = 64  # elements that lie next to each other in a block, at least
 FULL = 8  # a block may be so many times larger where then more statements join

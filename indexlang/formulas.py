@@ -89,7 +89,7 @@ class Formulas(Graph):
         node, axes = self.made[access.tensor]
         if node is None or access.subscripts != tuple(Index(i) for i in axes):
             raise RefusedError
-        return node
+        return self.part(node) if set(self.bound) & set(node.indices) else node
 
     def _read(self, access: Access) -> Node:
         for axis in range(len(access.subscripts)):

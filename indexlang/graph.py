@@ -45,8 +45,8 @@ class Node:
 
     `fn` is a row of the table of functions, or one of these: `read` (elements of a tensor, at affine positions),
     `number`, `other` (an expression of integers, say), `keep` (the second argument where the first holds, else 0),
-    `choose`, `finite` (0 where it is not), `zero`, `spread` (the first argument, the second added at other positions),
-    or a reduction over `over`: sum, product, greatest, least.
+    `choose`, `finite` (0 where it is not), `part` (at one value of some indices), `zero`, `spread` (the first argument,
+    the second added at other positions), or a reduction over `over`: sum, product, greatest, least.
     """
 
     number: int
@@ -113,6 +113,17 @@ class Graph:
             present = {i for a in args for i in a.indices} if args else set(named) - set(self.bound)
             indices = tuple(i for i in self.order if i in present and i not in over)
             found = self._table[key] = Node(len(self.nodes), fn, tuple(args), indices, expr, over, truth, at)
+            self.nodes.append(found)
+        return found
+
+    def part(self, value: Node) -> Node:
+        """The value at one position of a window."""
+        at = tuple((i, self.bound[i]) for i in value.indices if i in self.bound)
+        key = ("part", value.number, at)
+        found = self._table.get(key)
+        if found is None:
+            indices = tuple(i for i in value.indices if i not in self.bound)
+            found = self._table[key] = Node(len(self.nodes), "part", (value,), indices, truth=value.truth, at=at)
             self.nodes.append(found)
         return found
 

@@ -16,29 +16,25 @@ from .formulas import Formulas
 from .graph import COMBINATIONS, REDUCTIONS, Move, Node, RefusedError
 from .ir import (
     Access,
-    Domain,
     Expr,
     Index,
     Merged,
     Program,
     Reduce,
     Statement,
-    Subscript,
-    children,
     indices_of,
     parts_of,
     reads_of,
-    transform_statement,
     walk,
 )
 from .kernels import even, itemsize
 from .landing import Landing, landings
 from .shapes import Shapes
+from .statements import UNROLLED, factors_of, identity, is_product, is_window, memory_order, renamed, size_of
 
 CHUNK = 256 << 10  # bytes of one array of a block: several of them stay in the cache of a core
 LEAST = 1 << 14  # elements below which a chain is not worth its lines
 LARGE_SUM = 1 << 19  # elements from which on a sum alone is one
-UNROLLED = 25  # positions of a window that are written one by one
 AHEAD = 48  # so many statements further it is looked for more that may join
 
 
@@ -178,7 +174,7 @@ class Joining:
             raise RefusedError
         merged = any(isinstance(p, Merged) for p in parts_of(stmt))
         if merged or any(old != new for old, new in names.items()):
-            stmt = _renamed(stmt, names, extents)
+            stmt = renamed(stmt, names, extents)
         had = set(self.graph.extents), list(self.graph.order), len(self.graph.nodes)
         self.graph.extents.update(bounds)
         self.graph.order += [i for i in bounds if i not in self.graph.order]
@@ -233,7 +229,7 @@ class Joining:
         taps = [i for place in landing for i, _ in place.row.coefs if i not in kept] + list(stmt.reduced)
         if op not in ("=", "+=") or isinstance(stmt.value, Reduce) or graph.points(taps) > UNROLLED:
             raise RefusedError
-        if graph.points(stmt.reduced) > 1:
+        if graph.points(stmt.reduced) > 1 or stmt.domain.masks or all(p.is_apart(graph) for p in landing):
             raise RefusedError
 
         def moves() -> list[Move] | None:
@@ -242,7 +238,7 @@ class Joining:
             return there if len(there) == len(found) else None
 
         axes = tuple(place.axis for place in landing)
-        value = graph.spread(axes, moves, lambda: self.masked(graph.value(stmt.value), stmt.domain.masks, 0), taps)
+        value = graph.spread(axes, moves, lambda: graph.value(stmt.value), taps)
         first = stmt.target.tensor not in {*graph.made, *self.begun, *self.facts.program.inputs}
         return self.mapped(stmt.target.tensor, axes, op, value, first)
 
@@ -266,10 +262,10 @@ class Joining:
             return self.mapped(tensor, axes, op, node, first)
         reduced = stmt.reduced
         if not reduced:
-            node = self.masked(graph.value(stmt.value), masks, _identity(op))
+            node = self.masked(graph.value(stmt.value), masks, identity(op))
             return self.mapped(tensor, axes, op, node, first)
         if is_window(stmt, graph.extents):
-            node = graph.window(op, lambda: self.masked(graph.value(stmt.value), masks, _identity(op)), reduced)
+            node = self.window(stmt)
             return self.mapped(tensor, axes, op, node, first)
         self.check_work(stmt.value, stmt.domain.indices)
         partial = bool(set(reduced) & set(self.labels))
@@ -290,11 +286,27 @@ class Joining:
                 else:
                     node = graph.times([node, *outer[0]], coefficient, outer[1])
         else:
-            value = self.masked(graph.value(stmt.value), masks, _identity(op))
+            value = self.masked(graph.value(stmt.value), masks, identity(op))
             node = graph.reduce(REDUCTIONS[op], value, reduced)
         if partial:
             return Store(tensor, axes, op, node, True, scale, first)
         return self.mapped(tensor, axes, op, node, first)
+
+    def window(self, stmt: Statement) -> Node:
+        """The sum over a window; what does not differ in it is multiplied once."""
+        graph, over = self.graph, set(stmt.reduced)
+        core, outside, divisors = [], list[Expr](), list[Expr]()
+        for factor, below in factors_of(stmt.value):
+            if over & set(indices_of(factor)):
+                core.append((factor, below))
+            else:
+                (divisors if below else outside).append(factor)
+        if stmt.domain.masks or not core or any(below for _, below in core):
+            return graph.window(
+                stmt.op, lambda: self.masked(graph.value(stmt.value), stmt.domain.masks, 0), stmt.reduced
+            )
+        value = graph.window(stmt.op, lambda: graph.times([graph.value(f) for f, _ in core]), stmt.reduced)
+        return graph.times([value, *map(graph.value, outside)], 1, [graph.value(d) for d in divisors])
 
     def mapped(self, tensor: str, axes: tuple[str, ...], op: str, node: Node, first: bool) -> Store:
         """A value that is complete in its block, combined with what the tensor has already."""
@@ -342,7 +354,7 @@ class Joining:
         stmt, extents = self.facts.program.statements[self.numbers[0]], self.facts.shapes.extents[self.numbers[0]]
         is_sum = any(extents[i][1] - extents[i][0] > 1 for i in stmt.reduced)
         if not isinstance(stmt.value, Access):
-            return not is_sum or not _is_product(stmt.value)
+            return not is_sum or not is_product(stmt.value)
         if is_sum:  # each thread takes a part
             return self.graph.points(self.graph.order) >= LARGE_SUM
         return bool(stmt.domain.masks)
@@ -374,68 +386,3 @@ class Joining:
         most = CHUNK // itemsize(self.compute)
         n = graph.extents[last][1]
         return (*((i, 1) for i in outer), (last, even(n, max(1, most // unit))))
-
-
-def is_window(stmt: Statement, extents: Mapping[str, tuple[int, int]]) -> bool:
-    """Whether a sum runs through a small window of an operand that has all indices, and is no contraction."""
-    if _is_product(stmt.value) and not isinstance(stmt.value, Access):
-        return False
-    sizes = {i: extents[i][1] - extents[i][0] for i in stmt.domain.indices}
-    moving = {i for i, n in sizes.items() if n > 1}
-    accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
-    named = [set(indices_of(s)) for a in accesses for s in a.subscripts]
-    mixed = any(len(names) > 1 and names & set(stmt.reduced) for names in named)
-    few = stmt.op in ("=", "+=") and size_of([sizes[i] for i in stmt.reduced]) <= UNROLLED
-    return mixed and few and any(moving <= set(indices_of(a)) for a in accesses)
-
-
-def _identity(op: str) -> float:
-    return {"*=": 1.0, "max=": float("-inf"), "min=": float("inf")}.get(op, 0)
-
-
-def size_of(shape: Sequence[int]) -> int:
-    count = 1
-    for n in shape:
-        count *= n
-    return count
-
-
-def _is_product(expr: Subscript) -> bool:
-    """Whether a value is nothing but a product of reads, which a contraction sums without any temporary."""
-    match expr:
-        case Access():
-            return True
-        case _ if getattr(expr, "fn", "") in ("mul", "neg"):
-            return all(_is_product(c) for c in children(expr))
-        case _:
-            return not any(isinstance(p, Access) for p in walk(expr))
-
-
-def _renamed(stmt: Statement, names: Mapping[str, str], extents: Mapping[str, tuple[int, int]]) -> Statement:
-    """The statement with other names of its indices; how far they run is known."""
-
-    def rule(part: Subscript) -> Subscript | None:
-        match part:
-            case Index(name):
-                return Index(names[name], part.span)
-            case Merged(indices):
-                moving = [i for i in indices if extents[i][1] - extents[i][0] > 1]
-                if len(moving) != 1 or extents[moving[0]][0]:
-                    raise RefusedError
-                return Index(names[moving[0]], part.span)
-            case Reduce(domain=domain):
-                indices = tuple(names[i] for i in domain.indices)
-                return Reduce(part.op, Domain(indices, (), domain.masks), part.body, part.span)
-            case _:
-                return None
-
-    bare = Statement(stmt.target, stmt.op, stmt.value, Domain(stmt.domain.indices, (), stmt.domain.masks), stmt.span)
-    return transform_statement(bare, rule)
-
-
-def memory_order(stmt: Statement) -> list[str]:
-    """All indices of a statement as they lie in the access that has most of them, outermost first."""
-    accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
-    largest = max([*accesses, stmt.target], key=lambda a: len(set(indices_of(a))))
-    inner = [i for p in walk(stmt.value) if isinstance(p, Reduce) for i in p.domain.indices]
-    return list(dict.fromkeys([*indices_of(largest), *stmt.domain.indices, *inner]))

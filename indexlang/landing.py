@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .formulas import Formulas
 from .graph import Graph, Move, RefusedError
 from .ir import Access, Boundary, Const, Dots, Index, Merged
-from .kernels import Row, linear, plain
+from .kernels import Row, injective, linear, plain
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class Landing:
     def is_plain(self) -> bool:
         """Whether the axis is an index alone."""
         return self.row == plain(self.axis)
+
+    def is_apart(self, graph: Graph) -> bool:
+        """Whether no two points meet in one element, so that it takes no turns to write them."""
+        return injective((c, graph.points([i])) for i, c in self.row.coefs)
 
     def move(self, graph: Graph) -> Move | None:
         """Where the values go at one position of a window; None if beyond the axis."""

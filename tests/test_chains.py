@@ -310,3 +310,33 @@ def test_an_infinity_reaches_only_its_own_window() -> None:
     y, pullback = f.vjp(x)
     assert np.isinf(y[5]).nonzero()[0].tolist() == [6, 7, 8] and np.isfinite(np.delete(y, 5, 0)).all()
     assert np.isinf(pullback(np.ones_like(y))["x"]).nonzero()[1].tolist() == [7]
+
+
+def test_the_gradients_of_local_attention() -> None:
+    text = (
+        "l[b,i,r] = q[b,i,d] * k[b,pad(i+r-1),d] where r < 3\n"
+        "p[b,i,r] = exp(l[b,i,r] - logsumexp[t](l[b,i,t]))\n"
+        "y[b,i,d] = p[b,i,r] * v[b,pad(i+r-1),d]"
+    )
+    rng = np.random.default_rng(11)
+    q, k, v, dy = rng.standard_normal((4, 12, 70, 32))
+    y, pullback = indexlang.compile(text, outputs=["y"]).vjp(q=q, k=k, v=v)
+    near = [(r, slice(max(0, 1 - r), 70 - max(0, r - 1)), slice(max(0, r - 1), 70 - max(0, 1 - r))) for r in range(3)]
+    scores = np.zeros((12, 70, 3))
+    for r, here, there in near:
+        scores[:, here, r] = (q[:, here] * k[:, there]).sum(-1)
+    p = softmax(scores)
+    expected, dp = np.zeros_like(q), np.zeros_like(p)
+    dq, dk, dv = np.zeros((3, *q.shape))
+    for r, here, there in near:
+        expected[:, here] += p[:, here, r, None] * v[:, there]
+        dp[:, here, r] = (dy[:, here] * v[:, there]).sum(-1)
+        dv[:, there] += p[:, here, r, None] * dy[:, here]
+    dl = p * (dp - (p * dp).sum(-1, keepdims=True))
+    for r, here, there in near:
+        dq[:, here] += dl[:, here, r, None] * k[:, there]
+        dk[:, there] += dl[:, here, r, None] * q[:, here]
+    np.testing.assert_allclose(y, expected, rtol=1e-11, atol=1e-13)
+    found = pullback(dy)
+    for name, value in (("q", dq), ("k", dk), ("v", dv)):
+        np.testing.assert_allclose(found[name], value, rtol=1e-10, atol=1e-12, err_msg=name)

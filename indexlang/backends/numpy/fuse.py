@@ -78,6 +78,7 @@ class ChainCode:
             if node not in seen:
                 seen.add(node)
                 uses.update(node.args)
+                uses.update(node.args if node.fn == "part" else ())  # its memory stays, for the part is a view
                 stack += node.args
         return uses, stores
 
@@ -343,6 +344,8 @@ class ChainCode:
                 self.codes[node] = operations.named(found, node.indices, node.expr.tensor)
             case "other":
                 self.codes[node] = operations.other(node, scope)
+            case "part":
+                self.codes[node] = operations.part(node)
             case _ if place is not None:
                 self.codes[node] = place
                 operations.into(node, place.code)

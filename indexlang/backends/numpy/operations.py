@@ -66,6 +66,15 @@ class Operations:
             code = name
         return Operand(code, tuple(indices), self.compute)
 
+    def part(self, node: Node) -> Operand:
+        """A view of a value at one position of a window."""
+        (value,) = node.args
+        at = {i: k - self.graph.extents[i][0] for i, k in node.at}
+        found = self.codes[value]
+        name = self.writer.fresh("t")
+        self.writer.line(f"{name} = {found.code}[{', '.join(str(at.get(i, ':')) for i in value.indices)}]")
+        return Operand(name, node.indices, found.dtype)
+
     def other(self, node: Node, scope: Scope) -> Operand:
         """An expression in which the general rules are followed."""
         assert node.expr is not None

@@ -1,0 +1,110 @@
+"""What is asked of one statement before it joins a chain: its window, its factors, how its operands lie in memory.
+
+In: a statement, how far its indices run. Out: facts, or the statement under other names. The one rule: nothing here
+knows of the chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from .graph import RefusedError
+from .ir import (
+    Access,
+    Call,
+    Const,
+    Domain,
+    Expr,
+    Index,
+    Merged,
+    Reduce,
+    Statement,
+    Subscript,
+    children,
+    indices_of,
+    transform_statement,
+    walk,
+)
+
+UNROLLED = 25  # positions of a window that are written one by one
+
+
+def is_window(stmt: Statement, extents: Mapping[str, tuple[int, int]]) -> bool:
+    """Whether a sum runs through a small window of an operand that has all indices, and is no contraction."""
+    if is_product(stmt.value) and not isinstance(stmt.value, Access):
+        return False
+    sizes = {i: extents[i][1] - extents[i][0] for i in stmt.domain.indices}
+    moving = {i for i, n in sizes.items() if n > 1}
+    accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
+    named = [set(indices_of(s)) for a in accesses for s in a.subscripts]
+    mixed = any(len(names) > 1 and names & set(stmt.reduced) for names in named)
+    few = stmt.op in ("=", "+=") and size_of([sizes[i] for i in stmt.reduced]) <= UNROLLED
+    return mixed and few and any(moving <= set(indices_of(a)) for a in accesses)
+
+
+def identity(op: str) -> float:
+    return {"*=": 1.0, "max=": float("-inf"), "min=": float("inf")}.get(op, 0)
+
+
+def factors_of(expr: Expr) -> Iterator[tuple[Expr, bool]]:
+    """The factors of a product, each with whether the others are divided by it."""
+    match expr:
+        case Call(fn="mul", args=(a, b)):
+            yield from factors_of(a)
+            yield from factors_of(b)
+        case Call(fn="div", args=(a, b)):
+            yield from factors_of(a)
+            yield b, True
+        case Call(fn="neg", args=(a,)):
+            yield Const(-1), False
+            yield from factors_of(a)
+        case _:
+            yield expr, False
+
+
+def size_of(shape: Sequence[int]) -> int:
+    count = 1
+    for n in shape:
+        count *= n
+    return count
+
+
+def is_product(expr: Subscript) -> bool:
+    """Whether a value is nothing but a product of reads, which a contraction sums without any temporary."""
+    match expr:
+        case Access():
+            return True
+        case _ if getattr(expr, "fn", "") in ("mul", "neg"):
+            return all(is_product(c) for c in children(expr))
+        case _:
+            return not any(isinstance(p, Access) for p in walk(expr))
+
+
+def renamed(stmt: Statement, names: Mapping[str, str], extents: Mapping[str, tuple[int, int]]) -> Statement:
+    """The statement with other names of its indices; how far they run is known."""
+
+    def rule(part: Subscript) -> Subscript | None:
+        match part:
+            case Index(name):
+                return Index(names[name], part.span)
+            case Merged(indices):
+                moving = [i for i in indices if extents[i][1] - extents[i][0] > 1]
+                if len(moving) != 1 or extents[moving[0]][0]:
+                    raise RefusedError
+                return Index(names[moving[0]], part.span)
+            case Reduce(domain=domain):
+                indices = tuple(names[i] for i in domain.indices)
+                return Reduce(part.op, Domain(indices, (), domain.masks), part.body, part.span)
+            case _:
+                return None
+
+    bare = Statement(stmt.target, stmt.op, stmt.value, Domain(stmt.domain.indices, (), stmt.domain.masks), stmt.span)
+    return transform_statement(bare, rule)
+
+
+def memory_order(stmt: Statement) -> list[str]:
+    """All indices of a statement as they lie in the access that has most of them, outermost first."""
+    accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
+    largest = max([*accesses, stmt.target], key=lambda a: len(set(indices_of(a))))
+    inner = [i for p in walk(stmt.value) if isinstance(p, Reduce) for i in p.domain.indices]
+    return list(dict.fromkeys([*indices_of(largest), *stmt.domain.indices, *inner]))
