@@ -242,6 +242,28 @@ def test_int_saturates(dtype: str) -> None:
     assert numpy_of(FUNCTIONS["int"], edges).tolist() == [2**63 - 1, 2**63 - 1024, -(2**63), 2**63 - 1, -(2**63)]
 
 
+FOLDED = [
+    ("x[i] * (0.0005 / 5)", 0.0001),
+    ("x[i] * sqrt(2) * exp(-1)", math.sqrt(2) * math.exp(-1)),
+    ("x[i] * (pi**0.5 + 1 / 3)", math.sqrt(math.pi) + 1 / 3),
+    ("x[i] * 2**(-3) / 0.3", 0.125 / 0.3),
+    ("x[i] * (1 / 0)", math.inf),
+    ("x[i] * log(size(x,0))", math.log(4)),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+@pytest.mark.parametrize(("text", "factor"), FOLDED)
+def test_numbers_are_folded(text: str, factor: float, dtype: str) -> None:
+    f = indexlang.compile(f"y[i] = {text}")
+    x = np.array([1, -2, 0.5, 4], dtype)
+    found = f(x)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(np.real(found), np.real(x) * factor, rtol=2 * np.finfo(dtype).eps)
+    source = f.emit(x=(4,))
+    assert not any(call in source for call in ("np.sqrt", "np.exp", "np.power", "np.log", "np.asarray"))
+
+
 POWERS = [3, 4, -2, -3, -4, 0.25, 0.75, 1.25, 1.5, 1.75, -0.25, -0.5, -0.75, -1.5, -1.75]
 
 

@@ -211,7 +211,7 @@ def _folded(code: str) -> str | None:
     with np.errstate(all="ignore"):
         try:
             return number_code(float(eval(code, {"np": np, "__builtins__": {}})))
-        except NameError:
+        except (NameError, TypeError, AttributeError, OverflowError):
             return None
 
 
