@@ -24,6 +24,24 @@ FIRST = (
     "print(time.perf_counter() - start)"
 )
 
+PLANNED = {"lenet5": (64, "under 0.3 s"), "alexnet": (8, "under 1 s"), "resnet50": (2, "under 3 s")}
+PLANNING = """\
+import time, numpy as np
+from indexlang.edf import CrossEntropy, Input
+from indexlang.edf.networks import build
+start = time.perf_counter()
+network = build("{name}")
+with network.graph as graph:
+    labels = Input("labels")
+    loss = CrossEntropy(network.scores, labels)
+drawn = time.perf_counter()
+[p.value for p in graph.parameters]
+drawn = time.perf_counter() - drawn
+shape = ({batch}, *network.x.example)
+graph.prepare(loss, {{network.x: np.zeros(shape, np.float32), labels: np.zeros({batch}, np.int64)}})
+print(time.perf_counter() - start - drawn)
+"""
+
 Array = NDArray[np.float32]
 
 
@@ -32,6 +50,7 @@ def main(rounds: int) -> None:
     versions = f"Python {platform.python_version()}, NumPy {np.__version__}, {os.cpu_count()} CPUs"
     print(f"{versions}; medians of {rounds} turns.\n")
     starting(rounds)
+    planning(min(rounds, 3))
     calling(rounds)
     convolution(rounds)
 
@@ -51,6 +70,24 @@ def calling(rounds: int) -> None:
     f = indexlang.compile("C[i,k] = A[i,j] * B[j,k]")
     times = interleaved({"ours": lambda: f(A=a, B=b), "numpy": lambda: np.matmul(a, b)}, rounds, repeat=2000)
     row("a call of a 4x4 matmul over np.matmul", f"{(times['ours'] - times['numpy']) * 1e6:.2f} us", "under 5 us")
+
+    def by_hand() -> tuple[Array, Array, Array]:
+        return a @ b, a @ b.T, a.T @ b
+
+    times = interleaved({"ours": lambda: f.vjp(A=a, B=b)[1](a), "numpy": by_hand}, rounds, repeat=2000)
+    row(
+        "its vjp and pullback over the three products",
+        f"{(times['ours'] - times['numpy']) * 1e6:.2f} us",
+        "under 14 us",
+    )
+
+
+def planning(rounds: int) -> None:
+    """From the nodes of a network to its first training step that can run, parameters drawn, imports done."""
+    codes = {name: PLANNING.format(name=name, batch=batch) for name, (batch, _) in PLANNED.items()}
+    for name, seconds in in_processes(codes, rounds).items():
+        batch, goal = PLANNED[name]
+        row(f"{name}, batch {batch}: to the first step that can run", f"{seconds:.2f} s", goal)
 
 
 def convolution(rounds: int) -> None:

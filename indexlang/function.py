@@ -23,7 +23,7 @@ from .backends.numpy.load import Compiled, compile_program
 from .errors import DerivationError, IndexLangWarning, MeaningError, Problem, ShapeError, render
 from .ir import Program, primal_of
 from .notebook import html_of, latex_of
-from .passing import Signature, by_name, forms
+from .passing import Form, Signature, by_name, forms, forms_of
 from .plan import Plan
 from .pulling import Pulling
 from .split import split
@@ -98,7 +98,7 @@ class Function:
         if initial:
             return self._started(initial)(out=out, **starting(named, initial))
         arrays = [named[name] for name in self._names]
-        compiled = self._at(arrays)
+        compiled = self._at(forms_of(arrays))
         buffers = {}
         if out is not None:
             buffers = as_buffers(out, self.outputs, compiled.plan.shapes, compiled.plan.dtypes, named)
@@ -111,9 +111,8 @@ class Function:
     def _named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Array]:
         return by_name(args, kwargs, self._names, self.optional, self._ignored)
 
-    def _at(self, arrays: Sequence[Array]) -> Compiled:
-        """The code for these sizes and dtypes."""
-        key = tuple((a.shape, a.dtype) for a in arrays)
+    def _at(self, key: tuple[Form, ...]) -> Compiled:
+        """The code for inputs of these shapes and types."""
         found = self._compiled.get(key)
         if found is None:
             with self._lock:
@@ -148,7 +147,7 @@ class Function:
 
     def _run(self, named: Mapping[str, Array]) -> dict[str, Array]:
         arrays = [named[name] for name in self._names]
-        return dict(zip(self.outputs, self._at(arrays).run(*arrays), strict=True))
+        return dict(zip(self.outputs, self._at(forms_of(arrays)).run(*arrays), strict=True))
 
     def _made(self, key: object, make: Callable[[], Any]) -> Any:
         """What is derived from the program, once."""
@@ -238,7 +237,7 @@ class Function:
 
     def _pulling(self, arrays: Sequence[Array]) -> Pulling:
         """The two parts at these sizes and types."""
-        key = tuple((a.shape, a.dtype) for a in arrays)
+        key = forms_of(arrays)
         found = self._pulls.get(key)
         if found is None:
             dtypes = dict(zip(self._names, (a.dtype for a in arrays), strict=True))
@@ -246,7 +245,7 @@ class Function:
             integers = tuple((n, dtypes[n].name) for n in self._reached if not wrt)
             first, second = self._parts(wrt)
             named = dict(zip(self._names, arrays, strict=True))
-            compiled = first._at([named[n] for n in first.inputs])
+            compiled = first._at(forms_of([named[n] for n in first.inputs]))
             parts = (compiled, first.inputs, first.outputs, second._at, second.inputs, second.outputs)
             found = Pulling(self._names, self.outputs, *parts, self._gradients, wrt, integers)
             with self._lock:
@@ -272,7 +271,7 @@ class Function:
             ("both", chosen),
             lambda: Function(derivation.backward(self.program, chosen, values=True), always_dict=True),
         )
-        plan = self._at([named[n] for n in self._names]).plan
+        plan = self._at(forms_of([named[n] for n in self._names])).plan
         if plan.shapes[output] != ():
             rule = f"value_and_grad needs a scalar, {output} has shape {plan.shapes[output]}"
             raise ShapeError(Problem("not-scalar", rule, way_out="sum it, or use vjp with a cotangent of its shape"))
@@ -342,7 +341,8 @@ class Function:
         return self._described(shapes).plan.source
 
     def _described(self, shapes: Mapping[str, Any]) -> Compiled:
-        return self._plan(forms(shapes, self.program, self._ignored))
+        found = forms(shapes, self.program, self._ignored)
+        return self._at(tuple([found[name] for name in self._names]))
 
     # -- copies --------------------------------------------------------------------------------
 

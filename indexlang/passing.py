@@ -82,19 +82,32 @@ def forms(shapes: Mapping[str, Any], program: Program, ignored: Collection[str])
     return found
 
 
+def forms_of(arrays: Sequence[Array]) -> tuple[Form, ...]:
+    """The shape and type of each array."""
+    return tuple([(a.shape, a.dtype) for a in arrays])
+
+
 def _form(given: Any, default: type) -> Form:
     """A shape, (shape, dtype), or an array, as shape and dtype. Errors: `TypeError`, `ValueError`."""
     dtype: Any = default
     if isinstance(given, int | np.integer):
         given = (given,)
     elif hasattr(given, "shape") and hasattr(given, "dtype"):
-        return tuple(given.shape), np.dtype(given.dtype)
+        return tuple(given.shape), _number_type(given.dtype)
     elif isinstance(given, str):
         raise TypeError
     elif len(given) == 2 and not isinstance(given[0], int | np.integer):
         given, dtype = given
     shape = tuple(_size(n) for n in given)
-    return shape, np.dtype(dtype)
+    return shape, _number_type(dtype)
+
+
+def _number_type(given: Any) -> np.dtype[Any]:
+    """A type of numbers, in the byte order of this machine."""
+    dtype = np.dtype(given)
+    if dtype.kind not in "biufc":
+        raise TypeError
+    return dtype.newbyteorder("=")
 
 
 def _size(given: Any) -> int:

@@ -16,20 +16,21 @@ import numpy as np
 from .arrays import Array, as_array
 from .backends.numpy.load import Compiled
 from .errors import DerivationError, Problem, ShapeError
+from .passing import Form, forms_of
 
 Arrays = Sequence[Array]
 
 
 @dataclass(frozen=True)
 class Pulling:
-    """`inputs` of the program; the rest as its parts name it. `second` gives the backward part for its arrays."""
+    """`inputs` of the program; the rest as its parts name it. `second` gives the backward part for its forms."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     first: Compiled
     first_takes: tuple[str, ...]
     first_gives: tuple[str, ...]
-    second: Callable[[Arrays], Compiled]
+    second: Callable[[tuple[Form, ...]], Compiled]
     second_takes: tuple[str, ...]
     second_gives: tuple[str, ...]
     gradients: Mapping[str, str]  # by tensor
@@ -64,7 +65,7 @@ class Pulling:
         given = [everything[k] for k in self._into_second]
         run = self.__dict__.get("_run")
         if run is None:
-            run = self.__dict__["_run"] = self.second(given).run
+            run = self.__dict__["_run"] = self.second(forms_of(given)).run
         found = run(*given)
         return {n: found[k] for n, k in self._gradients}
 

@@ -568,3 +568,14 @@ def test_a_graph_draws_itself_with_shapes() -> None:
 
 def labelled_by(scores: Node, y: Node) -> CompNode:
     return CrossEntropy(scores, y)
+
+
+def test_a_step_can_be_planned_before_it_runs() -> None:
+    with Graph(dtype=np.float64) as g:
+        x, w = Input("x"), Parameter(np.array([3.0, 5.0]), name="w")
+        loss = x * w
+    given = {x: np.array([1.0, 2.0])}
+    g.prepare(loss, given)
+    assert w.value.tolist() == [3, 5] and not g.gradients and not g.values
+    assert g.step(loss, given).tolist() == [3, 10]
+    assert g.gradients["w"].tolist() == [0.5, 1]  # of the average over both

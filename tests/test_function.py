@@ -508,7 +508,7 @@ def test_text_plan_and_repr() -> None:
     "shapes",
     [
         {"x": None}, {"x": "23"}, {"x": (2, -3)}, {"x": (2, 2.5)}, {"x": ((2, 3), "floats")}, {"x": (2, None)},
-        {"x": {2, "a"}}, {"x": object()},
+        {"x": {2, "a"}}, {"x": object()}, {"x": ((2, 3), "U3")},
     ],
 )  # fmt: skip
 def test_what_is_no_shape(shapes: dict[str, Any]) -> None:
@@ -522,6 +522,9 @@ def test_shapes_of_any_kind() -> None:
     for given in (3, np.int64(3), (3,), [3], ((3,), "float32"), ((3,), np.float32), np.ones(3, np.float32)):
         plan = f.plan(x=given)
         assert (plan.shapes["x"], plan.dtypes["x"]) == ((3,), "float32")
+        assert plan is f.plan(x=3)  # made once
+    assert f.plan(x=np.ones(3, ">f8")).dtypes["x"] == "float64"
+    assert f(np.ones(3, ">f8")).dtype == np.dtype("float64")
 
 
 def test_what_is_no_program() -> None:

@@ -72,6 +72,11 @@ class Step:
     def __call__(self, given: Arrays, seed: Array) -> dict[str, Array]:
         return call(self._function, {**given, self.derived.seed: seed})
 
+    def prepare(self, given: Arrays, seed: Array) -> None:
+        """Plan the step for arrays of these sizes and types."""
+        arrays = {**given, self.derived.seed: seed}
+        self._function.plan(**{name: arrays[name] for name in self._function.inputs})
+
 
 class Phases:
     """The same cut in two: what runs before the loss's gradient is known, and what runs behind."""

@@ -165,8 +165,7 @@ class Graph(registry.Registry):
         arrays = self._given(graph)
         step = self._step(graph, arrays, loss, tuple(also))
         self.values, self.gradients, self._run = {}, {}, None  # memory that the new ones can have
-        shape = self._known(graph, arrays).nodes[loss]
-        seed = np.full(shape, _share(shape), self.dtype)
+        seed = self._start(graph, arrays, loss)
         results = self._guarded(graph, arrays, lambda a: step(a, seed))
         kept = (loss, *also, *self._watched)
         self.values = {t: results[t] for t in dict.fromkeys(graph.tensors[n] for n in kept) if t in results}
@@ -176,6 +175,18 @@ class Graph(registry.Registry):
         self._update(graph, results)
         self._run = _Run(graph, arrays, None, {})
         return self.values[graph.tensors[loss]]
+
+    def prepare(self, loss: Node, given: Given | None = None, also: Sequence[Node] = ()) -> None:
+        """Derive and plan what `step` would run on these inputs, and run nothing."""
+        self._set(given)
+        graph = self.assembled(loss, *also, *self._watched)
+        arrays = self._given(graph)
+        self._step(graph, arrays, loss, tuple(also)).prepare(arrays, self._start(graph, arrays, loss))
+
+    def _start(self, graph: Assembled, arrays: Arrays, loss: Node) -> Array:
+        """The gradient of the average by each element of the loss."""
+        shape = self._known(graph, arrays).nodes[loss]
+        return np.full(shape, _share(shape), self.dtype)
 
     def not_finite(self, loss: Node) -> GraphError:
         """The error that names the first node whose value in the last run is no number, while its sources' are."""
