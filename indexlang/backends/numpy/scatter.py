@@ -133,10 +133,9 @@ def _into_cells(target: Target, hit: str, values: str, sizes: Sequence[int], res
     if len(sizes) > 1:
         at = writer.fresh("at")
         writer.line(f"{at} = np.unravel_index({hit}, {tuple(sizes)})")
-    starts_there = op in SUMS or home.dtype.startswith("float")
-    if (
-        target.new and starts_there and all(scope[i].whole for i in target.order)
-    ):  # the first to write: the operator's identity is there
+    # The first to write finds the operator's identity everywhere.
+    first = target.new and (op in SUMS or home.dtype.startswith("float")) and all(scope[i].whole for i in target.order)
+    if first:
         writer.line(f"{name}[{at}] = {values}")
         return
     combined = f"{COMBINE[op]}({name}[{at}], {values})" if op in COMBINE else f"{name}[{at}] + {values}"
