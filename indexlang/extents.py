@@ -120,7 +120,7 @@ def attempt(
 
     What the statements `judged` use plainly is not taken to be equal because they do.
     """
-    for solved, given, numbers, solution in _RECENT:
+    for solved, given, numbers, solution in tuple(_RECENT):  # another thread may add to it meanwhile
         if solved is program and given is known and (numbers == judged or not (judged or solution.withheld)):
             return solution
     solution = _attempt(program, known, judged)

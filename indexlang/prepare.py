@@ -58,7 +58,7 @@ _CONDITIONS = ("lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not")
 
 def hoist(program: Program) -> Program:
     """The program without embedded reductions."""
-    for given, found in _RECENT:
+    for given, found in tuple(_RECENT):  # another thread may add to it meanwhile
         if given is program:
             return found
     found = _hoisted(program)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -485,6 +487,34 @@ def test_threads() -> None:
     assert not failures
     for k, value in enumerate(expected):
         np.testing.assert_allclose(found[k], value, rtol=1e-12)
+
+
+def test_threads_that_derive_and_plan_at_once() -> None:
+    failures: list[BaseException] = []
+    x = np.array([0.5, 1.0, 2.0])
+
+    def work(k: int) -> None:
+        try:
+            for factor in range(8 * k, 8 * k + 8):
+                f = indexlang.compile(f"y[i] = {factor} * exp(x[i] - mean[j](x[j]))")
+                y, pullback = f.vjp(x=x)
+                assert np.allclose(y, factor * np.exp(x - x.mean()))
+                assert np.allclose(pullback(np.ones(3))["x"], y - y.mean())
+        except BaseException as error:
+            failures.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(before)
+    assert not failures
+    assert gc.isenabled()
 
 
 # -- what it shows -------------------------------------------------------------------------------------
