@@ -11,7 +11,7 @@ from math import sqrt
 
 from .graph import Graph, Node, RefusedError
 from .ir import Access, Boundary, Call, Const, Dots, Expr, Index, Merged, Reduce, Size, Subscript, indices_of, walk
-from .kernels import linear
+from .kernels import Row, linear
 
 MOST_OPERATIONS = 200  # of one statement: beyond it the generated code gains nothing
 _TRUTHS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"})
@@ -105,11 +105,17 @@ class Formulas(Graph):
             case Merged() | Dots():
                 raise RefusedError
             case Boundary(kind=kind, expr=expr):
-                affine = kind == "pad" and linear(expr, self.shapes) is not None
+                row = linear(expr, self.shapes)
+                affine = row is not None and (kind == "pad" or self.is_short(row, self.shapes[access.tensor][axis]))
             case _:
                 affine = linear(sub, self.shapes) is not None
         if not affine:
             raise RefusedError
+
+    def is_short(self, row: Row, size: int) -> bool:
+        """Whether an axis that goes on beyond its edges is made longer, not taken apart."""
+        first, last = row.interval(self.extents)
+        return last + 1 - first <= max(2 * self.points(i for i, _ in row.coefs), 2 * size)
 
     def _other(self, expr: Expr) -> Node:
         """An expression that is left to the general rules: nothing of the chain's own may be in it."""
@@ -242,14 +248,10 @@ class Formulas(Graph):
             whole[4] = [self.node("square", (whole[2][0],))]
             found = self.times(whole[int(abs(power))])
             return found if power > 0 else self.node("div", (self.constant(1), found))
-        if abs(power) == 0.5:
-            return self.node("sqrt" if power > 0 else "rsqrt", (x,))
-        if 4 * power == int(4 * power) and abs(power) < 2:  # two roots cost a fraction of a power
-            half = self.node("sqrt", (x,))
-            parts = {1: [x], 2: [half], 4: [self.node("sqrt", (half,))]}
-            quarters = abs(int(4 * power))
-            found = self.times([f for n, bit in ((1, 4), (2, 2), (4, 1)) if quarters & bit for f in parts[n]])
-            return found if power > 0 else self.node("div", (self.constant(1), found))
+        if power == 0.5:
+            return self.node("sqrt", (x,))
+        if 4 * power == int(4 * power) and abs(power) < 2:  # roots cost a fraction of a power
+            return self.node("quarters", (x, self.constant(int(4 * power))))
         return self.node("pow", (x, self._term(exponent)))
 
 

@@ -229,7 +229,12 @@ class Joining:
         taps = [i for place in landing for i, _ in place.row.coefs if i not in kept] + list(stmt.reduced)
         if op not in ("=", "+=") or isinstance(stmt.value, Reduce) or graph.points(taps) > UNROLLED:
             raise RefusedError
-        if graph.points(stmt.reduced) > 1 or stmt.domain.masks or all(p.is_apart(graph) for p in landing):
+        if (
+            graph.points(stmt.reduced) > 1
+            or set(taps) & set(self.labels)
+            or stmt.domain.masks
+            or all(p.is_apart(graph) for p in landing)
+        ):
             raise RefusedError
 
         def moves() -> list[Move] | None:
@@ -264,7 +269,7 @@ class Joining:
         if not reduced:
             node = self.masked(graph.value(stmt.value), masks, identity(op))
             return self.mapped(tensor, axes, op, node, first)
-        if is_window(stmt, graph.extents):
+        if is_window(stmt, graph.extents) and not set(reduced) & set(self.labels):
             node = self.window(stmt)
             return self.mapped(tensor, axes, op, node, first)
         self.check_work(stmt.value, stmt.domain.indices)

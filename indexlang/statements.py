@@ -20,29 +20,34 @@ from .ir import (
     Reduce,
     Statement,
     Subscript,
-    children,
     indices_of,
     transform_statement,
     walk,
 )
+from .kernels import SHORT
 
 UNROLLED = 25  # positions of a window that are written one by one
 
 
 def is_window(stmt: Statement, extents: Mapping[str, tuple[int, int]]) -> bool:
-    """Whether a sum runs through a small window of an operand that has all indices, and is no contraction."""
-    if is_product(stmt.value) and not isinstance(stmt.value, Access):
+    """Whether a sum is taken position by position: it runs through a small window of an operand that has all indices,
+    or over so few values that no operand has together with the other indices. Contractions are not.
+    """
+    if stmt.op not in ("=", "+=") or (is_product(stmt.value) and not isinstance(stmt.value, Access)):
         return False
     sizes = {i: extents[i][1] - extents[i][0] for i in stmt.domain.indices}
     moving = {i for i, n in sizes.items() if n > 1}
     accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
-    named = [set(indices_of(s)) for a in accesses for s in a.subscripts]
-    mixed = any(len(names) > 1 and names & set(stmt.reduced) for names in named)
-    few = stmt.op in ("=", "+=") and size_of([sizes[i] for i in stmt.reduced]) <= UNROLLED
-    return mixed and few and any(moving <= set(indices_of(a)) for a in accesses)
+    whole = [a for a in accesses if moving <= set(indices_of(a))]
+    count = size_of([sizes[i] for i in stmt.reduced])
+    if any(set(stmt.reduced) & set(indices_of(s)) and len(indices_of(s)) > 1 for a in accesses for s in a.subscripts):
+        return bool(whole) and count <= UNROLLED
+    plain = any(all(len(indices_of(s)) < 2 for s in a.subscripts) for a in whole)
+    return 1 < count <= SHORT and not plain
 
 
 def identity(op: str) -> float:
+    """What changes nothing."""
     return {"*=": 1.0, "max=": float("-inf"), "min=": float("inf")}.get(op, 0)
 
 
@@ -69,15 +74,9 @@ def size_of(shape: Sequence[int]) -> int:
     return count
 
 
-def is_product(expr: Subscript) -> bool:
-    """Whether a value is nothing but a product of reads, which a contraction sums without any temporary."""
-    match expr:
-        case Access():
-            return True
-        case _ if getattr(expr, "fn", "") in ("mul", "neg"):
-            return all(is_product(c) for c in children(expr))
-        case _:
-            return not any(isinstance(p, Access) for p in walk(expr))
+def is_product(expr: Expr) -> bool:
+    """Whether a value is nothing but a product of reads and numbers, which a contraction sums without any temporary."""
+    return all(isinstance(f, Access) or not any(isinstance(p, Access) for p in walk(f)) for f, _ in factors_of(expr))
 
 
 def renamed(stmt: Statement, names: Mapping[str, str], extents: Mapping[str, tuple[int, int]]) -> Statement:

@@ -172,6 +172,9 @@ class Operations:
                 if node.fn == "choose" and node.args[2].fn == "number":
                     second = f"np.{self.compute}({second})"
                 return f"np.where({args[0]}, {first}, {second})"
+            case "quarters":
+                self.writer.support.add("_quarters")
+                return f"_quarters({', '.join(args)})"
             case "finite":
                 return f"np.where(np.isfinite({args[0]}), {args[0]}, 0)"
             case "square":
