@@ -213,5 +213,8 @@ class Pointwise:
         step = even(self.sizes[outer], -(-self.sizes[outer] // 4))
         with self.writer.side_by_side(self.scope, outer, step) as inner:
             codes = [self.sliced(x, {outer} & set(x.indices), inner).code for x in (a, b, made)]
-            self.writer.line(f"np.einsum({code}, {codes[0]}, {codes[1]}, out={codes[2]})")
+            # Short runs are laid out as einsum goes through them, and brought in order afterwards.
+            made_there = self.sizes[out[-1]] >= RUN
+            call = f"np.einsum({code}, {codes[0]}, {codes[1]}"
+            self.writer.line(f"{call}, out={codes[2]})" if made_there else f"{codes[2]}[...] = {call})")
         return made
