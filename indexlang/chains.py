@@ -134,6 +134,8 @@ def _labels(facts: Facts, number: int) -> Iterator[tuple[str, ...]]:
             shorter = tuple(found)
         if index == order[-1] and most * sizes[index] < NARROW * rest:  # its runs would be too short
             break
+        if index not in alone and not isinstance(stmt.value, Reduce):
+            break  # what lies within it would be cut into short runs
         if index in alone:
             found.append(index)
             rest //= sizes[index]

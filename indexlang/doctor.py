@@ -18,6 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from .backends.numpy.threads import count
+from .processors import processors, quota
+
 # Instruction sets from the least to the greatest, each with the CPU flags that it takes.
 LEVELS: tuple[tuple[str, frozenset[str]], ...] = (
     ("SSE", frozenset()),
@@ -65,6 +68,7 @@ class Machine:
     version: str = ""
     kernels: str | None = None
     threads: int | None = None
+    beside: int | None = None  # threads in which blocks of chains run
     load: float | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     sgemm: float = 0.0
@@ -193,24 +197,18 @@ def look(seconds: float = 0.3) -> Machine:
                 for name in names}  # fmt: skip
     return Machine(
         processors=processors(),
-        quota=_quota(),
+        quota=quota(),
         flags=_flags(),
         blas=blas.get("blas", "unknown"),
         version=blas.get("version", ""),
         kernels=blas.get("kernels"),
         threads=blas.get("threads"),
+        beside=count(),
         load=load,
         environment={name: os.environ[name] for name in sorted(settings) if name in os.environ},
         sgemm=sgemm,
         copy=copy,
     )
-
-
-def processors() -> int:
-    """The processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _best(call: Any, seconds: float) -> float:
@@ -233,15 +231,6 @@ def _flags(file: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
         return frozenset()
     rows = (line.partition(":") for line in text.splitlines())
     return next((frozenset(words.split()) for name, _, words in rows if name.strip() == "flags"), frozenset())
-
-
-def _quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | None:
-    """The processors' time that a container gets, in processors."""
-    try:
-        limit, period = file.read_text().split()
-        return None if limit == "max" else int(limit) / int(period)
-    except (OSError, ValueError):
-        return None
 
 
 def _load() -> float | None:
@@ -291,6 +280,7 @@ def text(machine: Machine) -> str:
         ("BLAS", f"{machine.blas} {machine.version}".strip()),
         ("kernels", kernels),
         ("threads", "unknown" if machine.threads is None else str(machine.threads)),
+        ("blocks", "unknown" if machine.beside is None else f"in {_count(machine.beside, 'thread')}"),
         ("sgemm", f"{machine.sgemm / 1e9:.0f} GF/s"),
         ("copy", f"{machine.copy / 1e9:.1f} GB/s, read and written, by one thread"),
         ("native backend", machine.native or "none"),

@@ -102,8 +102,15 @@ def renamed(stmt: Statement, names: Mapping[str, str], extents: Mapping[str, tup
 
 
 def memory_order(stmt: Statement) -> list[str]:
-    """All indices of a statement as they lie in the access that has most of them, outermost first."""
+    """All indices of a statement as they lie in the access that has most of them, outermost first.
+
+    An access whose subscripts mix indices is asked last, for its axes say little of where they lie.
+    """
+
+    def said(access: Access) -> tuple[bool, int]:
+        return all(len(indices_of(s)) < 2 for s in access.subscripts), len(set(indices_of(access)))
+
     accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
-    largest = max([*accesses, stmt.target], key=lambda a: len(set(indices_of(a))))
     inner = [i for p in walk(stmt.value) if isinstance(p, Reduce) for i in p.domain.indices]
+    largest = max([*accesses, stmt.target], key=said)
     return list(dict.fromkeys([*indices_of(largest), *stmt.domain.indices, *inner]))

@@ -10,7 +10,7 @@ import pytest
 
 import indexlang
 from indexlang import joining
-from indexlang.backends.numpy import fuse
+from indexlang.backends.numpy import fuse, threads
 from indexlang.backends.numpy.threads import POOL, Pool
 
 SOFTMAX = "y[n,k] = exp(x[n,k] - logsumexp[m](x[n,m]))"
@@ -340,3 +340,19 @@ def test_the_gradients_of_local_attention() -> None:
     found = pullback(dy)
     for name, value in (("q", dq), ("k", dk), ("v", dv)):
         np.testing.assert_allclose(found[name], value, rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "allowed", "expected"),
+    [({}, 3, 3), ({"OMP_NUM_THREADS": "2"}, 3, 2), ({"OMP_NUM_THREADS": "2", "INDEXLANG_THREADS": "5"}, 3, 5),
+     ({"INDEXLANG_THREADS": "many"}, 3, 3), ({"OMP_NUM_THREADS": "0"}, 3, 3)],
+)  # fmt: skip
+def test_how_many_threads(
+    settings: dict[str, str], allowed: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OMP_NUM_THREADS", "INDEXLANG_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(threads, "usable", lambda: allowed)
+    assert threads.count() == expected

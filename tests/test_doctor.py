@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexlang import cli, doctor
+from indexlang import cli, doctor, processors
 from indexlang.doctor import Machine, advice
 
 AVX2 = frozenset({"sse2", "avx", "avx2", "fma"})
@@ -105,8 +105,8 @@ def test_flags_and_quota_are_read_where_they_are(tmp_path: Path) -> None:
     assert doctor._flags(tmp_path / "nothing") == frozenset()
     for text, found in (("150000 100000\n", 1.5), ("max 100000\n", None), ("nonsense", None)):
         quota.write_text(text)
-        assert doctor._quota(quota) == found
-    assert doctor._quota(tmp_path / "nothing") is None
+        assert processors.quota(quota) == found
+    assert processors.quota(tmp_path / "nothing") is None
 
 
 def test_the_command_tells_and_changes_nothing(
@@ -121,7 +121,7 @@ def test_the_command_tells_and_changes_nothing(
     assert told.startswith("processors ") and "\nsgemm " in told and "OMP_NUM_THREADS=1" in told
     assert cli.main(["doctor", "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["environment"]["OMP_NUM_THREADS"] == "1" and found["processors"] == doctor.processors()
+    assert found["environment"]["OMP_NUM_THREADS"] == "1" and found["processors"] == processors.processors()
     assert dict(os.environ) == before
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from ...processors import usable
+
 
 def count() -> int:
     """How many threads may run: INDEXLANG_THREADS or OMP_NUM_THREADS where they are set, else the processors."""
@@ -17,9 +19,7 @@ def count() -> int:
         text = os.environ.get(name, "")
         if text.isdigit() and int(text) > 0:
             return int(text)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return usable()
 
 
 class Pool:
