@@ -107,7 +107,8 @@ def _number_type(given: Any) -> np.dtype[Any]:
     dtype = np.dtype(given)
     if dtype.kind not in "biufc":
         raise TypeError
-    return dtype.newbyteorder("=")
+    native: np.dtype[Any] = dtype.newbyteorder("=")
+    return native
 
 
 def _size(given: Any) -> int:
