@@ -250,7 +250,7 @@ class Formulas(Graph):
             return found if power > 0 else self.node("div", (self.constant(1), found))
         if power == 0.5:
             return self.node("sqrt", (x,))
-        if 4 * power == int(4 * power) and abs(power) < 2:  # roots cost a fraction of a power
+        if 4 * power == int(4 * power) and 0 < abs(power) < 2:  # roots cost a fraction of a power
             return self.node("quarters", (x, self.constant(int(4 * power))))
         return self.node("pow", (x, self._term(exponent)))
 

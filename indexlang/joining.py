@@ -281,7 +281,8 @@ class Joining:
             inner = [f for f in factors if over & set(f.indices)]
             below = [d for d in divisors if over & set(d.indices)]
             outer = [f for f in factors if f not in inner], [d for d in divisors if d not in below]
-            if partial and any(set(n.indices) & set(self.labels) for part in outer for n in part):
+            if masks or (partial and any(set(n.indices) & set(self.labels) for part in outer for n in part)):
+                # with masks, a point that they refuse must not meet what stands before the sum
                 inner, below, outer = factors, divisors, ([], [])
             value = self.masked(graph.times(inner, 1, below), masks, 0)
             node = graph.reduce("sum", value, reduced)

@@ -157,7 +157,9 @@ def _with(
     for k in (k + 1 for k in users):
         old = statements[k]
         rebuilt = _rebuilt(old.value, pair, made)
-        statements[k] = replace(old, value=rebuilt, domain=domain_of((old.target, rebuilt), old.domain.ranges, ()))
+        summed = {i for i, _ in pair.extents} - pair.kept  # a written range would count each point again
+        ranges = tuple(r for r in old.domain.ranges if r.index not in summed)
+        statements[k] = replace(old, value=rebuilt, domain=domain_of((old.target, rebuilt), ranges, ()))
         boxes[k] = {i: boxes[k][i] for i in statements[k].domain.indices}
     return replace(program, statements=tuple(statements)), replace(shapes, extents=tuple(boxes)), types
 

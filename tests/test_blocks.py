@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from corpus import CASES, Case
 
+import indexlang
 from indexlang import chains, grad, groups, joining, kernels, products, scaling, sharing
 from indexlang.backends.numpy import fuse, pointwise, source, statement
 from indexlang.errors import IndexLangWarning, Source
@@ -65,3 +66,25 @@ def test_tiny_blocks(case: Case, size: int, monkeypatch: pytest.MonkeyPatch) -> 
     for blocked, given, expected in programs:
         for name, found in run(blocked, given).items():
             np.testing.assert_allclose(found, expected[name], rtol=1e-11, atol=1e-12, err_msg=name)
+
+
+def test_a_power_of_nothing_is_one() -> None:
+    x = np.arange(1 << 15, dtype=np.float64) - 9
+    found = indexlang.compile("y[i] = x[i]**0 + 2 * x[i]")(x)
+    np.testing.assert_allclose(found, 1 + 2 * x)
+
+
+def test_what_is_read_as_an_integer_is_not_written_over() -> None:
+    x, w = np.random.default_rng(1).standard_normal((2, 128, 128))
+    text = "h[i,o] = x[i,k] * w[k,o]\ny[i,o] = 2 * h[i,o]\nz[i,o] = float(int(h[i,o] * 3))"
+    found = indexlang.compile(text)(x=x, w=w)
+    np.testing.assert_allclose(found["y"], 2 * (x @ w))
+    np.testing.assert_array_equal(found["z"], np.trunc(3 * (x @ w)))
+
+
+def test_a_row_that_masks_refuse_meets_no_infinity() -> None:
+    x = np.random.default_rng(2).standard_normal((256, 128))
+    lengths = np.arange(256) % 3
+    y = indexlang.compile("y[b] = exp(x[b,j]) / L[b] where j < L[b]")(x=x, L=lengths.astype(np.float64))
+    rows = [np.exp(r[:n]).sum() / n if n else 0 for r, n in zip(x, lengths, strict=True)]
+    np.testing.assert_allclose(y, rows)

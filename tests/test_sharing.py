@@ -59,6 +59,15 @@ def test_not_over_other_extents() -> None:
     np.testing.assert_allclose(found["b"], v.T @ x @ w)
 
 
+def test_a_written_range_of_what_is_summed_counts_once() -> None:
+    x, w, u, v = (RNG.standard_normal(s) for s in ((9, 8), (8, 7), (9, 30), (9, 40)))
+    text = "a[m,k] = u[i,m] * x[i,j] * W[j,k] where j < 8, i < 9\nb[n,k] = v[i,n] * x[i,j] * W[j,k] where j < 8"
+    found, plan = run(text, x=x, W=w, u=u, v=v)
+    assert plan.count("shared") == 3
+    np.testing.assert_allclose(found["a"], u.T @ x @ w)
+    np.testing.assert_allclose(found["b"], v.T @ x @ w)
+
+
 def test_a_factor_twice() -> None:
     x, u, v = (RNG.standard_normal(s) for s in ((6, 6), (6, 3), (6, 4)))
     text = "a[i,m] = x[i,j] * x[j,k] * u[k,m]\nb[i,n] = x[i,j] * x[j,k] * v[k,n]\nc[i] = x[i,j] * x[i,j] * u[j,m]"

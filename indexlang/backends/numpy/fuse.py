@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from math import prod
 
 from ...graph import Node
-from ...ir import Access, Index
+from ...ir import Access, Expr, Index, walk
 from ...joining import Chain, Store
 from .operations import REDUCTIONS, Operations, fills
 from .reads import prepare, read
@@ -154,7 +154,7 @@ class ChainCode:
         low, plain = self.low, tuple(Index(i) for i in store.axes)
         final = [s for s in self.chain.stores if s.tensor == store.tensor][-1].node
         for tensor in sorted(self.chain.dying - self.given - set(low.extrema.values())):
-            reads = [n for n in self.uses if isinstance(n.expr, Access) and n.expr.tensor == tensor]
+            reads = [n for n in self.uses if n.expr is not None and tensor in _tensors(n.expr)]
             array = low.arrays[tensor]
             if len(reads) != 1 or reads[0].fn != "read" or reads[0].expr != Access(tensor, plain):
                 continue
@@ -368,3 +368,8 @@ class ChainCode:
     def large(self, node: Node, scope: Scope) -> bool:
         now = sizes_of(scope)
         return bool(node.indices) and prod(now[i] for i in node.indices) >= SMALL
+
+
+def _tensors(expr: Expr) -> set[str]:
+    """The tensors that an expression reads, however deep."""
+    return {p.tensor for p in walk(expr) if isinstance(p, Access)}
