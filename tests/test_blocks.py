@@ -88,3 +88,14 @@ def test_a_row_that_masks_refuse_meets_no_infinity() -> None:
     y = indexlang.compile("y[b] = exp(x[b,j]) / L[b] where j < L[b]")(x=x, L=lengths.astype(np.float64))
     rows = [np.exp(r[:n]).sum() / n if n else 0 for r, n in zip(x, lengths, strict=True)]
     np.testing.assert_allclose(y, rows)
+
+
+@pytest.mark.parametrize("text", ["x[b,j] * w[j,o] / L[b]", "s[b] * x[b,j] * w[j,o]"])
+def test_a_masked_product_meets_no_infinity(text: str) -> None:
+    rng = np.random.default_rng(3)
+    x, w, n = rng.standard_normal((9, 5)), rng.standard_normal((5, 3)), np.arange(9) % 3
+    known = {"L": n.astype(np.float64), "s": 1 / np.where(n, n, np.nan)}
+    f = indexlang.compile(f"y[b,o] = {text} where j < n[b]")
+    y = f(**{name: a for name, a in {"x": x, "w": w, "n": n, **known}.items() if name in f.inputs})
+    rows = [r[:m] @ w[:m] / m if m else np.zeros(3) for r, m in zip(x, n, strict=True)]
+    np.testing.assert_allclose(y, rows)

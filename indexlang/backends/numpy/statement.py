@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import prod
 
-from ...ir import Access, Const, Reduce, Subscript, children, indices_of, walk
+from ...ir import Access, Call, Const, Reduce, Subscript, children, indices_of, walk
 from ...kernels import BLOCK, LARGE, LONG, WINDOW, Facts, blocks, choose, itemsize
 from ...products import order_pairs
 from .evaluate import Evaluation, Term, operations
@@ -281,24 +281,28 @@ class StatementCode(Evaluation):
             target.put(place, value, sign < 0)
 
     def masked_contraction(self, target: Target, scope: Scope) -> None:
-        """The masked factor is zero where it is refused: right as long as the other factor is finite.
+        """The masked factor is zero where it is refused: right as long as all that it is multiplied by is finite.
 
         Where it is not, 0*inf would be nan, and the whole domain is gone through instead.
         """
         number = self.maskable()
         assert number is not None
         sign, term = self.terms()[0]
-        other = self.split(term)[0][1 - number]
+        core, outside, divisors = self.split(term)
+        others = [core[1 - number], *outside, *(Call("div", (Const(1), d)) for d in divisors)]
+        others = [e for e in others if any(isinstance(p, Access) for p in walk(e))]
         low, writer = self.low, self.writer
         place = target.view(scope)
-        finite = self.finite(other, scope) if self.compute.startswith(("float", "complex")) else None
+        finite = None
+        if self.compute.startswith(("float", "complex")):
+            finite = " and ".join(self.finite(e, scope) for e in others)
 
         def fast() -> None:
             value = self.contracted(place.indices, scope, term, None, masked=number)
             assert value is not None
             target.put(place, value, sign < 0)
 
-        if finite is None:
+        if not finite:
             fast()
             return
         known = dict(low.gathered)
