@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...processors import usable
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 
 def count() -> int:
@@ -32,6 +34,8 @@ class Pool:
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Have the function run beside the caller."""
         if self._executor is None or self._process != os.getpid():
+            from concurrent.futures import ThreadPoolExecutor  # slow to import, and rarely needed
+
             self._executor = ThreadPoolExecutor(max(1, count() - 1), thread_name_prefix="indexlang")
             self._process = os.getpid()
         return self._executor.submit(function, *args)
