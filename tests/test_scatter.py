@@ -154,3 +154,14 @@ def test_positions_beyond_every_integer_read_an_edge() -> None:
         assert found["y"].tolist() == [4, 0, 0, 4, 0, 2, 0]
     scattered = program("shape y[5]\ny[clamp(int(z[i]))] += 1")
     assert run(scattered, arrays)["y"].tolist() == [4, 0, 1, 0, 2]
+
+
+@pytest.mark.parametrize("op", ["+=", "*=", "max=", "min="])
+def test_blocks_of_a_reduced_index_meet_in_their_elements(op: str) -> None:
+    s, at = RNG.normal(size=(90_000, 7)), np.array([0, 3, 3, 1, 0, 3, 1])
+    if op == "*=":
+        s = 1.57 + s * 0.001
+    p = program(f"shape y[4]\ny[p[j]] {op} sin(s[i,j])")
+    ufunc = {"+=": np.add, "*=": np.multiply, "max=": np.maximum, "min=": np.minimum}[op]
+    expected = [ufunc.reduce(np.sin(s[:, at == k]), None) for k in (0, 1, 3)]
+    np.testing.assert_allclose(run(p, {"s": s, "p": at})["y"][[0, 1, 3]], expected, rtol=1e-9)

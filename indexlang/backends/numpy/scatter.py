@@ -133,8 +133,9 @@ def _into_cells(target: Target, hit: str, values: str, sizes: Sequence[int], res
     if len(sizes) > 1:
         at = writer.fresh("at")
         writer.line(f"{at} = np.unravel_index({hit}, {tuple(sizes)})")
-    # The first to write finds the operator's identity everywhere.
-    first = target.new and (op in SUMS or home.dtype.startswith("float")) and all(scope[i].whole for i in target.order)
+    # The first to write finds the operator's identity everywhere; in a loop, over reduced indices too, it is one of many.
+    alone = all(axis.whole for axis in scope.values())
+    first = target.new and (op in SUMS or home.dtype.startswith("float")) and alone
     if first:
         writer.line(f"{name}[{at}] = {values}")
         return
