@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
@@ -205,3 +205,18 @@ def test_threads_give_the_same(
         np.testing.assert_allclose(f(K=k, x=x), sum(k[d] * windows[d] for d in range(3)))
     else:
         np.testing.assert_allclose(f(y=y, x=x), [(y * w).sum((0, 1)) for w in windows])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("y[i,k] += a[i,j] * sin(x[i,k])", lambda a, x, q: a.sum(1)[:, None] * np.sin(x)),
+        ("y[k,i] += a[i,j] * sin(x[i,k]) / q[k]", lambda a, x, q: (a.sum(1)[:, None] * np.sin(x) / q).T),
+        ("y[m,k] += a[i,j] * sin(x[m,k]) * q[k]", lambda a, x, q: a.sum() * np.sin(x) * q),
+    ],
+)
+def test_what_stands_before_a_sum_may_have_more_indices(text: str, expected: Callable[..., np.ndarray]) -> None:
+    a, x, q = RNG.standard_normal((7, 5)), RNG.standard_normal((7, 4)), RNG.standard_normal(4)
+    f = il.compile(text)
+    given = {"a": a, "x": x, "q": q}
+    np.testing.assert_allclose(f(**{n: given[n] for n in f.inputs}), expected(a, x, q))

@@ -241,9 +241,8 @@ class Evaluation:
         if count != "1":
             result = self.scaled(result, "*", Value(f"({count})", self.compute, (), python=True), free)
         for symbol, part in after:
-            other = emit(self.low, part, list(result.indices if result.fresh else free), scope)
-            if result.fresh and not set(other.indices) <= set(result.indices):
-                other = emit(self.low, part, list(free), scope)
+            inside = result.fresh and set(indices_of(part)) <= set(result.indices)
+            other = emit(self.low, part, list(result.indices if inside else free), scope)
             result = self.scaled(result, symbol, other, free)
         if sink is not None and result.code == sink.place.code:
             return None
