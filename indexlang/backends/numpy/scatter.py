@@ -133,7 +133,7 @@ def _into_cells(target: Target, hit: str, values: str, sizes: Sequence[int], res
     if len(sizes) > 1:
         at = writer.fresh("at")
         writer.line(f"{at} = np.unravel_index({hit}, {tuple(sizes)})")
-    # The first to write finds the operator's identity everywhere; blocks, of reduced indices too, are not all the first.
+    # The first to write finds the identity everywhere; blocks, of reduced indices too, are not all the first.
     alone = all(axis.whole for axis in scope.values())
     first = target.new and (op in SUMS or home.dtype.startswith("float")) and alone
     if first:
