@@ -168,8 +168,9 @@ class Formulas(Graph):
             known = self.powers.get(most)
             if known is not None and known.value is value:
                 return self.node("div", (known.powers, known.total))
-        if all(f.fn == "number" for f in found):
-            return self.node("number", expr=expr)
+        numbers = [f.expr for f in found if f.fn == "number" and f.expr is not None]
+        if len(numbers) == len(found):  # some may be elements of a tensor that is the same number everywhere
+            return self.node("number", expr=Call(fn, tuple(numbers)))
         return self.node(fn, found)
 
     def product(self, expr: Expr) -> tuple[list[Node], float, list[Node]]:

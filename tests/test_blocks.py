@@ -99,3 +99,9 @@ def test_a_masked_product_meets_no_infinity(text: str) -> None:
     y = f(**{name: a for name, a in {"x": x, "w": w, "n": n, **known}.items() if name in f.inputs})
     rows = [r[:m] @ w[:m] / m if m else np.zeros(3) for r, m in zip(x, n, strict=True)]
     np.testing.assert_allclose(y, rows)
+
+
+def test_functions_of_a_tensor_that_is_one_number() -> None:
+    x = np.random.default_rng(4).standard_normal((200, 100))
+    text = "shape a[200,100]\na[i,j] += sin(0.5) where i < 200, j < 100\ny[i,j] = tanh(a[i,j]) * x[i,j]"
+    np.testing.assert_allclose(indexlang.compile(text)(x), np.tanh(np.sin(0.5)) * x)
