@@ -26,7 +26,7 @@ from ...types import Types, computing
 from .evaluate import operations
 from .fuse import ChainCode
 from .grouped import lower_statement
-from .source import ARRAYS, THREADS, Array, Writer, name_of
+from .source import Array, Writer, name_of
 from .value import Lowering
 
 
@@ -80,7 +80,7 @@ def lower(
     body = [*writer.entry, *released, end]
     head = f"def run({', '.join(names[t] for t in program.inputs)}):"
     parts = ["import numpy as np\n"]
-    if "share" in writer.support:
+    if "share" in _closed(writer.support):
         parts = ["import os\nfrom concurrent.futures import ThreadPoolExecutor\n\nimport numpy as np\n", THREADS]
     parts += [source for name, source in {**ARRAYS, **SUPPORT}.items() if name in _closed(writer.support)]
     if writer.constants:

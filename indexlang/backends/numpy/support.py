@@ -1,0 +1,118 @@
+"""The source of the small NumPy functions that generated code calls, which are not functions of the language.
+
+In: nothing. Out: `ARRAYS`, from a function's name to its Python source, and `THREADS`, for those that share work.
+The one rule: each entry is stand-alone text that needs `np`, and entries that it calls by name.
+"""
+
+from __future__ import annotations
+
+VIEW = '''\
+def view(array, offset, shape, strides):
+    """A strided view of a contiguous array; offset and strides in elements."""
+    item = array.itemsize
+    return np.ndarray(shape, array.dtype, array, offset * item, [s * item for s in strides])
+'''
+
+CHECK = '''\
+def check(index, size, place, admitted=True):
+    """Refuse positions outside 0..size-1 among those that are used."""
+    if np.size(index) and (np.min(index) < 0 or np.max(index) >= size):
+        bad = ((index < 0) | (index >= size)) & admitted
+        if np.any(bad):
+            raise IndexError("index out of range", place, int(np.broadcast_to(index, bad.shape)[bad][0]), size)
+'''
+
+GROUP = '''\
+def group(cells):
+    """Sort flat cell numbers once: the order, where each cell's run starts, and the cells."""
+    if cells.size and cells.max() < 65536:
+        cells = cells.astype(np.uint16)  # sorted by their digits
+    order = np.argsort(cells, kind="stable")
+    ordered = cells[order]
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    return order, starts, ordered[starts].astype(np.int64)
+'''
+
+JOIN = '''\
+def join(ufunc, values, cells, axis=0):
+    """Bring what belongs to the same cell together: a value for each cell, and the cells."""
+    order, starts, cells = group(cells)
+    lengths = np.diff(np.append(starts, order.size))
+    before = (slice(None),) * axis
+    found = values.take(order[starts], axis)
+    at, rank = np.flatnonzero((lengths > 1) & (lengths <= 32)), 1
+    while at.size:  # what comes second everywhere, then what comes third
+        place = (*before, at)
+        found[place] = ufunc(found[place], values.take(order[starts[at] + rank], axis))
+        rank += 1
+        at = at[lengths[at] > rank]
+    for k in np.flatnonzero(lengths > 32):  # much in one cell: pair by pair
+        n = lengths[k]
+        rows = values.take(order[starts[k] : starts[k] + n], axis)
+        while n > 1:
+            first = rows[(*before, slice(n // 2))]
+            ufunc(first, rows[(*before, slice(n - n // 2, n))], out=first)
+            n -= n // 2
+        found[(*before, k)] = rows[(*before, 0)]
+    return found, cells
+'''
+
+RUNNING = '''\
+def running(ufunc, values, axis, backwards=False):
+    """What a ufunc makes of each value and all before it along an axis; or all behind it."""
+    result = np.empty(values.shape, values.dtype)
+    turn = (slice(None),) * axis + (slice(None, None, -1 if backwards else 1),)
+    behind = result.strides[axis] // result.itemsize
+    if behind < 32:
+        ufunc.accumulate(values[turn], axis, out=result[turn])
+        return result
+    made, given = np.moveaxis(result[turn], axis, 0), np.moveaxis(values[turn], axis, 0)
+    made[0] = given[0]
+    for k in range(1, len(made)):  # rows at a time: along outer axes accumulate goes from row to row for each column
+        ufunc(made[k - 1], given[k], out=made[k])
+    return result
+'''
+
+KEEP = '''\
+def keep(mask, values, out):
+    """The values where the mask holds, else 0, into `out`: by bits, for a branch at each element takes far longer."""
+    word = f"i{out.itemsize}"
+    bits = np.negative(mask.view(np.int8)).astype(word)
+    np.bitwise_and(np.asarray(values, out.dtype).view(word), bits, out=out.view(word))
+'''
+
+CHOOSE = '''\
+def choose(mask, values, others, out):
+    """The values where the mask holds, else the others, into `out`, by bits."""
+    word = f"i{out.itemsize}"
+    bits = np.negative(mask.view(np.int8)).astype(word)
+    first, second = (np.asarray(v, out.dtype).view(word) for v in (values, others))
+    np.bitwise_xor((first ^ second) & bits, second, out=out.view(word))
+'''
+
+SHARE = '''\
+def share(part, n, step):
+    """part(lo, hi) for ranges that make up 0..n-1, side by side where there are processors; the results in order."""
+    blocks = -(-n // step)
+    count = min(WORKERS, blocks)
+    ends = [min(n, step * (blocks * k // count)) for k in range(count + 1)]
+    others = [POOL.submit(part, lo, hi) for lo, hi in zip(ends[1:], ends[2:])]
+    return [part(0, ends[1]), *(other.result() for other in others)]
+'''
+
+THREADS = """\
+if "POOL" not in globals():  # programs that are loaded together have one in common
+    WORKERS = os.cpu_count() or 1
+    POOL = ThreadPoolExecutor(WORKERS)
+"""
+
+ARRAYS = {
+    "running": RUNNING,
+    "view": VIEW,
+    "check": CHECK,
+    "group": GROUP,
+    "join": JOIN,
+    "keep": KEEP,
+    "choose": CHOOSE,
+    "share": SHARE,
+}
