@@ -27,6 +27,7 @@ from .evaluate import operations
 from .fuse import ChainCode
 from .grouped import lower_statement
 from .source import Array, Writer, name_of
+from .support import ARRAYS, THREADS
 from .value import Lowering
 
 
