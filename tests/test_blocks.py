@@ -105,3 +105,18 @@ def test_functions_of_a_tensor_that_is_one_number() -> None:
     x = np.random.default_rng(4).standard_normal((200, 100))
     text = "shape a[200,100]\na[i,j] += sin(0.5) where i < 200, j < 100\ny[i,j] = tanh(a[i,j]) * x[i,j]"
     np.testing.assert_allclose(indexlang.compile(text)(x), np.tanh(np.sin(0.5)) * x)
+
+
+def test_the_gradient_of_a_mean_counts_its_points_once() -> None:
+    x, b = np.random.default_rng(5).standard_normal((600, 130)), np.zeros(130)
+    _, pullback = indexlang.compile("h[i,j] = x[i,j] + b[j]\nm[] = mean[i,j](h[i,j])").vjp(x=x, b=b)
+    np.testing.assert_allclose(pullback(2.0)["b"], np.full(130, 2 / 130))
+
+
+@pytest.mark.parametrize("op", ["+=", "max="])
+def test_a_sum_of_what_all_blocks_have_alike(op: str) -> None:
+    u, z = np.random.default_rng(6).standard_normal((130, 40)), np.ones((600, 130, 40))
+    text = f"shape a[600,130,40]\na[i,j,k] = sin(u[j,k]) where i < 600\ns[j] {op} exp(a[i,j,k])\n"
+    found = indexlang.compile(text + "y[i,j,k] = a[i,j,k] * z[i,j,k]")(u=u, z=z)
+    e = np.exp(np.sin(u))
+    np.testing.assert_allclose(found["s"], 600 * e.sum(1) if op == "+=" else e.max(1))
