@@ -220,3 +220,13 @@ def test_what_stands_before_a_sum_may_have_more_indices(text: str, expected: Cal
     f = il.compile(text)
     given = {"a": a, "x": x, "q": q}
     np.testing.assert_allclose(f(**{n: given[n] for n in f.inputs}), expected(a, x, q))
+
+
+@pytest.mark.parametrize("value", ["a[i,j] * b[i,j]", "s * a[i,j]", "sin(a[i,j])", "a[i,j] * b[i,j] * s", "-a[i,j]"])
+def test_the_only_element_of_a_tensor(value: str) -> None:
+    """It is written as an element, not through a view."""
+    given = {"a": RNG.standard_normal((3, 4)), "b": RNG.standard_normal((3, 4)), "s": np.array(1.7)}
+    f, g = (il.compile(f"{declared}\n{target} += {value}") for declared, target in (("shape y[1]", "y[0]"), ("", "y")))
+    found = f(**{n: given[n] for n in f.inputs})
+    assert found.shape == (1,)
+    np.testing.assert_allclose(found[0], g(**{n: given[n] for n in g.inputs}))

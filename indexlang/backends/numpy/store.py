@@ -114,7 +114,7 @@ class Target:
         if not self.new or self.folds or self.taps or self.dynamic:
             return False
         indices = [i for row in self.rows for i, _ in row.coefs]
-        alone = len(set(indices)) == len(indices)
+        alone = len(set(indices)) == len(indices) and (bool(indices) or not self.rows)  # an element is no view
         axes = zip(self.rows, self.array.shape, strict=True)
         return alone and all(fills(row, self.low.extents, size) for row, size in axes)
 
