@@ -362,4 +362,4 @@ def _anonymous(stmt: Statement, free: Sequence[str], bounds: Bounds) -> object:
     value = transform_expr(stmt.value, rule)
     masks = frozenset(transform_expr(m, rule) for m in stmt.domain.masks)
     extent = tuple((bounds[i].low, bounds[i].high) for i in order if i != DOTS)
-    return stmt.op, value, masks, extent, tuple(names[i] for i in order)
+    return stmt.op, value, masks, extent, tuple(names[i] for i in order), len(free)

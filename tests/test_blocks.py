@@ -120,3 +120,12 @@ def test_a_sum_of_what_all_blocks_have_alike(op: str) -> None:
     found = indexlang.compile(text + "y[i,j,k] = a[i,j,k] * z[i,j,k]")(u=u, z=z)
     e = np.exp(np.sin(u))
     np.testing.assert_allclose(found["s"], 600 * e.sum(1) if op == "+=" else e.max(1))
+
+
+def test_one_condition_read_over_different_indices() -> None:
+    rng = np.random.default_rng(7)
+    f, h, a, b = (rng.standard_normal(s) for s in ((3, 4), (3, 5), (4,), (2,)))
+    text = "z[k,i] = max[m](f[m,j]) * min[n](h[n,i]) where k < 2, a[j] > b[k]"
+    expected = (a[:, None] > b).T @ f.max(0)
+    found = indexlang.compile(text)(f=f, h=h, a=a, b=b)
+    np.testing.assert_allclose(found, expected[:, None] * h.min(0))
