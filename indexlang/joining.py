@@ -295,8 +295,8 @@ class Joining:
             value = self.masked(graph.value(stmt.value), masks, identity(op))
             node = graph.reduce(REDUCTIONS[op], value, reduced)
         if partial:
-            if not set(reduced) & set(self.labels) <= set(value.indices):
-                raise RefusedError  # the same in all blocks: each would count it for the whole
+            if not set(self.labels) <= set(value.indices):
+                raise RefusedError  # the same in several blocks: each of them would count it
             return Store(tensor, axes, op, node, True, scale, first)
         return self.mapped(tensor, axes, op, node, first)
 

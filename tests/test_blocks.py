@@ -113,6 +113,12 @@ def test_the_gradient_of_a_mean_counts_its_points_once() -> None:
     np.testing.assert_allclose(pullback(2.0)["b"], np.full(130, 2 / 130))
 
 
+def test_a_sum_in_blocks_of_two_indices_of_what_has_one() -> None:
+    w = np.random.default_rng(8).standard_normal(1 << 17)
+    text = f"shape a[5,{1 << 17}]\na[i,j] = sin(w[j]) where i < 5\ns[i] += exp(a[i,j])"
+    np.testing.assert_allclose(indexlang.compile(text)(w=w), np.full(5, np.exp(np.sin(w)).sum()))
+
+
 @pytest.mark.parametrize("op", ["+=", "max="])
 def test_a_sum_of_what_all_blocks_have_alike(op: str) -> None:
     u, z = np.random.default_rng(6).standard_normal((130, 40)), np.ones((600, 130, 40))
