@@ -285,7 +285,9 @@ def line(m: Measured) -> str:
     cells = [f"{p} {shown(m.ratio(p))}" for p in m.rows if p != OURS and not math.isnan(m.ratio(p))]
     failed = [f"{p}: {row.failed.splitlines()[0][:100]}" for p, row in m.rows.items() if row.failed]
     ours = m.rows.get(OURS, Row())
-    return f"{m.family:<8} {m.workload}, {m.mode}: {duration(ours.seconds)}; {', '.join([*cells, *failed])}"
+    return (
+        f"{m.family:<8} {m.workload}, {m.mode}: {duration(ours.seconds)}; times as long: {', '.join([*cells, *failed])}"
+    )
 
 
 def as_json(run: Run) -> dict[str, Any]:

@@ -36,6 +36,8 @@ def main(args: argparse.Namespace, dropped: Sequence[str]) -> None:
     settings = Settings(args.threads, args.busy, args.patience)
     everything = not (args.only or args.peers or args.rounds or args.busy)
     chosen = {family: _chosen(family, wanted) for family in (*FAMILIES, "growth")}
+    if not any(chosen.values()):
+        raise SystemExit(f"no workload has '{args.only}' in its name; families: {', '.join(FAMILIES)}")
     print(f"{', '.join(peers)}; {args.threads} threads, {rounds} rounds", flush=True)
     measured: list[Measured] = []
     limits: dict[str, float] = {}

@@ -160,8 +160,10 @@ def _run(args: argparse.Namespace) -> int:
     given = cli_files.arrays(args.input)
     results = _gradients(function, given, args.wrt) if args.grad else _named(function, function(**given))
     if args.output:
-        cli_files.save(cli_files.targets(args.output, tuple(results)), results)
-        return 0
+        files = cli_files.targets(args.output, tuple(results))
+        cli_files.save(files, results)
+        saved = {name for names in files.values() for name in names}
+        results = {name: value for name, value in results.items() if name not in saved}
     for name, value in results.items():
         print(f"{name} {list(value.shape)} {value.dtype}")
         print(np.array2string(value, threshold=200))

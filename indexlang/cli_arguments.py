@@ -121,7 +121,11 @@ ARGUMENTS = {
         **_ONE_OF_MANY,
     ),
     "output": _argument(
-        "-o", dest="output", metavar="y=y.npy", help="where a result goes; without it they are printed", **_ONE_OF_MANY
+        "-o",
+        dest="output",
+        metavar="y=y.npy",
+        help="where a result goes; those without a file are printed",
+        **_ONE_OF_MANY,
     ),
     "grad": _argument("--grad", action="store_true", help="also the gradients, for -i y.grad=dy.npy, else for ones"),
     "grad of a plan": _argument("--grad", action="store_true", help="of the derived program"),

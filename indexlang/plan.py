@@ -38,7 +38,7 @@ class Plan:
         tensors = ", ".join(f"{t}{list(s)} {self.dtypes[t]}" for t, s in self.shapes.items())
         lines.append(f"tensors   {tensors}")
         flops = amount(sum(s.flops for s in self.steps), "flop")
-        lines.append(f"total     {flops}, {amount(self.workspace, 'B')} of tensors and workspace")
+        lines.append(f"total     {flops}, {amount(self.workspace, 'B')} of tensors and workspace at most")
         return "\n".join(lines)
 
 

@@ -241,6 +241,8 @@ class Contraction(Pointwise):
             self.writer.line(f"np.copyto({name}, {code})")
             code = name
         elif copied:
+            now = sizes_of(scope)
+            self.writer.note(self.writer.fresh("copy") + " of an operand", prod(now[i] for i in flat), x.dtype)
             code = f"np.ascontiguousarray({code})"
         stacked = list(batch)
         while stacked and stacked[0] not in own:

@@ -80,14 +80,21 @@ def lower(
     released, memory = _releasing(chunks, end, set(names.values()), writer.bytes, transient)
     body = [*writer.entry, *released, end]
     head = f"def run({', '.join(names[t] for t in program.inputs)}):"
+    told = f'    """{_told(program.outputs, shapes, types)} of {_told(program.inputs, shapes, types)}."""'
     parts = ["import numpy as np\n"]
     if "share" in _closed(writer.support):
         parts = ["import os\nfrom concurrent.futures import ThreadPoolExecutor\n\nimport numpy as np\n", THREADS]
     parts += [source for name, source in {**ARRAYS, **SUPPORT}.items() if name in _closed(writer.support)]
     if writer.constants:
         parts.append("\n".join(f"{name} = {code}" for code, name in writer.constants.items()) + "\n")
-    parts.append("\n".join(['@np.errstate(all="ignore")', head, *body]) + "\n")
+    parts.append("\n".join(['@np.errstate(all="ignore")', head, told, *body]) + "\n")
     return Code("\n\n".join(parts), tuple(low.places), tuple(steps), memory)
+
+
+def _told(tensors: Sequence[str], shapes: Shapes, types: Types) -> str:
+    """The tensors with the shapes and types for which the code is written."""
+    each = (f"{t} {types.tensors[t]}{list(shapes.tensors[t])}" for t in tensors)
+    return ascii(", ".join(each) or "nothing")[1:-1]
 
 
 def _result(low: Lowering, tensor: str, dtype: str, program: Program) -> str:

@@ -118,7 +118,8 @@ class StatementCode(Evaluation):
             if way in ("contraction", "separated contraction", "window", "window search")
             else (*self.free, *self.summed)
         )
-        self.writer.note(target.home.name + " values", 2 * prod(now[i] for i in inside), self.compute)
+        passes = 1 if way in ("contraction", "separated contraction") else 2
+        self.writer.note(target.home.name + " values", passes * prod(now[i] for i in inside), self.compute)
         split = any(i in self.summed for i, _ in steps)
         many = way in ("masked contraction", "separated contraction") or (
             way == "contraction" and len(self.terms()) > 1
