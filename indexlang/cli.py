@@ -25,7 +25,7 @@ from .extents import attempt
 from .function import Function
 from .gather import gather
 from .gradcheck import gradcheck, random_inputs
-from .ir import Program
+from .ir import Access, Program, parts_of
 from .latex import to_latex
 from .layout import layout
 from .parser import parse
@@ -294,11 +294,19 @@ def _shapes(program: Program, given: Sequence[tuple[str, tuple[int, ...]]]) -> d
     for name in shapes:
         if name not in program.inputs:
             raise ShapeError(Problem("unexpected-input", f"'{name}' is no input", values=known))
-    for name in program.inputs:
-        if name not in shapes:
-            rule, way = f"the shape of '{name}' is missing", f"say --shape {name}=2,3"
-            raise ShapeError(Problem("missing-input", rule, values=known, way_out=way))
+    missing = [name for name in program.inputs if name not in shapes]
+    if missing:
+        rule = f"no shape is given for {', '.join(missing)}"
+        way = f"say {' '.join(f'--shape {name}={_example(program, name)}' for name in missing)}, with your sizes"
+        raise ShapeError(Problem("missing-input", rule, values=known, way_out=way))
     return shapes
+
+
+def _example(program: Program, tensor: str) -> str:
+    """A shape of the rank that a tensor is read with."""
+    accesses = (p for s in program.statements for p in parts_of(s) if isinstance(p, Access) and p.tensor == tensor)
+    rank = next((len(a.subscripts) for a in accesses), 2)
+    return ",".join(str(2 + k) for k in range(rank))
 
 
 def _planned(args: argparse.Namespace) -> Compiled:

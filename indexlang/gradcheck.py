@@ -163,7 +163,7 @@ def random_inputs(program: Program, shapes: Mapping[str, Sequence[int]], seed: i
     """
     missing = [n for n in program.inputs if n not in shapes]
     if missing:
-        raise ShapeError(Problem("missing-input", f"the shape of '{missing[0]}' is missing"))
+        raise ShapeError(Problem("missing-input", f"no shape is given for {', '.join(missing)}"))
     rng = np.random.default_rng(seed)
     positions = index_tensors(program)
     limits = _limits(program, shapes, positions)

@@ -176,8 +176,7 @@ def inserted(
     stmt = Statement(made, "=", value, domain_of((made, value), (), ()))
     extents = {i: shapes.extents[number][i] for i in stmt.domain.indices}
     kind = types.compute[number]
-    shape = tuple(extents[i][1] - extents[i][0] for i in indices_of(made))
-
+    shape = tuple(extents[i][1] for i in indices_of(made))  # read by the same indices, which may begin after 0
     return (
         replace(program, statements=_before(program.statements, number, stmt)),
         replace(

@@ -68,6 +68,20 @@ def test_a_written_range_of_what_is_summed_counts_once() -> None:
     np.testing.assert_allclose(found["b"], v.T @ x @ w)
 
 
+@pytest.mark.parametrize("index", ["i", "j", "k"])
+def test_ranges_that_begin_later(index: str) -> None:
+    x, w, u, v = (RNG.standard_normal(s) for s in ((9, 8), (8, 7), (9, 30), (9, 40)))
+    text = (
+        "a[m,k] = u[i,m] * x[i,j] * W[j,k] where 2 <= INDEX < 6\nb[n,k] = v[i,n] * x[i,j] * W[j,k] where 2 <= INDEX < 6"
+    )
+    found, plan = run(text.replace("INDEX", index), x=x, W=w, u=u, v=v)
+    assert plan.count("shared") == 3
+    i, j, k = (slice(2, 6) if index == name else slice(None) for name in "ijk")
+    for name, left in (("a", u), ("b", v)):
+        expected = left[i].T @ x[i, j] @ w[j]
+        np.testing.assert_allclose(found[name][:, k], expected[:, k])
+
+
 def test_a_factor_twice() -> None:
     x, u, v = (RNG.standard_normal(s) for s in ((6, 6), (6, 3), (6, 4)))
     text = "a[i,m] = x[i,j] * x[j,k] * u[k,m]\nb[i,n] = x[i,j] * x[j,k] * v[k,n]\nc[i] = x[i,j] * x[i,j] * u[j,m]"

@@ -109,7 +109,8 @@ class Graph(registry.Registry):
         """The wanted nodes (else all) as one Program."""
         nodes = wanted or self.sinks()
         if not nodes:
-            raise graph_error("empty-graph", "the graph has no computed node")
+            way = "make nodes inside of `with Graph() as g:`, and name g to what works on it behind the block"
+            raise graph_error("empty-graph", "the graph has no computed node", way_out=way)
         for node in nodes:
             if node._registry is not self:
                 raise graph_error("mixed-graphs", f"{node.name} belongs to another graph")
