@@ -19,7 +19,7 @@ from .errors import Span
 from .functions import FUNCTIONS
 from .ir import Call, Const, Expr, Index, Size
 from .lexer import DEEPEST
-from .report import Report, count, nearest
+from .report import Report, count, imported, nearest
 
 CONSTANTS: Mapping[str, float] = {"pi": pi, "inf": inf, "nan": nan}
 BOUNDARIES = ("pad", "clamp", "wrap", "reflect")
@@ -182,7 +182,7 @@ class Converter(ABC):
             return self.fail("unknown-function", rule, node.span, way_out=way)
         known = (*BUILTIN, *self.definitions.callables(), "size")
         rule = f"there is no {self.noun} '{name}'"
-        return self.fail("unknown-function", rule, node.span, way_out=nearest(name, known))
+        return self.fail("unknown-function", rule, node.span, way_out=imported(name) or nearest(name, known))
 
     def user_call(self, node: tree.Call, inside: bool) -> Expr:
         """A function's body with the arguments in place of its parameters."""

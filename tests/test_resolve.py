@@ -11,7 +11,7 @@ import pytest
 from corpus import CASES
 
 from indexlang import reference
-from indexlang.errors import IndexLangError, Source
+from indexlang.errors import IndexLangError, MeaningError, Source
 from indexlang.ir import (
     Access,
     Boundary,
@@ -519,3 +519,8 @@ def test_broken_texts_are_errors_or_programs() -> None:
         verify(found)
         assert resolve(parse(Source(to_text(found)))) == found
     assert sound > 50
+
+
+def test_a_layer_of_the_library_is_offered() -> None:
+    with pytest.raises(MeaningError, match="from activations import softmax"):
+        resolve(parse(Source("y[n,i] = softmax(x[n,i])")))
