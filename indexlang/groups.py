@@ -132,7 +132,7 @@ class _Merging:
         return [i for i in indices_of(written) if i in among]
 
     def made(self, first: Statement, second: Statement, axes: Sequence[str], dense: Access | None) -> Groups:
-        shape = tuple(hi - lo for lo, hi in (self.extents[i] for i in axes))
+        shape = tuple(self.extents[i][1] for i in axes)  # read by the same indices, which may begin after 0
         return Groups(first, second, self.name, shape, self.extents, dense, self.note)
 
     def operand(self, small: Access, dense: Access) -> Groups:

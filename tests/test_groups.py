@@ -111,3 +111,16 @@ def test_added_to_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     f = il.compile("y[i,g,o] = z[i,g,o]\ny[i,g,o] += K[g,c,o] * x[i,g,c]")
     z, k, x = (RNG.standard_normal(s) for s in ((5, 4, 3), (4, 2, 3), (5, 4, 2)))
     np.testing.assert_allclose(f(z=z, K=k, x=x), z + np.einsum("gco,igc->igo", k, x))
+
+
+@pytest.mark.parametrize("text", ["1 <= i < 3", "1 <= o < 3"])
+def test_ranges_that_begin_later(text: str) -> None:
+    rng = np.random.default_rng(0)
+    x, k = rng.standard_normal((500, 32, 4)), rng.standard_normal((32, 4, 5))
+    found = il.compile(f"y[b,g,o] = x[b,g,i] * K[g,i,o] where {text}")(x=x, K=k)
+    i = slice(1, 3) if "i <" in text else slice(None)
+    expected = np.einsum("bgi,gio->bgo", x[:, :, i], k[:, i])
+    if "o <" in text:
+        expected = expected[:, :, :3]
+        expected[:, :, 0] = 0
+    np.testing.assert_allclose(found, expected)
