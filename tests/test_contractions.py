@@ -230,3 +230,10 @@ def test_the_only_element_of_a_tensor(value: str) -> None:
     found = f(**{n: given[n] for n in f.inputs})
     assert found.shape == (1,)
     np.testing.assert_allclose(found[0], g(**{n: given[n] for n in g.inputs}))
+
+
+def test_blocks_of_a_product_reach_an_element(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "COPY", 200)
+    g, p, q = RNG.standard_normal((5, 7)), RNG.standard_normal((7, 5)), RNG.standard_normal((7, 5))
+    f = il.compile("shape y[3]\ny[1] += g[j,i] * q[i,j] * p[i,j]")
+    np.testing.assert_allclose(f(g=g, q=q, p=p), [0, (g.T * q * p).sum(), 0])

@@ -184,7 +184,7 @@ class Contraction(Pointwise):
             sink.target.zero(sink.place)
         sink.target.allocate()
         place = sink.place
-        if not place.code.isidentifier():
+        if place.indices and not place.code.isidentifier():  # an element is no view
             name = self.writer.fresh("cells")
             self.writer.line(f"{name} = {place.code}")
             place = Operand(name, place.indices, place.dtype, place.strides)
@@ -242,8 +242,8 @@ class Contraction(Pointwise):
             code = name
         elif copied:
             now = sizes_of(scope)
-            self.writer.note(self.writer.fresh("copy") + " of an operand", prod(now[i] for i in flat), x.dtype)
-            code = f"np.ascontiguousarray({code})"
+            self.writer.note("copy of an operand", prod(now[i] for i in flat), x.dtype)
+            code = self.writer.kept(f"np.ascontiguousarray({code})", prod(now[i] for i in flat), x.dtype)
         stacked = list(batch)
         while stacked and stacked[0] not in own:
             stacked.pop(0)
