@@ -18,7 +18,7 @@ from .expressions import CONSTANTS, RESERVED, Body, Converter, Definitions, dept
 from .ir import Call, Const, Expr, Index
 from .lexer import DEEPEST
 from .parser import parse, read
-from .report import Report, nearest
+from .report import LIBRARY, Report, nearest
 
 
 @dataclass(eq=False)
@@ -242,6 +242,3 @@ class Files:
 def _parsed(path: str, modified: int, size: int) -> tree.File:
     """The tree of a file, for as long as the file does not change."""
     return parse(read(path))
-
-
-LIBRARY = Path(__file__).with_name("library")  # the standard library

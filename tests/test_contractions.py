@@ -237,3 +237,15 @@ def test_blocks_of_a_product_reach_an_element(monkeypatch: pytest.MonkeyPatch) -
     g, p, q = RNG.standard_normal((5, 7)), RNG.standard_normal((7, 5)), RNG.standard_normal((7, 5))
     f = il.compile("shape y[3]\ny[1] += g[j,i] * q[i,j] * p[i,j]")
     np.testing.assert_allclose(f(g=g, q=q, p=p), [0, (g.T * q * p).sum(), 0])
+
+
+def test_a_window_is_unfolded_once_for_its_layer_and_the_gradient() -> None:
+    text = "y[b,i,o] = x[b,i+d,c] * K[d,c,o]\nK.grad[d,c,o] += dy[b,i,o] * x[b,i+d,c]"
+    rng = np.random.default_rng(3)
+    x, k, dy = rng.standard_normal((4, 40, 6)), rng.standard_normal((3, 6, 8)), rng.standard_normal((4, 38, 8))
+    f = il.compile(text.replace("K.grad", "g"), outputs=["y", "g"])
+    assert f.emit(x=x, K=k, dy=dy).count("np.ascontiguousarray(view(x") == 1
+    found = f(x=x, K=k, dy=dy)
+    taps = [x[:, d : d + 38] for d in range(3)]
+    np.testing.assert_allclose(found["y"], sum(t @ w for t, w in zip(taps, k, strict=True)))
+    np.testing.assert_allclose(found["g"], [np.einsum("bic,bio->co", t, dy) for t in taps])

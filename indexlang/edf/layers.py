@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Source
-from ..imports import LIBRARY
 from ..ir import Program
 from ..parser import parse, read
+from ..report import LIBRARY
 from ..resolve import layer_names, resolve
 from .problems import graph_error
 

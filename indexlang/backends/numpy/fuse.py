@@ -134,6 +134,7 @@ class ChainCode:
             donor = self.donor(store)
             if donor is not None:
                 low.arrays[store.tensor] = low.arrays[donor]
+                writer.forget(low.arrays[donor].name)
                 writer.line(f"# {ascii(f'{store.tensor} is written over {donor}')[1:-1]}")
                 continue
             array = Array(writer.fresh(store.tensor), low.shapes[store.tensor], low.dtypes[store.tensor])

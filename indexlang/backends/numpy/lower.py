@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from textwrap import fill
 
 from ...chains import schedule
 from ...function_support import SUPPORT
@@ -80,7 +81,8 @@ def lower(
     released, memory = _releasing(chunks, end, set(names.values()), writer.bytes, transient)
     body = [*writer.entry, *released, end]
     head = f"def run({', '.join(names[t] for t in program.inputs)}):"
-    told = f'    """{_told(program.outputs, shapes, types)} of {_told(program.inputs, shapes, types)}."""'
+    told = f'"""{_told(program.outputs, shapes, types)} of {_told(program.inputs, shapes, types)}."""'
+    told = fill(told, 110, initial_indent="    ", subsequent_indent="    ")
     parts = ["import numpy as np\n"]
     if "share" in _closed(writer.support):
         parts = ["import os\nfrom concurrent.futures import ThreadPoolExecutor\n\nimport numpy as np\n", THREADS]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from math import prod
 from ...function_support import SUPPORT
 from ...kernels import Row, itemsize, row_strides
 from .support import ARRAYS
+
+KEPT = 32 << 20  # bytes of copies that are kept for those who need the same ones
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,8 @@ class Writer:
     indent: int = 1
     mark: int = 0  # where the statement being written begins
     bytes: dict[str, int] = field(default_factory=dict)  # what arrays take, by name
+    copies: dict[str, str] = field(default_factory=dict)  # names of copies that may be needed again, by their code
+    room: int = KEPT  # bytes that may still be kept so
     passing: dict[str, int] = field(default_factory=dict)  # what the statement being written takes besides
     counts: dict[str, int] = field(default_factory=dict)  # the last number behind each name
 
@@ -155,6 +160,25 @@ class Writer:
         self.lines.insert(self.mark, f"    {name} = np.empty({count}, np.{name_of(dtype)})")
         self.mark += 1
         return name
+
+    def kept(self, code: str, count: int, dtype: str) -> str:
+        """The copy of an operand under a name, for whoever needs the same one: a gradient unfolds what its layer has.
+
+        Only outside of loops, and only so many bytes of all copies together.
+        """
+        if code not in self.copies:
+            size = count * itemsize(dtype)
+            if self.indent > 1 or size > self.room:
+                return code
+            self.room -= size
+            name = self.copies[code] = self.fresh("copy")
+            self.note(name, count, dtype)
+            self.line(f"{name} = {code}")
+        return self.copies[code]
+
+    def forget(self, array: str) -> None:
+        """An array is written anew: copies of what was in it are no use any more."""
+        self.copies = {code: name for code, name in self.copies.items() if not re.search(rf"\b{array}\b", code)}
 
     def use(self, name: str) -> str:
         """Have a support function in the source, by name."""
