@@ -20,7 +20,7 @@ from .joining import Chain, Facts, Joining
 from .kernels import itemsize
 from .statements import is_window, memory_order, size_of
 
-NARROW = 64  # elements that lie next to each other in a block, at least
+NARROW = 512  # elements that lie next to each other in a block, at least
 FULL = 8  # a block may be so many times larger where then more statements join
 
 
@@ -90,9 +90,10 @@ def _covers(stmt: Statement) -> bool:
 def _longest(facts: Facts, order: Sequence[int], done: set[int], begun: set[str]) -> Joining | None:
     """The longest chain that begins with the first statement of an order."""
     best: Joining | None = None
+    most = FULL * joining.CHUNK // itemsize(facts.compute[order[0]])
     for labels in _labels(facts, order[0]):
         try:
-            building = Joining(facts, order[0], labels, begun)
+            building = Joining(facts, order[0], labels, begun, most)
         except RefusedError:
             continue
         building.extend(order, done)

@@ -39,6 +39,13 @@ class Formulas(Graph):
             raise RefusedError
         return self._value(expr)
 
+    def exact(self, expr: Expr) -> Node:
+        """The node of an expression whose bits count: operations in the order of the source, as everywhere else.
+
+        Whether an element is the greatest is asked by computing it again.
+        """
+        return self._other(expr) if _is_arranged(expr) else self.value(expr)
+
     def _value(self, expr: Expr) -> Node:
         match expr:
             case Const():
@@ -142,7 +149,7 @@ class Formulas(Graph):
         if all(k == self.compute or _is_number(a) for k, a in zip(kinds, expr.args, strict=True)) and any(
             k == self.compute and not _is_number(a) for k, a in zip(kinds, expr.args, strict=True)
         ):
-            return self.node(expr.fn, [self._value(a) for a in expr.args], truth=True)
+            return self.node(expr.fn, [self.exact(a) for a in expr.args], truth=True)
         return self._other(expr)
 
     def _call(self, fn: str, args: tuple[Expr, ...], expr: Expr) -> Node:
@@ -196,6 +203,8 @@ class Formulas(Graph):
                     if node.truth:
                         raise RefusedError
                     (divisors if below else factors).append(node)
+        if coefficient and not 1e-30 < abs(coefficient) < 1e30:
+            raise RefusedError  # the numbers may fit one by one where their product does not
         return factors, coefficient, divisors
 
     def _sum(self, expr: Expr) -> Node:
@@ -254,6 +263,25 @@ class Formulas(Graph):
         if 4 * power == int(4 * power) and 0 < abs(power) < 2:  # roots cost a fraction of a power
             return self.node("quarters", (x, self.constant(int(4 * power))))
         return self.node("pow", (x, self._term(exponent)))
+
+
+def _is_arranged(expr: Subscript) -> bool:
+    """Whether a chain computes an expression by other operations than those of the source, or in another order."""
+    match expr:
+        case Access():
+            return False
+        case Call(fn="pow"):
+            return True
+        case Call(fn="mul" | "div" | "neg", args=args):
+            inner = {"mul", "div", "neg"}
+            return any(isinstance(a, Call) and a.fn in inner for a in args) or any(_is_arranged(a) for a in args)
+        case Call(fn="add" | "sub", args=args):
+            inner = {"add", "sub", "neg"}
+            return any(isinstance(a, Call) and a.fn in inner for a in args) or any(_is_arranged(a) for a in args)
+        case Call(args=args):
+            return any(_is_arranged(a) for a in args)
+        case _:
+            return False
 
 
 def _is_number(expr: Subscript) -> bool:

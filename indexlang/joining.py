@@ -35,6 +35,7 @@ from .statements import UNROLLED, factors_of, identity, is_product, is_window, m
 CHUNK = 256 << 10  # bytes of one array of a block: several of them stay in the cache of a core
 LEAST = 1 << 14  # elements below which a chain is not worth its lines
 LARGE_SUM = 1 << 19  # elements from which on a sum alone is one
+MANY = 64  # a block as large as may be has so many times the elements that it is summed to, at least
 AHEAD = 48  # so many statements further it is looked for more that may join
 
 
@@ -102,8 +103,8 @@ class Facts:
 class Joining:
     """A chain being made."""
 
-    def __init__(self, facts: Facts, start: int, labels: tuple[str, ...], begun: set[str]) -> None:
-        self.facts, self.labels, self.begun = facts, labels, begun
+    def __init__(self, facts: Facts, start: int, labels: tuple[str, ...], begun: set[str], most: int) -> None:
+        self.facts, self.labels, self.begun, self.most = facts, labels, begun, most
         self.compute = facts.compute[start]
         stmt = facts.program.statements[start]
         self.graph = Formulas(
@@ -182,6 +183,8 @@ class Joining:
             landing = landings(stmt.target, self.graph, self.labels)
             axes = tuple(place.axis for place in landing)
             store = self.store(stmt, axes) if all(p.is_plain for p in landing) else self.spread(stmt, landing)
+            if any(self.in_a_block(node) > self.most for node in self.graph.nodes[had[2] :]):
+                raise RefusedError
         except RefusedError:
             self.graph.order[:] = had[1]
             self.graph.forget(had[2])
@@ -197,6 +200,10 @@ class Joining:
                 self.axes.setdefault(part.tensor, named)
                 if part.tensor != tensor:
                     self.read.add(part.tensor)
+
+    def in_a_block(self, node: Node) -> int:
+        """How many elements of a node there are for one value of all block indices but the last, of that for few."""
+        return self.graph.points(i for i in node.indices if i not in self.labels)
 
     def renaming(self, stmt: Statement, extents: Mapping[str, tuple[int, int]]) -> dict[str, str]:
         """The chain's names of a statement's indices: those of the axes that it runs through."""
@@ -267,7 +274,8 @@ class Joining:
             return self.mapped(tensor, axes, op, node, first)
         reduced = stmt.reduced
         if not reduced:
-            node = self.masked(graph.value(stmt.value), masks, identity(op))
+            found = graph.value(stmt.value) if op not in ("max=", "min=") else graph.exact(stmt.value)
+            node = self.masked(found, masks, identity(op))
             return self.mapped(tensor, axes, op, node, first)
         if is_window(stmt, graph.extents) and not set(reduced) & set(self.labels):
             node = self.window(stmt)
@@ -292,11 +300,14 @@ class Joining:
                 else:
                     node = graph.times([node, *outer[0]], coefficient, outer[1])
         else:
-            value = self.masked(graph.value(stmt.value), masks, identity(op))
+            found = graph.value(stmt.value) if op not in ("max=", "min=") else graph.exact(stmt.value)
+            value = self.masked(found, masks, identity(op))
             node = graph.reduce(REDUCTIONS[op], value, reduced)
         if partial:
             if not set(self.labels) <= set(value.indices):
                 raise RefusedError  # the same in several blocks: each of them would count it
+            if graph.points(node.indices) > self.most // MANY:
+                raise RefusedError  # to add the parts would take as long as to make them
             return Store(tensor, axes, op, node, True, scale, first)
         return self.mapped(tensor, axes, op, node, first)
 
@@ -362,10 +373,17 @@ class Joining:
         stmt, extents = self.facts.program.statements[self.numbers[0]], self.facts.shapes.extents[self.numbers[0]]
         is_sum = any(extents[i][1] - extents[i][0] > 1 for i in stmt.reduced)
         if not isinstance(stmt.value, Access):
-            return not is_sum or not is_product(stmt.value)
+            return not is_sum or not is_product(stmt.value) or self.is_long(stmt)
         if is_sum:  # each thread takes a part
             return self.graph.points(self.graph.order) >= LARGE_SUM
         return bool(stmt.domain.masks)
+
+    def is_long(self, stmt: Statement) -> bool:
+        """Whether a sum of products reads all factors at each of many points: BLAS has no product for that."""
+        extents = self.facts.shapes.extents[self.numbers[0]]
+        moving = {i for i, (lo, hi) in extents.items() if hi - lo > 1}
+        accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
+        return self.graph.points(self.graph.order) >= LARGE_SUM and all(moving <= set(indices_of(a)) for a in accesses)
 
     def chain(self, readers: Mapping[str, int], done: set[int]) -> Chain:
         """The chain as it is now."""

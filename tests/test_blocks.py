@@ -39,7 +39,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(scaling, "LEAST", 1)
     for module in (kernels, pointwise, groups):
         monkeypatch.setattr(module, "LONG", 1)
-    for name, value in (("CHUNK", size), ("LEAST", 1)):
+    for name, value in (("CHUNK", size), ("LEAST", 1), ("MANY", 1)):
         monkeypatch.setattr(joining, name, value)
     for name, value in (("FULL", 2), ("NARROW", 1)):
         monkeypatch.setattr(chains, name, value)

@@ -356,3 +356,32 @@ def test_how_many_threads(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(threads, "usable", lambda: allowed)
     assert threads.count() == expected
+
+
+def test_the_winner_is_found_where_factors_could_be_multiplied_in_another_order() -> None:
+    rng = np.random.default_rng(12)
+    a, b = rng.standard_normal((2, 200, 150))
+    s, w = rng.uniform(0.5, 2, 200), rng.uniform(0.5, 2, 150)
+    f = indexlang.compile("y[i,j] max= s[i]*a[i,j]*w[j]*b[i,j]\ny[i,j] max= a[i,j]\ny[i,j] max= (0.1 + a[i,j]*s[i])**3")
+    y, pullback = f.vjp(s=s, a=a, w=w, b=b)
+    parts = np.stack([s[:, None] * a * w * b, a, (0.1 + a * s[:, None]) ** 3])
+    np.testing.assert_allclose(y, parts.max(0), rtol=1e-14)
+    dy = rng.standard_normal(y.shape)
+    first, second, third = (np.where(parts.argmax(0) == k, dy, 0) for k in range(3))
+    cubic = third * 3 * (0.1 + a * s[:, None]) ** 2
+    found = pullback(dy)
+    np.testing.assert_allclose(found["a"], first * s[:, None] * w * b + second + cubic * s[:, None], rtol=1e-12)
+    np.testing.assert_allclose(found["b"], first * s[:, None] * a * w, rtol=1e-12)
+    np.testing.assert_allclose(found["w"], (first * s[:, None] * a * b).sum(0), rtol=1e-10)
+    np.testing.assert_allclose(found["s"], (first * a * w * b + cubic * a).sum(1), rtol=1e-10)
+
+
+def test_edges_that_an_integer_expression_reads_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("LEAST", 1), ("CHUNK", 64)):
+        monkeypatch.setattr(joining, name, value)
+    x = np.random.default_rng(13).standard_normal((9, 10))
+    text = "y[i,j] = x[i,j] + float(int(3*x[i,reflect(j-1)]))\nz[j,i] = 2*x[i,j] - float(int(3*x[i,reflect(j-1)]))"
+    edge = np.trunc(3 * x[:, np.abs(np.arange(-1, 9))])
+    found = indexlang.compile(text)(x)
+    np.testing.assert_allclose(found["y"], x + edge)
+    np.testing.assert_allclose(found["z"], (2 * x - edge).T)

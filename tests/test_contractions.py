@@ -249,3 +249,13 @@ def test_a_window_is_unfolded_once_for_its_layer_and_the_gradient() -> None:
     taps = [x[:, d : d + 38] for d in range(3)]
     np.testing.assert_allclose(found["y"], sum(t @ w for t, w in zip(taps, k, strict=True)))
     np.testing.assert_allclose(found["g"], [np.einsum("bic,bio->co", t, dy) for t in taps])
+
+
+def test_a_sum_of_differences_keeps_its_digits_where_points_lie_apart() -> None:
+    rng = np.random.default_rng(4)
+    x = (rng.uniform(0, 1e4, 400) + np.zeros((3, 400))).T.astype(np.float32) + rng.standard_normal((400, 3))
+    x = x.astype(np.float32)
+    s = np.exp(-np.square(x[:, None] - x[None]).sum(-1)).astype(np.float32)
+    found = il.compile("y[i,d] = s[i,j]*(x[i,d]-z[j,d])")(s=s, x=x, z=x)
+    expected = np.einsum("ij,ijd->id", s.astype(float), x[:, None].astype(float) - x[None])
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())

@@ -106,8 +106,9 @@ class ChainCode:
         everything = whole(self.graph.extents)
         nodes = [n for n in self.graph.nodes if self.uses[n] and n not in self.absorbed]
         for node in nodes:
-            if node.fn == "read" and isinstance(node.expr, Access):
-                prepare(low, node.expr)
+            for part in walk(node.expr) if node.expr is not None else ():
+                if isinstance(part, Access):
+                    prepare(low, part)
         for node in nodes:
             if not self.varies(node):
                 self.evaluate(node, everything, None)

@@ -2,8 +2,8 @@
 
 In: a contraction one of whose factors adds or subtracts two arrays of fewer indices than it has itself. Out: two
 contractions, and the sum as it stands for values that are not finite. The one rule: both arrays are first moved by the
-mean of one of them, so that what they have in common cancels before it is multiplied; and a result that is not finite
-is computed again without taking anything apart, as inf - inf is not what the loops give.
+mean of one of them, so that what they have in common cancels before it is multiplied; and a result that is not finite,
+or of which too many digits have cancelled, is computed again without taking anything apart.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from ...products import separates
 from .source import Operand, Scope, aligned, name_of
 from .store import Target
 from .value import Value
+
+LOST = 64  # a result so many times smaller than its parts has lost too many digits
 
 if TYPE_CHECKING:
     from .evaluate import Evaluation
@@ -78,11 +80,13 @@ def separated(stmt: StatementCode, target: Target, scope: Scope) -> None:
         value = stmt.contracted(place.indices, scope, term, None, given={found.number: x})
         assert value is not None
         values.append(value)
-    name = writer.fresh("total")
-    writer.line(f"{name} = {values[0].code} {'-' if found.minus else '+'} {values[1].code}")
+    name, large = writer.fresh("total"), writer.fresh("large")
+    writer.line(f"{large} = {values[0].code}")
+    writer.line(f"{name} = {large} {'-' if found.minus else '+'} {values[1].code}")
     total = Value(name, stmt.compute, tuple(i for i in place.indices if any(i in v.indices for v in values)))
     known = dict(low.gathered)
-    with writer.block(f"if np.isfinite({name}).all():"):
+    kept = f"{LOST} * np.abs({name}).max() >= np.abs({large}).max()"
+    with writer.block(f"if np.isfinite({name}).all() and {kept}:"):
         target.put(place, total, sign < 0)
     low.gathered = dict(known)
     with writer.block("else:"), writer.loops(scope, stmt.blocks(target, "contraction")) as inner:

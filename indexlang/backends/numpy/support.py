@@ -104,7 +104,15 @@ THREADS = """\
 if "POOL" not in globals():  # programs that are loaded together have one in common
     said = os.environ.get("INDEXLANG_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
     WORKERS = int(said) if said.isdigit() and int(said) else os.cpu_count() or 1
-    POOL = ThreadPoolExecutor(WORKERS)
+
+
+    def start():
+        global POOL
+        POOL = ThreadPoolExecutor(WORKERS)
+
+    start()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=start)
 """
 
 ARRAYS = {
