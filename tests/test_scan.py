@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import indexlang
 from indexlang import gradcheck, kernels, reference, scans
 from indexlang.backends.numpy import statement
-from indexlang.backends.numpy.source import RUNNING
+from indexlang.backends.numpy.support import RUNNING
 from indexlang.errors import Source
 from indexlang.function import Function
 from indexlang.ir import Program

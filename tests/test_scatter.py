@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from indexlang import grad, reference
-from indexlang.backends.numpy.source import GROUP, JOIN
+from indexlang.backends.numpy.support import GROUP, JOIN
 from indexlang.errors import Source
 from indexlang.function import Function
 from indexlang.ir import Program
