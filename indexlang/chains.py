@@ -107,7 +107,7 @@ def _labels(facts: Facts, number: int) -> Iterator[tuple[str, ...]]:
     stmt, extents = facts.program.statements[number], facts.shapes.extents[number]
     if not facts.compute[number].startswith("float"):
         return
-    order = memory_order(stmt)
+    order = memory_order(stmt, extents)
     sizes = {i: extents[i][1] - extents[i][0] for i in order}
     alone = set(order)  # indices that a block may be cut along
     if is_window(stmt, extents):

@@ -108,7 +108,7 @@ class Joining:
         self.compute = facts.compute[start]
         stmt = facts.program.statements[start]
         self.graph = Formulas(
-            memory_order(stmt),
+            memory_order(stmt, facts.shapes.extents[start]),
             dict(facts.shapes.extents[start]),
             self.compute,
             facts.shapes.tensors,

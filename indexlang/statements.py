@@ -101,14 +101,19 @@ def renamed(stmt: Statement, names: Mapping[str, str], extents: Mapping[str, tup
     return transform_statement(bare, rule)
 
 
-def memory_order(stmt: Statement) -> list[str]:
-    """All indices of a statement as they lie in the access that has most of them, outermost first.
+def memory_order(stmt: Statement, extents: Mapping[str, tuple[int, int]]) -> list[str]:
+    """All indices of a statement as they lie in its largest operand, outermost first.
 
-    An access whose subscripts mix indices is asked last, for its axes say little of where they lie.
+    Of two that are as large, the one is asked in which no subscript mixes indices: it says where elements lie.
     """
 
-    def said(access: Access) -> tuple[bool, int]:
-        return all(len(indices_of(s)) < 2 for s in access.subscripts), len(set(indices_of(access)))
+    def said(access: Access) -> tuple[int, bool]:
+        size, plain = 1, True
+        for sub in access.subscripts:
+            along = [extents[i][1] - extents[i][0] for i in indices_of(sub)]
+            size *= size_of(along) if isinstance(sub, Merged) else max(along, default=1)
+            plain = plain and (len(along) < 2 or isinstance(sub, Merged))
+        return size, plain
 
     accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
     inner = [i for p in walk(stmt.value) if isinstance(p, Reduce) for i in p.domain.indices]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from math import prod
 
 from ...graph import Node
@@ -343,6 +344,8 @@ class ChainCode:
             case "read":
                 assert isinstance(node.expr, Access)
                 found = read(self.low, node.expr, scope)
+                if node.at and not self.varies(node):  # read in each block: elements far apart are brought together
+                    found = replace(found, code=f"np.ascontiguousarray({found.code})")
                 self.codes[node] = operations.named(found, node.indices, node.expr.tensor)
             case "other":
                 self.codes[node] = operations.other(node, scope)
