@@ -9,7 +9,7 @@ import pytest
 from corpus import CASES, Case
 
 import indexlang
-from indexlang import chains, grad, groups, joining, kernels, products, scaling, sharing
+from indexlang import chains, grad, groups, joining, kernels, products, scaling, sharing, unfolding
 from indexlang.backends.numpy import fuse, pointwise, source, statement
 from indexlang.errors import IndexLangWarning, Source
 from indexlang.function import Function
@@ -41,6 +41,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
         monkeypatch.setattr(module, "LONG", 1)
     for name, value in (("CHUNK", size), ("LEAST", 1), ("MANY", 1)):
         monkeypatch.setattr(joining, name, value)
+    for name, value in (("LEAST", 1), ("FEWEST", 2)):
+        monkeypatch.setattr(unfolding, name, value)
     for name, value in (("FULL", 2), ("NARROW", 1)):
         monkeypatch.setattr(chains, name, value)
     monkeypatch.setattr(source, "SHARED", 1)

@@ -24,6 +24,7 @@ from ...shapes import Shapes
 from ...sharing import share
 from ...text import dim_names, statement_text
 from ...types import Types, computing
+from ...unfolding import unfold
 from .evaluate import operations
 from .fuse import ChainCode
 from .grouped import lower_statement
@@ -46,7 +47,7 @@ def lower(
     program: Program, shapes: Shapes, types: Types, complex_step: bool = False, exact: Collection[str] = ()
 ) -> Code:
     """The stand-alone source of `run(*inputs)`, which gives a tuple of the outputs."""
-    program, shapes, types = scale(*share(program, shapes, types))
+    program, shapes, types = unfold(*scale(*share(program, shapes, types)))
     writer = Writer()
     storage = {t: computing(d) for t, d in types.tensors.items()}
     made = Counter(s.target.tensor for s in program.statements)
