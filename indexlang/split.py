@@ -3,7 +3,8 @@
 In: a program with inputs and outputs of both kinds. Out: two programs; the tensors that the second needs
 of the first are outputs of the first and inputs of the second.
 
-The powers under a logsumexp that the second part reads are kept by the first, which has just computed them.
+A tensor of which the second part needs only the shape is not kept. The powers under a logsumexp that the second part
+reads are kept by the first, which has just computed them.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from .common import Fresh
 from .ir import (
     Access,
     Call,
+    Dots,
     Expr,
     Index,
     Program,
     Reduce,
+    Shape,
     Size,
     Statement,
     Subscript,
@@ -28,6 +31,7 @@ from .ir import (
     transform_expr,
     walk,
 )
+from .shapes import attempt
 
 
 def mentioned(statements: Iterable[Statement], declared: Collection[str]) -> dict[str, None]:
@@ -59,6 +63,7 @@ def split(program: Program, late: Sequence[str]) -> tuple[Program, Program, tupl
     first = tuple(s for s in program.statements if s.target.tensor not in waiting)
     second = tuple(s for s in program.statements if s.target.tensor in waiting)
     made = {s.target.tensor for s in first}
+    program = _declare(program, second, made)
     needed = mentioned(second, {s.tensor for s in program.shapes})
     for shape in program.shapes:
         if shape.tensor in waiting:
@@ -68,6 +73,22 @@ def split(program: Program, late: Sequence[str]) -> tuple[Program, Program, tupl
     forward = _part(program, first, (*outputs, *(k for k in kept if k not in outputs)), "forward")
     backward = _part(program, second, tuple(o for o in program.outputs if o in waiting), "backward")
     return forward, backward, kept
+
+
+def _declare(program: Program, second: Sequence[Statement], made: Collection[str]) -> Program:
+    """The program with shapes declared for gradients of tensors that the second part needs for nothing else."""
+    declared = {s.tensor for s in program.shapes}
+    named = {p.tensor for s in second for p in parts_of(s) if isinstance(p, Access | Size)}
+    wanted = {s.target.tensor: primal_of(s.target.tensor) for s in second if s.target.tensor not in declared}
+    wanted = {gradient: primal for gradient, primal in wanted.items() if primal in made and primal not in named}
+    if not wanted or any(isinstance(p, Dots) for s in program.statements for p in parts_of(s)):
+        return program
+    solution = attempt(program)
+    if solution.problems:
+        return program
+    found = [Shape(gradient, solution.shape(primal)) for gradient, primal in wanted.items() if primal is not None]
+    sizes = {s: {p.tensor for d in s.dims for p in walk(d) if isinstance(p, Size)} for s in found}
+    return replace(program, shapes=(*program.shapes, *(s for s in found if sizes[s] <= set(program.inputs))))
 
 
 def _read(stmt: Statement) -> list[str]:
