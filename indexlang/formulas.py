@@ -270,7 +270,7 @@ def _is_arranged(expr: Subscript) -> bool:
     match expr:
         case Access():
             return False
-        case Call(fn="pow"):
+        case Call(fn="pow") | Call(fn="exp", args=(Call(fn="sub"),)):  # of roots, and of the powers under a logsumexp
             return True
         case Call(fn="mul" | "div" | "neg", args=args):
             inner = {"mul", "div", "neg"}

@@ -16,6 +16,7 @@ from .formulas import Formulas
 from .graph import COMBINATIONS, REDUCTIONS, Move, Node, RefusedError
 from .ir import (
     Access,
+    Call,
     Expr,
     Index,
     Merged,
@@ -30,7 +31,18 @@ from .ir import (
 from .kernels import even, itemsize
 from .landing import Landing, landings
 from .shapes import Shapes
-from .statements import UNROLLED, factors_of, identity, is_product, is_window, memory_order, renamed, size_of
+from .statements import (
+    COMPARISONS,
+    UNROLLED,
+    factors_of,
+    identity,
+    is_product,
+    is_window,
+    memory_order,
+    numbered,
+    renamed,
+    size_of,
+)
 
 CHUNK = 256 << 10  # bytes of one array of a block: several of them stay in the cache of a core
 LEAST = 1 << 14  # elements below which a chain is not worth its lines
@@ -90,6 +102,12 @@ class Facts:
             for tensor in reads_of(stmt):
                 found.setdefault(tensor, []).append(k)
         return found
+
+    @cached_property
+    def compared(self) -> frozenset[Expr]:
+        """What comparisons compute, by numbered indices: a tensor of that value must have the same bits."""
+        found = {p for s in self.program.statements for p in parts_of(s) if isinstance(p, Call) and p.fn in COMPARISONS}
+        return frozenset(numbered(p) for c in found for p in walk(c) if isinstance(p, Call))
 
     @cached_property
     def writers(self) -> dict[str, list[int]]:
@@ -258,6 +276,8 @@ class Joining:
         """What a renamed statement makes."""
         graph, tensor, op = self.graph, stmt.target.tensor, stmt.op
         masks = stmt.domain.masks
+        exact = op in ("max=", "min=") or (op == "=" and numbered(stmt.value) in self.facts.compared)
+        formula = graph.exact if exact else graph.value
         known = graph.made.get(tensor)
         first = known is None and tensor not in self.begun and tensor not in self.facts.program.inputs
         if known is not None and (known[0] is None) != (set(stmt.reduced) & set(self.labels) != set()):
@@ -274,8 +294,7 @@ class Joining:
             return self.mapped(tensor, axes, op, node, first)
         reduced = stmt.reduced
         if not reduced:
-            found = graph.value(stmt.value) if op not in ("max=", "min=") else graph.exact(stmt.value)
-            node = self.masked(found, masks, identity(op))
+            node = self.masked(formula(stmt.value), masks, identity(op))
             return self.mapped(tensor, axes, op, node, first)
         if is_window(stmt, graph.extents) and not set(reduced) & set(self.labels):
             node = self.window(stmt)
@@ -300,8 +319,7 @@ class Joining:
                 else:
                     node = graph.times([node, *outer[0]], coefficient, outer[1])
         else:
-            found = graph.value(stmt.value) if op not in ("max=", "min=") else graph.exact(stmt.value)
-            value = self.masked(found, masks, identity(op))
+            value = self.masked(formula(stmt.value), masks, identity(op))
             node = graph.reduce(REDUCTIONS[op], value, reduced)
         if partial:
             if not set(self.labels) <= set(value.indices):

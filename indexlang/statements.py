@@ -21,11 +21,13 @@ from .ir import (
     Statement,
     Subscript,
     indices_of,
+    transform_expr,
     transform_statement,
     walk,
 )
 from .kernels import SHORT
 
+COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 UNROLLED = 25  # positions of a window that are written one by one
 
 
@@ -49,6 +51,12 @@ def is_window(stmt: Statement, extents: Mapping[str, tuple[int, int]]) -> bool:
 def identity(op: str) -> float:
     """What changes nothing."""
     return {"*=": 1.0, "max=": float("-inf"), "min=": float("inf")}.get(op, 0)
+
+
+def numbered(expr: Expr) -> Expr:
+    """The expression with numbers for its indices, so that equal ones over other indices are equal."""
+    names = {i: str(k) for k, i in enumerate(indices_of(expr))}
+    return transform_expr(expr, lambda p: Index(names[p.name]) if isinstance(p, Index) and p.name in names else None)
 
 
 def factors_of(expr: Expr) -> Iterator[tuple[Expr, bool]]:

@@ -385,3 +385,15 @@ def test_edges_that_an_integer_expression_reads_are_made_once(monkeypatch: pytes
     found = indexlang.compile(text)(x)
     np.testing.assert_allclose(found["y"], x + edge)
     np.testing.assert_allclose(found["z"], (2 * x - edge).T)
+
+
+def test_the_winner_is_found_where_a_chain_could_take_it_from_a_softmax() -> None:
+    rng = np.random.default_rng(14)
+    s, dy = rng.standard_normal((2, 300, 120))
+    text = "L[n] = logsumexp[j](s[n,j])\ny[n,k] max= exp(s[n,k] - L[n])\ny[n,k] max= 0.008*s[n,k]"
+    y, pullback = indexlang.compile(text, outputs=["y"]).vjp(s)
+    p = softmax(s)
+    first = np.where(p >= 0.008 * s, dy, 0)
+    np.testing.assert_allclose(y, np.maximum(p, 0.008 * s), rtol=1e-12)
+    expected = p * (first - (first * p).sum(-1, keepdims=True)) + 0.008 * (dy - first)
+    np.testing.assert_allclose(pullback(dy)["s"], expected, rtol=1e-10, atol=1e-14)
