@@ -25,7 +25,7 @@ format: $(VENV)/dev.stamp ## lay out the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 
 grammar: $(VENV)/dev.stamp ## make the parser's tables anew, after a change of the grammar
-	$(BIN)/python -c 'from indexlang.tables import write; write()'
+	$(BIN)/python -c 'from indexlang.syntax.automaton import write; write()'
 
 fuzz: $(VENV)/dev.stamp ## the long run of the random programs
 	INDEXLANG_FUZZ=2000 $(BIN)/python -m pytest -n auto tests/test_random.py $(ARGS)

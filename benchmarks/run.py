@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from indexlang import doctor
+from indexlang.cli import doctor
 
 from . import pictures, pools, report
 from .families import FAMILIES, LIMITS, rows

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from indexlang.edf import data
+from indexlang.edf.learning import data
 from indexlang.edf.problems import DataError, data_error
 
 Images = NDArray[np.float32]

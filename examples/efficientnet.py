@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexlang.edf import Add, Affine, AffineParams, BatchNorm, DataError, GlobalAvgPool, Graph, Input, node
-from indexlang.edf.computed import CompNode
+from indexlang.edf.graphs.computed import CompNode
+from indexlang.edf.graphs.nodes import Node
+from indexlang.edf.graphs.parameters import NormParams, Package, Parameter
 from indexlang.edf.networks import Network
-from indexlang.edf.nodes import Node
-from indexlang.edf.parameters import NormParams, Package, Parameter
 from indexlang.edf.problems import data_error
 
 Array = NDArray[Any]

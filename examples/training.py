@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexlang.edf import Adam, CosineRate, CrossEntropy, DataError, Dataset, Graph, Input, Training, networks, weights
-from indexlang.edf import data as files
-from indexlang.edf.optimisers import Optimiser
+from indexlang.edf import Adam, CosineRate, CrossEntropy, DataError, Dataset, Graph, Input, Training, networks
+from indexlang.edf.learning import data as files
+from indexlang.edf.learning import weights
+from indexlang.edf.learning.optimisers import Optimiser
 
 Array = NDArray[Any]
 

@@ -1,5 +1,5 @@
 """`python -m indexlang`: the command line."""
 
-from .cli import entry
+from .cli.commands import entry
 
 entry()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexlang.gradcheck import spread
+from indexlang.oracle.gradcheck import spread
 
 Array = NDArray[Any]
 Maker = Callable[[np.random.Generator], Array]

@@ -16,11 +16,11 @@ from hypothesis import reject
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from indexlang import shapes
 from indexlang.errors import IndexLangError, Problem, ShapeError, Source
-from indexlang.gradcheck import spread
-from indexlang.parser import parse
-from indexlang.resolve import resolve
+from indexlang.meaning.resolve import resolve
+from indexlang.oracle.gradcheck import spread
+from indexlang.sizes import shapes
+from indexlang.syntax.parser import parse
 
 Array = NDArray[Any]
 Draw = Callable[[st.SearchStrategy[Any]], Any]

@@ -36,7 +36,7 @@ from library_meaning import (
 )
 from numpy.typing import NDArray
 
-from indexlang import gradcheck
+from indexlang.oracle import gradcheck
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]

@@ -9,13 +9,16 @@ import pytest
 from corpus import CASES, Case
 
 import indexlang
-from indexlang import chains, grad, groups, joining, kernels, products, scaling, sharing, unfolding
-from indexlang.backends.numpy import fuse, pointwise, source, statement
+from indexlang.backends.numpy import chains, source, statement, sums
+from indexlang.calls.function import Function
+from indexlang.derive import grad
 from indexlang.errors import IndexLangWarning, Source
-from indexlang.function import Function
-from indexlang.ir import Program
-from indexlang.parser import parse
-from indexlang.resolve import resolve
+from indexlang.meaning.resolve import resolve
+from indexlang.plan import contraction, kernels
+from indexlang.plan.chains import joining, schedule
+from indexlang.plan.rewrites import merge_groups, scale, share, unfold
+from indexlang.program.ir import Program
+from indexlang.syntax.parser import parse
 
 pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
 
@@ -29,25 +32,25 @@ def run(program: Program, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray
 
 def tiny(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(kernels.blocks, "__defaults__", (size,))
-    monkeypatch.setattr(products, "COPY", size)
-    monkeypatch.setattr(pointwise, "BLOCK", size)
+    monkeypatch.setattr(contraction, "COPY", size)
+    monkeypatch.setattr(sums, "BLOCK", size)
     for name in ("BLOCK", "LARGE"):
         monkeypatch.setattr(statement, name, size)
-    monkeypatch.setattr(products, "SMALL", 1)
-    monkeypatch.setattr(products, "SEPARATE", 1)
-    monkeypatch.setattr(sharing, "WORTH", 1)
-    monkeypatch.setattr(scaling, "LEAST", 1)
-    for module in (kernels, pointwise, groups):
+    monkeypatch.setattr(contraction, "SMALL", 1)
+    monkeypatch.setattr(contraction, "SEPARATE", 1)
+    monkeypatch.setattr(share, "WORTH", 1)
+    monkeypatch.setattr(scale, "LEAST", 1)
+    for module in (kernels, sums, merge_groups):
         monkeypatch.setattr(module, "LONG", 1)
     for name, value in (("CHUNK", size), ("LEAST", 1), ("MANY", 1)):
         monkeypatch.setattr(joining, name, value)
     for name, value in (("LEAST", 1), ("FEWEST", 2)):
-        monkeypatch.setattr(unfolding, name, value)
+        monkeypatch.setattr(unfold, name, value)
     for name, value in (("FULL", 2), ("NARROW", 1)):
-        monkeypatch.setattr(chains, name, value)
+        monkeypatch.setattr(schedule, name, value)
     monkeypatch.setattr(source, "SHARED", 1)
     for name in ("SHARED", "SMALL"):
-        monkeypatch.setattr(fuse, name, 1)
+        monkeypatch.setattr(chains, name, 1)
 
 
 @pytest.mark.parametrize("size", [16, 72])

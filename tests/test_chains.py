@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import indexlang
-from indexlang import joining
-from indexlang.backends.numpy import fuse, threads
+from indexlang.backends.numpy import chains, threads
 from indexlang.backends.numpy.threads import POOL, Pool
+from indexlang.plan.chains import joining
 
 SOFTMAX = "y[n,k] = exp(x[n,k] - logsumexp[m](x[n,m]))"
 NORM = """
@@ -95,7 +95,7 @@ def test_softmax_and_its_gradient(shape: tuple[int, int], dtype: type) -> None:
 @pytest.mark.parametrize("threads", [1, 1 << 60])
 @pytest.mark.parametrize("shape", [(131, 129), (1009, 67)])
 def test_layer_norm_and_its_gradients(shape: tuple[int, int], threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fuse, "SHARED", threads)
+    monkeypatch.setattr(chains, "SHARED", threads)
     rng = np.random.default_rng(2)
     x, dy = rng.standard_normal((2, *shape))
     gamma, beta = rng.standard_normal((2, shape[1]))
@@ -114,7 +114,7 @@ def test_layer_norm_and_its_gradients(shape: tuple[int, int], threads: int, monk
 
 @pytest.mark.parametrize("threads", [1, 1 << 60])
 def test_the_same_in_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fuse, "SHARED", threads)
+    monkeypatch.setattr(chains, "SHARED", threads)
     rng = np.random.default_rng(3)
     x = rng.standard_normal((61, 53, 31))
     f = indexlang.compile("s[c] = x[b,i,c]**2\nm[c] max= x[b,i,c]\nk[b,c] min= x[b,i,c]\np[i] *= 1 + 0.001 * x[b,i,c]")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import indexlang
-from indexlang import cli
+from indexlang.cli import commands
 
 CONV = "y[b,i,j,cy] += W[di,dj,cx,cy] * x[b,i+di,j+dj,cx]"
 DERIVED = """\
@@ -43,13 +43,13 @@ def arrays() -> dict[str, np.ndarray]:
 
 def wrong_usage(argv: list[str], capsys: Capsys) -> str:
     with pytest.raises(SystemExit) as caught:
-        cli.main(argv)
+        commands.main(argv)
     assert caught.value.code == 2
     return capsys.readouterr().err
 
 
 def fails(argv: list[str], capsys: Capsys) -> str:
-    assert cli.main(argv) == 1
+    assert commands.main(argv) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
     return printed.err
@@ -88,7 +88,7 @@ def test_wrong_usage_exits_with_2(argv: list[str], capsys: Capsys) -> None:
 
 def test_the_version(capsys: Capsys) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.main(["--version"])
+        commands.main(["--version"])
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"indexlang {indexlang.__version__}\n"
 
@@ -97,13 +97,13 @@ def test_the_version(capsys: Capsys) -> None:
 
 
 def test_grad_prints_the_derived_statements(capsys: Capsys) -> None:
-    assert cli.main(["grad", "-e", CONV]) == 0
+    assert commands.main(["grad", "-e", CONV]) == 0
     assert capsys.readouterr() == (DERIVED, "")
 
 
 def test_grad_of_a_file_and_of_standard_input(capsys: Capsys) -> None:
     Path("conv.idx").write_text(CONV + "\n")
-    assert cli.main(["grad", "conv.idx"]) == 0
+    assert commands.main(["grad", "conv.idx"]) == 0
     assert capsys.readouterr().out == DERIVED
     given = subprocess.run(
         [sys.executable, "-m", "indexlang", "grad", "-"], input=CONV, capture_output=True, text=True, check=True
@@ -112,25 +112,25 @@ def test_grad_of_a_file_and_of_standard_input(capsys: Capsys) -> None:
 
 
 def test_grad_by_some_tensors(capsys: Capsys) -> None:
-    assert cli.main(["grad", "-e", CONV, "--wrt", "x"]) == 0
+    assert commands.main(["grad", "-e", CONV, "--wrt", "x"]) == 0
     assert capsys.readouterr().out == DERIVED.splitlines(keepends=True)[1]
 
 
 @pytest.mark.parametrize("extra", [[], ["--full"], ["--form", "gather"], ["--order", "2"], ["--order", "2", "--full"]])
 def test_what_grad_prints_is_a_program(capsys: Capsys, extra: list[str]) -> None:
-    assert cli.main(["grad", "-e", "h[i,k] = x[i,j] * W[j,k]", "-e", "y[i,k] = tanh(h[i,k])", *extra]) == 0
+    assert commands.main(["grad", "-e", "h[i,k] = x[i,j] * W[j,k]", "-e", "y[i,k] = tanh(h[i,k])", *extra]) == 0
     text = capsys.readouterr().out
     assert indexlang.compile(text).source == text
 
 
 def test_full_derivation_runs_from_the_inputs(capsys: Capsys) -> None:
-    assert cli.main(["grad", "-e", "h[i] = exp(x[i])", "-e", "y[i] = h[i]**2", "--full"]) == 0
+    assert commands.main(["grad", "-e", "h[i] = exp(x[i])", "-e", "y[i] = h[i]**2", "--full"]) == 0
     g = indexlang.compile(capsys.readouterr().out)
     assert set(g.inputs) == {"x", "y.grad"}
 
 
 def test_grad_as_json(capsys: Capsys) -> None:
-    assert cli.main(["grad", "-e", CONV, "--format", "json"]) == 0
+    assert commands.main(["grad", "-e", CONV, "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["source"] == DERIVED
     assert found["outputs"] == ["W.grad", "x.grad"]
@@ -144,7 +144,7 @@ def test_grad_as_json(capsys: Capsys) -> None:
 
 
 def test_grad_as_latex(capsys: Capsys) -> None:
-    assert cli.main(["grad", "-e", CONV, "--format", "latex"]) == 0
+    assert commands.main(["grad", "-e", CONV, "--format", "latex"]) == 0
     assert capsys.readouterr().out == indexlang.compile(CONV).grad().latex().rstrip("\n") + "\n"
 
 
@@ -153,7 +153,7 @@ def test_options_of_a_layer(capsys: Capsys) -> None:
         "layer pool(x[B,N]; size=2) -> y:\n    y[b,i] max= x[b,size*i+k] where k < size\n"
         "layer other(x) -> y:\n    y = relu(x)\n"
     )
-    assert cli.main(["emit", "pool.idx", "--layer", "pool", "-O", "size=3", "--shape", "x=2,9"]) == 0
+    assert commands.main(["emit", "pool.idx", "--layer", "pool", "-O", "size=3", "--shape", "x=2,9"]) == 0
     capsys.readouterr()
     assert "other" in fails(["grad", "pool.idx"], capsys)
     assert "nothing" in fails(["grad", "pool.idx", "--layer", "nothing"], capsys)
@@ -165,7 +165,7 @@ def test_options_of_a_layer(capsys: Capsys) -> None:
 
 def test_check_of_a_good_file(capsys: Capsys) -> None:
     Path("good.idx").write_text(CONV + "\n")
-    assert cli.main(["check", "good.idx"]) == 0
+    assert commands.main(["check", "good.idx"]) == 0
     assert capsys.readouterr() == ("good.idx: no errors\n", "")
 
 
@@ -174,7 +174,7 @@ def test_check_shows_all_errors_of_all_layers(capsys: Capsys) -> None:
     err = fails(["check", "bad.idx"], capsys)
     assert "bad.idx:2:" in err
     assert "bad.idx:4:" in err
-    assert cli.main(["check", "bad.idx", "--format", "json"]) == 1
+    assert commands.main(["check", "bad.idx", "--format", "json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert [e["line"] for e in found["errors"]] == [2, 4]
     assert all(e["code"] and e["rule"] and e["file"] == "bad.idx" for e in found["errors"])
@@ -183,14 +183,14 @@ def test_check_shows_all_errors_of_all_layers(capsys: Capsys) -> None:
 def test_check_warns_of_an_index_that_may_be_cut_short(capsys: Capsys) -> None:
     Path("cut.idx").write_text("layer f(a[N], x) -> y:\n    y[i] = a[i] * x[i+1]\n")
     Path("doubtful.idx").write_text("y[i] = a[i] * x[i+1]\nz[i] = x[i] * K[j] * x[i+j]\n")
-    assert cli.main(["check", "cut.idx"]) == 0  # what is declared is known to its author
+    assert commands.main(["check", "cut.idx"]) == 0  # what is declared is known to its author
     assert capsys.readouterr() == ("cut.idx: no errors\n", "")
-    assert cli.main(["check", "doubtful.idx"]) == 0
+    assert commands.main(["check", "doubtful.idx"]) == 0
     out, err = capsys.readouterr()
     assert out == "doubtful.idx: no errors\n"
     assert "doubtful.idx:1:17: warning[cut-short]: the index 'i' may end earlier than axis 0 of a" in err
     assert "doubtful.idx:2" not in err  # x is cut by itself: a convolution
-    assert cli.main(["check", "doubtful.idx", "--format", "json"]) == 0
+    assert commands.main(["check", "doubtful.idx", "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["errors"] == []
     assert [(w["code"], w["line"], w["column"]) for w in found["warnings"]] == [("cut-short", 1, 17)]
@@ -212,7 +212,7 @@ def test_a_missing_file_and_a_folder(capsys: Capsys) -> None:
 
 
 def test_run_writes_what_it_computes(arrays: dict[str, np.ndarray], capsys: Capsys) -> None:
-    assert cli.main(["run", "-e", MATMUL, "-i", "x=x.npy", "-i", "W=W.npy", "-o", "y=y.npy"]) == 0
+    assert commands.main(["run", "-e", MATMUL, "-i", "x=x.npy", "-i", "W=W.npy", "-o", "y=y.npy"]) == 0
     assert capsys.readouterr() == ("", "")
     assert np.array_equal(np.load("y.npy"), arrays["x"] @ arrays["W"])
 
@@ -220,30 +220,30 @@ def test_run_writes_what_it_computes(arrays: dict[str, np.ndarray], capsys: Caps
 @pytest.mark.parametrize("given", [["all.npz"], ["x=all.npz", "W=all.npz:W"], ["x=all.npz:x", "W=W.npy"]])
 def test_run_reads_archives(arrays: dict[str, np.ndarray], given: list[str]) -> None:
     words = [word for item in given for word in ("-i", item)]
-    assert cli.main(["run", "-e", MATMUL, *words, "-o", "y=y.npy"]) == 0
+    assert commands.main(["run", "-e", MATMUL, *words, "-o", "y=y.npy"]) == 0
     assert np.array_equal(np.load("y.npy"), arrays["x"] @ arrays["W"])
 
 
 def test_run_prints_without_o(arrays: dict[str, np.ndarray], capsys: Capsys) -> None:
-    assert cli.main(["run", "-e", "s = x[i,j]", "-i", "x=x.npy"]) == 0
+    assert commands.main(["run", "-e", "s = x[i,j]", "-i", "x=x.npy"]) == 0
     assert capsys.readouterr().out == "s [] float64\n15.\n"
 
 
 def test_run_with_gradients(arrays: dict[str, np.ndarray]) -> None:
     argv = ["run", "-e", MATMUL, "-i", "all.npz", "--grad", "-o", "out.npz"]
-    assert cli.main(argv) == 0
+    assert commands.main(argv) == 0
     with np.load("out.npz") as out:
         assert set(out.files) == {"y", "x.grad", "W.grad"}
         assert np.array_equal(out["x.grad"], np.ones((2, 4)) @ arrays["W"].T)
     dy = np.arange(8.0).reshape(2, 4)
     np.save("dy.npy", dy)
-    assert cli.main([*argv[:-2], "-i", "y.grad=dy.npy", "--wrt", "W", "-o", "W.grad=gW.npy"]) == 0
+    assert commands.main([*argv[:-2], "-i", "y.grad=dy.npy", "--wrt", "W", "-o", "W.grad=gW.npy"]) == 0
     assert np.array_equal(np.load("gW.npy"), arrays["x"].T @ dy)
 
 
 def test_gradients_with_an_integer_output(arrays: dict[str, np.ndarray]) -> None:
     text = "m[i] max= x[i,j]\nk[i] = argmax[j](x[i,j])"
-    assert cli.main(["run", "-e", text, "-i", "x=x.npy", "--grad", "-o", "x.grad=g.npy"]) == 0
+    assert commands.main(["run", "-e", text, "-i", "x=x.npy", "--grad", "-o", "x.grad=g.npy"]) == 0
     assert np.array_equal(np.load("g.npy"), [[0, 0, 1], [0, 0, 1]])
 
 
@@ -310,11 +310,11 @@ def test_an_output_replaces_a_file_and_keeps_its_mode(arrays: dict[str, np.ndarr
     Path("y.npy").write_bytes(b"old")
     os.chmod("y.npy", 0o640)
     os.symlink("y.npy", "link.npy")
-    assert cli.main(["run", "-e", MATMUL, "-i", "all.npz", "-o", "y=link.npy"]) == 0
+    assert commands.main(["run", "-e", MATMUL, "-i", "all.npz", "-o", "y=link.npy"]) == 0
     assert os.path.islink("link.npy")
     assert np.load("y.npy").shape == (2, 4)
     assert stat.S_IMODE(os.stat("y.npy").st_mode) == 0o640
-    assert cli.main(["run", "-e", MATMUL, "-i", "all.npz", "-o", "y=/dev/null"]) == 0
+    assert commands.main(["run", "-e", MATMUL, "-i", "all.npz", "-o", "y=/dev/null"]) == 0
 
 
 def test_sizes_that_need_more_memory_than_there_is(capsys: Capsys) -> None:
@@ -325,16 +325,16 @@ def test_sizes_that_need_more_memory_than_there_is(capsys: Capsys) -> None:
 
 def test_nan_and_inf_are_computed_with(capsys: Capsys) -> None:
     np.save("x.npy", np.array([np.nan, np.inf, 0.0, -1.0]))
-    assert cli.main(["run", "-e", "y[i] = log(x[i]) / x[i]", "-i", "x=x.npy"]) == 0
+    assert commands.main(["run", "-e", "y[i] = log(x[i]) / x[i]", "-i", "x=x.npy"]) == 0
     assert capsys.readouterr().err == ""
 
 
 def test_warnings_go_to_standard_error(capsys: Capsys) -> None:
     np.savez("in.npz", x=np.ones(5), w=np.ones(4))
-    assert cli.main(["run", "-e", "y[i] = x[i+1] * w[i]", "-i", "in.npz", "-o", "y=y.npy"]) == 0
+    assert commands.main(["run", "-e", "y[i] = x[i+1] * w[i]", "-i", "in.npz", "-o", "y=y.npy"]) == 0
     assert capsys.readouterr().err == ""
     np.savez("in.npz", x=np.ones(5), w=np.ones(5))
-    assert cli.main(["run", "-e", "y[i] = x[i+1] * w[i]", "-i", "in.npz", "-o", "y=y.npy"]) == 0
+    assert commands.main(["run", "-e", "y[i] = x[i+1] * w[i]", "-i", "in.npz", "-o", "y=y.npy"]) == 0
     assert "warning[" in capsys.readouterr().err
 
 
@@ -342,7 +342,7 @@ def test_warnings_go_to_standard_error(capsys: Capsys) -> None:
 
 
 def test_gradcheck_prints_a_table(capsys: Capsys) -> None:
-    assert cli.main(["gradcheck", "-e", CONV, "--shape", "x=2,9,8,3", "--shape", "W=3,3,3,4"]) == 0
+    assert commands.main(["gradcheck", "-e", CONV, "--shape", "x=2,9,8,3", "--shape", "W=3,3,3,4"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["gradient", "W.grad", "x.grad"]
     assert all(line.endswith("ok") for line in lines[1:])
@@ -358,16 +358,16 @@ def test_gradcheck_prints_a_table(capsys: Capsys) -> None:
     ],
 )
 def test_gradcheck_of_other_statements(capsys: Capsys, text: str, shapes: list[str]) -> None:
-    assert cli.main(["gradcheck", "-e", text, *(w for s in shapes for w in ("--shape", s))]) == 0
+    assert commands.main(["gradcheck", "-e", text, *(w for s in shapes for w in ("--shape", s))]) == 0
 
 
 def test_gradcheck_exits_with_1_where_a_gradient_is_wrong(monkeypatch: pytest.MonkeyPatch, capsys: Capsys) -> None:
     def doubled(program: object, inputs: object) -> object:
         return {name: 2 * g for name, g in right(program, inputs).items()}  # type: ignore[arg-type]
 
-    right = cli._backward
-    monkeypatch.setattr(cli, "_backward", doubled)
-    assert cli.main(["gradcheck", "-e", MATMUL, "--shape", "x=2,3", "--shape", "W=3,4"]) == 1
+    right = commands._backward
+    monkeypatch.setattr(commands, "_backward", doubled)
+    assert commands.main(["gradcheck", "-e", MATMUL, "--shape", "x=2,3", "--shape", "W=3,4"]) == 1
     assert "WRONG" in capsys.readouterr().out
 
 
@@ -379,16 +379,16 @@ def test_shapes_must_be_given_for_just_the_inputs(capsys: Capsys) -> None:
 
 def test_explain_prints_the_plan(capsys: Capsys) -> None:
     argv = ["explain", "-e", MATMUL, "--shape", "x=2,3", "--shape", "W=3,4"]
-    assert cli.main(argv) == 0
+    assert commands.main(argv) == 0
     assert capsys.readouterr().out == f"{indexlang.compile(MATMUL).plan(x=(2, 3), W=(3, 4))}\n"
-    assert cli.main([*argv, "--grad", "--wrt", "W"]) == 0
+    assert commands.main([*argv, "--grad", "--wrt", "W"]) == 0
     assert "W.grad[j,k] += y.grad[i,k] * x[i,j]" in capsys.readouterr().out
-    assert cli.main([*argv, "--dtype", "float64", "--dtype", "W=float32"]) == 0
+    assert commands.main([*argv, "--dtype", "float64", "--dtype", "W=float32"]) == 0
     assert "float64" in capsys.readouterr().out
 
 
 def test_emit_prints_source_that_stands_alone(capsys: Capsys, arrays: dict[str, np.ndarray]) -> None:
-    assert cli.main(["emit", "-e", MATMUL, "--shape", "x=2,3", "--shape", "W=3,4", "--dtype", "float64"]) == 0
+    assert commands.main(["emit", "-e", MATMUL, "--shape", "x=2,3", "--shape", "W=3,4", "--dtype", "float64"]) == 0
     source = capsys.readouterr().out
     assert "indexlang" not in "".join(line for line in source.splitlines() if "import" in line)
     code = "import sys, numpy as np\nnames = {}\nexec(sys.stdin.read(), names)\n"
@@ -404,16 +404,16 @@ UGLY = "y [ b,i ]=W[ i , j]*x[b,j] # dense\n"
 
 def test_fmt_prints_checks_and_rewrites(capsys: Capsys) -> None:
     Path("a.idx").write_text(UGLY)
-    assert cli.main(["fmt", "a.idx"]) == 0
+    assert commands.main(["fmt", "a.idx"]) == 0
     pretty = capsys.readouterr().out
     assert pretty != UGLY
     assert "# dense" in pretty
     assert Path("a.idx").read_text() == UGLY
-    assert cli.main(["fmt", "--check", "a.idx"]) == 1
+    assert commands.main(["fmt", "--check", "a.idx"]) == 1
     assert "canonical" in capsys.readouterr().err
-    assert cli.main(["fmt", "--write", "a.idx"]) == 0
+    assert commands.main(["fmt", "--write", "a.idx"]) == 0
     assert Path("a.idx").read_text() == pretty
-    assert cli.main(["fmt", "--check", "a.idx"]) == 0
+    assert commands.main(["fmt", "--check", "a.idx"]) == 0
     assert files() == {"a.idx"}
 
 

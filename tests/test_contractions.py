@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import indexlang as il
-from indexlang import kernels, products
 from indexlang.backends.numpy import source
-from indexlang.kernels import Facts, Row, choose, together
-from indexlang.products import separates
+from indexlang.plan import contraction, kernels
+from indexlang.plan.contraction import separates
+from indexlang.plan.kernels import Facts, Row, choose, together
 
 RNG = np.random.default_rng(5)
 
@@ -124,7 +124,7 @@ def looped(s: np.ndarray, x: np.ndarray, z: np.ndarray, plus: bool = False) -> n
 @pytest.mark.parametrize("plus", [False, True])
 @pytest.mark.parametrize("shape", [(5, 7, 1), (1, 9, 3), (20, 30, 4), (16, 16, 16)])
 def test_separated(shape: tuple[int, int, int], plus: bool, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "SEPARATE", 1)
+    monkeypatch.setattr(contraction, "SEPARATE", 1)
     n, m, d = shape
     f = il.compile(SUMS.replace("-", "+") if plus else SUMS)
     s, x, z = (RNG.standard_normal(t).astype(dtype) for t in ((n, m), (n, d), (m, d)))
@@ -136,7 +136,7 @@ def test_separated(shape: tuple[int, int, int], plus: bool, dtype: type, monkeyp
 @pytest.mark.parametrize("where", ["s", "x", "z"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_separated_gives_what_the_loops_give(where: str, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "SEPARATE", 1)
+    monkeypatch.setattr(contraction, "SEPARATE", 1)
     given = {t: RNG.standard_normal(shape) for t, shape in (("s", (9, 8)), ("x", (9, 5)), ("z", (8, 5)))}
     given["s"][3, 4] = 0
     given[where][3, 4] = value
@@ -233,7 +233,7 @@ def test_the_only_element_of_a_tensor(value: str) -> None:
 
 
 def test_blocks_of_a_product_reach_an_element(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "COPY", 200)
+    monkeypatch.setattr(contraction, "COPY", 200)
     g, p, q = RNG.standard_normal((5, 7)), RNG.standard_normal((7, 5)), RNG.standard_normal((7, 5))
     f = il.compile("shape y[3]\ny[1] += g[j,i] * q[i,j] * p[i,j]")
     np.testing.assert_allclose(f(g=g, q=q, p=p), [0, (g.T * q * p).sum(), 0])

@@ -12,16 +12,18 @@ import pytest
 from corpus import CASES, Case
 from numpy.typing import NDArray
 
-from indexlang import grad, gradcheck, reference
+from indexlang.calls.function import Function
+from indexlang.derive import grad
 from indexlang.errors import IndexLangWarning, Source
-from indexlang.function import Function
-from indexlang.gather import gather
-from indexlang.ir import Program
-from indexlang.optimize import optimize
-from indexlang.parser import parse
-from indexlang.resolve import resolve
-from indexlang.text import to_text
-from indexlang.verify import verify
+from indexlang.meaning.resolve import resolve
+from indexlang.oracle import gradcheck
+from indexlang.oracle import loops as reference
+from indexlang.program.ir import Program
+from indexlang.program.text import to_text
+from indexlang.program.verify import verify
+from indexlang.rewrite.gather import gather
+from indexlang.rewrite.optimize import optimize
+from indexlang.syntax.parser import parse
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]

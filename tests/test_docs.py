@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 
 import indexlang
-from indexlang import cli
+from indexlang.cli import commands as cli
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from indexlang import cli, doctor, processors
-from indexlang.doctor import Machine, advice
+from indexlang import machine
+from indexlang.cli import commands, doctor
+from indexlang.cli.doctor import Machine, advice
 
 AVX2 = frozenset({"sse2", "avx", "avx2", "fma"})
 AVX512 = AVX2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
@@ -105,8 +106,8 @@ def test_flags_and_quota_are_read_where_they_are(tmp_path: Path) -> None:
     assert doctor._flags(tmp_path / "nothing") == frozenset()
     for text, found in (("150000 100000\n", 1.5), ("max 100000\n", None), ("nonsense", None)):
         quota.write_text(text)
-        assert processors.quota(quota) == found
-    assert processors.quota(tmp_path / "nothing") is None
+        assert machine.quota(quota) == found
+    assert machine.quota(tmp_path / "nothing") is None
 
 
 def test_the_command_tells_and_changes_nothing(
@@ -116,12 +117,12 @@ def test_the_command_tells_and_changes_nothing(
     monkeypatch.setattr(doctor, "look", lambda: look(seconds=0.0))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     before = dict(os.environ)
-    assert cli.main(["doctor"]) == 0
+    assert commands.main(["doctor"]) == 0
     told = capsys.readouterr().out
     assert told.startswith("processors ") and "\nsgemm " in told and "OMP_NUM_THREADS=1" in told
-    assert cli.main(["doctor", "--format", "json"]) == 0
+    assert commands.main(["doctor", "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["environment"]["OMP_NUM_THREADS"] == "1" and found["processors"] == processors.processors()
+    assert found["environment"]["OMP_NUM_THREADS"] == "1" and found["processors"] == machine.processors()
     assert dict(os.environ) == before
 
 

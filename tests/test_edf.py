@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import indexlang
-from indexlang import edf, gradcheck, reference
+from indexlang import edf
 from indexlang.edf import (
     SGD,
     Add,
@@ -58,9 +58,10 @@ from indexlang.edf import (
     Softplus,
     Tanh,
 )
-from indexlang.edf.computed import CompNode
-from indexlang.edf.nodes import Node
-from indexlang.text import to_text
+from indexlang.edf.graphs.computed import CompNode
+from indexlang.edf.graphs.nodes import Node
+from indexlang.oracle import gradcheck, loops
+from indexlang.program.text import to_text
 
 
 @pytest.fixture(autouse=True)
@@ -305,11 +306,11 @@ def test_a_node_has_the_value_of_the_loops_and_the_gradient_of_the_complex_step(
     program = replace(g.program(loss), outputs=(loss.name,))
     given |= {n.name: n.value for n in g.assembled(loss).inputs}
     given = {n: given[n] for n in program.inputs if n in given}
-    expected = reference.run(program, given)[loss.name]
+    expected = loops.run(program, given)[loss.name]
     assert np.allclose(loss.value, expected, rtol=1e-10, atol=1e-12)
     trained = {p.name: p.grad for p in g.parameters if p.trained}
     rows = gradcheck.compare(
-        lambda a: reference.run(program, a, complex_step=True), given, {loss.name: loss.grad}, trained, most=5
+        lambda a: loops.run(program, a, complex_step=True), given, {loss.name: loss.grad}, trained, most=5
     )
     assert all(row.ok for row in rows), rows
     assert loss.grad.flat[0] == 1 / shape[0]

@@ -18,14 +18,13 @@ from indexlang.edf import (
     DataError,
     Graph,
     Input,
-    data,
     load_weights,
     mnist_small,
     read_idx,
     save_weights,
-    weights,
 )
-from indexlang.edf.files import write_whole
+from indexlang.edf.learning import data, weights
+from indexlang.edf.learning.files import write_whole
 
 ARRAYS = {
     "first.W": np.arange(12, dtype=np.float32).reshape(3, 4),

@@ -37,14 +37,13 @@ from indexlang.edf import (
     StepRate,
     Training,
     WarmUp,
-    checkpoints,
     clip_norm,
     clip_value,
-    files,
 )
-from indexlang.edf.computed import node
-from indexlang.edf.initialisers import Constant, Glorot, He, LeCun, Normal, Uniform, fans
-from indexlang.edf.optimisers import Optimiser
+from indexlang.edf.graphs.computed import node
+from indexlang.edf.graphs.initialisers import Constant, Glorot, He, LeCun, Normal, Uniform, fans
+from indexlang.edf.learning import checkpoints, files
+from indexlang.edf.learning.optimisers import Optimiser
 
 # -- optimisers ------------------------------------------------------------------------------------
 
@@ -73,7 +72,7 @@ def test_an_optimiser_moves_like_that_of_pytorch(
     case: str, lying: Literal["C", "F"], block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch = pytest.importorskip("torch", reason="the peer that is compared with")
-    monkeypatch.setattr("indexlang.edf.optimisers.BLOCK", block)
+    monkeypatch.setattr("indexlang.edf.learning.optimisers.BLOCK", block)
     make, name, settings = PEERS[case]
     g, w = lone()
     theirs = torch.nn.Parameter(torch.tensor(w.value.copy()))
@@ -271,7 +270,6 @@ def test_a_run_that_is_killed_while_it_saves_goes_on(whole: Training, tmp_path: 
         import os, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from pathlib import Path
-        from indexlang.edf import files
         from test_edf_training import training
         run = training(Path({str(tmp_path)!r}))
         fsync, count = os.fsync, 0

@@ -13,11 +13,11 @@ import pytest
 from corpus import CASES, Case
 
 import indexlang
-from indexlang import grad
+from indexlang.calls.function import Function
+from indexlang.derive import grad
 from indexlang.errors import IndexLangWarning, Source
-from indexlang.function import Function
-from indexlang.parser import parse
-from indexlang.resolve import resolve
+from indexlang.meaning.resolve import resolve
+from indexlang.syntax.parser import parse
 
 Arrays = dict[str, np.ndarray]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexlang.edf import weights
+from indexlang.edf.learning import weights
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 

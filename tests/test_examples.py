@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import indexlang
-from indexlang.gradcheck import gradcheck, random_inputs
+from indexlang.oracle.gradcheck import gradcheck, random_inputs
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))

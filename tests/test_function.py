@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import indexlang
+from indexlang.calls.function import Function
 from indexlang.errors import DerivationError, IndexLangWarning, LanguageSyntaxError, MeaningError, ShapeError
-from indexlang.function import Function
 
 CONVOLUTION = "y[b,i,j,cy] += W[di,dj,cx,cy] * x[b,i+di,j+dj,cx]"
 RNG = np.random.default_rng(3)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import indexlang
-from indexlang.functions import FUNCTIONS, Function, partial, support_source
-from indexlang.ir import Access, Call, Const, Expr
+from indexlang.backends.numpy.functions import FORMS, support_source
+from indexlang.program.functions import FUNCTIONS, Function, partial
+from indexlang.program.ir import Access, Call, Const, Expr
 
 NAMESPACE: dict[str, object] = {"np": np}
 exec(support_source(FUNCTIONS), NAMESPACE)
@@ -30,10 +31,11 @@ DEFAULT = (-3.3, -1.2, -0.4, 0.3, 0.7, 2.6, 11.0)
 
 
 def numpy_of(row: Function, *args: object, step: bool = False) -> np.ndarray:
-    form = (row.complex_step if step else None) or row.numpy
+    form = FORMS[row.name]
+    text = (form.complex_step if step else None) or form.numpy
     names = [f"a{i}" for i in range(row.arity)]
     with np.errstate(over="ignore"):  # as emitted code runs: an exp that overflows gives the right 0
-        return np.asarray(eval(form.format(*names), dict(NAMESPACE, **dict(zip(names, args, strict=True)))))
+        return np.asarray(eval(text.format(*names), dict(NAMESPACE, **dict(zip(names, args, strict=True)))))
 
 
 def value(expr: Expr, tensors: dict[str, complex]) -> complex:
@@ -299,6 +301,10 @@ def test_analytic_functions_do_complex_numbers(row: Function) -> None:
         assert slope is not None
         tensors = {f"x{i}": np.complex128(p) for i, p in enumerate(point)}
         assert value(slope.factor, tensors) == pytest.approx(complex(numerical), rel=1e-7)
+
+
+def test_each_row_has_a_form() -> None:
+    assert list(FORMS) == list(FUNCTIONS)
 
 
 def test_support_brings_what_it_needs() -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import indexlang as il
-from indexlang import groups
 from indexlang.errors import Source
-from indexlang.groups import merge_groups
-from indexlang.ir import Statement
-from indexlang.parser import parse
-from indexlang.resolve import resolve
+from indexlang.meaning.resolve import resolve
+from indexlang.plan.rewrites import merge_groups as groups
+from indexlang.plan.rewrites.merge_groups import merge_groups
+from indexlang.program.ir import Statement
+from indexlang.syntax.parser import parse
 
 RNG = np.random.default_rng(8)
 TEXT = "y[b,i,j,(g,o)] = K[di,dj,c,(g,o)] * x[b,i+di,j+dj,(g,c)] where g < {groups}"

@@ -9,11 +9,11 @@ from math import prod
 import numpy as np
 import pytest
 
-from indexlang import kernels, products
 from indexlang.errors import Source
-from indexlang.kernels import COPY, Facts, Row, choose
-from indexlang.parser import parse
-from indexlang.resolve import resolve
+from indexlang.meaning.resolve import resolve
+from indexlang.plan import contraction, kernels
+from indexlang.plan.kernels import COPY, Facts, Row, choose
+from indexlang.syntax.parser import parse
 
 # -- affine positions ----------------------------------------------------------------------------------
 
@@ -39,7 +39,7 @@ def test_linear(text: str, expected: Row | None) -> None:
 
 
 def _accesses(expr):  # type: ignore[no-untyped-def]
-    from indexlang.ir import Access, walk
+    from indexlang.program.ir import Access, walk
 
     return [p for p in walk(expr) if isinstance(p, Access)]
 
@@ -222,7 +222,7 @@ def test_itemsize(dtype: str, size: int) -> None:
 
 
 def test_roles() -> None:
-    found = products.roles("bhik", "bhkj", "bhij")
+    found = contraction.roles("bhik", "bhkj", "bhij")
     assert (found.batch, found.m, found.n, found.k) == (("b", "h"), ("i",), ("j",), ("k",))
 
 
@@ -246,11 +246,11 @@ MATRICES = [
 @pytest.mark.parametrize(("indices", "rows", "columns", "expected"), MATRICES)
 def test_matrices(indices: str, rows: str, columns: str, expected: bool) -> None:
     sizes = {"b": 3, "i": 4, "j": 5}
-    assert products.is_matrix(rows, columns, steps(indices, sizes), sizes) is expected
+    assert contraction.is_matrix(rows, columns, steps(indices, sizes), sizes) is expected
 
 
 def test_a_window_is_no_matrix() -> None:
-    assert not products.is_matrix("i", "k", {"i": 1, "k": 1}, {"i": 9, "k": 3})
+    assert not contraction.is_matrix("i", "k", {"i": 1, "k": 1}, {"i": 9, "k": 3})
 
 
 # The convolution 8x58x58x64, 3x3 -> 64, channels innermost: x as a window view, strides in elements.
@@ -259,7 +259,7 @@ X = {"b": 58 * 58 * 64, "i": 58 * 64, "r": 58 * 64, "j": 64, "s": 64, "c": 1}
 
 
 def test_a_convolution_forward() -> None:
-    found = products.matrix_product(steps("rsco", SIZES), X, "bijo", steps("bijo", SIZES), True, SIZES, 4)
+    found = contraction.matrix_product(steps("rsco", SIZES), X, "bijo", steps("bijo", SIZES), True, SIZES, 4)
     assert found.swapped and found.copy_left and not found.copy_right and found.direct and not found.accumulates
     assert (found.batch, found.m, found.n, found.k) == ((), ("b", "i", "j"), ("o",), ("r", "s", "c"))
     assert [i for i, _ in found.blocks] == ["b", "i"]
@@ -268,7 +268,7 @@ def test_a_convolution_forward() -> None:
 
 
 def test_its_derivative_by_the_kernel() -> None:
-    found = products.matrix_product(steps("bijo", SIZES), X, "rsco", steps("rsco", SIZES), True, SIZES, 4)
+    found = contraction.matrix_product(steps("bijo", SIZES), X, "rsco", steps("rsco", SIZES), True, SIZES, 4)
     assert found.swapped and found.copy_left and not found.copy_right and found.accumulates
     assert (found.m, found.n, found.k) == (("r", "s", "c"), ("o",), ("b", "i", "j"))
 
@@ -276,7 +276,7 @@ def test_its_derivative_by_the_kernel() -> None:
 def test_channels_first() -> None:
     """y[b,o,i,j]: b becomes a batch, so that each product lands where it belongs."""
     x = {"b": 64 * 58 * 58, "c": 58 * 58, "i": 58, "r": 58, "j": 1, "s": 1}
-    found = products.matrix_product(steps("ocrs", SIZES), x, "boij", steps("boij", SIZES), True, SIZES, 4)
+    found = contraction.matrix_product(steps("ocrs", SIZES), x, "boij", steps("boij", SIZES), True, SIZES, 4)
     assert (found.batch, found.m, found.n, found.direct, found.swapped) == (("b",), ("o",), ("i", "j"), True, False)
     assert (found.copy_left, found.copy_right) == (False, True)
 
@@ -284,7 +284,7 @@ def test_channels_first() -> None:
 def test_attention_heads() -> None:
     """y[b,t,h,d] = p[b,h,t,u] * v[b,u,h,d]: a batch of heads, each written with a stride."""
     sizes = {"b": 2, "t": 5, "h": 3, "d": 4, "u": 5}
-    found = products.matrix_product(
+    found = contraction.matrix_product(
         steps("bhtu", sizes), steps("buhd", sizes), "bthd", steps("bthd", sizes), True, sizes, 4
     )
     assert (found.batch, found.m, found.n, found.k) == (("b", "h"), ("t",), ("d",), ("u",))
@@ -294,7 +294,7 @@ def test_attention_heads() -> None:
 def test_a_matmul_is_nothing_but_a_matmul() -> None:
     sizes = {"i": 4, "j": 4, "k": 4}
     for a, b in itertools.product(("ij", "ji"), ("jk", "kj")):
-        found = products.matrix_product(steps(a, sizes), steps(b, sizes), "ik", steps("ik", sizes), True, sizes, 4)
+        found = contraction.matrix_product(steps(a, sizes), steps(b, sizes), "ik", steps("ik", sizes), True, sizes, 4)
         assert (found.swapped, found.copy_left, found.copy_right, found.direct, found.blocks) == (
             False,
             False,
@@ -302,7 +302,7 @@ def test_a_matmul_is_nothing_but_a_matmul() -> None:
             True,
             (),
         )
-        turned = products.matrix_product(steps(a, sizes), steps(b, sizes), "ki", steps("ki", sizes), True, sizes, 4)
+        turned = contraction.matrix_product(steps(a, sizes), steps(b, sizes), "ki", steps("ki", sizes), True, sizes, 4)
         assert turned.swapped and turned.direct
 
 
@@ -315,7 +315,7 @@ ORDERS = [
 
 @pytest.mark.parametrize(("factors", "out", "sizes", "first"), ORDERS)
 def test_order_of_pairs(factors: list[str], out: str, sizes: dict[str, int], first: tuple[int, int] | None) -> None:
-    found = products.order_pairs(factors, out, sizes)
+    found = contraction.order_pairs(factors, out, sizes)
     assert len(found) == len(factors) - 1
     if first is not None:
         assert found[0] == first
@@ -327,7 +327,7 @@ def test_the_order_is_the_cheapest() -> None:
         sizes = {i: int(rng.integers(2, 9)) for i in "ijklm"}
         factors = ["".join(rng.choice(list("ijklm"), 2, replace=False)) for _ in range(4)]
         out = "".join(sorted(set("".join(factors[:2])))[:2])
-        cost = _cost(factors, out, sizes, products.order_pairs(factors, out, sizes))
+        cost = _cost(factors, out, sizes, contraction.order_pairs(factors, out, sizes))
         every = [list(p) for p in itertools.product(*(itertools.combinations(range(n), 2) for n in (4, 3, 2)))]
         assert cost == min(_cost(factors, out, sizes, order) for order in every)
 
@@ -345,4 +345,4 @@ def _cost(factors: list[str], out: str, sizes: Mapping[str, int], order: Sequenc
 def test_many_factors_are_ordered_greedily() -> None:
     factors = [f"{a}{b}" for a, b in itertools.pairwise("abcdefghijkl")]
     sizes = dict.fromkeys("abcdefghijkl", 3)
-    assert len(products.order_pairs(factors, "al", sizes)) == 10
+    assert len(contraction.order_pairs(factors, "al", sizes)) == 10

@@ -2,7 +2,7 @@
 
 import pytest
 
-from indexlang.ir import (
+from indexlang.program.ir import (
     Access,
     Boundary,
     Call,
@@ -19,7 +19,7 @@ from indexlang.ir import (
     Subscript,
     statement,
 )
-from indexlang.latex import statement_latex, to_latex
+from indexlang.program.latex import statement_latex, to_latex
 
 
 def call(fn: str, *args: object) -> Call:

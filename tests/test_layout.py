@@ -10,9 +10,9 @@ import pytest
 from test_parser import TEXTS, deep, random_words
 
 from indexlang.errors import LanguageSyntaxError, Source
-from indexlang.layout import layout
-from indexlang.lexer import DEEPEST
-from indexlang.parser import parse
+from indexlang.syntax.layout import layout
+from indexlang.syntax.lexer import DEEPEST
+from indexlang.syntax.parser import parse
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.idx"))

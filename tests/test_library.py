@@ -15,9 +15,9 @@ from library_meaning import Pool, conv, softmax
 from numpy.typing import NDArray
 
 import indexlang
-from indexlang import gradcheck
-from indexlang.function import Function
-from indexlang.ir import Program
+from indexlang.calls.function import Function
+from indexlang.oracle import gradcheck
+from indexlang.program.ir import Program
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import indexlang
-from indexlang.gradcheck import spread
+from indexlang.oracle.gradcheck import spread
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
 F = torch.nn.functional

@@ -8,23 +8,10 @@ from pathlib import Path
 import pytest
 
 from indexlang.errors import MeaningError, Source, Span
-from indexlang.parser import parse
-from indexlang.resolve import resolve
+from indexlang.meaning.resolve import resolve
+from indexlang.syntax.parser import parse
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = (
-    "resolve",
-    "bodies",
-    "wholes",
-    "indexed",
-    "headers",
-    "conditions",
-    "subscripts",
-    "scopes",
-    "imports",
-    "checks",
-)
-MODULES += ("expressions", "inline", "dims")
 ELSEWHERE = {  # codes that a text alone does not give: they have tests of their own
     *("unknown-layer", "several-layers", "unknown-option", "option-kind", "import-circle"),
 }
@@ -56,7 +43,8 @@ def test_mistakes_are_told(text: str) -> None:
 
 def codes() -> set[str]:
     """All codes that the modules mention."""
-    texts = [(ROOT / "indexlang" / f"{m}.py").read_text(encoding="utf-8") for m in MODULES]
+    modules = sorted((ROOT / "indexlang" / "meaning").glob("*.py"))
+    texts = [module.read_text(encoding="utf-8") for module in modules]
     pattern = r"(?:Problem|fail|report\.add)\(\s*\"([a-z-]+)\"|yield \(?\"([a-z-]+)\""
     return {a or b for text in texts for a, b in re.findall(pattern, text)}
 

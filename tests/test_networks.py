@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from indexlang.backends.numpy.load import compile_program
-from indexlang.cli import main
-from indexlang.edf import Adam, CrossEntropy, Graph, Input, networks, sizes, summary
+from indexlang.cli.commands import main
+from indexlang.edf import Adam, CrossEntropy, Graph, Input, networks, summary
+from indexlang.edf.graphs import sizes
 from indexlang.edf.networks import build
 
 TABLES: dict[str, Any] = json.loads(Path(__file__).with_name("networks.json").read_text(encoding="utf-8"))

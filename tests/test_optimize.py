@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexlang.functions import FUNCTIONS
-from indexlang.ir import (
+from indexlang.backends.numpy.functions import FORMS
+from indexlang.program.interface import default_interface
+from indexlang.program.ir import (
     Access,
     Boundary,
     Call,
@@ -24,9 +25,9 @@ from indexlang.ir import (
     reads_of,
     statement,
 )
-from indexlang.optimize import optimize
-from indexlang.simplify import simplify, simplify_statement
-from indexlang.text import default_interface, expr_text, statement_text
+from indexlang.program.text import expr_text, statement_text
+from indexlang.rewrite.optimize import optimize
+from indexlang.rewrite.simplify import simplify, simplify_statement
 
 
 def call(fn: str, *args: Expr | float) -> Call:
@@ -104,7 +105,7 @@ def value(expr: Expr, tensors: dict[str, float]) -> float:
         case Call(fn, args):
             names = [f"a{k}" for k in range(len(args))]
             scope = dict(zip(names, (value(a, tensors) for a in args), strict=True), np=np)
-            return eval(FUNCTIONS[fn].numpy.format(*names), scope)
+            return eval(FORMS[fn].numpy.format(*names), scope)
     raise AssertionError(expr)
 
 
@@ -343,7 +344,7 @@ def run(program: Program, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarra
             case Call(fn, args):
                 words = [f"a{k}" for k in range(len(args))]
                 scope = dict(zip(words, (spread(a, names) for a in args), strict=True), np=np)
-                return eval(FUNCTIONS[fn].numpy.format(*words), scope)
+                return eval(FORMS[fn].numpy.format(*words), scope)
         raise AssertionError(expr)
 
     for stmt in program.statements:

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from corpus import CASES
 
-from indexlang import builder, tables
 from indexlang.errors import IndexLangError, LanguageSyntaxError, Problem, Source, Span, render
-from indexlang.lexer import DEEPEST, LONGEST, MOST_PROBLEMS
-from indexlang.parser import parse, read
-from indexlang.tree import (
+from indexlang.syntax import automaton, builder
+from indexlang.syntax.lexer import DEEPEST, LONGEST, MOST_PROBLEMS
+from indexlang.syntax.parser import parse, read
+from indexlang.syntax.tree import (
     Binary,
     Call,
     Compare,
@@ -77,30 +77,28 @@ def codes(text: str) -> list[str]:
 def test_the_tables_are_in_step_with_the_grammar() -> None:
     grammar = (ROOT / "grammar" / "indexlang.lark").read_text(encoding="utf-8")
     stored = (ROOT / "grammar" / "indexlang.json").read_text(encoding="utf-8")
-    assert tables.to_json(grammar) == stored, "run make grammar"
-    assert tables.tables() == tables.build(grammar)
+    assert automaton.to_json(grammar) == stored, "run make grammar"
+    assert automaton.tables() == automaton.build(grammar)
 
 
 def test_tables_that_are_not_in_step_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grammar = (ROOT / "grammar" / "indexlang.lark").read_text(encoding="utf-8")
     (tmp_path / "indexlang.lark").write_text(grammar.replace('"where"', '"wherever"'), encoding="utf-8")
     (tmp_path / "indexlang.json").write_bytes((ROOT / "grammar" / "indexlang.json").read_bytes())
-    monkeypatch.setattr(tables, "_folder", lambda: tmp_path)
-    assert "wherever" in tables.tables.__wrapped__().words
+    monkeypatch.setattr(automaton, "_folder", lambda: tmp_path)
+    assert "wherever" in automaton.tables.__wrapped__().words
     (tmp_path / "indexlang.json").unlink()
-    assert "wherever" in tables.tables.__wrapped__().words
+    assert "wherever" in automaton.tables.__wrapped__().words
 
 
 def test_every_rule_has_its_builder() -> None:
-    rules = tables.tables().rules
+    rules = automaton.tables().rules
     assert {r.name for r in rules if r.name and not r.passes} == set(builder.BUILDERS)
     assert all(rule.size > 0 for rule in rules)
 
 
 def test_parsing_does_not_import_lark() -> None:
-    code = (
-        "import sys; from indexlang.parser import parse, Source; parse(Source('y = x')); print('lark' in sys.modules)"
-    )
+    code = "import sys, indexlang.syntax.parser as p; p.parse(p.Source('y = x')); print('lark' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
@@ -450,8 +448,8 @@ def test_mistakes_are_told(text: str) -> None:
 
 def parser_codes() -> set[str]:
     """All codes that the parser's modules mention."""
-    modules = ("parser", "lexer", "characters", "builder", "line_mistakes", "mistakes")
-    texts = [(ROOT / "indexlang" / f"{m}.py").read_text(encoding="utf-8") for m in modules]
+    modules = sorted((ROOT / "indexlang" / "syntax").glob("*.py"))
+    texts = [module.read_text(encoding="utf-8") for module in modules]
     return set(re.findall(r"(?:Problem|problem|_error)\(\s*\"([a-z-]+)\"", "\n".join(texts)))
 
 

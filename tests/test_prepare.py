@@ -7,14 +7,14 @@ import pytest
 from corpus import CASES, Case
 
 import indexlang
-from indexlang import reference
 from indexlang.errors import Source
-from indexlang.ir import Program, Reduce, parts_of
-from indexlang.parser import parse
-from indexlang.prepare import hoist
-from indexlang.resolve import resolve
-from indexlang.text import to_text
-from indexlang.verify import verify
+from indexlang.meaning.resolve import resolve
+from indexlang.oracle import loops
+from indexlang.program.ir import Program, Reduce, parts_of
+from indexlang.program.text import to_text
+from indexlang.program.verify import verify
+from indexlang.rewrite.hoist import hoist
+from indexlang.syntax.parser import parse
 
 
 def program(text: str) -> Program:
@@ -145,8 +145,8 @@ def test_the_values_stay(case: Case) -> None:
     if not any(isinstance(p, Reduce) for s in given.statements for p in parts_of(s)):
         assert hoisted is given
         return
-    expected = reference.run(given, case.arrays())
-    found = reference.run(hoisted, case.arrays())
+    expected = loops.run(given, case.arrays())
+    found = loops.run(hoisted, case.arrays())
     assert {n: a.dtype for n, a in found.items()} == {n: a.dtype for n, a in expected.items()}
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-12, atol=1e-12)

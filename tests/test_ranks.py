@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from indexlang.errors import ShapeError, Source
-from indexlang.ir import Program
-from indexlang.parser import parse
-from indexlang.ranks import expand
-from indexlang.resolve import resolve
-from indexlang.text import to_text
+from indexlang.meaning.resolve import resolve
+from indexlang.program.ir import Program
+from indexlang.program.text import to_text
+from indexlang.sizes.ranks import expand
+from indexlang.syntax.parser import parse
 
 
 def program(text: str) -> Program:

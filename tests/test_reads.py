@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexlang import reference
 from indexlang.backends.numpy import reads
+from indexlang.calls.function import Function
 from indexlang.errors import Source
-from indexlang.function import Function
-from indexlang.parser import parse
-from indexlang.resolve import resolve
+from indexlang.meaning.resolve import resolve
+from indexlang.oracle import loops
+from indexlang.syntax.parser import parse
 
 pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
 
@@ -34,7 +34,7 @@ RNG = np.random.default_rng(11)
 
 def assert_loops(text: str, arrays: dict[str, NDArray[np.generic]]) -> None:
     program = resolve(parse(Source(text)))
-    expected = reference.run(program, arrays)["y"]  # type: ignore[arg-type]
+    expected = loops.run(program, arrays)["y"]  # type: ignore[arg-type]
     for large in (1, 1 << 30):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(reads, "LARGE", large)

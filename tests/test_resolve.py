@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from corpus import CASES
 
-from indexlang import reference
 from indexlang.errors import IndexLangError, MeaningError, Source
-from indexlang.ir import (
+from indexlang.meaning.resolve import layer_names, resolve
+from indexlang.oracle import loops
+from indexlang.program.ir import (
     Access,
     Boundary,
     Call,
@@ -30,10 +31,9 @@ from indexlang.ir import (
     Subscript,
     walk,
 )
-from indexlang.parser import parse
-from indexlang.resolve import layer_names, resolve
-from indexlang.text import to_text
-from indexlang.verify import verify
+from indexlang.program.text import to_text
+from indexlang.program.verify import verify
+from indexlang.syntax.parser import parse
 
 i, j, k = Index("i"), Index("j"), Index("k")
 N0 = Size("x", 0)
@@ -462,7 +462,7 @@ def test_inlined_layers_compute_what_they_compute_alone(seed: int) -> None:
         lines.append(f"{', '.join(outs)} = {name}({', '.join([*args, option] if option else args)})")
         key, _, number = option.partition("=")
         alone = resolve(layers, name, {key: int(number)} if option else {})
-        results = reference.run(alone, dict(zip(alone.inputs, (values[a] for a in args), strict=True)))
+        results = loops.run(alone, dict(zip(alone.inputs, (values[a] for a in args), strict=True)))
         for target, result, kind in zip(outs, alone.outputs, gives, strict=True):
             if target != "_":
                 values[target] = results[result]
@@ -471,7 +471,7 @@ def test_inlined_layers_compute_what_they_compute_alone(seed: int) -> None:
     declared = rnd.choice(("{0}[P,Q], {1}[], {2}[P]", "{0}, {1}[], {2}[P]", "{0}, {1}[], {2}")).format(*names)
     body = "\n".join(f"    {line}" for line in lines)
     found = program(f"{NASTY}\nlayer main({declared}) -> {', '.join(wanted)}:\n{body}\n", "main")
-    results = reference.run(found, {n: given[n] for n in found.inputs})
+    results = loops.run(found, {n: given[n] for n in found.inputs})
     for name in wanted:
         np.testing.assert_allclose(results[name], values[name], rtol=1e-12, err_msg=name)
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import indexlang as il
-from indexlang import scaling
+from indexlang.plan.rewrites import scale
 
 RNG = np.random.default_rng(4)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scaling, "LEAST", 1)
+    monkeypatch.setattr(scale, "LEAST", 1)
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,17 @@ import pytest
 from numpy.typing import NDArray
 
 import indexlang
-from indexlang import gradcheck, kernels, reference, scans
 from indexlang.backends.numpy import statement
 from indexlang.backends.numpy.support import RUNNING
+from indexlang.calls.function import Function
 from indexlang.errors import Source
-from indexlang.function import Function
-from indexlang.ir import Program
-from indexlang.kernels import Row
-from indexlang.parser import parse
-from indexlang.resolve import resolve
+from indexlang.meaning.resolve import resolve
+from indexlang.oracle import gradcheck
+from indexlang.oracle import loops as reference
+from indexlang.plan import kernels, scan
+from indexlang.plan.kernels import Row
+from indexlang.program.ir import Program
+from indexlang.syntax.parser import parse
 
 pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
 
@@ -33,15 +35,15 @@ def row(const: int = 0, **coefs: int) -> Row:
 
 
 BOUNDS = [
-    ("u <= t", scans.Bound(row(t=1), 1, True)),
-    ("u < t", scans.Bound(row(-1, t=1), 1, True)),
-    ("t >= u", scans.Bound(row(t=1), 1, True)),
-    ("u >= t", scans.Bound(row(t=1), 1, False)),
-    ("t < u", scans.Bound(row(1, t=1), 1, False)),
-    ("2*u+1 <= t", scans.Bound(row(-1, t=1), 2, True)),
-    ("t <= 2*u+1", scans.Bound(row(-1, t=1), 2, False)),
-    ("not (u > 2*t+s)", scans.Bound(row(t=2, s=1), 1, True)),
-    ("u < size(x,0) - t", scans.Bound(row(4, t=-1), 1, True)),
+    ("u <= t", scan.Bound(row(t=1), 1, True)),
+    ("u < t", scan.Bound(row(-1, t=1), 1, True)),
+    ("t >= u", scan.Bound(row(t=1), 1, True)),
+    ("u >= t", scan.Bound(row(t=1), 1, False)),
+    ("t < u", scan.Bound(row(1, t=1), 1, False)),
+    ("2*u+1 <= t", scan.Bound(row(-1, t=1), 2, True)),
+    ("t <= 2*u+1", scan.Bound(row(-1, t=1), 2, False)),
+    ("not (u > 2*t+s)", scan.Bound(row(t=2, s=1), 1, True)),
+    ("u < size(x,0) - t", scan.Bound(row(4, t=-1), 1, True)),
     ("u == t", None),
     ("u != t", None),
     ("u <= 1.5*t", None),
@@ -52,9 +54,9 @@ BOUNDS = [
 
 
 @pytest.mark.parametrize(("mask", "expected"), BOUNDS, ids=[m for m, _ in BOUNDS])
-def test_bounds(mask: str, expected: scans.Bound | None) -> None:
+def test_bounds(mask: str, expected: scan.Bound | None) -> None:
     found = first(f"y[s,t] = x[u] * n[t] where {mask}, s < 3").domain.masks[0]
-    assert scans.bound(found, "u", {"x": (5,), "n": (4,)}) == expected
+    assert scan.bound(found, "u", {"x": (5,), "n": (4,)}) == expected
 
 
 SCANS = [
@@ -76,8 +78,8 @@ SCANS = [
 @pytest.mark.parametrize(("text", "index"), SCANS, ids=[t for t, _ in SCANS])
 def test_what_is_a_scan(text: str, index: str | None) -> None:
     stmt = first(text + (", t < 4" if "[t]" in text or ",t]" in text else ""))
-    masks = tuple(m for m in stmt.domain.masks if set(scans.indices_of(m)) & set(stmt.reduced))
-    found = scans.scan(masks, scans.indices_of(stmt.value), stmt.reduced, {"x": (5, 6), "z": (4,)})
+    masks = tuple(m for m in stmt.domain.masks if set(scan.indices_of(m)) & set(stmt.reduced))
+    found = scan.scan(masks, scan.indices_of(stmt.value), stmt.reduced, {"x": (5, 6), "z": (4,)})
     assert (found and found.index) == index
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexlang import grad, reference
 from indexlang.backends.numpy.support import GROUP, JOIN
+from indexlang.calls.function import Function
+from indexlang.derive import grad
 from indexlang.errors import Source
-from indexlang.function import Function
-from indexlang.ir import Program
-from indexlang.parser import parse
-from indexlang.resolve import resolve
+from indexlang.meaning.resolve import resolve
+from indexlang.oracle import loops
+from indexlang.program.ir import Program
+from indexlang.syntax.parser import parse
 
 pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
 
@@ -94,7 +95,7 @@ def test_values(text: str, dtype: str) -> None:
         if "*=" in text and dtype.startswith("int"):
             arrays["v"] = np.sign(arrays["v"])
         p = program(text)
-        expected = reference.run(p, {n: arrays[n] for n in p.inputs})["E"]  # type: ignore[misc]
+        expected = loops.run(p, {n: arrays[n] for n in p.inputs})["E"]  # type: ignore[misc]
         np.testing.assert_allclose(run(p, arrays)["E"], expected, rtol=1e-6)
 
 
@@ -104,7 +105,7 @@ def test_what_nothing_reaches_is_the_extreme_of_the_type(dtype: str) -> None:
     arrays = {"k": np.array([0, 2]), "x": np.array([1, 0]).astype(dtype)}
     limits = np.iinfo(dtype) if "int" in dtype else None
     least, greatest = (limits.min, limits.max) if limits else ((False, True) if dtype == "bool" else (-np.inf, np.inf))
-    for found in (run(p, arrays), reference.run(p, arrays)):  # type: ignore[arg-type]
+    for found in (run(p, arrays), loops.run(p, arrays)):  # type: ignore[arg-type]
         for name in ("a", "c"):
             if name in found:
                 np.testing.assert_array_equal(found[name], np.array([1, least, 0]).astype(dtype))
@@ -122,7 +123,7 @@ def test_what_is_not_finite(text: str, bad: float) -> None:
     arrays = {"tok": tok, "v": v, "w": np.ones((7, 3))}
     p = program(text)
     with np.errstate(all="ignore"):
-        expected = reference.run(p, {n: arrays[n] for n in p.inputs})["E"]  # type: ignore[misc]
+        expected = loops.run(p, {n: arrays[n] for n in p.inputs})["E"]  # type: ignore[misc]
         np.testing.assert_allclose(run(p, arrays)["E"], expected, rtol=1e-12)
 
 
@@ -150,7 +151,7 @@ def test_positions_beyond_every_integer_read_an_edge() -> None:
     z = np.array([1e30, -1e30, np.nan, np.inf, -np.inf, 2.7, -0.5])
     p = program("y[i] = x[clamp(int(z[i]))]")
     arrays = {"x": np.arange(5.0), "z": z}
-    for found in (run(p, arrays), reference.run(p, arrays)):  # type: ignore[arg-type]
+    for found in (run(p, arrays), loops.run(p, arrays)):  # type: ignore[arg-type]
         assert found["y"].tolist() == [4, 0, 0, 4, 0, 2, 0]
     scattered = program("shape y[5]\ny[clamp(int(z[i]))] += 1")
     assert run(scattered, arrays)["y"].tolist() == [4, 0, 1, 0, 2]

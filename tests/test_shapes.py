@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexlang import shapes
-from indexlang.affine import Affine
 from indexlang.errors import ShapeError, Source
-from indexlang.inside import Unknown, leaves
-from indexlang.ir import Call, Const, Expr, Index, Program
-from indexlang.parser import parse
-from indexlang.resolve import resolve
+from indexlang.meaning.resolve import resolve
+from indexlang.program.affine import Affine
+from indexlang.program.ir import Call, Const, Expr, Index, Program
+from indexlang.ranges.solve import solve
+from indexlang.sizes import shapes
+from indexlang.sizes.in_bounds import Unknown, leaves
+from indexlang.syntax.parser import parse
 
 Sizes = dict[str, tuple[int, ...]]
 
@@ -127,11 +128,11 @@ def test_a_gradient_has_the_shape_of_its_tensor() -> None:
 
 def test_bounds_without_sizes() -> None:
     p = program("y[i] = x[2*i+k] * w[k]")
-    bounds = shapes.solve(p).bounds[0]
+    bounds = solve(p).bounds[0]
     sizes = {"x": (11,), "w": (4,)}
     assert bounds["k"].high.value(sizes) == 4
     assert bounds["i"].high.value(sizes) == 4
-    assert [Affine.from_expr(e).value(sizes) for e in shapes.solve(p).shape("y")] == [4]
+    assert [Affine.from_expr(e).value(sizes) for e in solve(p).shape("y")] == [4]
 
 
 # -- every subscript stays inside --------------------------------------------------------------------

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 import indexlang as il
-from indexlang import sharing
-from indexlang.products import order_pairs, products_cost
+from indexlang.plan.contraction import order_pairs, products_cost
+from indexlang.plan.rewrites import share
 
 RNG = np.random.default_rng(3)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharing, "WORTH", 1)
+    monkeypatch.setattr(share, "WORTH", 1)
 
 
 def run(text: str, **given: np.ndarray) -> tuple[dict[str, np.ndarray], str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 import indexlang
-from indexlang import grad
+from indexlang.derive import grad
 from indexlang.errors import Source
-from indexlang.parser import parse
-from indexlang.resolve import resolve
-from indexlang.split import split
+from indexlang.meaning.resolve import resolve
+from indexlang.rewrite.phases import split
+from indexlang.syntax.parser import parse
 
 
 def kept(text: str, output: str) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from indexlang.ir import (
+from indexlang.program.interface import default_interface
+from indexlang.program.ir import (
     Access,
     Boundary,
     Call,
@@ -24,7 +25,7 @@ from indexlang.ir import (
     Subscript,
     statement,
 )
-from indexlang.text import default_interface, expr_text, statement_text, to_text
+from indexlang.program.text import expr_text, statement_text, to_text
 
 a, b, c = Index("a"), Index("b"), Index("c")
 

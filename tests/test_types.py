@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 import indexlang
-from indexlang import types
 from indexlang.errors import ShapeError, Source
-from indexlang.ir import Program
-from indexlang.parser import parse
-from indexlang.resolve import resolve
+from indexlang.meaning.resolve import resolve
+from indexlang.program.ir import Program
+from indexlang.sizes import dtypes as kinds
+from indexlang.syntax.parser import parse
 
 
 def program(text: str) -> Program:
     return resolve(parse(Source(text)))
 
 
-def infer(text: str, **dtypes: str) -> types.Types:
-    return types.infer(program(text), dtypes)
+def infer(text: str, **dtypes: str) -> kinds.Types:
+    return kinds.infer(program(text), dtypes)
 
 
 DELIVERED = [
@@ -183,7 +183,7 @@ def test_all_problems_are_told() -> None:
 
 
 def test_a_complex_step_may_go_anywhere() -> None:
-    found = types.infer(program("y[i] = relu(z[i])"), {"z": "complex128"}, complex_step=True)
+    found = kinds.infer(program("y[i] = relu(z[i])"), {"z": "complex128"}, complex_step=True)
     assert found.tensors["y"] == "complex128"
 
 

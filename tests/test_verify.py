@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from indexlang.errors import Source
-from indexlang.ir import (
+from indexlang.meaning.resolve import resolve
+from indexlang.program.ir import (
     Access,
     Boundary,
     Call,
@@ -26,9 +27,8 @@ from indexlang.ir import (
     Subscript,
     statement,
 )
-from indexlang.parser import parse
-from indexlang.resolve import resolve
-from indexlang.verify import verify
+from indexlang.program.verify import verify
+from indexlang.syntax.parser import parse
 
 i, j, k = Index("i"), Index("j"), Index("k")
 x = Access("x", (i,))

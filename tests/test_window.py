@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexlang import grad, gradcheck, kernels, reference
+from indexlang.calls.function import Function
+from indexlang.derive import grad
 from indexlang.errors import Source
-from indexlang.function import Function
-from indexlang.ir import Program
-from indexlang.parser import parse
-from indexlang.resolve import resolve
+from indexlang.meaning.resolve import resolve
+from indexlang.oracle import gradcheck, loops
+from indexlang.plan import kernels
+from indexlang.program.ir import Program
+from indexlang.syntax.parser import parse
 
 pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
 
@@ -65,7 +67,7 @@ def run(p: Program, arrays: Arrays) -> dict[str, NDArray[np.generic]]:
 
 def assert_loops(p: Program, arrays: Arrays, tolerance: float = 0.0, always: str = "") -> None:
     """Whether windows are gone through position by position or not; `always` names a kernel that then is taken."""
-    expected = reference.run(p, {n: arrays[n] for n in p.inputs})  # type: ignore[misc]
+    expected = loops.run(p, {n: arrays[n] for n in p.inputs})  # type: ignore[misc]
     for long in (1, 10**9):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(kernels, "LONG", long)

@@ -1,0 +1,1 @@
+"""What makes code: a folder for each kind of it."""

@@ -4,17 +4,20 @@ Graphs of inputs, parameters and computed nodes; each computed node's class come
 equations. The whole graph is one Program, derived and planned as one.
 """
 
-from .computed import CompNode, node
-from .data import Dataset, mnist_small, read_idx
-from .graph import Graph
-from .initialisers import Constant, Glorot, He, LeCun, Normal, Ones, Uniform, Zeros
-from .nodes import Input, Node
-from .optimisers import Adam, AdamW, GradientDescent, Group, clip_norm, clip_value
-from .parameters import AffineParams, AttentionParams, ConvParams, EmbeddingParams, NormParams, Package, Parameter
-from .problems import DataError, GraphError
-from .schedules import ConstantRate, CosineRate, StepRate, WarmUp
-from .slides import SGD, Backward, Forward, default_graph, reset
-from .standard import (
+from .graphs.computed import CompNode, node
+from .graphs.graph import Graph
+from .graphs.initialisers import Constant, Glorot, He, LeCun, Normal, Ones, Uniform, Zeros
+from .graphs.nodes import Input, Node
+from .graphs.parameters import (
+    AffineParams,
+    AttentionParams,
+    ConvParams,
+    EmbeddingParams,
+    NormParams,
+    Package,
+    Parameter,
+)
+from .graphs.standard import (
     Add,
     Affine,
     Attention,
@@ -45,9 +48,14 @@ from .standard import (
     SquaredError,
     Tanh,
 )
-from .training import Training
-from .weights import load as load_weights
-from .weights import save as save_weights
+from .learning.data import Dataset, mnist_small, read_idx
+from .learning.optimisers import Adam, AdamW, GradientDescent, Group, clip_norm, clip_value
+from .learning.schedules import ConstantRate, CosineRate, StepRate, WarmUp
+from .learning.training import Training
+from .learning.weights import load as load_weights
+from .learning.weights import save as save_weights
+from .problems import DataError, GraphError
+from .slides import SGD, Backward, Forward, default_graph, reset
 
 __all__ = [
     "SGD",

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import cast
 
-from . import registry
-from .graph import Graph
-from .nodes import Node
-from .optimisers import GradientDescent
+from .graphs import registry
+from .graphs.graph import Graph
+from .graphs.nodes import Node
+from .learning.optimisers import GradientDescent
 
 
 def default_graph() -> Graph:

@@ -10,14 +10,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..ir import Access, Call, Expr, Statement
-from ..shapes import Shapes
-from . import sizes
-from .assemble import Assembled
-from .computed import CompNode
-from .graph import Graph
-from .nodes import Input, Mask, Node
-from .parameters import Parameter
+from ..program.ir import Access, Call, Expr, Statement
+from ..sizes.shapes import Shapes
+from .graphs import sizes
+from .graphs.assemble import Assembled
+from .graphs.computed import CompNode
+from .graphs.graph import Graph
+from .graphs.nodes import Input, Mask, Node
+from .graphs.parameters import Parameter
 from .problems import graph_error
 
 

@@ -1,1 +1,1 @@
-"""The NumPy backend: a Program with its sizes becomes stand-alone Python source, and the source a callable."""
+"""NumPy code. In: a Program, its sizes and dtypes. Out: stand-alone Python source, and what it does when called."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 
-from ...ir import Access, Call, Const, Expr, Reduce, Statement, Subscript, children, indices_of, walk
-from ...kernels import itemsize, row_strides
-from .contract import Contraction
-from .pointwise import Sink
+from ...plan.kernels import itemsize, row_strides
+from ...program.ir import Access, Call, Const, Expr, Reduce, Statement, Subscript, children, indices_of, walk
+from .contractions import Contraction
 from .reads import base, let_go, read
 from .source import Operand, Scope, Writer, aligned, count_code, name_of, sizes_of
-from .store import REDUCE, SUMS, scale, unit
-from .value import Lowering, Value, atom, conjunction, emit
+from .sums import Sink
+from .values import Lowering, Value, atom, conjunction, emit
+from .writes import REDUCE, SUMS, scale, unit
 
 Term = tuple[int, Expr]  # a sign and a product
 

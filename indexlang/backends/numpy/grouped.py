@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...groups import Groups, merge_groups
-from ...ir import Statement
+from ...plan.rewrites.merge_groups import Groups, merge_groups
+from ...program.ir import Statement
 from .statement import StatementCode
-from .value import Lowering
+from .values import Lowering
 
 
 def lower_statement(

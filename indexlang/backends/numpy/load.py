@@ -11,14 +11,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ... import ranks, shapes, types
 from ...collecting import uncollected
 from ...errors import Problem, ShapeError
-from ...ir import Access, Boundary, Program
-from ...plan import Plan, amount
-from ...prepare import hoist
-from ...text import expr_text
-from .lower import lower
+from ...plan.plan import Plan, amount
+from ...program.ir import Access, Boundary, Program
+from ...program.text import expr_text
+from ...rewrite.hoist import hoist
+from ...sizes import dtypes as kinds
+from ...sizes import ranks, shapes
+from .module import lower
 from .threads import POOL, count
 
 Run = Callable[..., tuple[Any, ...]]
@@ -51,13 +52,13 @@ def compile_program(
         written = shapes.infer(expanded, sizes)  # hoisting replaces plain uses that must agree by ranges
         flat = hoist(expanded)
         known = written if flat is expanded else shapes.infer(flat, sizes)
-        typed = types.infer(flat, dtypes, complex_step)
+        typed = kinds.infer(flat, dtypes, complex_step)
         code = lower(flat, known, typed, complex_step, exact)
     except RecursionError:
         way = "give parts of the longest statement names of their own"
         raise ShapeError(Problem("too-deep", "the program is nested too deeply", way_out=way)) from None
     _afford(code.memory)
-    delivered = {t: types.computing(d) if t in exact else d for t, d in typed.tensors.items()}
+    delivered = {t: kinds.computing(d) if t in exact else d for t, d in typed.tensors.items()}
     plan = Plan(code.steps, known.tensors, delivered, code.source, code.memory)
     run = load(code.source)
     if code.places or "**" in code.source:

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from ...affine import Affine
-from ...inside import interval, numeric
-from ...ir import Access, Boundary, Const, Dots, Expr, Index, Merged, indices_of
-from ...kernels import Row, linear, plain
-from ...uses import reads
+from ...plan.kernels import Row, linear, plain
+from ...program.affine import Affine
+from ...program.conditions import reads
+from ...program.ir import Access, Boundary, Const, Dots, Expr, Index, Merged, indices_of
+from ...sizes.in_bounds import interval, numeric
 from .source import Array, Axis, Operand, Scope, aligned, name_of, shape_code, sizes_of, view, whole
-from .value import Lowering, Position, emit, index_value, mask_over
+from .values import Lowering, Position, emit, index_value, mask_over
 
 LARGE = 1 << 14  # elements from which on only the rims of a longer copy are filled
 

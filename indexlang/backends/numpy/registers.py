@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from ...graph import Node
+from ...plan.chains.values import Node
 from .source import Scope, Writer, name_of, sizes_of
 
 Kind = tuple[str, tuple[str, ...]]  # dtype and indices

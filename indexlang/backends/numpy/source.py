@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 
-from ...function_support import SUPPORT
-from ...kernels import Row, itemsize, row_strides
+from ...plan.kernels import Row, itemsize, row_strides
+from .function_support import SUPPORT
 from .support import ARRAYS
 
 KEPT = 32 << 20  # bytes of copies that are kept for those who need the same ones

@@ -11,20 +11,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import prod
 
-from ...ir import Access, Call, Const, Reduce, Subscript, children, indices_of, walk
-from ...kernels import BLOCK, LARGE, LONG, WINDOW, Facts, blocks, choose, itemsize
-from ...products import order_pairs
+from ...plan.contraction import order_pairs
+from ...plan.kernels import BLOCK, LARGE, LONG, WINDOW, Facts, blocks, choose, itemsize
+from ...program.ir import Access, Call, Const, Reduce, Subscript, children, indices_of, walk
 from .evaluate import Evaluation, Term, operations
-from .pointwise import Sink
 from .reads import prepare
-from .scan import gone_along, scan_of, scanned
-from .scatter import scatter
-from .search import POSITION, search, window_search
-from .separate import separable, separated
+from .scans import gone_along, scan_of, scanned
+from .scatters import scatter
+from .searches import POSITION, search, window_search
+from .separated import separable, separated
 from .source import Array, Axis, Scope, name_of, whole
-from .store import SUMS, Target, identity, make_target
-from .value import Value, atom, guarded_by_static
-from .window import chosen, select, window
+from .sums import Sink
+from .values import Value, atom, guarded_by_static
+from .windows import chosen, select, window
+from .writes import SUMS, Target, identity, make_target
 
 
 class StatementCode(Evaluation):

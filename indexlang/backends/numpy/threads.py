@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ...processors import usable
+from ...machine import usable
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor

@@ -5,10 +5,10 @@ Source: Krizhevsky, Sutskever, Hinton 2012, "ImageNet classification with deep c
 
 from __future__ import annotations
 
-from ..computed import CompNode
-from ..nodes import Node
-from ..parameters import AffineParams, ConvParams
-from ..standard import Affine, Conv, Dropout, LocalResponseNorm, MaxPool, Relu
+from ..graphs.computed import CompNode
+from ..graphs.nodes import Node
+from ..graphs.parameters import AffineParams, ConvParams
+from ..graphs.standard import Affine, Conv, Dropout, LocalResponseNorm, MaxPool, Relu
 from .catalog import example, network, scaled
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..computed import CompNode
-from ..graph import Graph
-from ..nodes import Input, Node
+from ..graphs.computed import CompNode
+from ..graphs.graph import Graph
+from ..graphs.nodes import Input, Node
 from ..problems import graph_error
 
 

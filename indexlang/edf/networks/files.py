@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import IndexLangError
-from ..graph import Graph
-from ..nodes import Input
+from ..graphs.graph import Graph
+from ..graphs.nodes import Input
 from ..problems import graph_error
 from ..slides import default_graph, reset
 from .catalog import NETWORKS, Network, build

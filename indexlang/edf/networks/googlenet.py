@@ -5,10 +5,10 @@ Source: Szegedy et al. 2015, "Going deeper with convolutions", table 1.
 
 from __future__ import annotations
 
-from ..computed import CompNode
-from ..nodes import Node
-from ..parameters import AffineParams, ConvParams
-from ..standard import Affine, Concat, Conv, Dropout, GlobalAvgPool, LocalResponseNorm, MaxPool, Relu
+from ..graphs.computed import CompNode
+from ..graphs.nodes import Node
+from ..graphs.parameters import AffineParams, ConvParams
+from ..graphs.standard import Affine, Concat, Conv, Dropout, GlobalAvgPool, LocalResponseNorm, MaxPool, Relu
 from .catalog import network, scaled
 
 # The channels of each module's branches: 1x1; 1x1 before 3x3, 3x3; 1x1 before 5x5, 5x5; 1x1 behind the pool.

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..computed import CompNode, node
-from ..initialisers import LeCun, Normal, Ones, Zeros
-from ..nodes import Node
-from ..parameters import AffineParams, ConvParams, Package, Parameter
-from ..standard import Affine, AvgPool, Conv, MaxPool, Relu, Tanh
+from ..graphs.computed import CompNode, node
+from ..graphs.initialisers import LeCun, Normal, Ones, Zeros
+from ..graphs.nodes import Node
+from ..graphs.parameters import AffineParams, ConvParams, Package, Parameter
+from ..graphs.standard import Affine, AvgPool, Conv, MaxPool, Relu, Tanh
 from .catalog import network
 
 

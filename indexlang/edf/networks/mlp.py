@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..computed import CompNode
-from ..nodes import Node
-from ..parameters import AffineParams
-from ..standard import Affine, Flatten, Relu
+from ..graphs.computed import CompNode
+from ..graphs.nodes import Node
+from ..graphs.parameters import AffineParams
+from ..graphs.standard import Affine, Flatten, Relu
 from .catalog import example, network
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..computed import CompNode, node
-from ..nodes import Node
-from ..parameters import AffineParams, ConvParams, NormParams
-from ..standard import Add, Affine, BatchNorm, Conv, GlobalAvgPool, MaxPool, Relu
+from ..graphs.computed import CompNode, node
+from ..graphs.nodes import Node
+from ..graphs.parameters import AffineParams, ConvParams, NormParams
+from ..graphs.standard import Add, Affine, BatchNorm, Conv, GlobalAvgPool, MaxPool, Relu
 from .catalog import example, network, scaled
 
 # The shortcut without parameters: every second position, and zeros in the channels that are new.

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..computed import CompNode
-from ..nodes import Node
-from ..parameters import AffineParams, ConvParams
-from ..standard import Affine, Conv, Dropout, MaxPool, Relu
+from ..graphs.computed import CompNode
+from ..graphs.nodes import Node
+from ..graphs.parameters import AffineParams, ConvParams
+from ..graphs.standard import Affine, Conv, Dropout, MaxPool, Relu
 from .catalog import example, network, scaled
 
 

@@ -1,0 +1,128 @@
+"""What is passed to a program: arrays by position and by name, and shapes and types of what is not there yet.
+
+In: what a caller passes. Out: arrays by name; a signature. The one rule: all that is wrong with a call is told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import Problem, ShapeError
+from ..program.ir import Access, Program, parts_of, walk
+from .arrays import Array, as_array
+
+Form = tuple[tuple[int, ...], "np.dtype[Any]"]
+Signature = Mapping[str, Form]
+
+
+def by_name(
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    inputs: Sequence[str],
+    optional: Sequence[str],
+    ignored: Collection[str],
+) -> dict[str, Array]:
+    """The arrays of a call by name. Errors: `ShapeError` for missing and unexpected ones, and what is no array."""
+    known = (f"inputs: {', '.join((*inputs, *optional)) or 'none'}",)
+    problems: list[Problem] = []
+    order = (*inputs, *optional)
+    named: dict[str, Any] = dict(zip(order, args, strict=False))
+    if len(args) > len(order):
+        rule = f"{len(args)} arrays were given by position, the program has {len(order)} inputs"
+        problems.append(Problem("unexpected-input", rule, None, known))
+    for name, value in kwargs.items():
+        if name in named:
+            problems.append(Problem("unexpected-input", f"'{name}' was given twice, by position and by name"))
+        elif name in order:
+            named[name] = value
+        elif name not in ignored:
+            problems.append(Problem("unexpected-input", f"'{name}' is no input", None, known))
+    for name in inputs:
+        if name not in named:
+            problems.append(Problem("missing-input", f"the input '{name}' is missing", None, known))
+    found = {}
+    for name, value in named.items():
+        try:
+            found[name] = as_array(name, value)
+        except ShapeError as error:
+            problems += error.problems
+    if problems:
+        raise ShapeError(*problems)
+    return found
+
+
+def forms(shapes: Mapping[str, Any], program: Program, ignored: Collection[str]) -> Signature:
+    """Shape and type of each input; float32 where unsaid, int64 for positions. Errors: `ShapeError`."""
+    inputs = program.inputs
+    known = (f"inputs: {', '.join(inputs) or 'none'}",)
+    problems = [
+        Problem("missing-input", f"the shape of '{n}' is missing", None, known, f"pass {n}=(...)")
+        for n in inputs
+        if n not in shapes
+    ]
+    problems += [
+        Problem("unexpected-input", f"'{n}' is no input", None, known)
+        for n in shapes
+        if n not in inputs and n not in ignored
+    ]
+    positions, found = indexing(program), {}
+    for name in inputs:
+        if name in shapes:
+            try:
+                found[name] = _form(shapes[name], np.int64 if name in positions else np.float32)
+            except (TypeError, ValueError):
+                rule = f"{shapes[name]!r} is no shape for '{name}'"
+                way = f"pass {name}=(2, 3), {name}=((2, 3), 'float64'), or an array"
+                problems.append(Problem("shape", rule, way_out=way))
+    if problems:
+        raise ShapeError(*problems)
+    return found
+
+
+def forms_of(arrays: Sequence[Array]) -> tuple[Form, ...]:
+    """The shape and type of each array."""
+    return tuple([(a.shape, a.dtype) for a in arrays])
+
+
+def _form(given: Any, default: type) -> Form:
+    """A shape, (shape, dtype), or an array, as shape and dtype. Errors: `TypeError`, `ValueError`."""
+    dtype: Any = default
+    if isinstance(given, int | np.integer):
+        given = (given,)
+    elif hasattr(given, "shape") and hasattr(given, "dtype"):
+        return tuple(given.shape), _number_type(given.dtype)
+    elif isinstance(given, str):
+        raise TypeError
+    elif len(given) == 2 and not isinstance(given[0], int | np.integer):
+        given, dtype = given
+    shape = tuple(_size(n) for n in given)
+    return shape, _number_type(dtype)
+
+
+def _number_type(given: Any) -> np.dtype[Any]:
+    """A type of numbers, in the byte order of this machine."""
+    dtype = np.dtype(given)
+    if dtype.kind not in "biufc":
+        raise TypeError
+    native: np.dtype[Any] = dtype.newbyteorder("=")
+    return native
+
+
+def _size(given: Any) -> int:
+    if isinstance(given, bool) or int(given) != given or given < 0:
+        raise ValueError
+    return int(given)
+
+
+def indexing(program: Program) -> frozenset[str]:
+    """The tensors that are read inside of subscripts: index tensors."""
+    found = set()
+    for stmt in program.statements:
+        for part in parts_of(stmt):
+            if isinstance(part, Access):
+                for sub in part.subscripts:
+                    found |= {p.tensor for p in walk(sub) if isinstance(p, Access)}
+    return frozenset(found)

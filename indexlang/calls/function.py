@@ -1,0 +1,374 @@
+"""The callable: a Program with its two caches, by text and by sizes, and what can be asked of it.
+
+In: a Program; at each call, arrays. Out: arrays. The one rule: what depends on sizes and dtypes is done once for each
+set of them, and a call looks up the code and runs it. Functions are safe to call from several threads.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..backends.numpy.load import Compiled, compile_program
+from ..derive import grad as derivation
+from ..errors import DerivationError, IndexLangWarning, MeaningError, Problem, ShapeError, render
+from ..plan.plan import Plan
+from ..program import latex as typesetting
+from ..program.affine import Affine
+from ..program.ir import Program, primal_of
+from ..program.notebook import html_of, latex_of
+from ..program.text import to_text
+from ..rewrite import gather as gathering
+from ..rewrite.phases import split
+from ..rewrite.starting import START, optional, started, starting
+from .arguments import Form, Signature, by_name, forms, forms_of
+from .arrays import Array, as_buffers
+from .pullback import Pulling
+
+MOST_SIZES = 1024  # sets of sizes whose code is kept
+
+
+class Function:
+    """A compiled program. Call it with arrays by name, or by position in the order of `inputs`.
+
+    One output gives the array, several a dict by name (a derived program: always a dict). `optional` are the tensors
+    that the program accumulates into without defining them: passed by name, or by position after the others, they are
+    where the accumulation starts; the caller's array is not changed.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        options: Mapping[str, Any] | None = None,
+        *,
+        ignored: Sequence[str] = (),
+        always_dict: bool = False,
+        exact: Sequence[str] = (),
+        expected: Mapping[str, Mapping[int, Affine]] | None = None,
+    ) -> None:
+        self.program = program
+        self.options = dict(options or {})
+        self.inputs = program.inputs
+        self.outputs = program.outputs
+        self.optional = optional(program)
+        self._ignored = frozenset(ignored)
+        self._always_dict = always_dict or len(program.outputs) != 1
+        self._exact = frozenset(exact)  # outputs that stay in the type they are computed in
+        self._expected = expected or {}  # sizes of inputs that the program itself does not tell
+        self._names = program.inputs
+        self._compiled: dict[Any, Compiled] = {}
+        self._pulls: dict[Any, Pulling] = {}
+        self._derived: dict[Any, Any] = {}
+        self._lock = threading.RLock()
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, out: Mapping[str, Array] | Array | None = None, **kwargs: Any) -> Any:
+        """Run the program. Errors: `ShapeError` for missing, unexpected or unfitting arrays."""
+        try:
+            if args:
+                if kwargs or len(args) != len(self._names):
+                    return self._call_slowly(args, kwargs, out)
+                arrays: Sequence[Any] = args
+            else:
+                if len(kwargs) != len(self._names):
+                    return self._call_slowly(args, kwargs, out)
+                arrays = [kwargs[name] for name in self._names]
+            compiled = self._compiled[tuple([(a.shape, a.dtype) for a in arrays])]
+        except (KeyError, AttributeError, TypeError):
+            return self._call_slowly(args, kwargs, out)
+        if out is not None:
+            return self._call_slowly(args, kwargs, out)
+        for a in arrays:
+            if type(a) is not np.ndarray:
+                return self._call_slowly(args, kwargs, out)
+        results = compiled.run(*arrays)
+        return dict(zip(self.outputs, results, strict=True)) if self._always_dict else results[0]
+
+    def _call_slowly(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Any:
+        if out is not None and "out" in self._names and "out" not in kwargs:
+            kwargs, out = {**kwargs, "out": out}, None
+        named = self._named(args, kwargs)
+        initial = tuple(name for name in self.optional if name in named)
+        if initial:
+            return self._started(initial)(out=out, **starting(named, initial))
+        arrays = [named[name] for name in self._names]
+        compiled = self._at(forms_of(arrays))
+        buffers = {}
+        if out is not None:
+            buffers = as_buffers(out, self.outputs, compiled.plan.shapes, compiled.plan.dtypes, named)
+        results = dict(zip(self.outputs, compiled.run(*arrays), strict=True))
+        for name, buffer in buffers.items():
+            np.copyto(buffer, results[name], casting="same_kind")
+        results |= buffers
+        return results if self._always_dict else results[self.outputs[0]]
+
+    def _named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Array]:
+        return by_name(args, kwargs, self._names, self.optional, self._ignored)
+
+    def _at(self, key: tuple[Form, ...]) -> Compiled:
+        """The code for inputs of these shapes and types."""
+        found = self._compiled.get(key)
+        if found is None:
+            with self._lock:
+                found = self._compiled.get(key)
+                if found is None:
+                    found = self._plan(dict(zip(self._names, key, strict=True)))
+                    _keep(self._compiled, key, found)
+        return found
+
+    def _plan(self, signature: Signature) -> Compiled:
+        shapes = {name: shape for name, (shape, _) in signature.items()}
+        dtypes = {name: dtype.name for name, (_, dtype) in signature.items()}
+        self._check_expected(shapes)
+        compiled = compile_program(self.program, shapes, dtypes, exact=self._exact)
+        for problem in compiled.warnings:
+            warnings.warn(render(problem, "warning"), IndexLangWarning, stacklevel=5)
+        return compiled
+
+    def _check_expected(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """A cotangent has the shape of its output, as far as the inputs that are here tell it."""
+        for name, axes in self._expected.items():
+            for axis, form in axes.items():
+                try:
+                    size = max(0, form.value(shapes))
+                except (KeyError, IndexError, ZeroDivisionError):
+                    continue
+                if name in shapes and axis < len(shapes[name]) and shapes[name][axis] != size:
+                    output = primal_of(name)
+                    values = (f"{output} has size {size} along axis {axis}", f"{name} has shape {shapes[name]}")
+                    rule = f"'{name}' must have the shape of '{output}'"
+                    raise ShapeError(Problem("gradient-shape", rule, values=values))
+
+    def _run(self, named: Mapping[str, Array]) -> dict[str, Array]:
+        arrays = [named[name] for name in self._names]
+        return dict(zip(self.outputs, self._at(forms_of(arrays)).run(*arrays), strict=True))
+
+    def _made(self, key: object, make: Callable[[], Any]) -> Any:
+        """What is derived from the program, once."""
+        if key not in self._derived:
+            with self._lock:
+                if key not in self._derived:
+                    self._derived[key] = make()
+        return self._derived[key]
+
+    def _started(self, initial: tuple[str, ...]) -> Function:
+        """The program whose accumulations into `initial` start from tensors that the caller passes."""
+
+        def make() -> Function:
+            program = started(self.program, initial)
+            return Function(program, self.options, ignored=tuple(self._ignored), always_dict=self._always_dict)
+
+        found: Function = self._made(("started", initial), make)
+        return found
+
+    # -- derivatives ---------------------------------------------------------------------------
+
+    def grad(self, wrt: Sequence[str] | str | None = None, form: str = "scatter") -> Function:
+        """The derived program as a Function: inputs, and `y.grad` for each output; outputs `x.grad`, always a dict.
+
+        `wrt` names inputs (all that the outputs depend on differentiably); `form` is "scatter" or "gather".
+        """
+        if form not in ("scatter", "gather"):
+            raise DerivationError(Problem("form", f"a form is 'scatter' or 'gather', not {form!r}"))
+        names = _names(wrt)
+        self._check_wrt(names)
+
+        def make() -> Function:
+            program = derivation.backward(self.program, names)
+            if form == "gather":
+                program = gathering.gather(program)
+            ignored = [n for n in self.inputs if n not in program.inputs]
+            expected = derivation.cotangent_shapes(self.program)
+            return Function(program, self.options, ignored=ignored, always_dict=True, expected=expected)
+
+        found: Function = self._made(("grad", names, form), make)
+        return found
+
+    def _check_wrt(self, names: Sequence[str] | None) -> None:
+        for name in names or ():
+            if name not in self.inputs:
+                values = (f"inputs: {', '.join(self.inputs) or 'none'}",)
+                raise DerivationError(Problem("no-gradient", f"'{name}' is no input", values=values))
+        if names is not None and not names:
+            raise DerivationError(Problem("no-gradient", "wrt names no tensor", way_out="leave it out for all inputs"))
+
+    def vjp(self, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], dict[str, Array]]]:
+        """The outputs, and `pullback(dy)`: the gradients of sum(dy * y) by every differentiable input, as a dict.
+
+        With several outputs `dy` is a dict; an output that it leaves out counts as zero. Inputs of integers have no
+        gradients: they are left out, and where nothing else is left, the pullback refuses. The inputs must not be
+        changed before the pullback has run; outputs that it reads again cannot be written to.
+        """
+        arrays = self._direct(args, kwargs)
+        pulling = None if arrays is None else self._pulls.get(tuple([(a.shape, a.dtype) for a in arrays]))
+        if arrays is None or pulling is None:
+            named = self._named(args, kwargs)
+            initial = tuple(name for name in self.optional if name in named)
+            if initial:
+                y, pull = self._started(initial).vjp(**starting(named, initial))
+                return y, lambda dy: {n.removeprefix(START): g for n, g in pull(dy).items()}
+            arrays = [named[name] for name in self._names]
+            pulling = self._pulling(arrays)
+        given, chosen = arrays, pulling
+        results = chosen.forward(given)
+        values = chosen.values(results)
+
+        def pullback(dy: Any) -> dict[str, Array]:
+            return chosen.backward(given, results, dy)
+
+        return (values if self._always_dict else values[self.outputs[0]]), pullback
+
+    def _direct(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Array] | None:
+        """The arrays of a plain call, in order: all inputs, each an array of NumPy, by position or by name."""
+        arrays: Sequence[Any] = args
+        if not args and kwargs:
+            arrays = [kwargs.get(name) for name in self._names]
+        elif kwargs:
+            return None
+        if len(arrays) != len(self._names) or (kwargs and len(kwargs) != len(arrays)):
+            return None
+        return arrays if all([type(a) is np.ndarray for a in arrays]) else None
+
+    def _pulling(self, arrays: Sequence[Array]) -> Pulling:
+        """The two parts at these sizes and types."""
+        key = forms_of(arrays)
+        found = self._pulls.get(key)
+        if found is None:
+            dtypes = dict(zip(self._names, (a.dtype for a in arrays), strict=True))
+            wrt = tuple(n for n in self._reached if dtypes[n].kind in "fc")
+            integers = tuple((n, dtypes[n].name) for n in self._reached if not wrt)
+            first, second = self._parts(wrt)
+            named = dict(zip(self._names, arrays, strict=True))
+            compiled = first._at(forms_of([named[n] for n in first.inputs]))
+            parts = (compiled, first.inputs, first.outputs, second._at, second.inputs, second.outputs)
+            found = Pulling(self._names, self.outputs, *parts, self._gradients, wrt, integers)
+            with self._lock:
+                _keep(self._pulls, key, found)
+        return found
+
+    def value_and_grad(self, wrt: Sequence[str] | str | None = None, **inputs: Any) -> tuple[Any, dict[str, Array]]:
+        """The value of a scalar output and its gradients by the inputs that `wrt` names."""
+        if len(self.outputs) != 1:
+            rule = f"value_and_grad needs one scalar output, here: {', '.join(self.outputs) or 'none'}"
+            raise ShapeError(Problem("not-scalar", rule, way_out="choose one: compile(..., outputs=[...])"))
+        output = self.outputs[0]
+        named = self._named((), inputs)
+        chosen = _names(wrt)
+        self._check_wrt(chosen)
+        if chosen is None:
+            chosen = tuple(n for n in self._reached if n in named and named[n].dtype.kind in "fc")
+        for name in chosen:
+            if name in named and named[name].dtype.kind not in "fc":
+                rule = f"'{name}' is {named[name].dtype}: an integer tensor has no gradient"
+                raise DerivationError(Problem("integer-gradient", rule, way_out="pass it as floating-point numbers"))
+        both: Function = self._made(
+            ("both", chosen),
+            lambda: Function(derivation.backward(self.program, chosen, values=True), always_dict=True),
+        )
+        plan = self._at(forms_of([named[n] for n in self._names])).plan
+        if plan.shapes[output] != ():
+            rule = f"value_and_grad needs a scalar, {output} has shape {plan.shapes[output]}"
+            raise ShapeError(Problem("not-scalar", rule, way_out="sum it, or use vjp with a cotangent of its shape"))
+        given = {**named, self._gradients[output]: np.ones((), plan.dtypes[output])}
+        results = both._run({n: given[n] for n in both.inputs})
+        return results[output], {n: results[self._gradients[n]] for n in chosen}
+
+    @cached_property
+    def _reached(self) -> tuple[str, ...]:
+        """The inputs that the outputs depend on differentiably."""
+        return derivation.differentiable(self.program)
+
+    @cached_property
+    def _gradients(self) -> Mapping[str, str]:
+        return derivation.gradient_names(self.program)
+
+    def _parts(self, wrt: tuple[str, ...]) -> tuple[Function, Function]:
+        """The forward part with what the backward part needs of it, and the backward part."""
+
+        def make() -> tuple[Function, Function]:
+            if not wrt:
+                nothing = Program((), (), (), name="nothing")
+                return Function(self.program, always_dict=True), Function(nothing, always_dict=True)
+            both = derivation.backward(self.program, wrt, values=True)
+            forward, backward, kept = split(both, [self._gradients[o] for o in self.outputs])
+            exact = [n for n in kept if n not in self.outputs]
+            return Function(forward, always_dict=True, exact=exact), Function(backward, always_dict=True)
+
+        found: tuple[Function, Function] = self._made(("parts", wrt), make)
+        return found
+
+    # -- what can be looked at -----------------------------------------------------------------
+
+    @property
+    def source(self) -> str:
+        """The program as statements of the language."""
+        return str(self)
+
+    @cached_property
+    def _text(self) -> str:
+        return to_text(self.program)
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"<indexlang.Function {', '.join(self.inputs)} -> {', '.join(self.outputs)}>"
+
+    def latex(self) -> str:
+        """The statements as LaTeX."""
+        return typesetting.to_latex(self.program)
+
+    def _repr_latex_(self) -> str:
+        return latex_of(self.program)
+
+    def _repr_html_(self) -> str:
+        return html_of(self.program)
+
+    def plan(self, /, **shapes: Any) -> Plan:
+        """What would run at these sizes; each input a shape, an array, or (shape, dtype). float32 where unsaid."""
+        return self._described(shapes).plan
+
+    def emit(self, target: str = "numpy", /, **shapes: Any) -> str:
+        """The stand-alone Python source that runs at these sizes."""
+        if target != "numpy":
+            raise MeaningError(Problem("target", f"code is emitted for 'numpy', not for {target!r}"))
+        return self._described(shapes).plan.source
+
+    def _described(self, shapes: Mapping[str, Any]) -> Compiled:
+        found = forms(shapes, self.program, self._ignored)
+        return self._at(tuple([found[name] for name in self._names]))
+
+    # -- copies --------------------------------------------------------------------------------
+
+    def __reduce__(self) -> tuple[Callable[..., Function], tuple[Any, ...]]:
+        """By its program and what it was made with: code is made anew, where it is needed."""
+        rest = (tuple(sorted(self._ignored)), self._always_dict, tuple(sorted(self._exact)), dict(self._expected))
+        return _remade, (self.program, self.options, *rest)
+
+
+def _remade(
+    program: Program,
+    options: Mapping[str, Any],
+    ignored: Sequence[str],
+    always_dict: bool,
+    exact: Sequence[str],
+    expected: Mapping[str, Mapping[int, Affine]],
+) -> Function:
+    return Function(program, options, ignored=ignored, always_dict=always_dict, exact=exact, expected=expected)
+
+
+def _keep(kept: dict[Any, Any], key: object, value: object) -> None:
+    """Keep what belongs to a set of sizes; of too many, the first goes."""
+    while len(kept) >= MOST_SIZES:
+        kept.pop(next(iter(kept)), None)
+    kept[key] = value
+
+
+def _names(wrt: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    return (wrt,) if isinstance(wrt, str) else None if wrt is None else tuple(wrt)

@@ -1,0 +1,110 @@
+"""Text to Functions: `compile` for one, `load` for every layer of a file.
+
+In: text or a path. Out: `Function`s. The one rule: what depends on the text alone is done here, once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import LanguageSyntaxError, MeaningError, Problem, Source
+from ..meaning.converter import Given
+from ..meaning.header import CompileTime
+from ..meaning.report import Report
+from ..meaning.resolve import layer_names, resolve
+from ..syntax import tree
+from ..syntax.parser import parse, read
+from .function import Function
+
+BACKENDS = ("auto", "numpy")
+
+
+def compile(  # noqa: A001 (the name that the contract gives it)
+    text: str | os.PathLike[str],
+    *,
+    layer: str | None = None,
+    backend: str = "auto",
+    outputs: Sequence[str] | None = None,
+    **options: Any,
+) -> Function:
+    """A text, or the path of a .idx file, as a Function; `layer` chooses a layer of it, options go by keyword.
+
+    Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text.
+    """
+    if backend not in BACKENDS:
+        raise MeaningError(Problem("backend", f"a backend is one of {', '.join(BACKENDS)}, not {backend!r}"))
+    source, folder = _source(text)
+    file = parse(source)
+    program = resolve(file, layer=layer, options=options, outputs=outputs, folder=folder)
+    return Function(program, _options(file, layer, options))
+
+
+def _source(text: str | os.PathLike[str]) -> tuple[Source, Path | None]:
+    """A path ends in `.idx`, and is neither a statement nor several lines. Errors: `LanguageSyntaxError`."""
+    if not isinstance(text, str | os.PathLike):
+        rule = f"a program is a text or the path of a file, not {type(text).__name__}"
+        raise LanguageSyntaxError(Problem("text", rule))
+    if isinstance(text, os.PathLike) or (text.endswith(".idx") and "\n" not in text and "=" not in text):
+        path = Path(text)
+        return read(path), path.parent
+    return Source(text), None
+
+
+def _options(file: tree.File, layer: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the layer that was chosen, those that were not given at their defaults."""
+    bare = any(isinstance(item, tree.Statement) for item in file.items)
+    headers = [item for item in file.items if isinstance(item, tree.LayerDef)]
+    if layer is not None:
+        headers = [h for h in headers if h.name == layer]
+    if not headers or (layer is None and bare):
+        return dict(given)
+    known: dict[str, Given] = {}
+    for option in headers[0].options:
+        if option.name in given:
+            value = given[option.name]
+        else:
+            value = CompileTime(Report(file.span.source), None, known).value(option.default)
+        known[option.name] = Given(value)
+    return {name: constant.value for name, constant in known.items()}
+
+
+class Layers:
+    """The layers of a file, options at their defaults: `layers.conv2d`, or by name, `layers["conv2d"]`."""
+
+    def __init__(self, source: Source, folder: Path | None) -> None:
+        self._file, self._folder = parse(source), folder
+        self._names = tuple(layer_names(self._file))
+        self._functions: dict[str, Function] = {}
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._names]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, name: str) -> Function:
+        if name not in self._names:
+            raise KeyError(f"no layer '{name}'; the file has {', '.join(self._names) or 'none'}")
+        if name not in self._functions:
+            program = resolve(self._file, layer=name, folder=self._folder)
+            self._functions[name] = Function(program, _options(self._file, name, {}))
+        return self._functions[name]
+
+    def __getattr__(self, name: str) -> Function:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except KeyError as error:
+            raise AttributeError(error.args[0]) from None
+
+
+def load(path: str | os.PathLike[str]) -> Layers:
+    """Every layer of a .idx file, with its options at their defaults."""
+    return Layers(*_source(Path(path)))

@@ -1,0 +1,132 @@
+"""Pullbacks: the forward run that keeps what the backward run reads, at one set of sizes and types.
+
+In: the two parts of a derived program as they are compiled, and names. Out: values, and gradients from cotangents. The
+one rule: where each array comes from is looked up once, as its number; a call only picks arrays by their numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..backends.numpy.load import Compiled
+from ..errors import DerivationError, Problem, ShapeError
+from .arguments import Form, forms_of
+from .arrays import Array, as_array
+
+Arrays = Sequence[Array]
+
+
+@dataclass(frozen=True)
+class Pulling:
+    """`inputs` of the program; the rest as its parts name it. `second` gives the backward part for its forms."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    first: Compiled
+    first_takes: tuple[str, ...]
+    first_gives: tuple[str, ...]
+    second: Callable[[tuple[Form, ...]], Compiled]
+    second_takes: tuple[str, ...]
+    second_gives: tuple[str, ...]
+    gradients: Mapping[str, str]  # by tensor
+    wrt: tuple[str, ...]
+    integers: tuple[tuple[str, str], ...]  # inputs that would have gradients, and their types, if there are no others
+
+    def forward(self, arrays: Arrays) -> tuple[Array, ...]:
+        """All that the forward part gives, from the program's inputs."""
+        return self.first.run(*[arrays[k] for k in self._into_first])
+
+    def values(self, results: Arrays) -> dict[str, Array]:
+        """The outputs by name; those that the pullback reads again cannot be written to."""
+        found = {}
+        for name, k, is_read in self._outputs:
+            value = results[k]
+            if is_read:
+                value = value.view()
+                value.flags.writeable = False
+            found[name] = value
+        return found
+
+    def backward(self, arrays: Arrays, results: Arrays, dy: Any) -> dict[str, Array]:
+        """The gradients, from the inputs, what the forward part gave, and cotangents. Errors: `ShapeError`."""
+        cotangents: Arrays
+        if type(dy) is np.ndarray and dy.shape == self._single and dy.dtype == self._kinds[0]:
+            cotangents = (dy,)
+        else:
+            cotangents = self.cotangents(dy)
+        if self.integers and not self.wrt:
+            raise DerivationError(*(_integer(name, dtype) for name, dtype in self.integers))
+        everything = (*arrays, *results, *cotangents)
+        given = [everything[k] for k in self._into_second]
+        run = self.__dict__.get("_run")
+        if run is None:
+            run = self.__dict__["_run"] = self.second(forms_of(given)).run
+        found = run(*given)
+        return {n: found[k] for n, k in self._gradients}
+
+    def cotangents(self, dy: Any) -> list[Array]:
+        """The cotangent of each output, in its shape and type. Errors: `ShapeError`."""
+        if not isinstance(dy, Mapping) and len(self.outputs) != 1:
+            rule = f"the program has several outputs: pass a dict of cotangents for {', '.join(self.outputs)}"
+            raise ShapeError(Problem("cotangent", rule))
+        given = dict(dy) if isinstance(dy, Mapping) else {self.outputs[0]: dy}
+        known = (f"outputs: {', '.join(self.outputs)}",)
+        problems = [Problem("cotangent", f"'{n}' is no output", None, known) for n in given if n not in self.outputs]
+        found = []
+        for name, kind in zip(self.outputs, self._kinds, strict=True):
+            shape = self.first.plan.shapes[name]
+            if name not in given:
+                found.append(np.zeros(shape, kind))
+                continue
+            cotangent = as_array(f"the cotangent of {name}", given[name])
+            sizes = (f"{name} has shape {shape}", f"the cotangent has shape {cotangent.shape}")
+            if cotangent.shape != shape:
+                problems.append(Problem("cotangent", f"the cotangent of '{name}' must have its shape", None, sizes))
+            elif cotangent.dtype.kind == "c" and kind.kind != "c":
+                types = (f"{name} is {self.first.plan.dtypes[name]}", f"the cotangent is {cotangent.dtype}")
+                problems.append(Problem("cotangent", f"the cotangent of '{name}' must be real", None, types))
+            else:
+                found.append(cotangent.astype(kind, copy=False))
+        if problems:
+            raise ShapeError(*problems)
+        return found
+
+    @cached_property
+    def _into_first(self) -> tuple[int, ...]:
+        return tuple(self.inputs.index(n) for n in self.first_takes)
+
+    @cached_property
+    def _outputs(self) -> tuple[tuple[str, int, bool], ...]:
+        return tuple((n, self.first_gives.index(n), n in self.second_takes) for n in self.outputs)
+
+    @cached_property
+    def _into_second(self) -> tuple[int, ...]:
+        number: dict[str, int] = {}
+        for k, name in enumerate((*self.inputs, *self.first_gives, *(self.gradients[o] for o in self.outputs))):
+            number[name] = k
+        return tuple(number[n] for n in self.second_takes)
+
+    @cached_property
+    def _gradients(self) -> tuple[tuple[str, int], ...]:
+        return tuple((n, self.second_gives.index(self.gradients[n])) for n in self.wrt)
+
+    @cached_property
+    def _kinds(self) -> tuple[np.dtype[Any], ...]:
+        """The types of cotangents."""
+        dtypes = (np.dtype(self.first.plan.dtypes[o]) for o in self.outputs)
+        return tuple(d if d.kind in "fc" else np.dtype(np.float64) for d in dtypes)
+
+    @cached_property
+    def _single(self) -> tuple[int, ...] | None:
+        """The shape of the only output."""
+        return self.first.plan.shapes[self.outputs[0]] if len(self.outputs) == 1 else None
+
+
+def _integer(name: str, dtype: str) -> Problem:
+    rule = f"'{name}' is {dtype}: an integer tensor has no gradient"
+    return Problem("integer-gradient", rule, way_out="pass it as floating-point numbers")

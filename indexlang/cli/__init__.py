@@ -1,0 +1,1 @@
+"""The command line: its commands, their arguments, the files they read and write, and what they print."""

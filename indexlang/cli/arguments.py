@@ -1,0 +1,193 @@
+"""The arguments of the command line.
+
+In: a list of words. Out: an argparse namespace. The one rule: a command is a row of `COMMANDS`, an argument a row
+of `ARGUMENTS`, and both are written once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+
+
+def names(text: str) -> tuple[str, ...]:
+    """`x,W`"""
+    found = tuple(name.strip() for name in text.split(","))
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"names with commas between them, not {text!r}")
+    return found
+
+
+def shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """`x=2,9,8,3`, and `s=` for a scalar."""
+    name, equals, sizes = text.partition("=")
+    try:
+        found = tuple(int(size) for size in sizes.split(",") if size.strip())
+    except ValueError:
+        found = (-1,)
+    if not (name and equals) or min(found, default=0) < 0:
+        raise argparse.ArgumentTypeError(f"NAME=SIZE,SIZE,... (NAME= for a scalar), not {text!r}")
+    return name, found
+
+
+def dtype(text: str) -> tuple[str, str]:
+    """`x=float64` for one input; `float64` for all, under an empty name."""
+    name, _, kind = text.rpartition("=")
+    try:
+        return name, np.dtype(kind).name
+    except TypeError:
+        raise argparse.ArgumentTypeError(f"[NAME=]TYPE such as float64, not {text!r}") from None
+
+
+def option(text: str) -> tuple[str, int | float | bool]:
+    """`stride=2`, `eps=1e-5`, `causal=true`."""
+    name, _, value = text.partition("=")
+    words = {"true": True, "false": False}
+    for kind in (words.__getitem__, int, float):
+        try:
+            return name, kind(value.lower())
+        except (KeyError, ValueError):
+            continue
+    raise argparse.ArgumentTypeError(f"NAME=NUMBER, not {text!r}")
+
+
+def positive(text: str) -> int:
+    """A count."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a number from 1 on, not {text!r}")
+    return int(text)
+
+
+class _Collect(argparse.Action):
+    """Collects pairs into a dict."""
+
+    def __call__(self, parser: object, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest), values[0]: values[1]})
+
+
+def _argument(*flags: str, **rest: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    return flags, rest
+
+
+_ONE_OF_MANY: dict[str, Any] = {"action": "append", "default": []}
+
+ARGUMENTS = {
+    "layer": _argument("--layer", metavar="L", help="the layer of the file"),
+    "option": _argument(
+        "-O",
+        "--option",
+        dest="options",
+        type=option,
+        action=_Collect,
+        default={},
+        metavar="NAME=NUMBER",
+        help="an option of the layer, such as stride=2",
+    ),
+    "option of a network": _argument(
+        "-O",
+        "--option",
+        dest="options",
+        type=option,
+        action=_Collect,
+        default={},
+        metavar="NAME=NUMBER",
+        help="an option of a named network: size=64, width=0.5, classes=10",
+    ),
+    "shape of an example": _argument(
+        "--shape", type=shape, metavar="x=28,28,1", help="the shape of one example of an input", **_ONE_OF_MANY
+    ),
+    "outputs": _argument("--outputs", type=names, metavar="y,h", help="the tensors that come out"),
+    "wrt": _argument("--wrt", type=names, metavar="x,W", help="the tensors to differentiate by"),
+    "form": _argument(
+        "--form",
+        choices=("scatter", "gather"),
+        default="scatter",
+        help="as the swap rule gives them, or solved for the target",
+    ),
+    "order": _argument("--order", type=positive, default=1, metavar="N", help="differentiate N times"),
+    "format": _argument("--format", choices=("text", "latex", "json"), default="text", help="how to print"),
+    "format of check": _argument("--format", choices=("text", "json"), default="text", help="how to print"),
+    "full": _argument("--full", action="store_true", help="with the forward statements that they need"),
+    "input": _argument(
+        "-i",
+        dest="input",
+        metavar="x=x.npy",
+        help="an input: a .npy file, one array of an archive (x=a.npz:key), or a whole archive (a.npz)",
+        **_ONE_OF_MANY,
+    ),
+    "output": _argument(
+        "-o",
+        dest="output",
+        metavar="y=y.npy",
+        help="where a result goes; those without a file are printed",
+        **_ONE_OF_MANY,
+    ),
+    "grad": _argument("--grad", action="store_true", help="also the gradients, for -i y.grad=dy.npy, else for ones"),
+    "grad of a plan": _argument("--grad", action="store_true", help="of the derived program"),
+    "shape": _argument("--shape", type=shape, metavar="x=2,9,8,3", help="the shape of an input", **_ONE_OF_MANY),
+    "dtype": _argument(
+        "--dtype",
+        type=dtype,
+        metavar="[x=]float64",
+        help="the type of all inputs, or of one; float32 where unsaid",
+        **_ONE_OF_MANY,
+    ),
+    "seed": _argument("--seed", type=int, default=0, metavar="N", help="another one, other random numbers"),
+    "target": _argument("--target", choices=("numpy",), default="numpy", help="the kind of source"),
+    "write": _argument("--write", action="store_true", help="rewrite the file instead"),
+    "check": _argument("--check", action="store_true", help="only say, by the exit status, whether it is so already"),
+}
+
+_PROGRAM = ("layer", "option", "outputs", "wrt")
+
+COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "grad": ("print the derived statements", (*_PROGRAM, "form", "order", "format", "full")),
+    "check": ("print every error and warning of the file", ("format of check",)),
+    "run": ("run the program on arrays", (*_PROGRAM, "input", "output", "grad")),
+    "gradcheck": (
+        "compare the derived gradients with numerical ones, at random inputs",
+        (*_PROGRAM, "shape", "seed"),
+    ),
+    "explain": ("print the plan", (*_PROGRAM, "shape", "dtype", "grad of a plan")),
+    "emit": ("print the stand-alone source", (*_PROGRAM, "shape", "dtype", "grad of a plan", "target")),
+    "fmt": ("print the file in canonical layout", ("write", "check")),
+    "summary": (
+        "print each layer's output shape, parameters and multiply-adds",
+        ("option of a network", "shape of an example", "format of check"),
+    ),
+    "doctor": ("tell what this machine has, and what holds it back", ("format of check",)),
+}
+_WITHOUT_FILE = ("summary", "doctor")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The namespace of one command, its name in `command`; wrong usage exits with status 2."""
+    parser = argparse.ArgumentParser(
+        prog="indexlang", description="Index equations: their gradients derived and printed, both run on NumPy."
+    )
+    parser.add_argument("--version", action="version", version=f"indexlang {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subs = {}
+    for name, (text, arguments) in COMMANDS.items():
+        subs[name] = sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        if name == "summary":
+            sub.add_argument("network", metavar="NETWORK", help="such as resnet50, or a Python file that defines one")
+        elif name not in _WITHOUT_FILE:
+            sub.add_argument("file", nargs="?", metavar="FILE", help="a .idx file, or - for standard input")
+            sub.add_argument(
+                "-e", dest="text", action="append", metavar="STATEMENTS", help="statements instead of a file"
+            )
+        for argument in arguments:
+            flags, rest = ARGUMENTS[argument]
+            sub.add_argument(*flags, **rest)
+    args = parser.parse_args(argv)
+    if args.command not in _WITHOUT_FILE and (args.file is None) == (args.text is None):
+        subs[args.command].error("give either a FILE or statements behind -e")
+    if args.command == "fmt" and args.write and (args.check or args.file in (None, "-")):
+        subs["fmt"].error("--write needs a FILE, and no --check")
+    return args

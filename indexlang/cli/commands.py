@@ -1,0 +1,330 @@
+"""The command line: `indexlang COMMAND`, and `python -m indexlang COMMAND`.
+
+In: arguments. Out: text on standard output, errors on standard error, and the exit status: 0, 1 for an error
+in the program or its data, 2 for wrong usage. The one rule: a command prints what the library says, no more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends.numpy.load import Compiled, compile_program
+from ..calls.arguments import indexing
+from ..calls.function import Function
+from ..derive import grad
+from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError
+from ..meaning.resolve import layer_names, resolve
+from ..oracle.gradcheck import gradcheck, random_inputs
+from ..program.ir import Access, Program, parts_of
+from ..program.latex import to_latex
+from ..program.text import statement_text, to_text
+from ..ranges.solve import attempt
+from ..rewrite.gather import gather
+from ..sizes.shapes import doubts
+from ..syntax.layout import layout
+from ..syntax.parser import parse
+from ..syntax.tree import File, Item, LayerDef, ShapeDecl, Statement
+from . import arguments, doctor
+from . import files as cli_files
+from .output import complain, described, print_json, print_program, report, table
+
+Array = NDArray[Any]
+
+
+def entry() -> None:
+    """The console script: `main` on the process's arguments."""
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.isatty() and hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8")  # programs are UTF-8, whatever the locale
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough; nothing more may be flushed into the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and give its exit status; wrong usage raises `SystemExit(2)` as argparse does."""
+    args = arguments.parse(argv)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nan and inf are computed with
+        warnings.simplefilter("always", IndexLangWarning)
+        warnings.showwarning = lambda message, *_rest, **_more: complain(str(message))
+        try:
+            return COMMANDS[args.command](args)
+        except IndexLangError as error:
+            report(error.problems)
+        except MemoryError:
+            report([Problem("memory", "the arrays of this program need more memory than there is")])
+    return 1
+
+
+# -- the commands --------------------------------------------------------------------------------
+
+
+def _grad(args: argparse.Namespace) -> int:
+    program = _program(args)
+    for _ in range(args.order - 1):
+        program = grad.backward(program, args.wrt)
+    program = grad.backward(program, args.wrt) if args.full else grad.derived(program, args.wrt)
+    if args.form == "gather":
+        program = gather(program)
+    match args.format:
+        case "latex":
+            print(to_latex(program))
+        case "json":
+            print_json(_as_json(program))
+        case _:
+            print_program(to_text(program))
+    return 0
+
+
+def _as_json(program: Program) -> dict[str, object]:
+    statements = [
+        {
+            "text": statement_text(s),
+            "target": s.target.tensor,
+            "op": s.op,
+            "indices": list(s.domain.indices),
+            "reduced": list(s.reduced),
+        }
+        for s in program.statements
+    ]
+    return {
+        "inputs": list(program.inputs),
+        "outputs": list(program.outputs),
+        "statements": statements,
+        "source": to_text(program),
+    }
+
+
+def _check(args: argparse.Namespace) -> int:
+    source, folder = cli_files.source(args.file, args.text)
+    problems: list[Problem] = []
+    doubtful: list[Problem] = []
+    file_items: tuple[Item, ...] = ()
+    try:
+        file = parse(source)
+        file_items = file.items
+        names = layer_names(file)
+        for layer in (None, *names) if _has_statements(file) or not names else names:
+            try:
+                program = resolve(file, layer=layer, folder=folder)
+                problems += attempt(program).problems
+                doubtful += doubts(program)
+            except IndexLangError as error:
+                problems += error.problems
+    except IndexLangError as error:
+        problems += error.problems
+    if file_items and not any(isinstance(i, Statement | ShapeDecl | LayerDef) for i in file_items):
+        problems = [p for p in problems if p.code != "no-statement"]  # there to be imported from
+    found, warned = _once(problems), _once(doubtful)
+    if args.format == "json":
+        print_json({"errors": [described(p) for p in found], "warnings": [described(p) for p in warned]})
+        return 1 if found else 0
+    report(warned, "warning")
+    report(found)
+    if not found:
+        print(f"{source.name}: no errors")
+    return 1 if found else 0
+
+
+def _once(problems: Sequence[Problem]) -> list[Problem]:
+    """Each problem once, as a layer's comes with all that call it, in the order of the text."""
+    found = {_identity(p): p for p in problems}.values()
+    return sorted(found, key=lambda p: p.span.start if p.span else -1)
+
+
+def _identity(problem: Problem) -> object:
+    span = problem.span
+    return problem.code, problem.rule, None if span is None else (span.source.name, span.start, span.end)
+
+
+def _has_statements(file: File) -> bool:
+    return any(isinstance(item, Statement | ShapeDecl) for item in file.items)
+
+
+def _run(args: argparse.Namespace) -> int:
+    function = Function(_program(args), args.options)
+    given = cli_files.arrays(args.input)
+    results = _gradients(function, given, args.wrt) if args.grad else _named(function, function(**given))
+    if args.output:
+        files = cli_files.targets(args.output, tuple(results))
+        cli_files.save(files, results)
+        saved = {name for names in files.values() for name in names}
+        results = {name: value for name, value in results.items() if name not in saved}
+    for name, value in results.items():
+        print(f"{name} {list(value.shape)} {value.dtype}")
+        print(np.array2string(value, threshold=200))
+    return 0
+
+
+def _named(function: Function, values: Any) -> dict[str, Array]:
+    """What a call gave, by name."""
+    return values if isinstance(values, dict) else {function.outputs[0]: values}
+
+
+def _gradients(function: Function, given: dict[str, Array], wrt: Sequence[str] | None) -> dict[str, Array]:
+    """The outputs and the gradients, for the cotangents among `given`, and ones for outputs that have none."""
+    names = grad.gradient_names(function.program)
+    seeds = {o: given.pop(names[o]) for o in function.outputs if names[o] in given}
+    values, pullback = function.vjp(**given)
+    results = _named(function, values)
+    cotangents = {o: seeds.get(o, np.ones_like(v)) for o, v in results.items() if v.dtype.kind in "fc"}
+    gradients = pullback(cotangents)
+    for name in wrt or ():
+        if name not in gradients:
+            known = f"gradients: {', '.join(gradients) or 'none'}"
+            raise ShapeError(Problem("wrt", f"'{name}' has no gradient here", values=(known,)))
+    return {**results, **{names[n]: gradients[n] for n in wrt or gradients}}
+
+
+def _gradcheck(args: argparse.Namespace) -> int:
+    program = _program(args)
+    inputs = random_inputs(program, _shapes(program, args.shape), seed=args.seed)
+    forward = _complex_forward(program)
+    rows = gradcheck(program, inputs, forward=forward, backward=_backward, wrt=args.wrt, seed=args.seed)
+    print(table(rows))
+    return 0 if all(row.ok for row in rows) else 1
+
+
+def _complex_forward(program: Program) -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
+    """The program's own kernels, planned so that a tiny imaginary part goes through every function."""
+    known: dict[object, Compiled] = {}
+
+    def forward(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        arrays = [inputs[name] for name in program.inputs]
+        key = tuple(a.dtype for a in arrays)
+        if key not in known:
+            shapes = {n: a.shape for n, a in zip(program.inputs, arrays, strict=True)}
+            dtypes = {n: a.dtype.name for n, a in zip(program.inputs, arrays, strict=True)}
+            known[key] = compile_program(program, shapes, dtypes, complex_step=True)
+        return dict(zip(program.outputs, known[key].run(*arrays), strict=True))
+
+    return forward
+
+
+def _backward(derived: Program, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+    results: Mapping[str, Array] = Function(derived, always_dict=True)(**inputs)
+    return results
+
+
+def _explain(args: argparse.Namespace) -> int:
+    print(_planned(args).plan)
+    return 0
+
+
+def _emit(args: argparse.Namespace) -> int:
+    print(_planned(args).plan.source, end="")
+    return 0
+
+
+def _fmt(args: argparse.Namespace) -> int:
+    source, _ = cli_files.source(args.file, args.text)
+    text = layout(parse(source))
+    if args.check:
+        if text != source.text:
+            print(f"{source.name} is not in canonical layout", file=sys.stderr)
+        return 0 if text == source.text else 1
+    if not args.write:
+        print_program(text)
+    elif text != source.text:
+        cli_files.rewrite(args.file, text)
+    return 0
+
+
+def _summary(args: argparse.Namespace) -> int:
+    from ..edf import networks, summary  # only here: the other commands start faster without
+
+    found = networks.find(args.network, args.options)
+    rows = summary.summary(found.graph, found.examples(dict(args.shape)))
+    if args.format == "json":
+        print_json([asdict(row) for row in rows])
+    else:
+        print(summary.text(rows))
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    machine = doctor.look()
+    if args.format == "json":
+        found = {**asdict(machine), "flags": sorted(machine.flags), "level": machine.level}
+        print_json({**found, "advice": [asdict(a) for a in doctor.advice(machine)]})
+    else:
+        print(doctor.text(machine))
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "grad": _grad,
+    "check": _check,
+    "run": _run,
+    "gradcheck": _gradcheck,
+    "explain": _explain,
+    "emit": _emit,
+    "fmt": _fmt,
+    "summary": _summary,
+    "doctor": _doctor,
+}
+
+
+# -- programs, shapes and plans ------------------------------------------------------------------
+
+
+def _program(args: argparse.Namespace) -> Program:
+    source, folder = cli_files.source(args.file, args.text)
+    return resolve(parse(source), layer=args.layer, options=args.options, outputs=args.outputs, folder=folder)
+
+
+def _shapes(program: Program, given: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
+    """The shapes behind `--shape`: one for each input."""
+    shapes = dict(given)
+    known = (f"inputs: {', '.join(program.inputs) or 'none'}",)
+    for name in shapes:
+        if name not in program.inputs:
+            raise ShapeError(Problem("unexpected-input", f"'{name}' is no input", values=known))
+    missing = [name for name in program.inputs if name not in shapes]
+    if missing:
+        rule = f"no shape is given for {', '.join(missing)}"
+        way = f"say {' '.join(f'--shape {name}={_example(program, name)}' for name in missing)}, with your sizes"
+        raise ShapeError(Problem("missing-input", rule, values=known, way_out=way))
+    return shapes
+
+
+def _example(program: Program, tensor: str) -> str:
+    """A shape of the rank that a tensor is read with."""
+    accesses = (p for s in program.statements for p in parts_of(s) if isinstance(p, Access) and p.tensor == tensor)
+    rank = next((len(a.subscripts) for a in accesses), 2)
+    return ",".join(str(2 + k) for k in range(rank))
+
+
+def _planned(args: argparse.Namespace) -> Compiled:
+    """The program, or with --grad its derived program, planned at the shapes and types that were given."""
+    program = _program(args)
+    shapes = _shapes(program, args.shape)
+    types: dict[str, str] = dict(args.dtype)
+    default, integers = types.get("", "float32"), indexing(program)
+    dtypes = {n: types.get(n, "int64" if n in integers else default) for n in program.inputs}
+    compiled = compile_program(program, shapes, dtypes)
+    if args.grad:
+        names, derived = grad.gradient_names(program), grad.backward(program, args.wrt)
+        shapes |= {names[n]: compiled.plan.shapes[n] for n in program.outputs}
+        dtypes |= {names[n]: compiled.plan.dtypes[n] for n in program.outputs}
+        compiled = compile_program(
+            derived, {n: shapes[n] for n in derived.inputs}, {n: dtypes[n] for n in derived.inputs}
+        )
+    report(compiled.warnings, "warning")
+    return compiled

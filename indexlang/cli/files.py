@@ -1,0 +1,178 @@
+"""Files of the command line: arrays in and out, programs in, all of it whole or not at all.
+
+In: what the user wrote behind `-i`, `-o` and FILE. Out: arrays by name, files. The one rule: an output file
+appears complete or does not change; nothing that is read can run code.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import IndexLangError, Problem, Source
+from ..syntax.parser import read
+
+Array = NDArray[Any]
+
+
+class FileError(IndexLangError):
+    """A file that cannot be read or written."""
+
+
+def _error(rule: str, *values: str, way_out: str | None = None) -> FileError:
+    return FileError(Problem("file", rule, values=values, way_out=way_out))
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def source(file: str | None, text: Sequence[str] | None) -> tuple[Source, Path]:
+    """The text of `-e`, of standard input (`-`) or of a file, and the folder from which it imports."""
+    if text:
+        return Source("\n".join(text) + "\n"), Path()
+    assert file is not None
+    if file == "-":
+        return Source(sys.stdin.buffer.read().decode("utf-8", "surrogateescape"), "<stdin>"), Path()
+    try:
+        return read(Path(file)), Path(file).parent
+    except OSError as error:
+        raise _error(f"cannot read {file}: {_reason(error)}") from None
+
+
+def arrays(given: Iterable[str]) -> dict[str, Array]:
+    """The arrays behind `-i`: `x=x.npy`, `x=a.npz:key`, `x=a.npz` (its `x`, or its only array), `a.npz` (all)."""
+    found: dict[str, Array] = {}
+    for item in given:
+        name, equals, place = item.partition("=")
+        if not equals:
+            found.update(_archive(item))
+            continue
+        path, colon, key = place.rpartition(":")
+        if not (colon and path.endswith(".npz")):
+            path, key = place, ""
+        if not path.endswith(".npz"):
+            found[name] = _load(path)
+            continue
+        archive = _archive(path)
+        key = key or (name if name in archive or len(archive) != 1 else next(iter(archive)))
+        if key not in archive:
+            raise _error(f"{path} has no array '{key}'", f"arrays: {', '.join(archive) or 'none'}")
+        found[name] = archive[key]
+    return found
+
+
+def _load(path: str) -> Array:
+    loaded = _guarded(path)
+    if not isinstance(loaded, np.ndarray):
+        raise _error(f"{path} is an archive of arrays, its name must end in .npz")
+    return loaded
+
+
+def _archive(path: str) -> dict[str, Array]:
+    loaded = _guarded(path)
+    if isinstance(loaded, np.ndarray):
+        raise _error(f"{path} is one array, not an archive of arrays", way_out=f"say -i NAME={path}")
+    found: dict[str, Array] = loaded
+    return found
+
+
+def _guarded(path: str) -> Any:
+    """What `np.load` gives, with pickles refused and every failure told in one way."""
+    try:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except OSError as error:
+        raise _error(f"cannot read {path}: {_reason(error)}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile, KeyError, MemoryError) as error:
+        if "pickle" in str(error):
+            rule = f"{path} holds pickled objects or is no array file: it is not read, as a pickle can run any code"
+            raise _error(rule, way_out="save numbers with numpy.save or numpy.savez") from None
+        raise _error(f"{path} is damaged or is no array file", *str(error).splitlines()[:1]) from None
+
+
+def targets(given: Iterable[str], names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The files behind `-o` with the tensors that go into each: `y=y.npy`, `y=all.npz`, `all.npz` (all of them)."""
+    found: dict[str, tuple[str, ...]] = {}
+    for item in given:
+        name, equals, path = item.partition("=")
+        if not equals:
+            path, chosen = item, tuple(names)
+        else:
+            chosen = (name,)
+            if name not in names:
+                raise _error(f"'{name}' is nothing that is computed here", f"computed: {', '.join(names)}")
+        found[path] = (*found.get(path, ()), *chosen)
+        if not path.endswith(".npz") and len(found[path]) > 1:
+            raise _error(f"{path} can hold one array, not {len(found[path])}", way_out="give a name that ends in .npz")
+    return found
+
+
+def save(files: Mapping[str, Sequence[str]], values: Mapping[str, Array]) -> None:
+    """Write all files, or none of them."""
+
+    def writer(path: str, names: Sequence[str]) -> Callable[[IO[bytes]], None]:
+        if path.endswith(".npz"):
+            chosen: Any = {name: values[name] for name in names}
+            return lambda file: np.savez(file, **chosen)
+        return lambda file: np.save(file, values[names[0]], allow_pickle=False)
+
+    replace_all({path: writer(path, names) for path, names in files.items()})
+
+
+def rewrite(path: str, text: str) -> None:
+    """Replace a text file."""
+
+    def fill(file: IO[bytes]) -> None:
+        file.write(text.encode())
+
+    replace_all({path: fill})
+
+
+def replace_all(writers: Mapping[str, Callable[[IO[bytes]], None]]) -> None:
+    """Let each writer fill a new file beside its target; when all have succeeded, put them in place."""
+    ready: list[tuple[str, str]] = []
+    try:
+        for path, write in writers.items():
+            final = os.path.realpath(path)
+            try:
+                if os.path.exists(final) and not os.path.isfile(final):  # a pipe or a device
+                    with open(final, "wb") as file:
+                        write(file)
+                    continue
+                if os.path.exists(final) and not os.access(final, os.W_OK):
+                    raise PermissionError(13, "Permission denied")
+                number, fresh = tempfile.mkstemp(dir=os.path.dirname(final), prefix=".", suffix=".new")
+                ready.append((fresh, final))
+                with open(number, "wb") as file:
+                    write(file)
+                if os.path.exists(final):
+                    shutil.copymode(final, fresh)
+                else:
+                    os.chmod(fresh, 0o666 & ~_umask())
+            except OSError as error:
+                raise _error(f"cannot write {path}: {_reason(error)}") from None
+        while ready:
+            os.replace(*ready[0])
+            ready.pop(0)
+    finally:
+        for fresh, _ in ready:
+            with suppress(OSError):
+                os.unlink(fresh)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,342 @@
+"""The general swap rule: a Program's derived statements, as a Program.
+
+In: a Program. Out: the Program of its gradients: inputs are its own inputs and `y.grad` for each output, outputs
+`x.grad` for each input asked for. The one rule, for each occurrence of a tensor on the right: the occurrence and the
+target change places, ".grad" is added, the rest of the statement is the partial derivative, and the domain stays
+(TTIC 31230, McAllester, "The General Swap Rule").
+
+Statements come in reverse order. What a derived statement needs of the forward pass stands before it; ranges are
+inherited, shapes are those of the primals.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..collecting import uncollected
+from ..errors import DerivationError, Problem
+from ..program.affine import Affine, size
+from ..program.interface import default_interface
+from ..program.ir import (
+    GRAD,
+    Access,
+    Const,
+    Expr,
+    Program,
+    Reduce,
+    Shape,
+    Size,
+    Statement,
+    Subscript,
+    parts_of,
+    primal_of,
+    reads_of,
+    statement,
+    transform_statement,
+    walk,
+)
+from ..program.names import Fresh, is_plain, plain
+from ..ranges.inherit import inherit
+from ..ranges.solve import Bound, Solution, solve
+from ..rewrite.hoist import hoist
+from ..rewrite.optimize import optimize
+from . import reductions
+from .contributions import contributions
+from .reductions import Adjoint, separated, without_values
+
+Bounds = Mapping[str, Bound]
+
+
+def gradient_names(program: Program) -> dict[str, str]:
+    """The name of each tensor's gradient: `x.grad`, with a number where the program has a tensor of that name."""
+    tensors = _tensors(program)
+    taken = {*tensors, *(p for t in tensors if (p := primal_of(t)) is not None)}
+    names: dict[str, str] = {}
+    for tensor in tensors:
+        name, count = f"{tensor}.{GRAD}", 2
+        while name in taken:
+            name, count = f"{tensor}.{GRAD}{count}", count + 1
+        names[tensor] = name
+    return names
+
+
+def differentiable(program: Program) -> tuple[str, ...]:
+    """The inputs that have gradients: some output depends on them otherwise than by a derivative that is zero."""
+    reached = with_gradients(program)
+    return tuple(n for n in program.inputs if n in reached)
+
+
+def with_gradients(program: Program) -> frozenset[str]:
+    """All tensors on which some output depends otherwise than by a derivative that is zero."""
+    flat = separated(hoist(program))
+    return frozenset(_reached(_dependencies(flat), flat.outputs))
+
+
+@uncollected
+def backward(program: Program, wrt: Sequence[str] | None = None, values: bool | Sequence[str] = False) -> Program:
+    """The derived program by the tensors `wrt`, inputs or defined ones (by all inputs that have gradients).
+
+    With `values` it gives the outputs too, or the tensors that `values` names.
+
+    Errors: `DerivationError`, if an input has no gradient, or one that the language cannot say.
+    """
+    return _Derivation(program, wrt).program(values)
+
+
+def cotangent_shapes(program: Program) -> dict[str, dict[int, Affine]]:
+    """The sizes that `y.grad` must have for each output y, by axis, as far as the program alone tells them."""
+    names, solution = gradient_names(program), solve(program)
+    return {names[o]: dict(solution.shapes.get(o, {})) for o in program.outputs}
+
+
+def derived(program: Program, wrt: Sequence[str] | None = None) -> Program:
+    """The derived statements alone: the tensors of the forward statements that they need are inputs."""
+    derivation = _Derivation(program, wrt)
+    whole = derivation.program(False)
+    forward = {s.target.tensor for s in program.statements}
+    alone = replace(whole, statements=tuple(s for s in whole.statements if s.target.tensor not in forward))
+    return _interfaced(program, derivation.without_unread(alone), (*whole.inputs, *sorted(forward)))
+
+
+class _Derivation:
+    """One derivation: the forward program in the form that is differentiated, and what has come of it so far."""
+
+    def __init__(self, program: Program, wrt: Sequence[str] | None) -> None:
+        self.original = program
+        self.flat = separated(hoist(program))
+        self.names = {**gradient_names(self.flat), **gradient_names(program)}
+        self.fresh = Fresh(self.flat)
+        self.fresh.taken.update(self.names.values())
+        dependencies = _dependencies(self.flat)
+        reached = _reached(dependencies, self.flat.outputs)
+        self.wrt = tuple(n for n in program.inputs if n in reached) if wrt is None else tuple(dict.fromkeys(wrt))
+        self.check(reached)
+        self.active = _depending(dependencies, self.wrt) & reached
+        self.seeds = tuple(self.names[o] for o in program.outputs if o in self.active)
+        self.solution: Solution = solve(self.flat)
+        forms = (f for axes in self.solution.shapes.values() for f in axes.values())
+        self.named = {p.tensor for f in forms for p in walk(f.to_expr()) if isinstance(p, Size)}
+        self.count = Counter(s.target.tensor for s in self.flat.statements)
+        self.statements: list[Statement] = []
+        self.bounds: list[Bounds] = []
+        self.shapes: list[Shape] = []
+
+    def check(self, reached: Collection[str]) -> None:
+        problems = []
+        for name in self.wrt:
+            known = ", ".join(n for n in self.original.inputs if n in reached) or "none"
+            values = (f"inputs with gradients: {known}",)
+            if name not in self.original.inputs and name not in self.names:
+                problems.append(Problem("no-gradient", f"'{name}' is no input", None, values))
+            elif name not in reached:
+                rule = f"'{name}' has no gradient: no output depends on it but through derivatives that are zero"
+                problems.append(Problem("no-gradient", rule, None, values))
+        if not self.wrt:
+            rule = "nothing has a gradient here: no output depends on an input but through derivatives that are zero"
+            problems.append(Problem("no-gradient", rule))
+        if problems:
+            raise DerivationError(*problems)
+
+    def program(self, values: bool | Sequence[str]) -> Program:
+        self.totals()
+        prepared: dict[str, list[Adjoint]] = {}
+        for k in reversed(range(len(self.flat.statements))):
+            stmt = self.flat.statements[k]
+            tensor = stmt.target.tensor
+            if tensor not in self.active:
+                continue
+            if stmt.op in ("=", "+="):
+                adjoint = Adjoint(replace(stmt.target, tensor=self.names[tensor]))
+            else:
+                if tensor not in prepared:
+                    prepared[tensor] = self.prepare(tensor)
+                adjoint = prepared[tensor].pop()
+            self.derive(k, adjoint)
+        gradients = tuple(self.names[n] for n in self.wrt)
+        given = (*self.flat.inputs, *self.seeds)
+        shown = (self.original.outputs if values else ()) if isinstance(values, bool) else tuple(values)
+        whole = replace(
+            self.flat,
+            inputs=given,
+            outputs=(*shown, *gradients),
+            statements=(*self.flat.statements, *self.statements),
+            shapes=(*self.flat.shapes, *self.shapes),
+        )
+        whole = inherit(whole, [*(None for _ in self.flat.statements), *self.bounds])
+        return _interfaced(self.original, self.without_unread(optimize(whole, self.floats())), given)
+
+    def without_unread(self, program: Program) -> Program:
+        """Forward statements whose values nobody reads go; the shapes of their tensors' gradients are declared."""
+        while True:
+            kept = {p.tensor for s in program.shapes for d in s.dims for p in walk(d) if isinstance(p, Size)}
+            kept.update(program.outputs)
+            gradients: dict[str, list[str]] = {}
+            for stmt in program.statements:
+                kept.update(reads_of(stmt))
+                kept.update(p.tensor for p in parts_of(stmt) if isinstance(p, Size))
+                if (primal := primal_of(stmt.target.tensor)) is not None:
+                    gradients.setdefault(primal, []).append(stmt.target.tensor)
+            targets = dict.fromkeys(s.target.tensor for s in program.statements)
+            unread = [t for t in targets if t not in kept and self.shape(t) is not None]
+            if not unread:
+                return program
+            declared = [Shape(g, self.shape(t) or ()) for t in unread for g in dict.fromkeys(gradients.get(t, ()))]
+            statements = tuple(s for s in program.statements if s.target.tensor not in unread)
+            shapes = (*(s for s in program.shapes if s.tensor not in unread), *declared)
+            program = replace(program, statements=statements, shapes=shapes)
+
+    def shape(self, tensor: str) -> tuple[Expr, ...] | None:
+        """The shape of a tensor of the forward program over other tensors' sizes; None where these need its own."""
+        if tensor in self.named:
+            return None
+        axes = self.solution.shapes.get(tensor)
+        rank = self.solution.sizes.ranks.get(tensor)
+        if axes is None or rank is None or set(axes) != set(range(rank)):
+            return None
+        return tuple(axes[k].to_expr() for k in range(rank))
+
+    def floats(self) -> tuple[str, ...]:
+        """Tensors that are floating-point for certain, because they have gradients."""
+        return tuple(self.active)
+
+    def totals(self) -> None:
+        """An output that is read, too, collects its gradient under a name of its own."""
+        read = {c for stmt in self.flat.statements for c in _accesses(stmt)}
+        for output in self.original.outputs:
+            if output not in self.active or output not in read:
+                continue
+            seed, tensor, count = self.names[output], output, 2
+            while f"{tensor}.{GRAD}{count}" in self.fresh.taken:
+                count += 1
+            inner = f"{tensor}.{GRAD}{count}"
+            self.fresh.taken.add(inner)
+            self.names[output] = inner
+            first = next(s for s in self.flat.statements if s.target.tensor == output)
+            axes = plain(first.target.subscripts)
+            self.statements.append(statement(Access(inner, axes), "+=", Access(seed, axes)))
+            self.bounds.append({})
+
+    def prepare(self, tensor: str) -> list[Adjoint]:
+        """The statements that the gradient of a maximum or a product needs, and an adjoint for each of its own."""
+        group = [
+            (s, b) for s, b in zip(self.flat.statements, self.solution.bounds, strict=True) if s.target.tensor == tensor
+        ]
+        name = self.names[tensor]
+        if group[0][0].op == "*=":
+            found = reductions.product(group, name, self.fresh)
+        else:
+            rank = len(group[0][0].target.subscripts)
+            found = reductions.extremum(group, name, self.fresh, rank)
+        for stmt, bounds in found.statements:
+            self.add(stmt, bounds)
+        self.shapes += found.shapes
+        return found.adjoints
+
+    def derive(self, k: int, adjoint: Adjoint) -> None:
+        """One derived statement for each occurrence in statement k of a tensor that has a gradient."""
+        stmt, bounds = self.flat.statements[k], self.solution.bounds[k]
+        single = self.count[stmt.target.tensor] == 1 and stmt.op in ("=", "+=")
+        holds = single and is_plain(stmt.target) and not stmt.reduced
+        ranges = stmt.domain.ranges
+        if isinstance(stmt.value, Reduce):
+            ranges = (*ranges, *stmt.value.domain.ranges)
+        for found in contributions(stmt.value, adjoint.factor, adjoint.masks, stmt.target if holds else None):
+            if found.access.tensor in self.active:
+                target = without_values(replace(found.access, tensor=self.names[found.access.tensor]))
+                masks = (*stmt.domain.masks, *found.masks)
+                self.add(statement(target, "+=", found.factor, ranges, masks, stmt.span), bounds)
+
+    def add(self, stmt: Statement, bounds: Bounds) -> None:
+        """A derived statement; sizes of forward tensors are said by those of the inputs, where that is short."""
+
+        def rule(part: Subscript) -> Subscript | None:
+            if isinstance(part, Size) and part.tensor in self.count:
+                return self.solution.sizes.canonical(size(part.tensor, part.axis)).to_expr()
+            return None
+
+        if any(isinstance(p, Size) and p.tensor in self.count for p in parts_of(stmt)):
+            stmt = transform_statement(stmt, rule)
+        self.statements.append(stmt)
+        self.bounds.append(bounds)
+
+
+# -- what depends on what ------------------------------------------------------------------------------
+
+
+def _accesses(stmt: Statement) -> frozenset[str]:
+    """The tensors that a statement's value depends on differentiably."""
+    kept: dict[str, Any] = stmt.__dict__
+    found: frozenset[str] | None = kept.get("_accesses")
+    if found is None:
+        out = stmt.target if isinstance(stmt.value, Reduce) else None
+        found = frozenset(c.access.tensor for c in contributions(stmt.value, Const(1), (), out))
+        kept["_accesses"] = found
+    return found
+
+
+def _dependencies(program: Program) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for stmt in program.statements:
+        found.setdefault(stmt.target.tensor, set()).update(_accesses(stmt))
+    return found
+
+
+def _reached(dependencies: Mapping[str, set[str]], outputs: Iterable[str]) -> set[str]:
+    """The tensors that the outputs depend on, outputs included."""
+    reached: set[str] = set()
+    left = list(outputs)
+    while left:
+        tensor = left.pop()
+        if tensor not in reached:
+            reached.add(tensor)
+            left += dependencies.get(tensor, ())
+    return reached
+
+
+def _depending(dependencies: Mapping[str, set[str]], inputs: Iterable[str]) -> set[str]:
+    """The tensors that depend on the inputs, inputs included; definitions come before reads."""
+    active = set(inputs)
+    for tensor, sources in dependencies.items():
+        if sources & active:
+            active.add(tensor)
+    return active
+
+
+def _tensors(program: Program) -> dict[str, None]:
+    found = dict.fromkeys((*program.inputs, *program.outputs))
+    for stmt in program.statements:
+        for part in parts_of(stmt):
+            if isinstance(part, Access | Size):
+                found[part.tensor] = None
+    return found
+
+
+# -- inputs and outputs --------------------------------------------------------------------------------
+
+
+def _interfaced(forward: Program, program: Program, possible: Sequence[str]) -> Program:
+    """The program with the inputs that it needs, bare where its statements say inputs and outputs themselves."""
+    defined = {s.target.tensor for s in program.statements}
+    inputs, outputs = default_interface(program.statements, program.shapes)
+    shapes = {s.tensor: s for s in program.shapes}
+    needed = dict.fromkeys((*inputs, *(t for t in defined if t in shapes)))
+    left = list(needed)
+    while left:  # what the declared shapes of these mention
+        shape = shapes.get(left.pop())
+        for dim in shape.dims if shape else ():
+            more = [p.tensor for p in walk(dim) if isinstance(p, Size) and p.tensor not in needed]
+            needed.update(dict.fromkeys(more))
+            left += more
+    kept = tuple(s for s in program.shapes if s.tensor in needed)
+    shown = {p for s in kept for d in s.dims for p in walk(d)}
+    program = replace(program, shapes=kept, dims=tuple((n, e) for n, e in program.dims if e in shown))
+    closed = set(needed) - defined <= set(inputs)
+    if forward.name is None and closed and set(outputs) == set(program.outputs):
+        return replace(program, inputs=inputs, outputs=outputs, name=None)
+    order = (*(n for n in possible if n in needed and n not in defined),)
+    rest = tuple(n for n in needed if n not in defined and n not in order)
+    name = forward.name if forward.name and forward.name.endswith(f"_{GRAD}") else f"{forward.name or 'program'}_{GRAD}"
+    return replace(program, inputs=(*order, *rest), name=name)

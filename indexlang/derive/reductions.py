@@ -1,0 +1,308 @@
+"""Reductions other than sums: who gets the gradient of a maximum, and by what a factor of a product is multiplied.
+
+In: the statements that make one tensor by `max=`, `min=` or `*=`. Out: statements that compute what the derivation
+needs, and for each of the statements the adjoint of its value and the condition under which it counts. The rules: all
+of a maximum's gradient goes to the first winner, row-major through the reduced indices, earlier statements first; the
+gradient of a factor is the product of all the others, so that zeros do no harm (never P/x).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..errors import DerivationError, Problem
+from ..program.affine import Affine, total
+from ..program.conditions import as_mask
+from ..program.ir import (
+    DOTS,
+    Access,
+    Boundary,
+    Call,
+    Const,
+    Domain,
+    Dots,
+    Expr,
+    Index,
+    Merged,
+    Program,
+    Range,
+    Reduce,
+    Shape,
+    Size,
+    Statement,
+    Subscript,
+    indices_of,
+    statement,
+    transform,
+    transform_domain,
+    transform_expr,
+)
+from ..program.names import Fresh, is_plain, plain
+from ..ranges.solve import Bound
+
+Bounds = Mapping[str, Bound]
+Group = Sequence[tuple[Statement, Bounds]]  # the statements of one tensor with the bounds of their indices
+
+
+@dataclass
+class Adjoint:
+    """What a statement's value is multiplied by, and where; `extra` indices came with it."""
+
+    factor: Expr
+    masks: tuple[Expr, ...] = ()
+
+
+@dataclass
+class Prepared:
+    """Statements to put before the derived ones, their bounds and shapes, and an adjoint for each of the group."""
+
+    statements: list[tuple[Statement, Bounds]] = field(default_factory=list)
+    shapes: list[Shape] = field(default_factory=list)
+    adjoints: list[Adjoint] = field(default_factory=list)
+
+
+def separated(program: Program) -> Program:
+    """The program in which each tensor is made by one operator, and a logsumexp is all that its tensor holds.
+
+    What is set by `=` and then accumulated into by another operator than `+=`, and a logsumexp that is not alone, get
+    a tensor of their own, which is then accumulated.
+    """
+    count = Counter(s.target.tensor for s in program.statements)
+    last = {s.target.tensor: s.op for s in program.statements}
+    apart = [_is_apart(s, last[s.target.tensor], count[s.target.tensor]) for s in program.statements]
+    if not any(apart):
+        return program
+    names, statements, shapes = Fresh(program), [], list(program.shapes)
+    for stmt, is_apart in zip(program.statements, apart, strict=True):
+        if not is_apart:
+            statements.append(stmt)
+            continue
+        tensor = stmt.target.tensor
+        part, axes = names.fresh(f"{tensor}_part"), plain(stmt.target.subscripts)
+        shapes += [replace(s, tensor=part, dims=_moved(s, part)) for s in program.shapes if s.tensor == tensor]
+        op = stmt.op if last[tensor] in ("=", "+=") else last[tensor]
+        statements.append(replace(stmt, target=replace(stmt.target, tensor=part)))
+        statements.append(statement(Access(tensor, axes), op, Access(part, axes)))
+    return replace(program, statements=tuple(statements), shapes=tuple(shapes))
+
+
+def _is_apart(stmt: Statement, last: str, count: int) -> bool:
+    if stmt.op in ("=", "+=") and last not in ("=", "+="):
+        return True
+    return count > 1 and isinstance(stmt.value, Reduce) and stmt.value.op == "logsumexp"
+
+
+def _moved(shape: Shape, tensor: str) -> tuple[Expr, ...]:
+    def rule(part: Subscript) -> Subscript | None:
+        return replace(part, tensor=tensor) if isinstance(part, Size) and part.tensor == shape.tensor else None
+
+    return tuple(transform_expr(d, rule) for d in shape.dims)
+
+
+# -- max= and min= -----------------------------------------------------------------------------------
+
+
+def extremum(group: Group, adjoint: str, names: Fresh, rank: int) -> Prepared:
+    """The first winner of a maximum or minimum."""
+    only, bounds = group[0]
+    if len(group) == 1 and is_plain(only.target):
+        return _by_argmax(only, bounds, adjoint, names)
+    return _by_number(group, adjoint, names, rank)
+
+
+def _by_argmax(stmt: Statement, bounds: Bounds, adjoint: str, names: Fresh) -> Prepared:
+    """`where j == argmax[j](...)`: one statement, a plain target."""
+    reduced = stmt.reduced
+    given = replace(stmt.target, tensor=adjoint)
+    if not reduced:
+        return Prepared(adjoints=[Adjoint(given)])
+    if DOTS in reduced:
+        raise _refused(stmt, "the axes of '...' are reduced by it; name them")
+    inside = set(reduced)
+    domain = Domain(
+        reduced,
+        tuple(r for r in stmt.domain.ranges if r.index in inside),
+        tuple(m for m in stmt.domain.masks if inside & set(indices_of(m))),
+    )
+    outer = tuple(m for m in stmt.domain.masks if not inside & set(indices_of(m)))
+    ranges = tuple(r for r in stmt.domain.ranges if r.index not in inside)
+    tensor = names.fresh(f"{stmt.target.tensor}_at")
+    at = replace(stmt.target, tensor=tensor)
+    search = Reduce("argmax" if stmt.op == "max=" else "argmin", domain, stmt.value)
+    made = statement(at, "=", search, ranges, outer, stmt.span)
+    winner = as_mask(Call("eq", (position(reduced, bounds).to_expr(), at)))
+    return Prepared([(made, bounds)], [], [Adjoint(given, (winner,))])
+
+
+def _by_number(group: Group, adjoint: str, names: Fresh, rank: int) -> Prepared:
+    """The least number among the winners of each element: any target, any number of statements."""
+    tensor = group[0][0].target.tensor
+    first = names.fresh(f"{tensor}_first")
+    prepared = Prepared(shapes=[Shape(first, tuple(Size(tensor, k) for k in range(rank)))])
+    offset = Affine(0)
+    for stmt, bounds in group:
+        if any(isinstance(s, Dots) for s in stmt.target.subscripts) or DOTS in stmt.domain.indices:
+            raise _refused(stmt, "'...' stands in one of several accumulations; write its axes out")
+        indices = stmt.domain.indices
+        number = position(indices, bounds) + offset
+        fn = "lt" if stmt.op == "max=" else "gt"
+        beaten = Call(fn, (stmt.value, stmt.target))
+        masks = (*stmt.domain.masks, Call("not", (beaten,)))
+        at = replace(stmt.target, tensor=first)
+        made = statement(without_values(at), "min=", number.to_expr(), stmt.domain.ranges, masks, stmt.span)
+        prepared.statements.append((made, bounds))
+        winner = as_mask(Call("eq", (at, number.to_expr())))
+        prepared.adjoints.append(Adjoint(replace(stmt.target, tensor=adjoint), (winner,)))
+        offset = offset + total(bounds[i].high - bounds[i].low for i in indices)
+    return prepared
+
+
+def position(indices: Sequence[str], bounds: Bounds) -> Affine:
+    """The row-major number of a point in the box of some indices."""
+    number = Affine(0)
+    for i in indices:
+        low, high = bounds[i].low, bounds[i].high
+        number = number * (high - low) + Affine(0, ((Index(i), 1),)) - low
+    return number
+
+
+def without_values(access: Access) -> Access:
+    """A target: what a padding would read does not matter where it is written."""
+    return replace(
+        access,
+        subscripts=tuple(replace(s, value=Const(0)) if isinstance(s, Boundary) else s for s in access.subscripts),
+    )
+
+
+# -- *= ------------------------------------------------------------------------------------------------
+
+
+def product(group: Group, adjoint: str, names: Fresh) -> Prepared:
+    """For each statement the product of all the other factors of its elements."""
+    prepared = Prepared()
+    for k, (stmt, bounds) in enumerate(group):
+        factor: Expr = replace(stmt.target, tensor=adjoint)
+        others = list(_others(k, group, names))
+        if others:
+            tensor = names.fresh(f"{stmt.target.tensor}_others")
+            at = Access(tensor, tuple(Dots() if i == DOTS else Index(i) for i in stmt.domain.indices))
+            for made, extra in others:
+                prepared.statements.append((replace(made, target=at), {**extra, **bounds}))
+            factor = Call("mul", (factor, at))
+        prepared.adjoints.append(Adjoint(factor))
+    return prepared
+
+
+def _others(k: int, group: Group, names: Fresh) -> Iterator[tuple[Statement, Bounds]]:
+    """Statements `_[own indices] *= factor`, over all points that meet in one element, but the point itself."""
+    stmt, bounds = group[k]
+    own = stmt.domain.indices
+    place = Access("", tuple(Dots() if i == DOTS else Index(i) for i in own))
+    for number, (other, theirs) in enumerate(group):
+        if number == k and is_plain(other.target) and not other.reduced:
+            continue
+        copy, extra, renamed = _copied(other, theirs, own, names)
+        masks = list(copy.domain.masks)
+        mapping: dict[str, str] = {}
+        pairs = zip(stmt.target.subscripts, copy.target.subscripts, strict=True)
+        for axis, (mine, its) in enumerate(pairs):
+            if isinstance(its, Dots) and isinstance(mine, Dots):
+                continue
+            if isinstance(its, Index) and isinstance(mine, Index) and its.name not in mapping and its.name not in own:
+                mapping[its.name] = mine.name
+            else:
+                if isinstance(mine, Dots) or isinstance(its, Dots):
+                    raise _refused(stmt, "'...' stands beside other axes; write its axes out")
+                everywhere = {**bounds, **extra}
+                here, there = (_place(stmt.target.tensor, axis, s, everywhere) for s in (mine, its))
+                masks.append(as_mask(Call("eq", (here, there))))
+        copy = _renamed(replace(copy, domain=Domain(copy.domain.indices, copy.domain.ranges, tuple(masks))), mapping)
+        inner = tuple(copy.domain.masks)
+        if number == k:
+            different = [
+                Call("ne", (Index(i), Index(mapping.get(renamed[i], renamed[i]))))
+                for i in own
+                if i != DOTS and mapping.get(renamed[i], renamed[i]) != i
+            ]
+            if not different:
+                continue
+            apart = different[0]
+            for one in different[1:]:
+                apart = Call("or", (apart, one))
+            inner = (*inner, apart)
+        kept = {mapping.get(i, i): b for i, b in extra.items() if mapping.get(i, i) not in own}
+        ranges = (*stmt.domain.ranges, *(r for r in copy.domain.ranges if r.index not in own))
+        made = statement(place, "*=", copy.value, ranges, (*stmt.domain.masks, *inner), stmt.span)
+        yield made, kept
+
+
+def _copied(
+    stmt: Statement, bounds: Bounds, taken: Sequence[str], names: Fresh
+) -> tuple[Statement, Bounds, dict[str, str]]:
+    """The statement with fresh names for its indices; an ellipsis stays what it is."""
+    used = {*taken, *stmt.domain.indices}
+    renamed: dict[str, str] = {}
+    for i in stmt.domain.indices:
+        if i == DOTS:
+            continue
+        name, n = f"{i}2", 3
+        while name in used or name in names.taken:
+            name, n = f"{i}{n}", n + 1
+        used.add(name)
+        renamed[i] = name
+    return _renamed(stmt, renamed), {renamed.get(i, i): b for i, b in bounds.items()}, renamed
+
+
+def _renamed(stmt: Statement, names: Mapping[str, str]) -> Statement:
+    def rule(part: Subscript) -> Subscript | None:
+        match part:
+            case Index(name=i) if i in names:
+                return replace(part, name=names[i])
+            case Merged(indices=inner):
+                return replace(part, indices=tuple(names.get(i, i) for i in inner))
+            case _:
+                return None
+
+    target = transform(stmt.target, rule)
+    assert isinstance(target, Access)
+    domain = transform_domain(stmt.domain, rule)
+    ranges = tuple(Range(names.get(r.index, r.index), r.lo, r.hi, r.span) for r in domain.ranges)
+    indices = tuple(dict.fromkeys(names.get(i, i) for i in domain.indices))
+    unique = {r.index: r for r in ranges}
+    return Statement(
+        target,
+        stmt.op,
+        transform_expr(stmt.value, rule),
+        Domain(indices, tuple(unique.values()), domain.masks),
+        stmt.span,
+    )
+
+
+def _place(tensor: str, axis: int, s: Subscript, bounds: Bounds) -> Expr:
+    """The position in its axis that a subscript of the target stands for; any outside of it for a padding."""
+    end = Size(tensor, axis)
+    match s:
+        case Boundary(kind="pad", expr=e, lo=lo):
+            return e if lo is None or lo == Const(0) else Call("sub", (e, lo))
+        case Boundary(kind="clamp", expr=e):
+            return Call("min", (Call("max", (e, Const(0))), Call("sub", (end, Const(1)))))
+        case Boundary(kind="wrap", expr=e):
+            return Call("mod", (e, end))
+        case Boundary(expr=e):  # reflect: the distance from the far edge, within one period
+            last = Call("sub", (end, Const(1)))
+            period = Call("max", (Call("mul", (Const(2), last)), Const(1)))
+            return Call("abs", (Call("sub", (last, Call("mod", (e, period)))),))
+        case Merged(indices=names):
+            return position(names, bounds).to_expr()
+        case Dots():
+            raise AssertionError("an ellipsis has no position")
+        case _:
+            return s
+
+
+def _refused(stmt: Statement, why: str) -> DerivationError:
+    rule = f"the derivative of '{stmt.op}' into {stmt.target.tensor} cannot be written: {why}"
+    way = "write the reduction into a plain target first"
+    return DerivationError(Problem("underivable", rule, stmt.span, (), way))

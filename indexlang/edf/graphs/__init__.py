@@ -1,0 +1,1 @@
+"""Nodes, parameters and graphs; a graph is one Program."""

@@ -1,0 +1,221 @@
+"""A graph's nodes as one Program.
+
+In: the nodes that are wanted. Out: a Program whose inputs are the graph's inputs and parameters, and the name of each
+node's tensor in it. The one rule: each computed node contributes the statements of its layer, renamed; nothing else
+is added, so that planning and derivation see across layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from ...collecting import uncollected
+from ...errors import IndexLangError
+from ...program.ir import (
+    Access,
+    Domain,
+    Dots,
+    Index,
+    Merged,
+    Program,
+    Reduce,
+    Shape,
+    Size,
+    Statement,
+    Subscript,
+    parts_of,
+    primal_of,
+    statement,
+    transform,
+    transform_domain,
+    transform_expr,
+    walk,
+)
+from ...sizes.ranks import expand
+from ..problems import graph_error
+from .computed import Call, CompNode, Part
+from .nodes import Input, Node
+from .parameters import Parameter
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """The Program, the nodes in an order in which each comes after its sources, and what each contributes.
+
+    `tensors` is the tensor of each node, `names` the graph's name of each tensor of a node's layer. Updates are outputs
+    of the Program that parameters without gradients follow.
+    """
+
+    program: Program
+    nodes: tuple[Node, ...]
+    tensors: Mapping[Node, str]
+    calls: Mapping[CompNode, Call]
+    names: Mapping[CompNode, Mapping[str, str]]
+    updates: tuple[tuple[str, Parameter], ...]
+
+    @cached_property
+    def inputs(self) -> tuple[Input, ...]:
+        return tuple(n for n in self.nodes if isinstance(n, Input))
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return tuple(n for n in self.nodes if isinstance(n, Parameter))
+
+    @property
+    def computed(self) -> tuple[CompNode, ...]:
+        return tuple(self.calls)
+
+
+def topological(wanted: Iterable[Node], training: bool = True) -> tuple[Node, ...]:
+    """The wanted nodes and all that they need, each after its sources. Errors: `GraphError` for a cycle."""
+    order: dict[Node, None] = {}
+    path: dict[Node, None] = {}
+    for sink in wanted:
+        stack: list[tuple[Node, bool]] = [(sink, False)]
+        while stack:
+            node, done = stack.pop()
+            if done:
+                del path[node]
+                order[node] = None
+            elif node in path:
+                names = [n.name for n in path]
+                circle = " -> ".join([*names[names.index(node.name) :], node.name])
+                rule = "a node is computed from itself"
+                raise graph_error("cycle", rule, circle, way_out="make the node of something that was there before it")
+            elif node not in order:
+                path[node] = None
+                stack.append((node, True))
+                stack.extend((s, False) for s in reversed(_sources(node, training)) if s not in order)
+    return tuple(order)
+
+
+def _sources(node: Node, training: bool) -> tuple[Node, ...]:
+    if isinstance(node, CompNode) and not training:
+        found = node.evaluation()
+        return found.arguments if isinstance(found, Call) else (found,)
+    return node.sources()
+
+
+@uncollected
+def assemble(wanted: Sequence[Node], training: bool = True, name: str = "graph") -> Assembled:
+    """The Program that computes the wanted nodes; with `training` also what parameters without gradients follow."""
+    nodes = topological(wanted, training)
+    tensors: dict[Node, str] = {}
+    ranks: dict[Node, int | None] = {}
+    calls: dict[CompNode, Call] = {}
+    renamed: dict[CompNode, Mapping[str, str]] = {}
+    taken = {n.name for n in nodes}
+    statements: list[Statement] = []
+    shapes: list[Shape] = []
+    updates: list[tuple[str, Parameter]] = []
+    for node in nodes:
+        tensors[node] = node.name
+        if isinstance(node, Part):
+            tensors[node] = tensors[node.whole] if node.name == node.whole.name else node.name
+        if not isinstance(node, CompNode):
+            ranks[node] = node.rank
+            continue
+        call = node.call if training else node.evaluation()
+        if isinstance(call, Node):
+            tensors[node], ranks[node] = tensors[call], ranks[call]
+            continue
+        calls[node] = call
+        program = _expanded(call, ranks)
+        ranks[node] = _rank(program, program.outputs[0])
+        renamed[node] = names = _names(node.name, call, tensors, taken)
+        renaming = _Renaming(program, names, taken)
+        statements += map(renaming.statement, program.statements)
+        shapes += renaming.shapes()
+        updates += [(names[output], parameter) for output, parameter in call.updates]
+    given = [*(n.name for n in nodes if isinstance(n, Input)), *(n.name for n in nodes if isinstance(n, Parameter))]
+    outputs = dict.fromkeys([*(tensors[n] for n in wanted), *(tensor for tensor, _ in updates)])
+    for tensor in given:  # what is not computed needs no Program
+        outputs.pop(tensor, None)
+    program = Program(tuple(given), tuple(outputs), tuple(statements), tuple(shapes), (), name)
+    return Assembled(program, nodes, tensors, calls, renamed, tuple(updates))
+
+
+def _expanded(call: Call, known: Mapping[Node, int | None]) -> Program:
+    """The layer's Program without ellipses where the ranks of its inputs are known."""
+    found = {i: known[a] for i, a in zip(call.program.inputs, call.arguments, strict=True)}
+    given = {i: rank for i, rank in found.items() if rank is not None}
+    if len(given) < len(found):
+        return call.program
+    try:
+        return expand(call.program, given)
+    except IndexLangError:  # told by `sizes`, which names the node
+        return call.program
+
+
+def _rank(program: Program, output: str) -> int | None:
+    target = next(s.target for s in program.statements if s.target.tensor == output)
+    return None if Dots() in target.subscripts else len(target.subscripts)
+
+
+def _names(name: str, call: Call, tensors: Mapping[Node, str], taken: set[str]) -> dict[str, str]:
+    """The graph's name for each tensor of a layer: `Conv1` for its first output, `Conv1.h` for what is inside."""
+    program = call.program
+    names = {i: tensors[a] for i, a in zip(program.inputs, call.arguments, strict=True)}
+    for stmt in program.statements:
+        tensor = stmt.target.tensor
+        if tensor in names:
+            continue
+        new = name if tensor == program.outputs[0] else f"{name}.{tensor}"
+        if tensor not in program.outputs:
+            while new in taken or primal_of(new) is not None:
+                new += "_"
+        taken.add(new)
+        names[tensor] = new
+    return names
+
+
+class _Renaming:
+    """A layer's statements in the graph's names. An index that is called like a tensor of the graph is renamed too."""
+
+    def __init__(self, program: Program, tensors: Mapping[str, str], taken: Collection[str]) -> None:
+        self.program, self.tensors = program, tensors
+        self.indices = {i: f"{i}_" for i in _indices(program) if i in taken}
+
+    def statement(self, stmt: Statement) -> Statement:
+        target = transform(stmt.target, self.rule)
+        assert isinstance(target, Access)
+        domain = self.domain(transform_domain(stmt.domain, self.rule))
+        return statement(target, stmt.op, transform_expr(stmt.value, self.rule), domain.ranges, domain.masks, stmt.span)
+
+    def rule(self, part: Subscript) -> Subscript | None:
+        match part:
+            case Access(tensor) | Size(tensor):
+                return replace(part, tensor=self.tensors[tensor])
+            case Index(name) if name in self.indices:
+                return replace(part, name=self.indices[name])
+            case Merged(names):
+                return replace(part, indices=tuple(self.indices.get(n, n) for n in names))
+            case Reduce(domain=domain):
+                return replace(part, domain=self.domain(domain))
+            case _:
+                return None
+
+    def domain(self, domain: Domain) -> Domain:
+        indices = tuple(self.indices.get(i, i) for i in domain.indices)
+        return Domain(
+            indices, tuple(replace(r, index=self.indices.get(r.index, r.index)) for r in domain.ranges), domain.masks
+        )
+
+    def shapes(self) -> list[Shape]:
+        """The declared shapes of what the layer computes. Those of its inputs are checked by `sizes`."""
+        return [
+            Shape(self.tensors[s.tensor], tuple(transform_expr(d, self.rule) for d in s.dims), s.span)
+            for s in self.program.shapes
+            if s.tensor not in self.program.inputs
+        ]
+
+
+def _indices(program: Program) -> set[str]:
+    found: set[str] = set()
+    for stmt in program.statements:
+        found.update(stmt.domain.indices)
+        found.update(i for part in parts_of(stmt) if isinstance(part, Reduce) for i in part.domain.indices)
+    found.update(p.name for s in program.shapes for d in s.dims for p in walk(d) if isinstance(p, Index))
+    return found

@@ -1,0 +1,204 @@
+"""Computed nodes: calls of layers that are written in index equations.
+
+In: nodes and parameter packages. Out: a node whose value the layer computes. The one rule: the class of a computed
+node says which layer is called, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from ...program.ir import Dots, Program
+from ...sizes import ranks
+from ..problems import graph_error
+from . import layers
+from .nodes import Node
+from .parameters import Package, Parameter
+from .registry import Registry, current
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A layer's Program with a node for each of its inputs.
+
+    After a run in training, each parameter of `updates` takes the value of an output of the layer.
+    """
+
+    program: Program
+    arguments: tuple[Node, ...]
+    updates: tuple[tuple[str, Parameter], ...] = ()
+
+
+Argument = Node | Package
+
+
+class CompNode(Node):
+    """A node that is computed: a call of the class's layer.
+
+    Positional arguments are nodes and packages. The parameters of a package go by their names where the layer has
+    inputs of these names, else they are the layer's last inputs; nodes are its other inputs, in order. An argument may
+    also go by the input's name; other keywords are the layer's options.
+    """
+
+    layer: ClassVar[Callable[[], layers.Layer]]
+    stem: ClassVar[str] = "Node"
+    defaults: ClassVar[dict[str, Any]] = {}
+    labels: ClassVar[tuple[int, int] | None] = None  # which arguments are scores of classes, and labels of them
+
+    def __init__(self, *arguments: Argument, name: str | None = None, **keywords: Any) -> None:
+        options = {n: v for n, v in keywords.items() if not isinstance(v, Node | Package)}
+        named = {n: v for n, v in keywords.items() if isinstance(v, Node | Package)}
+        self.options = {**self.defaults, **options}
+        self.packages = tuple(a for a in (*arguments, *named.values()) if isinstance(a, Package))
+        for argument in arguments:
+            if not isinstance(argument, Node | Package):
+                rule = f"{type(self).__name__} takes nodes and parameter packages, not {type(argument).__name__}"
+                raise graph_error("argument", rule, way_out="options go by keyword; wrap arrays in Input or Parameter")
+        self.call = self.make(arguments, named)
+        self._rank = _rank(self.call, self.call.program.outputs[0])
+        super().__init__(self.common_registry(), self.stem, name)
+
+    def make(self, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
+        """The call as it runs in training."""
+        program = type(self).layer().program(self.options)
+        return Call(program, bound(type(self).__name__, program.inputs, arguments, named))
+
+    def evaluation(self) -> Call | Node:
+        """The call as it runs when nothing is learned, or the node that it then equals."""
+        return self.call
+
+    def common_registry(self) -> Registry:
+        """The graph of all arguments."""
+        found = {id(n._registry): n for n in self.sources()}
+        if len(found) > 1:
+            first, second, *_ = found.values()
+            rule = f"{first.name} and {second.name} belong to different graphs"
+            raise graph_error("mixed-graphs", rule, way_out="make all nodes and packages inside of one `with graph:`")
+        return next(iter(found.values()))._registry if found else current()
+
+    def sources(self) -> tuple[Node, ...]:
+        return self.call.arguments
+
+    @property
+    def rank(self) -> int | None:
+        return self._rank
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the layer's outputs; the first one is the node's value."""
+        return self.call.program.outputs
+
+    def part(self, output: str) -> Part:
+        """Another output of the layer as a node."""
+        if output not in self.outputs:
+            rule = f"{self.name} has no output '{output}'"
+            raise graph_error("output", rule, f"outputs: {', '.join(self.outputs)}")
+        return Part(self, output)
+
+    def rewire(self, old: Node, new: Node) -> None:
+        """Take `new` wherever the node took `old`."""
+        if old not in self.sources():
+            raise graph_error("argument", f"{self.name} is not computed from {old.name}")
+        self.call = replace(self.call, arguments=tuple(new if a is old else a for a in self.call.arguments))
+        self._registry.version += 1
+
+
+class Part(Node):
+    """A further output of a computed node."""
+
+    def __init__(self, whole: CompNode, output: str) -> None:
+        self.whole, self.output = whole, output
+        self._registry = whole._registry
+        self._registry.add(self)
+
+    @property
+    def name(self) -> str:
+        return self.whole.name if self.output == self.whole.outputs[0] else f"{self.whole.name}.{self.output}"
+
+    @property
+    def rank(self) -> int | None:
+        return _rank(self.whole.call, self.output)
+
+    def sources(self) -> tuple[Node, ...]:
+        return (self.whole,)
+
+
+def _rank(call: Call, output: str) -> int | None:
+    """The rank of a layer's output, where the layer and the ranks of its inputs tell it."""
+    target = next((s.target for s in call.program.statements if s.target.tensor == output), None)
+    if target is None or Dots() not in target.subscripts:
+        return None if target is None else len(target.subscripts)
+    found = dict(zip(call.program.inputs, (a.rank for a in call.arguments), strict=True))
+    if None in found.values():
+        return None
+    expanded = ranks.expand(call.program, {n: r for n, r in found.items() if r is not None})
+    return next(len(s.target.subscripts) for s in expanded.statements if s.target.tensor == output)
+
+
+def bound(kind: str, inputs: Sequence[str], arguments: Sequence[Argument], named: dict[str, Any]) -> tuple[Node, ...]:
+    """The nodes for a layer's inputs. Errors: `GraphError` if there are too few or too many."""
+    taken: dict[str, Node] = {}
+    for name, value in named.items():
+        if name not in inputs:
+            rule = f"the layer of {kind} has no input '{name}'"
+            raise graph_error("argument", rule, f"inputs: {', '.join(inputs)}")
+        if isinstance(value, Package):
+            raise graph_error("argument", f"'{name}' is one input: give it a parameter of {value.name}")
+        taken[name] = value
+    parameters: list[Parameter] = []
+    for package in (a for a in arguments if isinstance(a, Package)):
+        members = {p.member: p for p in package.arguments()}
+        if members.keys() <= set(inputs) - taken.keys():
+            taken.update(members)
+        else:
+            parameters += members.values()
+    nodes = [a for a in arguments if isinstance(a, Node)]
+    free = [i for i in inputs if i not in taken]
+    given = [*nodes, *parameters]
+    if len(given) != len(free):
+        rule = f"the layer of {kind} takes {len(inputs)} inputs, {len(given) + len(taken)} were given"
+        values = (
+            f"inputs: {', '.join(inputs)}",
+            f"given: {', '.join(n.name for n in (*given, *taken.values())) or 'none'}",
+        )
+        raise graph_error("argument", rule, *values)
+    taken.update(zip(free, given, strict=True))
+    return tuple(taken[i] for i in inputs)
+
+
+def node(
+    source: str | os.PathLike[str], layer: str | None = None, *, name: str | None = None, **options: Any
+) -> type[CompNode]:
+    """The class of computed nodes of a layer: of a .idx file, of a text, or of the standard library by its name.
+
+    `options` are the layer's, as defaults; `name` is that of the class and of its nodes.
+    """
+    found: list[layers.Layer] = []
+
+    def definition() -> layers.Layer:
+        if not found:
+            found.append(layers.layer(source, layer))
+        return found[0]
+
+    if isinstance(source, str) and source.isidentifier():
+        known: str | None = source
+    else:
+        known = definition().name  # a mistake in one's own layer shows where the class is made
+    stem = name or _camel(layer or known or "Node")
+    members = {"layer": staticmethod(definition), "stem": stem, "defaults": options, "__doc__": f"The layer {stem}."}
+    return type(stem, (CompNode,), members)
+
+
+def _camel(name: str) -> str:
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
+
+
+OPERATIONS: dict[str, type[CompNode]] = {
+    "Add": node("layer add(a, b) -> y:\n    y = a + b\n", name="Add"),
+    "Subtract": node("layer subtract(a, b) -> y:\n    y = a - b\n", name="Subtract"),
+    "Multiply": node("layer multiply(a, b) -> y:\n    y = a * b\n", name="Multiply"),
+    "Scale": node("layer scale(x; factor=1, shift=0) -> y:\n    y[...] = factor * x[...] + shift\n", name="Scale"),
+}

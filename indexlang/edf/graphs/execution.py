@@ -1,0 +1,170 @@
+"""Assembled graphs, compiled: values alone, a training step in one piece, or forward and backward apart.
+
+In: an assembled graph, the loss, what else is wanted. Out: functions from arrays to arrays. The one rule: what is
+compiled here is one Program from the inputs to the last gradient, derived by `grad.backward`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...calls.function import Function
+from ...collecting import uncollected
+from ...derive import grad
+from ...errors import ShapeError
+from ...program.ir import Program
+from ...rewrite.phases import split
+from ..problems import graph_error
+from .assemble import Assembled
+from .nodes import Node
+
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A loss with its gradients as one Program; `gradients` is the name of each tensor's gradient."""
+
+    program: Program
+    gradients: Mapping[str, str]
+    seed: str
+    wrt: tuple[str, ...]
+
+
+@uncollected
+def derive(graph: Assembled, program: Program, loss: Node, values: Iterable[str], watched: Iterable[str]) -> Derived:
+    """The loss's gradients by all trained parameters and the watched tensors, besides the values that are named.
+
+    `program` is the graph's, its shapes declared.
+
+    Errors: `GraphError` if the loss does not depend on them, `DerivationError` if there is no derivative.
+    """
+    tensor = graph.tensors[loss]
+    forward = replace(program, outputs=(tensor,))
+    reached = grad.with_gradients(forward)
+    trained = [p.name for p in graph.parameters if p.trained]
+    wrt = tuple(dict.fromkeys(n for n in (*trained, *watched) if n in reached and n != tensor))
+    if not wrt:
+        rule = f"the loss {loss.name} depends on no parameter by a derivative that is not zero"
+        raise graph_error("no-gradient", rule)
+    shown = tuple(dict.fromkeys((tensor, *values)))
+    names = grad.gradient_names(forward)
+    return Derived(grad.backward(forward, wrt, shown), names, names[tensor], wrt)
+
+
+class Step:
+    """A training step: values and gradients by one Program, planned as a whole."""
+
+    def __init__(self, derived: Derived) -> None:
+        self.derived = derived
+        self._function = Function(derived.program, always_dict=True)
+
+    @property
+    def program(self) -> Program:
+        return self.derived.program
+
+    def __call__(self, given: Arrays, seed: Array) -> dict[str, Array]:
+        return call(self._function, {**given, self.derived.seed: seed})
+
+    def prepare(self, given: Arrays, seed: Array) -> None:
+        """Plan the step for arrays of these sizes and types."""
+        arrays = {**given, self.derived.seed: seed}
+        self._function.plan(**{name: arrays[name] for name in self._function.inputs})
+
+
+class Phases:
+    """The same cut in two: what runs before the loss's gradient is known, and what runs behind."""
+
+    def __init__(self, derived: Derived) -> None:
+        self.derived = derived
+        before, after, kept = split(derived.program, [derived.seed])
+        exact = [n for n in kept if n not in derived.program.outputs]  # on their way, not rounded to what is delivered
+        self._before = Function(before, always_dict=True, exact=exact)
+        self._after = Function(after, always_dict=True)
+
+    def forward(self, given: Arrays) -> dict[str, Array]:
+        """All values, those that only the second part needs included."""
+        return call(self._before, given)
+
+    def backward(self, given: Arrays, results: Arrays, seed: Array) -> dict[str, Array]:
+        """The gradients by tensor."""
+        found = call(self._after, {**given, **results, self.derived.seed: seed})
+        both = {**results, **found}
+        names = self.derived.gradients
+        return {t: both[names[t]] for t in self.derived.wrt if names[t] in both}
+
+
+class Values:
+    """The values of a graph, without gradients."""
+
+    def __init__(self, program: Program) -> None:
+        self._function = Function(program, always_dict=True)
+
+    def __call__(self, given: Arrays) -> dict[str, Array]:
+        return call(self._function, given)
+
+
+def call(function: Function, given: Arrays) -> dict[str, Array]:
+    """The outputs by name, from those of the given arrays that are inputs."""
+    results: dict[str, Array] = function(**{name: given[name] for name in function.inputs})
+    return results
+
+
+def with_labels(
+    error: ShapeError, graph: Assembled, given: Arrays, shapes: Mapping[Node, tuple[int, ...]]
+) -> Exception:
+    """The error of a position out of range, told as one of labels where a loss got labels outside its classes."""
+    if error.code != "index-out-of-range":
+        return error
+    for node in graph.computed:
+        place = type(node).labels
+        if place is None:
+            continue
+        scores, labels = (node.sources()[k] for k in place)
+        check_labels(graph, labels, scores, given, shapes)
+    return error
+
+
+def check_labels(
+    graph: Assembled, labels: Node, scores: Node, given: Arrays, shapes: Mapping[Node, tuple[int, ...]]
+) -> None:
+    array, classes = given.get(graph.tensors[labels]), shapes[scores][-1]
+    if array is None or array.size == 0:
+        return
+    wrong = np.flatnonzero((array < 0) | (array >= classes))
+    if len(wrong):
+        place = np.unravel_index(int(wrong[0]), array.shape)
+        where = ", ".join(map(str, place))
+        rule = f"a label is outside of the classes: {labels.name}[{where}] = {array[place]}"
+        raise graph_error("labels", rule, f"{scores.name} has {classes} classes: 0 to {classes - 1}")
+
+
+def first_bad(graph: Assembled, given: Arrays, values: Arrays) -> Node | None:
+    """The first node that has nan or inf while none of its sources has."""
+    for node in graph.nodes:
+        array = values.get(graph.tensors[node], given.get(graph.tensors[node]))
+        if array is not None and array.dtype.kind in "fc" and not np.isfinite(array).all():
+            return node
+    return None
+
+
+def first_place(name: str, array: Array | None) -> tuple[str, ...]:
+    """Where an array is no number, as a text."""
+    if array is None:
+        return ()
+    wrong = ~np.isfinite(array)
+    place = np.unravel_index(int(np.argmax(wrong)), array.shape)
+    where = f"[{', '.join(map(str, place))}]" if array.ndim else ""
+    return (f"{name}{where} = {array[place]}, one of {int(wrong.sum())}",)
+
+
+def all_tensors(graph: Assembled) -> list[str]:
+    """The tensors of all computed nodes, and of the parts that were asked for."""
+    given = {n.name for n in (*graph.inputs, *graph.parameters)}
+    return list(dict.fromkeys(t for n, t in graph.tensors.items() if t not in given))

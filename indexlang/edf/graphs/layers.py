@@ -1,0 +1,85 @@
+"""Layers written in index equations, as the classes of computed nodes use them.
+
+In: the path of a .idx file, a text, or the name of a layer of the standard library. Out: its `Program` for given
+options. The one rule: each layer is resolved once for each set of options.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ...errors import Source
+from ...meaning.report import LIBRARY
+from ...meaning.resolve import layer_names, resolve
+from ...program.ir import Program
+from ...syntax.parser import parse, read
+from ..problems import graph_error
+
+
+class Layer:
+    """A layer of a file or text; `name` is None for bare statements."""
+
+    def __init__(self, source: Source, name: str | None = None, folder: Path | None = None) -> None:
+        self._file, self._folder = parse(source), folder
+        names = layer_names(self._file)
+        if name is None and len(names) == 1:
+            name = names[0]
+        if name is None and len(names) > 1:
+            rule = f"{source.name} has several layers"
+            raise graph_error("layer", rule, ", ".join(names), way_out=f"name one: node(..., layer={names[0]!r})")
+        self.name = name
+        self._programs: dict[tuple[tuple[str, str, str], ...], Program] = {}
+        self._lock = threading.Lock()
+
+    def program(self, options: Mapping[str, Any]) -> Program:
+        """The layer with these options. Errors: `MeaningError`."""
+        key = tuple((name, type(value).__name__, repr(value)) for name, value in sorted(options.items()))
+        with self._lock:
+            found = self._programs.get(key)
+            if found is None:
+                found = resolve(self._file, layer=self.name, options=dict(options), folder=self._folder)
+                self._programs[key] = found
+        return found
+
+
+def layer(source: str | os.PathLike[str], name: str | None = None) -> Layer:
+    """A layer of a .idx file, of a text, or of the standard library, where `source` is a path, a text, or a name."""
+    if isinstance(source, os.PathLike) or (source.endswith(".idx") and "\n" not in source and "=" not in source):
+        path = Path(source)
+        stat = path.stat() if path.is_file() else None
+        return _from_file(path.resolve(), name, (stat.st_mtime_ns, stat.st_size) if stat else None)
+    if source.isidentifier():
+        found = _index().get(source)
+        if found is None:
+            known = f"layers of the library: {', '.join(sorted(_index()))}"
+            raise graph_error("layer", f"the standard library has no layer '{source}'", known)
+        return _from_file(found, source, None)
+    return _from_text(source, name)
+
+
+@cache
+def _from_text(text: str, name: str | None) -> Layer:
+    """The layer of a text: nodes of one class share its Programs, and so what is known of them at their sizes."""
+    return Layer(Source(text), name)
+
+
+@cache
+def _from_file(path: Path, name: str | None, state: tuple[int, int] | None) -> Layer:
+    """The layer of a file for as long as the file does not change."""
+    return Layer(read(path), name, path.parent)
+
+
+@cache
+def _index() -> dict[str, Path]:
+    """Where each layer of the standard library stands."""
+    found = {}
+    for path in sorted(LIBRARY.glob("*.idx")):
+        for name in re.findall(r"^layer\s+(\w+)\s*\(", path.read_text(encoding="utf-8"), re.MULTILINE):
+            found[name] = path
+    return found

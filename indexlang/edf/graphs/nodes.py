@@ -1,0 +1,177 @@
+"""The nodes of a graph, and its inputs.
+
+In: other nodes, arrays. Out: a node with a name, whose value and gradient can be looked at after a run. The one rule:
+a node belongs to one graph, and its name is that of its tensor in the graph's Program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..problems import graph_error
+from .registry import Registry, current
+
+if TYPE_CHECKING:
+    from .computed import CompNode
+    from .graph import Graph
+
+Array = NDArray[Any]
+Number = int | float
+
+
+class Node:
+    """A vertex of a graph."""
+
+    __array_ufunc__ = None  # an array beside a node is a mistake, not an array of nodes
+
+    def __init__(self, registry: Registry, stem: str, name: str | None) -> None:
+        self._registry = registry
+        self._name: str = registry.name(stem, name)
+        registry.add(self)
+
+    @property
+    def name(self) -> str:
+        """The name of the node's tensor in the graph's Program."""
+        return self._name
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that the node belongs to."""
+        return cast("Graph", self._registry)
+
+    @property
+    def value(self) -> Array:
+        """The value as of the last run. Errors: `GraphError` if it has none."""
+        found = self._registry.values.get(self.name)
+        if found is None:
+            rule = f"{self.name} has no value: nothing has run, or the last run did not keep it"
+            raise graph_error(
+                "no-value", rule, way_out=f"run Forward(), or call graph.watch({self.name}) before a step"
+            )
+        return found
+
+    @property
+    def grad(self) -> Array:
+        """The gradient as of the last run backward. Errors: `GraphError` if it has none."""
+        found = self._registry.gradients.get(self.name)
+        if found is None:
+            rule = f"{self.name} has no gradient: nothing has run backward, or the loss does not depend on it"
+            raise graph_error("no-gradient", rule, way_out="run Forward() and Backward(loss)")
+        return found
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the value."""
+        return self.value.shape
+
+    @property
+    def rank(self) -> int | None:
+        """The number of axes, the batch's included, where the graph tells it before it runs."""
+        return None
+
+    def sources(self) -> tuple[Node, ...]:
+        """The nodes that this one is computed from."""
+        return ()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    def __add__(self, other: Node | Number) -> CompNode:
+        return self._with("Add", other) if isinstance(other, Node) else self._scaled(shift=other)
+
+    def __radd__(self, other: Number) -> CompNode:
+        return self._scaled(shift=other)
+
+    def __sub__(self, other: Node | Number) -> CompNode:
+        return self._with("Subtract", other) if isinstance(other, Node) else self._scaled(shift=-other)
+
+    def __rsub__(self, other: Number) -> CompNode:
+        return self._scaled(factor=-1, shift=other)
+
+    def __mul__(self, other: Node | Number) -> CompNode:
+        return self._with("Multiply", other) if isinstance(other, Node) else self._scaled(factor=other)
+
+    def __rmul__(self, other: Number) -> CompNode:
+        return self._scaled(factor=other)
+
+    def __truediv__(self, other: Number) -> CompNode:
+        return self._scaled(factor=1 / other)
+
+    def __neg__(self) -> CompNode:
+        return self._scaled(factor=-1)
+
+    def _with(self, operation: str, other: Node) -> CompNode:
+        from .computed import OPERATIONS
+
+        return OPERATIONS[operation](self, other)
+
+    def _scaled(self, factor: Number = 1, shift: Number = 0) -> CompNode:
+        from .computed import OPERATIONS
+
+        return OPERATIONS["Scale"](self, factor=factor, shift=shift)
+
+
+class Input(Node):
+    """A value that the caller sets before each run: images, labels. `shape` is that of one example, if it is known."""
+
+    def __init__(self, name: str | None = None, shape: Sequence[int] | None = None) -> None:
+        super().__init__(current(), "Input", name)
+        self._value: Array | None = None
+        self.example = None if shape is None else tuple(shape)
+
+    @property
+    def value(self) -> Array:
+        """What was set last."""
+        if self._value is None:
+            rule = f"the input {self.name} has no value"
+            raise graph_error("missing-input", rule, way_out=f"set {self.name}.value before running")
+        return self._value
+
+    @value.setter
+    def value(self, value: ArrayLike) -> None:
+        array = np.asarray(value)
+        if array.dtype.kind not in "biufc":
+            raise graph_error("dtype", f"{self.name} got an array of {array.dtype}: values are numbers")
+        dtype = self._registry.dtype
+        if array.dtype.kind == "f" and dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
+            array = array.astype(dtype)
+        self._value = array
+
+    @property
+    def rank(self) -> int | None:
+        if self._value is not None:
+            return self._value.ndim
+        return None if self.example is None else 1 + len(self.example)
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a value."""
+        return self._value is not None
+
+    def clear(self) -> None:
+        """Forget the value."""
+        self._value = None
+
+
+class Mask(Input):
+    """An input that is drawn anew for each run in training: ones with probability `keep`, in the shape of a node."""
+
+    def __init__(self, like: Node, keep: float) -> None:
+        self.like, self.keep = like, keep
+        self._registry = like._registry
+        self._name = self._registry.name("Mask", None)
+        self._value = None
+        self.example = None
+        self._registry.add(self)
+
+    def draw(self, shape: Sequence[int], rng: np.random.Generator) -> None:
+        """Set the value."""
+        self._value = rng.random(shape, dtype=np.float32) < self.keep
+
+    @property
+    def rank(self) -> int | None:
+        return self.like.rank

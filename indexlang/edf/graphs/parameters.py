@@ -1,0 +1,216 @@
+"""Parameters, and the packages in which they come.
+
+In: shapes and how they begin, or arrays. Out: nodes that are learned. The one rule: a parameter has no batch index,
+keeps its shape, and belongs to one package at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..problems import graph_error
+from .initialisers import Fans, Glorot, He, Initialiser, Normal, Ones, Zeros, fans
+from .nodes import Array, Node
+from .registry import current
+
+
+class Parameter(Node):
+    """A value that is learned: an array, or a shape and how it begins. It has no batch index.
+
+    `trained=False` is for what belongs to a network but has no gradient, like running statistics.
+    """
+
+    def __init__(
+        self,
+        value: Sequence[int] | Array,
+        initial: Initialiser | None = None,
+        *,
+        name: str | None = None,
+        trained: bool = True,
+        fan: Fans | None = None,
+    ) -> None:
+        registry = current()
+        self._registry = registry
+        self._own_name = None if name is None else registry.name("Parameter", name)
+        self.package: Package | None = None
+        self.member = ""
+        self.trained = trained
+        self._value: Array | None = None
+        self._initial = initial
+        self._seed = registry.next_generator()
+        if isinstance(value, np.ndarray):
+            self._shape = value.shape
+            self.value = value
+        else:
+            self._shape = tuple(value)
+        self._fans = fan if fan is not None else fans(self._shape)
+
+    @property
+    def name(self) -> str:
+        """The package's name and the parameter's in it, or its own."""
+        if self.package is not None:
+            return f"{self.package.name}.{self.member}"
+        if self._own_name is None:
+            self._own_name = self._registry.name("Parameter", None)
+        return self._own_name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape, known before there is a value."""
+        return self._shape
+
+    @property
+    def rank(self) -> int | None:
+        return len(self._shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(np.prod(self._shape, dtype=np.int64))
+
+    @property
+    def value(self) -> Array:
+        """The value; it is drawn when it is first needed."""
+        if self._value is None:
+            if self._initial is None:
+                rule = f"the parameter {self.name} has neither a value nor a way to begin"
+                raise graph_error("no-value", rule, way_out=f"set {self.name}.value, or pass an initialiser")
+            drawn = self._initial(self._shape, self._fans, np.random.default_rng(self._seed))
+            self._value = np.array(drawn, dtype=self._registry.dtype, order="C")
+        return self._value
+
+    @value.setter
+    def value(self, value: ArrayLike) -> None:
+        array = np.asarray(value)
+        if array.shape != self._shape:
+            sizes = (f"{self.name} has shape {self._shape}", f"the new value has shape {array.shape}")
+            raise graph_error("parameter-shape", f"a parameter keeps its shape: {self.name}", *sizes)
+        dtype = self._registry.dtype
+        if array.dtype.kind == "c":
+            dtype = np.result_type(dtype, np.complex64)
+        self._value = np.array(array, dtype=dtype, order="C")
+
+
+class Package:
+    """Parameters that go together: `Phi.W`, `Phi.B`. Iterating gives them in order."""
+
+    _stem = "Phi"
+
+    def __init__(self, *, name: str | None = None, **members: Parameter) -> None:
+        if not members:
+            raise graph_error("package", "a parameter package needs a parameter")
+        self.name = current().name(self._stem, name)
+        for member, parameter in members.items():
+            if not isinstance(parameter, Parameter):
+                raise graph_error(
+                    "package", f"{self.name}.{member} must be a Parameter, not {type(parameter).__name__}"
+                )
+            if parameter.package is not None:
+                rule = f"the parameter {parameter.name} is in a package already"
+                way = "use the package itself in both nodes to share its parameters"
+                raise graph_error("shared-parameter", rule, f"it would also be {self.name}.{member}", way_out=way)
+            parameter.package, parameter.member = self, member
+        self._members = members
+
+    def __getattr__(self, name: str) -> Parameter:
+        members: dict[str, Parameter] = self.__dict__.get("_members", {})
+        if name in members:
+            return members[name]
+        raise AttributeError(f"{type(self).__name__} has no parameter '{name}'")
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return iter(self._members.values())
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def arguments(self) -> tuple[Parameter, ...]:
+        """The parameters that a layer takes: the trained ones."""
+        return tuple(p for p in self if p.trained)
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self.name}: {', '.join(f'{m}{list(p.shape)}' for m, p in self._members.items())}>"
+        )
+
+
+class AffineParams(Package):
+    """W [in, out] and B [out]."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        bias: bool = True,
+        *,
+        initial: Initialiser | None = None,
+        name: str | None = None,
+    ) -> None:
+        members = {"W": Parameter((inputs, outputs), initial or Glorot())}
+        if bias:
+            members["B"] = Parameter((outputs,), Zeros)
+        super().__init__(name=name, **members)
+
+
+class ConvParams(Package):
+    """W [rows, columns, in/groups, out] and B [out]; `kernel_size` is a number, or one for each axis."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        bias: bool = True,
+        groups: int = 1,
+        *,
+        initial: Initialiser | None = None,
+        name: str | None = None,
+    ) -> None:
+        if in_channels % groups or out_channels % groups:
+            rule = f"{groups} groups must divide the channels"
+            raise graph_error("groups", rule, f"{in_channels} channels in, {out_channels} channels out")
+        size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
+        members = {"W": Parameter((*size, in_channels // groups, out_channels), initial or He())}
+        if bias:
+            members["B"] = Parameter((out_channels,), Zeros)
+        self.groups = groups
+        super().__init__(name=name, **members)
+
+
+class NormParams(Package):
+    """A scale `gamma` and a shift `beta` for each channel, and running statistics `mean` and `variance`."""
+
+    def __init__(self, channels: int, *, name: str | None = None) -> None:
+        shape = (channels,)
+        super().__init__(
+            name=name,
+            gamma=Parameter(shape, Ones),
+            beta=Parameter(shape, Zeros),
+            mean=Parameter(shape, Zeros, trained=False),
+            variance=Parameter(shape, Ones, trained=False),
+        )
+
+
+class EmbeddingParams(Package):
+    """E [tokens, features]."""
+
+    def __init__(
+        self, tokens: int, features: int, *, initial: Initialiser | None = None, name: str | None = None
+    ) -> None:
+        super().__init__(name=name, E=Parameter((tokens, features), initial or Normal(1.0)))
+
+
+class AttentionParams(Package):
+    """Wq, Wk, Wv [features, heads, size of a head] and Wo [heads, size of a head, features]."""
+
+    def __init__(self, features: int, heads: int, size: int | None = None, *, name: str | None = None) -> None:
+        if size is None and features % heads:
+            raise graph_error("heads", f"{heads} heads must divide {features} features")
+        size = size or features // heads
+        inner = heads * size
+        members = {w: Parameter((features, heads, size), Glorot(), fan=(features, inner)) for w in ("Wq", "Wk", "Wv")}
+        members["Wo"] = Parameter((heads, size, features), Glorot(), fan=(inner, features))
+        super().__init__(name=name, **members)

@@ -1,0 +1,121 @@
+"""Where nodes are collected while they are made: their names, their order, the seed of their first values.
+
+In: nodes and parameter packages as they come. Out: names that are free in their graph. The one rule: what is made
+inside `with graph:` belongs to that graph, what is made outside of any to the default graph.
+
+The default graph does not keep its nodes alive: those whose variables have been overwritten are gone.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...program.ir import primal_of
+from ..problems import graph_error
+
+if TYPE_CHECKING:
+    from .nodes import Node
+
+Array = NDArray[Any]
+
+_REFUSED = frozenset(
+    ("size", "pad", "clamp", "wrap", "reflect", "pi", "inf", "nan", "grad", "and", "or", "not", "where")
+)
+
+
+class Registry:
+    """The nodes of a graph in the order in which they were made."""
+
+    def __init__(self, seed: int, dtype: Any, keep: bool) -> None:
+        self.seed = seed
+        self.dtype = np.dtype(dtype)
+        if self.dtype.kind not in "fc":
+            raise graph_error("dtype", f"a graph computes with floating-point numbers, not {self.dtype}")
+        self._keep = keep
+        self._references: list[weakref.ref[Node]] = []
+        self._kept: list[Node] = []
+        self._names: set[str] = set()
+        self._counts: dict[str, int] = {}
+        self._drawn = 0
+        self.version = 0  # changes with the graph
+        self.values: dict[str, Array] = {}  # of computed nodes, as of the last run
+        self.gradients: dict[str, Array] = {}  # of all nodes, as of the last run backward
+
+    def add(self, node: Node) -> None:
+        """Put a node into the graph."""
+        self.version += 1
+        self._references.append(weakref.ref(node))
+        if self._keep:
+            self._kept.append(node)
+
+    def alive(self) -> Iterator[Node]:
+        """The nodes that still exist, in the order in which they were made."""
+        return (node for reference in self._references if (node := reference()) is not None)
+
+    def name(self, stem: str, wanted: str | None) -> str:
+        """The name that was asked for if it is free and can be written, else the stem and a number."""
+        if wanted is None:
+            while True:
+                self._counts[stem] = self._counts.get(stem, 0) + 1
+                wanted = f"{stem}{self._counts[stem]}"
+                if wanted not in self._names:
+                    break
+        elif not _is_name(wanted):
+            rule = f"'{wanted}' cannot be the name of a node"
+            raise graph_error("node-name", rule, way_out="use letters, digits and _, with dots between the parts")
+        elif wanted in self._names and (self._keep or self._is_alive(wanted)):
+            raise graph_error("node-name", f"the graph has a node '{wanted}' already", way_out="choose another name")
+        self._names.add(wanted)
+        self.values.pop(wanted, None)
+        self.gradients.pop(wanted, None)
+        return wanted
+
+    def _is_alive(self, name: str) -> bool:
+        return any(n.name == name or n.name.startswith(f"{name}.") for n in self.alive())
+
+    def next_generator(self) -> tuple[int, int]:
+        """The seed of the next parameter's first value: the same for the same seed and number."""
+        self._drawn += 1
+        return self.seed, self._drawn
+
+
+def _is_name(text: str) -> bool:
+    """Whether the language can write it as a tensor, and not as a gradient."""
+    parts = text.split(".")
+    return primal_of(text) is None and all(part.isidentifier() and part not in _REFUSED for part in parts)
+
+
+_current: ContextVar[Registry | None] = ContextVar("indexlang.edf graph", default=None)
+_default: list[Registry] = []
+
+
+def current() -> Registry:
+    """The graph of the surrounding `with`, or the default graph."""
+    found = _current.get()
+    return _default[0] if found is None else found
+
+
+def set_default(registry: Registry) -> None:
+    """Make a graph the default one."""
+    _default[:] = [registry]
+
+
+def default() -> Registry:
+    """The default graph."""
+    return _default[0]
+
+
+def enter(registry: Registry) -> Any:
+    """Make a graph the current one; what is returned leaves it."""
+    return _current.set(registry)
+
+
+def leave(token: Any) -> None:
+    """Make the graph current that was so before."""
+    _current.reset(token)

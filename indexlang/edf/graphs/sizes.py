@@ -1,0 +1,119 @@
+"""The shape of every node, from the shapes of the inputs, before anything runs.
+
+In: an assembled graph and shapes. Out: shapes by node, and what each layer's statements run over. The one rule: each
+layer is checked by itself against its own header, so that an error names the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from ...collecting import uncollected
+from ...errors import IndexLangError, Problem, ShapeError
+from ...program import ir
+from ...program.ir import Const, Program, Size, Subscript, transform_statement
+from ...rewrite.hoist import hoist
+from ...sizes import ranks, shapes
+from .assemble import Assembled
+from .computed import Call, CompNode, Part
+from .nodes import Mask, Node
+from .parameters import Parameter
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A layer's Program without embedded reductions, at known sizes."""
+
+    program: Program
+    shapes: shapes.Shapes
+
+
+@lru_cache(maxsize=4096)
+def _sized(key: _Key, given: tuple[Shape, ...]) -> Sized:
+    sizes = dict(zip(key.program.inputs, given, strict=True))
+    flat = hoist(ranks.expand(key.program, {name: len(shape) for name, shape in sizes.items()}))
+    return Sized(flat, shapes.infer(flat, sizes))
+
+
+class _Key:
+    """A Program by its identity: layers hand out the same one for the same options."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.program is other.program
+
+    def __hash__(self) -> int:
+        return id(self.program)
+
+
+def sized(call: Call, given: Sequence[Shape]) -> Sized:
+    """A layer at the shapes of its inputs. Errors: `ShapeError`."""
+    return _sized(_Key(call.program), tuple(given))
+
+
+@dataclass(frozen=True)
+class Known:
+    """The shape of each node, and of each tensor of the graph's Program."""
+
+    nodes: Mapping[Node, Shape]
+    tensors: Mapping[str, Shape]
+
+
+@uncollected
+def infer(graph: Assembled, given: Mapping[Node, Sequence[int]]) -> Known:
+    """All shapes, from those of the inputs. Errors: `ShapeError`, which names the node."""
+    nodes: dict[Node, Shape] = {}
+    tensors: dict[str, Shape] = {}
+    for node in graph.nodes:
+        if isinstance(node, Mask):
+            nodes[node] = nodes[node.like]
+        elif isinstance(node, Parameter):
+            nodes[node] = node.shape
+        elif isinstance(node, CompNode | Part):
+            if isinstance(node, CompNode) and node in graph.calls:
+                tensors.update(_of_layer(graph, node, nodes))
+            nodes[node] = tensors[graph.tensors[node]]
+        else:
+            nodes[node] = tuple(given[node])
+        tensors[graph.tensors[node]] = nodes[node]
+    return Known(nodes, tensors)
+
+
+def _of_layer(graph: Assembled, node: CompNode, known: Mapping[Node, Shape]) -> dict[str, Shape]:
+    """The shapes of what a node's layer computes, by the graph's names."""
+    call, names = graph.calls[node], graph.names[node]
+    try:
+        found = sized(call, [known[a] for a in call.arguments]).shapes.tensors
+    except IndexLangError as error:
+        raise _of_node(error, node, call, known) from None
+    return {names[t]: shape for t, shape in found.items() if t in names and t not in call.program.inputs}
+
+
+def declared(graph: Assembled, known: Known) -> Program:
+    """The Program with all shapes as numbers, so that nothing depends on how deep a size is buried in others."""
+
+    def rule(part: Subscript) -> Subscript | None:
+        return Const(known.tensors[part.tensor][part.axis]) if isinstance(part, Size) else None
+
+    program = graph.program
+    defined = dict.fromkeys((*program.inputs, *(s.target.tensor for s in program.statements)))
+    shapes = tuple(ir.Shape(t, tuple(map(Const, known.tensors[t]))) for t in defined)
+    return replace(
+        program, statements=tuple(transform_statement(s, rule) for s in program.statements), shapes=shapes, dims=()
+    )
+
+
+def _of_node(error: IndexLangError, node: CompNode, call: Call, known: Mapping[Node, Shape]) -> IndexLangError:
+    """The error with the node and its arguments among the values."""
+    arguments = ", ".join(
+        f"{i} = {a.name} {list(known[a])}" for i, a in zip(call.program.inputs, call.arguments, strict=True)
+    )
+    values = (f"in the node {node.name}: {arguments}",)
+    problems: tuple[Problem, ...] = tuple(replace(p, values=(*p.values, *values)) for p in error.problems)
+    return (type(error) if isinstance(error, ShapeError) else ShapeError)(*problems)

@@ -1,0 +1,1 @@
+"""Training: optimisers, schedules, data, and what is kept in files."""

@@ -1,0 +1,226 @@
+"""Optimisers: how parameters change by their gradients.
+
+In: parameters and their gradients, a rate. Out: changed parameters. The one rule: all that an optimiser remembers is
+in `state`, arrays by name, so that a run can be saved and go on exactly.
+
+Parameters change in place, block by block, so that nothing as large as they are is made on the way. `groups` give some
+parameters other settings (the lecture's "Grouping").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..graphs.nodes import Node
+from ..graphs.parameters import Package, Parameter
+from ..problems import data_error, graph_error
+
+BLOCK = 1 << 16  # elements that are moved at a time: what is made of them stays in the cache
+
+Array = NDArray[Any]
+Members = Iterable[Parameter | Package | Node]
+
+
+class Group:
+    """Parameters with settings of their own: `Group([Phi1], rate=0.01, weight_decay=0)`.
+
+    Members are parameters, packages, and computed nodes, which stand for all the parameters that they use directly.
+    """
+
+    def __init__(self, members: Members, **settings: float) -> None:
+        self.parameters: tuple[Parameter, ...] = tuple(_parameters(members))
+        self.settings = settings
+
+
+def _parameters(members: Members) -> Iterable[Parameter]:
+    for member in members:
+        match member:
+            case Parameter():
+                yield member
+            case Package():
+                yield from member
+            case Node():
+                yield from (s for s in member.sources() if isinstance(s, Parameter))
+            case _:
+                raise graph_error("group", f"a group holds parameters, packages and nodes, not {type(member).__name__}")
+
+
+@dataclass
+class Optimiser:
+    """What all optimisers share: settings, groups, and the number of steps so far."""
+
+    rate: float
+    groups: Sequence[Group] = ()
+    steps: int = field(default=0, init=False)
+    state: dict[str, Array] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        names = {f.name for f in fields(self)} - {"groups", "steps", "state"}
+        self._settings: dict[int, Mapping[str, float]] = {}
+        for group in self.groups:
+            unknown = [s for s in group.settings if s not in names]
+            if unknown:
+                rule = f"{type(self).__name__} has no setting '{unknown[0]}'"
+                raise graph_error("group", rule, f"settings: {', '.join(sorted(names))}")
+            for parameter in group.parameters:
+                if id(parameter) in self._settings:
+                    raise graph_error("group", f"the parameter {parameter.name} is in two groups")
+                self._settings[id(parameter)] = group.settings
+
+    def step(self, parameters: Iterable[Parameter], factor: float = 1.0) -> None:
+        """Move every parameter that has a gradient; the rates are multiplied by `factor`."""
+        self.steps += 1
+        for parameter in parameters:
+            gradient = parameter.graph.gradients.get(parameter.name)
+            if parameter.trained and gradient is not None:
+                self.move(parameter, gradient, factor)
+
+    def move(self, parameter: Parameter, gradient: Array, factor: float) -> None:
+        """Move one parameter, in place."""
+        raise NotImplementedError
+
+    def setting(self, parameter: Parameter, name: str) -> float:
+        """A setting for one parameter: its group's, or the common one."""
+        own = self._settings.get(id(parameter))
+        value: float = own[name] if own is not None and name in own else getattr(self, name)
+        return value
+
+    def memory(self, parameter: Parameter, what: str) -> Array:
+        """What is remembered of a parameter, zeros at first."""
+        name = f"{parameter.name}.{what}"
+        if name not in self.state:
+            self.state[name] = np.zeros_like(parameter.value)
+        return self.state[name]
+
+    def restore(self, steps: int, state: Mapping[str, Array]) -> None:
+        """Go on from a saved state."""
+        self.steps = steps
+        self.state = {name: np.array(array) for name, array in state.items()}
+
+
+@dataclass
+class GradientDescent(Optimiser):
+    """Down the gradient, with momentum (Nesterov's too) and weight decay, as torch.optim.SGD means them."""
+
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def move(self, parameter: Parameter, gradient: Array, factor: float) -> None:
+        rate, nesterov = factor * self.setting(parameter, "rate"), self.setting(parameter, "nesterov")
+        decay, momentum = self.setting(parameter, "weight_decay"), self.setting(parameter, "momentum")
+        remembered = (self.memory(parameter, "velocity"),) if momentum else ()
+        for value, slope, *velocities in blocks(parameter.value, gradient, *remembered):
+            if decay:
+                slope = slope + decay * value
+            for velocity in velocities:
+                velocity *= momentum
+                velocity += slope
+                slope = slope + momentum * velocity if nesterov else velocity
+            value -= rate * slope
+
+
+@dataclass
+class Adam(Optimiser):
+    """Steps by the mean gradient over its spread (Kingma, Ba 2015); weight decay is added to the gradient."""
+
+    rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def move(self, parameter: Parameter, gradient: Array, factor: float) -> None:
+        self.by_moments(parameter, gradient, factor, self.setting(parameter, "weight_decay"))
+
+    def by_moments(self, parameter: Parameter, gradient: Array, factor: float, decay: float = 0.0) -> None:
+        """The step proper; `decay` times the value is added to the gradient."""
+        beta1, beta2 = self.setting(parameter, "beta1"), self.setting(parameter, "beta2")
+        eps = self.setting(parameter, "eps")
+        rate = factor * self.setting(parameter, "rate") / (1 - beta1**self.steps)
+        moments = self.memory(parameter, "mean"), self.memory(parameter, "square")
+        for value, slope, mean, square in blocks(parameter.value, gradient, *moments):
+            if decay:
+                slope = slope + decay * value
+            mean *= beta1
+            mean += (1 - beta1) * slope
+            square *= beta2
+            square += (1 - beta2) * (slope * slope.conj())
+            spread = np.sqrt(square)
+            spread *= 1 / math.sqrt(1 - beta2**self.steps)
+            spread += eps
+            np.divide(mean, spread, out=spread)
+            spread *= rate
+            value -= spread
+
+
+@dataclass
+class AdamW(Adam):
+    """Adam with weight decay beside the gradient, not in it (Loshchilov, Hutter 2017)."""
+
+    weight_decay: float = 0.01
+
+    def move(self, parameter: Parameter, gradient: Array, factor: float) -> None:
+        rate = factor * self.setting(parameter, "rate")
+        value = parameter.value
+        value *= 1 - rate * self.setting(parameter, "weight_decay")
+        self.by_moments(parameter, gradient, factor)
+
+
+def blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Parts of arrays of one shape, side by side: views of a block of each; whole where one does not lie in a row."""
+    if not all(a.flags.c_contiguous for a in arrays):
+        yield arrays
+        return
+    flat = [a.reshape(-1) for a in arrays]
+    for start in range(0, flat[0].size, BLOCK):
+        yield tuple([a[start : start + BLOCK] for a in flat])
+
+
+# -- clipping ----------------------------------------------------------------------------------------------
+
+
+def gradient_norm(parameters: Iterable[Parameter]) -> float:
+    """The length of all gradients taken together."""
+    total = 0.0
+    for parameter in parameters:
+        gradient = parameter.graph.gradients.get(parameter.name)
+        if gradient is not None:
+            flat = gradient.reshape(-1)
+            total += float(np.vdot(flat, flat).real)
+    return math.sqrt(total)
+
+
+def clip_norm(parameters: Sequence[Parameter], most: float) -> float:
+    """Shorten all gradients alike so that together they are no longer than `most`; the length before."""
+    norm = gradient_norm(parameters)
+    if norm > most:
+        for parameter in parameters:
+            gradients = parameter.graph.gradients
+            if parameter.name in gradients:
+                gradients[parameter.name] = gradients[parameter.name] * (most / norm)
+    return norm
+
+
+def clip_value(parameters: Sequence[Parameter], most: float) -> None:
+    """Cut every element of every gradient off at `most` on either side."""
+    for parameter in parameters:
+        gradients = parameter.graph.gradients
+        if parameter.name in gradients:
+            gradients[parameter.name] = np.clip(gradients[parameter.name], -most, most)
+
+
+def check_state(optimiser: Optimiser, shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, Array]) -> None:
+    """Whether a saved state belongs to parameters of these shapes. Errors: `DataError`."""
+    for name, array in state.items():
+        parameter, _, _ = name.rpartition(".")
+        if shapes.get(parameter) != array.shape:
+            rule = f"the saved state of {type(optimiser).__name__} does not fit the parameter {parameter}"
+            values = (f"saved: shape {array.shape}", f"here: {shapes.get(parameter, 'no such parameter')}")
+            raise data_error("other-network", rule, *values)

@@ -1,0 +1,242 @@
+"""A layer's call becomes the layer's statements.
+
+In: a layer as a Program of its own, and the names of the tensors that the call hands over and takes. Out: statements
+and shapes in the caller's names. The one rule: a layer is resolved once for each set of options, and an instance of it
+differs only in names; no name of the caller is ever captured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Protocol
+
+from ..program.ir import (
+    Access,
+    Boundary,
+    Call,
+    Domain,
+    Dots,
+    Expr,
+    Index,
+    Merged,
+    Program,
+    Range,
+    Reduce,
+    Shape,
+    Size,
+    Statement,
+    Subscript,
+    parts_of,
+    primal_of,
+    reads_of,
+    walk,
+)
+from ..syntax import tree
+from .converter import negative
+
+Letters = tuple[str | None, ...]  # the names of a tensor's axes, where they have single letters
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """A layer that has been resolved."""
+
+    header: tree.LayerDef
+    program: Program
+    ranks: Mapping[str, int]
+    letters: Mapping[str, Letters]
+    live: dict[tuple[str, ...], tuple[Statement, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def indices(self) -> frozenset[str]:
+        """The names of all indices."""
+        found: set[str] = set()
+        for stmt in self.program.statements:
+            found.update(stmt.domain.indices)
+            for part in parts_of(stmt):
+                if isinstance(part, Reduce):
+                    found.update(part.domain.indices)
+        return frozenset(found)
+
+    @cached_property
+    def shapes(self) -> Mapping[str, Shape]:
+        return {s.tensor: s for s in self.program.shapes}
+
+    def statements(self, outputs: tuple[str, ...]) -> tuple[Statement, ...]:
+        """The statements that some of the outputs need."""
+        if outputs not in self.live:
+            needed: set[str] = set()
+            more = set(outputs)
+            while more - needed:
+                needed |= more
+                for stmt in self.program.statements:
+                    if stmt.target.tensor in needed:
+                        more.update(self.needs(stmt))
+            self.live[outputs] = tuple(s for s in self.program.statements if s.target.tensor in needed)
+        return self.live[outputs]
+
+    def needs(self, stmt: Statement) -> Iterator[str]:
+        """The tensors that a statement reads, or that it or the shape of its target asks for a size."""
+        yield from reads_of(stmt)
+        shape = self.shapes.get(stmt.target.tensor)
+        dims = () if shape is None else shape.dims
+        for part in (*parts_of(stmt), *(p for d in dims for p in walk(d))):
+            if isinstance(part, Size):
+                yield part.tensor
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What a call adds to its caller. `shapes` are those of computed tensors, `checks` those of what is handed over."""
+
+    statements: tuple[Statement, ...]
+    shapes: tuple[Shape, ...]
+    checks: tuple[Shape, ...]
+    dims: tuple[tuple[str, Expr], ...]
+    tensors: Mapping[str, str]
+
+
+class Names(Protocol):
+    """The caller's names."""
+
+    def solid(self) -> Set[str]:
+        """Those of tensors and dims, which no index may have."""
+
+    def fresh(self, wish: str) -> str: ...
+
+    def fresh_tensor(self, wish: str) -> str: ...
+
+    def renamed(self, index: str) -> str:
+        """The one name that an index gets instead of a solid one."""
+
+
+def instantiate(
+    template: Template,
+    tensors: dict[str, str],
+    outputs: tuple[str, ...],
+    names: Names,
+    size_of: Callable[[str, int], Expr],
+) -> Instance:
+    """An instance. `tensors` names inputs and wanted outputs in the caller, `size_of` tells sizes of its tensors."""
+    program, name = template.program, template.header.name
+    live = template.statements(outputs)
+    targets = dict.fromkeys(s.target.tensor for s in live)
+    for tensor in targets:
+        if tensor not in tensors:
+            tensors[tensor] = names.fresh_tensor(f"{name}_{tensor.replace('.', '_')}")
+    renaming = _Renaming(tensors, {}, {}, size_of)
+    for index in sorted(template.indices):
+        if index in names.solid():
+            new = names.renamed(index)
+            while new in template.indices:
+                new = names.fresh(index)
+            renaming.indices[index] = new
+    shapes, checks = [], []
+    for shape in program.shapes:
+        if shape.tensor in targets and shape.tensor not in program.inputs:
+            shapes.append(renaming.shape(shape))
+        elif shape.tensor in program.inputs:
+            checks.append(renaming.shape(shape))
+    shapes += _of_gradients(template, targets, tensors)
+    statements = tuple(renaming.statement(s) for s in live)
+    dims = tuple((n, renaming.declared(e)) for n, e in program.dims)
+    return Instance(statements, tuple(shapes), tuple(checks), dims, tensors)
+
+
+def _of_gradients(template: Template, targets: Collection[str], tensors: Mapping[str, str]) -> list[Shape]:
+    """The shapes of gradients whose new names no longer tell whose they are."""
+    found = []
+    for tensor in targets:
+        primal = primal_of(tensor)
+        if primal is None or primal not in tensors or tensor in template.shapes:
+            continue
+        rank = template.ranks.get(tensor)
+        if primal_of(tensors[tensor]) != tensors[primal] and rank is not None:
+            found.append(Shape(tensors[tensor], tuple(Size(tensors[primal], k) for k in range(rank))))
+    return found
+
+
+@dataclass(frozen=True)
+class _Renaming:
+    """Statements in other names. Sizes of tensors whose shapes are known are put in terms of those shapes."""
+
+    tensors: Mapping[str, str]
+    indices: dict[str, str]
+    sizes: dict[Size, Expr]
+    size_of: Callable[[str, int], Expr]
+
+    def size(self, size: Size) -> Expr:
+        """A size in a statement."""
+        found = self.declared_size(size)
+        if not isinstance(found, Size):  # a number in its place could be folded into what stands beside it
+            found = Size(self.tensors.get(size.tensor, size.tensor), size.axis)
+        return replace(found, span=size.span) if size.span is not None else found
+
+    def declared_size(self, size: Size) -> Expr:
+        """A size in a shape."""
+        found = self.sizes.get(size)
+        if found is None:
+            found = self.size_of(self.tensors.get(size.tensor, size.tensor), size.axis)
+            self.sizes[size] = found
+        return found
+
+    def shape(self, shape: Shape) -> Shape:
+        return Shape(self.tensors[shape.tensor], tuple(map(self.declared, shape.dims)), shape.span)
+
+    def declared(self, expr: Expr) -> Expr:
+        """A dim."""
+        match expr:
+            case Size():
+                return self.declared_size(expr)
+            case Call(fn, args, span):
+                parts = tuple(map(self.declared, args))
+                return negative(parts[0], span) if fn == "neg" else Call(fn, parts, span)
+            case _:
+                return expr
+
+    def statement(self, stmt: Statement) -> Statement:
+        return Statement(self.access(stmt.target), stmt.op, self.expr(stmt.value), self.domain(stmt.domain), stmt.span)
+
+    def domain(self, domain: Domain) -> Domain:
+        indices = tuple(self.indices.get(i, i) for i in domain.indices)
+        ranges = tuple(self.range(r) for r in domain.ranges) if domain.ranges else ()
+        return Domain(indices, ranges, tuple(map(self.expr, domain.masks)) if domain.masks else ())
+
+    def range(self, r: Range) -> Range:
+        lo = None if r.lo is None else self.expr(r.lo)
+        return Range(self.indices.get(r.index, r.index), lo, None if r.hi is None else self.expr(r.hi), r.span)
+
+    def access(self, access: Access) -> Access:
+        parts = tuple(map(self.subscript, access.subscripts))
+        return Access(self.tensors.get(access.tensor, access.tensor), parts, access.span)
+
+    def expr(self, expr: Expr) -> Expr:
+        match expr:
+            case Call(fn, args, span):
+                return Call(fn, tuple(map(self.expr, args)), span)
+            case Access():
+                return self.access(expr)
+            case Index(name, span):
+                return Index(self.indices[name], span) if name in self.indices else expr
+            case Size():
+                return self.size(expr)
+            case Reduce(op, domain, body, span):
+                return Reduce(op, self.domain(domain), self.expr(body), span)
+            case _:
+                return expr
+
+    def subscript(self, part: Subscript) -> Subscript:
+        match part:
+            case Index(name, span):
+                return Index(self.indices[name], span) if name in self.indices else part
+            case Merged(names, span):
+                return Merged(tuple(self.indices.get(n, n) for n in names), span)
+            case Boundary(kind, e, lo, hi, value, span):
+                lo, hi = None if lo is None else self.expr(lo), None if hi is None else self.expr(hi)
+                return Boundary(kind, self.expr(e), lo, hi, value, span)
+            case Dots():
+                return part
+            case _:
+                return self.expr(part)

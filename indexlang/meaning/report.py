@@ -1,0 +1,70 @@
+"""What is wrong in a file, collected while it is resolved.
+
+In: problems, in the order in which they are found. Out: one `MeaningError` with all of them, in order of place. The
+one rule: a place is blamed once for one thing, however often a layer or a function is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+from ..errors import MeaningError, Problem, Source, Span
+
+LIBRARY = Path(__file__).parent.parent / "library"  # the standard library
+
+
+class Report:
+    """The problems found so far."""
+
+    def __init__(self, main: Source | None = None) -> None:
+        self.main = main
+        self.problems: dict[object, Problem] = {}
+
+    def add(
+        self,
+        code: str,
+        rule: str,
+        span: Span | None,
+        *values: str,
+        way_out: str | None = None,
+        others: tuple[tuple[str, Span], ...] = (),
+    ) -> None:
+        """One more problem, unless it is known."""
+        place = None if span is None else (span.source.name, span.start, span.end)
+        self.problems.setdefault((code, rule, place), Problem(code, rule, span, values, way_out, others))
+
+    def raise_problems(self) -> None:
+        """All problems at once, those of the main file first."""
+        if self.problems:
+            raise MeaningError(*sorted(self.problems.values(), key=self._place))
+
+    def _place(self, problem: Problem) -> tuple[bool, str, int]:
+        if problem.span is None:
+            return False, "", -1
+        source = problem.span.source
+        return source is not self.main, source.name, problem.span.start
+
+
+def imported(name: str) -> str | None:
+    """The way out for a name that is a layer of the standard library."""
+    for file in sorted(LIBRARY.glob("*.idx")):
+        if f"\nlayer {name}(" in file.read_text(encoding="utf-8"):
+            return f"write 'from {file.stem} import {name}', and h = {name}(...) as a statement of its own"
+    return None
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The way out for a name that may be misspelled."""
+    found = get_close_matches(name, sorted(set(known)), 1, 0.6)
+    return f"did you mean '{found[0]}'?" if found else None
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 axis`, `2 axes`."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def axes(number: int) -> str:
+    return count(number, "axis", "axes")

@@ -1,0 +1,119 @@
+"""What a chain is, and what is known of the program around it.
+
+In: statements, shapes, dtypes. Out: `Chain` and `Facts`, and a statement under the chain's names of its indices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ...program.ir import (
+    Call,
+    Domain,
+    Expr,
+    Index,
+    Merged,
+    Program,
+    Reduce,
+    Statement,
+    Subscript,
+    parts_of,
+    reads_of,
+    transform_statement,
+    walk,
+)
+from ...sizes.shapes import Shapes
+from ..statement import COMPARISONS, numbered
+from .formulas import Formulas
+from .values import Node, RefusedError
+
+
+@dataclass(frozen=True)
+class Store:
+    """What a statement of a chain makes: `node` in a block, over the indices `axes` of its target.
+
+    `partial` if it is a part of a sum (or product, ...) over a block index; then `scale`, which has no block index, is
+    what the whole of it is multiplied by.
+    """
+
+    tensor: str
+    axes: tuple[str, ...]
+    op: str
+    node: Node
+    partial: bool = False
+    scale: Node | None = None
+    first: bool = True  # whether no statement before has made the tensor
+
+
+@dataclass(frozen=True)
+class Chain:
+    """`numbers` of the statements, the block indices with their steps, what each statement makes.
+
+    `inside` are tensors that nothing else reads: they exist block by block only. `dying` are tensors made before that
+    nothing reads afterwards: their memory may be written over.
+    """
+
+    numbers: tuple[int, ...]
+    blocks: tuple[tuple[str, int], ...]
+    stores: tuple[Store, ...]
+    graph: Formulas
+    inside: frozenset[str]
+    dying: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a program: the dtypes in which tensors are stored, and those of statements."""
+
+    program: Program
+    shapes: Shapes
+    storage: Mapping[str, str]
+    compute: Sequence[str]
+    kind: Callable[[Expr], str]
+
+    @cached_property
+    def readers(self) -> dict[str, list[int]]:
+        """The numbers of the statements that read each tensor."""
+        found: dict[str, list[int]] = {}
+        for k, stmt in enumerate(self.program.statements):
+            for tensor in reads_of(stmt):
+                found.setdefault(tensor, []).append(k)
+        return found
+
+    @cached_property
+    def compared(self) -> frozenset[Expr]:
+        """What comparisons compute, by numbered indices: a tensor of that value must have the same bits."""
+        found = {p for s in self.program.statements for p in parts_of(s) if isinstance(p, Call) and p.fn in COMPARISONS}
+        return frozenset(numbered(p) for c in found for p in walk(c) if isinstance(p, Call))
+
+    @cached_property
+    def writers(self) -> dict[str, list[int]]:
+        """The statements that make each tensor."""
+        found: dict[str, list[int]] = {}
+        for k, stmt in enumerate(self.program.statements):
+            found.setdefault(stmt.target.tensor, []).append(k)
+        return found
+
+
+def renamed(stmt: Statement, names: Mapping[str, str], extents: Mapping[str, tuple[int, int]]) -> Statement:
+    """The statement with other names of its indices; how far they run is known."""
+
+    def rule(part: Subscript) -> Subscript | None:
+        match part:
+            case Index(name):
+                return Index(names[name], part.span)
+            case Merged(indices):
+                moving = [i for i in indices if extents[i][1] - extents[i][0] > 1]
+                if len(moving) != 1 or extents[moving[0]][0]:
+                    raise RefusedError
+                return Index(names[moving[0]], part.span)
+            case Reduce(domain=domain):
+                indices = tuple(names[i] for i in domain.indices)
+                return Reduce(part.op, Domain(indices, (), domain.masks), part.body, part.span)
+            case _:
+                return None
+
+    bare = Statement(stmt.target, stmt.op, stmt.value, Domain(stmt.domain.indices, (), stmt.domain.masks), stmt.span)
+    return transform_statement(bare, rule)

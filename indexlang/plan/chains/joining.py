@@ -1,0 +1,359 @@
+"""One chain: statements joined one after the other, as long as each goes through the same block indices.
+
+In: the statements of a program that may run next. Out: a `Chain`. The one rule: a statement joins if every block of
+what it makes depends on the same block of what the chain has made, and on tensors that are complete.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from ...program.ir import (
+    Access,
+    Expr,
+    Index,
+    Merged,
+    Reduce,
+    Statement,
+    indices_of,
+    parts_of,
+    reads_of,
+    walk,
+)
+from ..kernels import even, itemsize
+from ..statement import (
+    UNROLLED,
+    factors_of,
+    identity,
+    is_product,
+    is_window,
+    memory_order,
+    numbered,
+    size_of,
+)
+from .chain import Chain, Facts, Store, renamed
+from .formulas import Formulas
+from .landing import Landing, landings
+from .values import COMBINATIONS, REDUCTIONS, Move, Node, RefusedError
+
+CHUNK = 256 << 10  # bytes of one array of a block: several of them stay in the cache of a core
+LEAST = 1 << 14  # elements below which a chain is not worth its lines
+LARGE_SUM = 1 << 19  # elements from which on a sum alone is one
+MANY = 64  # a block as large as may be has so many times the elements that it is summed to, at least
+AHEAD = 48  # so many statements further it is looked for more that may join
+
+
+class Joining:
+    """A chain being made."""
+
+    def __init__(self, facts: Facts, start: int, labels: tuple[str, ...], begun: set[str], most: int) -> None:
+        self.facts, self.labels, self.begun, self.most = facts, labels, begun, most
+        self.compute = facts.compute[start]
+        stmt = facts.program.statements[start]
+        self.graph = Formulas(
+            memory_order(stmt, facts.shapes.extents[start]),
+            dict(facts.shapes.extents[start]),
+            self.compute,
+            facts.shapes.tensors,
+            facts.storage,
+            facts.kind,
+        )
+        self.numbers: list[int] = []
+        self.stores: list[Store] = []
+        self.axes: dict[str, tuple[str | None, ...]] = {}  # the chain's index of each axis of a tensor
+        self.read: set[str] = set()
+        self.add(start)
+
+    def extend(self, order: Sequence[int], done: set[int]) -> None:
+        """Take in what may run now, of the statements that come next."""
+        for number in order[1:AHEAD]:
+            if number in done:
+                continue
+            stmt = self.facts.program.statements[number]
+            together = [number]
+            if not stmt.reduced:  # it takes one pass over the tensor to add everything to it
+                writers = self.facts.writers[stmt.target.tensor]
+                together = [k for k in writers if k not in done and k not in self.numbers]
+            if self.is_near(stmt) and all(self.is_ready(k, done) for k in together):
+                with suppress(RefusedError):
+                    self.add(number)
+
+    def is_ready(self, number: int, done: set[int]) -> bool:
+        """Whether all that a statement reads is there, in a block at least, and its target is defined."""
+        made, statements, writers = self.graph.made, self.facts.program.statements, self.facts.writers
+        stmt = statements[number]
+        defined = [k for k in writers[stmt.target.tensor] if statements[k].op == "=" and k != number]
+        if any(k not in done and k not in self.numbers for k in defined):
+            return False
+        return all(
+            k in done or (k in self.numbers and made[tensor][0] is not None)
+            for tensor in reads_of(stmt)
+            for k in writers.get(tensor, ())
+        )
+
+    def is_near(self, stmt: Statement) -> bool:
+        """Whether a statement touches what is in the cache."""
+        near = {*reads_of(stmt), stmt.target.tensor} & (self.read | set(self.graph.made))
+        return any(size_of(self.facts.shapes.tensors[t]) >= LEAST or t in self.graph.made for t in near)
+
+    # -- one statement -------------------------------------------------------------------------
+
+    def add(self, number: int) -> None:
+        """Take a statement in. Errors: `RefusedError`, and nothing has changed."""
+        facts = self.facts
+        stmt, extents = facts.program.statements[number], facts.shapes.extents[number]
+        tensor = stmt.target.tensor
+        if (
+            facts.compute[number] != self.compute
+            or facts.storage[tensor] != self.compute
+            or facts.shapes.guarded[number]
+            or any(hi <= lo for lo, hi in extents.values())
+        ):
+            raise RefusedError
+        names = self.renaming(stmt, extents)
+        bounds = {names[i]: extents[i] for i in extents}
+        if any(self.graph.extents.get(i, b) != b for i, b in bounds.items()):
+            raise RefusedError
+        if any(bounds.get(i) != self.graph.extents[i] or bounds[i][0] for i in self.labels):
+            raise RefusedError
+        merged = any(isinstance(p, Merged) for p in parts_of(stmt))
+        if merged or any(old != new for old, new in names.items()):
+            stmt = renamed(stmt, names, extents)
+        had = set(self.graph.extents), list(self.graph.order), len(self.graph.nodes)
+        self.graph.extents.update(bounds)
+        self.graph.order += [i for i in bounds if i not in self.graph.order]
+        try:
+            landing = landings(stmt.target, self.graph, self.labels)
+            axes = tuple(place.axis for place in landing)
+            store = self.store(stmt, axes) if all(p.is_plain for p in landing) else self.spread(stmt, landing)
+            if any(self.in_a_block(node) > self.most for node in self.graph.nodes[had[2] :]):
+                raise RefusedError
+        except RefusedError:
+            self.graph.order[:] = had[1]
+            self.graph.forget(had[2])
+            for i in set(self.graph.extents) - had[0]:
+                del self.graph.extents[i]
+            raise
+        self.numbers.append(number)
+        self.stores.append(store)
+        self.graph.made[tensor] = (None if store.partial else store.node, axes)
+        for part in parts_of(stmt):
+            if isinstance(part, Access):
+                named = tuple(s.name if isinstance(s, Index) else None for s in part.subscripts)
+                self.axes.setdefault(part.tensor, named)
+                if part.tensor != tensor:
+                    self.read.add(part.tensor)
+
+    def in_a_block(self, node: Node) -> int:
+        """How many elements of a node there are for one value of all block indices but the last, of that for few."""
+        return self.graph.points(i for i in node.indices if i not in self.labels)
+
+    def renaming(self, stmt: Statement, extents: Mapping[str, tuple[int, int]]) -> dict[str, str]:
+        """The chain's names of a statement's indices: those of the axes that it runs through."""
+        found: dict[str, str] = {}
+        accesses = [p for p in parts_of(stmt) if isinstance(p, Access) and p.tensor in self.axes]
+        accesses.sort(key=lambda a: (a.tensor not in self.graph.made, -size_of(self.facts.shapes.tensors[a.tensor])))
+        for access in accesses:
+            for sub, name in zip(access.subscripts, self.axes[access.tensor], strict=True):
+                if not isinstance(sub, Index) or name is None or sub.name in found or name in found.values():
+                    continue
+                if self.graph.extents[name] == extents[sub.name]:
+                    found[sub.name] = name
+        taken = {*found.values(), *self.graph.extents}
+        for i in extents:
+            if i in found:
+                continue
+            name, count = i, 1
+            if i in found.values() or self.graph.extents.get(i, extents[i]) != extents[i]:
+                while name in taken:
+                    count += 1
+                    name = f"{i}_{count}"
+            taken.add(name)
+            found[i] = name
+        return found
+
+    def spread(self, stmt: Statement, landing: Sequence[Landing]) -> Store:
+        """What a renamed statement makes that writes a small window around each of its points."""
+        graph, op = self.graph, stmt.op
+        kept = {place.index for place in landing}
+        taps = [i for place in landing for i, _ in place.row.coefs if i not in kept] + list(stmt.reduced)
+        if op not in ("=", "+=") or isinstance(stmt.value, Reduce) or graph.points(taps) > UNROLLED:
+            raise RefusedError
+        if (
+            graph.points(stmt.reduced) > 1
+            or set(taps) & set(self.labels)
+            or stmt.domain.masks
+            or all(p.is_apart(graph) for p in landing)
+        ):
+            raise RefusedError
+
+        def moves() -> list[Move] | None:
+            found = [place.move(graph) for place in landing if not place.is_plain]
+            there = [m for m in found if m is not None]
+            return there if len(there) == len(found) else None
+
+        axes = tuple(place.axis for place in landing)
+        value = graph.spread(axes, moves, lambda: graph.value(stmt.value), taps)
+        first = stmt.target.tensor not in {*graph.made, *self.begun, *self.facts.program.inputs}
+        return self.mapped(stmt.target.tensor, axes, op, value, first)
+
+    def store(self, stmt: Statement, axes: tuple[str, ...]) -> Store:
+        """What a renamed statement makes."""
+        graph, tensor, op = self.graph, stmt.target.tensor, stmt.op
+        masks = stmt.domain.masks
+        exact = op in ("max=", "min=") or (op == "=" and numbered(stmt.value) in self.facts.compared)
+        formula = graph.exact if exact else graph.value
+        known = graph.made.get(tensor)
+        first = known is None and tensor not in self.begun and tensor not in self.facts.program.inputs
+        if known is not None and (known[0] is None) != (set(stmt.reduced) & set(self.labels) != set()):
+            raise RefusedError
+        if isinstance(stmt.value, Reduce):
+            root = stmt.value
+            if root.op != "logsumexp" or stmt.reduced or op not in ("=", "+="):
+                raise RefusedError
+            if set(root.domain.indices) & set(self.labels):
+                raise RefusedError
+            self.check_work(root.body, (*axes, *root.domain.indices))
+            value = self.masked(graph.value(root.body), root.domain.masks, float("-inf"))
+            node = self.masked(graph.logsumexp(value, root.domain.indices), masks, 0)
+            return self.mapped(tensor, axes, op, node, first)
+        reduced = stmt.reduced
+        if not reduced:
+            node = self.masked(formula(stmt.value), masks, identity(op))
+            return self.mapped(tensor, axes, op, node, first)
+        if is_window(stmt, graph.extents) and not set(reduced) & set(self.labels):
+            node = self.window(stmt)
+            return self.mapped(tensor, axes, op, node, first)
+        self.check_work(stmt.value, stmt.domain.indices)
+        partial = bool(set(reduced) & set(self.labels))
+        scale: Node | None = None
+        if op in ("=", "+="):
+            factors, coefficient, divisors = graph.product(stmt.value)
+            over = set(reduced)
+            inner = [f for f in factors if over & set(f.indices)]
+            below = [d for d in divisors if over & set(d.indices)]
+            outer = [f for f in factors if f not in inner], [d for d in divisors if d not in below]
+            if masks or (partial and any(set(n.indices) & set(self.labels) for part in outer for n in part)):
+                # with masks, a point that they refuse must not meet what stands before the sum
+                inner, below, outer = factors, divisors, ([], [])
+            value = self.masked(graph.times(inner, 1, below), masks, 0)
+            node = graph.reduce("sum", value, reduced)
+            if outer[0] or outer[1] or coefficient != 1:
+                if partial:
+                    scale = graph.times(outer[0], coefficient, outer[1])
+                else:
+                    node = graph.times([node, *outer[0]], coefficient, outer[1])
+        else:
+            value = self.masked(formula(stmt.value), masks, identity(op))
+            node = graph.reduce(REDUCTIONS[op], value, reduced)
+        if partial:
+            if not set(self.labels) <= set(value.indices):
+                raise RefusedError  # the same in several blocks: each of them would count it
+            if graph.points(node.indices) > self.most // MANY:
+                raise RefusedError  # to add the parts would take as long as to make them
+            return Store(tensor, axes, op, node, True, scale, first)
+        return self.mapped(tensor, axes, op, node, first)
+
+    def window(self, stmt: Statement) -> Node:
+        """The sum over a window; what does not differ in it is multiplied once."""
+        graph, over = self.graph, set(stmt.reduced)
+        core, outside, divisors = [], list[Expr](), list[Expr]()
+        for factor, below in factors_of(stmt.value):
+            if over & set(indices_of(factor)):
+                core.append((factor, below))
+            else:
+                (divisors if below else outside).append(factor)
+        if stmt.domain.masks or not core or any(below for _, below in core):
+            return graph.window(
+                stmt.op, lambda: self.masked(graph.value(stmt.value), stmt.domain.masks, 0), stmt.reduced
+            )
+        value = graph.window(stmt.op, lambda: graph.times([graph.value(f) for f, _ in core]), stmt.reduced)
+        return graph.times([value, *map(graph.value, outside)], 1, [graph.value(d) for d in divisors])
+
+    def mapped(self, tensor: str, axes: tuple[str, ...], op: str, node: Node, first: bool) -> Store:
+        """A value that is complete in its block, combined with what the tensor has already."""
+        graph = self.graph
+        if not set(node.indices) <= set(axes):
+            raise RefusedError
+        if tensor in graph.made:
+            before, known = graph.made[tensor]
+            if before is None or known != axes:
+                raise RefusedError
+            node = graph.plus(before, node) if op in ("=", "+=") else graph.node(COMBINATIONS[op], (before, node))
+        elif not first:
+            old = graph.node("read", expr=Access(tensor, tuple(Index(i) for i in axes)))
+            node = graph.node(COMBINATIONS[op], (old, node))
+        return Store(tensor, axes, op, node, first=first)
+
+    def masked(self, node: Node, masks: Sequence[Expr], otherwise: float) -> Node:
+        """The value where all masks hold."""
+        condition: Node | None = None
+        for mask in masks:
+            found = self.graph.value(mask)
+            if not found.truth:
+                raise RefusedError
+            condition = found if condition is None else self.graph.node("and", (condition, found), truth=True)
+        if node.truth:
+            raise RefusedError
+        return node if condition is None else self.graph.keep(condition, node, otherwise)
+
+    def check_work(self, value: Expr, indices: Sequence[str]) -> None:
+        """Refuse a reduction of more points than its largest operand has elements: a contraction, or a window."""
+        moving = {i for i in indices if self.graph.points([i]) > 1}
+        accesses = [p for p in walk(value) if isinstance(p, Access)]
+        plain = ({s.name for s in a.subscripts if isinstance(s, Index)} for a in accesses)
+        if not any(moving <= names for names in plain):
+            raise RefusedError
+        if any(len(indices_of(s)) > 1 for a in accesses for s in a.subscripts):
+            raise RefusedError
+
+    # -- the whole -----------------------------------------------------------------------------
+
+    def is_worth_it(self) -> bool:
+        """Whether the chain is better than its statements one by one."""
+        if len(self.numbers) > 1:
+            return True
+        stmt, extents = self.facts.program.statements[self.numbers[0]], self.facts.shapes.extents[self.numbers[0]]
+        is_sum = any(extents[i][1] - extents[i][0] > 1 for i in stmt.reduced)
+        if not isinstance(stmt.value, Access):
+            return not is_sum or not is_product(stmt.value) or self.is_long(stmt)
+        if is_sum:  # each thread takes a part
+            return self.graph.points(self.graph.order) >= LARGE_SUM
+        return bool(stmt.domain.masks)
+
+    def is_long(self, stmt: Statement) -> bool:
+        """Whether a sum of products reads all factors at each of many points: BLAS has no product for that."""
+        extents = self.facts.shapes.extents[self.numbers[0]]
+        moving = {i for i, (lo, hi) in extents.items() if hi - lo > 1}
+        accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
+        return self.graph.points(self.graph.order) >= LARGE_SUM and all(moving <= set(indices_of(a)) for a in accesses)
+
+    def chain(self, readers: Mapping[str, int], done: set[int]) -> Chain:
+        """The chain as it is now."""
+        statements = self.facts.program.statements
+        here = Counter(t for k in self.numbers for t in reads_of(statements[k]))
+        written = Counter(s.tensor for s in self.stores)
+        inside = frozenset(
+            s.tensor
+            for s in self.stores
+            if s.first
+            and not s.partial
+            and here[s.tensor] == readers[s.tensor]
+            and written[s.tensor] == len(self.facts.writers[s.tensor])
+        )
+        staying = {*self.facts.program.inputs, *self.facts.program.outputs, *self.graph.made}
+        dying = frozenset(t for t in self.read if t not in staying and done.issuperset(self.facts.readers.get(t, ())))
+        return Chain(tuple(self.numbers), self.steps(), tuple(self.stores), self.graph, inside, dying)
+
+    def steps(self) -> tuple[tuple[str, int], ...]:
+        """The block indices, all but the last one value at a time."""
+        graph = self.graph
+        if not self.labels:
+            return ()
+        *outer, last = self.labels
+        unit = max(graph.points(set(n.indices) - set(self.labels)) for n in graph.nodes)
+        most = CHUNK // itemsize(self.compute)
+        n = graph.extents[last][1]
+        return (*((i, 1) for i in outer), (last, even(n, max(1, most // unit))))

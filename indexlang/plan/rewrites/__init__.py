@@ -1,0 +1,1 @@
+"""Rewrites of a Program that need sizes. In: a Program, its shapes and dtypes. Out: an equal Program."""

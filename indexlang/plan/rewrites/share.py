@@ -1,0 +1,219 @@
+"""Products that several statements have in common, made once.
+
+In: a Program with its shapes and types. Out: the same with statements before others that make what at least two of them
+multiply on their way. The one rule: a statement takes part only with a pair of factors that some good order of its own
+products begins with, so sharing never makes a product dearer than the best order by more than `SLACK`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import prod
+from typing import TypeVar
+
+from ...program.ir import Access, Call, Const, Expr, Index, Program, Statement, domain_of, indices_of, walk
+from ...sizes.dtypes import Types
+from ...sizes.shapes import Shapes
+from ..contraction import order_pairs, products_cost
+from ..kernels import LARGE, itemsize
+
+SLACK = 1.15
+WORTH = 1 << 18  # multiply-adds from which on a product is worth keeping for a second use
+
+Extents = Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two factors multiplied over what nobody else needs: what is kept, and the extents of all."""
+
+    factors: frozenset[Access]
+    kept: frozenset[str]
+    extents: tuple[tuple[str, tuple[int, int]], ...]
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds."""
+        return prod(hi - lo for _, (lo, hi) in self.extents)
+
+
+def share(program: Program, shapes: Shapes, types: Types) -> tuple[Program, Shapes, Types]:
+    """The program with common products made once."""
+    while (found := _best(program, shapes, types)) is not None:
+        program, shapes, types = _with(program, shapes, types, *found)
+    return program, shapes, types
+
+
+def _best(program: Program, shapes: Shapes, types: Types) -> tuple[Pair, list[int]] | None:
+    """The pair that saves most, with the statements that use it."""
+    users: dict[Pair, list[int]] = {}
+    for k, stmt in enumerate(program.statements):
+        if _takes_part(stmt, shapes, types, k):
+            for pair in _pairs(stmt, shapes.extents[k]):
+                users.setdefault(pair, []).append(k)
+    written: dict[str, int] = {}
+    for k, stmt in enumerate(program.statements):
+        written[stmt.target.tensor] = k
+    best: tuple[int, Pair, list[int]] | None = None
+    for pair, numbers in users.items():
+        ready = [k for k in numbers if all(written.get(a.tensor, -1) < numbers[0] for a in pair.factors)]
+        saved = (len(ready) - 1) * pair.work
+        size = prod(hi - lo for i, (lo, hi) in pair.extents if i in pair.kept) * itemsize(types.compute[numbers[0]])
+        alike = len({types.compute[k] for k in numbers}) == 1
+        if len(ready) > 1 and alike and pair.work >= WORTH and size <= LARGE and (best is None or saved > best[0]):
+            best = saved, pair, ready
+    return None if best is None else best[1:]
+
+
+def _takes_part(stmt: Statement, shapes: Shapes, types: Types, number: int) -> bool:
+    """Whether a statement is a product of at least three reads of the type it computes in."""
+    if stmt.op not in ("=", "+=") or stmt.domain.masks or shapes.guarded[number]:
+        return False
+    split = factored(stmt.value)
+    kind = types.compute[number]
+    return (
+        split is not None
+        and len(split[0]) > 2
+        and kind != "bool"
+        and all(types.tensors[a.tensor] == kind and a.tensor not in types.weak for a in split[0])
+        and all(hi > lo for lo, hi in shapes.extents[number].values())
+    )
+
+
+def factored(value: Expr, divide: bool = False) -> tuple[list[Access], list[Expr], list[Expr]] | None:
+    """A product as reads, and what no index runs through: factors and divisors; None if it is no such product.
+
+    With `divide`, divisors may be any reads.
+    """
+    reads: list[Access] = []
+    factors: list[Expr] = []
+    divisors: list[Expr] = []
+    stack = [value]
+    while stack:
+        match expr := stack.pop():
+            case Call(fn="mul", args=(a, b)):
+                stack += [b, a]
+            case Call(fn="neg", args=(a,)):
+                factors.append(Const(-1))
+                stack.append(a)
+            case Call(fn="div", args=(a, b)) if not indices_of(b) or (divide and _is_direct(b)):
+                divisors.append(b)
+                stack.append(a)
+            case Access() if indices_of(expr):
+                if not _is_direct(expr):
+                    return None
+                reads.append(expr)
+            case _ if not indices_of(expr):
+                factors.append(expr)
+            case _:
+                return None
+    return reads, factors, divisors
+
+
+def _is_direct(expr: Expr) -> bool:
+    """Whether an expression is a read whose positions say sizes and indices alone."""
+    return isinstance(expr, Access) and not any(isinstance(p, Access) for s in expr.subscripts for p in walk(s))
+
+
+def _pairs(stmt: Statement, extents: Extents) -> Iterator[Pair]:
+    """The pairs that a good order may begin with."""
+    split = factored(stmt.value)
+    assert split is not None
+    reads = split[0]
+    sizes = {i: hi - lo for i, (lo, hi) in extents.items()}
+    free = indices_of(stmt.target)
+    groups = [indices_of(a) for a in reads]
+    limit = SLACK * products_cost(groups, order_pairs(groups, free, sizes), free, sizes)
+    for x, y in combinations(range(len(reads)), 2):
+        both = {*groups[x], *groups[y]}
+        rest = [g for k, g in enumerate(groups) if k not in (x, y)]
+        kept = frozenset(both & set(free).union(*rest))
+        if reads[x] == reads[y] or not (both - kept) & set(groups[x]) & set(groups[y]):
+            continue
+        later = [*rest, tuple(kept)]
+        cost = prod(sizes[i] for i in both) + products_cost(later, order_pairs(later, free, sizes), free, sizes)
+        if cost <= limit:
+            yield Pair(frozenset((reads[x], reads[y])), kept, tuple(sorted((i, extents[i]) for i in both)))
+
+
+def _with(
+    program: Program, shapes: Shapes, types: Types, pair: Pair, users: Sequence[int]
+) -> tuple[Program, Shapes, Types]:
+    """The program in which the pair is a tensor of its own."""
+    first = users[0]
+    split = factored(program.statements[first].value)
+    assert split is not None
+    a, b = (x for x in split[0] if x in pair.factors)
+    in_both = {*indices_of(a)} & {*indices_of(b)}
+    order = [i for i in dict.fromkeys((*indices_of(a), *indices_of(b))) if i in pair.kept]
+    order.sort(key=lambda i: i not in in_both)  # what both have is a batch, and outermost
+    value = Call("mul", (a, b))
+    program, shapes, types, made = inserted(
+        program, shapes, types, first, "shared", Access("", tuple(Index(i) for i in order)), value
+    )
+    statements, boxes = list(program.statements), list(shapes.extents)
+    for k in (k + 1 for k in users):
+        old = statements[k]
+        rebuilt = _rebuilt(old.value, pair, made)
+        summed = {i for i, _ in pair.extents} - pair.kept  # a written range would count each point again
+        ranges = tuple(r for r in old.domain.ranges if r.index not in summed)
+        statements[k] = replace(old, value=rebuilt, domain=domain_of((old.target, rebuilt), ranges, ()))
+        boxes[k] = {i: boxes[k][i] for i in statements[k].domain.indices}
+    return replace(program, statements=tuple(statements)), replace(shapes, extents=tuple(boxes)), types
+
+
+def inserted(
+    program: Program, shapes: Shapes, types: Types, number: int, hint: str, target: Access, value: Expr
+) -> tuple[Program, Shapes, Types, Access]:
+    """The program with a tensor of a new name made before a statement, over extents of that; and its access."""
+    name, count = hint, 1
+    while name in types.tensors:
+        count += 1
+        name = f"{hint}{count}"
+    made = Access(name, target.subscripts)
+    stmt = Statement(made, "=", value, domain_of((made, value), (), ()))
+    extents = {i: shapes.extents[number][i] for i in stmt.domain.indices}
+    kind = types.compute[number]
+    shape = tuple(extents[i][1] for i in indices_of(made))  # read by the same indices, which may begin after 0
+    return (
+        replace(program, statements=_before(program.statements, number, stmt)),
+        replace(
+            shapes,
+            tensors={**shapes.tensors, name: shape},
+            extents=_before(shapes.extents, number, extents),
+            guarded=_before(shapes.guarded, number, frozenset()),
+        ),
+        replace(types, tensors={**types.tensors, name: kind}, compute=_before(types.compute, number, kind)),
+        made,
+    )
+
+
+Item = TypeVar("Item")
+
+
+def _before(items: Sequence[Item], number: int, item: Item) -> tuple[Item, ...]:
+    return (*items[:number], item, *items[number:])
+
+
+def _rebuilt(value: Expr, pair: Pair, made: Access) -> Expr:
+    """The product with the pair's tensor instead of its factors."""
+    split = factored(value)
+    assert split is not None
+    reads, factors, divisors = split
+    left = set(pair.factors)
+    rest: list[Expr] = []
+    for x in reads:  # each of the two once
+        if x in left:
+            left.discard(x)
+        else:
+            rest.append(x)
+    found: Expr = made
+    for factor in rest:
+        found = Call("mul", (found, factor))
+    for factor in factors:
+        found = Call("mul", (factor, found))
+    for divisor in divisors:
+        found = Call("div", (found, divisor))
+    return found

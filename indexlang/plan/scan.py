@@ -1,0 +1,89 @@
+"""Sums over all positions up to a bound: which masks let a running sum serve every point.
+
+In: the masks of a statement, the indices of its value, sizes. Out: a `Scan`, or None. The one rule: the value of a scan
+does not mention the indices of its bounds, so that one pass over the reduced index holds what each of them asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..program.affine import Affine
+from ..program.conditions import margins, reads
+from ..program.ir import Call, Expr, Index, indices_of
+from ..sizes.in_bounds import numeric
+from .kernels import Row
+
+
+@dataclass(frozen=True)
+class Bound:
+    """`index <= row // by` where it is an upper one, else `index >= -(-row // by)`."""
+
+    row: Row
+    by: int
+    upper: bool
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The index to run along, its bounds (all upper ones, or all lower ones), and the masks of the value alone."""
+
+    index: str
+    bounds: tuple[Bound, ...]
+    own: tuple[Expr, ...]
+
+    @property
+    def upper(self) -> bool:
+        return self.bounds[0].upper
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The indices of the bounds."""
+        return tuple(dict.fromkeys(i for b in self.bounds for i, _ in b.row.coefs))
+
+
+def scan(
+    masks: Iterable[Expr], value: Collection[str], reduced: Sequence[str], sizes: Mapping[str, Sequence[int]]
+) -> Scan | None:
+    """The first reduced index along which a running reduction gives the statement; `value` are the value's indices."""
+    parts = [p for mask in masks for p in _parts(mask)]
+    own = tuple(p for p in parts if set(indices_of(p)) <= set(value))
+    rest = [p for p in parts if p not in own]
+    if not rest or not set(reduced) <= set(value):
+        return None
+    for index in reduced:
+        bounds = [bound(p, index, sizes) for p in rest]
+        known = tuple(b for b in bounds if b is not None)
+        mentioned = {i for b in known for i, _ in b.row.coefs}
+        same = len({b.upper for b in known}) == 1
+        if len(known) == len(bounds) and same and not mentioned & {*value, *reduced}:
+            return Scan(index, known, own)
+    return None
+
+
+def bound(mask: Expr, index: str, sizes: Mapping[str, Sequence[int]]) -> Bound | None:
+    """What a comparison of integers says about an index."""
+    found = [] if reads(mask) else list(margins(mask))
+    if len(found) != 1 or (isinstance(mask, Call) and mask.fn == "eq"):
+        return None
+    coefs: dict[str, int] = {}
+    form: Affine = numeric(found[0], sizes)  # not negative where the mask holds
+    for atom, coef in form.terms:
+        if not isinstance(atom, Index):
+            return None
+        coefs[atom.name] = coef
+    by = coefs.pop(index, 0)
+    if by == 0:
+        return None
+    if by < 0:
+        return Bound(Row(form.const, tuple(coefs.items())), -by, True)
+    return Bound(Row(-form.const, tuple((i, -c) for i, c in coefs.items())), by, False)
+
+
+def _parts(mask: Expr) -> Iterator[Expr]:
+    if isinstance(mask, Call) and mask.fn == "and":
+        for part in mask.args:
+            yield from _parts(part)
+    else:
+        yield mask

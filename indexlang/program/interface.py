@@ -1,0 +1,40 @@
+"""The inputs and outputs that bare statements have.
+
+In: statements, declared shapes. Out: the names of their inputs and outputs, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .ir import Access, Shape, Size, Statement, parts_of, primal_of, reads_of
+
+ANONYMOUS = "program"  # the layer's name under which bare statements are printed that need a header
+
+
+def default_interface(
+    statements: tuple[Statement, ...], shapes: Iterable[Shape] = ()
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The inputs and outputs of bare statements.
+
+    Inputs are the tensors read, or asked for their size, and never defined, in order of first appearance; a gradient
+    that is defined brings in its primal, unless its shape is declared. Outputs are the tensors that are defined and
+    that nothing reads.
+    """
+    declared = {s.tensor for s in shapes}
+    defined = dict.fromkeys(s.target.tensor for s in statements)
+    seen: dict[str, None] = {}
+    read: set[str] = set()
+    for stmt in statements:
+        read.update(reads_of(stmt))
+        for part in parts_of(stmt):
+            match part:
+                case Access(tensor) if tensor in defined:
+                    primal = primal_of(tensor)
+                    if primal is not None and part is stmt.target and tensor not in declared:
+                        seen[primal] = None
+                case Access(tensor) | Size(tensor):
+                    seen[tensor] = None
+                case _:
+                    pass
+    return tuple(t for t in seen if t not in defined), tuple(t for t in defined if t not in read)

@@ -1,0 +1,217 @@
+"""Program to text: the printer.
+
+In: a Program, a statement, an expression. Out: text of the language. The one rule: printing is exact. What
+`resolve` makes of the parsed text is the Program that was printed; brackets stand only where they are needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from .functions import ADD, AND, ATOM, COMPARE, FUNCTIONS, MUL, NEG, NOT, OR, POW
+from .interface import ANONYMOUS, default_interface
+from .ir import (
+    Access,
+    Boundary,
+    Call,
+    Const,
+    Domain,
+    Dots,
+    Expr,
+    Index,
+    Merged,
+    Program,
+    Range,
+    Reduce,
+    Shape,
+    Size,
+    Statement,
+    Subscript,
+    parts_of,
+    walk,
+)
+
+Names = Mapping[Expr, str]  # the names of dims, by what they stand for
+
+_NO_NAMES: Names = {}
+
+
+def to_text(program: Program) -> str:
+    """The program as source; a layer with a header where the bare statements would not say its inputs and outputs."""
+    names = dim_names(program)
+    bare = default_interface(program.statements, program.shapes) == (program.inputs, program.outputs)
+    if program.name is None and bare:
+        lines = [_shape_line(s, names) for s in program.shapes]
+        lines += [statement_text(s, names) for s in program.statements]
+    else:
+        shapes = {s.tensor: s for s in program.shapes}
+        header = set(program.inputs) | set(program.outputs)
+        inputs, outputs = (
+            ", ".join(_declared(shapes[t], names) if t in shapes else t for t in side)
+            for side in (program.inputs, program.outputs)
+        )
+        lines = [f"layer {program.name or ANONYMOUS}({inputs}) -> {outputs}:"]
+        lines += ["    " + _shape_line(s, names) for s in program.shapes if s.tensor not in header]
+        lines += ["    " + statement_text(s, names) for s in program.statements]
+    return "\n".join(lines) + "\n"
+
+
+def dim_names(program: Program) -> Names:
+    """The dims that a printed header or shape line introduces, by what they stand for."""
+    shown = {part for shape in program.shapes for dim in shape.dims for part in walk(dim)}
+    return {expr: name for name, expr in reversed(program.dims) if expr in shown}
+
+
+def _shape_line(shape: Shape, names: Names) -> str:
+    return "shape " + _declared(shape, names)
+
+
+def _declared(shape: Shape, names: Names) -> str:
+    return f"{shape.tensor}[{','.join(_Printer(names, '').expr(d) for d in shape.dims)}]"
+
+
+def statement_text(stmt: Statement, dims: Names = _NO_NAMES) -> str:
+    """One statement on one line."""
+    printer = _Printer(dims, " ")
+    value = printer.expr(stmt.value)
+    target = printer.access(stmt.target)
+    conditions = list(_conditions(stmt, printer))
+    text = f"{target} {stmt.op} {value}" + (" where " + ", ".join(conditions) if conditions else "")
+    if "[" not in text:  # without any bracket it would be about whole tensors
+        text = f"{target}[]{text[len(target) :]}"
+    return text
+
+
+def expr_text(expr: Subscript, dims: Names = _NO_NAMES) -> str:
+    """An expression as it stands in a value; a subscript as it stands in brackets."""
+    match expr:
+        case Merged() | Dots() | Boundary():
+            return _Printer(dims, "", position=True).subscript(expr)
+        case _:
+            return _Printer(dims, " ").expr(expr)
+
+
+def _conditions(stmt: Statement, printer: _Printer) -> Iterator[str]:
+    """The ranges, in the order of the indices, then the masks: the statement's and those of its reductions."""
+    inner = [part.domain for part in parts_of(stmt) if isinstance(part, Reduce)]
+    domains: list[Domain] = [stmt.domain, *inner]
+    yield from (printer.range(r) for d in domains for r in d.ranges)
+    yield from (_mask(m, printer) for d in domains for m in d.masks)
+
+
+def _mask(mask: Expr, printer: _Printer) -> str:
+    """A mask; a scalar tensor keeps its brackets where, without them, it would be an index with a range."""
+    match mask:
+        case Call("lt" | "le" | "gt" | "ge" as fn, (Access(name, ()), bound)) if _is_size(bound):
+            return f"{name}[] {FUNCTIONS[fn].symbol} {printer.expr(bound, ADD)}"
+        case Call("lt" | "le" | "gt" | "ge" as fn, (bound, Access(name, ()))) if _is_size(bound):
+            return f"{printer.expr(bound, ADD)} {FUNCTIONS[fn].symbol} {name}[]"
+        case _:
+            return printer.expr(mask)
+
+
+def _is_size(expr: Expr) -> bool:
+    return all(isinstance(p, Const | Size | Call) for p in walk(expr))
+
+
+class _Printer:
+    """How expressions are written: with `space` around the looser operators, none inside subscripts.
+
+    Where a bare name is an index, in a `position`, a scalar tensor keeps its brackets.
+    """
+
+    def __init__(self, names: Names, space: str, position: bool = False) -> None:
+        self.names, self.space, self.position = names, space, position
+
+    def expr(self, expr: Expr, binding: int = OR) -> str:
+        """The text, in brackets if it binds less tightly than `binding`."""
+        text, strength = self._expr(expr)
+        return f"({text})" if strength < binding else text
+
+    def _expr(self, expr: Expr) -> tuple[str, int]:
+        if expr in self.names:
+            return self.names[expr], ATOM
+        match expr:
+            case Const(value):
+                return _number(value)
+            case Index(name):
+                return name, ATOM
+            case Size(tensor, axis):
+                return f"size({tensor},{axis})", ATOM
+            case Access():
+                return self.access(expr), ATOM
+            case Reduce(op, domain, body):
+                return f"{op}[{','.join(domain.indices)}]({_Printer(self.names, self.space).expr(body)})", ATOM
+            case Call("int", (a,)):
+                return f"int({_Printer(self.names, self.space).expr(a)})", ATOM
+            case Call(fn, args):
+                return self._call(fn, args)
+
+    def _call(self, fn: str, args: tuple[Expr, ...]) -> tuple[str, int]:
+        row = FUNCTIONS[fn]
+        level, space = row.precedence, self.space
+        match row.symbol, args:
+            case None, _:
+                return f"{fn}({f',{space}'.join(self.expr(a) for a in args)})", ATOM
+            case "**", (
+                a,
+                b,
+            ):  # the exponent is written closely, and binds to the right
+                return (
+                    f"{self.expr(a, ATOM)}**{_Printer(self.names, '', self.position).expr(b, NEG)}",
+                    POW,
+                )
+            case "not", (a,):
+                return f"not {self.expr(a, NOT)}", NOT
+            case symbol, (a,):
+                return f"{symbol}{self.expr(a, NEG)}", NEG
+            case symbol, (a, b):
+                if level <= AND:
+                    space = " "
+                left = self.expr(a, ADD if level == COMPARE else level)
+                return f"{left}{space}{symbol}{space}{self.expr(b, level + 1)}", level
+            case _:
+                raise AssertionError(f"{fn} applied to {len(args)} arguments")
+
+    def access(self, access: Access) -> str:
+        if not access.subscripts:
+            return f"{access.tensor}[]" if self.position else access.tensor
+        inside = _Printer(self.names, "", position=True)
+        return f"{access.tensor}[{','.join(inside.subscript(s) for s in access.subscripts)}]"
+
+    def subscript(self, subscript: Subscript) -> str:
+        match subscript:
+            case Dots():
+                return "..."
+            case Merged(indices):
+                return f"({','.join(indices)})"
+            case Boundary(kind, e, lo, hi, value):
+                args = [self.expr(e)]
+                if lo is not None:
+                    args.append(self.expr(lo))
+                    if hi is not None and hi != lo:
+                        args.append(self.expr(hi))
+                if value != Const(0):
+                    args.append(f"value={self.expr(value)}")
+                return f"{kind}({','.join(args)})"
+            case _:
+                return self.expr(subscript)
+
+    def range(self, r: Range) -> str:
+        lo = "" if r.lo is None else f"{self.expr(r.lo, ADD)} <= "
+        hi = "" if r.hi is None else f" < {self.expr(r.hi, ADD)}"
+        return f"{lo}{r.index}{hi}"
+
+
+def _number(value: float | bool) -> tuple[str, int]:
+    if isinstance(value, bool):
+        return ("0 == 0" if value else "0 != 0"), COMPARE
+    if isinstance(value, float) and abs(value) in (math.inf, math.pi):
+        text = ("-" if value < 0 else "") + ("inf" if math.isinf(value) else "pi")
+    else:
+        text = repr(value)
+    return text, NEG if text.startswith("-") else ATOM
+
+
+assert MUL < NEG  # a negative number is a factor without brackets

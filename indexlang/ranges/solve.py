@@ -1,0 +1,392 @@
+"""How far each index of each statement runs, without a size in sight.
+
+In: a Program. Out: a `Solution`: for each statement the bounds of its indices, those of embedded reductions included,
+and the shape of each tensor, as affine forms over the sizes of the inputs.
+
+The one rule, statement by statement, from the most to the least certain: a written range; the axes of plain uses; then
+each subscript with exactly one open index bounds it, for all values of the others. Where a subscript may still leave
+its axis, its one index that the target has is shortened. Whatever is chosen here is checked again, by `shapes`, when
+the sizes are known.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import Problem, ShapeError
+from ..program.affine import Affine, floordiv, least, not_negative, total
+from ..program.conditions import margins, reads
+from ..program.ir import (
+    DOTS,
+    Access,
+    Boundary,
+    Call,
+    Const,
+    Dots,
+    Expr,
+    Index,
+    Merged,
+    Program,
+    Range,
+    Reduce,
+    Size,
+    Statement,
+    indices_of,
+    parts_of,
+    primal_of,
+    walk,
+)
+from .forms import Box, Sizes
+from .uses import Use, uses
+
+Axis = tuple[str, int]  # a tensor and the number of an axis; negative, from the end, behind a leading `...`
+ZERO = Affine(0)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """low <= index < high. `sources` are the axes that it subscripts plainly; all of them have size `high`."""
+
+    low: Affine
+    high: Affine
+    sources: frozenset[Axis] = frozenset()
+
+    @property
+    def lo(self) -> Expr:
+        return self.low.to_expr()
+
+    @property
+    def hi(self) -> Expr:
+        return self.high.to_expr()
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A plain index that was shortened, so that a subscript stays in its axis."""
+
+    index: str
+    use: Use
+    sources: tuple[Axis, ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Two sizes that are taken to be equal from here on, because an index subscripts both axes plainly."""
+
+    index: str
+    first: Use
+    size: Affine
+    second: Use
+    other: Affine
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What `solve` found. `bounds`, `cuts` and `plain` go by statement, `shapes` by tensor and axis.
+
+    `plain` are the sizes of the axes that an index subscripts plainly, before the statement says that they are equal;
+    `claims` are these statements, in order: bounds and shapes are right where all of them hold.
+    All are forms over the sizes of inputs, and of those tensors before whose own form would be long.
+    """
+
+    bounds: tuple[Mapping[str, Bound], ...]
+    cuts: tuple[tuple[Cut, ...], ...]
+    plain: tuple[Mapping[str, frozenset[Affine]], ...]
+    claims: tuple[Claim, ...]
+    shapes: Mapping[str, Mapping[int, Affine]]
+    problems: tuple[Problem, ...]
+    sizes: Sizes
+    withheld: bool  # whether some claim was not made because its statement is judged
+
+    def shape(self, tensor: str) -> tuple[Expr, ...]:
+        """The shape of a tensor whose rank is known: that of an input are its own sizes."""
+        axes = self.sizes.of(tensor)
+        return tuple(axes[k].to_expr() for k in range(len(axes)))
+
+
+def solve(program: Program, known: Mapping[Size, Affine] | None = None) -> Solution:
+    """Bounds and shapes; `known` are sizes that are known to equal forms. Errors: `ShapeError`."""
+    solution = attempt(program, known)
+    if solution.problems:
+        raise ShapeError(*solution.problems)
+    return solution
+
+
+def attempt(
+    program: Program, known: Mapping[Size, Affine] | None = None, judged: frozenset[int] = frozenset()
+) -> Solution:
+    """The same, with whatever could be found where there are problems.
+
+    What the statements `judged` use plainly is not taken to be equal because they do.
+    """
+    for solved, given, numbers, solution in tuple(_RECENT):  # another thread may add to it meanwhile
+        if solved is program and given is known and (numbers == judged or not (judged or solution.withheld)):
+            return solution
+    solution = _attempt(program, known, judged)
+    _RECENT.append((program, known, judged, solution))
+    return solution
+
+
+# What was solved last: one pass leaves a program behind and the next one starts by solving it.
+_RECENT: deque[tuple[Program, Mapping[Size, Affine] | None, frozenset[int], Solution]] = deque(maxlen=4)
+
+
+def _attempt(program: Program, known: Mapping[Size, Affine] | None, judged: frozenset[int]) -> Solution:
+    sizes = Sizes(program, known or {})
+    solved = []
+    problems: list[Problem] = []
+    for k, stmt in enumerate(program.statements):
+        one = _Statement(stmt, sizes, k in judged)
+        one.solve()
+        one.define()
+        solved.append(one)
+        problems += one.problems
+    bounds = tuple(
+        {i: Bound(sizes.canonical(b.low), sizes.canonical(b.high), b.sources) for i, b in one.bounds().items()}
+        for one in solved
+    )
+    shapes = {t: {k: sizes.canonical(f) for k, f in axes.items()} for t, axes in sizes.reached.items()}
+    cuts, plain = tuple(tuple(one.cuts) for one in solved), tuple(one.sizes_of for one in solved)
+    claims = tuple(claim for one in solved for claim in one.claims)
+    withheld = any(one.withheld for one in solved)
+    return Solution(bounds, cuts, plain, claims, shapes, tuple(problems), sizes, withheld)
+
+
+class _Statement:
+    """One statement being solved."""
+
+    def __init__(self, stmt: Statement, sizes: Sizes, is_judged: bool) -> None:
+        self.stmt, self.sizes, self.is_judged = stmt, sizes, is_judged
+        self.box = Box()
+        self.problems: list[Problem] = []
+        self.cuts: list[Cut] = []
+        self.claims: list[Claim] = []
+        self.withheld = False
+        self.sources: dict[str, list[tuple[Axis, Use]]] = {}
+        self.sizes_of: dict[str, frozenset[Affine]] = {}
+        self.fixed: set[str] = set()  # indices whose end was written
+        self.uses = uses(stmt)
+        self.free = frozenset(indices_of(stmt.target))
+        reduces = [p for p in parts_of(stmt) if isinstance(p, Reduce)]
+        domains = [stmt.domain, *(r.domain for r in reduces)]
+        self.indices = [i for d in domains for i in d.indices if i != DOTS]
+        self.ranges: dict[str, Range] = {r.index: r for d in domains for r in d.ranges}
+
+    # -- bounds --------------------------------------------------------------------------------
+
+    def solve(self) -> None:
+        self.written()
+        self.plain()
+        pending = [u for u in self.uses if self.limit(u) is not None]
+        merged = [u for u in self.uses if isinstance(u.subscript, Merged)]
+        while pending or merged:
+            settled = [u for u in pending if not self.open(u)]
+            pending = [u for u in pending if self.open(u)]
+            for use in settled:
+                self.shorten(use)
+            bounding = [u for u in pending if len(self.open(u)) == 1]
+            if not (self.by_subscripts(bounding) or self.by_merged(merged)):
+                break
+            pending = [u for u in pending if u not in bounding or self.open(u)]
+        for i in self.indices:
+            if i not in self.box.high:
+                self.problems.append(self.unbounded(i))
+                self.box.high[i] = Affine(0, ((Index(i), 1),))
+
+    def written(self) -> None:
+        for i in self.indices:
+            r = self.ranges.get(i)
+            self.box.low[i] = ZERO if r is None or r.lo is None else self.canonical(r.lo)
+            if r is not None and r.hi is not None:
+                self.box.high[i] = self.canonical(r.hi)
+                self.fixed.add(i)
+
+    def plain(self) -> None:
+        found: dict[str, list[tuple[Use, Affine]]] = {}
+        for use in self.uses:
+            if isinstance(use.subscript, Index) and (whole := self.size(use)) is not None:
+                self.sources.setdefault(use.subscript.name, []).append(((use.tensor, use.axis), use))
+                found.setdefault(use.subscript.name, []).append((use, whole))
+        for i, sizes in found.items():
+            if i in self.fixed:
+                continue
+            if self.claims:  # what was found equal has one form from then on
+                sizes = [(use, s) for use, _ in sizes if (s := self.size(use)) is not None]
+            self.sizes_of[i] = frozenset([s for _, s in sizes])
+            (first, one), *others = sizes
+            for use, other in others:
+                if other == one:
+                    continue
+                if self.is_judged:
+                    self.withheld = True
+                else:
+                    self.claims.append(Claim(i, first, one, use, other))
+                    self.sizes.equate(one, other)
+            self.box.high[i] = self.sizes.canonical(one)
+
+    def by_subscripts(self, pending: Sequence[Use]) -> dict[str, Affine]:
+        """Open indices, each bounded by all subscripts in which nothing else is open."""
+        found: dict[str, list[Affine]] = {}
+        for use in pending:
+            name = self.open(use)[0]
+            if (bound := self.bound(use, name)) is not None:
+                found.setdefault(name, []).append(bound)
+        result = {i: least(*bounds) for i, bounds in found.items()}
+        self.box.high.update(result)
+        return result
+
+    def by_merged(self, merged: Sequence[Use]) -> dict[str, Affine]:
+        """The one open index of a merged axis: what the others leave of it."""
+        for use in merged:
+            assert isinstance(use.subscript, Merged)
+            names, whole = self.open(use), self.size(use)
+            if len(names) == 1 and whole is not None:
+                others = total(self.box.high[i] for i in use.subscript.indices if i != names[0])
+                self.box.high[names[0]] = floordiv(whole, others)
+                return {names[0]: self.box.high[names[0]]}
+        return {}
+
+    def shorten(self, use: Use) -> None:
+        """Where a subscript may leave its axis, its one index that the target has ends earlier."""
+        if primal_of(self.stmt.target.tensor) is not None:
+            return  # a derived statement inherits its ranges
+        limit = self.limit(use)
+        assert limit is not None
+        form, end = limit
+        for sign in (1, -1):
+            extreme = self.box.extreme(form, sign)
+            if extreme is None:
+                return
+            margin = end - 1 - extreme if sign > 0 else extreme
+            if not_negative(margin) or self.masked(use, form, end, sign):
+                continue
+            free = [i for i in form.indices if i in self.free]
+            if len(free) != 1 or free[0] in self.fixed:
+                continue
+            coefficient = form.coefficient(free[0])
+            if not coefficient.is_constant or coefficient.const * sign <= 0:
+                continue
+            bound = self.bound(use, free[0])
+            if bound is not None:
+                self.box.high[free[0]] = least(self.box.high[free[0]], bound)
+                sources = tuple(axis for axis, _ in self.sources.get(free[0], ()))
+                self.cuts.append(Cut(free[0], use, sources))
+
+    def masked(self, use: Use, form: Affine, end: Affine, sign: int) -> bool:
+        """Whether a mask admits only points at which a subscript stays in its axis."""
+        inside = end - 1 - form if sign > 0 else form
+        for mask in use.masks:
+            for margin in margins(mask):
+                least_gap = self.box.extreme(inside - self.sizes.canonical(margin), -1)
+                if least_gap is not None and not_negative(least_gap):
+                    return True
+        return False
+
+    def bound(self, use: Use, index: str) -> Affine | None:
+        """Below what an index must stay, so that a subscript stays in its axis for all values of the others."""
+        limit = self.limit(use)
+        if limit is None:
+            return None
+        form, end = limit
+        coefficient = form.coefficient(index)
+        rest = form - coefficient * Affine(0, ((Index(index), 1),))
+        if index in rest.indices or coefficient == ZERO:
+            return None
+        if coefficient.is_constant and coefficient.const < 0:
+            low = self.box.extreme(rest, -1)
+            return None if low is None else floordiv(low, Affine(-coefficient.const)) + 1
+        high = self.box.extreme(rest, 1)
+        return None if high is None else floordiv(end - 1 - high, coefficient) + 1
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    def canonical(self, expr: Expr) -> Affine:
+        return self.sizes.canonical(Affine.from_expr(expr))
+
+    def size(self, use: Use) -> Affine | None:
+        return self.sizes.axis(use.tensor, use.axis)
+
+    def open(self, use: Use) -> list[str]:
+        return [i for i in indices_of(use.subscript) if i != DOTS and i not in self.box.high]
+
+    def limit(self, use: Use) -> tuple[Affine, Affine] | None:
+        """A form and the end that it must stay below; None for plain subscripts and those without an end."""
+        if isinstance(use.subscript, Index | Merged | Dots) or (whole := self.size(use)) is None:
+            return None
+        match use.subscript:
+            case Boundary(kind="pad", expr=e, lo=lo, hi=hi) if lo is not None and hi is not None:
+                form, whole = self.canonical(e), whole + self.canonical(lo) + self.canonical(hi)
+            case Boundary():
+                return None
+            case expr:
+                form = self.canonical(expr)
+        if reads(form.to_expr()):
+            return None
+        match form.terms:
+            case ((Call(fn="floordiv", args=(a, Const(value=m))), 1),) if type(m) is int and m > 0:
+                return Affine.from_expr(a), (whole - form.const) * m
+        return form, whole
+
+    def unbounded(self, index: str) -> Problem:
+        use = next((u for u in self.uses if index in indices_of(u.subscript)), None)
+        span = self.stmt.span if use is None else use.span
+        rule = f"nothing says how far the index '{index}' runs"
+        if use is not None and use.is_target and self.size(use) is None:
+            way = f"declare the shape of {use.tensor}, or say where {index} < ..."
+        else:
+            way = f"use {index} as a plain subscript, or say where {index} < ..."
+        return Problem("unbounded-index", rule, span, (), way)
+
+    # -- what comes out ------------------------------------------------------------------------
+
+    def bounds(self) -> dict[str, Bound]:
+        return {
+            i: Bound(self.box.low[i], self.box.high[i], frozenset(axis for axis, _ in self.sources.get(i, ())))
+            for i in self.indices
+        }
+
+    def define(self) -> None:
+        """The shape of the target, if this statement is the first to define it."""
+        target = self.stmt.target
+        if target.tensor in self.sizes.defined or target.tensor not in self.sizes.targets:
+            return
+        if target.tensor in self.sizes.primals:
+            primal = self.sizes.primals[target.tensor]
+            self.sizes.define(target.tensor, {})
+            self.sizes.aliases[target.tensor] = primal
+            return
+        axes: dict[int, Affine] = {}
+        for use in self.uses:
+            if use.access is target and use.is_target:
+                reached = self.sizes.axis(target.tensor, use.axis) or self.reached(use)
+                if reached is not None and not reached.indices:  # an unbounded index stands for itself
+                    axes[self.sizes.number(target.tensor, use.axis)] = reached
+        self.sizes.define(target.tensor, axes)
+        if Dots() in target.subscripts:
+            self.sizes.dotted.add(target.tensor)
+            for part in walk(self.stmt.value):
+                if isinstance(part, Access) and part.subscripts == target.subscripts == (Dots(),):
+                    self.sizes.aliases[target.tensor] = part.tensor
+                    break
+
+    def reached(self, use: Use) -> Affine | None:
+        """One more than the greatest position that a subscript of the target reaches."""
+        match use.subscript:
+            case Merged(indices=names):
+                return total(self.box.high[i] for i in names)
+            case Boundary(kind="pad", expr=e, lo=lo, hi=hi) if lo is not None and hi is not None:
+                greatest_position = self.box.extreme(self.canonical(e), 1)
+                around = self.canonical(lo) + self.canonical(hi)
+                found = None if greatest_position is None else greatest_position + 1 - around
+            case Boundary() | Dots():
+                found = None
+            case expr:
+                greatest_position = self.box.extreme(self.canonical(expr), 1)
+                found = None if greatest_position is None else greatest_position + 1
+        if found is None:
+            rule = f"nothing says how long axis {use.axis} of {use.tensor} is"
+            way = f"declare it: shape {use.tensor}[...]"
+            self.problems.append(Problem("undeclared-shape", rule, use.span, (), way))
+        return found

@@ -1,0 +1,83 @@
+"""The subscripts of a statement, each with the masks under which it is used, and what masks say of integers.
+
+In: a Statement. Out: a `Use` for each subscript of each access; the margins of a mask. The one rule: a mask that reads
+nothing guards what other masks read, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import Span
+from ..program.conditions import reads
+from ..program.ir import Access, Dots, Expr, Reduce, Statement, Subscript, children
+
+
+@dataclass(frozen=True)
+class Use:
+    """One subscript of one access, and the masks under which it is read or written."""
+
+    access: Access
+    axis: int
+    subscript: Subscript
+    masks: tuple[Expr, ...]
+    scope: tuple[str, ...]  # the indices of the domains that it stands in
+    is_target: bool = False
+
+    @property
+    def tensor(self) -> str:
+        return self.access.tensor
+
+    @property
+    def span(self) -> Span | None:
+        return self.subscript.span or self.access.span
+
+
+def uses(stmt: Statement) -> tuple[Use, ...]:
+    """All subscripts of a statement, the target's first; a read inside of a subscript comes after that subscript."""
+    kept: dict[str, Any] = stmt.__dict__
+    found: tuple[Use, ...] | None = kept.get("_uses")
+    if found is None:
+        found = kept["_uses"] = tuple(_uses(stmt))
+    return found
+
+
+def _uses(stmt: Statement) -> Iterator[Use]:
+    masks, scope = stmt.domain.masks, stmt.domain.indices
+    yield from _of_access(stmt.target, masks, scope, is_target=True)
+    yield from _below(stmt.value, masks, scope)
+    yield from _of_masks(masks, masks, scope)
+
+
+def _of_access(
+    access: Access, masks: tuple[Expr, ...], scope: tuple[str, ...], is_target: bool = False
+) -> Iterator[Use]:
+    front = bool(access.subscripts) and isinstance(access.subscripts[0], Dots)
+    for number, s in enumerate(access.subscripts):
+        axis = number - len(access.subscripts) if front else number
+        if not isinstance(s, Dots):
+            yield Use(access, axis, s, masks, scope, is_target)
+            for child in children(s) if not isinstance(s, Access) else (s,):
+                yield from _below(child, masks, scope)
+
+
+def _below(node: Subscript, masks: tuple[Expr, ...], scope: tuple[str, ...]) -> Iterator[Use]:
+    match node:
+        case Access():
+            yield from _of_access(node, masks, scope)
+        case Reduce(domain=domain, body=body):
+            inner, indices = (*masks, *domain.masks), (*scope, *domain.indices)
+            yield from _below(body, inner, indices)
+            yield from _of_masks(domain.masks, inner, indices)
+        case _:
+            for child in children(node):
+                yield from _below(child, masks, scope)
+
+
+def _of_masks(masks: Iterable[Expr], around: tuple[Expr, ...], scope: tuple[str, ...]) -> Iterator[Use]:
+    """What a mask reads is guarded by the masks that read nothing."""
+    static = tuple(m for m in around if not reads(m))
+    for mask in masks:
+        yield from _below(mask, static, scope)

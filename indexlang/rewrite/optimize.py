@@ -1,0 +1,265 @@
+"""Program to an equal Program that says it shorter: small named rules, one after the other.
+
+In: a Program, usually a forward one with its derived statements. Out: a Program with the same inputs, outputs and
+values up to rounding. The one rule: no rule asks for a size, and what an author wrote stays as it is; only derived
+statements are simplified, and elsewhere only a value that is named already, or used twice, takes its name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+
+from ..program.ir import (
+    Access,
+    Call,
+    Const,
+    Domain,
+    Dots,
+    Index,
+    Merged,
+    Program,
+    Range,
+    Reduce,
+    Size,
+    Statement,
+    Subscript,
+    parts_of,
+    primal_of,
+    reads_of,
+    statement,
+    transform_domain,
+    transform_expr,
+    transform_statement,
+    walk,
+)
+from .common_parts import name_common_parts, read_quotients
+from .simplify import product, simplify, simplify_statement
+
+Rule = Callable[[Program, frozenset[str]], Program]
+
+
+def optimize(program: Program, floats: Collection[str] = ()) -> Program:
+    """The program after all rules.
+
+    `floats` names tensors that are floating-point for certain, besides those that have gradients in the program: a
+    function's value at an integer tensor is not shared, because its type depends on what stands beside it.
+    """
+    named = {s.target.tensor for s in program.statements}
+    for rule in RULES:
+        program = rule(program, frozenset(floats))
+    return read_once(program, named)
+
+
+def simplify_derived(program: Program, floats: frozenset[str]) -> Program:
+    """The algebra of `simplify`, for the statements that accumulate gradients."""
+    return _with(program, (simplify_statement(s) if _is_derived(s) else s for s in program.statements))
+
+
+def merge_twins(program: Program, floats: frozenset[str]) -> Program:
+    """Equal contributions to one gradient become one, times their number."""
+    counted: dict[object, tuple[Statement, int]] = {}
+    for number, stmt in enumerate(program.statements):
+        key = _contribution(stmt) if _is_derived(stmt) and stmt.op == "+=" else number
+        first, count = counted.get(key, (stmt, 0))
+        counted[key] = first, count + 1
+    return _with(program, (s if n == 1 else _times(n, s) for s, n in counted.values()))
+
+
+def share_definitions(program: Program, floats: frozenset[str]) -> Program:
+    """Two tensors with the same single statement become one, the first, if only the program knows the second."""
+    declared = {s.tensor for s in program.shapes}
+    visible = {*program.inputs, *program.outputs}
+    primals = {primal_of(s.target.tensor) for s in program.statements}
+    single = _single(program.statements)
+    names: dict[str, str] = {}
+    firsts: dict[object, str] = {}
+    kept = []
+    for old in program.statements:
+        stmt = _renamed(old, names)
+        name = stmt.target.tensor
+        if name in single and name not in declared and primal_of(name) is None:
+            first = firsts.setdefault(_anonymous(stmt), name)
+            if first != name and name not in visible and name not in primals:
+                names[name] = first
+                continue
+        kept.append(stmt)
+    return _with(program, kept)
+
+
+def skip_aliases(program: Program, floats: frozenset[str]) -> Program:
+    """A gradient that only repeats another tensor, axis by axis, is read from there."""
+    single = _single(program.statements)
+    bound = {*program.outputs, *(s.tensor for s in program.shapes)}
+    for stmt in program.statements:
+        bound.update(p.tensor for p in parts_of(stmt) if isinstance(p, Size))
+        bound.add(primal_of(stmt.target.tensor) or "")
+    aliases: dict[str, Statement] = {}
+    kept = []
+    for old in program.statements:
+        stmt = _redirected(old, aliases)
+        name = stmt.target.tensor
+        if _is_derived(stmt) and name in single and name not in bound and _repeats(stmt):
+            aliases[name] = stmt
+        else:
+            kept.append(stmt)
+    return _with(program, kept)
+
+
+def drop_dead(program: Program, floats: frozenset[str]) -> Program:
+    """Statements go whose tensor no output needs, neither for its values nor for its shape."""
+    needed = set(program.outputs)
+    declared = {s.tensor: [p.tensor for d in s.dims for p in walk(d) if isinstance(p, Size)] for s in program.shapes}
+    kept = []
+    for stmt in reversed(program.statements):
+        if stmt.target.tensor in needed:
+            kept.append(stmt)
+            needed.update(declared.get(stmt.target.tensor, ()))
+            needed.update(reads_of(stmt))
+            needed.update(p.tensor for p in parts_of(stmt) if isinstance(p, Size))
+            needed.add(primal_of(stmt.target.tensor) or "")
+    return _with(program, reversed(kept))
+
+
+def read_once(program: Program, named: Collection[str]) -> Program:
+    """A name that the rules above gave and that is read once in the end goes: its part stands where it is read."""
+    reads = Counter(p.tensor for s in program.statements for p in parts_of(s) if isinstance(p, Access | Size))
+    made = {s.target.tensor: s for s in program.statements if s.target.tensor not in named}
+    made = {t: s for t, s in made.items() if reads[t] == 2 and t not in program.outputs}  # its target, and one read
+    statements: list[Statement] = []
+    for stmt in program.statements:
+        if stmt.target.tensor in made:
+            made[stmt.target.tensor] = _in_place(stmt, made)
+        statements.append(_in_place(stmt, made))
+    kept = {p.tensor for s in statements if s.target.tensor not in made for p in parts_of(s) if isinstance(p, Access)}
+    return _with(program, (s for s in statements if s.target.tensor not in made or s.target.tensor in kept))
+
+
+def _in_place(stmt: Statement, made: dict[str, Statement]) -> Statement:
+    """The statement with the parts of names that are read over just its own indices in place of them."""
+
+    def rule(part: Subscript) -> Subscript | None:
+        if not isinstance(part, Access) or part.tensor not in made:
+            return None
+        source = made[part.tensor]
+        axes = dict(zip(source.target.subscripts, part.subscripts, strict=True))
+        plain = all(isinstance(s, Index) for s in part.subscripts) and len(set(part.subscripts)) == len(part.subscripts)
+        if not plain or {s.name for s in part.subscripts if isinstance(s, Index)} != set(stmt.domain.indices):
+            return None
+        return transform_expr(source.value, lambda p: axes.get(p) if isinstance(p, Index) else None)
+
+    if not any(isinstance(p, Access) and p.tensor in made for p in walk(stmt.value)):
+        return stmt
+    value = transform_expr(stmt.value, rule)
+    return statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span)
+
+
+RULES: tuple[Rule, ...] = (
+    simplify_derived,
+    merge_twins,
+    share_definitions,
+    name_common_parts,
+    share_definitions,
+    skip_aliases,
+    read_quotients,
+    simplify_derived,
+    merge_twins,
+    drop_dead,
+)
+
+
+def _with(program: Program, statements: Iterable[Statement]) -> Program:
+    return replace(program, statements=tuple(statements))
+
+
+def _is_derived(stmt: Statement) -> bool:
+    """Whether a gradient is the target; its values are floating-point, as only such tensors have gradients."""
+    return primal_of(stmt.target.tensor) is not None
+
+
+def _single(statements: tuple[Statement, ...]) -> set[str]:
+    """The tensors that one statement makes."""
+    return {name for name, count in Counter(s.target.tensor for s in statements).items() if count == 1}
+
+
+def _contribution(stmt: Statement) -> object:
+    """What tells contributions apart: not the order of the factors."""
+    parts = product(stmt.value)
+    factors, divisors = (frozenset(Counter(many).items()) for many in (parts.factors, parts.divisors))
+    domain = frozenset(stmt.domain.indices), frozenset(stmt.domain.ranges), frozenset(stmt.domain.masks)
+    return stmt.target, parts.coefficient, factors, divisors, domain
+
+
+def _times(count: int, stmt: Statement) -> Statement:
+    return replace(stmt, value=simplify(Call("mul", (Const(count), stmt.value))))
+
+
+def _anonymous(stmt: Statement) -> object:
+    """The statement without the names of its target and its indices."""
+    names = dict.fromkeys(stmt.domain.indices)
+    for part in parts_of(stmt):
+        if isinstance(part, Reduce):
+            names.update(dict.fromkeys(part.domain.indices))
+    numbers = {name: str(k) for k, name in enumerate(names)}
+
+    def rule(part: Subscript) -> Subscript | None:
+        match part:
+            case Index(name):
+                return Index(numbers[name])
+            case Merged(indices):
+                return Merged(tuple(numbers[i] for i in indices))
+            case Reduce(domain=domain):
+                return replace(part, domain=reindexed(domain))
+            case _:
+                return None
+
+    def reindexed(domain: Domain) -> Domain:
+        ranges = tuple(Range(numbers[r.index], r.lo, r.hi) for r in domain.ranges)
+        return Domain(tuple(numbers[i] for i in domain.indices), ranges, domain.masks)
+
+    nameless = replace(stmt, target=replace(stmt.target, tensor=""))
+    value = transform_statement(replace(nameless, domain=Domain((), (), stmt.domain.masks)), rule)
+    return value, reindexed(transform_domain(stmt.domain, rule))
+
+
+def _renamed(stmt: Statement, names: dict[str, str]) -> Statement:
+    def rule(part: Subscript) -> Subscript | None:
+        match part:
+            case Access(tensor) | Size(tensor) if tensor in names:
+                return replace(part, tensor=names[tensor])
+            case _:
+                return None
+
+    return transform_statement(stmt, rule) if names else stmt
+
+
+def _repeats(stmt: Statement) -> bool:
+    """Whether a statement copies one tensor, each element to one place: equal shapes up to the order of axes."""
+    source, target = stmt.value, stmt.target
+    plain = source.subscripts if isinstance(source, Access) else ()
+    return (
+        isinstance(source, Access)
+        and stmt.op in ("=", "+=")
+        and not stmt.domain.ranges
+        and not stmt.domain.masks
+        and all(isinstance(s, Index) or (isinstance(s, Dots) and plain == target.subscripts) for s in plain)
+        and len(set(plain)) == len(plain)
+        and Counter(plain) == Counter(target.subscripts)
+    )
+
+
+def _redirected(stmt: Statement, aliases: dict[str, Statement]) -> Statement:
+    """The statement with reads of aliases turned into reads of what they repeat."""
+
+    def rule(part: Subscript) -> Subscript | None:
+        if not isinstance(part, Access) or part.tensor not in aliases:
+            return None
+        alias = aliases[part.tensor]
+        assert isinstance(alias.value, Access)
+        if alias.target.subscripts == alias.value.subscripts:
+            return replace(part, tensor=alias.value.tensor)
+        axes = dict(zip(alias.target.subscripts, part.subscripts, strict=True))
+        return replace(part, tensor=alias.value.tensor, subscripts=tuple(axes[s] for s in alias.value.subscripts))
+
+    return transform_statement(stmt, rule) if aliases else stmt

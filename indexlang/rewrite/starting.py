@@ -1,0 +1,44 @@
+"""Accumulations that start from what a caller passes.
+
+In: a Program. Out: the Program in which some tensors that it accumulates into have further inputs to start from. The
+one rule: `y` starts from the input `start.y`, which is only read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..program.ir import Access, Program, primal_of, statement
+from ..program.names import plain
+
+START = "start."  # what the name of a tensor that an accumulation starts from begins with
+
+
+def optional(program: Program) -> tuple[str, ...]:
+    """The tensors whose first statement accumulates, so that a caller may say from where; no temporaries of a layer."""
+    first: dict[str, str] = {}
+    for stmt in program.statements:
+        first.setdefault(stmt.target.tensor, stmt.op)
+    candidates = (n for n, op in first.items() if op != "=" and primal_of(n) is None)
+    return tuple(n for n in candidates if program.name is None or n in program.outputs)
+
+
+def starting(named: Mapping[str, Any], initial: Sequence[str]) -> dict[str, Any]:
+    """The arrays by the names that the started program knows them by."""
+    return {START + n if n in initial else n: a for n, a in named.items()}
+
+
+def started(program: Program, names: Sequence[str]) -> Program:
+    """The program in which accumulations into `names` start from further inputs: `y` from `start.y`."""
+    statements = []
+    pending = set(names)
+    for stmt in program.statements:
+        name = stmt.target.tensor
+        if name in pending:
+            pending.discard(name)
+            axes = plain(stmt.target.subscripts)
+            statements.append(statement(Access(name, axes), "=", Access(START + name, axes), span=stmt.span))
+        statements.append(stmt)
+    inputs = (*program.inputs, *(START + n for n in names))
+    return Program(inputs, program.outputs, tuple(statements), program.shapes, program.dims, program.name or "started")

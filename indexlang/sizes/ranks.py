@@ -1,0 +1,170 @@
+"""Ellipses written out, once the arrays say how many axes they stand for.
+
+In: a Program and the ranks of its inputs. Out: an equal Program without `...`, without negative axes in `size`. The one
+rule: an ellipsis stands for the same axes in every access of its statement, so any tensor of known rank that carries it
+tells their number. Ranks that do not fit the program are refused here, all of them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from itertools import count as count_from
+
+from ..errors import Problem, ShapeError, Span
+from ..program.ir import (
+    DOTS,
+    Access,
+    Dots,
+    Index,
+    Program,
+    Reduce,
+    Size,
+    Statement,
+    Subscript,
+    parts_of,
+    primal_of,
+    transform_expr,
+    transform_statement,
+)
+from ..program.names import Fresh
+from ..program.text import dim_names, expr_text
+
+
+def expand(program: Program, ranks: Mapping[str, int]) -> Program:
+    """The program at these ranks of its inputs. Errors: `ShapeError`."""
+    return _Expansion(program, ranks).run()
+
+
+class _Expansion:
+    """The ranks known so far, while the statements are gone through in order."""
+
+    def __init__(self, program: Program, ranks: Mapping[str, int]) -> None:
+        self.program = program
+        self.ranks = dict(ranks)
+        self.problems: list[Problem] = []
+        self.names: list[str] = []  # of the indices that stand for the axes of an ellipsis
+        self.inputs = frozenset(ranks)
+
+    @cached_property
+    def taken(self) -> set[str]:
+        """Names that occur in the program."""
+        return Fresh(self.program).taken
+
+    def run(self) -> Program:
+        """The whole program."""
+        names = dim_names(self.program)
+        for shape in self.program.shapes:
+            if not self.fits(shape.tensor, len(shape.dims)):
+                written = ",".join(expr_text(d, names) for d in shape.dims)
+                self.misfit(shape.tensor, len(shape.dims), shape.span, f"declared as {shape.tensor}[{written}]")
+        statements = tuple(self.statement(s) for s in self.program.statements)
+        shapes = tuple(
+            replace(s, dims=tuple(transform_expr(d, self.positive) for d in s.dims)) for s in self.program.shapes
+        )
+        dims = tuple((name, transform_expr(e, self.positive)) for name, e in self.program.dims)
+        if self.problems:
+            raise ShapeError(*dict.fromkeys(self.problems))
+        if (statements, shapes, dims) == (self.program.statements, self.program.shapes, self.program.dims):
+            return self.program
+        return replace(self.program, statements=statements, shapes=shapes, dims=dims)
+
+    def statement(self, stmt: Statement) -> Statement:
+        """One statement; its target's rank is known from then on."""
+        problems = len(self.problems)
+        count = self.count(stmt)
+        refused = any(p.code == "ellipsis" for p in self.problems[problems:])
+        for access in _accesses(stmt) if not refused else ():
+            rank = len(access.subscripts) + (count - 1 if Dots() in access.subscripts else 0)
+            if not self.fits(access.tensor, rank):
+                self.misfit(access.tensor, rank, access.span or stmt.span, f"written as {expr_text(access)}")
+        while len(self.names) < count:
+            self.names.append(next(name for k in count_from(1) if (name := f"d{k}") not in self.taken))
+            self.taken.add(self.names[-1])
+        if not any(isinstance(p, Dots | Size) for p in parts_of(stmt)):
+            return stmt
+        return transform_statement(stmt, lambda part: self.rule(part, self.names[:count]))
+
+    def count(self, stmt: Statement) -> int:
+        """How many axes the ellipsis of a statement stands for; 0 if it has none."""
+        if not any(isinstance(p, Dots) for p in parts_of(stmt)):
+            return 0
+        carriers = [a for a in _accesses(stmt) if Dots() in a.subscripts]
+        told = [(a, rank - len(a.subscripts) + 1) for a in carriers if (rank := self.rank(a.tensor)) is not None]
+        if not carriers:
+            return 0
+        if not told:
+            access = carriers[0]
+            rule = f"nothing says how many axes '...' stands for in {expr_text(access)}"
+            way = f"declare the shape of {access.tensor}, or write its axes out"
+            self.problems.append(Problem("unknown-rank", rule, access.span or stmt.span, (), way))
+            return 0
+        count = told[0][1]
+        for access, other in told:
+            if other != count or other < 0:
+                values = tuple(f"{a.tensor} has rank {self.rank(a.tensor)}: {n} in {expr_text(a)}" for a, n in told)
+                rule = "'...' stands for the same axes wherever it occurs in a statement"
+                self.problems.append(Problem("ellipsis", rule, access.span or stmt.span, tuple(dict.fromkeys(values))))
+                break
+        return max(0, min(n for _, n in told))
+
+    def rank(self, tensor: str) -> int | None:
+        """The rank of a tensor, a gradient's being that of its tensor."""
+        found = self.ranks.get(tensor)
+        if found is None and (primal := primal_of(tensor)) is not None:
+            return self.rank(primal)
+        return found
+
+    def fits(self, tensor: str, rank: int) -> bool:
+        """Whether a tensor has this rank, as far as it is known; that of one that is met first is noted."""
+        known = self.rank(tensor)
+        if known is None:
+            self.ranks[tensor] = rank
+        return known is None or known == rank
+
+    def misfit(self, tensor: str, rank: int, span: Span | None, written: str) -> None:
+        """Refuse a tensor with another rank than it is known to have."""
+        given = "the array passed" if tensor in self.inputs else "its definition"
+        values = (f"{written}: {_axes(rank)}", f"{given} has {_axes(self.rank(tensor) or 0)}")
+        self.problems.append(Problem("rank", f"{tensor} has another number of axes here", span, values))
+
+    def rule(self, part: Subscript, names: list[str]) -> Subscript | None:
+        """A part with its ellipses written out and its axes counted from the front."""
+        match part:
+            case Access(subscripts=subscripts) if Dots() in subscripts:
+                written: list[Subscript] = []
+                for s in subscripts:
+                    written += [Index(n, s.span) for n in names] if isinstance(s, Dots) else [s]
+                return replace(part, subscripts=tuple(written))
+            case Reduce(domain=domain) if DOTS in domain.indices:
+                indices = [n for i in domain.indices for n in (names if i == DOTS else [i])]
+                return replace(part, domain=replace(domain, indices=tuple(indices)))
+            case _:
+                return self.positive(part)
+
+    def positive(self, part: Subscript) -> Subscript | None:
+        """`size(x,-1)` as `size(x,2)`; an axis that a tensor does not have is refused."""
+        if not isinstance(part, Size):
+            return None
+        rank = self.rank(part.tensor)
+        if rank is None:
+            return None
+        if not -rank <= part.axis < rank:
+            values = (f"{part.tensor} has {_axes(rank)}",)
+            self.problems.append(
+                Problem("axis", f"{expr_text(part)} asks for an axis that is not there", part.span, values)
+            )
+            return None
+        return replace(part, axis=part.axis + rank) if part.axis < 0 else None
+
+
+def _accesses(stmt: Statement) -> Iterator[Access]:
+    """The accesses of a statement: what it reads before what it writes, whose rank may follow from it."""
+    parts = [p for p in parts_of(stmt) if isinstance(p, Access)]
+    yield from (p for p in parts if p is not stmt.target)
+    yield stmt.target
+
+
+def _axes(rank: int) -> str:
+    return f"{rank} {'axis' if rank == 1 else 'axes'}"

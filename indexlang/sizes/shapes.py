@@ -1,0 +1,349 @@
+"""Sizes enter: how far each index runs and how large each tensor is, every subscript checked.
+
+In: a Program of known ranks and the sizes of its inputs. Out: `Shapes`, or a `ShapeError` with all that does not fit.
+The one rule: what `ranges` solved without sizes is only put into numbers here; then each plain use must agree and
+each subscript must stay in its axis wherever it is used, before anything runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..errors import Problem, ShapeError
+from ..program.affine import Affine
+from ..program.ir import (
+    Access,
+    Boundary,
+    Dots,
+    Index,
+    Merged,
+    Program,
+    Reduce,
+    Statement,
+    indices_of,
+    parts_of,
+    primal_of,
+)
+from ..program.text import dim_names, expr_text, statement_text
+from ..ranges.solve import Solution, attempt, solve
+from ..ranges.uses import Use, uses
+from .in_bounds import Unknown, interval, leaves, numeric
+
+Sizes = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """`tensors` by name; `extents` by statement: lo <= index < hi, never hi < lo, embedded reductions included.
+
+    `guarded` are, by statement, the accesses of which some axes stay inside only thanks to masks that read data, or
+    that could not be shown to keep them inside: a backend must check these where it runs.
+    """
+
+    tensors: Mapping[str, tuple[int, ...]]
+    extents: tuple[Mapping[str, tuple[int, int]], ...]
+    guarded: tuple[frozenset[tuple[Access, int]], ...]
+    warnings: tuple[Problem, ...]
+
+
+def infer(program: Program, sizes: Sizes) -> Shapes:
+    """Shapes and extents at the given sizes of the inputs. Errors: `ShapeError`."""
+    passed = {s.target.tensor for s in program.statements} & set(sizes) - set(program.inputs)
+    if passed:  # tensors that the program accumulates into and the caller gives
+        program = replace(program, inputs=(*program.inputs, *sorted(passed)))
+    numbers = _Numbers(program, sizes)
+    numbers.inputs()
+    numbers.raise_problems()
+    solution = solve(program)
+    numbers.claims(solution)
+    numbers.raise_problems()
+    for k, stmt in enumerate(program.statements):
+        numbers.statement(stmt, solution, k)
+        numbers.raise_problems()
+    numbers.claims(solution)  # those about tensors whose own size stands for a long form
+    numbers.raise_problems()
+    return Shapes(numbers.shapes, tuple(numbers.extents), tuple(numbers.guarded), tuple(numbers.warnings))
+
+
+def doubts(program: Program) -> list[Problem]:
+    """What may turn out as a warning, sizes unknown: an input of undeclared shape that an index may not go through."""
+    declared, names = {s.tensor for s in program.shapes}, dim_names(program)
+    found = []
+    for stmt, cuts in zip(program.statements, attempt(program).cuts, strict=True):
+        for cut in cuts:
+            for tensor, axis in cut.sources:
+                if tensor != cut.use.tensor and tensor in program.inputs and tensor not in declared:
+                    rule = f"the index '{cut.index}' may end earlier than axis {axis} of {tensor}"
+                    inside = expr_text(Access("", (cut.use.subscript,)), names)[1:-1]
+                    values = (f"so that {inside} stays in axis {cut.use.axis} of {cut.use.tensor}",)
+                    way = f"say so: where {cut.index} < ..., or pad(...)"
+                    found.append(Problem("cut-short", rule, cut.use.span or stmt.span, values, way))
+                    break
+    return found
+
+
+class _Numbers:
+    """What is known so far, in numbers."""
+
+    def __init__(self, program: Program, sizes: Sizes) -> None:
+        self.program = program
+        self.given = sizes
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.extents: list[dict[str, tuple[int, int]]] = []
+        self.guarded: list[frozenset[tuple[Access, int]]] = []
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.declared = {s.tensor: s for s in program.shapes}
+        self.names = dim_names(program)
+
+    def raise_problems(self) -> None:
+        if self.problems:
+            raise ShapeError(*self.problems)
+
+    # -- inputs --------------------------------------------------------------------------------
+
+    def inputs(self) -> None:
+        """Each input has its rank, its declared shape, and a gradient the shape of its tensor."""
+        ranks: dict[str, Access] = {}
+        for stmt in self.program.statements:
+            for part in parts_of(stmt):
+                if isinstance(part, Access) and Dots() not in part.subscripts:
+                    ranks.setdefault(part.tensor, part)
+        for tensor in self.program.inputs:
+            if tensor not in self.given:
+                self.problems.append(Problem("missing-input", f"the shape of '{tensor}' is missing"))
+                continue
+            shape = tuple(self.given[tensor])
+            access, declared = ranks.get(tensor), self.declared.get(tensor)
+            rank = len(declared.dims) if declared else len(access.subscripts) if access else len(shape)
+            if len(shape) != rank:
+                span = declared.span if declared else access.span if access else None
+                values = (f"{tensor} has {rank} axes in the program", f"given: shape {shape}")
+                self.problems.append(Problem("rank", f"'{tensor}' has another number of axes", span, values))
+                continue
+            self.shapes[tensor] = shape
+        if self.problems:
+            return
+        for tensor in self.program.inputs:
+            declared = self.declared.get(tensor)
+            for axis, dim in enumerate(declared.dims if declared else ()):
+                wanted = self.number(Affine.from_expr(dim))
+                if declared is not None and wanted is not None and wanted != self.shapes[tensor][axis]:
+                    rule = f"axis {axis} of {tensor} is declared as {expr_text(dim, self.names)}"
+                    values = (
+                        f"{expr_text(dim, self.names)} = {wanted}",
+                        f"{tensor} has shape {self.shapes[tensor]}",
+                    )
+                    self.problems.append(Problem("declared-shape", rule, dim.span or declared.span, values))
+            primal = primal_of(tensor)
+            if primal in self.shapes and self.shapes[primal] != self.shapes[tensor]:
+                self.problems.append(self.other_shape(tensor, primal))
+
+    def other_shape(self, tensor: str, primal: str) -> Problem:
+        values = (f"{primal} has shape {self.shapes[primal]}", f"{tensor} has shape {self.shapes[tensor]}")
+        return Problem("gradient-shape", f"'{tensor}' must have the shape of '{primal}'", None, values)
+
+    def number(self, form: Affine) -> int | None:
+        """A form of sizes as a number; None where it speaks of a tensor without a shape yet."""
+        try:
+            return form.value(self.shapes)
+        except (KeyError, IndexError):
+            return None
+        except ZeroDivisionError:
+            self.problems.append(Problem("zero-division", "a size is divided by zero"))
+            return 0
+
+    # -- statements ----------------------------------------------------------------------------
+
+    def statement(self, stmt: Statement, solution: Solution, k: int) -> None:
+        box: dict[str, tuple[int, int]] = {}
+        bounds = solution.bounds[k]
+        written = {r.index for r in stmt.domain.ranges if r.hi is not None}
+        for part in parts_of(stmt):
+            if isinstance(part, Reduce):
+                written |= {r.index for r in part.domain.ranges if r.hi is not None}
+        everywhere = uses(stmt)
+        if stmt.target.tensor in self.declared or stmt.target.tensor in solution.sizes.primals:
+            self.define(stmt, solution)  # its size is known before what the statement reaches
+        for i, bound in bounds.items():
+            lo, hi = self.number(bound.low), self.number(bound.high)
+            assert lo is not None and hi is not None, "bounds are forms of sizes that are known by now"
+            if i not in written:
+                self.agree(i, [u for u in everywhere if not u.is_target or (u.tensor, u.axis) in bound.sources])
+                if hi < lo and not any(0 in s for s in self.shapes.values()):
+                    self.problems.append(self.empty(i, lo, hi, everywhere))
+            box[i] = (lo, max(lo, hi))
+        if self.problems:
+            return
+        self.extents.append(box)
+        self.define(stmt, solution)
+        guarded: set[tuple[Access, int]] = set()
+        for use in everywhere:
+            self.check(stmt, use, box, guarded)
+        self.guarded.append(frozenset(guarded))
+        for cut in solution.cuts[k]:
+            self.warn_of_cut(stmt, cut.index, cut.use, cut.sources, box)
+
+    def claims(self, solution: Solution) -> None:
+        """Sizes that the solution takes to be equal are equal; the first that are not falsify what comes after."""
+        for claim in solution.claims:
+            one, other = self.number(claim.size), self.number(claim.other)
+            if one is not None and other is not None and one != other:
+                self.problems.append(self.mismatch(claim.index, claim.first, one, claim.second, other))
+                return
+
+    def agree(self, index: str, everywhere: Sequence[Use]) -> None:
+        """All plain uses of an index have one size."""
+        first: tuple[Use, int] | None = None
+        for use in everywhere:
+            if use.subscript != Index(index) or use.tensor not in self.shapes:
+                continue
+            size = self.shapes[use.tensor][use.axis]
+            if first is None:
+                first = use, size
+            elif size != first[1]:
+                self.problems.append(self.mismatch(index, *first, use, size))
+                return
+
+    def mismatch(self, index: str, first: Use, one: int, second: Use, other: int) -> Problem:
+        rule = f"the index '{index}' runs over axes of different sizes"
+        values = (
+            f"axis {first.axis} of {first.tensor} has size {one}",
+            f"axis {second.axis} of {second.tensor} has size {other}",
+        )
+        way = f"make the sizes equal, or say where {index} < {min(one, other)}"
+        if 1 in (one, other):
+            small = first if one == 1 else second
+            way = f"an axis of size 1 does not stretch: write 0 for {index} in {small.tensor}"
+        return Problem("size-mismatch", rule, second.span, values, way)
+
+    def empty(self, index: str, lo: int, hi: int, everywhere: Sequence[Use]) -> Problem:
+        use = next((u for u in everywhere if index in indices_of(u.subscript) and not u.is_target), None)
+        values = [f"{index} would run from {lo} to {hi - 1}"]
+        if use is not None:
+            values.append(f"axis {use.axis} of {use.tensor} has size {self.shapes[use.tensor][use.axis]}")
+        way = "make the tensor larger, or say pad(...)"
+        rule = f"no value of the index '{index}' keeps its subscripts in bounds"
+        return Problem("empty-range", rule, None if use is None else use.span, tuple(values), way)
+
+    def define(self, stmt: Statement, solution: Solution) -> None:
+        tensor = stmt.target.tensor
+        if tensor in self.shapes:
+            return
+        primal = solution.sizes.primals.get(tensor)
+        if primal is not None and primal in self.shapes:
+            self.shapes[tensor] = self.shapes[primal]
+            return
+        shape = []
+        for axis in range(len(stmt.target.subscripts)):
+            size = self.number(solution.shapes[tensor][axis])
+            assert size is not None, "shapes are forms of sizes that are known by now"
+            if size < 0 and tensor in self.declared:
+                values = (f"axis {axis} would have size {size}",)
+                rule = f"the declared shape of '{tensor}' is negative"
+                self.problems.append(Problem("declared-shape", rule, self.declared[tensor].span, values))
+            shape.append(max(0, size))
+        self.shapes[tensor] = tuple(shape)
+        grad = self.shapes.get(f"{tensor}.grad")
+        if grad is not None and grad != self.shapes[tensor]:
+            self.problems.append(self.other_shape(f"{tensor}.grad", tensor))
+
+    # -- subscripts ----------------------------------------------------------------------------
+
+    def check(
+        self, stmt: Statement, use: Use, box: Mapping[str, tuple[int, int]], guarded: set[tuple[Access, int]]
+    ) -> None:
+        """A subscript stays in its axis wherever it is used."""
+        if any(box[i][0] >= box[i][1] for i in use.scope):
+            return
+        size = self.shapes[use.tensor][use.axis]
+        match use.subscript:
+            case Dots():
+                return
+            case Merged(indices=names):
+                self.check_merged(use, names, box, size)
+                return
+            case Boundary(kind="pad", expr=e, lo=None):
+                return
+            case Boundary(kind="pad", expr=e, lo=lo, hi=hi) if lo is not None and hi is not None:
+                before, behind = self.number(Affine.from_expr(lo)), self.number(Affine.from_expr(hi))
+                if before is None or behind is None or before < 0 or behind < 0:
+                    widths = (f"{before} before and {behind} behind",)
+                    self.problems.append(Problem("padding", "a padding has no negative width", use.span, widths))
+                    return
+                end, expr = before + size + behind, e
+            case Boundary(kind=kind):
+                if size == 0:
+                    rule = f"{kind} needs an element to read, and axis {use.axis} of {use.tensor} has none"
+                    self.problems.append(Problem("empty-axis", rule, use.span))
+                return
+            case Index(name=i):
+                if box[i][0] >= 0 and box[i][1] <= size:
+                    return
+                end, expr = size, use.subscript
+            case expr:
+                end = size
+        form = numeric(Affine.from_expr(expr), self.shapes)
+        found = leaves(form, end, box, use.masks, self.shapes)
+        if found is Unknown.AT_RUN_TIME:
+            if interval(form, box) is not None:  # what reads data is checked there anyway
+                guarded.add((use.access, use.axis))
+        elif isinstance(found, tuple):
+            self.problems.append(self.outside(stmt, use, found[0], found[1], end))
+
+    def check_merged(self, use: Use, names: Sequence[str], box: Mapping[str, tuple[int, int]], size: int) -> None:
+        product = 1
+        for i in names:
+            product *= box[i][1] - box[i][0]
+            if box[i][0] != 0:
+                rule = f"the index '{i}' of a merged axis must start at 0, not at {box[i][0]}"
+                self.problems.append(Problem("merged-start", rule, use.span, (), "shift the index"))
+        if product != size:
+            extents = " * ".join(str(box[i][1] - box[i][0]) for i in names)
+            values = (
+                f"({','.join(names)}) = {extents} = {product}",
+                f"axis {use.axis} of {use.tensor} has size {size}",
+            )
+            rule = "the indices of a merged axis must fill it exactly"
+            self.problems.append(Problem("merged-size", rule, use.span, values))
+
+    def outside(self, stmt: Statement, use: Use, position: int, point: Mapping[str, int], end: int) -> Problem:
+        text = self.text(use)
+        at = ", ".join(f"{i} = {v}" for i, v in point.items())
+        shown = f"{text} = {position}" + (f" at {at}" if at else "")
+        values = (shown, f"axis {use.axis} of {use.tensor} has size {self.shapes[use.tensor][use.axis]}")
+        code = "negative-position" if position < 0 else "out-of-range"
+        rule = f"a subscript of {use.tensor} leaves its axis"
+        if position < 0:
+            rule += ": negative positions do not wrap round"
+            way = "say pad(...) or wrap(...), shift the subscript, or say where the index starts"
+        else:
+            way = "say pad(...), or a range: where ... < ..."
+        return Problem(code, rule, use.span or stmt.span, values, way)
+
+    def text(self, use: Use) -> str:
+        """A subscript as it stands in its brackets."""
+        return expr_text(Access("", (use.subscript,)), self.names)[1:-1]
+
+    def warn_of_cut(
+        self,
+        stmt: Statement,
+        index: str,
+        use: Use,
+        sources: Sequence[tuple[str, int]],
+        box: Mapping[str, tuple[int, int]],
+    ) -> None:
+        """A plain index of one tensor that a subscript of another one has shortened."""
+        for tensor, axis in sources:
+            size = self.shapes[tensor][axis]
+            if tensor != use.tensor and size > box[index][1]:
+                rule = f"the index '{index}' ends earlier than axis {axis} of {tensor}"
+                values = (
+                    f"axis {axis} of {tensor} has size {size}, {index} ends at {box[index][1] - 1}",
+                    f"so that {self.text(use)} stays in axis {use.axis} of {use.tensor}",
+                    f"in: {statement_text(stmt, self.names)}",
+                )
+                way = f"say so: where {index} < {box[index][1]}, or pad(...)"
+                self.warnings.append(Problem("cut-short", rule, use.span, values, way))
+                return

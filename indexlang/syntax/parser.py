@@ -1,0 +1,184 @@
+"""Text to tree.
+
+In: a Source. Out: a `tree.File`, or all mistakes of the text, each by its name. The one rule: lines are parsed one by
+one, by the tables that lark makes of `grammar/indexlang.lark`, so no mistake hides another.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import IndexLangError, LanguageSyntaxError, Problem, Source, Span
+from . import character_mistakes, line_mistakes, word_mistakes
+from .automaton import ACCEPT, tables
+from .builder import BUILDERS, LayerHeader
+from .lexer import DEEPEST, MOST_PROBLEMS, Line, Lines, lex
+from .tree import File, FunctionDef, Import, Item, LayerDef, ShapeDecl, Statement
+
+
+def read(path: str | os.PathLike[str]) -> Source:
+    """The text of a file, under the path as its name; what is no UTF-8 in it, `parse` finds."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise IndexLangError(Problem("file", f"cannot read {os.fspath(path)}: {reason}")) from None
+    return Source(data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"), os.fspath(path))
+
+
+def parse(source: Source) -> File:
+    """The tree of a text. Raises `LanguageSyntaxError` with all problems, in the order of the text."""
+    source = _clean(source)
+    lines = lex(source)
+    items, problems = _Parser(lines).run()
+    if not items and not problems and not lines.comments:
+        problems = [character_mistakes.empty(Span(source, 0, 0))]
+    if problems:
+        problems = sorted(problems, key=lambda p: p.span.start if p.span else 0)
+        if len(problems) > MOST_PROBLEMS:
+            more = f"more than {MOST_PROBLEMS} errors: the others are not shown"
+            problems = [*problems[:MOST_PROBLEMS], Problem("too-many-errors", more)]
+        raise LanguageSyntaxError(*problems)
+    return File(tuple(items), Span(source, 0, len(source.text)), lines.comments)
+
+
+def _clean(source: Source) -> Source:
+    """The text without a byte-order mark, with one kind of line end; an error if it cannot be UTF-8."""
+    text = source.text.removeprefix("\ufeff")
+    broken = re.search("[\ud800-\udfff]", text)
+    if broken is not None:
+        shown = Source(re.sub("[\ud800-\udfff]", "\ufffd", text), source.name)
+        utf16 = text.startswith(("\udcff\udcfe", "\udcfe\udcff"))
+        raise LanguageSyntaxError(character_mistakes.encoding(Span(shown, broken.start(), broken.end()), utf16))
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return source if text is source.text else Source(text, source.name)
+
+
+@dataclass
+class _Layer:
+    """A layer whose body is being read. `header` is None if it is wrong: its body is read for its own mistakes."""
+
+    line: Line
+    header: LayerHeader | None
+    body: list[ShapeDecl | Statement] = field(default_factory=list)
+    indent: str | None = None  # that of its first line
+
+
+@dataclass
+class _Parser:
+    """Lines to items."""
+
+    lines: Lines
+    items: list[Item] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    layer: _Layer | None = None
+
+    def run(self) -> tuple[list[Item], list[Problem]]:
+        self.problems += self.lines.problems
+        for line in self.lines.lines:
+            if len(self.problems) > MOST_PROBLEMS:
+                break
+            self.line(line)
+        self.close()
+        return self.items, self.problems
+
+    def line(self, line: Line) -> None:
+        if not line.indent.text:
+            self.close()
+        elif self.layer is None:
+            self.problems.append(line_mistakes.indented(line))
+        elif self.layer.indent is None:
+            self.layer.indent = line.indent.text
+        elif line.indent.text != self.layer.indent:
+            self.problems.append(line_mistakes.uneven(line, self.layer.indent))
+        layer, item = self.layer, self.parsed(line)
+        if line_mistakes.is_header(line):
+            if layer is not None:
+                self.problems.append(line_mistakes.in_a_layer(line.span, "layers"))
+            self.close()
+            self.layer = _Layer(line, item if isinstance(item, LayerHeader) else None)
+        elif layer is None:
+            self.items += [] if item is None else [item]
+        elif isinstance(item, Import | FunctionDef):
+            what = "imports" if isinstance(item, Import) else "functions"
+            self.problems.append(line_mistakes.in_a_layer(item.span, what))
+        else:
+            layer.body += [] if item is None else [item]
+
+    def close(self) -> None:
+        """End the layer that is being read."""
+        layer, self.layer = self.layer, None
+        if layer is None or layer.header is None:
+            return
+        h = layer.header
+        if layer.indent is None:
+            self.problems.append(line_mistakes.no_body(layer.line))
+        elif layer.body:
+            span = h.span.to(layer.body[-1].span)
+            self.items.append(LayerDef(h.name, h.inputs, h.options, h.outputs, tuple(layer.body), span))
+
+    def parsed(self, line: Line) -> Any:
+        """The item or header of a line; None if it has none."""
+        if not line.sound:
+            return None
+        try:
+            item = _automaton(line)
+        except LanguageSyntaxError as error:
+            self.problems += error.problems
+            return None
+        if len(line.tokens) > DEEPEST and (place := _too_deep(item)) is not None:
+            self.problems.append(character_mistakes.too_deep(place, DEEPEST))
+            return None
+        return item
+
+
+def _automaton(line: Line) -> Any:
+    """The tree of one line, by the LALR automaton of the grammar."""
+    rules, states = tables().rules, tables().states
+    stack = [0]
+    values: list[Any] = []
+    for k, token in enumerate((*line.tokens, line.end)):
+        while True:
+            action = states[stack[-1]].get(token.kind)
+            if action is None:
+                raise LanguageSyntaxError(word_mistakes.named(line, k, tables().terminals & states[stack[-1]].keys()))
+            if action > ACCEPT:
+                stack.append(action)
+                values.append(token)
+                break
+            if action == ACCEPT:
+                return values[-1]
+            rule = rules[-1 - action]
+            if rule.passes:
+                stack.pop()
+            else:
+                parts: list[Any] = []
+                for value in values[-rule.size :]:
+                    parts += value if isinstance(value, list) else (value,)
+                del stack[-rule.size :], values[-rule.size :]
+                values.append(parts if rule.name is None else BUILDERS[rule.name](parts))
+            stack.append(states[stack[-1]][rule.origin])
+    raise AssertionError("the end of a line is shifted")
+
+
+def _too_deep(item: Any) -> Span | None:
+    """The first place where an expression has too many levels; found without recursion."""
+    stack: list[tuple[Any, int]] = [(item, 0)]
+    while stack:
+        node, level = stack.pop()
+        if level > DEEPEST:
+            place: Span = node.span
+            return place
+        for part in vars(node).values():
+            for child in part if isinstance(part, tuple) else (part,):
+                if isinstance(child, tuple):
+                    child = child[1]
+                if hasattr(child, "span"):
+                    stack.append((child, level + 1))
+    return None

@@ -1,0 +1,235 @@
+"""Mistakes of a line whose words are sound: each has its own code, its rule and its way out.
+
+In: a line and the token at which the automaton stopped. Out: a Problem. The one rule: the rows of `_RULES` are asked
+in turn, the more special before the more general, and the last one always answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import Problem
+from . import line_mistakes
+from .automaton import END
+from .lexer import Line, Token
+from .stuck import ASSIGNS, BEGINS_OPERAND, BINARY, CLOSES, ENDS_OPERAND, EXAMPLE, NAMES, OPENS, Place
+
+_Rule = Callable[[Place], Problem | None]
+
+
+def named(line: Line, at: int, expected: frozenset[str]) -> Problem:
+    """The mistake at token number `at`, the end of the line included."""
+    place = Place(line, at, expected)
+    return next(problem for rule in _RULES if (problem := rule(place)) is not None)
+
+
+_COMPOUND = {"=>": ">=", "=<": "<=", "<>": "!=", ":=": "=", "=+": "+=", "=*": "*="}
+
+
+def _operator(p: Place) -> Problem | None:
+    """`+ =`, `max =`, and operators that the language has not."""
+    for first, second in ((p.before, p.here), (p.here, p.after)):
+        written = f"{first.text}{second.text}"
+        place = first.span.to(second.span)
+        together = first.span.end == second.span.start
+        if together and written in _COMPOUND:
+            rule = f"'{written}' is no operator"
+            return p.problem("unknown-operator", rule, f"write {_COMPOUND[written]}", place)
+        if second.kind != "=" or p.open or p.outer_before(ASSIGNS) is not None:
+            continue
+        if written in ("+=", "*=") or (written in ("max=", "min=") and first is not p.token(0)):
+            rule = f"{written} is one word"
+            return p.problem("split-operator", rule, f"write {written} without a space", place)
+        if first.kind in BINARY and together:
+            ways = {"-": "write += -(...)", "/": "write *= 1/(...)"}
+            way = ways.get(first.kind, "write a statement with = and a new name")
+            rule = f"'{written}' is no operator of a statement: there are = += *= max= min="
+            return p.problem("unknown-operator", rule, way, place)
+    return None
+
+
+def _assignment(p: Place) -> Problem | None:
+    """An operator of a statement where none may stand."""
+    if p.here.kind not in ASSIGNS:
+        return None
+    shown = p.here.text
+    if p.inside == "[":
+        return p.problem(
+            "assignment-place", "a subscript has no name", "leave the name out: subscripts are told apart by order"
+        )
+    if p.inside:
+        rule = f"'{shown}' stands between a target and its value"
+        return p.problem("assignment-place", rule, "compare with ==, or write a statement of its own")
+    if p.outer_before(("where",)) is not None:
+        return p.problem("assignment-place", "a condition compares", "write ==")
+    if p.outer_before(ASSIGNS) is not None:
+        return p.problem("second-assignment", "a statement has one target operator", "write a second statement")
+    return None
+
+
+def _target(p: Place) -> Problem | None:
+    """What stands in front of the operator is no target, or there is no operator."""
+    if p.open or p.outer_before(ASSIGNS) is not None:
+        return None
+    tokens = p.line.tokens
+    behind = p.outer_after(ASSIGNS)
+    if behind == 0:
+        return p.problem("target", "a statement begins with what it defines", "write a target in front: y[i] = ...")
+    if behind == 1 and tokens[0].kind in ("where", "and", "or", "not"):
+        return _reserved(p, tokens[0])
+    if behind is not None:
+        left = tokens[0].span.to(tokens[behind - 1].span)
+        if tokens[0].kind in OPENS:
+            way = "leave the brackets around the target out"
+        elif len(tokens) > 1 and tokens[1].kind == "(":
+            way = "a function is defined by f(u) = ..., on the left only names in its parentheses"
+        else:
+            way = "bring everything but one tensor to the right side"
+        return p.problem("target", "the left side is a tensor, or several divided by commas", way, left)
+    equals = next((k for k, kind in p.outer if kind == "=="), None)
+    if equals is not None:
+        rule = "a statement is made by one equals sign; == compares"
+        return p.problem("equals", rule, "write =", tokens[equals])
+    if p.here.kind in (":", ";", "->"):
+        return None
+    if tokens[0].kind in BINARY:
+        rule = f"no line begins with '{tokens[0].text}': a line goes on only where a bracket is open"
+        return p.problem("line-break", rule, "put the whole right side into (...)", tokens[0])
+    whole = tokens[0].span.to(tokens[-1].span)
+    rule = "a statement says what it defines"
+    return p.problem("no-operator", rule, "write a target and an operator in front: y[i] = ...", whole)
+
+
+def _punctuation(p: Place) -> Problem | None:
+    match p.here.kind:
+        case ":" if p.inside == "[":
+            rule = "there are no slices: an index runs over its axis, or over the range that a where gives it"
+            return p.problem("slice", rule, "write an index, as in x[i+1] where i < 3")
+        case ":":
+            return p.problem("colon", "a colon ends the header of a layer, and stands nowhere else", "leave it out")
+        case ";":
+            rule = "a statement takes a line; semicolons stand in headers of layers only"
+            return p.problem("semicolon", rule, "write the statements on lines of their own")
+        case "->":
+            return p.problem("arrow", "an arrow stands in the header of a layer only", f"write {EXAMPLE}")
+        case "...":
+            return p.problem("ellipsis", "'...' is a subscript of its own", "write x[...,i]: the other axes")
+        case _:
+            return None
+
+
+def _where(p: Place) -> Problem | None:
+    if p.here.kind == "where" and p.before.kind in ENDS_OPERAND:
+        if p.open:
+            rule = "the conditions of a statement stand at its end, outside of brackets"
+            return p.problem("where-place", rule, "move them to the end, or choose by where(condition, a, b)")
+        if p.token(1).kind == "(" and p.outer_before(("where",)) is None:
+            return p.problem("where-place", "a function has no conditions", "choose by where(condition, a, b)")
+        return p.problem("where-place", "a statement has one where", "divide the conditions by commas")
+    if p.before.kind == "where" and p.at > 0:
+        if p.here.kind == END:
+            rule, way = "a where has conditions", "write where i < 3, or take it out"
+            return p.problem("missing-condition", rule, way, p.before)
+        if p.here.kind not in BEGINS_OPERAND or p.expected == {"("}:
+            assign = p.token(p.at - 2)
+            if assign.kind in ASSIGNS:
+                return p.problem("missing-value", f"nothing stands behind '{assign.text}'", "write the value", assign)
+            return _reserved(p, p.before)
+    return None
+
+
+def _reserved(p: Place, word: Token) -> Problem:
+    rule = f"'{word.text}' is no name: and, or, not and where are words of the language"
+    return p.problem("reserved-word", rule, "take another name", word)
+
+
+def _brackets(p: Place) -> Problem | None:
+    here, before = p.here, p.before
+    if here.kind == "[":
+        if before.kind == "]" and p.at > 0:
+            rule = "all subscripts of a tensor stand in one pair of brackets"
+            return p.problem("subscript-place", rule, "write x[i,j], not x[i][j]")
+        if before.kind in (")", "NUMBER"):
+            rule = "only a name has subscripts"
+            return p.problem("subscript-place", rule, "give the value a name, in a statement of its own")
+        rule = "there are no lists: brackets hold the subscripts of a tensor"
+        return p.problem("list", rule, "pass the values as an input")
+    if p.inside == "[" and before.kind == ")" and p.expected <= {",", "]"}:
+        rule = "merged axes are a subscript of their own"
+        return p.problem("merged", rule, "leave (i,j) alone between the commas")
+    if here.kind == "," and before.kind in ENDS_OPERAND:
+        if p.inside == "(" and p.token(p.open[-1] - 1).kind not in (*NAMES, "where"):
+            rule = "there are no pairs: parentheses hold one value"
+            way = (
+                "merge axes as in x[(i,j)], alone between the commas"
+                if len(p.open) > 1
+                else "write a statement for each"
+            )
+            return p.problem("tuple", rule, way)
+        if not p.open:
+            rule = "a statement has one value on the right"
+            way = "leave the comma out" if p.after.kind in ("where", END) else "write a statement for each"
+            return p.problem("tuple", rule, way)
+    return None
+
+
+def _operand(p: Place) -> Problem | None:
+    """Something is missing in front of this token."""
+    here, before = p.here, p.before
+    if p.at > 0 and before.kind in ENDS_OPERAND:
+        if here.kind in BEGINS_OPERAND:
+            left, right = p.operand_before(), "(...)" if here.kind == "(" else here.text
+            rule = f"an operator is missing between '{left}' and '{here.text}'"
+            way = f"write {left} * {right} for a product"
+            return p.problem("missing-operator", rule, way, before.span.to(here.span))
+        return None
+    if here.kind == "not" and before.kind in BINARY:
+        rule = "'not' binds less tightly than what stands in front of it"
+        return p.problem("missing-brackets", rule, "write (not ...)")
+    if p.open == (1,) and p.token(1).kind == "(" and p.expected == frozenset(NAMES):
+        return p.problem(
+            "parameters", "a function has parameters, and they are names", "write f(u) = ... or f(u,v) = ..."
+        )
+    if here.kind in (END, *CLOSES, ",", "where", *BINARY):
+        if before.kind in ASSIGNS and here.kind in (END, "where"):
+            rule = f"nothing stands behind '{before.text}'"
+            return p.problem("missing-value", rule, "write the value", before)
+        if here.kind == END:
+            way = "write a value behind it; a line goes on only where a bracket is open"
+            return p.problem("missing-operand", f"nothing stands behind '{before.text}'", way, before)
+        if p.at == 0:
+            return p.problem(
+                "missing-operand", f"nothing stands in front of '{here.text}'", "write a value, or take it out"
+            )
+        rule = f"a value is missing between '{before.text}' and '{here.text}'"
+        return p.problem("missing-operand", rule, "write the value, or take one of them out", before.span.to(here.span))
+    return None
+
+
+def _anything(p: Place) -> Problem:
+    shown = "the line cannot end here" if p.here.kind == END else f"'{p.here.text}' cannot stand here"
+    names = {
+        "NAME": "a name",
+        "NUMBER": "a number",
+        END: "the end of the line",
+        "MAX_OPERATOR": "max=",
+        "MIN_OPERATOR": "min=",
+    }
+    wanted = sorted({names.get(kind, kind) for kind in p.expected if not kind.isidentifier() or kind in names})
+    return Problem("syntax", shown, p.here.span, (f"expected: {'  '.join(wanted)}",))
+
+
+_RULES: tuple[_Rule, ...] = (
+    line_mistakes.python,
+    line_mistakes.import_,
+    line_mistakes.header,
+    _operator,
+    line_mistakes.shape,
+    _assignment,
+    _target,
+    _punctuation,
+    _where,
+    _brackets,
+    _operand,
+    _anything,
+)
