@@ -65,7 +65,27 @@ g, x, y, z, i = access("y.grad", "i"), access("x", "i"), access("y", "i"), acces
         (call("mul", 2, call("mul", 3, g)), "6 * y.grad[i]"),
         (call("not", call("not", call("lt", x, y))), "x[i] < y[i]"),
         (call("where", call("not", call("lt", x, y)), g, 0), "where(x[i] < y[i], 0, y.grad[i])"),
+        (call("mul", call("mul", call("mul", -0.75, g), x), 2e-05), "-1.5e-05 * y.grad[i] * x[i]"),
+        (call("mul", call("mul", g, call("div", 2, 3)), call("div", x, 7)), "2 * y.grad[i] * x[i] / 21"),
+        (call("div", call("mul", g, x), call("mul", 4, z)), "0.25 * y.grad[i] * x[i] / z[i]"),
+        (call("div", g, call("mul", call("pow", 0.1, 2), 2)), "50 * y.grad[i]"),
+        (call("div", g, call("mul", 0.7, 1)), "y.grad[i] / 0.7"),
+        (call("mul", call("mul", g, call("sqrt", 2)), 3), "3 * sqrt(2) * y.grad[i]"),
+        (call("mul", call("mul", g, 2), call("mul", math.pi, 3)), "6 * pi * y.grad[i]"),
+        (call("add", call("add", 0.1, 0.2), x), "0.3 + x[i]"),
+        (call("div", call("div", g, call("pow", x, 2)), call("pow", x, 2)), "y.grad[i] / x[i]**4"),
+        (call("div", call("div", g, call("pow", x, 2)), x), "y.grad[i] / x[i]**3"),
+        (call("mul", call("mul", g, call("pow", x, -2)), call("pow", x, -3)), "y.grad[i] * x[i]**-5"),
+        (call("mul", call("pow", x, 0.5), call("mul", x, g)), "x[i]**1.5 * y.grad[i]"),
+        (call("div", call("pow", x, -0.25), call("pow", x, 0.5)), "1 / x[i]**0.75"),
         # what must stay
+        (call("mul", call("pow", x, 0.5), call("pow", x, 0.5)), "x[i]**0.5 * x[i]**0.5"),  # nan below 0
+        (call("mul", x, call("pow", x, -0.25)), "x[i] * x[i]**-0.25"),  # 0 * inf at 0
+        (call("div", call("pow", x, 2), x), "x[i]**2 / x[i]"),
+        (call("div", call("div", g, x), x), "y.grad[i] / x[i] / x[i]"),  # x * x may vanish
+        (call("mul", call("mul", 1e-25, x), call("mul", 1e-25, z)), "1e-25 * x[i] * 1e-25 * z[i]"),
+        (call("mul", call("pow", x, 0), x), "x[i]**0 * x[i]"),
+        (call("mul", x, call("mul", 2, math.inf)), "2 * inf * x[i]"),
         (call("mul", g, 0), "0 * y.grad[i]"),
         (call("sub", x, x), "x[i] - x[i]"),
         (call("div", x, x), "x[i] / x[i]"),
@@ -204,6 +224,25 @@ def test_masked_statements_alone_name_nothing() -> None:
         statement(access("w.grad", "i"), "+=", call("mul", log, z), (Range("i", Const(1)),)),
     ]
     assert optimized(*statements) == [statement_text(s) for s in statements]
+
+
+@pytest.mark.parametrize(
+    ("root", "joined"),
+    [
+        (access("s", "i"), False),
+        (call("pow", access("s", "i"), 2), True),
+        (call("add", 1, call("pow", x, 2)), True),
+        (call("add", call("mul", 2e-5, access("t", "i")), 1), True),  # a sum of squares
+        (call("add", call("mul", -2e-5, access("t", "i")), 1), False),
+        (call("exp", x), True),
+    ],
+    ids=lambda value: "" if isinstance(value, bool) else expr_text(value),
+)
+def test_roots_are_joined_where_the_sign_is_known(root: Expr, joined: bool) -> None:
+    square = statement(access("t", "i"), "=", call("pow", access("x", "i", "k"), 2))
+    part = call("div", call("mul", g, call("pow", root, -0.25)), call("pow", root, 0.75))
+    found = optimized(square, statement(access("w.grad", "i"), "+=", part), outputs=("t", "w.grad"))[-1]
+    assert (".75" not in found) == joined, found
 
 
 def test_equal_contributions_are_merged() -> None:

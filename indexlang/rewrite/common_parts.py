@@ -36,7 +36,7 @@ from ..program.ir import (
     walk,
 )
 from ..program.names import Fresh
-from .simplify import Product, product
+from .product import Product, product
 
 _CHEAP = frozenset(("abs", "relu", "max", "min", "where", "int", "float", "sign", "floor", "ceil", "round"))
 Path = tuple[int, ...]  # which argument of which argument
@@ -253,7 +253,7 @@ def read_quotients(program: Program, floats: frozenset[str]) -> Program:
                     read = _tensors(value)
         statements.append(statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span))
         parts, numbered = product(stmt.value), _numbered(stmt.value)
-        if numbered is not None and parts.coefficient == 1 and parts.factors and parts.divisors:
+        if numbered is not None and parts.number == 1 and parts.factors and parts.divisors:
             restricted = bool(stmt.domain.ranges or stmt.domain.masks)
             if _holds(stmt, _Place(0, (), 0, stmt.value, *numbered, restricted), single):
                 holders.append((stmt.target, parts, _tensors(stmt.value)))
@@ -271,7 +271,10 @@ def _without(value: Expr, target: Access, quotient: Product) -> Expr:
         for found, divisors in _matches(quotient.divisors, parts.divisors, axes):
             read = Access(target.tensor, tuple(found[s] for s in target.subscripts))
             first = next(k for k, f in enumerate(parts.factors) if k >= len(factors) or f is not factors[k])
-            return Product(parts.coefficient, (*factors[:first], read, *factors[first:]), divisors).expr()
+            number = parts.number * quotient.divisor
+            return replace(
+                parts, number=number, factors=(*factors[:first], read, *factors[first:]), divisors=divisors
+            ).expr()
     return value
 
 

@@ -35,7 +35,9 @@ from ..program.ir import (
     walk,
 )
 from .common_parts import name_common_parts, read_quotients
-from .simplify import product, simplify, simplify_statement
+from .product import join_powers, product
+from .signs import Signs
+from .simplify import simplify, simplify_statement
 
 Rule = Callable[[Program, frozenset[str]], Program]
 
@@ -54,7 +56,18 @@ def optimize(program: Program, floats: Collection[str] = ()) -> Program:
 
 def simplify_derived(program: Program, floats: frozenset[str]) -> Program:
     """The algebra of `simplify`, for the statements that accumulate gradients."""
-    return _with(program, (simplify_statement(s) if _is_derived(s) else s for s in program.statements))
+    signs = Signs(program)
+    derived = (_joined(simplify_statement(s), signs) if _is_derived(s) else s for s in program.statements)
+    return _with(program, derived)
+
+
+def _joined(stmt: Statement, signs: Signs) -> Statement:
+    """The statement with roots of one value joined, as far as its sign is known: 1 / x**0.25 / x**0.75 as 1 / x."""
+    parts = product(stmt.value)
+    factors, divisors = join_powers(parts.factors, parts.divisors, signs.positive, signs.not_negative)
+    if len(factors) + len(divisors) == len(parts.factors) + len(parts.divisors):
+        return stmt
+    return replace(stmt, value=replace(parts, factors=tuple(factors), divisors=tuple(divisors)).expr())
 
 
 def merge_twins(program: Program, floats: frozenset[str]) -> Program:
@@ -188,7 +201,7 @@ def _contribution(stmt: Statement) -> object:
     parts = product(stmt.value)
     factors, divisors = (frozenset(Counter(many).items()) for many in (parts.factors, parts.divisors))
     domain = frozenset(stmt.domain.indices), frozenset(stmt.domain.ranges), frozenset(stmt.domain.masks)
-    return stmt.target, parts.coefficient, factors, divisors, domain
+    return stmt.target, parts.number / parts.divisor, factors, divisors, domain
 
 
 def _times(count: int, stmt: Statement) -> Statement:

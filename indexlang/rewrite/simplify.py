@@ -8,13 +8,12 @@ signs and reciprocals that the derivative rules leave behind.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from math import pi
 from typing import Any
 
-from ..program.derivatives import is_constant
 from ..program.ir import Call, Const, Expr, Index, Reduce, Size, Statement, indices_of, statement, walk
-
-_LONGEST = 8  # digits of a number that is worth writing instead of its parts
+from .product import fold, is_numeric, product
 
 
 def simplify_statement(stmt: Statement) -> Statement:
@@ -60,133 +59,7 @@ def _call(call: Call) -> Expr:
     return call
 
 
-# -- numbers ---------------------------------------------------------------------------------------
-
-
-def number(fn: str, *args: float) -> float | None:
-    """The value of an operator on numbers where it is exact or short, else None."""
-    if any(isinstance(a, bool) for a in args):
-        return None
-    try:
-        found = _ARITHMETIC[fn](*args)
-    except (ArithmeticError, KeyError, ValueError):
-        return None
-    if isinstance(found, complex):
-        return None
-    if isinstance(found, int):
-        return found if abs(found) < 2**63 else None
-    return found if len(repr(found)) <= _LONGEST and found - found == 0 else None
-
-
-def _power(a: float, b: float) -> float:
-    if abs(b) > 64:
-        raise ValueError
-    return float("nan") if b < 0 else a**b
-
-
-_ARITHMETIC: dict[str, Callable[..., float]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
-    "neg": lambda a: -a,
-    "pow": _power,
-}
-
-
-def _is(expr: Expr, value: float) -> bool:
-    return isinstance(expr, Const) and not isinstance(expr.value, bool) and expr.value == value
-
-
 # -- products --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Product:
-    """coefficient * factors / divisors: products, quotients and signs of any nesting, in the order written."""
-
-    coefficient: float
-    factors: tuple[Expr, ...]
-    divisors: tuple[Expr, ...]
-
-    def expr(self) -> Expr:
-        """coefficient first, then the factors, then the divisors; a sign is the first factor's."""
-        factors = _powers(self.factors)
-        if abs(self.coefficient) != 1 or not factors:
-            whole = _whole(self.coefficient) if any(not is_constant(f) for f in factors) else self.coefficient
-            factors = [Const(whole), *factors]
-        elif self.coefficient < 0:
-            factors = [Call("neg", (factors[0],)), *factors[1:]]
-        found = factors[0]
-        for factor in factors[1:]:
-            found = Call("mul", (found, factor))
-        for divisor in self.divisors:
-            found = Call("div", (found, divisor))
-        return found
-
-
-def product(expr: Expr) -> Product:
-    """An expression taken apart into coefficient, factors and divisors."""
-    if not isinstance(expr, Call):
-        return _product(expr)
-    kept: dict[str, Any] = expr.__dict__
-    found: Product | None = kept.get("_product")
-    if found is None:
-        found = kept["_product"] = _product(expr)
-    return found
-
-
-def _product(expr: Expr) -> Product:
-    match expr:
-        case Const(value=value) if not isinstance(value, bool) and value == value:
-            return Product(value, (), ())
-        case Call(fn="neg", args=(a,)):
-            inner = product(a)
-            return Product(-inner.coefficient, inner.factors, inner.divisors)
-        case Call(fn="mul", args=(a, b)):
-            left, right = product(a), product(b)
-            coefficient = number("mul", left.coefficient, right.coefficient)
-            if coefficient is not None:
-                factors, divisors = (*left.factors, *right.factors), (*left.divisors, *right.divisors)
-                return _reduced(coefficient, factors, divisors)
-        case Call(fn="div", args=(a, b)):
-            inner = product(a)
-            sign = 1
-            while isinstance(b, Call) and b.fn == "neg":
-                sign, b = -sign, b.args[0]
-            return _reduced(sign * inner.coefficient, inner.factors, (*inner.divisors, b))
-        case _:
-            pass
-    return Product(1, (expr,), ())
-
-
-def _reduced(coefficient: float, factors: tuple[Expr, ...], divisors: tuple[Expr, ...]) -> Product:
-    """A coefficient other than a sign takes up the numbers among the divisors: 2 * x / 4 as 0.5 * x."""
-    kept = []
-    for divisor in divisors:
-        quotient = number("div", coefficient, divisor.value) if isinstance(divisor, Const) else None
-        if quotient is not None and abs(coefficient) != 1:
-            coefficient = quotient
-        else:
-            kept.append(divisor)
-    return Product(coefficient, factors, tuple(kept))
-
-
-def _whole(value: float) -> float:
-    """2 for 2.0: beside a floating-point tensor it is the same number."""
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e6 else value
-
-
-def _powers(factors: tuple[Expr, ...]) -> list[Expr]:
-    """x * x * x**2 as x**4: whole positive exponents only, so that no domain changes."""
-    found: dict[Expr, int] = {}
-    for factor in factors:
-        match factor:
-            case Call(fn="pow", args=(base, Const(value=int(n)))) if n > 0 and not isinstance(base, Const):
-                found[base] = found.get(base, 0) + n
-            case _:
-                found[factor] = found.get(factor, 0) + 1
-    return [base if n == 1 else Call("pow", (base, Const(n))) for base, n in found.items()]
 
 
 def _as_product(fn: str) -> Callable[..., Expr | None]:
@@ -202,7 +75,7 @@ def _is_written(call: Call) -> bool:
     known: frozenset[Expr] | None = None
     match first:
         case Const(value=value):
-            known = frozenset() if type(value) is int and abs(value) > 1 else None
+            known = frozenset() if _is_number(value) else None
         case Call(fn="neg", args=(inner,)) if _is_factor(inner):
             known = frozenset((inner,))
         case Call(fn="mul"):
@@ -216,9 +89,14 @@ def _is_written(call: Call) -> bool:
     return True
 
 
+def _is_number(value: float) -> bool:
+    """Whether a number in front of a product stays as it is."""
+    return abs(value) > 1 if type(value) is int else type(value) is float and value % 1 != 0 and abs(value) != pi
+
+
 def _is_factor(expr: Expr) -> bool:
     """Whether an expression is one factor that stays as it is."""
-    return not isinstance(expr, Const) and not (isinstance(expr, Call) and expr.fn in ("mul", "div", "neg", "pow"))
+    return not is_numeric(expr) and not (isinstance(expr, Call) and expr.fn in ("mul", "div", "neg", "pow"))
 
 
 # -- sums, powers, conditions ----------------------------------------------------------------------
@@ -226,12 +104,13 @@ def _is_factor(expr: Expr) -> bool:
 
 def _fold(fn: str) -> Callable[..., Expr | None]:
     def rule(*args: Expr) -> Expr | None:
-        if not all(isinstance(a, Const) for a in args):
-            return None
-        found = number(fn, *(a.value for a in args if isinstance(a, Const)))
-        return None if found is None else Const(found)
+        return fold(fn, *args)
 
     return rule
+
+
+def _is(expr: Expr, value: float) -> bool:
+    return isinstance(expr, Const) and not isinstance(expr.value, bool) and expr.value == value
 
 
 def _negative(expr: Expr) -> Expr | None:
@@ -239,9 +118,9 @@ def _negative(expr: Expr) -> Expr | None:
     if isinstance(expr, Const) and not isinstance(expr.value, bool) and expr.value < 0:
         return Const(-expr.value)
     parts = product(expr)
-    if parts.coefficient >= 0 or not parts.factors:
+    if parts.number >= 0 or not parts.factors:
         return None
-    return Product(-parts.coefficient, parts.factors, parts.divisors).expr()
+    return replace(parts, number=-parts.number).expr()
 
 
 def _add(a: Expr, b: Expr) -> Expr | None:

@@ -1,0 +1,252 @@
+"""Products taken apart, and put together as one writes them: a number in front, powers of one base joined.
+
+In: an expression of floating-point values. Out: a `Product`: its numbers, factors and divisors in the order written.
+The one rule: nothing that could be nan or inf is dropped. Powers are joined where a pole, a root of a negative number
+and a nan stay what they are; numbers are multiplied as decimals, and only to what float32 holds as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from ..program.derivatives import is_constant
+from ..program.ir import Call, Const, Expr
+
+_LONGEST = 10  # characters of a number that is worth writing instead of a quotient
+_SAFE = Fraction(10) ** 30  # numbers up to it, and down to its inverse, may be multiplied: float32 ends at 1e38
+_ONE = Fraction(1)
+
+
+# -- numbers ---------------------------------------------------------------------------------------
+
+
+def exact(expr: Expr) -> Fraction | None:
+    """The number as its decimals say it; None for what is none: pi, inf and nan, a truth, an expression."""
+    if not isinstance(expr, Const) or isinstance(expr.value, bool):
+        return None
+    value = expr.value
+    if isinstance(value, int):
+        return Fraction(value)
+    return None if not math.isfinite(value) or abs(value) == math.pi else Fraction(repr(value))
+
+
+def fold(fn: str, *args: Expr) -> Const | None:
+    """The operator applied to numbers, where the result is exact or short, else None."""
+    numbers = [exact(a) for a in args]
+    known = [n for n in numbers if n is not None]
+    if len(known) < len(numbers) or fn not in _ARITHMETIC:
+        return None
+    found = _ARITHMETIC[fn](*known)
+    if found is None:
+        return None
+    if fn != "div" and all(isinstance(a, Const) and isinstance(a.value, int) for a in args):
+        return Const(int(found)) if found.denominator == 1 and abs(found) < 2**63 else None
+    return Const(float(found)) if _is_short(found) else None
+
+
+def _power(a: Fraction, b: Fraction) -> Fraction | None:
+    return a ** int(b) if b.denominator == 1 and 0 <= b <= 64 and abs(a) <= _SAFE else None
+
+
+_ARITHMETIC: dict[str, Callable[..., Fraction | None]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b if is_safe(a * b) else None,
+    "div": lambda a, b: a / b if b and is_safe(a / b) else None,
+    "neg": lambda a: -a,
+    "pow": _power,
+}
+
+
+def is_safe(value: Fraction) -> bool:
+    """Whether the product of numbers may stand for them, in every precision: it neither overflows nor vanishes."""
+    return not value or 1 / _SAFE <= abs(value) <= _SAFE
+
+
+def _is_short(value: Fraction) -> bool:
+    """Whether a floating-point number of few digits is just this number."""
+    text = repr(abs(float(value))) if abs(value) < Fraction(10) ** 300 else ""
+    return 0 < len(text) <= _LONGEST and Fraction(text) == abs(value)
+
+
+def is_numeric(expr: Expr) -> bool:
+    """Whether an expression is made of numbers alone: `2`, `pi`, `sqrt(2 / pi)`."""
+    if isinstance(expr, Const):
+        return not isinstance(expr.value, bool)
+    if not isinstance(expr, Call):
+        return False
+    kept: dict[str, Any] = expr.__dict__
+    found: bool | None = kept.get("_numeric")
+    if found is None:
+        found = kept["_numeric"] = all(map(is_numeric, expr.args))
+    return found
+
+
+# -- products --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Product:
+    """number * factors / divisor / divisors: products, quotients and signs of any nesting.
+
+    `divisor` is a number above 0; what `number` is made of are integers only if it is `whole`.
+    """
+
+    number: Fraction
+    factors: tuple[Expr, ...]
+    divisors: tuple[Expr, ...]
+    divisor: Fraction = _ONE
+    whole: bool = True
+
+    def times(self, other: Product) -> Product:
+        """The product; of numbers that are not to be multiplied the other's stays a factor."""
+        number, divisor = self.number * other.number, self.divisor * other.divisor
+        extra: tuple[Expr, ...] = ()
+        if not (is_safe(number) and is_safe(divisor)):
+            number, divisor = self.number, self.divisor
+            extra = (replace(other, factors=(), divisors=()).expr(),)
+        return Product(
+            number,
+            (*self.factors, *extra, *other.factors),
+            (*self.divisors, *other.divisors),
+            divisor,
+            self.whole and other.whole,
+        )
+
+    def expr(self) -> Expr:
+        """The number first, then what is made of numbers alone, the other factors, the divisors."""
+        factors, divisors = join_powers(self.factors, self.divisors)
+        numeric = [f for f in factors if _leads(f)]
+        factors = [*numeric, *(f for f in factors if not _leads(f))]
+        number, divisor = self._numbers(gathered=bool(numeric) or bool(divisors))
+        if abs(number) != 1 or not factors:
+            whole = self.whole or divisor != 1 or bool(divisors) or not all(map(is_constant, factors))
+            factors = [Const(_plain(number) if whole else float(number)), *factors]
+        elif number < 0:
+            factors = [Call("neg", (factors[0],)), *factors[1:]]
+        found = factors[0]
+        for factor in factors[1:]:
+            found = Call("mul", (found, factor))
+        for part in [*([Const(_plain(divisor))] if divisor != 1 else []), *divisors]:
+            found = Call("div", (found, part))
+        return found
+
+    def _numbers(self, gathered: bool) -> tuple[Fraction, Fraction]:
+        """Number and divisor: 2 * x / 4 as 0.5 * x, but x / 4 and 2 * x / 3 as they are."""
+        quotient = self.number / self.divisor
+        if quotient.denominator == 1 or ((gathered or abs(self.number) != 1) and _is_short(quotient)):
+            return quotient, _ONE
+        if self.number.denominator == self.divisor.denominator == 1:
+            return Fraction(quotient.numerator), Fraction(quotient.denominator)
+        return self.number, self.divisor
+
+
+def _plain(number: Fraction) -> int | float:
+    """2 for 2.0: beside a floating-point tensor it is the same number."""
+    return int(number) if number.denominator == 1 and abs(number) < 10**6 else float(number)
+
+
+def _leads(factor: Expr) -> bool:
+    """Whether a factor stands in front; numbers that were not to be multiplied stay where they are."""
+    return is_numeric(factor) and exact(factor) is None
+
+
+def product(expr: Expr) -> Product:
+    """An expression taken apart into number, factors and divisors."""
+    if not isinstance(expr, Call):
+        return _product(expr)
+    kept: dict[str, Any] = expr.__dict__
+    found: Product | None = kept.get("_product")
+    if found is None:
+        found = kept["_product"] = _product(expr)
+    return found
+
+
+def _product(expr: Expr) -> Product:
+    number = exact(expr)
+    if number is not None:
+        assert isinstance(expr, Const)
+        return Product(number, (), (), whole=isinstance(expr.value, int))
+    match expr:
+        case Call(fn="neg", args=(a,)):
+            inner = product(a)
+            return replace(inner, number=-inner.number)
+        case Call(fn="mul", args=(a, b)):
+            return product(a).times(product(b))
+        case Call(fn="div", args=(a, b)):
+            return product(a).times(_inverse(b))
+        case _:
+            return Product(_ONE, (expr,), ())
+
+
+def _inverse(expr: Expr) -> Product:
+    """1 / expr: its number is taken out, its other factors stay one divisor."""
+    parts = product(expr)
+    number = parts.number / parts.divisor
+    if not number or not is_safe(number):
+        return Product(_ONE, (), (expr,), whole=False)
+    sign = 1 if number > 0 else -1
+    bare = replace(parts, number=_ONE, divisor=_ONE)
+    divisors = () if not parts.factors and not parts.divisors else (bare.expr(),)
+    return Product(sign * parts.divisor, (), divisors, abs(parts.number), whole=False)
+
+
+# -- powers ----------------------------------------------------------------------------------------
+
+Known = Callable[[Expr], bool]
+
+
+def _unknown(expr: Expr) -> bool:
+    return False
+
+
+def join_powers(
+    factors: Sequence[Expr], divisors: Sequence[Expr], positive: Known = _unknown, not_negative: Known = _unknown
+) -> tuple[list[Expr], list[Expr]]:
+    """x * x**2 as x**3, and 1 / x**2 / x**3 as 1 / x**5; with what is known of a base, x**0.75 * x**0.25 as x.
+
+    Plain quotients stay: `1 / x / x` is right also where x * x overflows or vanishes.
+    """
+    sides: tuple[list[Expr | None], list[Expr | None]] = (list(factors), list(divisors))
+    places: dict[Expr, list[tuple[int, int, Fraction]]] = {}
+    for side, parts in enumerate((factors, divisors)):
+        for place, part in enumerate(parts):
+            base, exponent = power(part)
+            places.setdefault(base, []).append((side, place, -exponent if side else exponent))
+    for base, found in places.items():
+        if len(found) < 2 or is_numeric(base):
+            continue
+        whole = positive(base) and sum(e for *_, e in found) != 0
+        signs = [found] if whole else [[f for f in found if f[2] > 0], [f for f in found if f[2] < 0]]
+        for group in signs:
+            total = sum((e for *_, e in group), Fraction(0))
+            if not _is_one(base, [e for *_, e in group], total, not_negative):
+                continue
+            side, place = next(((s, p) for s, p, _ in group if s == (total < 0)), group[0][:2])
+            for s, p, _ in group:
+                sides[s][p] = None
+            exponent = -total if side else total
+            sides[side][place] = base if exponent == 1 else Call("pow", (base, Const(_plain(exponent))))
+    return [f for f in sides[0] if f is not None], [d for d in sides[1] if d is not None]
+
+
+def power(expr: Expr) -> tuple[Expr, Fraction]:
+    """Base and exponent; an exponent that is 0, or no number, belongs to the base."""
+    match expr:
+        case Call(fn="pow", args=(base, Const() as n)) if exponent := exact(n):
+            return base, exponent
+        case _:
+            return expr, _ONE
+
+
+def _is_one(base: Expr, exponents: Sequence[Fraction], total: Fraction, not_negative: Known) -> bool:
+    """Whether powers of one base are one power."""
+    if len(exponents) < 2:
+        return False
+    if all(e.denominator == 1 for e in exponents):
+        return any(abs(e) != 1 for e in exponents) or exponents[0] > 0
+    return total.denominator > 1 or not_negative(base)
