@@ -61,6 +61,14 @@ layer conv(x[B,H,W,C], K[R,S,C,O]; stride=2, dilation=2, padding=1) -> y[B,I,J,O
         ),
         ("y[i] = logsumexp[j](x[i,j])", "x.grad[i,j] += y.grad[i] * exp(x[i,j] - y[i])\n"),
         ("y[i] = floor(x[i]) * x[i]", "x.grad[i] += y.grad[i] * floor(x[i])\n"),
+        (
+            "y[t] = u[t] * sum[s](x[s] + z[t]) where s <= t, s < 3",
+            "sum_x[t] = sum[s](x[s] + z[t]) where s < 3, s <= t\n"
+            "u.grad[t] += y.grad[t] * sum_x[t]\n"
+            "sum_x.grad[t] += y.grad[t] * u[t]\n"
+            "x.grad[s] += sum_x.grad[t] where s < 3, s <= t\n"
+            "z.grad[t] += sum_x.grad[t] where s < 3, s <= t\n",
+        ),
         ("y[i] = (x[i] + z[j]) * 1", "x.grad[i] += y.grad[i] where j < size(z,0)\nz.grad[j] += y.grad[i]\n"),
     ],
 )

@@ -41,7 +41,7 @@ from ..program.ir import (
 from ..program.names import Fresh, is_plain, plain
 from ..ranges.inherit import inherit
 from ..ranges.solve import Bound, Solution, solve
-from ..rewrite.hoist import hoist
+from ..rewrite.hoist import embedded, hoist
 from ..rewrite.optimize import optimize
 from . import reductions
 from .contributions import contributions
@@ -166,7 +166,7 @@ class _Derivation:
             shapes=(*self.flat.shapes, *self.shapes),
         )
         whole = inherit(whole, [*(None for _ in self.flat.statements), *self.bounds])
-        return _interfaced(self.original, self.without_unread(optimize(whole, self.floats())), given)
+        return embedded(_interfaced(self.original, self.without_unread(optimize(whole, self.floats())), given))
 
     def without_unread(self, program: Program) -> Program:
         """Forward statements whose values nobody reads go; the shapes of their tensors' gradients are declared."""
