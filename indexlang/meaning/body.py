@@ -206,8 +206,9 @@ class Body:
             inputs = tuple(dict.fromkeys((*shown, *inputs)))
             outputs = tuple(t for t in self.scope.targets if t not in self.definitions.read)
         made = {*inputs, *(s.target.tensor for s in self.statements)}
-        sizes = (p.tensor for s in self.shapes.values() for d in s.dims for p in walk(d) if isinstance(p, Size))
-        return (*inputs, *dict.fromkeys(t for t in sizes if t not in made)), outputs
+        sizes = ((s.tensor, p) for s in self.shapes.values() for d in s.dims for p in walk(d) if isinstance(p, Size))
+        others = dict.fromkeys(p.tensor for tensor, p in sizes if p.tensor not in (tensor, *made))
+        return (*inputs, *others), outputs
 
     def chosen(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """The outputs that were asked for."""

@@ -12,16 +12,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import inf, nan, pi
 
 from ..errors import Span
-from ..program.functions import FUNCTIONS
+from ..program.functions import CONSTANTS, FUNCTIONS
 from ..program.ir import Call, Const, Expr, Index, Size
 from ..syntax import tree
 from ..syntax.lexer import DEEPEST
 from .report import Report, count, imported, nearest
 
-CONSTANTS: Mapping[str, float] = {"pi": pi, "inf": inf, "nan": nan}
 BOUNDARIES = ("pad", "clamp", "wrap", "reflect")
 REDUCTIONS = ("sum", "prod", "max", "min", "mean", "logsumexp", "argmax", "argmin")
 RESERVED = frozenset(("size", *BOUNDARIES, *CONSTANTS))
@@ -76,6 +74,15 @@ class Definitions(ABC):
     @abstractmethod
     def callables(self) -> Iterator[str]:
         """The names of all functions and layers of the file."""
+
+
+def constant(converter: Converter, name: str, span: Span, is_tensor: bool) -> Const:
+    """A number that has a name: a tensor that has it, too, is told apart by its brackets."""
+    if is_tensor:
+        rule = f"'{name}' is a number and a tensor: without brackets it could be either"
+        way = f"write {name}[...] for the tensor, or give it another name"
+        return converter.fail("ambiguous-name", rule, span, way_out=way)
+    return Const(CONSTANTS[name], span)
 
 
 class Converter(ABC):

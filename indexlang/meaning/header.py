@@ -13,9 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import Span
+from ..program.functions import CONSTANTS
 from ..program.ir import Call, Const, Expr, Index, Shape, Size
 from ..syntax import tree
-from .converter import CONSTANTS, Converter, Given, size_call
+from .converter import Converter, Given, size_call
 from .dims import Declared, in_order, solve, without_names
 from .report import Report, nearest
 from .scope import Scope
@@ -62,6 +63,8 @@ def _options(scope: Scope, header: tree.LayerDef, values: Mapping[str, Number]) 
             rule = f"'{option.name}' is a tensor and cannot be an option too"
             scope.report.add("duplicate-name", rule, option.span, others=others)
         scope.introduce(option.name, option.span, places)
+        if option.name in CONSTANTS:
+            scope.reserved(option.name, option.span)
         given = values.get(option.name)
         if given is None:
             given = CompileTime(scope.report, scope.unit, scope.options).value(option.default)

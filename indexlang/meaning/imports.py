@@ -13,11 +13,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..errors import IndexLangError, Source, Span
+from ..program.functions import CONSTANTS
 from ..program.ir import Call, Const, Expr, Index
 from ..syntax import tree
 from ..syntax.lexer import DEEPEST
 from ..syntax.parser import parse, read
-from .converter import CONSTANTS, RESERVED, Body, Converter, Definitions, depth_of
+from .converter import RESERVED, Body, Converter, Definitions, depth_of
 from .report import LIBRARY, Report, nearest
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import Span
+from ..program.functions import CONSTANTS
 from ..program.ir import (
     Access,
     Boundary,
@@ -28,7 +29,7 @@ from ..program.ir import (
 )
 from ..program.ir import statement as make_statement
 from ..syntax import tree
-from .converter import BOUNDARIES, CONSTANTS, Converter, Given, tree_nodes
+from .converter import BOUNDARIES, Converter, Given, constant, tree_nodes
 from .header import size_of
 from .report import nearest
 from .scope import Scope, positions
@@ -148,10 +149,10 @@ class Indexed(Converter):
             return replace(scope.dims[name], span=span)
         if name in self.free:
             return Index(name, span)
+        if name in CONSTANTS:
+            return constant(self, name, span, scope.hides(name))
         if scope.is_tensor(name):
             return self.scalar(name, span)
-        if name in CONSTANTS:
-            return Const(CONSTANTS[name], span)
         if name in self.reductions:
             rule = f"'{name}' is the index of a reduction, and means nothing outside of it"
             way = f"extend the brackets of the reduction, or name the index of the statement otherwise than {name}"

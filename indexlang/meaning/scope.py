@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..errors import Span
+from ..program.functions import CONSTANTS
 from ..program.ir import Expr, primal_of
 from ..syntax import tree
-from .converter import BOUNDARIES, CONSTANTS, Given, tree_nodes
+from .converter import BOUNDARIES, Given, tree_nodes
 from .imports import Unit
 from .report import Report, axes, nearest
 
@@ -31,6 +32,7 @@ class Scope:
     targets: dict[str, Span] = field(default_factory=dict)  # where each is defined first
     defined: set[str] = field(default_factory=set)  # up to here
     tensors: set[str] = field(default_factory=set)  # with brackets or in a header
+    bracketed: set[str] = field(default_factory=set)  # with brackets in a statement
     ranks: dict[str, tuple[int, Span]] = field(default_factory=dict)
     least: dict[str, tuple[int, Span]] = field(default_factory=dict)  # of tensors that `...` is used with
     not_scalar: set[str] = field(default_factory=set)  # tensors that are asked for the size of an axis
@@ -61,6 +63,10 @@ class Scope:
     def is_free(self, name: str) -> bool:
         """Whether a bare name in a statement about whole tensors is a tensor."""
         return name not in self.options and name not in self.dims and name not in CONSTANTS and name != "_"
+
+    def hides(self, name: str) -> bool:
+        """Whether a bare name of a number would be taken for a tensor that the header names."""
+        return name in CONSTANTS and name in {**self.inputs, **self.outputs} and name not in self.bracketed
 
     def rank(self, name: str) -> int | None:
         found = self.ranks.get(name)
@@ -144,7 +150,7 @@ class Scope:
             for target in kept_targets(stmt):
                 self.targets.setdefault(target.name, target.span)
                 self.taken.add(target.name)
-                if target.name in CONSTANTS:
+                if target.name in CONSTANTS and isinstance(target, tree.Name):
                     self.reserved(target.name, target.span)
             nodes = tree_nodes(*stmt.targets, stmt.value, *stmt.conditions)
             bracketed = has_brackets(nodes)
@@ -153,6 +159,7 @@ class Scope:
                     case tree.Subscripted(name, subscripts, span):
                         dots = sum(isinstance(s, tree.Dots) for s in subscripts)
                         self.tensors.add(name)
+                        self.bracketed.add(name)
                         self.taken.add(name)
                         self.use(name, len(subscripts) - dots, span, dots > 0)
                         primal = primal_of(name)
@@ -183,8 +190,6 @@ class Scope:
         """Take a name of a header; that it is named once, the parser has seen to."""
         self.taken.add(name)
         places[name] = span
-        if name in CONSTANTS:
-            self.reserved(name, span)
 
     def reserved(self, name: str, span: Span) -> None:
         self.report.add("reserved-name", f"'{name}' is a word of the language", span, way_out="choose another name")

@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..errors import Span
+from ..program.functions import CONSTANTS
 from ..program.ir import Expr, Range
 from ..syntax import tree
-from .converter import CONSTANTS, tree_children
+from .converter import tree_children
 from .scope import Scope
 from .subscripts import next_after
 

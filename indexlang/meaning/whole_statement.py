@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import Span
+from ..program.functions import CONSTANTS
 from ..program.ir import Access, Const, Dots, Expr, Index, Size, Subscript, reads_of, statement, transform_expr, walk
 from ..syntax import tree
-from .converter import BUILTIN, CONSTANTS, Converter, Given
+from .converter import BUILTIN, Converter, Given, constant
 from .header import CompileTime, size_of
 from .imports import Unit
 from .inline import Template, instantiate
@@ -69,8 +70,8 @@ class Whole(Converter):
                 rule = f"'{name}' is a dim and a tensor: without brackets it could be either"
                 return self.fail("ambiguous-name", rule, span, way_out="rename one of them")
             return replace(scope.dims[name], span=span)
-        if name in CONSTANTS and not scope.is_tensor(name):
-            return Const(CONSTANTS[name], span)
+        if name in CONSTANTS:
+            return constant(self, name, span, scope.is_tensor(name))
         return self.tensor(name, span)
 
     def tensor(self, name: str, span: Span) -> Access:

@@ -45,6 +45,9 @@ class Function:
     uses_out: bool = False  # a derivative is built from the function's value
 
 
+CONSTANTS: dict[str, float] = {"pi": math.pi, "inf": math.inf, "nan": math.nan}  # numbers that have names
+
+
 def partial(fn: str, args: tuple[Expr, ...], position: int, out: Expr | None = None) -> Partial | None:
     """The derivative of `fn` by its argument number `position`; None if it is zero by definition.
 

@@ -7,9 +7,9 @@ In: a Program, a statement, an expression. Out: text of the language. The one ru
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
-from .functions import ADD, AND, ATOM, COMPARE, FUNCTIONS, MUL, NEG, NOT, OR, POW
+from .functions import ADD, AND, ATOM, COMPARE, CONSTANTS, FUNCTIONS, MUL, NEG, NOT, OR, POW
 from .interface import ANONYMOUS, default_interface
 from .ir import (
     Access,
@@ -43,7 +43,7 @@ def to_text(program: Program) -> str:
     bare = default_interface(program.statements, program.shapes) == (program.inputs, program.outputs)
     if program.name is None and bare:
         lines = [_shape_line(s, names) for s in program.shapes]
-        lines += [statement_text(s, names) for s in program.statements]
+        lines += _statements(program, names)
     else:
         shapes = {s.tensor: s for s in program.shapes}
         header = set(program.inputs) | set(program.outputs)
@@ -53,7 +53,7 @@ def to_text(program: Program) -> str:
         )
         lines = [f"layer {program.name or ANONYMOUS}({inputs}) -> {outputs}:"]
         lines += ["    " + _shape_line(s, names) for s in program.shapes if s.tensor not in header]
-        lines += ["    " + statement_text(s, names) for s in program.statements]
+        lines += ["    " + line for line in _statements(program, names)]
     return "\n".join(lines) + "\n"
 
 
@@ -71,16 +71,26 @@ def _declared(shape: Shape, names: Names) -> str:
     return f"{shape.tensor}[{','.join(_Printer(names, '').expr(d) for d in shape.dims)}]"
 
 
-def statement_text(stmt: Statement, dims: Names = _NO_NAMES) -> str:
-    """One statement on one line."""
+def _statements(program: Program, names: Names) -> Iterator[str]:
+    """A line for each statement; a scalar that needs brackets as a target has them in all of its statements."""
+    bracketed = {s.target.tensor for s in program.statements if _is_bare(s)}
+    return (statement_text(s, names, bracketed) for s in program.statements)
+
+
+def statement_text(stmt: Statement, dims: Names = _NO_NAMES, bracketed: Collection[str] = ()) -> str:
+    """One statement on one line; `bracketed` are scalars that have brackets as targets."""
     printer = _Printer(dims, " ")
     value = printer.expr(stmt.value)
     target = printer.access(stmt.target)
+    if not target.endswith("]") and (_is_bare(stmt) or target in bracketed):
+        target += "[]"
     conditions = list(_conditions(stmt, printer))
-    text = f"{target} {stmt.op} {value}" + (" where " + ", ".join(conditions) if conditions else "")
-    if "[" not in text:  # without any bracket it would be about whole tensors
-        text = f"{target}[]{text[len(target) :]}"
-    return text
+    return f"{target} {stmt.op} {value}" + (" where " + ", ".join(conditions) if conditions else "")
+
+
+def _is_bare(stmt: Statement) -> bool:
+    """Whether nothing in a statement has a subscript: without any bracket it would be about whole tensors."""
+    return not any(isinstance(p, Reduce) or (isinstance(p, Access) and p.subscripts) for p in parts_of(stmt))
 
 
 def expr_text(expr: Subscript, dims: Names = _NO_NAMES) -> str:
@@ -118,7 +128,7 @@ def _is_size(expr: Expr) -> bool:
 class _Printer:
     """How expressions are written: with `space` around the looser operators, none inside subscripts.
 
-    Where a bare name is an index, in a `position`, a scalar tensor keeps its brackets.
+    Where a bare name is an index, in a `position`, or a number, a scalar tensor keeps its brackets.
     """
 
     def __init__(self, names: Names, space: str, position: bool = False) -> None:
@@ -176,7 +186,7 @@ class _Printer:
 
     def access(self, access: Access) -> str:
         if not access.subscripts:
-            return f"{access.tensor}[]" if self.position else access.tensor
+            return f"{access.tensor}[]" if self.position or access.tensor in CONSTANTS else access.tensor
         inside = _Printer(self.names, "", position=True)
         return f"{access.tensor}[{','.join(inside.subscript(s) for s in access.subscripts)}]"
 
