@@ -42,7 +42,7 @@ def conjuncts(mask: Expr) -> Iterator[tuple[str, Expr, Expr]]:
 def margins(mask: Expr) -> Iterator[Affine]:
     """Forms that are not negative where a mask holds, of its comparisons of integers."""
     for fn, a, b in conjuncts(mask):
-        if reads(a) or reads(b) or not (_is_integer(a) and _is_integer(b)):
+        if reads(a) or reads(b) or not (is_integer(a) and is_integer(b)):
             continue
         difference = Affine.from_expr(b) - Affine.from_expr(a)
         if fn in ("gt", "ge"):
@@ -52,7 +52,7 @@ def margins(mask: Expr) -> Iterator[Affine]:
             yield -difference
 
 
-def _is_integer(expr: Expr) -> bool:
+def is_integer(expr: Expr) -> bool:
     """Whether an expression that reads nothing is made of integers by integer arithmetic."""
     allowed = ("add", "sub", "mul", "neg", "floordiv", "mod", "min", "max", "int")
     return all(
