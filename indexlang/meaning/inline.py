@@ -7,7 +7,7 @@ differs only in names; no name of the caller is ever captured.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
@@ -68,23 +68,27 @@ class Template:
         """The statements that some of the outputs need."""
         if outputs not in self.live:
             needed: set[str] = set()
-            more = set(outputs)
-            while more - needed:
-                needed |= more
-                for stmt in self.program.statements:
-                    if stmt.target.tensor in needed:
-                        more.update(self.needs(stmt))
+            more = list(outputs)
+            while more:
+                tensor = more.pop()
+                if tensor not in needed:
+                    needed.add(tensor)
+                    more += self.needs.get(tensor, ())
             self.live[outputs] = tuple(s for s in self.program.statements if s.target.tensor in needed)
         return self.live[outputs]
 
-    def needs(self, stmt: Statement) -> Iterator[str]:
-        """The tensors that a statement reads, or that it or the shape of its target asks for a size."""
-        yield from reads_of(stmt)
-        shape = self.shapes.get(stmt.target.tensor)
-        dims = () if shape is None else shape.dims
-        for part in (*parts_of(stmt), *(p for d in dims for p in walk(d))):
-            if isinstance(part, Size):
-                yield part.tensor
+    @cached_property
+    def needs(self) -> Mapping[str, frozenset[str]]:
+        """By tensor, those that its statements read, or that these or the declared shape ask for a size."""
+        found: dict[str, set[str]] = {}
+        for stmt in self.program.statements:
+            needed = found.setdefault(stmt.target.tensor, set())
+            needed.update(reads_of(stmt))
+            needed.update(p.tensor for p in parts_of(stmt) if isinstance(p, Size))
+        for tensor in found.keys() & self.shapes.keys():
+            sizes = (p for d in self.shapes[tensor].dims for p in walk(d))
+            found[tensor].update(p.tensor for p in sizes if isinstance(p, Size))
+        return {tensor: frozenset(names) for tensor, names in found.items()}
 
 
 @dataclass(frozen=True)
