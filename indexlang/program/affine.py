@@ -237,14 +237,16 @@ def _extremum(fn: str, forms: Iterable[Affine]) -> Affine:
             continue
         kept = [other for other in kept if not not_negative((other - form) * sign)]
         kept.append(form)
-    exprs = [k.to_expr() for k in kept]
     if len(kept) == 1:
         return kept[0]
-    exprs.sort(key=_order)
-    result = exprs[0]
-    for expr in exprs[1:]:
-        result = Call(fn, (result, expr))
-    return Affine(0, ((result, 1),))
+    first, *others = sorted((k.to_expr() for k in kept), key=_order)
+    result = Affine(0, ((first, 1),))
+    for expr in others:
+        call = Call(fn, (first, expr))
+        result = Affine(0, ((call, 1),))
+        call.__dict__["_affine"] = result  # it is in its one form: not to be found again, at every level of it anew
+        first = call
+    return result
 
 
 def _arguments(fn: str, form: Affine) -> list[Affine]:
