@@ -24,7 +24,7 @@ from ..derive import grad
 from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError
 from ..meaning.resolve import layer_names, resolve
 from ..oracle.gradcheck import gradcheck, random_inputs
-from ..program.ir import Access, Program, parts_of
+from ..program.ir import Program, accesses_of
 from ..program.latex import to_latex
 from ..program.text import statement_text, to_text
 from ..ranges.solve import attempt
@@ -306,7 +306,7 @@ def _shapes(program: Program, given: Sequence[tuple[str, tuple[int, ...]]]) -> d
 
 def _example(program: Program, tensor: str) -> str:
     """A shape of the rank that a tensor is read with."""
-    accesses = (p for s in program.statements for p in parts_of(s) if isinstance(p, Access) and p.tensor == tensor)
+    accesses = (p for s in program.statements for p in accesses_of(s) if p.tensor == tensor)
     rank = next((len(a.subscripts) for a in accesses), 2)
     return ",".join(str(2 + k) for k in range(rank))
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from ..collecting import uncollected
 from ..errors import DerivationError, Problem
 from ..program.affine import Affine, size
+from ..program.facts import kept
 from ..program.interface import default_interface
 from ..program.ir import (
     GRAD,
@@ -34,6 +34,7 @@ from ..program.ir import (
     parts_of,
     primal_of,
     reads_of,
+    sizes_of,
     statement,
     transform_statement,
     walk,
@@ -176,7 +177,7 @@ class _Derivation:
             gradients: dict[str, list[str]] = {}
             for stmt in program.statements:
                 kept.update(reads_of(stmt))
-                kept.update(p.tensor for p in parts_of(stmt) if isinstance(p, Size))
+                kept.update(p.tensor for p in sizes_of(stmt))
                 if (primal := primal_of(stmt.target.tensor)) is not None:
                     gradients.setdefault(primal, []).append(stmt.target.tensor)
             targets = dict.fromkeys(s.target.tensor for s in program.statements)
@@ -266,15 +267,11 @@ class _Derivation:
 # -- what depends on what ------------------------------------------------------------------------------
 
 
+@kept
 def _accesses(stmt: Statement) -> frozenset[str]:
     """The tensors that a statement's value depends on differentiably."""
-    kept: dict[str, Any] = stmt.__dict__
-    found: frozenset[str] | None = kept.get("_accesses")
-    if found is None:
-        out = stmt.target if isinstance(stmt.value, Reduce) else None
-        found = frozenset(c.access.tensor for c in contributions(stmt.value, Const(1), (), out))
-        kept["_accesses"] = found
-    return found
+    out = stmt.target if isinstance(stmt.value, Reduce) else None
+    return frozenset(c.access.tensor for c in contributions(stmt.value, Const(1), (), out))
 
 
 def _dependencies(program: Program) -> dict[str, set[str]]:

@@ -31,6 +31,7 @@ from ..program.ir import (
     parts_of,
     primal_of,
     reads_of,
+    sizes_of,
     walk,
 )
 from ..syntax import tree
@@ -84,7 +85,7 @@ class Template:
         for stmt in self.program.statements:
             needed = found.setdefault(stmt.target.tensor, set())
             needed.update(reads_of(stmt))
-            needed.update(p.tensor for p in parts_of(stmt) if isinstance(p, Size))
+            needed.update(p.tensor for p in sizes_of(stmt))
         for tensor in found.keys() & self.shapes.keys():
             sizes = (p for d in self.shapes[tensor].dims for p in walk(d))
             found[tensor].update(p.tensor for p in sizes if isinstance(p, Size))

@@ -12,8 +12,7 @@ from itertools import combinations
 from math import prod
 
 from ..program.affine import Affine
-from ..program.conditions import reads
-from ..program.ir import Expr, Index
+from ..program.ir import Expr, Index, reads
 from ..sizes.in_bounds import numeric
 
 BLOCK = 2 << 20  # bytes of a block that several passes go over: what the cache of a core holds

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..program.affine import Affine
-from ..program.conditions import margins, reads
-from ..program.ir import Call, Expr, Index, indices_of
+from ..program.conditions import margins
+from ..program.ir import Call, Expr, Index, indices_of, reads
 from ..sizes.in_bounds import numeric
 from .kernels import Row
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from .facts import kept_upwards, note
 from .ir import Access, Call, Const, Expr, Index, Reduce, Size, indices_of, walk
 
 Sizes = Mapping[str, Sequence[int]]
@@ -31,18 +32,8 @@ class Affine:
     @staticmethod
     def from_expr(expr: Expr) -> Affine:
         """The form of an expression; what is not arithmetic on integers becomes an atom."""
-        kept: dict[str, Any] = expr.__dict__
-        found: Affine | None = kept.get("_affine")
-        if found is None:
-            match expr:
-                case Const(value=value) if isinstance(value, int):
-                    found = Affine(int(value))
-                case Call(fn=fn, args=args) if fn in _ARITHMETIC:
-                    found = _ARITHMETIC[fn](*(Affine.from_expr(a) for a in args))
-                case _:
-                    return Affine(0, ((expr, 1),))
-            kept["_affine"] = found
-        return found
+        form = _form(expr)
+        return Affine(0, ((expr, 1),)) if form is None else form
 
     # -- arithmetic ----------------------------------------------------------------------------
 
@@ -168,6 +159,28 @@ class Affine:
 _ONE = Const(1)
 
 
+def _arguments_of(expr: Expr) -> tuple[Expr, ...]:
+    return expr.args if isinstance(expr, Call) and expr.fn in _ARITHMETIC else ()
+
+
+@kept_upwards(_arguments_of)
+def _form(expr: Expr) -> Affine | None:
+    """The form of an expression; None for an atom."""
+    match expr:
+        case Const(value=value) if isinstance(value, int):
+            return Affine(int(value))
+        case Call(fn=fn, args=args) if fn in _ARITHMETIC:
+            return _ARITHMETIC[fn](*map(Affine.from_expr, args))
+        case _:
+            return None
+
+
+def _as_atom(call: Call) -> Call:
+    """A call of which it is known that nothing in it folds: not to be found again, at every level of it anew."""
+    note(call, _form, None)
+    return call
+
+
 def affine(expr: Expr) -> Affine | None:
     """The form of an expression in which every index stands with a coefficient free of indices, else None."""
     form = Affine.from_expr(expr)
@@ -240,13 +253,9 @@ def _extremum(fn: str, forms: Iterable[Affine]) -> Affine:
     if len(kept) == 1:
         return kept[0]
     first, *others = sorted((k.to_expr() for k in kept), key=_order)
-    result = Affine(0, ((first, 1),))
     for expr in others:
-        call = Call(fn, (first, expr))
-        result = Affine(0, ((call, 1),))
-        call.__dict__["_affine"] = result  # it is in its one form: not to be found again, at every level of it anew
-        first = call
-    return result
+        first = _as_atom(Call(fn, (first, expr)))
+    return Affine(0, ((first, 1),))
 
 
 def _arguments(fn: str, form: Affine) -> list[Affine]:

@@ -7,22 +7,12 @@ integers that read nothing have margins.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from .affine import Affine
 from .derivatives import is_constant
-from .ir import Access, Call, Const, Expr, Index, Size, Subscript, indices_of, walk
+from .ir import Call, Const, Expr, Index, Size, indices_of, reads, walk
 
 _OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
-
-
-def reads(node: Subscript) -> bool:
-    """Whether a tensor's value is read below a node."""
-    kept: dict[str, Any] = node.__dict__
-    found: bool | None = kept.get("_reads")
-    if found is None:
-        found = kept["_reads"] = any(isinstance(p, Access) for p in walk(node))
-    return found
 
 
 def conjuncts(mask: Expr) -> Iterator[tuple[str, Expr, Expr]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .ir import Access, Call, Const, Expr, Index, walk
+from .ir import Access, Call, Const, Expr, Index, reads
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def apply(rule: Rule, args: tuple[Expr, ...], out: Expr) -> Partial | None:
 
 def is_constant(expr: Expr) -> bool:
     """Whether no tensor's value is read: numbers, sizes and indices only."""
-    return not any(isinstance(part, Access) for part in walk(expr))
+    return not reads(expr)
 
 
 def one(*_: Term) -> Term:

@@ -21,11 +21,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import cast
 
 from ..errors import Span
+from .facts import Keeper, kept, kept_upwards
 
 DOTS = "..."  # the index that stands for the axes of an ellipsis, until ranks are known
 
@@ -34,33 +34,22 @@ def _span() -> Span | None:
     return cast(Span | None, field(default=None, compare=False, repr=False))
 
 
-class _Kept:
-    """A node that may keep what was found out about it, under names with an underscore: its own, not to be copied."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
-
-
 @dataclass(frozen=True, eq=False)
-class Const(_Kept):
+class Const(Keeper):
     """A number of the source. 1, 1.0 and True are different constants; nan equals itself."""
 
     value: int | float | bool
     span: Span | None = _span()
 
-    @cached_property
-    def _key(self) -> tuple[type, str]:
-        return type(self.value), repr(self.value)
-
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Const) and self._key == other._key
+        return isinstance(other, Const) and _number_of(self) == _number_of(other)
 
     def __hash__(self) -> int:
-        return hash(self._key)
+        return hash(_number_of(self))
 
 
 @dataclass(frozen=True)
-class Index(_Kept):
+class Index(Keeper):
     """An index, as a part of a subscript or as a number."""
 
     name: str
@@ -68,7 +57,7 @@ class Index(_Kept):
 
 
 @dataclass(frozen=True)
-class Size(_Kept):
+class Size(Keeper):
     """`size(tensor, axis)`; names of dims are resolved to it."""
 
     tensor: str
@@ -77,14 +66,14 @@ class Size(_Kept):
 
 
 @dataclass(frozen=True)
-class Dots(_Kept):
+class Dots(Keeper):
     """`...` in a subscript list: the axes of the index `...`."""
 
     span: Span | None = _span()
 
 
 @dataclass(frozen=True)
-class Merged(_Kept):
+class Merged(Keeper):
     """`(i,j,c)`: one axis run by several indices, row-major, each index's radix its extent."""
 
     indices: tuple[str, ...]
@@ -92,7 +81,7 @@ class Merged(_Kept):
 
 
 @dataclass(frozen=True)
-class Boundary(_Kept):
+class Boundary(Keeper):
     """`pad(e, lo, hi, value)`, `pad(e)` (lo and hi are None), `clamp(e)`, `wrap(e)`, `reflect(e)`.
 
     The position read is `e - lo` in the axis for a bounded pad, where e runs over 0..size+lo+hi-1,
@@ -108,32 +97,31 @@ class Boundary(_Kept):
 
 
 @dataclass(frozen=True)
-class Access(_Kept):
+class Access(Keeper):
     """A tensor at a position; a scalar tensor has no subscripts."""
 
     tensor: str
     subscripts: tuple[Subscript, ...] = ()
     span: Span | None = _span()
 
+    def __hash__(self) -> int:
+        return _hash_of_access(self)
+
 
 @dataclass(frozen=True)
-class Call(_Kept):
+class Call(Keeper):
     """A row of `functions.FUNCTIONS` (operators included: add, mul, lt, where, ...) applied to arguments."""
 
     fn: str
     args: tuple[Expr, ...]
     span: Span | None = _span()
 
-    @cached_property
-    def _hash(self) -> int:
-        return hash((self.fn, self.args))
-
     def __hash__(self) -> int:
-        return self._hash
+        return _hash_of_call(self)
 
 
 @dataclass(frozen=True)
-class Reduce(_Kept):
+class Reduce(Keeper):
     """An embedded reduction: sum prod max min mean logsumexp argmax argmin, over a domain of its own."""
 
     op: str
@@ -169,7 +157,7 @@ class Domain:
 
 
 @dataclass(frozen=True)
-class Statement(_Kept):
+class Statement(Keeper):
     """For every point of `domain`: combine `value` into `target` by `op`. Make one with `statement`."""
 
     target: Access
@@ -178,15 +166,10 @@ class Statement(_Kept):
     domain: Domain
     span: Span | None = _span()
 
-    @cached_property
-    def _reduced(self) -> tuple[str, ...]:
-        free = set(indices_of(self.target))
-        return tuple(i for i in self.domain.indices if i not in free)
-
     @property
     def reduced(self) -> tuple[str, ...]:
         """The indices that do not occur in the target."""
-        return self._reduced
+        return _reduced(self)
 
 
 @dataclass(frozen=True)
@@ -199,7 +182,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Program:
+class Program(Keeper):
     """`name` is None for bare statements, whose inputs and outputs follow from them; else a layer's."""
 
     inputs: tuple[str, ...]
@@ -236,14 +219,12 @@ def domain_of(
     return Domain(indices, tuple(sorted(ranges, key=lambda r: indices.index(r.index))), masks)
 
 
-_LEAVES = frozenset((Const, Index, Size, Merged, Dots))
-
-
 def children(node: Subscript) -> tuple[Subscript, ...]:
-    """The direct parts of a node, in the order of the text; masks of a Reduce come after its body."""
+    """The direct parts of a node, in the order of the text; bounds and masks of a Reduce come after its body."""
+    kind = type(node)
+    if kind is Index or kind is Const:  # the most frequent ones first
+        return ()
     match node:
-        case Const() | Index() | Size() | Merged() | Dots():
-            return ()
         case Access(subscripts=parts):
             return parts
         case Call(args=parts):
@@ -251,147 +232,208 @@ def children(node: Subscript) -> tuple[Subscript, ...]:
         case Boundary(expr=e, lo=lo, hi=hi, value=value):
             return (e, *(p for p in (lo, hi) if p is not None), value)
         case Reduce(domain=domain, body=body):
-            bounds = (b for r in domain.ranges for b in (r.lo, r.hi) if b is not None)
-            return (body, *bounds, *domain.masks)
+            return body, *_of_domain(domain)
+        case _:
+            return ()
+
+
+def _of_domain(domain: Domain) -> tuple[Expr, ...]:
+    bounds = (b for r in domain.ranges for b in (r.lo, r.hi) if b is not None)
+    return (*bounds, *domain.masks)
 
 
 def walk(node: Subscript) -> Iterator[Subscript]:
-    """The node and all below it, in the order of the text."""
+    """The node and all below it, in the order of the text, a part as often as it stands there."""
     left = [node]
     while left:
         part = left.pop()
         yield part
-        if type(part) not in _LEAVES:
-            left += _below(part)[::-1]
+        left += children(part)[::-1]
 
 
-def _below(node: Subscript) -> tuple[Subscript, ...]:
-    """The same as `children`, the most frequent nodes first."""
-    if type(node) is Access:
-        return node.subscripts
-    return node.args if type(node) is Call else children(node)
-
-
+@kept_upwards(children)
 def indices_of(node: Subscript) -> tuple[str, ...]:
     """The free indices of a node, in order of first occurrence: a Reduce binds its own."""
-    kept: dict[str, Any] = node.__dict__
-    found: tuple[str, ...] | None = kept.get("_indices")
-    if found is None:
-        match node:
-            case Index(name):
-                found = (name,)
-            case Merged(names):
-                found = tuple(dict.fromkeys(names))
-            case Dots():
-                found = (DOTS,)
-            case Reduce(domain=domain):
-                inside = dict.fromkeys(i for child in children(node) for i in indices_of(child))
-                found = tuple(i for i in inside if i not in domain.indices)
-            case _:
-                found = tuple(dict.fromkeys([i for child in _below(node) for i in indices_of(child)]))
-        kept["_indices"] = found
-    return found
+    match node:
+        case Index(name):
+            return (name,)
+        case Merged(names):
+            return tuple(dict.fromkeys(names))
+        case Dots():
+            return (DOTS,)
+        case _:
+            found = dict.fromkeys([i for child in children(node) for i in indices_of(child)])
+            bound = node.domain.indices if isinstance(node, Reduce) else ()
+            return tuple([i for i in found if i not in bound])
 
 
-def transform(node: Subscript, rule: Callable[[Subscript], Subscript | None]) -> Subscript:
+@kept_upwards(children)
+def reads(node: Subscript) -> bool:
+    """Whether a tensor's value is read below a node."""
+    return isinstance(node, Access) or any([reads(p) for p in children(node)])
+
+
+# -- rebuilding ----------------------------------------------------------------------------------------
+
+Rewriting = Callable[["Subscript"], "Subscript | None"]
+
+
+def transform(node: Subscript, rule: Rewriting) -> Subscript:
     """The node rebuilt bottom-up: `rule` gets each rebuilt part, and keeps it by giving None.
 
-    A part in which nothing changes stays the same object.
+    A part in which nothing changes stays the same object, and one that stands in several places is rebuilt once.
     """
-    rebuilt: Subscript = node
+    return _rebuilt(node, rule, {})
+
+
+def _rebuilt(node: Subscript, rule: Rewriting, done: dict[int, Subscript]) -> Subscript:
+    """`done` has, by identity, what became of parts."""
+    left = [node]
+    while left:
+        part = left[-1]
+        parts = children(part)
+        lower = [p for p in parts if id(p) not in done]
+        if lower:
+            left += lower[::-1]
+            continue
+        left.pop()
+        if id(part) not in done:
+            new = tuple([done[id(p)] for p in parts])
+            made = part if all(map(operator.is_, new, parts)) else _with_children(part, new)
+            changed = rule(made)
+            done[id(part)] = made if changed is None else changed
+    return done[id(node)]
+
+
+def _with_children(node: Subscript, parts: tuple[Subscript, ...]) -> Subscript:
+    """The node with other parts, in the order of `children`."""
     match node:
-        case Const() | Index() | Size() | Merged() | Dots():
-            pass
-        case Access(subscripts=parts):
-            subscripts = tuple([transform(p, rule) for p in parts])
-            if not _same(subscripts, parts):
-                rebuilt = Access(node.tensor, subscripts, node.span)
-        case Call(args=parts):
-            args = tuple([_expr(p, rule) for p in parts])
-            if not _same(args, parts):
-                rebuilt = Call(node.fn, args, node.span)
-        case Boundary(expr=e, lo=lo, hi=hi, value=value):
-            rebuilt = replace(
-                node,
-                expr=_expr(e, rule),
-                lo=None if lo is None else _expr(lo, rule),
-                hi=None if hi is None else _expr(hi, rule),
-                value=_expr(value, rule),
-            )
-        case Reduce(domain=domain, body=body):
-            rebuilt = Reduce(node.op, transform_domain(domain, rule), _expr(body, rule), node.span)
-    changed = rule(rebuilt)
-    return rebuilt if changed is None else changed
+        case Access(tensor, _, span):
+            return Access(tensor, parts, span)
+        case Call(fn, _, span):
+            return Call(fn, tuple(map(_as_expr, parts)), span)
+        case Boundary(lo=lo, hi=hi):
+            e, *ends, value = map(_as_expr, parts)
+            hi = None if hi is None else ends.pop()
+            return Boundary(node.kind, e, None if lo is None else ends.pop(), hi, value, node.span)
+        case Reduce(op, domain, _, span):
+            body, *others = map(_as_expr, parts)
+            return Reduce(op, _with_parts(domain, others), body, span)
+        case _:
+            raise AssertionError("a leaf has no parts")
 
 
-def _same(new: Sequence[object], old: Sequence[object]) -> bool:
-    return all(map(operator.is_, new, old))
+def _with_parts(domain: Domain, parts: Sequence[Expr]) -> Domain:
+    """The domain with other bounds and masks, in the order of the ranges and masks; the indices stay."""
+    left = iter(parts)
+    ranges = []
+    for r in domain.ranges:
+        lo, hi = (None if end is None else next(left) for end in (r.lo, r.hi))
+        ranges.append(Range(r.index, lo, hi, r.span))
+    return Domain(domain.indices, tuple(ranges), tuple(left))
 
 
-def transform_expr(node: Expr, rule: Callable[[Subscript], Subscript | None]) -> Expr:
+def _as_expr(node: Subscript) -> Expr:
+    assert isinstance(node, Expr), "the rule put a subscript where a value belongs"
+    return node
+
+
+def transform_expr(node: Expr, rule: Rewriting) -> Expr:
     """`transform` for an expression, checked to give an expression."""
-    return _expr(node, rule)
+    return _as_expr(transform(node, rule))
 
 
-def _expr(node: Expr, rule: Callable[[Subscript], Subscript | None]) -> Expr:
-    result = transform(node, rule)
-    assert isinstance(result, Const | Index | Size | Access | Call | Reduce), (
-        "the rule put a subscript where a value belongs"
-    )
-    return result
-
-
-def transform_domain(domain: Domain, rule: Callable[[Subscript], Subscript | None]) -> Domain:
+def transform_domain(domain: Domain, rule: Rewriting) -> Domain:
     """The ranges and masks rebuilt; the indices stay."""
-    if not domain.ranges and not domain.masks:
-        return domain
-    ranges = tuple(
-        replace(
-            r,
-            lo=None if r.lo is None else _expr(r.lo, rule),
-            hi=None if r.hi is None else _expr(r.hi, rule),
-        )
-        for r in domain.ranges
-    )
-    return Domain(domain.indices, ranges, tuple(_expr(m, rule) for m in domain.masks))
+    return _domain(domain, rule, {})
 
 
-def transform_statement(stmt: Statement, rule: Callable[[Subscript], Subscript | None]) -> Statement:
+def _domain(domain: Domain, rule: Rewriting, done: dict[int, Subscript]) -> Domain:
+    parts = _of_domain(domain)
+    new = [_as_expr(_rebuilt(p, rule, done)) for p in parts]
+    return domain if all(map(operator.is_, new, parts)) else _with_parts(domain, new)
+
+
+def transform_statement(stmt: Statement, rule: Rewriting) -> Statement:
     """All parts of a statement rebuilt, its domain's order made anew."""
-    target = transform(stmt.target, rule)
+    done: dict[int, Subscript] = {}
+    target, value = _rebuilt(stmt.target, rule, done), _as_expr(_rebuilt(stmt.value, rule, done))
+    domain = _domain(stmt.domain, rule, done)
     assert isinstance(target, Access)
-    value, domain = _expr(stmt.value, rule), transform_domain(stmt.domain, rule)
-    changed = statement(target, stmt.op, value, domain.ranges, domain.masks, stmt.span)
-    same = target is stmt.target and value is stmt.value and domain is stmt.domain
-    return stmt if same and changed.domain == domain else changed
+    if target is stmt.target and value is stmt.value and domain is stmt.domain:
+        return _in_order(stmt)
+    return statement(target, stmt.op, value, domain.ranges, domain.masks, stmt.span)
 
 
+@kept
+def _in_order(stmt: Statement) -> Statement:
+    """The statement with its domain's indices in the order in which its text shows them."""
+    made = statement(stmt.target, stmt.op, stmt.value, stmt.domain.ranges, stmt.domain.masks, stmt.span)
+    return stmt if made.domain == stmt.domain else made
+
+
+# -- facts ---------------------------------------------------------------------------------------------
+
+
+@kept
+def _number_of(const: Const) -> tuple[type, str]:
+    return type(const.value), repr(const.value)
+
+
+@kept
+def _hash_of_access(access: Access) -> int:
+    return hash((access.tensor, access.subscripts))
+
+
+def _calls(call: Call) -> list[Call]:
+    return [a for a in call.args if isinstance(a, Call)]
+
+
+@kept_upwards(_calls)
+def _hash_of_call(call: Call) -> int:
+    return hash((call.fn, call.args))
+
+
+@kept
+def _reduced(stmt: Statement) -> tuple[str, ...]:
+    free = set(indices_of(stmt.target))
+    return tuple(i for i in stmt.domain.indices if i not in free)
+
+
+@kept
 def parts_of(stmt: Statement) -> tuple[Subscript, ...]:
     """Every node of a statement: target, value, ranges, masks."""
-    kept: dict[str, Any] = stmt.__dict__
-    found: tuple[Subscript, ...] | None = kept.get("_parts")
-    if found is None:
-        bounds = (b for r in stmt.domain.ranges for b in (r.lo, r.hi) if b is not None)
-        nodes = (stmt.target, stmt.value, *bounds, *stmt.domain.masks)
-        parts: list[Subscript] = []
-        left: list[Subscript] = list(reversed(nodes))
-        while left:
-            part = left.pop()
-            parts.append(part)
-            if type(part) not in _LEAVES:
-                left += _below(part)[::-1]
-        found = kept["_parts"] = tuple(parts)
-    return found
+    roots: tuple[Subscript, ...] = (stmt.target, stmt.value, *_of_domain(stmt.domain))
+    left, parts = [*roots[::-1]], list[Subscript]()
+    while left:
+        part = left.pop()
+        parts.append(part)
+        left += children(part)[::-1]
+    return tuple(parts)
 
 
+@kept
+def accesses_of(stmt: Statement) -> tuple[Access, ...]:
+    """Every access of a statement, its target first."""
+    return tuple([p for p in parts_of(stmt) if isinstance(p, Access)])
+
+
+@kept
+def sizes_of(stmt: Statement) -> tuple[Size, ...]:
+    """Every size that a statement asks for."""
+    return tuple([p for p in parts_of(stmt) if isinstance(p, Size)])
+
+
+@kept
+def reductions_of(stmt: Statement) -> tuple[Reduce, ...]:
+    """Every embedded reduction of a statement, outer ones first."""
+    return tuple([p for p in parts_of(stmt) if isinstance(p, Reduce)])
+
+
+@kept
 def reads_of(stmt: Statement) -> tuple[str, ...]:
     """The tensors whose values a statement reads, in order; its own target is not one of them."""
-    kept: dict[str, Any] = stmt.__dict__
-    found: tuple[str, ...] | None = kept.get("_read")
-    if found is None:
-        accesses = (p for p in parts_of(stmt) if isinstance(p, Access) and p is not stmt.target)
-        found = kept["_read"] = tuple(dict.fromkeys(p.tensor for p in accesses))
-    return found
+    return tuple(dict.fromkeys([p.tensor for p in accesses_of(stmt) if p is not stmt.target]))
 
 
 GRAD = "grad"  # the last part of a gradient's name; a number behind it keeps it fresh at higher order

@@ -28,11 +28,14 @@ class Fresh:
                     case _:
                         pass
 
+        self.numbers: dict[str, int] = {}  # up to which each wish is taken
+
     def fresh(self, wish: str) -> str:
         """`wish`, or `wish` with the first number from 2 on that makes it new; taken from now on."""
-        name, k = wish, 2
+        name, k = wish, self.numbers.get(wish, 2)
         while name in self.taken:
             name, k = f"{wish}{k}", k + 1
+        self.numbers[wish] = k
         self.taken.add(name)
         return name
 

@@ -27,9 +27,12 @@ from .ir import (
     Size,
     Statement,
     Subscript,
+    accesses_of,
     indices_of,
     parts_of,
     reads_of,
+    reductions_of,
+    sizes_of,
     statement,
     walk,
 )
@@ -107,7 +110,7 @@ def _definitions(program: Program) -> Iterator[str]:
 
 def _ranks(program: Program) -> Iterator[str]:
     ranks = {s.tensor: len(s.dims) for s in program.shapes}
-    accesses = [p for s in program.statements for p in parts_of(s) if isinstance(p, Access)]
+    accesses = [p for s in program.statements for p in accesses_of(s)]
     for access in accesses:
         if Dots() not in access.subscripts:
             rank = ranks.setdefault(access.tensor, len(access.subscripts))
@@ -116,7 +119,7 @@ def _ranks(program: Program) -> Iterator[str]:
     for access in accesses:
         if access.tensor in ranks and len(access.subscripts) - 1 > ranks[access.tensor]:
             yield f"{access.tensor} has too few axes for {expr_text(access)}"
-    sizes = [p for s in program.statements for p in parts_of(s) if isinstance(p, Size)]
+    sizes = [p for s in program.statements for p in sizes_of(s)]
     sizes += [p for s in program.shapes for d in s.dims for p in walk(d) if isinstance(p, Size)]
     for size in sizes:
         if size.tensor in ranks and not -ranks[size.tensor] <= size.axis < ranks[size.tensor]:
@@ -132,13 +135,13 @@ def _statement(stmt: Statement) -> Iterator[str]:
     canonical = statement(stmt.target, stmt.op, stmt.value, stmt.domain.ranges, stmt.domain.masks)
     if canonical.domain != stmt.domain:
         yield f"its domain is {stmt.domain.indices}, it should be {canonical.domain.indices}, ranges in that order"
-    reductions = [p for p in parts_of(stmt) if isinstance(p, Reduce)]
+    reductions = reductions_of(stmt)
     names = Counter(stmt.domain.indices)
     for r in reductions:
         names.update(r.domain.indices)
     yield from (f"the index {n} is used twice" for n, k in names.items() if k > 1)
     yield from _domain(stmt.domain)
-    tensors = {p.tensor for p in parts_of(stmt) if isinstance(p, Access)}
+    tensors = {p.tensor for p in accesses_of(stmt)}
     yield from (f"{n} is an index and a tensor" for n in names if n in tensors)
     for r in reductions:
         yield from _reduction(r)

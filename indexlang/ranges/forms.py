@@ -10,8 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..program.affine import Affine, floordiv, greatest, least, not_negative, size
-from ..program.conditions import reads
-from ..program.ir import Access, Call, Const, Dots, Expr, Index, Program, Size, indices_of, parts_of, primal_of, walk
+from ..program.ir import (
+    Access,
+    Call,
+    Const,
+    Dots,
+    Expr,
+    Index,
+    Program,
+    Size,
+    indices_of,
+    parts_of,
+    primal_of,
+    reads,
+    walk,
+)
 
 ZERO = Affine(0)
 LONGEST = 16  # parts of a form that is written out
@@ -21,7 +34,6 @@ class Sizes:
     """The sizes of axes as forms in one canonical way, and what is known to be equal."""
 
     def __init__(self, program: Program, known: Mapping[Size, Affine]) -> None:
-        self.program = program
         self.equal: dict[Expr, Affine] = dict(known.items())
         self.canonicals: dict[Affine, Affine] = {}  # found since something new was noted of a size in them
         self.axes: dict[str, dict[int, Affine]] = {}  # what `axis` gave since then

@@ -22,7 +22,7 @@ from ..program.ir import (
     Size,
     Statement,
     Subscript,
-    parts_of,
+    reductions_of,
     statement,
     transform_statement,
 )
@@ -66,7 +66,7 @@ def _bound(wanted: Wanted) -> Bound:
 
 
 def _indices(stmt: Statement) -> list[str]:
-    inner = [i for p in parts_of(stmt) if isinstance(p, Reduce) for i in p.domain.indices]
+    inner = [i for p in reductions_of(stmt) for i in p.domain.indices]
     return [*stmt.domain.indices, *inner]
 
 
@@ -85,7 +85,7 @@ def _agrees(solution: Solution, k: int, stmt: Statement, index: str, wanted: Bou
 
 
 def _ranges(stmt: Statement) -> list[Range]:
-    inner = [r for p in parts_of(stmt) if isinstance(p, Reduce) for r in p.domain.ranges]
+    inner = [r for p in reductions_of(stmt) for r in p.domain.ranges]
     return [*stmt.domain.ranges, *inner]
 
 
@@ -108,7 +108,7 @@ def write(stmt: Statement, bounds: Mapping[str, Bound]) -> Statement:
             return replace(part, domain=replace(domain, ranges=ranges))
         return None
 
-    inner = {i for p in parts_of(stmt) if isinstance(p, Reduce) for i in p.domain.indices}
+    inner = {i for p in reductions_of(stmt) for i in p.domain.indices}
     if inner & set(bounds):
         stmt = transform_statement(stmt, rule)
     names = dict.fromkeys((*stmt.domain.indices, *(i for i in bounds if i not in inner)))

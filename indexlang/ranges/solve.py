@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from ..errors import Problem, ShapeError
 from ..program.affine import Affine, floordiv, least, not_negative, total
-from ..program.conditions import margins, reads
+from ..program.conditions import margins
+from ..program.facts import kept
 from ..program.ir import (
     DOTS,
     Access,
@@ -30,12 +31,12 @@ from ..program.ir import (
     Merged,
     Program,
     Range,
-    Reduce,
     Size,
     Statement,
     indices_of,
-    parts_of,
     primal_of,
+    reads,
+    reductions_of,
     walk,
 )
 from .forms import Box, Sizes
@@ -121,16 +122,19 @@ def attempt(
 
     What the statements `judged` use plainly is not taken to be equal because they do.
     """
-    for solved, given, numbers, solution in tuple(_RECENT):  # another thread may add to it meanwhile
-        if solved is program and given is known and (numbers == judged or not (judged or solution.withheld)):
+    solved = _solved(program)
+    for given, numbers, solution in tuple(solved):  # another thread may add to it meanwhile
+        if given is known and (numbers == judged or not (judged or solution.withheld)):
             return solution
     solution = _attempt(program, known, judged)
-    _RECENT.append((program, known, judged, solution))
+    solved.append((known, judged, solution))
     return solution
 
 
-# What was solved last: one pass leaves a program behind and the next one starts by solving it.
-_RECENT: deque[tuple[Program, Mapping[Size, Affine] | None, frozenset[int], Solution]] = deque(maxlen=4)
+@kept
+def _solved(program: Program) -> deque[tuple[Mapping[Size, Affine] | None, frozenset[int], Solution]]:
+    """What was solved for this program: one pass leaves it behind and the next one starts by solving it."""
+    return deque(maxlen=4)
 
 
 def _attempt(program: Program, known: Mapping[Size, Affine] | None, judged: frozenset[int]) -> Solution:
@@ -169,7 +173,7 @@ class _Statement:
         self.fixed: set[str] = set()  # indices whose end was written
         self.uses = uses(stmt)
         self.free = frozenset(indices_of(stmt.target))
-        reduces = [p for p in parts_of(stmt) if isinstance(p, Reduce)]
+        reduces = reductions_of(stmt)
         domains = [stmt.domain, *(r.domain for r in reduces)]
         self.indices = [i for d in domains for i in d.indices if i != DOTS]
         self.ranges: dict[str, Range] = {r.index: r for d in domains for r in d.ranges}

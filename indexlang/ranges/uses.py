@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import Span
-from ..program.conditions import reads
-from ..program.ir import Access, Dots, Expr, Reduce, Statement, Subscript, children
+from ..program.facts import kept
+from ..program.ir import Access, Dots, Expr, Reduce, Statement, Subscript, children, reads
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,10 @@ class Use:
         return self.subscript.span or self.access.span
 
 
+@kept
 def uses(stmt: Statement) -> tuple[Use, ...]:
     """All subscripts of a statement, the target's first; a read inside of a subscript comes after that subscript."""
-    kept: dict[str, Any] = stmt.__dict__
-    found: tuple[Use, ...] | None = kept.get("_uses")
-    if found is None:
-        found = kept["_uses"] = tuple(_uses(stmt))
-    return found
+    return tuple(_uses(stmt))
 
 
 def _uses(stmt: Statement) -> Iterator[Use]:

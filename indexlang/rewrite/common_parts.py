@@ -11,8 +11,8 @@ import operator
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
+from ..program.facts import kept, kept_upwards
 from ..program.functions import FUNCTIONS
 from ..program.ir import (
     Access,
@@ -134,13 +134,10 @@ def _places(number: int, stmt: Statement, known: frozenset[str]) -> Iterator[_Pl
                 pass
 
 
+@kept_upwards(children)
 def _length(node: Subscript) -> int:
     """How many parts a node has, itself included."""
-    kept: dict[str, Any] = node.__dict__
-    found: int | None = kept.get("_length")
-    if found is None:
-        found = kept["_length"] = 1 + sum(map(_length, children(node)))
-    return found
+    return 1 + sum(map(_length, children(node)))
 
 
 def _replaced(expr: Expr, number: int, path: Path, read: dict[tuple[int, Path], Access]) -> Expr:
@@ -172,16 +169,9 @@ def _holds(stmt: Statement, place: _Place, single: Counter[str]) -> bool:
 Numbered = tuple[Expr, tuple[Subscript, ...]]
 
 
+@kept
 def _numbered(expr: Expr) -> Numbered | None:
     """The part with each distinct subscript replaced by a number, and the subscripts; None where no name can serve."""
-    kept: dict[str, Any] = expr.__dict__
-    if "_numbered" not in kept:
-        kept["_numbered"] = _number(expr)
-    found: Numbered | None = kept["_numbered"]
-    return found
-
-
-def _number(expr: Expr) -> Numbered | None:
     if any(isinstance(p, Reduce | Boundary | Merged) for p in walk(expr)):
         return None
     bindings: dict[Subscript, int] = {}

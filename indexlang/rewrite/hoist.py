@@ -12,13 +12,13 @@ neither read, nor does it give 0*inf to a gradient.
 from __future__ import annotations
 
 import operator
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 from ..program.affine import Affine, not_negative
 from ..program.conditions import margins
+from ..program.facts import kept
 from ..program.interface import ANONYMOUS, default_interface
 from ..program.ir import (
     DOTS,
@@ -37,7 +37,8 @@ from ..program.ir import (
     Subscript,
     children,
     indices_of,
-    parts_of,
+    reads,
+    reductions_of,
     statement,
     transform_expr,
     transform_statement,
@@ -56,22 +57,10 @@ _ROOTS = ("logsumexp", "argmax", "argmin")
 _CONDITIONS = ("lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not")
 
 
+@kept
 def hoist(program: Program) -> Program:
     """The program without embedded reductions."""
-    for given, found in tuple(_RECENT):  # another thread may add to it meanwhile
-        if given is program:
-            return found
-    found = _hoisted(program)
-    _RECENT.append((program, found))
-    return found
-
-
-# What came of the last ones: a program is differentiated, and run, in the same form.
-_RECENT: deque[tuple[Program, Program]] = deque(maxlen=4)
-
-
-def _hoisted(program: Program) -> Program:
-    if not any(isinstance(p, Reduce) for s in program.statements for p in parts_of(s)):
+    if not any(reductions_of(s) for s in program.statements):
         return program
     if all(_is_done(s) for s in program.statements):
         return program
@@ -93,7 +82,7 @@ def _next(stmt: Statement) -> tuple[Reduce, tuple[Expr, ...]] | None:
     """The next reduction to take out, with no other one inside, and the conditions under which it is computed."""
     for number, mask in enumerate(stmt.domain.masks):
         others = (m for k, m in enumerate(stmt.domain.masks) if k != number)
-        found = _innermost(mask, tuple(m for m in others if not _reads(m)))
+        found = _innermost(mask, tuple(m for m in others if not reads(m)))
         if found is not None:
             return found
     for part in (stmt.target, stmt.value):
@@ -115,7 +104,7 @@ def _stays(stmt: Statement, root: Reduce) -> bool:
 def _innermost(node: Subscript, conditions: tuple[Expr, ...]) -> tuple[Reduce, tuple[Expr, ...]] | None:
     match node:
         case Reduce(domain=domain, body=body):
-            static = tuple(m for m in (*conditions, *domain.masks) if not _reads(m))
+            static = tuple(m for m in (*conditions, *domain.masks) if not reads(m))
             for mask in domain.masks:
                 if (found := _innermost(mask, static)) is not None:
                     return found
@@ -136,10 +125,6 @@ def _innermost(node: Subscript, conditions: tuple[Expr, ...]) -> tuple[Reduce, t
 
 def _replaced(stmt: Statement, reduce: Reduce, by: Expr) -> Statement:
     return transform_statement(stmt, lambda part: by if part == reduce else None)
-
-
-def _reads(node: Subscript) -> bool:
-    return any(isinstance(p, Access) for p in walk(node))
 
 
 @dataclass(frozen=True)
@@ -179,7 +164,7 @@ class _Hoist:
 
     def add(self, stmt: Statement, bounds: Bounds) -> None:
         """A statement that is done."""
-        domains = [stmt.domain, *(p.domain for p in parts_of(stmt) if isinstance(p, Reduce))]
+        domains = [stmt.domain, *(p.domain for p in reductions_of(stmt))]
         self.statements.append(stmt)
         self.wanted.append({i: bounds[i] for d in domains for i in d.indices if i != DOTS})
 
@@ -204,7 +189,7 @@ class _Part:
         self, work: _Hoist, stmt: Statement, bounds: Bounds, reduce: Reduce, conditions: tuple[Expr, ...]
     ) -> None:
         self.work, self.stmt, self.bounds, self.reduce, self.conditions = work, stmt, bounds, reduce, conditions
-        inner = [i for p in parts_of(stmt) if isinstance(p, Reduce) for i in p.domain.indices]
+        inner = [i for p in reductions_of(stmt) for i in p.domain.indices]
         self.order = list(dict.fromkeys([*stmt.domain.indices, *inner]))
         named = [p.tensor for p in walk(reduce.body) if isinstance(p, Access)]
         self.subject = named[0].replace(".", "_") if named else "it"
@@ -312,7 +297,7 @@ def _is_margins(condition: Expr) -> bool:
         case Call(fn="and", args=args):
             return all(_is_margins(a) for a in args)
         case Call(fn="lt" | "le" | "gt" | "ge" | "eq"):
-            return not _reads(condition) and any(True for _ in margins(condition))
+            return not reads(condition) and any(True for _ in margins(condition))
         case _:
             return False
 
@@ -367,7 +352,7 @@ def _of_masks(domain: Domain) -> tuple[str, ...]:
 
 def _anonymous(stmt: Statement, free: Sequence[str], bounds: Bounds) -> object:
     """The statement without the names of its indices, and how far they run."""
-    inner = [i for p in parts_of(stmt) if isinstance(p, Reduce) for i in p.domain.indices]
+    inner = [i for p in reductions_of(stmt) for i in p.domain.indices]
     order = list(dict.fromkeys([*free, *stmt.domain.indices, *inner]))
     names = {i: i if i == DOTS else str(k) for k, i in enumerate(order)}
 

@@ -25,9 +25,11 @@ from ..program.ir import (
     Size,
     Statement,
     Subscript,
+    accesses_of,
     parts_of,
     primal_of,
     reads_of,
+    sizes_of,
     statement,
     transform_domain,
     transform_expr,
@@ -106,7 +108,7 @@ def skip_aliases(program: Program, floats: frozenset[str]) -> Program:
     single = _single(program.statements)
     bound = {*program.outputs, *(s.tensor for s in program.shapes)}
     for stmt in program.statements:
-        bound.update(p.tensor for p in parts_of(stmt) if isinstance(p, Size))
+        bound.update(p.tensor for p in sizes_of(stmt))
         bound.add(primal_of(stmt.target.tensor) or "")
     aliases: dict[str, Statement] = {}
     kept = []
@@ -130,7 +132,7 @@ def drop_dead(program: Program, floats: frozenset[str]) -> Program:
             kept.append(stmt)
             needed.update(declared.get(stmt.target.tensor, ()))
             needed.update(reads_of(stmt))
-            needed.update(p.tensor for p in parts_of(stmt) if isinstance(p, Size))
+            needed.update(p.tensor for p in sizes_of(stmt))
             needed.add(primal_of(stmt.target.tensor) or "")
     return _with(program, reversed(kept))
 
@@ -145,7 +147,7 @@ def read_once(program: Program, named: Collection[str]) -> Program:
         if stmt.target.tensor in made:
             made[stmt.target.tensor] = _in_place(stmt, made)
         statements.append(_in_place(stmt, made))
-    kept = {p.tensor for s in statements if s.target.tensor not in made for p in parts_of(s) if isinstance(p, Access)}
+    kept = {p.tensor for s in statements if s.target.tensor not in made for p in accesses_of(s)}
     return _with(program, (s for s in statements if s.target.tensor not in made or s.target.tensor in kept))
 
 

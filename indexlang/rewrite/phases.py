@@ -24,8 +24,10 @@ from ..program.ir import (
     Size,
     Statement,
     Subscript,
+    accesses_of,
     parts_of,
     primal_of,
+    reductions_of,
     statement,
     transform_expr,
     walk,
@@ -92,7 +94,7 @@ def _declare(program: Program, second: Sequence[Statement], made: Collection[str
 
 
 def _read(stmt: Statement) -> list[str]:
-    return [p.tensor for p in parts_of(stmt) if isinstance(p, Access) and p is not stmt.target]
+    return [p.tensor for p in accesses_of(stmt) if p is not stmt.target]
 
 
 def _part(program: Program, statements: tuple[Statement, ...], outputs: tuple[str, ...], name: str) -> Program:
@@ -141,7 +143,7 @@ def _keep_powers(program: Program, waiting: Collection[str]) -> Program:
 
 
 def _reduces(stmt: Statement) -> bool:
-    return any(isinstance(p, Reduce) for p in parts_of(stmt))
+    return bool(reductions_of(stmt))
 
 
 def _is_softmax(stmt: Statement, x: Access, total: Access) -> bool:

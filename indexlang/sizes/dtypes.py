@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import Problem, ShapeError, Span
-from ..program.conditions import reads
 from ..program.functions import FUNCTIONS
 from ..program.ir import (
     Access,
@@ -34,6 +33,7 @@ from ..program.ir import (
     indices_of,
     parts_of,
     primal_of,
+    reads,
 )
 from ..program.text import expr_text
 

@@ -13,8 +13,8 @@ from enum import Enum, auto
 from math import gcd, prod
 
 from ..program.affine import Affine, Sizes, number
-from ..program.conditions import margins, reads
-from ..program.ir import Call, Const, Expr, Index, Size, indices_of, walk
+from ..program.conditions import margins
+from ..program.ir import Call, Const, Expr, Index, Size, indices_of, reads, walk
 
 Box = Mapping[str, tuple[int, int]]  # lo <= index < hi
 MOST_POINTS = 100_000  # that are looked at one by one

@@ -23,6 +23,7 @@ from ..program.ir import (
     Size,
     Statement,
     Subscript,
+    accesses_of,
     parts_of,
     primal_of,
     transform_expr,
@@ -161,7 +162,7 @@ class _Expansion:
 
 def _accesses(stmt: Statement) -> Iterator[Access]:
     """The accesses of a statement: what it reads before what it writes, whose rank may follow from it."""
-    parts = [p for p in parts_of(stmt) if isinstance(p, Access)]
+    parts = accesses_of(stmt)
     yield from (p for p in parts if p is not stmt.target)
     yield stmt.target
 

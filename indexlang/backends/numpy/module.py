@@ -20,7 +20,7 @@ from ...plan.plan import Step
 from ...plan.rewrites.scale import scale
 from ...plan.rewrites.share import share
 from ...plan.rewrites.unfold import unfold
-from ...program.ir import Access, Program, Reduce, Statement, parts_of, reads_of
+from ...program.ir import Access, Program, Reduce, Statement, accesses_of, reads_of
 from ...program.text import dim_names, statement_text
 from ...sizes.dtypes import Types, computing
 from ...sizes.shapes import Shapes
@@ -151,6 +151,6 @@ def _step(stmt: Statement, text: str, how: str, extents: Mapping[str, tuple[int,
     points = prod(max(0, hi - lo) for lo, hi in extents.values())
     value = stmt.value.body if isinstance(stmt.value, Reduce) else stmt.value
     work = operations(value) + (stmt.op != "=" or bool(stmt.reduced) or isinstance(stmt.value, Reduce))
-    touched = {p.tensor for p in parts_of(stmt) if isinstance(p, Access)}
+    touched = {p.tensor for p in accesses_of(stmt)}
     moved = sum(prod(low.shapes[t]) * itemsize(low.dtypes[t]) for t in touched)
     return Step(text, how, dict(extents), points * work, moved)

@@ -13,8 +13,7 @@ from math import prod
 
 from ...plan.kernels import Row, linear, plain
 from ...program.affine import Affine
-from ...program.conditions import reads
-from ...program.ir import Access, Boundary, Const, Dots, Expr, Index, Merged, indices_of
+from ...program.ir import Access, Boundary, Const, Dots, Expr, Index, Merged, indices_of, reads
 from ...sizes.in_bounds import interval, numeric
 from .source import Array, Axis, Operand, Scope, aligned, name_of, shape_code, sizes_of, view, whole
 from .values import Lowering, Position, emit, index_value, mask_over

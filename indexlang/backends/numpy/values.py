@@ -15,8 +15,7 @@ from math import prod
 import numpy as np
 
 from ...plan.kernels import TABLE, Row, linear, plain
-from ...program.conditions import reads
-from ...program.ir import Access, Boundary, Call, Const, Expr, Index, Size, Subscript, indices_of
+from ...program.ir import Access, Boundary, Call, Const, Expr, Index, Size, Subscript, indices_of, reads
 from ...sizes import dtypes as kinds
 from .function_support import SUPPORT
 from .functions import FORMS

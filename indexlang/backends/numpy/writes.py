@@ -13,8 +13,7 @@ from math import prod
 
 from ...plan.kernels import Row, fills, index_strides, injective, plain, tabulated, taps, together
 from ...program.affine import number
-from ...program.conditions import reads
-from ...program.ir import Access, Boundary, Const, Dots, Merged, indices_of
+from ...program.ir import Access, Boundary, Const, Dots, Merged, indices_of, reads
 from .reads import check_row, position, positions
 from .source import Array, Operand, Scope, Writer, name_of, view, whole
 from .values import Lowering, Position, Value, atom, emit

@@ -17,6 +17,7 @@ from ...program.ir import (
     Merged,
     Reduce,
     Statement,
+    accesses_of,
     indices_of,
     parts_of,
     reads_of,
@@ -153,7 +154,7 @@ class Joining:
     def renaming(self, stmt: Statement, extents: Mapping[str, tuple[int, int]]) -> dict[str, str]:
         """The chain's names of a statement's indices: those of the axes that it runs through."""
         found: dict[str, str] = {}
-        accesses = [p for p in parts_of(stmt) if isinstance(p, Access) and p.tensor in self.axes]
+        accesses = [p for p in accesses_of(stmt) if p.tensor in self.axes]
         accesses.sort(key=lambda a: (a.tensor not in self.graph.made, -size_of(self.facts.shapes.tensors[a.tensor])))
         for access in accesses:
             for sub, name in zip(access.subscripts, self.axes[access.tensor], strict=True):
