@@ -112,6 +112,9 @@ def matrix_product(
     work.loop_over_what_keeps_matrices_apart()
     work.divide(direct)
     ordered = tuple(i for i in out if i in work.batch)
+    if direct and not work.is_view((*ordered, *work.m, *work.n), place):
+        direct = False  # an index that has moved to the batch, or a block, has taken its rows and columns apart
+        work.divide(direct)
     copy_left, copy_right = work.copies()
     return MatrixProduct(
         ordered,
@@ -137,6 +140,7 @@ class _Arrangement:
         part = roles(list(a), list(b), out)
         self.a, self.b, self.out, self.itemsize = a, b, out, itemsize
         self.batch, self.m, self.n = list(part.batch), list(part.m), list(part.n)
+        self.whole = sizes
         self.now = dict(sizes)  # how many values of each index there are at once
         self.blocks: dict[str, int] = {}
         self.k = part.k
@@ -193,6 +197,12 @@ class _Arrangement:
                 continue
             self.now = held
         self.choose_k()
+
+    def is_view(self, result: Sequence[str], place: Steps | None) -> bool:
+        """Whether the rows and the columns of each block are one axis each where the result goes."""
+        if place is None:  # it lies as it is made
+            place = dict(zip(result, row_strides([self.whole[i] for i in result]), strict=True))
+        return merges(self.m, place, self.now) and merges(self.n, place, self.now)
 
     def divide(self, direct: bool) -> None:
         """Blocks for what is copied, and for a result that is put into place afterwards."""

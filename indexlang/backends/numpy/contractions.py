@@ -13,7 +13,7 @@ from math import prod
 
 from ...plan.contraction import MatrixProduct, Roles, is_matrix, matrix_product, order_pairs, roles
 from ...plan.kernels import row_strides
-from .source import Operand, Scope, aligned, count_code, name_of, shape_code, sizes_of
+from .source import Operand, Scope, aligned, count_code, name_of, shape_code, sizes_of, viewed
 from .sums import Pointwise, Sink
 
 
@@ -101,12 +101,13 @@ class Contraction(Pointwise):
     ) -> Operand | None:
         left = self.matrix(a, product.batch, product.m, product.k, product.copy_left, self.scope)
         right = self.matrix(b, product.batch, product.k, product.n, product.copy_right, self.scope)
-        code = f"np.matmul({left}, {right})"
+        order = ", order='C'" if len(product.batch) > 1 else ""  # else NumPy lays a stack as it finds its operands
+        code = f"np.matmul({left}, {right}{order})"
         inside = any(axis.var is not None for axis in self.scope.values())
         if inside and result:
             return self.into_workspace(left, right, product, result, a.dtype, self.scope)
         if not (len(product.m) == len(product.n) == 1):
-            code = f"np.matmul({left}, {right}).reshape{shape_code(result, self.scope)}" if result else f"{code}[0, 0]"
+            code = f"{code}.reshape{shape_code(result, self.scope)}" if result else f"{code}[0, 0]"
         if sink is not None and sink.is_whole and product.direct and tuple(result) == sink.place.indices:
             self.writer.line(f"{sink.target.array.name} = {code if result else f'np.asarray({code})'}")
             return None
@@ -162,8 +163,8 @@ class Contraction(Pointwise):
                         codes[number] = code if done == blocked else self.outside(code)
             here = self.sliced(place, blocked, inner)
             left, right = codes
-            if direct:
-                into = self.matrix(here, product.batch, product.m, product.n, False, inner)
+            into = viewed(here, (product.batch, product.m, product.n), inner) if direct else None
+            if into is not None:
                 writer.line(f"np.matmul({left}, {right}, out={into})")
             elif result:
                 part = self.into_workspace(left, right, product, result, a.dtype, inner)
@@ -179,7 +180,7 @@ class Contraction(Pointwise):
         if sink is None:
             maker = "zeros" if product.accumulates else "empty"
             made = self.named(f"np.{maker}({shape_code(result, self.scope)}, np.{name_of(dtype)})", result, dtype)
-            return made, not product.accumulates
+            return made, product.direct and not product.accumulates
         if product.accumulates:
             sink.target.zero(sink.place)
         sink.target.allocate()
@@ -192,8 +193,9 @@ class Contraction(Pointwise):
 
     def put(self, code: str, here: Operand, product: MatrixProduct, sink: Sink | None) -> None:
         """A block of the result brought into place."""
-        if sink is not None and sink.target.overwrites:
-            self.writer.line(f"{here.code}[...] = {f'-({code})' if sink.negative else code}")
+        if not product.accumulates if sink is None else sink.target.overwrites:
+            negative = sink is not None and sink.negative
+            self.writer.line(f"{here.code}[...] = {f'-({code})' if negative else code}")
             return
         sign = "-=" if sink is not None and sink.negative else "+="
         name = here.code

@@ -13,7 +13,7 @@ from ...plan.kernels import itemsize, row_strides
 from ...program.ir import Access, Call, Const, Expr, Reduce, Statement, Subscript, children, indices_of, walk
 from .contractions import Contraction
 from .reads import base, let_go, read
-from .source import Operand, Scope, Writer, aligned, count_code, name_of, sizes_of
+from .source import Operand, Scope, Writer, aligned, count_code, name_of, shape_code, sizes_of
 from .sums import Sink
 from .values import Lowering, Value, atom, conjunction, emit
 from .writes import REDUCE, SUMS, scale, unit
@@ -239,26 +239,37 @@ class Evaluation:
             place = sink.place
             result = Operand(place.code, place.indices, place.dtype, place.strides, fresh=True)
         if count != "1":
-            result = self.scaled(result, "*", Value(f"({count})", self.compute, (), python=True), free)
+            result = self.counted(result, count)
         for symbol, part in after:
-            inside = result.fresh and set(indices_of(part)) <= set(result.indices)
-            other = emit(self.low, part, list(result.indices if inside else free), scope)
-            result = self.scaled(result, symbol, other, free)
+            result = self.scaled(result, symbol, part, free, scope)
         if sink is not None and result.code == sink.place.code:
             return None
         fresh = result.fresh or all(result is not f for f in factors)
         return self.masked_outer(Value(aligned(result, free), self.compute, result.indices, fresh=fresh), free, scope)
 
-    def scaled(self, x: Operand, symbol: str, other: Value, free: Sequence[str]) -> Operand:
-        """The operand multiplied by a value, or divided: in place where it is an array of our own."""
+    def scaled(self, x: Operand, symbol: str, part: Expr, free: Sequence[str], scope: Scope) -> Operand:
+        """The operand multiplied by a factor, or divided by it: in place where it is an array of our own."""
+        own = {i for i in indices_of(part) if scope[i].width is not None}
+        inside = x.fresh and bool(x.indices) and own <= set(x.indices)
+        indices = x.indices if inside else tuple(i for i in free if i in x.indices or i in own)
+        other = emit(self.low, part, indices, scope)
         text = other.code
         if not other.python and other.dtype != self.compute:
             text = f"{atom(text)}.astype(np.{self.compute})"
-        if x.fresh and x.indices and set(other.indices) <= set(x.indices):
+        if inside:
             scale(self.writer, "np.multiply" if symbol == "*" else "np.divide", x, text)
             return x
-        indices = tuple(i for i in free if i in x.indices or i in other.indices)
-        return Operand(f"({aligned(x, free)} {symbol} {atom(text)})", indices, x.dtype)
+        code = f"({aligned(x, indices)} {symbol} {atom(text)})"
+        if not set(indices) <= {*x.indices, *other.indices}:  # an index of the text that its value does not have
+            code = f"np.broadcast_to({code}, {shape_code(indices, scope)})"
+        return Operand(code, indices, x.dtype)
+
+    def counted(self, x: Operand, count: str) -> Operand:
+        """The operand as many times."""
+        if x.fresh and x.indices:
+            scale(self.writer, "np.multiply", x, f"({count})")
+            return x
+        return Operand(f"({x.code} * ({count}))", x.indices, x.dtype)
 
     def overlapping(self) -> bool:
         """Whether some subscript mixes a reduced index with others."""

@@ -17,6 +17,7 @@ from ...plan.chains.chain import Chain, Facts
 from ...plan.chains.schedule import schedule
 from ...plan.kernels import itemsize
 from ...plan.plan import Step
+from ...plan.rewrites.cancel import cancel
 from ...plan.rewrites.scale import scale
 from ...plan.rewrites.share import share
 from ...plan.rewrites.unfold import unfold
@@ -47,6 +48,7 @@ def lower(
     program: Program, shapes: Shapes, types: Types, complex_step: bool = False, exact: Collection[str] = ()
 ) -> Code:
     """The stand-alone source of `run(*inputs)`, which gives a tuple of the outputs."""
+    program, shapes = cancel(program, shapes)
     program, shapes, types = unfold(*scale(*share(program, shapes, types)))
     writer = Writer()
     storage = {t: computing(d) for t, d in types.tensors.items()}

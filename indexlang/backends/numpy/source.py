@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import prod
 
 from ...plan.kernels import Row, itemsize, row_strides
@@ -101,7 +102,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Operand:
-    """Code for an array, the index of each of its axes, and its strides in elements as far as known."""
+    """Code for an array, the index of each of its axes in the code's own order, its strides in elements where known."""
 
     code: str
     indices: tuple[str, ...]
@@ -218,7 +219,7 @@ class Writer:
         """Nested loops over indices, step 0 for one value at a time (a tap); gives the scope inside."""
         inner = dict(scope)
         for index, step in steps:
-            axis, var = scope[index], self.fresh(index)
+            axis, var = inner[index], self.fresh(index)  # of the loops outside, too
             value = var if axis.var is None else f"({axis.var} + {var})"
             total = str(axis.n) if axis.width is None else axis.width
             if step == 0:
@@ -322,8 +323,12 @@ def _sliced(array: Array, rows: Sequence[Row], scope: Scope) -> Operand:
 
 
 def aligned(operand: Operand, axes: Sequence[str]) -> str:
-    """Code of the operand with its axes in the order of `axes`, missing ones of length 1, so that it broadcasts."""
+    """Code of the operand with its axes in the order of `axes`, missing ones of length 1, so that it broadcasts.
+
+    Nothing else changes the order of axes. An axis that has no place is a mistake, for its elements would be lost.
+    """
     order = [i for i in axes if i in operand.indices]
+    assert len(order) == len(operand.indices), "each axis of an operand has a place among the axes that are wanted"
     code = operand.code
     if tuple(order) != operand.indices:
         code += f".transpose({', '.join(str(operand.indices.index(i)) for i in order)})"
@@ -335,3 +340,33 @@ def aligned(operand: Operand, axes: Sequence[str]) -> str:
             places.pop()
         code += f"[{', '.join(places)}]"
     return code
+
+
+def viewed(x: Operand, groups: Sequence[Sequence[str]], scope: Scope) -> str | None:
+    """Code of a view with the axes of the first group, then one axis for each other group; None if there is none.
+
+    What is written must be a view, by its strides: a `reshape` of what does not merge is a copy, and what is written
+    into a copy is lost. In a scope with blocks an index merges with the next one only where that has all its values.
+    """
+    batch, *merged = groups
+    flat = tuple(i for group in groups for i in group)
+    steps = x.steps()
+    if set(flat) != set(x.indices) or set(flat) != set(steps):
+        return None
+    for group in merged:
+        moving = [i for i in group if scope[i].size > 1]
+        if not all(_merges(a, b, steps, scope) for a, b in pairwise(moving)):
+            return None
+    code = x.code
+    if flat != x.indices:
+        code += f".transpose({', '.join(str(x.indices.index(i)) for i in flat)})"
+    if any(len(group) != 1 for group in merged):
+        lengths = [*(str(scope[i].width) for i in batch), *(count_code(group, scope) for group in merged)]
+        code += f".reshape({', '.join(lengths)})"
+    return code
+
+
+def _merges(a: str, b: str, steps: Mapping[str, int], scope: Scope) -> bool:
+    """Whether two axes of a view are one, the second inside of the first."""
+    width = str(scope[b].width)
+    return width.isdigit() and steps[a] == steps[b] * int(width)

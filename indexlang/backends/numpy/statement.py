@@ -187,13 +187,14 @@ class StatementCode(Evaluation):
         kept = [i for i in indices_of(self.stmt.target) if i not in target.taps]
         size = itemsize(self.compute)
         if way == "contraction":
-            now, found = dict(self.sizes), {}
+            taps = {i: max(1, n) for i, n in target.steps}
+            now, found = {**self.sizes, **taps}, {}
             for group in self.temporaries():
                 points = prod(now[i] for i in group)
                 if points * size > 2 * BLOCK:
                     few = prod(now[i] for i in kept) * size <= BLOCK
                     order = self.in_memory(group) if few else [i for i in (*kept, *self.summed) if i in group]
-                    more = dict(blocks(order, now, points, size))
+                    more = dict(blocks([i for i in order if i not in taps], now, points, size))
                     now.update(more)
                     found.update(more)
             if target.taps:  # the products wait for their sum, and should do so in the cache

@@ -65,6 +65,14 @@ class Pointwise:
         code = f"{x.code}[{', '.join(parts)}]" if parts else x.code
         return Operand(code, x.indices, x.dtype, x.strides)
 
+    def picked(self, x: Operand, taps: Sequence[str], inner: Scope) -> Operand:
+        """The operand at the values that a loop gives to the taps, whose axes it loses."""
+        if not set(taps) & set(x.indices):
+            return x
+        parts = [inner[i].local if i in taps else ":" for i in x.indices]
+        left = tuple(i for i in x.indices if i not in taps)
+        return Operand(f"{x.code}[{', '.join(parts)}]", left, x.dtype)
+
     def unlike_matrices(
         self, a: Operand, b: Operand, out: Sequence[str], part: Roles, sink: Sink | None
     ) -> tuple[Operand | None] | None:
@@ -139,12 +147,8 @@ class Pointwise:
             shape = shape_code(total.indices, inner)
             writer.line(f"{term} = {work}[:{count_code(total.indices, inner)}].reshape{shape}")
             with writer.loops(inner, [(i, 0) for i in summed]) as taps:
-                pieces = []
-                for x in parts:
-                    at = [f"{taps[i].local}" if i in summed else ":" for i in x.indices]
-                    left = tuple(i for i in x.indices if i not in summed)
-                    piece = Operand(f"{x.code}[{', '.join(at)}]", left, x.dtype)
-                    pieces.append(aligned(self.repeated(piece, order, taps), total.indices))
+                picked = [self.picked(x, summed, taps) for x in parts]
+                pieces = [aligned(self.repeated(x, order, taps), total.indices) for x in picked]
                 if sets:
                     first = " == ".join([*(str(taps[i].local) for i in summed), "0"])
                     with writer.block(f"if {first}:"):
@@ -184,14 +188,10 @@ class Pointwise:
         term = writer.fresh("term")
         writer.line(f"{term} = {work}[:{count_code(order, scope)}].reshape{shape_code(order, scope)}")
         with writer.loops(scope, [(i, 0) for i in positions]) as inner:
-            at = [f"{inner[i].local}" if i in positions else ":" for i in b.indices]
-            there = Operand(f"{b.code}[{', '.join(at)}]", tuple(i for i in b.indices if i not in positions), b.dtype)
-            writer.line(f"np.multiply({aligned(a, order)}, {aligned(there, order)}, out={term})")
-            at = [f"{inner[i].local}" if i in positions else ":" for i in out]
-            kept = tuple(i for i in out if i not in positions)
+            sides = [aligned(self.picked(x, positions, inner), order) for x in (a, b)]
+            writer.line(f"np.multiply({sides[0]}, {sides[1]}, out={term})")
             here = writer.fresh("here")
-            place = Operand(f"{total.code}[{', '.join(at)}]", kept, a.dtype)
-            writer.line(f"{here} = {aligned(place, order[:-1])}")
+            writer.line(f"{here} = {aligned(self.picked(total, positions, inner), order[:-1])}")
             writer.line(f"np.add({term}[..., 0], {term}[..., 1], out={here})")
             for k in range(2, self.sizes[index]):
                 writer.line(f"{here} += {term}[..., {k}]")
