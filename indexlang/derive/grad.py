@@ -21,10 +21,14 @@ from ..program.affine import Affine, size
 from ..program.facts import kept
 from ..program.interface import default_interface
 from ..program.ir import (
+    DOTS,
     GRAD,
     Access,
+    Call,
     Const,
+    Dots,
     Expr,
+    Index,
     Program,
     Reduce,
     Shape,
@@ -45,10 +49,13 @@ from ..ranges.solve import Bound, Solution, solve
 from ..rewrite.hoist import embedded, hoist
 from ..rewrite.optimize import optimize
 from . import reductions
-from .contributions import contributions
+from .contributions import Contribution, contributions
 from .reductions import Adjoint, separated, without_values
+from .shifts import cancelled
+from .softmax import Softmax, softmaxes
 
 Bounds = Mapping[str, Bound]
+Dependencies = dict[str, set[str]]  # the tensors that each tensor depends on differentiably
 
 
 def gradient_names(program: Program) -> dict[str, str]:
@@ -115,15 +122,30 @@ class _Derivation:
         reached = _reached(dependencies, self.flat.outputs)
         self.wrt = tuple(n for n in program.inputs if n in reached) if wrt is None else tuple(dict.fromkeys(wrt))
         self.check(reached)
+        self.solution: Solution = solve(self.flat)
+        self.softmax = softmaxes(self.flat, self.solution)
+        self.softmax = {k: s for k, s in self.softmax.items() if not s.through & set(self.wrt)}
+        dependencies, reached = self.shortened(dependencies, reached)
         self.active = _depending(dependencies, self.wrt) & reached
         self.seeds = tuple(self.names[o] for o in program.outputs if o in self.active)
-        self.solution: Solution = solve(self.flat)
         forms = (f for axes in self.solution.shapes.values() for f in axes.values())
         self.named = {p.tensor for f in forms for p in walk(f.to_expr()) if isinstance(p, Size)}
         self.count = Counter(s.target.tensor for s in self.flat.statements)
         self.statements: list[Statement] = []
         self.bounds: list[Bounds] = []
         self.shapes: list[Shape] = []
+
+    def shortened(self, dependencies: Dependencies, reached: set[str]) -> tuple[Dependencies, set[str]]:
+        """The dependencies that are left: a softmax depends on its exponents, and on a shift that cancels nothing."""
+        found = dict(dependencies)
+        for k, softmax in self.softmax.items():
+            found[self.flat.statements[k].target.tensor] = _accessed(softmax.exponent)
+        gone = cancelled(self.flat) - set(self.wrt)
+        left = {tensor: sources - gone for tensor, sources in found.items()} if gone else found
+        nearer = _reached(left, self.flat.outputs)
+        if not set(self.wrt) <= nearer:  # nothing that is asked for becomes a zero that nobody wrote
+            left, nearer = found, _reached(found, self.flat.outputs)
+        return left, nearer
 
     def check(self, reached: Collection[str]) -> None:
         problems = []
@@ -239,16 +261,36 @@ class _Derivation:
     def derive(self, k: int, adjoint: Adjoint) -> None:
         """One derived statement for each occurrence in statement k of a tensor that has a gradient."""
         stmt, bounds = self.flat.statements[k], self.solution.bounds[k]
+        if k in self.softmax:
+            self.derive_softmax(stmt, bounds, self.softmax[k], adjoint.factor)
+            return
         single = self.count[stmt.target.tensor] == 1 and stmt.op in ("=", "+=")
         holds = single and is_plain(stmt.target) and not stmt.reduced
+        out = stmt.target if holds else None
+        self.contribute(stmt, bounds, contributions(stmt.value, adjoint.factor, adjoint.masks, out))
+
+    def contribute(self, stmt: Statement, bounds: Bounds, found: Iterable[Contribution]) -> None:
+        """The derived statements of what a statement contributes to tensors that have gradients."""
         ranges = stmt.domain.ranges
         if isinstance(stmt.value, Reduce):
             ranges = (*ranges, *stmt.value.domain.ranges)
-        for found in contributions(stmt.value, adjoint.factor, adjoint.masks, stmt.target if holds else None):
-            if found.access.tensor in self.active:
-                target = without_values(replace(found.access, tensor=self.names[found.access.tensor]))
-                masks = (*stmt.domain.masks, *found.masks)
-                self.add(statement(target, "+=", found.factor, ranges, masks, stmt.span), bounds)
+        for part in found:
+            if part.access.tensor in self.active:
+                target = without_values(replace(part.access, tensor=self.names[part.access.tensor]))
+                masks = (*stmt.domain.masks, *part.masks)
+                self.add(statement(target, "+=", part.factor, ranges, masks, stmt.span), bounds)
+
+    def derive_softmax(self, stmt: Statement, bounds: Bounds, softmax: Softmax, adjoint: Expr) -> None:
+        """The cotangents that softmax takes the average of, and the derived statements of its exponent."""
+        value, free = stmt.target, [i for i in stmt.domain.indices if i not in softmax.over]
+        average = Access(self.fresh.fresh("d"), tuple(Dots() if i == DOTS else Index(i) for i in free))
+        weighed = adjoint if softmax.log else Call("mul", (adjoint, value))
+        self.add(statement(average, "=", weighed, stmt.domain.ranges, stmt.domain.masks, stmt.span), bounds)
+        if softmax.log:
+            factor = Call("sub", (adjoint, Call("mul", (Call("exp", (value,)), average))))
+        else:
+            factor = Call("mul", (value, Call("sub", (adjoint, average))))
+        self.contribute(stmt, bounds, contributions(softmax.exponent, factor, softmax.masks))
 
     def add(self, stmt: Statement, bounds: Bounds) -> None:
         """A derived statement; sizes of forward tensors are said by those of the inputs, where that is short."""
@@ -267,15 +309,19 @@ class _Derivation:
 # -- what depends on what ------------------------------------------------------------------------------
 
 
+def _accessed(value: Expr, out: Access | None = None) -> set[str]:
+    """The tensors that a value depends on differentiably."""
+    return {c.access.tensor for c in contributions(value, Const(1), (), out)}
+
+
 @kept
 def _accesses(stmt: Statement) -> frozenset[str]:
     """The tensors that a statement's value depends on differentiably."""
-    out = stmt.target if isinstance(stmt.value, Reduce) else None
-    return frozenset(c.access.tensor for c in contributions(stmt.value, Const(1), (), out))
+    return frozenset(_accessed(stmt.value, stmt.target if isinstance(stmt.value, Reduce) else None))
 
 
-def _dependencies(program: Program) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+def _dependencies(program: Program) -> Dependencies:
+    found: Dependencies = {}
     for stmt in program.statements:
         found.setdefault(stmt.target.tensor, set()).update(_accesses(stmt))
     return found
