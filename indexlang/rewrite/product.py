@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
 
 from ..program.derivatives import is_constant
-from ..program.ir import Call, Const, Expr
+from ..program.facts import kept_upwards
+from ..program.ir import Call, Const, Expr, Subscript, children
 
 _LONGEST = 10  # characters of a number that is worth writing instead of a quotient
 _SAFE = Fraction(10) ** 30  # numbers up to it, and down to its inverse, may be multiplied: float32 ends at 1e38
@@ -73,17 +73,12 @@ def _is_short(value: Fraction) -> bool:
     return 0 < len(text) <= _LONGEST and Fraction(text) == abs(value)
 
 
-def is_numeric(expr: Expr) -> bool:
+@kept_upwards(children)
+def is_numeric(expr: Subscript) -> bool:
     """Whether an expression is made of numbers alone: `2`, `pi`, `sqrt(2 / pi)`."""
     if isinstance(expr, Const):
         return not isinstance(expr.value, bool)
-    if not isinstance(expr, Call):
-        return False
-    kept: dict[str, Any] = expr.__dict__
-    found: bool | None = kept.get("_numeric")
-    if found is None:
-        found = kept["_numeric"] = all(map(is_numeric, expr.args))
-    return found
+    return isinstance(expr, Call) and all(map(is_numeric, expr.args))
 
 
 # -- products --------------------------------------------------------------------------------------
@@ -155,18 +150,13 @@ def _leads(factor: Expr) -> bool:
     return is_numeric(factor) and exact(factor) is None
 
 
+def _parts(expr: Expr) -> tuple[Expr, ...]:
+    return expr.args if isinstance(expr, Call) and expr.fn in ("mul", "div", "neg") else ()
+
+
+@kept_upwards(_parts)
 def product(expr: Expr) -> Product:
     """An expression taken apart into number, factors and divisors."""
-    if not isinstance(expr, Call):
-        return _product(expr)
-    kept: dict[str, Any] = expr.__dict__
-    found: Product | None = kept.get("_product")
-    if found is None:
-        found = kept["_product"] = _product(expr)
-    return found
-
-
-def _product(expr: Expr) -> Product:
     number = exact(expr)
     if number is not None:
         assert isinstance(expr, Const)
