@@ -46,6 +46,7 @@ from ..program.ir import (
 from ..program.names import Fresh, is_plain, plain
 from ..ranges.inherit import inherit
 from ..ranges.solve import Bound, Solution, solve
+from ..rewrite.fixed import fix_indices
 from ..rewrite.hoist import embedded, hoist
 from ..rewrite.optimize import optimize
 from . import reductions
@@ -302,6 +303,7 @@ class _Derivation:
 
         if any(isinstance(p, Size) and p.tensor in self.count for p in parts_of(stmt)):
             stmt = transform_statement(stmt, rule)
+        stmt, bounds = fix_indices(stmt, bounds)
         self.statements.append(stmt)
         self.bounds.append(bounds)
 
