@@ -146,6 +146,14 @@ def test_an_output_that_is_read_collects_both_gradients() -> None:
         ("m min= x[i]", [7.0, 5.0, 5.0], 1.0, [0, 1, 0]),
         ("m[i] max= x[i,j]", [[2.0, 2.0], [1.0, 3.0]], [1.0, 10.0], [[1, 0], [0, 10]]),
         ("m = max[i](x[i])", [1.0, 5.0, 5.0], 1.0, [0, 1, 0]),
+        ("m = max[j,i](x[i,j])", [[0.0, 7.0], [7.0, 7.0]], 1.0, [[0, 0], [1, 0]]),  # j first, as it is named first
+        ("m = max[i,j](x[i,j])", [[0.0, 7.0], [7.0, 7.0]], 1.0, [[0, 1], [0, 0]]),
+        ("m max= max[j,i](x[i,j])", [[0.0, 7.0], [7.0, 7.0]], 1.0, [[0, 0], [1, 0]]),
+        ("m max= x[i,j]", [[0.0, 7.0], [7.0, 7.0]], 1.0, [[0, 1], [0, 0]]),
+        ("m = 2 * min[j,i](x[i,j])**2", [[2.0, 1.0, 1.0], [1.0, 1.0, 2.0]], 1.0, [[0, 0, 0], [4, 0, 0]]),
+        ("m[k] = min[j,i](x[i,j]*k) where k < 2", [[2.0, 1.0], [1.0, 1.0]], [5.0, 7.0], [[0, 0], [7, 0]]),
+        ("m = max[j,i](x[i,j]) where i <= j", [[0.0, 7.0], [9.0, 7.0]], 1.0, [[0, 1], [0, 0]]),
+        ("m = max[j,i](x[i,j])\nm += x[0,0]", [[0.0, 7.0], [7.0, 7.0]], 1.0, [[1, 0], [1, 0]]),
         ("p *= x[i]", [0.0, 2.0, 3.0], 1.0, [6, 0, 0]),
         ("p *= x[i]", [0.0, 0.0, 3.0], 1.0, [0, 0, 0]),
         ("p = prod[i](x[i])", [4.0, 0.0, 3.0], 1.0, [0, 12, 0]),
@@ -164,6 +172,18 @@ def test_the_odd_ones(text: str, x: Any, dy: Any, expected: Any) -> None:
     f = indexlang.compile(text)
     _, pullback = f.vjp(x=np.array(x))
     assert np.array_equal(pullback(np.array(dy))["x"], np.array(expected))
+
+
+@pytest.mark.parametrize(("order", "winner"), [("j,i", (1, 0)), ("i,j", (0, 1))])
+def test_the_order_of_ties_lasts_at_second_order(order: str, winner: tuple[int, int]) -> None:
+    first = grad.backward(program(f"m = max[{order}](x[i,j])**3"))
+    assert resolve(parse(Source(to_text(first)))) == first
+    second = grad.backward(first, ["x"])
+    given = {"x": np.array([[0.0, 2.0], [2.0, 2.0]]), "m.grad": np.ones(()), "x.grad.grad": np.ones((2, 2))}
+    found = loops.run(second, {n: given[n] for n in second.inputs})["x.grad2"]
+    expected = np.zeros((2, 2))
+    expected[winner] = 12.0
+    assert np.array_equal(found, expected)
 
 
 def test_the_gradient_of_a_set_and_accumulated_maximum() -> None:

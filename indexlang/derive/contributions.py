@@ -53,6 +53,8 @@ def contributions(
             assert out is not None, "logsumexp is a statement of its own"
             weight = Call("exp", (Call("sub", (body, out)),))
             yield from contributions(body, _product([adjoint, weight]), (*masks, *domain.masks))
+        case Reduce(op="max" | "min", domain=domain, body=body):  # the masks say who wins
+            yield from contributions(body, adjoint, (*masks, *domain.masks))
         case Reduce(op="argmax" | "argmin"):
             return
         case Reduce():

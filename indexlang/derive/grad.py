@@ -47,7 +47,7 @@ from ..program.names import Fresh, is_plain, plain
 from ..ranges.inherit import inherit
 from ..ranges.solve import Bound, Solution, solve
 from ..rewrite.fixed import fix_indices
-from ..rewrite.hoist import embedded, hoist
+from ..rewrite.hoist import embedded, hoist_in_order
 from ..rewrite.optimize import optimize
 from . import reductions
 from .contributions import Contribution, contributions
@@ -80,7 +80,7 @@ def differentiable(program: Program) -> tuple[str, ...]:
 
 def with_gradients(program: Program) -> frozenset[str]:
     """All tensors on which some output depends otherwise than by a derivative that is zero."""
-    flat = separated(hoist(program))
+    flat = separated(hoist_in_order(program))
     return frozenset(_reached(_dependencies(flat), flat.outputs))
 
 
@@ -115,7 +115,7 @@ class _Derivation:
 
     def __init__(self, program: Program, wrt: Sequence[str] | None) -> None:
         self.original = program
-        self.flat = separated(hoist(program))
+        self.flat = separated(hoist_in_order(program))
         self.names = {**gradient_names(self.flat), **gradient_names(program)}
         self.fresh = Fresh(self.flat)
         self.fresh.taken.update(self.names.values())
@@ -172,7 +172,8 @@ class _Derivation:
             tensor = stmt.target.tensor
             if tensor not in self.active:
                 continue
-            if stmt.op in ("=", "+="):
+            extremum = isinstance(stmt.value, Reduce) and stmt.value.op in ("max", "min")
+            if stmt.op in ("=", "+=") and not extremum:
                 adjoint = Adjoint(replace(stmt.target, tensor=self.names[tensor]))
             else:
                 if tensor not in prepared:

@@ -91,7 +91,7 @@ def separated(program: Program) -> Program:
 def _is_apart(stmt: Statement, last: str, count: int) -> bool:
     if stmt.op in ("=", "+=") and last not in ("=", "+="):
         return True
-    return count > 1 and isinstance(stmt.value, Reduce) and stmt.value.op == "logsumexp"
+    return count > 1 and isinstance(stmt.value, Reduce) and stmt.value.op in ("logsumexp", "max", "min")
 
 
 def _moved(shape: Shape, tensor: str) -> tuple[Expr, ...]:
@@ -114,26 +114,31 @@ def extremum(group: Group, adjoint: str, names: Fresh, rank: int) -> Prepared:
 
 def _by_argmax(stmt: Statement, bounds: Bounds, adjoint: str, names: Fresh) -> Prepared:
     """`where j == argmax[j](...)`: one statement, a plain target."""
-    reduced = stmt.reduced
     given = replace(stmt.target, tensor=adjoint)
+    op, body = stmt.op, stmt.value
+    domain, outer, ranges = _split(stmt)
+    if isinstance(body, Reduce):
+        op, domain, body = body.op, body.domain, body.body
+    reduced = domain.indices
     if not reduced:
         return Prepared(adjoints=[Adjoint(given)])
     if DOTS in reduced:
         raise _refused(stmt, "the axes of '...' are reduced by it; name them")
-    inside = set(reduced)
-    domain = Domain(
-        reduced,
-        tuple(r for r in stmt.domain.ranges if r.index in inside),
-        tuple(m for m in stmt.domain.masks if inside & set(indices_of(m))),
-    )
-    outer = tuple(m for m in stmt.domain.masks if not inside & set(indices_of(m)))
-    ranges = tuple(r for r in stmt.domain.ranges if r.index not in inside)
     tensor = names.fresh(f"{stmt.target.tensor}_at")
     at = replace(stmt.target, tensor=tensor)
-    search = Reduce("argmax" if stmt.op == "max=" else "argmin", domain, stmt.value)
+    search = Reduce("argmax" if op in ("max", "max=") else "argmin", domain, body)
     made = statement(at, "=", search, ranges, outer, stmt.span)
     winner = as_mask(Call("eq", (position(reduced, bounds).to_expr(), at)))
     return Prepared([(made, bounds)], [], [Adjoint(given, (winner,))])
+
+
+def _split(stmt: Statement) -> tuple[Domain, tuple[Expr, ...], tuple[Range, ...]]:
+    """The domain of the reduced indices, and the masks and ranges of the others."""
+    inside = set(stmt.reduced)
+    masks = tuple(m for m in stmt.domain.masks if inside & set(indices_of(m)))
+    domain = Domain(stmt.reduced, tuple(r for r in stmt.domain.ranges if r.index in inside), masks)
+    outer = tuple(m for m in stmt.domain.masks if m not in masks)
+    return domain, outer, tuple(r for r in stmt.domain.ranges if r.index not in inside)
 
 
 def _by_number(group: Group, adjoint: str, names: Fresh, rank: int) -> Prepared:

@@ -66,9 +66,13 @@ def cancelled(program: Program) -> frozenset[str]:
         makers.setdefault(stmt.target.tensor, []).append(k)
         for name in reads_of(stmt):
             readers.setdefault(name, {})[stmt.target.tensor] = None
-    extrema = dict.fromkeys(s.target.tensor for s in program.statements if s.op in ("max=", "min="))
+    extrema = dict.fromkeys(s.target.tensor for s in program.statements if _is_extremum(s))
     inner = (m for m in extrema if m not in program.outputs and m not in program.inputs)
     return frozenset(m for m in inner if _cancels(m, program, makers, readers))
+
+
+def _is_extremum(stmt: Statement) -> bool:
+    return stmt.op in ("max=", "min=") or (isinstance(stmt.value, Reduce) and stmt.value.op in ("max", "min"))
 
 
 def _cancels(m: str, program: Program, makers: Mapping[str, list[int]], readers: Mapping[str, dict[str, None]]) -> bool:

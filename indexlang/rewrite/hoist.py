@@ -54,18 +54,32 @@ Bounds = Mapping[str, Bound]
 OPERATOR = {"sum": "=", "prod": "*=", "max": "max=", "min": "min=", "logsumexp": "=", "argmax": "=", "argmin": "="}
 _FLAT = {("sum", "="), ("sum", "+="), ("prod", "*="), ("max", "max="), ("min", "min=")}
 _ROOTS = ("logsumexp", "argmax", "argmin")
+_EXTREMA = ("max", "min")
 _CONDITIONS = ("lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not")
 
 
 @kept
 def hoist(program: Program) -> Program:
     """The program without embedded reductions."""
+    return _hoisted(program, ordered=False)
+
+
+@kept
+def hoist_in_order(program: Program) -> Program:
+    """The same, to be differentiated: `max[j,i](x[i,j])` stays a reduction, whose order decides ties."""
+    found = hoist(program)
+    if any(r.op in _EXTREMA and len(r.domain.indices) > 1 for s in program.statements for r in reductions_of(s)):
+        found = _hoisted(program, ordered=True)
+    return found
+
+
+def _hoisted(program: Program, ordered: bool) -> Program:
     if not any(reductions_of(s) for s in program.statements):
         return program
-    if all(_is_done(s) for s in program.statements):
+    if all(_is_done(s, ordered) for s in program.statements):
         return program
     bounds = solve(program).bounds
-    work = _Hoist(program)
+    work = _Hoist(program, ordered)
     for stmt, bound in zip(program.statements, bounds, strict=True):
         work.statement(stmt, bound)
     hoisted = inherit(replace(program, statements=tuple(work.statements)), work.wanted)
@@ -73,12 +87,25 @@ def hoist(program: Program) -> Program:
     return hoisted if program.name is not None or bare else replace(hoisted, name=ANONYMOUS)
 
 
-def _is_done(stmt: Statement) -> bool:
+def _is_done(stmt: Statement, ordered: bool) -> bool:
     """Whether a statement has no reduction but, perhaps, its root."""
-    return _next(stmt) is None and not (isinstance(stmt.value, Reduce) and (stmt.value.op, stmt.op) in _FLAT)
+    return _next(stmt, ordered) is None and not (isinstance(stmt.value, Reduce) and _is_flat(stmt, stmt.value, ordered))
 
 
-def _next(stmt: Statement) -> tuple[Reduce, tuple[Expr, ...]] | None:
+def _is_flat(stmt: Statement, root: Reduce, ordered: bool) -> bool:
+    """Whether a reduction that is all of a statement's value becomes the statement's own."""
+    return (root.op, stmt.op) in _FLAT and not (ordered and _has_order(root))
+
+
+def _has_order(reduce: Reduce) -> bool:
+    """Whether an extremum names its indices in another order than that in which they occur."""
+    domain = reduce.domain
+    nodes = (reduce.body, *domain.masks)
+    found = dict.fromkeys([*(i for n in nodes for i in indices_of(n)), *(r.index for r in domain.ranges)])
+    return reduce.op in _EXTREMA and tuple(i for i in found if i in domain.indices) != domain.indices
+
+
+def _next(stmt: Statement, ordered: bool) -> tuple[Reduce, tuple[Expr, ...]] | None:
     """The next reduction to take out, with no other one inside, and the conditions under which it is computed."""
     for number, mask in enumerate(stmt.domain.masks):
         others = (m for k, m in enumerate(stmt.domain.masks) if k != number)
@@ -87,18 +114,19 @@ def _next(stmt: Statement) -> tuple[Reduce, tuple[Expr, ...]] | None:
             return found
     for part in (stmt.target, stmt.value):
         found = _innermost(part, stmt.domain.masks)
-        if found is not None and not (found[0] is stmt.value and _stays(stmt, found[0])):
+        if found is not None and not (found[0] is stmt.value and _stays(stmt, found[0], ordered)):
             return found
     return None
 
 
-def _stays(stmt: Statement, root: Reduce) -> bool:
+def _stays(stmt: Statement, root: Reduce, ordered: bool) -> bool:
     """Whether a reduction that is all of a statement's value can be lowered, and derived, as it stands."""
-    if (root.op, stmt.op) in _FLAT:
+    if _is_flat(stmt, root, ordered):
         return True
     names = [s.name if isinstance(s, Index) else DOTS if isinstance(s, Dots) else None for s in stmt.target.subscripts]
     plain = None not in names and len(set(names)) == len(names)
-    return root.op in _ROOTS and stmt.op in ("=", "+=") and plain and not stmt.reduced
+    alone = root.op in _ROOTS or (ordered and _has_order(root))
+    return alone and stmt.op in ("=", "+=") and plain and not stmt.reduced
 
 
 def _innermost(node: Subscript, conditions: tuple[Expr, ...]) -> tuple[Reduce, tuple[Expr, ...]] | None:
@@ -138,24 +166,24 @@ class _Made:
 class _Hoist:
     """The statements so far, how far each one's indices shall run, and the reductions that have a tensor."""
 
-    def __init__(self, program: Program) -> None:
-        self.names = Fresh(program)
+    def __init__(self, program: Program, ordered: bool) -> None:
+        self.names, self.ordered = Fresh(program), ordered
         self.statements: list[Statement] = []
         self.wanted: list[dict[str, Bound] | None] = []
         self.made: dict[object, _Made] = {}
 
     def statement(self, stmt: Statement, bounds: Bounds) -> None:
         """A statement, after those that its reductions become."""
-        if _is_done(stmt):
+        if _is_done(stmt, self.ordered):
             self.statements.append(stmt)
             self.wanted.append(None)
             return
-        while (found := _next(stmt)) is not None:
+        while (found := _next(stmt, self.ordered)) is not None:
             reduce, conditions = found
             part = _Part(self, stmt, bounds, reduce, conditions)
             stmt = _replaced(stmt, reduce, part.mean() if reduce.op == "mean" else part.read())
         root = stmt.value
-        if isinstance(root, Reduce) and (root.op, stmt.op) in _FLAT:
+        if isinstance(root, Reduce) and _is_flat(stmt, root, self.ordered):
             domain = root.domain
             value = scoped(root.body, (*stmt.reduced, *domain.indices)) if root.op == "sum" else root.body
             ranges, masks = (*stmt.domain.ranges, *domain.ranges), (*stmt.domain.masks, *domain.masks)
@@ -200,7 +228,7 @@ class _Part:
         domain = reduce.domain
         free = self.free(reduce)
         guards = self.guards(free)
-        if op in _ROOTS:
+        if op in _ROOTS or (self.work.ordered and _has_order(reduce)):
             made = statement(_access("", free), "=", reduce, (), guards, reduce.span)
         else:
             value = scoped(reduce.body, domain.indices) if op == "sum" else reduce.body
