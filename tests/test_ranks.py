@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
 
+import indexlang
 from indexlang.errors import ShapeError, Source
 from indexlang.meaning.resolve import resolve
 from indexlang.program.ir import Program
@@ -64,3 +68,43 @@ def test_all_ranks_are_refused_at_once() -> None:
     with pytest.raises(ShapeError) as caught:
         expand(program("y[i] = x[i] * z[i]"), {"x": 2, "z": 3})
     assert [p.code for p in caught.value.problems] == ["rank", "rank"]
+
+
+# What nobody wrote is in no message: neither the names of the indices that stand for an ellipsis, nor those of the
+# axes of whole tensors.
+NAMELESS = [
+    ("y[...,k] = x[...,k] * z[...,k]", {"x": (2, 3, 4), "z": (2, 5, 4)}, "'...' stands for axes of different sizes"),
+    ("y[...] = x[...] + z[...]", {"x": (2, 1), "z": (2, 4)}, "write the axes of x out, this one as 0"),
+    ("y[b] = x[b,...] * z[...]", {"x": (2, 3, 4), "z": (3, 5)}, "axis 2 of x has size 4"),
+    ("shape y[2,3]\ny[...] = x[...]", {"x": (3, 3)}, "'...' stands for axes of different sizes"),
+    ("layer f(x, z) -> y:\n    y = x + z", {"x": (2, 3), "z": (2, 4)}, "x and z are put together element by element"),
+    ("layer f(x, z) -> y:\n    h = tanh(x)\n    y = h * z", {"x": (2, 3), "z": (2, 1)}, "does not stretch"),
+    (
+        "layer f(x) -> y:\n    h[b,k] = x[b,k,0]\n    z[b,k] = x[b,0,k]\n    y = h * z",
+        {"x": (2, 3, 4)},
+        "h and z are put",
+    ),
+    ("y[...] = x[...,w[...]]", {"x": (2, 3, 4), "w": (2, 4)}, "'...' stands for axes of different sizes"),
+]
+
+
+@pytest.mark.parametrize(("text", "shapes", "part"), NAMELESS, ids=[t for t, _, _ in NAMELESS])
+def test_what_nobody_wrote_is_in_no_message(text: str, shapes: dict[str, tuple[int, ...]], part: str) -> None:
+    with pytest.raises(ShapeError) as caught:
+        indexlang.compile(text)(**{n: np.zeros(s, int if n == "w" else float) for n, s in shapes.items()})
+    said = str(caught.value)
+    assert part in said
+    assert not re.search(r"\bd\d\b|'[ij]'|where [ij]", said), said
+
+
+def test_a_warning_shows_the_ellipsis() -> None:
+    f = indexlang.compile("y[...,i] = x[...,i+1] * w[i]")
+    with pytest.warns(indexlang.IndexLangWarning, match=re.escape("in: y[...,i] = x[...,i+1] * w[i]")):
+        f(x=np.zeros((2, 3, 4)), w=np.zeros(5))
+
+
+def test_a_derived_program_speaks_of_the_ellipsis_too() -> None:
+    f = indexlang.compile("m[...] max= x[...,k] * w[...]").grad()
+    for given in (f, indexlang.compile(f.source)):
+        with pytest.raises(ShapeError, match="stands for axes of different sizes"):
+            given(x=np.zeros((2, 3)), w=np.zeros(2), **{"m.grad": np.zeros(4)})

@@ -123,9 +123,9 @@ class Whole(Converter):
                 return
             subscripts = found
         written = transform_expr(
-            value, lambda p: Access(p.tensor, subscripts[p.tensor], p.span) if isinstance(p, Access) else None
+            value, lambda p: _access(p.tensor, subscripts[p.tensor], p.span) if isinstance(p, Access) else None
         )
-        self.body.statements.append(statement(Access(target, subscripts[target], place), op, written, span=span))
+        self.body.statements.append(statement(_access(target, subscripts[target], place), op, written, span=span))
 
     def aligned(
         self, target: str, operands: list[str], ranks: Mapping[str, int], rank: int, place: Span
@@ -352,3 +352,8 @@ def _usage(header: tree.LayerDef) -> str:
     inputs = ", ".join(t.name for t in header.inputs)
     options = ", ".join(o.name for o in header.options)
     return f"{header.name}({inputs}{'; ' if options else ''}{options})"
+
+
+def _access(tensor: str, subscripts: Sequence[Subscript], span: Span | None) -> Access:
+    """An access whose indices the text does not write: they stand where the tensor does."""
+    return Access(tensor, tuple(replace(s, span=span) if isinstance(s, Index | Dots) else s for s in subscripts), span)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..errors import Span
 from ..program.facts import kept
-from ..program.ir import Access, Dots, Expr, Reduce, Statement, Subscript, children, reads
+from ..program.ir import DOTS, Access, Dots, Expr, Index, Reduce, Statement, Subscript, children, reads
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,17 @@ class Use:
     @property
     def span(self) -> Span | None:
         return self.subscript.span or self.access.span
+
+
+def called(index: str, found: Iterable[Use]) -> str | None:
+    """An index as the text has it: `...` for one that stands for an axis of it; None if it writes no index there."""
+    for use in found:
+        span = use.subscript.span if isinstance(use.subscript, Index) and use.subscript.name == index else None
+        if span is not None and span.text == DOTS:
+            return DOTS
+        if span is not None and span == use.access.span:
+            return None
+    return index
 
 
 @kept

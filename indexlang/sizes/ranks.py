@@ -38,6 +38,24 @@ def expand(program: Program, ranks: Mapping[str, int]) -> Program:
     return _Expansion(program, ranks).run()
 
 
+def contracted(stmt: Statement) -> Statement:
+    """A statement as its text has it: `...` for the indices that stand for its axes."""
+
+    def rule(part: Subscript) -> Subscript | None:
+        if not isinstance(part, Access) or not any(map(_is_spread, part.subscripts)):
+            return None
+        kept = [Dots(s.span) if _is_spread(s) else s for s in part.subscripts]
+        return replace(
+            part, subscripts=tuple(s for k, s in enumerate(kept) if not k or s != Dots() or kept[k - 1] != s)
+        )
+
+    return transform_statement(stmt, rule)
+
+
+def _is_spread(s: Subscript) -> bool:
+    return isinstance(s, Index) and s.span is not None and s.span.text == DOTS
+
+
 class _Expansion:
     """The ranks known so far, while the statements are gone through in order."""
 

@@ -27,8 +27,9 @@ from ..program.ir import (
 )
 from ..program.text import dim_names, expr_text, statement_text
 from ..ranges.solve import Solution, attempt, solve
-from ..ranges.uses import Use, uses
+from ..ranges.uses import Use, called, uses
 from .in_bounds import Unknown, interval, leaves, numeric
+from .ranks import contracted
 
 Sizes = Mapping[str, Sequence[int]]
 
@@ -207,15 +208,23 @@ class _Numbers:
                 return
 
     def mismatch(self, index: str, first: Use, one: int, second: Use, other: int) -> Problem:
+        name = called(index, (first, second))
         rule = f"the index '{index}' runs over axes of different sizes"
+        way = f"make the sizes equal, or say where {index} < {min(one, other)}"
+        if name != index:
+            rule, way = "'...' stands for axes of different sizes", "make the sizes equal"
+        if name is None:
+            rule = f"{first.tensor} and {second.tensor} are put together element by element, and differ in a size"
         values = (
             f"axis {first.axis} of {first.tensor} has size {one}",
             f"axis {second.axis} of {second.tensor} has size {other}",
         )
-        way = f"make the sizes equal, or say where {index} < {min(one, other)}"
         if 1 in (one, other):
-            small = first if one == 1 else second
-            way = f"an axis of size 1 does not stretch: write 0 for {index} in {small.tensor}"
+            small = (first if one == 1 else second).tensor
+            zero = (
+                f"write 0 for {index} in {small}" if name == index else f"write the axes of {small} out, this one as 0"
+            )
+            way = f"an axis of size 1 does not stretch: {zero}"
         return Problem("size-mismatch", rule, second.span, values, way)
 
     def empty(self, index: str, lo: int, hi: int, everywhere: Sequence[Use]) -> Problem:
@@ -342,7 +351,7 @@ class _Numbers:
                 values = (
                     f"axis {axis} of {tensor} has size {size}, {index} ends at {box[index][1] - 1}",
                     f"so that {self.text(use)} stays in axis {use.axis} of {use.tensor}",
-                    f"in: {statement_text(stmt, self.names)}",
+                    f"in: {statement_text(contracted(stmt), self.names)}",
                 )
                 way = f"say so: where {index} < {box[index][1]}, or pad(...)"
                 self.warnings.append(Problem("cut-short", rule, use.span, values, way))
