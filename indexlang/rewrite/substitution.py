@@ -14,6 +14,8 @@ from ..program.affine import Affine
 from ..program.conditions import is_integer
 from ..program.ir import Access, Boundary, Call, Const, Dots, Expr, Index, Merged, Reduce, Subscript, indices_of
 
+_INTEGER = ("floordiv", "mod", "min", "max")  # what an affine form may have around another one
+
 
 @dataclass(frozen=True)
 class Quotient:
@@ -61,8 +63,10 @@ def put(expr: Expr, values: Mapping[str, Quotient], first: Sequence[str] = ()) -
     match expr:
         case Access(subscripts=subscripts):
             return replace(expr, subscripts=tuple(put_subscript(s, values, first) for s in subscripts))
-        case Call(args=args):
-            return replace(expr, args=tuple(put(a, values, first) for a in args))
+        case Call(fn=fn, args=args):
+            changed = replace(expr, args=tuple(put(a, values, first) for a in args))
+            whole = fn in _INTEGER and is_integer(changed)
+            return written(Affine.from_expr(changed), first) if whole else changed
         case Reduce(domain=domain, body=body):
             masks = tuple(put(m, values, first) for m in domain.masks)
             return replace(expr, body=put(body, values, first), domain=replace(domain, masks=masks))

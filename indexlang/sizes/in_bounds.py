@@ -33,6 +33,10 @@ def leaves(
     """A position outside of 0..end-1 with the point that has it, or what else is known. `form` has no sizes."""
     if any(box[i][0] >= box[i][1] for i in form.indices):
         return Unknown.INSIDE
+    match form.terms:
+        case ((Call(fn="floordiv", args=(a, Const(value=int(m)))), 1),) if m > 0:  # a + c*m in an axis m times as long
+            found = leaves(Affine.from_expr(a) + form.const * m, end * m, box, masks, sizes)
+            return (found[0] // m, found[1]) if isinstance(found, tuple) else found
     reach = interval(form, box)
     if reach is None:
         return Unknown.AT_RUN_TIME

@@ -14,6 +14,7 @@ from typing import Any
 from ...collecting import uncollected
 from ...errors import Problem, ShapeError
 from ...plan.plan import Plan, amount
+from ...plan.rewrites.equalities import solve_equalities
 from ...program.ir import Access, Boundary, Program
 from ...program.text import expr_text
 from ...rewrite.hoist import hoist
@@ -50,8 +51,10 @@ def compile_program(
         expanded = ranks.expand(program, {name: len(shape) for name, shape in sizes.items()})
         _countable(expanded)
         written = shapes.infer(expanded, sizes)  # hoisting replaces plain uses that must agree by ranges
-        flat = hoist(expanded)
-        known = written if flat is expanded else shapes.infer(flat, sizes)
+        hoisted = hoist(expanded)
+        known = written if hoisted is expanded else shapes.infer(hoisted, sizes)
+        flat = solve_equalities(hoisted, known)
+        known = known if flat is hoisted else shapes.infer(flat, sizes)
         typed = kinds.infer(flat, dtypes, complex_step)
         code = lower(flat, known, typed, complex_step, exact)
     except RecursionError:
