@@ -230,7 +230,8 @@ class StatementCode(Evaluation):
         read = {
             i for e in (self.value, *self.low.masks) for p in walk(e) if isinstance(p, Access) for i in indices_of(p)
         }
-        found = [i for i in self.free if i not in read and i not in target.taps]
+        masked = {i for mask in self.low.masks for i in indices_of(mask)}
+        found = [i for i in self.free if i in masked and i not in read and i not in target.taps]
         count = prod(self.sizes[i] for i in found)
         rest = prod(self.sizes[i] for i in self.free) // max(1, count)
         return tuple(found) if 1 < count <= WINDOW and rest >= LONG else ()

@@ -108,7 +108,8 @@ def chosen(stmt: Evaluation, target: Target) -> tuple[str, ...]:
     if not low.masks or stmt.summed or stmt.root is not None or stmt.op not in SUMS or target.dynamic:
         return ()
     read = {i for e in (stmt.value, *low.masks) for p in walk(e) if isinstance(p, Access) for i in indices_of(p)}
-    found = tuple(i for i in stmt.free if i not in read and i not in indices_of(stmt.value))
+    masked = {i for mask in low.masks for i in indices_of(mask)}
+    found = tuple(i for i in stmt.free if i in masked and i not in read and i not in indices_of(stmt.value))
     plain = stmt.compute == target.array.dtype and stmt.compute != "bool" and itemsize(stmt.compute) in BITS
     few = len(found) < len(stmt.free) and 1 < prod(stmt.sizes[i] for i in found) <= WINDOW
     return found if plain and few and set(target.taps) <= set(found) else ()
