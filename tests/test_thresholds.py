@@ -245,3 +245,67 @@ def test_products_on_the_way_to_others(copy: int, monkeypatch: pytest.MonkeyPatc
         sizes = dict(zip("abcde", size, strict=True))
         for out in ("ae", "eba", "cea"):
             assert_products_agree({"x": "cba", "w": "dbc", "u": "ed"}, out, sizes, np.float64)
+
+
+# -- an index that only a range names ----------------------------------------------------------------------
+
+LARGE = [(200, 100), (128, 128), (127, 129), (1, 16_385), (60, 50)]  # about 16,384 elements and fewer
+
+
+@pytest.mark.parametrize(("b", "c"), LARGE)
+@pytest.mark.parametrize("count", [1, 3, 9])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s[b,c] = sum[k](x[b,c,k] + g[b,c])\ny[i,j] = s[i,j]**2",
+        "h[i,j] = tanh(g[i,j])\ny[b,c] = h[b,c] where k < {k}\nz[i,j] = y[i,j] + 1",
+        "h[i,j] = tanh(g[i,j])\ny[c] = h[b,c]*g[b,c] where k < {k}\nz[i] = y[i] + 1",
+        "h[i,j] = tanh(g[i,j])\ny[c] max= h[b,c] where k < {k}\nz[i] = y[i] + h[0,i]",
+        "s[b,c] = 2*g[b,c]*u[b]/v[c] where k < {k}",
+        "h[j,i] = g[i,j]\nh[b,c] += g[c,b] where k < {k}\nz[i,j] = h[i,j]*h[i,j]",
+    ],
+)
+def test_an_index_that_only_a_range_names_counts(text: str, b: int, c: int, count: int) -> None:
+    """Renaming, scaling and sharing keep it."""
+    shapes = {"x": (b, c, count), "g": (b, c), "u": (b,), "v": (c,)}
+    assert_agrees(text.replace("{k}", str(count)).replace("/v[c]", "/(2 + v[c]**2)"), shapes, DTYPES[count // 3 % 2])
+
+
+@pytest.mark.parametrize("n", [3, 70])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y[i,l] = a[i,j]*b[j,k]*c[k,l] where r < 3\nz[i,m] = a[i,j]*b[j,k]*d[k,m] where r < 2",  # shared
+        "y[g,i,o] = p[g,i,j]*q[g,j,o] where r < 3",  # merged groups
+        "y[i+t,j+u] = w[t,u,o]*p[i,j,o] where r < 3",  # unfolded taps
+    ],
+)
+def test_an_index_that_only_a_range_names_counts_in_products(text: str, n: int) -> None:
+    f = il.compile(text)
+    ranks = {"a": (n, n), "b": (n, n), "c": (n, n), "d": (n, n), "p": (4 * n, n, 3), "q": (4 * n, 3, 2), "w": (5, 5, 3)}
+    if "p[g" in text:
+        ranks["p"] = (4, 3 * n, 3)
+        ranks["q"] = (4, 3, 2)
+    assert_agrees(text, {t: ranks[t] for t in f.inputs})
+
+
+# -- masks -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("n", "h"), [(5, 1), (5, 70), (64, 4), (70, 4), (130, 1), (130, 3)])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s[t,u] = x[t,u,h] where u <= t",
+        "s[t] = x[t,u,h] where u != t",
+        "s[u,h] = x[t,u,h] where t < u",
+        "y[b,t,u] = q[t] - k[u] where b < {h}, u <= t",
+        "y[u,t,b] = q[t] where b < {h}, u < {n}, u <= t",
+        "y[b,t] = q[t] where b < {h}, b != 2",
+        "y[t,b] += q[t]*k[t] where b < {h}, b <= t",
+    ],
+)
+def test_masks_and_indices_that_they_do_not_ask_for(text: str, n: int, h: int, dtype: type) -> None:
+    shapes = {"x": (n, n, h), "q": (n,), "k": (n,)}
+    assert_agrees(text.replace("{h}", str(h)).replace("{n}", str(n)), shapes, dtype)

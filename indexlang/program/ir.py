@@ -20,7 +20,7 @@ Spans take no part in comparisons.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -154,6 +154,12 @@ class Domain:
 
     def range(self, index: str) -> Range:
         return next((r for r in self.ranges if r.index == index), Range(index))
+
+    def without(self, gone: Collection[str]) -> Domain:
+        """The domain less indices that something else has gone through; no mask may ask for them."""
+        assert not any(i in gone for mask in self.masks for i in indices_of(mask))
+        indices = tuple(i for i in self.indices if i not in gone)
+        return Domain(indices, tuple(r for r in self.ranges if r.index not in gone), self.masks)
 
 
 @dataclass(frozen=True)

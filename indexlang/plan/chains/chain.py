@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ...program.ir import (
+    Access,
     Call,
     Domain,
     Expr,
@@ -21,7 +22,9 @@ from ...program.ir import (
     Subscript,
     parts_of,
     reads_of,
-    transform_statement,
+    transform,
+    transform_domain,
+    transform_expr,
     walk,
 )
 from ...sizes.shapes import Shapes
@@ -115,5 +118,9 @@ def renamed(stmt: Statement, names: Mapping[str, str], extents: Mapping[str, tup
             case _:
                 return None
 
-    bare = Statement(stmt.target, stmt.op, stmt.value, Domain(stmt.domain.indices, (), stmt.domain.masks), stmt.span)
-    return transform_statement(bare, rule)
+    target = transform(stmt.target, rule)
+    assert isinstance(target, Access)
+    value = transform_expr(stmt.value, rule)
+    masks = transform_domain(Domain((), (), stmt.domain.masks), rule).masks
+    domain = Domain(tuple(names[i] for i in stmt.domain.indices), (), masks)  # those that only a range names, too
+    return Statement(target, stmt.op, value, domain, stmt.span)

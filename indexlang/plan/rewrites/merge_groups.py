@@ -46,7 +46,7 @@ def merge_groups(stmt: Statement, extents: Extents) -> Groups | None:
     size = {i: hi - lo for i, (lo, hi) in extents.items()}
     sides = [set(indices_of(x)) for x in (a, b, stmt.target)]
     batch = [i for i in set.intersection(*sides) if size[i] > 1]
-    if len(batch) != 1 or any(n <= 0 for n in size.values()):
+    if len(batch) != 1 or any(n <= 0 for n in size.values()) or set(stmt.domain.indices) - set().union(*sides):
         return None
     group = batch[0]
     if extents[group][0] != 0 or not all(_once(x, group) for x in (a, b, stmt.target)):

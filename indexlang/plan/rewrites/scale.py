@@ -20,7 +20,6 @@ from ...program.ir import (
     Program,
     Statement,
     Subscript,
-    domain_of,
     indices_of,
 )
 from ...sizes.dtypes import Types
@@ -51,7 +50,7 @@ def scale(program: Program, shapes: Shapes, types: Types) -> tuple[Program, Shap
             if key not in known:
                 program, shapes, types, known[key] = _made(program, shapes, types, k, found)
                 k += 1
-            program, shapes = _with(program, shapes, k, found, known[key])
+            program = _with(program, k, found, known[key])
         k += 1
     return program, shapes, types
 
@@ -101,7 +100,7 @@ def _made(
     return inserted(program, shapes, types, number, "scaled", target, value)
 
 
-def _with(program: Program, shapes: Shapes, number: int, found: Scaled, made: Access) -> tuple[Program, Shapes]:
+def _with(program: Program, number: int, found: Scaled, made: Access) -> Program:
     """The program with a statement that reads the scaled factor."""
     stmt = program.statements[number]
     parts = factored(stmt.value, divide=True)
@@ -115,8 +114,6 @@ def _with(program: Program, shapes: Shapes, number: int, found: Scaled, made: Ac
     for divisor in divisors:
         if divisor not in found.divisors:
             product = Call("div", (product, divisor))
-    new = replace(stmt, value=product, domain=domain_of((stmt.target, product), stmt.domain.ranges, ()))
-    statements, boxes = list(program.statements), list(shapes.extents)
-    statements[number] = new
-    boxes[number] = {i: boxes[number][i] for i in new.domain.indices}
-    return replace(program, statements=tuple(statements)), replace(shapes, extents=tuple(boxes))
+    statements = list(program.statements)
+    statements[number] = replace(stmt, value=product)
+    return replace(program, statements=tuple(statements))

@@ -158,8 +158,7 @@ def _with(
         old = statements[k]
         rebuilt = _rebuilt(old.value, pair, made)
         summed = {i for i, _ in pair.extents} - pair.kept  # a written range would count each point again
-        ranges = tuple(r for r in old.domain.ranges if r.index not in summed)
-        statements[k] = replace(old, value=rebuilt, domain=domain_of((old.target, rebuilt), ranges, ()))
+        statements[k] = replace(old, value=rebuilt, domain=old.domain.without(summed))
         boxes[k] = {i: boxes[k][i] for i in statements[k].domain.indices}
     return replace(program, statements=tuple(statements)), replace(shapes, extents=tuple(boxes)), types
 

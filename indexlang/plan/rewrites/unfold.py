@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-from ...program.ir import Access, Boundary, Call, Index, Program, Statement, Subscript, domain_of, indices_of
+from ...program.ir import Access, Boundary, Call, Index, Program, Statement, Subscript, indices_of
 from ...sizes.dtypes import Types
 from ...sizes.shapes import Shapes
 from ..kernels import itemsize
@@ -76,9 +76,8 @@ def _is_mixed(sub: Subscript) -> bool:
 def _with(program: Program, shapes: Shapes, number: int, made: Access) -> tuple[Program, Shapes]:
     """The program with a statement that adds what has been made."""
     stmt = program.statements[number]
-    own = {*indices_of(stmt.target), *indices_of(made)}
-    ranges = tuple(r for r in stmt.domain.ranges if r.index in own)
+    summed = set(indices_of(stmt.value)) - {*indices_of(stmt.target), *indices_of(made)}
     statements, boxes = list(program.statements), list(shapes.extents)
-    statements[number] = replace(stmt, value=made, domain=domain_of((stmt.target, made), ranges, ()))
+    statements[number] = replace(stmt, value=made, domain=stmt.domain.without(summed))
     boxes[number] = {i: boxes[number][i] for i in statements[number].domain.indices}
     return replace(program, statements=tuple(statements)), replace(shapes, extents=tuple(boxes))
