@@ -1,76 +1,84 @@
-"""Large domains are gone through in blocks: with blocks of a few bytes, every program of the corpus gives the same."""
+"""Wherever plans turn, the values are the same: the whole corpus and library with tiny blocks, alone and in chains.
+
+Each plan is verified, and its code finds nan in memory that nothing has written.
+"""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import corpus
+import library_cases
 import numpy as np
 import pytest
-from corpus import CASES, Case
+from numpy.typing import NDArray
 
 import indexlang
-from indexlang.backends.numpy import chains, source, statement, sums
 from indexlang.calls.function import Function
 from indexlang.derive import grad
 from indexlang.errors import IndexLangWarning, Source
 from indexlang.meaning.resolve import resolve
-from indexlang.plan import contraction, kernels
-from indexlang.plan.chains import joining, schedule
-from indexlang.plan.rewrites import merge_groups, scale, share, unfold
+from indexlang.oracle import gradcheck, loops
+from indexlang.plan.limits import TINY
 from indexlang.program.ir import Program
 from indexlang.syntax.parser import parse
 
-pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+AnyCase = corpus.Case | library_cases.Case
+
+LIBRARY = Path(indexlang.__file__).parent / "library"
+NEVER = 1 << 60
+LIMITS = {
+    "tiny": TINY,
+    "two numbers at a time": replace(TINY, block=16, copy=16, large=16, chunk=16),
+    "no chains": replace(TINY, least=NEVER, sum=NEVER),
+    "no windows, nothing kept": replace(
+        TINY, window=1, short=1, long=NEVER, kept=0, rim=NEVER, taps=NEVER, separate=NEVER, worth=NEVER, chunk=1024
+    ),
+}
 
 
-def run(program: Program, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+@pytest.fixture(autouse=True)
+def _verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INDEXLANG_VERIFY", "1")
+
+
+def program_of(case: AnyCase) -> Program:
+    if isinstance(case, corpus.Case):
+        return resolve(parse(Source(case.text)), case.layer, case.options)
+    return indexlang.compile(LIBRARY / f"{case.file}.idx", layer=case.layer, **case.options).program
+
+
+def both(case: AnyCase) -> Iterator[tuple[Program, Arrays, Arrays]]:
+    """The program and its gradients, each with what it is given and what plain loops make of it."""
+    program, arrays = program_of(case), case.arrays()
+    values = loops.run(program, arrays)
+    yield program, arrays, values
+    wrt = tuple(n for n in grad.differentiable(program) if n in arrays and arrays[n].dtype.kind in "fc")
+    if wrt and getattr(case, "gradient", True):
+        names, derived = grad.gradient_names(program), grad.backward(program, wrt)
+        given = {**arrays, **{names[n]: c for n, c in gradcheck.random_cotangents(values).items()}}
+        given = {n: given[n] for n in derived.inputs}
+        yield derived, given, loops.run(derived, given)
+
+
+@pytest.mark.parametrize("case", [*corpus.CASES, *library_cases.CASES], ids=lambda c: c.name)
+def test_every_limit_gives_what_loops_give(case: AnyCase) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IndexLangWarning)
-        found: dict[str, np.ndarray] = Function(program, always_dict=True)(**{n: arrays[n] for n in program.inputs})
-    return found
-
-
-def tiny(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(kernels.blocks, "__defaults__", (size,))
-    monkeypatch.setattr(contraction, "COPY", size)
-    monkeypatch.setattr(sums, "BLOCK", size)
-    for name in ("BLOCK", "LARGE"):
-        monkeypatch.setattr(statement, name, size)
-    monkeypatch.setattr(contraction, "SMALL", 1)
-    monkeypatch.setattr(contraction, "SEPARATE", 1)
-    monkeypatch.setattr(share, "WORTH", 1)
-    monkeypatch.setattr(scale, "LEAST", 1)
-    for module in (kernels, sums, merge_groups):
-        monkeypatch.setattr(module, "LONG", 1)
-    for name, value in (("CHUNK", size), ("LEAST", 1), ("MANY", 1)):
-        monkeypatch.setattr(joining, name, value)
-    for name, value in (("LEAST", 1), ("FEWEST", 2)):
-        monkeypatch.setattr(unfold, name, value)
-    for name, value in (("FULL", 2), ("NARROW", 1)):
-        monkeypatch.setattr(schedule, name, value)
-    monkeypatch.setattr(source, "SHARED", 1)
-    for name in ("SHARED", "SMALL"):
-        monkeypatch.setattr(chains, name, 1)
-
-
-@pytest.mark.parametrize("size", [16, 72])
-@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
-def test_tiny_blocks(case: Case, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    program, arrays = resolve(parse(Source(case.text)), case.layer, case.options), case.arrays()
-    values = run(program, arrays)
-    programs = [(program, arrays, values)]
-    wrt = tuple(n for n in grad.differentiable(program) if n in arrays and arrays[n].dtype.kind in "fc")
-    if wrt and case.gradient:
-        names, derived = grad.gradient_names(program), grad.backward(program, wrt)
-        given = {
-            **arrays,
-            **{names[n]: np.cos(np.arange(v.size, dtype=v.dtype)).reshape(v.shape) for n, v in values.items()},
-        }
-        programs.append((derived, given, run(derived, given)))
-    tiny(monkeypatch, size)
-    for blocked, given, expected in programs:
-        for name, found in run(blocked, given).items():
-            np.testing.assert_allclose(found, expected[name], rtol=1e-11, atol=1e-12, err_msg=name)
+        for program, given, expected in both(case):
+            for name, limits in LIMITS.items():
+                found = Function(program, always_dict=True, limits=limits)(**given)
+                assert set(found) == set(expected)
+                for tensor, value in expected.items():
+                    assert (found[tensor].shape, found[tensor].dtype) == (value.shape, value.dtype)
+                    what = f"{tensor}, {name}"
+                    np.testing.assert_allclose(found[tensor], value, rtol=1e-10, atol=1e-11, err_msg=what)
 
 
 def test_a_power_of_nothing_is_one() -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from planned import sized
 
 import indexlang
-from indexlang.backends.numpy import chains, threads
+from indexlang.backends.numpy import threads
 from indexlang.backends.numpy.threads import POOL, Pool
-from indexlang.plan.chains import joining
 
 SOFTMAX = "y[n,k] = exp(x[n,k] - logsumexp[m](x[n,m]))"
 NORM = """
@@ -92,14 +92,14 @@ def test_softmax_and_its_gradient(shape: tuple[int, int], dtype: type) -> None:
     assert y.dtype == dtype == pullback(dy)["x"].dtype
 
 
-@pytest.mark.parametrize("threads", [1, 1 << 60])
+@pytest.mark.parametrize("shared", [1, 1 << 60])
 @pytest.mark.parametrize("shape", [(131, 129), (1009, 67)])
-def test_layer_norm_and_its_gradients(shape: tuple[int, int], threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chains, "SHARED", threads)
+def test_layer_norm_and_its_gradients(shape: tuple[int, int], shared: int) -> None:
     rng = np.random.default_rng(2)
     x, dy = rng.standard_normal((2, *shape))
     gamma, beta = rng.standard_normal((2, shape[1]))
-    y, pullback = indexlang.compile(NORM, outputs=["y"]).vjp(x=x, gamma=gamma, beta=beta)
+    f = sized(indexlang.compile(NORM, outputs=["y"]), shared=shared)
+    y, pullback = f.vjp(x=x, gamma=gamma, beta=beta)
     centred = x - x.mean(1, keepdims=True)
     scale = 1 / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5)
     normal = centred * scale
@@ -112,12 +112,13 @@ def test_layer_norm_and_its_gradients(shape: tuple[int, int], threads: int, monk
     np.testing.assert_allclose(found["x"], expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("threads", [1, 1 << 60])
-def test_the_same_in_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chains, "SHARED", threads)
+@pytest.mark.parametrize("shared", [1, 1 << 60])
+def test_the_same_in_threads(shared: int) -> None:
     rng = np.random.default_rng(3)
     x = rng.standard_normal((61, 53, 31))
-    f = indexlang.compile("s[c] = x[b,i,c]**2\nm[c] max= x[b,i,c]\nk[b,c] min= x[b,i,c]\np[i] *= 1 + 0.001 * x[b,i,c]")
+    text = "s[c] = x[b,i,c]**2\nm[c] max= x[b,i,c]\nk[b,c] min= x[b,i,c]\np[i] *= 1 + 0.001 * x[b,i,c]"
+    f = sized(indexlang.compile(text), shared=shared)
+    assert ("in threads" in str(f.plan(x=(x.shape, "float64")))) == (shared == 1)
     found = f(x)
     np.testing.assert_allclose(found["s"], (x**2).sum((0, 1)))
     np.testing.assert_array_equal(found["m"], x.max((0, 1)))
@@ -240,9 +241,8 @@ def test_additions_to_a_tensor_come_together() -> None:
     assert [s.statement.split(" += ")[0] for s in steps][-3:] == ["g[i,j]", "g[i,j]", "g[p[i],j]"]
 
 
-def test_what_an_accumulation_starts_from_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining, "LEAST", 1)
-    f = indexlang.compile("m max= x[i]")
+def test_what_an_accumulation_starts_from_comes_first() -> None:
+    f = sized(indexlang.compile("m max= x[i]"), least=1)
     assert f(np.array([1.0, 2.0]), m=5.0) == 5 and f(np.array([1.0, 7.0]), m=5.0) == 7
 
 
@@ -376,13 +376,11 @@ def test_the_winner_is_found_where_factors_could_be_multiplied_in_another_order(
     np.testing.assert_allclose(found["s"], (first * a * w * b + cubic * a).sum(1), rtol=1e-10)
 
 
-def test_edges_that_an_integer_expression_reads_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("LEAST", 1), ("CHUNK", 64)):
-        monkeypatch.setattr(joining, name, value)
+def test_edges_that_an_integer_expression_reads_are_made_once() -> None:
     x = np.random.default_rng(13).standard_normal((9, 10))
     text = "y[i,j] = x[i,j] + float(int(3*x[i,reflect(j-1)]))\nz[j,i] = 2*x[i,j] - float(int(3*x[i,reflect(j-1)]))"
     edge = np.trunc(3 * x[:, np.abs(np.arange(-1, 9))])
-    found = indexlang.compile(text)(x)
+    found = sized(indexlang.compile(text), least=1, chunk=64)(x)
     np.testing.assert_allclose(found["y"], x + edge)
     np.testing.assert_allclose(found["z"], (2 * x - edge).T)
 

@@ -7,12 +7,14 @@ from itertools import product
 
 import numpy as np
 import pytest
+from planned import runs_of, sized
 
 import indexlang as il
-from indexlang.backends.numpy import source
-from indexlang.plan import contraction, kernels
 from indexlang.plan.contraction import separates
-from indexlang.plan.kernels import Facts, Row, choose, together
+from indexlang.plan.limits import NUMPY
+from indexlang.plan.plan import Load, Map
+from indexlang.plan.statement import Facts, choose
+from indexlang.plan.views import Row, together
 
 RNG = np.random.default_rng(5)
 
@@ -67,7 +69,7 @@ def test_gradient_of_strided_windows(kernel: int, stride: int, dilation: int, ch
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("channels", [1, 3, kernels.RUN - 1, kernels.RUN, kernels.RUN + 1])
+@pytest.mark.parametrize("channels", [1, 3, NUMPY.run - 1, NUMPY.run, NUMPY.run + 1])
 @pytest.mark.parametrize("multiplier", [1, 2])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.complex64])
 def test_depthwise(channels: int, multiplier: int, dtype: type) -> None:
@@ -107,12 +109,12 @@ SUMS = "x_grad[i,d] = 2 * s[i,j] * (x[i,d] - z[j,d])"
     ],
 )
 def test_what_is_taken_apart(first: str, second: str, sizes: dict[str, int], expected: bool) -> None:
-    assert separates(first, second, sizes) is expected
+    assert separates(first, second, sizes, NUMPY) is expected
 
 
 def test_way_of_sums_taken_apart() -> None:
-    assert choose(Facts(sums=True, reduced=9, products=True, separable=True)) == "separated contraction"
-    assert choose(Facts(sums=False, reduced=9, products=True, separable=True)) != "separated contraction"
+    assert choose(Facts(sums=True, reduced=9, products=True, separable=True), NUMPY).name == "separated contraction"
+    assert choose(Facts(sums=False, reduced=9, products=True, separable=True), NUMPY).name != "separated contraction"
 
 
 def looped(s: np.ndarray, x: np.ndarray, z: np.ndarray, plus: bool = False) -> np.ndarray:
@@ -123,10 +125,9 @@ def looped(s: np.ndarray, x: np.ndarray, z: np.ndarray, plus: bool = False) -> n
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex128])
 @pytest.mark.parametrize("plus", [False, True])
 @pytest.mark.parametrize("shape", [(5, 7, 1), (1, 9, 3), (20, 30, 4), (16, 16, 16)])
-def test_separated(shape: tuple[int, int, int], plus: bool, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contraction, "SEPARATE", 1)
+def test_separated(shape: tuple[int, int, int], plus: bool, dtype: type) -> None:
     n, m, d = shape
-    f = il.compile(SUMS.replace("-", "+") if plus else SUMS)
+    f = sized(il.compile(SUMS.replace("-", "+") if plus else SUMS), separate=1)
     s, x, z = (RNG.standard_normal(t).astype(dtype) for t in ((n, m), (n, d), (m, d)))
     expected = looped(s.astype(np.complex128), x.astype(np.complex128), z.astype(np.complex128), plus)
     tolerance = {np.float16: 2e-2, np.float32: 1e-4}.get(dtype, 1e-12)
@@ -135,13 +136,13 @@ def test_separated(shape: tuple[int, int, int], plus: bool, dtype: type, monkeyp
 
 @pytest.mark.parametrize("where", ["s", "x", "z"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_separated_gives_what_the_loops_give(where: str, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contraction, "SEPARATE", 1)
+def test_separated_gives_what_the_loops_give(where: str, value: float) -> None:
     given = {t: RNG.standard_normal(shape) for t, shape in (("s", (9, 8)), ("x", (9, 5)), ("z", (8, 5)))}
     given["s"][3, 4] = 0
     given[where][3, 4] = value
-    assert "separated" in str(il.compile(SUMS).plan(s=(9, 8), x=(9, 5), z=(8, 5)))
-    np.testing.assert_allclose(il.compile(SUMS)(**given), looped(**given))
+    f = sized(il.compile(SUMS), separate=1)
+    assert "separated" in str(f.plan(s=(9, 8), x=(9, 5), z=(8, 5)))
+    np.testing.assert_allclose(f(**given), looped(**given))
 
 
 def test_separated_forgets_what_all_have_in_common() -> None:
@@ -173,7 +174,7 @@ def test_sums_of_few_neighbours(channels: int, dtype: type) -> None:
     for r, s in product(range(3), range(2)):
         with np.errstate(all="ignore"):
             expected[:, :, r, s] = (a * x[r : r + 20, s : s + 30]).sum(-1)
-    assert ("positions" in str(f.plan(a=a.shape, x=x.shape))) == (1 < channels <= kernels.SHORT)
+    assert ("positions" in str(f.plan(a=a.shape, x=x.shape))) == (1 < channels <= NUMPY.short)
     tolerance = 1e-4 if dtype is np.float32 else 1e-12
     np.testing.assert_allclose(f(a=a, x=x), expected, rtol=tolerance, atol=tolerance)
 
@@ -192,13 +193,10 @@ def test_weights_of_a_window(channels: int) -> None:
 
 @pytest.mark.parametrize("text", ["y[b,i,c] = K[d,c] * x[b,i+d,c]", "K[d,c] = y[b,i,c] * x[b,i+d,c]"])
 @pytest.mark.parametrize(("batch", "rows", "channels"), [(1, 9, 70), (2, 9, 70), (5, 7, 70), (1, 40, 9), (3, 90, 9)])
-def test_threads_give_the_same(
-    text: str, batch: int, rows: int, channels: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(source, "SHARED", 1)
+def test_threads_give_the_same(text: str, batch: int, rows: int, channels: int) -> None:
     x, k = RNG.standard_normal((batch, rows + 2, channels)), RNG.standard_normal((3, channels))
     y = RNG.standard_normal((batch, rows, channels))
-    f = il.compile(text)
+    f = sized(il.compile(text), shared=1)
     windows = [x[:, d : d + rows] for d in range(3)]
     if text[0] == "y":
         assert "in threads" in str(f.plan(K=k.shape, x=x.shape))
@@ -232,10 +230,9 @@ def test_the_only_element_of_a_tensor(value: str) -> None:
     np.testing.assert_allclose(found[0], g(**{n: given[n] for n in g.inputs}))
 
 
-def test_blocks_of_a_product_reach_an_element(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contraction, "COPY", 200)
+def test_blocks_of_a_product_reach_an_element() -> None:
     g, p, q = RNG.standard_normal((5, 7)), RNG.standard_normal((7, 5)), RNG.standard_normal((7, 5))
-    f = il.compile("shape y[3]\ny[1] += g[j,i] * q[i,j] * p[i,j]")
+    f = sized(il.compile("shape y[3]\ny[1] += g[j,i] * q[i,j] * p[i,j]"), copy=200)
     np.testing.assert_allclose(f(g=g, q=q, p=p), [0, (g.T * q * p).sum(), 0])
 
 
@@ -244,7 +241,8 @@ def test_a_window_is_unfolded_once_for_its_layer_and_the_gradient() -> None:
     rng = np.random.default_rng(3)
     x, k, dy = rng.standard_normal((4, 40, 6)), rng.standard_normal((3, 6, 8)), rng.standard_normal((4, 38, 8))
     f = il.compile(text.replace("K.grad", "g"), outputs=["y", "g"])
-    assert f.emit(x=x, K=k, dy=dy).count("np.ascontiguousarray(view(x") == 1
+    copies = [run.kernel for run in runs_of(f.plan(x=x, K=k, dy=dy)) if run.place.buffer.name == "copy"]
+    assert [k.value.place.buffer.name for k in copies if isinstance(k, Map) and isinstance(k.value, Load)] == ["x"]
     found = f(x=x, K=k, dy=dy)
     taps = [x[:, d : d + 38] for d in range(3)]
     np.testing.assert_allclose(found["y"], sum(t @ w for t, w in zip(taps, k, strict=True)))

@@ -6,11 +6,12 @@ from itertools import product
 
 import numpy as np
 import pytest
+from planned import sized
 
 import indexlang as il
 from indexlang.errors import Source
 from indexlang.meaning.resolve import resolve
-from indexlang.plan.rewrites import merge_groups as groups
+from indexlang.plan.limits import NUMPY
 from indexlang.plan.rewrites.merge_groups import merge_groups
 from indexlang.program.ir import Statement
 from indexlang.syntax.parser import parse
@@ -38,7 +39,7 @@ def statement(text: str) -> Statement:
 )
 def test_what_is_merged(text: str, sizes: dict[str, int], together: int | None) -> None:
     stmt = statement(text)
-    found = merge_groups(stmt, {i: (0, sizes[i]) for i in stmt.domain.indices})
+    found = merge_groups(stmt, {i: (0, sizes[i]) for i in stmt.domain.indices}, NUMPY)
     assert (None if found is None else found.note) == (None if together is None else f"{together} g in one product")
 
 
@@ -106,9 +107,8 @@ def test_no_group_sees_another(where: str, value: float) -> None:
             np.testing.assert_allclose(found[..., part], expected[tensor], rtol=1e-9, atol=1e-9)
 
 
-def test_added_to_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "LONG", 1)
-    f = il.compile("y[i,g,o] = z[i,g,o]\ny[i,g,o] += K[g,c,o] * x[i,g,c]")
+def test_added_to_what_is_there() -> None:
+    f = sized(il.compile("y[i,g,o] = z[i,g,o]\ny[i,g,o] += K[g,c,o] * x[i,g,c]"), long=1)
     z, k, x = (RNG.standard_normal(s) for s in ((5, 4, 3), (4, 2, 3), (5, 4, 2)))
     np.testing.assert_allclose(f(z=z, K=k, x=x), z + np.einsum("gco,igc->igo", k, x))
 

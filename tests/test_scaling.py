@@ -6,16 +6,16 @@ from itertools import product
 
 import numpy as np
 import pytest
+from planned import sized
 
 import indexlang as il
-from indexlang.plan.rewrites import scale
+from indexlang.calls.function import Function
 
 RNG = np.random.default_rng(4)
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scale, "LEAST", 1)
+def scaled(text: str) -> Function:
+    return sized(il.compile(text), scaled=1)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_where_it_is_scaled(text: str, shapes: dict[str, tuple[int, ...]], count: int) -> None:
-    f = il.compile(text)
+    f = scaled(text)
     plan = str(f.plan(**shapes))
     assert plan.count("scaled") == 2 * count  # made and read
     given = {n: RNG.standard_normal(s) for n, s in shapes.items()}
@@ -50,7 +50,7 @@ def test_where_it_is_scaled(text: str, shapes: dict[str, tuple[int, ...]], count
 
 
 def test_the_same_is_scaled_once() -> None:
-    f = il.compile("a[t,u] = q[t,d] * k[u,d] / 8\nb[t,u] = q[t,d] * v[u,d] / 8")
+    f = scaled("a[t,u] = q[t,d] * k[u,d] / 8\nb[t,u] = q[t,d] * v[u,d] / 8")
     q, k, v = (RNG.standard_normal(s) for s in ((30, 2), (40, 2), (50, 2)))
     assert str(f.plan(q=q.shape, k=k.shape, v=v.shape)).count("scaled") == 3
     found = f(q=q, k=k, v=v)
@@ -62,7 +62,7 @@ def test_the_same_is_scaled_once() -> None:
 def test_types(dtype: type) -> None:
     q, k = (RNG.integers(-4, 5, s).astype(dtype) for s in ((30, 2), (40, 2)))
     for text, factor in (("s[t,u] = 3 * q[t,d] * k[u,d]", 3), ("s[t,u] = q[t,d] * k[u,d] / 4", 0.25)):
-        found = il.compile(text)(q=q, k=k)
+        found = scaled(text)(q=q, k=k)
         np.testing.assert_allclose(found, factor * (q.astype(complex) @ k.T.astype(complex)), rtol=1e-3)
         if dtype is not np.int64:
             assert found.dtype == dtype
@@ -73,4 +73,4 @@ def test_nan_and_infinity() -> None:
     q[3, 1], k[5, 0] = np.inf, np.nan
     with np.errstate(all="ignore"):
         expected = (q[:, None] * k).sum(-1) / 8
-    np.testing.assert_allclose(il.compile("s[t,u] = q[t,d] * k[u,d] / 8")(q=q, k=k), expected)
+    np.testing.assert_allclose(scaled("s[t,u] = q[t,d] * k[u,d] / 8")(q=q, k=k), expected)

@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from planned import sized
 
 import indexlang
-from indexlang.backends.numpy import statement
 from indexlang.backends.numpy.support import RUNNING
 from indexlang.calls.function import Function
 from indexlang.errors import Source
 from indexlang.meaning.resolve import resolve
 from indexlang.oracle import gradcheck
 from indexlang.oracle import loops as reference
-from indexlang.plan import kernels, scan
-from indexlang.plan.kernels import Row
+from indexlang.plan import scan, statement
+from indexlang.plan.views import Row
 from indexlang.program.ir import Program
 from indexlang.syntax.parser import parse
 
@@ -172,11 +172,10 @@ def test_the_ways_agree(text: str, shapes: dict[str, tuple[int, ...]], monkeypat
 
 
 @pytest.mark.parametrize(("text", "shapes"), CASES, ids=[t for t, _ in CASES])
-def test_in_blocks(text: str, shapes: dict[str, tuple[int, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_blocks(text: str, shapes: dict[str, tuple[int, ...]]) -> None:
     arrays = arrays_of(shapes, "float64")
-    expected = loops(text, arrays)
-    monkeypatch.setattr(kernels.blocks, "__defaults__", (64,))
-    np.testing.assert_allclose(run(text, arrays), expected, rtol=1e-12, atol=1e-12)
+    f = sized(indexlang.compile(text), block=64)
+    np.testing.assert_allclose(f(**arrays), loops(text, arrays), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])

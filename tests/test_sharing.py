@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from planned import sized
 
 import indexlang as il
-from indexlang.plan.contraction import order_pairs, products_cost
-from indexlang.plan.rewrites import share
+from indexlang.plan.limits import NUMPY
+from indexlang.plan.order import order_pairs, products_cost
 
 RNG = np.random.default_rng(3)
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(share, "WORTH", 1)
-
-
 def run(text: str, **given: np.ndarray) -> tuple[dict[str, np.ndarray], str]:
-    f = il.compile(text, outputs=sorted({line.split("[")[0] for line in text.splitlines()} - {"t"}))
+    outputs = sorted({line.split("[")[0] for line in text.splitlines()} - {"t"})
+    f = sized(il.compile(text, outputs=outputs), worth=1)
     found = f(**given)
     return found, str(f.plan(**{n: a.shape for n, a in given.items()}))
 
 
 def test_gradients_of_a_chain() -> None:
-    f = il.compile("y[i,l] = x[i,j] * W[j,k] * U[k,l]")
+    f = sized(il.compile("y[i,l] = x[i,j] * W[j,k] * U[k,l]"), worth=1)
     x, w, u, dy = (RNG.standard_normal(s) for s in ((9, 8), (8, 7), (7, 2), (9, 2)))
     y, pullback = f.vjp(x=x, W=w, U=u)
     np.testing.assert_allclose(y, x @ w @ u)
@@ -105,5 +102,5 @@ def test_cost_of_an_order() -> None:
     sizes = {"i": 10, "j": 20, "k": 30, "l": 2}
     groups = [("i", "j"), ("j", "k"), ("k", "l")]
     assert products_cost(groups, [(0, 1), (0, 1)], ("i", "l"), sizes) == 10 * 20 * 30 + 10 * 30 * 2
-    best = order_pairs(groups, ("i", "l"), sizes)
+    best = order_pairs(groups, ("i", "l"), sizes, NUMPY)
     assert products_cost(groups, best, ("i", "l"), sizes) == 20 * 30 * 2 + 10 * 20 * 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import permutations, product
 from typing import Any
 
@@ -17,8 +18,9 @@ import pytest
 from numpy.typing import NDArray
 
 import indexlang as il
+from indexlang.calls.function import Function
 from indexlang.derive import grad
-from indexlang.plan import contraction
+from indexlang.plan.limits import NUMPY, Limits
 
 Array = NDArray[Any]
 Sizes = Mapping[str, int]
@@ -68,13 +70,15 @@ def assert_agrees(text: str, shapes: Mapping[str, tuple[int, ...]], dtype: type 
         assert_same(gradients[t], truth[names[t]], dtype, f"{text}: {names[t]}")
 
 
-def assert_products_agree(factors: Mapping[str, str], out: str, sizes: Sizes, dtype: type) -> None:
+def assert_products_agree(
+    factors: Mapping[str, str], out: str, sizes: Sizes, dtype: type, limits: Limits = NUMPY
+) -> None:
     """A product of reads and its gradients are einsum's, in double precision and in one pass."""
     text = f"y[{spelled(out)}] = {'*'.join(f'{t}[{spelled(own)}]' for t, own in factors.items())}"
     shapes = shapes_of(sizes, **factors, y=out)
     arrays = {t: RNG.standard_normal(s).astype(dtype) for t, s in shapes.items()}
     dy = arrays.pop("y")
-    y, pullback = il.compile(text).vjp(**arrays)
+    y, pullback = Function(il.compile(text).program, limits=limits).vjp(**arrays)
     assert_same(y, _einsum({t: (own, arrays[t]) for t, own in factors.items()}, out), dtype, text)
     for t, gradient in pullback(dy).items():
         others = {"y": (out, dy), **{o: (own, arrays[o]) for o, own in factors.items() if o != t}}
@@ -210,18 +214,15 @@ PRODUCTS = [  # left, right, out, some of whose axes do not merge
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("copy", [1 << 10, 1 << 14, contraction.COPY])
+@pytest.mark.parametrize("copy", [1 << 10, 1 << 14, NUMPY.copy])
 @pytest.mark.parametrize(("left", "right", "out"), PRODUCTS)
-def test_products_written_where_they_belong(
-    left: str, right: str, out: str, copy: int, dtype: type, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_products_written_where_they_belong(left: str, right: str, out: str, copy: int, dtype: type) -> None:
     """Indices that move to the batch, and blocks, take apart what merged before."""
-    monkeypatch.setattr(contraction, "COPY", copy)
     names = sorted({*left, *right})
     for size in ((2, 3, 4), (8, 8, 8), (12, 15, 8), (1, 20, 9), (33, 5, 1)):
         sizes = {i: size[k % 3] for k, i in enumerate(names)}
         for order in list(permutations(out))[:: 1 if len(out) < 4 else 7]:
-            assert_products_agree({"x": left, "w": right}, "".join(order), sizes, dtype)
+            assert_products_agree({"x": left, "w": right}, "".join(order), sizes, dtype, replace(NUMPY, copy=copy))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -238,13 +239,13 @@ def test_a_gradient_whose_axes_do_not_merge(f: int, dtype: type) -> None:
     assert_products_agree({"x": "ebf", "w": "fad"}, "deab", sizes, dtype)
 
 
-@pytest.mark.parametrize("copy", [1 << 10, 1 << 14, contraction.COPY])
-def test_products_on_the_way_to_others(copy: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contraction, "COPY", copy)
+@pytest.mark.parametrize("copy", [1 << 10, 1 << 14, NUMPY.copy])
+def test_products_on_the_way_to_others(copy: int) -> None:
     for size in ((6, 5, 4, 3, 7), (10, 10, 10, 10, 10), (33, 1, 20, 9, 12)):
         sizes = dict(zip("abcde", size, strict=True))
         for out in ("ae", "eba", "cea"):
-            assert_products_agree({"x": "cba", "w": "dbc", "u": "ed"}, out, sizes, np.float64)
+            factors = {"x": "cba", "w": "dbc", "u": "ed"}
+            assert_products_agree(factors, out, sizes, np.float64, replace(NUMPY, copy=copy))
 
 
 # -- an index that only a range names ----------------------------------------------------------------------

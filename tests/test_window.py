@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from planned import sized
 
 from indexlang.calls.function import Function
 from indexlang.derive import grad
 from indexlang.errors import Source
 from indexlang.meaning.resolve import resolve
 from indexlang.oracle import gradcheck, loops
-from indexlang.plan import kernels
 from indexlang.program.ir import Program
 from indexlang.syntax.parser import parse
 
@@ -61,21 +62,20 @@ def arrays_of(text: str, shape: tuple[int, ...], dtype: str) -> dict[str, NDArra
     return found
 
 
-def run(p: Program, arrays: Arrays) -> dict[str, NDArray[np.generic]]:
-    return Function(p, always_dict=True)(**{n: arrays[n] for n in p.inputs})  # type: ignore[no-any-return]
+def run(p: Program, arrays: Arrays, **limits: int) -> dict[str, NDArray[np.generic]]:
+    found = sized(Function(p), **limits)(**{n: arrays[n] for n in p.inputs})
+    return found if isinstance(found, dict) else {p.outputs[0]: found}
 
 
 def assert_loops(p: Program, arrays: Arrays, tolerance: float = 0.0, always: str = "") -> None:
     """Whether windows are gone through position by position or not; `always` names a kernel that then is taken."""
     expected = loops.run(p, {n: arrays[n] for n in p.inputs})  # type: ignore[misc]
     for long in (1, 10**9):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(kernels, "LONG", long)
-            if always:
-                plan = str(Function(p).plan(**{n: arrays[n] for n in p.inputs}).steps)
-                assert (f"'{always}" in plan) == (long == 1)
-            for name, found in run(p, arrays).items():
-                np.testing.assert_allclose(found, expected[name], rtol=tolerance, atol=tolerance, err_msg=name)
+        if always:
+            plan = str(sized(Function(p), long=long).plan(**{n: arrays[n] for n in p.inputs}).steps)
+            assert (f"'{always}" in plan) == (long == 1)
+        for name, found in run(p, arrays, long=long).items():
+            np.testing.assert_allclose(found, expected[name], rtol=tolerance, atol=tolerance, err_msg=name)
 
 
 def hostile(x: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -132,10 +132,8 @@ def test_gradients_are_numerical_ones(name: str, text: str, shape: tuple[int, ..
     arrays = {
         n: RNG.permutation(np.linspace(-2, 2, a.size)).reshape(a.shape) for n, a in arrays_of(text, shape, "f8").items()
     }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "LONG", 1)
-        for row in gradcheck.gradcheck(program(text), arrays, backward=run, most=10):
-            assert row.ok, row
+    for row in gradcheck.gradcheck(program(text), arrays, backward=partial(run, long=1), most=10):
+        assert row.ok, row
 
 
 def test_selection_beside_other_masks() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Problem, ShapeError
-from ..plan.kernels import injective
+from ..plan.views import injective
 
 Array = NDArray[Any]
 

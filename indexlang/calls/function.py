@@ -17,6 +17,7 @@ import numpy as np
 from ..backends.numpy.load import Compiled, compile_program
 from ..derive import grad as derivation
 from ..errors import DerivationError, IndexLangWarning, MeaningError, Problem, ShapeError, render
+from ..plan.limits import NUMPY, Limits
 from ..plan.plan import Plan
 from ..program import latex as typesetting
 from ..program.affine import Affine
@@ -50,6 +51,7 @@ class Function:
         always_dict: bool = False,
         exact: Sequence[str] = (),
         expected: Mapping[str, Mapping[int, Affine]] | None = None,
+        limits: Limits = NUMPY,
     ) -> None:
         self.program = program
         self.options = dict(options or {})
@@ -60,6 +62,7 @@ class Function:
         self._always_dict = always_dict or len(program.outputs) != 1
         self._exact = frozenset(exact)  # outputs that stay in the type they are computed in
         self._expected = expected or {}  # sizes of inputs that the program itself does not tell
+        self._limits = limits  # at which sizes plans turn
         self._names = program.inputs
         self._compiled: dict[Any, Compiled] = {}
         self._pulls: dict[Any, Pulling] = {}
@@ -126,7 +129,7 @@ class Function:
         shapes = {name: shape for name, (shape, _) in signature.items()}
         dtypes = {name: dtype.name for name, (_, dtype) in signature.items()}
         self._check_expected(shapes)
-        compiled = compile_program(self.program, shapes, dtypes, exact=self._exact)
+        compiled = compile_program(self.program, shapes, dtypes, exact=self._exact, limits=self._limits)
         for problem in compiled.warnings:
             warnings.warn(render(problem, "warning"), IndexLangWarning, stacklevel=5)
         return compiled
@@ -162,10 +165,14 @@ class Function:
 
         def make() -> Function:
             program = started(self.program, initial)
-            return Function(program, self.options, ignored=tuple(self._ignored), always_dict=self._always_dict)
+            return self._like(program, self.options, ignored=tuple(self._ignored), always_dict=self._always_dict)
 
         found: Function = self._made(("started", initial), make)
         return found
+
+    def _like(self, program: Program, options: Mapping[str, Any] | None = None, **how: Any) -> Function:
+        """Another program, planned in the same way."""
+        return Function(program, options, limits=self._limits, **how)
 
     # -- derivatives ---------------------------------------------------------------------------
 
@@ -185,7 +192,7 @@ class Function:
                 program = gathering.gather(program)
             ignored = [n for n in self.inputs if n not in program.inputs]
             expected = derivation.cotangent_shapes(self.program)
-            return Function(program, self.options, ignored=ignored, always_dict=True, expected=expected)
+            return self._like(program, self.options, ignored=ignored, always_dict=True, expected=expected)
 
         found: Function = self._made(("grad", names, form), make)
         return found
@@ -269,7 +276,7 @@ class Function:
                 raise DerivationError(Problem("integer-gradient", rule, way_out="pass it as floating-point numbers"))
         both: Function = self._made(
             ("both", chosen),
-            lambda: Function(derivation.backward(self.program, chosen, values=True), always_dict=True),
+            lambda: self._like(derivation.backward(self.program, chosen, values=True), always_dict=True),
         )
         plan = self._at(forms_of([named[n] for n in self._names])).plan
         if plan.shapes[output] != ():
@@ -294,11 +301,11 @@ class Function:
         def make() -> tuple[Function, Function]:
             if not wrt:
                 nothing = Program((), (), (), name="nothing")
-                return Function(self.program, always_dict=True), Function(nothing, always_dict=True)
+                return self._like(self.program, always_dict=True), self._like(nothing, always_dict=True)
             both = derivation.backward(self.program, wrt, values=True)
             forward, backward, kept = split(both, [self._gradients[o] for o in self.outputs])
             exact = [n for n in kept if n not in self.outputs]
-            return Function(forward, always_dict=True, exact=exact), Function(backward, always_dict=True)
+            return self._like(forward, always_dict=True, exact=exact), self._like(backward, always_dict=True)
 
         found: tuple[Function, Function] = self._made(("parts", wrt), make)
         return found
@@ -338,7 +345,7 @@ class Function:
         """The stand-alone Python source that runs at these sizes."""
         if target != "numpy":
             raise MeaningError(Problem("target", f"code is emitted for 'numpy', not for {target!r}"))
-        return self._described(shapes).plan.source
+        return self._described(shapes).source
 
     def _described(self, shapes: Mapping[str, Any]) -> Compiled:
         found = forms(shapes, self.program, self._ignored)
@@ -348,7 +355,13 @@ class Function:
 
     def __reduce__(self) -> tuple[Callable[..., Function], tuple[Any, ...]]:
         """By its program and what it was made with: code is made anew, where it is needed."""
-        rest = (tuple(sorted(self._ignored)), self._always_dict, tuple(sorted(self._exact)), dict(self._expected))
+        rest = (
+            tuple(sorted(self._ignored)),
+            self._always_dict,
+            tuple(sorted(self._exact)),
+            dict(self._expected),
+            self._limits,
+        )
         return _remade, (self.program, self.options, *rest)
 
 
@@ -359,8 +372,10 @@ def _remade(
     always_dict: bool,
     exact: Sequence[str],
     expected: Mapping[str, Mapping[int, Affine]],
+    limits: Limits,
 ) -> Function:
-    return Function(program, options, ignored=ignored, always_dict=always_dict, exact=exact, expected=expected)
+    how: dict[str, Any] = {"always_dict": always_dict, "exact": exact, "expected": expected, "limits": limits}
+    return Function(program, options, ignored=ignored, **how)
 
 
 def _keep(kept: dict[Any, Any], key: object, value: object) -> None:

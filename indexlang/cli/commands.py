@@ -228,7 +228,7 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def _emit(args: argparse.Namespace) -> int:
-    print(_planned(args).plan.source, end="")
+    print(_planned(args).source, end="")
     return 0
 
 

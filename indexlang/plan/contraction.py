@@ -9,26 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import pairwise
 from math import prod
 
-from .kernels import COPY, blocks, row_strides
+from .blocks import blocks
+from .limits import Limits
+from .plan import Roles
+from .views import row_strides
 
 Steps = Mapping[str, int]  # strides in elements, by index
 Sizes = Mapping[str, int]
-
-SEPARATE = 1 << 14  # elements from which on a factor that is a sum is worth taking apart
-SMALL = 1 << 14  # multiply-adds below which a matrix product is not worth its call
-
-
-@dataclass(frozen=True)
-class Roles:
-    """The indices of a pairwise contraction: in both and kept, in the left, in the right, in both and summed."""
-
-    batch: tuple[str, ...]
-    m: tuple[str, ...]
-    n: tuple[str, ...]
-    k: tuple[str, ...]
 
 
 def roles(left: Sequence[str], right: Sequence[str], out: Sequence[str]) -> Roles:
@@ -36,9 +26,9 @@ def roles(left: Sequence[str], right: Sequence[str], out: Sequence[str]) -> Role
     a, b = set(left), set(right)
     return Roles(
         batch=tuple(i for i in out if i in a and i in b),
-        m=tuple(i for i in out if i in a and i not in b),
-        n=tuple(i for i in out if i in b and i not in a),
-        k=tuple(i for i in left if i in b and i not in set(out)),
+        rows=tuple(i for i in out if i in a and i not in b),
+        columns=tuple(i for i in out if i in b and i not in a),
+        summed=tuple(i for i in left if i in b and i not in set(out)),
     )
 
 
@@ -93,7 +83,14 @@ class MatrixProduct:
 
 
 def matrix_product(
-    left: Steps, right: Steps, out: Sequence[str], place: Steps | None, direct: bool, sizes: Sizes, itemsize: int
+    left: Steps,
+    right: Steps,
+    out: Sequence[str],
+    place: Steps | None,
+    direct: bool,
+    sizes: Sizes,
+    itemsize: int,
+    limits: Limits,
 ) -> MatrixProduct:
     """The best arrangement of a pair.
 
@@ -105,7 +102,7 @@ def matrix_product(
         place = dict(zip(order, row_strides([sizes[i] for i in order]), strict=True))
     swapped = bool(out) and _innermost(out, place) not in right
     a, b = (right, left) if swapped else (left, right)
-    work = _Arrangement(a, b, out, sizes, itemsize)
+    work = _Arrangement(a, b, out, sizes, itemsize, limits)
     if place is not None:
         work.fit(place)
         direct = direct and is_matrix(work.m, work.n, place, sizes, out=True)
@@ -136,14 +133,15 @@ def _innermost(out: Sequence[str], place: Steps | None) -> str:
 class _Arrangement:
     """A pair being arranged: who is batch, row, column and sum, and what is gone through in blocks."""
 
-    def __init__(self, a: Steps, b: Steps, out: Sequence[str], sizes: Sizes, itemsize: int) -> None:
+    def __init__(self, a: Steps, b: Steps, out: Sequence[str], sizes: Sizes, itemsize: int, limits: Limits) -> None:
+        self.limits = limits
         part = roles(list(a), list(b), out)
         self.a, self.b, self.out, self.itemsize = a, b, out, itemsize
-        self.batch, self.m, self.n = list(part.batch), list(part.m), list(part.n)
+        self.batch, self.m, self.n = list(part.batch), list(part.rows), list(part.columns)
         self.whole = sizes
         self.now = dict(sizes)  # how many values of each index there are at once
         self.blocks: dict[str, int] = {}
-        self.k = part.k
+        self.k = part.summed
         self.choose_k()
 
     def copies(self) -> tuple[bool, bool]:
@@ -172,7 +170,7 @@ class _Arrangement:
             m.pop(0)
         while not merges(n, place, self.now):
             n.pop(0)
-        if (m, n) == (self.m, self.n) or self.points((*m, *n, *self.k)) < SMALL:
+        if (m, n) == (self.m, self.n) or self.points((*m, *n, *self.k)) < self.limits.product:
             return
         self.batch += [i for i in (*self.m, *self.n) if i not in (*m, *n)]
         self.m, self.n = m, n
@@ -188,7 +186,7 @@ class _Arrangement:
                 continue
             index, held = moving[0], dict(self.now)
             self.now[index] = 1
-            worth = not self.copies()[number] and self.points((*self.m, *self.n, *self.k)) >= SMALL
+            worth = not self.copies()[number] and self.points((*self.m, *self.n, *self.k)) >= self.limits.product
             if worth and index in rows:
                 rows.remove(index)
                 self.batch.append(index)
@@ -207,20 +205,20 @@ class _Arrangement:
     def divide(self, direct: bool) -> None:
         """Blocks for what is copied, and for a result that is put into place afterwards."""
         result = self.points(self.out) * self.itemsize
-        small = result <= COPY
+        small = result <= self.limits.copy
         # Each block of a sum is added to the whole result: fewer and larger ones, where that is large.
-        budget = max(COPY, 4 * result) if small else COPY
+        budget = max(self.limits.copy, 4 * result) if small else self.limits.copy
         for number, x in enumerate((self.a, self.b)):
             if self.copies()[number]:
                 order = by_stride(x, x)
                 kept = [i for i in order if i not in self.k]
                 if small:
                     outer = next((i for i in order if self.now[i] > 1), None)
-                    self.into_blocks(order, x, budget if outer in self.k else COPY)
+                    self.into_blocks(order, x, budget if outer in self.k else self.limits.copy)
                 else:
-                    self.into_blocks((*kept, *(i for i in order if i in self.k)), x, COPY)
+                    self.into_blocks((*kept, *(i for i in order if i in self.k)), x, self.limits.copy)
         if not direct:
-            self.into_blocks(self.out, self.out, COPY)
+            self.into_blocks(self.out, self.out, self.limits.copy)
 
     def into_blocks(self, order: Iterable[str], indices: Iterable[str], budget: int) -> None:
         more = dict(blocks(order, self.now, self.points(indices), self.itemsize, budget))
@@ -228,54 +226,9 @@ class _Arrangement:
         self.blocks.update(more)
 
 
-def order_pairs(factors: Sequence[Sequence[str]], out: Sequence[str], sizes: Sizes) -> list[tuple[int, int]]:
-    """The order of pairwise products with the fewest multiply-adds; positions count the list as it shrinks.
-
-    Exhaustive up to five factors, greedy beyond; each product goes to the end of the list.
-    """
-
-    def cost(a: Iterable[str], b: Iterable[str]) -> int:
-        return prod(sizes[i] for i in {*a, *b})
-
-    def joined(parts: list[frozenset[str]], x: int, y: int) -> list[frozenset[str]]:
-        rest = [p for k, p in enumerate(parts) if k not in (x, y)]
-        needed = frozenset(out).union(*rest)
-        return [*rest, (parts[x] | parts[y]) & needed]
-
-    def best(parts: list[frozenset[str]]) -> tuple[int, list[tuple[int, int]]]:
-        if len(parts) < 2:
-            return 0, []
-        found: tuple[int, list[tuple[int, int]]] | None = None
-        pairs = list(combinations(range(len(parts)), 2))
-        if len(parts) > 5:
-            pairs = [min(pairs, key=lambda p: cost(parts[p[0]], parts[p[1]]))]
-        for x, y in pairs:
-            here = cost(parts[x], parts[y])
-            later, rest = best(joined(parts, x, y))
-            if found is None or here + later < found[0]:
-                found = (here + later, [(x, y), *rest])
-        assert found is not None
-        return found
-
-    return best([frozenset(f) for f in factors])[1]
-
-
-def separates(first: Sequence[str], second: Sequence[str], sizes: Sizes) -> bool:
+def separates(first: Sequence[str], second: Sequence[str], sizes: Sizes, limits: Limits) -> bool:
     """Whether a factor that is the sum of two arrays is better taken apart: it is much larger than both of them."""
     joint = prod(sizes[i] for i in {*first, *second})
     largest = max(prod(sizes[i] for i in group) for group in (first, second))
     alone = set(second) - set(first)
-    return bool(alone) and joint >= SEPARATE and joint >= 4 * largest
-
-
-def products_cost(
-    factors: Sequence[Sequence[str]], pairs: Sequence[tuple[int, int]], out: Sequence[str], sizes: Sizes
-) -> int:
-    """The multiply-adds of an order of pairwise products."""
-    parts, total = [frozenset(f) for f in factors], 0
-    for x, y in pairs:
-        both = parts[x] | parts[y]
-        total += prod(sizes[i] for i in both)
-        rest = [p for k, p in enumerate(parts) if k not in (x, y)]
-        parts = [*rest, both & frozenset(out).union(*rest)]
-    return total
+    return bool(alone) and joint >= limits.separate and joint >= 4 * largest

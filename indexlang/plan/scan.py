@@ -13,7 +13,7 @@ from ..program.affine import Affine
 from ..program.conditions import margins
 from ..program.ir import Call, Expr, Index, indices_of, reads
 from ..sizes.in_bounds import numeric
-from .kernels import Row
+from .views import Row
 
 
 @dataclass(frozen=True)

@@ -1,103 +1,325 @@
-"""What is asked of one statement before it joins a chain: its window, its factors, how its operands lie in memory.
+"""One statement as steps, by the first way that fits.
 
-In: a statement, how far its indices run. Out: facts. The one rule: nothing here
-knows of the chain.
+In: a `Sized` statement, the buffers so far. Out: steps, and the kernel in words. The one rule: every way computes the
+value over the free indices and puts it into the target; a loop runs over taps, blocks or a window's positions, never
+over data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from math import prod
 
-from ..program.ir import (
-    Access,
-    Call,
-    Const,
-    Expr,
-    Index,
-    Merged,
-    Reduce,
-    Statement,
-    indices_of,
-    transform_expr,
-    walk,
+from ..program.ir import Access, Call, Const, Subscript, children, indices_of, walk
+from .blocking import contraction_blocks, domain_blocks, kept, repeated, window_blocks
+from .blocks import blocks, itemsize
+from .building import Building
+from .evaluation import Evaluation
+from .limits import Limits
+from .plan import Map
+from .reads import guarded_by_static, prepare
+from .scanning import gone_along, scan_of, scanned
+from .scattering import scattered
+from .searching import POSITION, searched, window_searched
+from .selecting import chosen, selected
+from .separating import separable, separated
+from .sized import Sized
+from .values import unit
+from .views import Scope, whole
+from .windows import window
+from .writes import SUMS, Target, target_of
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What decides how the value of a statement is computed and brought into its target."""
+
+    root: bool = False  # an argmax, argmin or logsumexp
+    position: bool = False  # an argmax or argmin
+    scattered: bool = False  # the target's positions come from data or a table
+    sums: bool = False  # the operator adds
+    reduced: int = 1  # values of the reduced indices
+    kept: int = 1  # elements of the target that are written at once
+    masked: bool = False  # a mask mentions a reduced index
+    products: bool = False  # every term of the value is a product that a contraction can sum
+    maskable: bool = False  # one factor alone has all indices of the masks
+    overlapping: bool = False  # a subscript mixes a reduced index with others
+    chosen: int = 1  # positions of a window, of which masks choose those that get the value
+    points: int = 1  # of the free indices
+    spread: bool = False  # a factor is computed over the whole domain: no product of matrices can save that
+    separable: bool = False  # a factor adds arrays much smaller than itself
+    scan: bool = False  # the masks bound a reduced index, and the value does not mention by what
+
+
+class StatementPlan(Evaluation):
+    """One statement being planned."""
+
+    def plan(self) -> str:
+        """Make the steps; the kernel in words."""
+        b = self.b
+        new = self.tensor not in b.buffers
+        if new:
+            b.buffers[self.tensor] = b.buffer(self.tensor, b.shapes[self.tensor], b.dtypes[self.tensor], "tensor")
+        home = b.buffers[self.tensor]
+        must = self.free if self.root is not None else (*self.free, *self.summed)
+        if any(self.sizes[i] <= 0 for i in must):
+            if new:
+                b.run(b.everything(home), "=", Map(unit(self.op, self.dtype)))
+            return "nothing: the domain is empty"
+        if self.root is None or all(self.sizes[i] > 0 for i in self.summed):
+            for part in (self.value, *self.stmt.target.subscripts):
+                self.prepare(part)
+            with guarded_by_static(b):
+                for mask in (*self.outer, *self.inner):
+                    self.prepare(mask)
+        target = target_of(b, self.stmt.target, home, self.op, new, self.dtype)
+        way = choose(self.facts(target), b.limits)
+        if way.name == "window search" and new and self.tensor in b.single:
+            home = b.buffers[self.tensor] = replace(home, dtype=POSITION)
+            target = target_of(b, self.stmt.target, home, self.op, new, self.dtype)
+        way.plan(self, target)
+        target.finish()
+        if self.op in ("max=", "min=") and self.tensor in b.single:
+            b.extrema[self.sought(self.op)] = self.tensor
+        taps = [] if way.name == "selection" else target.steps
+        loops = [f"{self.sizes[i]} taps over {i}{f', {n} at a time' if n else ''}" for i, n in taps]
+        return ", ".join([way.name, *loops, *dict.fromkeys(self.notes)])
+
+    def prepare(self, node: Subscript) -> None:
+        """Bring what every access needs into place before any loop."""
+        if isinstance(node, Access):
+            prepare(self.b, node)
+        for child in children(node):
+            self.prepare(child)
+
+    def facts(self, target: Target) -> Facts:
+        """What decides the way."""
+        kept = [i for i in self.free if i not in target.taps]
+        return Facts(
+            root=self.root is not None,
+            position=self.root is not None and self.root.op != "logsumexp",
+            scattered=bool(target.dynamic),
+            sums=self.op in SUMS and self.root is None,
+            reduced=prod(self.sizes[i] for i in self.summed),
+            kept=prod(self.sizes[i] for i in kept),
+            masked=bool(self.inner),
+            products=self.contractible(),
+            maskable=self.maskable() is not None,
+            overlapping=self.overlapping(),
+            spread=self.spread(),
+            separable=not target.taps and separable(self) is not None,
+            scan=not target.taps and scan_of(self) is not None,
+            chosen=prod(self.sizes[i] for i in chosen(self, target)),
+            points=prod(self.sizes[i] for i in self.free),
+        )
+
+    def spread(self) -> bool:
+        """Whether every term computes a factor over the whole domain, whose taps lie in subscripts."""
+        if not self.overlapping() or not self.contractible():
+            return False
+        domain = {i for i in (*self.free, *self.summed) if self.sizes[i] > 1}
+        cores = [self.split(term)[0] for _, term in self.terms()]
+        return all(any(not isinstance(f, Access) and domain <= set(indices_of(f)) for f in core) for core in cores)
+
+    def enter(self, stack: ExitStack, target: Target, steps: Sequence[tuple[str, int]], drops: bool) -> Scope:
+        """The loops around what is made at once: blocks, taps; `drops` if indices of one value need no axis."""
+        scope = whole(self.b.extents)
+        inner = stack.enter_context(self.b.loops(scope, [*steps, *target.steps]))
+        if drops:
+            axes = {max(row.coefs, key=lambda c: self.sizes[c[0]])[0] for row in target.rows if row.coefs}
+            for i, span in scope.items():
+                if span.n == 1 and i in self.sizes and i not in axes and not inner[i].tap:
+                    inner = stack.enter_context(self.b.loop(inner, i))
+        return inner
+
+    def start(self, target: Target, steps: Sequence[tuple[str, int]], many: bool = False) -> None:
+        """Make the target ready; `many` if several writes meet in it."""
+        self.notes += [f"{step or 1} {i} at a time" for i, step in steps]
+        target.start(once=not many and not any(i in self.summed for i, _ in steps))
+
+    # -- ways ----------------------------------------------------------------------------------
+
+    def domain(self, target: Target) -> None:
+        """The value over the whole domain, in blocks where it would be too large."""
+        steps = (*domain_blocks(self, target), *((i, 0) for i in repeated(self, target)))
+        self.start(target, steps)
+        with ExitStack() as stack:
+            scope = self.enter(stack, target, steps, drops=True)
+            target.put(target.view, self.evaluate(scope))
+
+    def contraction(self, target: Target) -> None:
+        """Each term as a sum of products."""
+        steps = contraction_blocks(self, target)
+        self.start(target, steps, many=len(self.terms()) > 1)
+        with ExitStack() as stack:
+            scope = self.enter(stack, target, steps, drops=True)
+            for term in self.terms():
+                self.term(target, scope, term)
+
+    def masked_contraction(self, target: Target) -> None:
+        """The masked factor is zero where it is refused: right as long as all that it is multiplied by is finite.
+
+        Where it is not, 0*inf would be nan, and the whole domain is gone through instead.
+        """
+        b, number = self.b, self.maskable()
+        assert number is not None
+        sign, term = self.terms()[0]
+        core, outside, divisors = self.split(term)
+        others = [core[1 - number], *outside, *(Call("div", (Const(1), d)) for d in divisors)]
+        others = [e for e in others if any(isinstance(p, Access) for p in walk(e))]
+        self.start(target, (), many=True)
+        with ExitStack() as stack:
+            scope = self.enter(stack, target, (), drops=False)
+
+            def fast() -> None:
+                order = [i for i in target.view.mentioned if not scope[i].tap]
+                value = self.contracted(scope, term, None, order, masked=number)
+                assert value is not None
+                target.put(target.view, value, sign < 0)
+
+            if not self.is_float or not others:
+                fast()
+                return
+            finite = self.all_finite([self.factor(e, scope) for e in others])
+            with b.either(finite) as (first, second):
+                with b.into(first):
+                    fast()
+                with b.into(second), b.loops(scope, domain_blocks(self, target)) as inner:
+                    target.put(target.view, self.evaluate(inner))
+
+    def window_way(self, target: Target) -> None:
+        """One position of the reduced indices after the other."""
+        steps = window_blocks(self, target)
+        self.start(target, steps)
+        with ExitStack() as stack:
+            window(self, target, self.enter(stack, target, steps, drops=False))
+
+    def window_search(self, target: Target) -> None:
+        """The winner of a window, one position after the other."""
+        steps = window_blocks(self, target)
+        self.start(target, steps)
+        with ExitStack() as stack:
+            scope = self.enter(stack, target, steps, drops=False)
+            window_searched(self, target, scope, self.best())
+
+    def search(self, target: Target) -> None:
+        """A search over an array of the whole domain."""
+        steps = domain_blocks(self, target)
+        self.start(target, steps)
+        with ExitStack() as stack:
+            searched(self, target, self.enter(stack, target, steps, drops=False))
+
+    def scan(self, target: Target) -> None:
+        """A running reduction, read where each bound ends."""
+        along, free = gone_along(self), kept(self, target)
+        points = max(prod(self.sizes[i] for i in group) for group in (along, free))
+        order = [i for i in free if i in along]
+        steps = blocks(order, self.sizes, points, itemsize(self.compute), self.b.limits.block)
+        self.start(target, steps)
+        with ExitStack() as stack:
+            scope = self.enter(stack, target, steps, drops=False)
+            target.put(target.view, scanned(self, scope))
+
+    def scatter(self, target: Target) -> None:
+        """A write at computed positions."""
+        steps = domain_blocks(self, target)
+        self.start(target, steps)
+        with ExitStack() as stack:
+            scattered(self, target, self.enter(stack, target, steps, drops=False))
+
+    def separated(self, target: Target) -> None:
+        """A factor that adds two arrays, taken apart."""
+        self.start(target, (), many=True)
+        with ExitStack() as stack:
+            separated(self, target, self.enter(stack, target, (), drops=True))
+
+    def selection(self, target: Target) -> None:
+        """What the chosen position of each window gets."""
+        selected(self, target)
+
+    # -- extrema -------------------------------------------------------------------------------
+
+    def sought(self, op: str) -> object:
+        """What tells whether two statements look for the same extremum in the same places."""
+        return op, self.value, self.stmt.target.subscripts, tuple(sorted(self.b.extents.items())), self.b.masks
+
+    def best(self) -> Access | None:
+        """Where an earlier statement has put the extremum whose position is searched."""
+        b = self.b
+        tensor = b.extrema.get(self.sought("max=" if self.root_of().op == "argmax" else "min="))
+        if tensor is None or b.complex_step or b.buffers[tensor].dtype != b.kind(self.value):
+            return None
+        return Access(tensor, self.stmt.target.subscripts)
+
+
+# -- the way -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a statement is planned, and when."""
+
+    name: str
+    fits: Callable[[Facts, Limits], bool]
+    plan: Callable[[StatementPlan, Target], None]
+
+
+WAYS = (
+    Way("scatter", lambda f, limits: f.scattered, StatementPlan.scatter),
+    Way(
+        "window search",
+        lambda f, limits: (
+            f.position and f.overlapping and not f.masked and f.reduced <= limits.window and f.kept >= limits.long
+        ),
+        StatementPlan.window_search,
+    ),
+    Way("search", lambda f, limits: f.root, StatementPlan.search),
+    Way("scan", lambda f, limits: f.scan, StatementPlan.scan),
+    Way(
+        "selection",
+        lambda f, limits: f.chosen > 1 and f.points >= limits.long * f.chosen,
+        StatementPlan.selection,
+    ),
+    Way("separated contraction", lambda f, limits: f.sums and f.reduced > 1 and f.separable, StatementPlan.separated),
+    Way(
+        "window",
+        lambda f, limits: (
+            f.sums
+            and 1 < f.reduced <= limits.window
+            and f.kept >= limits.long
+            and f.products
+            and f.spread
+            and not f.masked
+        ),
+        StatementPlan.window_way,
+    ),
+    Way(
+        "contraction",
+        lambda f, limits: f.sums and f.reduced > 1 and not f.masked and f.products,
+        StatementPlan.contraction,
+    ),
+    Way(
+        "masked contraction",
+        lambda f, limits: f.sums and f.reduced > 1 and f.masked and f.products and f.maskable,
+        StatementPlan.masked_contraction,
+    ),
+    Way(
+        "window",
+        lambda f, limits: 1 < f.reduced <= (limits.window if f.overlapping else limits.short) and f.kept >= limits.long,
+        StatementPlan.window_way,
+    ),
+    Way("whole domain", lambda f, limits: f.reduced > 1, StatementPlan.domain),
+    Way("elementwise", lambda f, limits: True, StatementPlan.domain),
 )
-from .kernels import SHORT
-
-COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
-UNROLLED = 25  # positions of a window that are written one by one
 
 
-def is_window(stmt: Statement, extents: Mapping[str, tuple[int, int]]) -> bool:
-    """Whether a sum is taken position by position: it runs through a small window of an operand that has all indices,
-    or over so few values that no operand has together with the other indices. Contractions are not.
-    """
-    if stmt.op not in ("=", "+=") or (is_product(stmt.value) and not isinstance(stmt.value, Access)):
-        return False
-    sizes = {i: extents[i][1] - extents[i][0] for i in stmt.domain.indices}
-    moving = {i for i, n in sizes.items() if n > 1}
-    accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
-    whole = [a for a in accesses if moving <= set(indices_of(a))]
-    count = size_of([sizes[i] for i in stmt.reduced])
-    if any(set(stmt.reduced) & set(indices_of(s)) and len(indices_of(s)) > 1 for a in accesses for s in a.subscripts):
-        return bool(whole) and count <= UNROLLED
-    plain = any(all(len(indices_of(s)) < 2 for s in a.subscripts) for a in whole)
-    return 1 < count <= SHORT and not plain
+def choose(facts: Facts, limits: Limits) -> Way:
+    """The first way that fits; the last one always does."""
+    return next(way for way in WAYS if way.fits(facts, limits))
 
 
-def identity(op: str) -> float:
-    """What changes nothing."""
-    return {"*=": 1.0, "max=": float("-inf"), "min=": float("inf")}.get(op, 0)
-
-
-def numbered(expr: Expr) -> Expr:
-    """The expression with numbers for its indices, so that equal ones over other indices are equal."""
-    names = {i: str(k) for k, i in enumerate(indices_of(expr))}
-    return transform_expr(expr, lambda p: Index(names[p.name]) if isinstance(p, Index) and p.name in names else None)
-
-
-def factors_of(expr: Expr) -> Iterator[tuple[Expr, bool]]:
-    """The factors of a product, each with whether the others are divided by it."""
-    match expr:
-        case Call(fn="mul", args=(a, b)):
-            yield from factors_of(a)
-            yield from factors_of(b)
-        case Call(fn="div", args=(a, b)):
-            yield from factors_of(a)
-            yield b, True
-        case Call(fn="neg", args=(a,)):
-            yield Const(-1), False
-            yield from factors_of(a)
-        case _:
-            yield expr, False
-
-
-def size_of(shape: Sequence[int]) -> int:
-    count = 1
-    for n in shape:
-        count *= n
-    return count
-
-
-def is_product(expr: Expr) -> bool:
-    """Whether a value is nothing but a product of reads and numbers, which a contraction sums without any temporary."""
-    return all(isinstance(f, Access) or not any(isinstance(p, Access) for p in walk(f)) for f, _ in factors_of(expr))
-
-
-def memory_order(stmt: Statement, extents: Mapping[str, tuple[int, int]]) -> list[str]:
-    """All indices of a statement as they lie in its largest operand, outermost first.
-
-    Of two that are as large, the one is asked in which no subscript mixes indices: it says where elements lie.
-    """
-
-    def said(access: Access) -> tuple[int, bool]:
-        size, plain = 1, True
-        for sub in access.subscripts:
-            along = [extents[i][1] - extents[i][0] for i in indices_of(sub)]
-            size *= size_of(along) if isinstance(sub, Merged) else max(along, default=1)
-            plain = plain and (len(along) < 2 or isinstance(sub, Merged))
-        return size, plain
-
-    accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
-    inner = [i for p in walk(stmt.value) if isinstance(p, Reduce) for i in p.domain.indices]
-    largest = max([*accesses, stmt.target], key=said)
-    return list(dict.fromkeys([*indices_of(largest), *stmt.domain.indices, *inner]))
+def planned(b: Building, sized: Sized) -> str:
+    """A statement as steps; its kernel in words."""
+    return StatementPlan(b, sized).plan()

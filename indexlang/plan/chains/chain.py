@@ -28,8 +28,9 @@ from ...program.ir import (
     walk,
 )
 from ...sizes.shapes import Shapes
-from ..statement import COMPARISONS, numbered
+from ..limits import Limits
 from .formulas import Formulas
+from .statements import COMPARISONS, numbered
 from .values import Node, RefusedError
 
 
@@ -75,6 +76,7 @@ class Facts:
     storage: Mapping[str, str]
     compute: Sequence[str]
     kind: Callable[[Expr], str]
+    limits: Limits
 
     @cached_property
     def readers(self) -> dict[str, list[int]]:

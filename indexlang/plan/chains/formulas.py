@@ -24,10 +24,10 @@ from ...program.ir import (
     indices_of,
     walk,
 )
-from ..kernels import Row, linear
+from ..limits import Limits
+from ..views import Row, linear
 from .values import Graph, Node, RefusedError
 
-MOST_OPERATIONS = 200  # of one statement: beyond it the generated code gains nothing
 _TRUTHS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"})
 
 
@@ -42,14 +42,15 @@ class Formulas(Graph):
         shapes: Mapping[str, tuple[int, ...]],
         storage: Mapping[str, str],
         kind: Callable[[Expr], str],
+        limits: Limits,
     ) -> None:
         super().__init__(order, extents, compute)
-        self.shapes, self.storage, self.kind = shapes, storage, kind
+        self.shapes, self.storage, self.kind, self.limits = shapes, storage, kind, limits
         self.made: dict[str, tuple[Node | None, tuple[str, ...]]] = {}
 
     def value(self, expr: Expr) -> Node:
         """The node of an expression that is computed in floating point."""
-        if sum(isinstance(p, Call) for p in walk(expr)) > MOST_OPERATIONS:
+        if sum(isinstance(p, Call) for p in walk(expr)) > self.limits.operations:
             raise RefusedError
         return self._value(expr)
 

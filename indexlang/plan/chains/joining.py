@@ -23,9 +23,11 @@ from ...program.ir import (
     reads_of,
     walk,
 )
-from ..kernels import even, itemsize
-from ..statement import (
-    UNROLLED,
+from ..blocks import even, itemsize
+from .chain import Chain, Facts, Store, renamed
+from .formulas import Formulas
+from .landing import Landing, landings
+from .statements import (
     factors_of,
     identity,
     is_product,
@@ -34,16 +36,7 @@ from ..statement import (
     numbered,
     size_of,
 )
-from .chain import Chain, Facts, Store, renamed
-from .formulas import Formulas
-from .landing import Landing, landings
 from .values import COMBINATIONS, REDUCTIONS, Move, Node, RefusedError
-
-CHUNK = 256 << 10  # bytes of one array of a block: several of them stay in the cache of a core
-LEAST = 1 << 14  # elements below which a chain is not worth its lines
-LARGE_SUM = 1 << 19  # elements from which on a sum alone is one
-MANY = 64  # a block as large as may be has so many times the elements that it is summed to, at least
-AHEAD = 48  # so many statements further it is looked for more that may join
 
 
 class Joining:
@@ -51,6 +44,7 @@ class Joining:
 
     def __init__(self, facts: Facts, start: int, labels: tuple[str, ...], begun: set[str], most: int) -> None:
         self.facts, self.labels, self.begun, self.most = facts, labels, begun, most
+        self.limits = facts.limits
         self.compute = facts.compute[start]
         stmt = facts.program.statements[start]
         self.graph = Formulas(
@@ -60,6 +54,7 @@ class Joining:
             facts.shapes.tensors,
             facts.storage,
             facts.kind,
+            facts.limits,
         )
         self.numbers: list[int] = []
         self.stores: list[Store] = []
@@ -69,7 +64,7 @@ class Joining:
 
     def extend(self, order: Sequence[int], done: set[int]) -> None:
         """Take in what may run now, of the statements that come next."""
-        for number in order[1:AHEAD]:
+        for number in order[1 : self.limits.ahead]:
             if number in done:
                 continue
             stmt = self.facts.program.statements[number]
@@ -97,7 +92,7 @@ class Joining:
     def is_near(self, stmt: Statement) -> bool:
         """Whether a statement touches what is in the cache."""
         near = {*reads_of(stmt), stmt.target.tensor} & (self.read | set(self.graph.made))
-        return any(size_of(self.facts.shapes.tensors[t]) >= LEAST or t in self.graph.made for t in near)
+        return any(size_of(self.facts.shapes.tensors[t]) >= self.limits.least or t in self.graph.made for t in near)
 
     # -- one statement -------------------------------------------------------------------------
 
@@ -180,7 +175,7 @@ class Joining:
         graph, op = self.graph, stmt.op
         kept = {place.index for place in landing}
         taps = [i for place in landing for i, _ in place.row.coefs if i not in kept] + list(stmt.reduced)
-        if op not in ("=", "+=") or isinstance(stmt.value, Reduce) or graph.points(taps) > UNROLLED:
+        if op not in ("=", "+=") or isinstance(stmt.value, Reduce) or graph.points(taps) > self.limits.unrolled:
             raise RefusedError
         if (
             graph.points(stmt.reduced) > 1
@@ -224,7 +219,7 @@ class Joining:
         if not reduced:
             node = self.masked(formula(stmt.value), masks, identity(op))
             return self.mapped(tensor, axes, op, node, first)
-        if is_window(stmt, graph.extents) and not set(reduced) & set(self.labels):
+        if is_window(stmt, graph.extents, self.limits) and not set(reduced) & set(self.labels):
             node = self.window(stmt)
             return self.mapped(tensor, axes, op, node, first)
         self.check_work(stmt.value, stmt.domain.indices)
@@ -252,7 +247,7 @@ class Joining:
         if partial:
             if not set(self.labels) <= set(value.indices):
                 raise RefusedError  # the same in several blocks: each of them would count it
-            if graph.points(node.indices) > self.most // MANY:
+            if graph.points(node.indices) > self.most // self.limits.many:
                 raise RefusedError  # to add the parts would take as long as to make them
             return Store(tensor, axes, op, node, True, scale, first)
         return self.mapped(tensor, axes, op, node, first)
@@ -321,7 +316,7 @@ class Joining:
         if not isinstance(stmt.value, Access):
             return not is_sum or not is_product(stmt.value) or self.is_long(stmt)
         if is_sum:  # each thread takes a part
-            return self.graph.points(self.graph.order) >= LARGE_SUM
+            return self.graph.points(self.graph.order) >= self.limits.sum
         return bool(stmt.domain.masks)
 
     def is_long(self, stmt: Statement) -> bool:
@@ -329,7 +324,9 @@ class Joining:
         extents = self.facts.shapes.extents[self.numbers[0]]
         moving = {i for i, (lo, hi) in extents.items() if hi - lo > 1}
         accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
-        return self.graph.points(self.graph.order) >= LARGE_SUM and all(moving <= set(indices_of(a)) for a in accesses)
+        return self.graph.points(self.graph.order) >= self.limits.sum and all(
+            moving <= set(indices_of(a)) for a in accesses
+        )
 
     def chain(self, readers: Mapping[str, int], done: set[int]) -> Chain:
         """The chain as it is now."""
@@ -355,6 +352,6 @@ class Joining:
             return ()
         *outer, last = self.labels
         unit = max(graph.points(set(n.indices) - set(self.labels)) for n in graph.nodes)
-        most = CHUNK // itemsize(self.compute)
+        most = self.limits.chunk // itemsize(self.compute)
         n = graph.extents[last][1]
         return (*((i, 1) for i in outer), (last, even(n, max(1, most // unit))))

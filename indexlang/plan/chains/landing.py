@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...program.ir import Access, Boundary, Const, Dots, Index, Merged
-from ..kernels import Row, injective, linear, plain
+from ..views import Row, injective, linear, plain
 from .formulas import Formulas
 from .values import Graph, Move, RefusedError
 

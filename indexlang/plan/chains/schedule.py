@@ -14,15 +14,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ...program.ir import Index, Merged, Reduce, Statement, indices_of, reads_of
-from ..kernels import itemsize
-from ..statement import is_window, memory_order, size_of
-from . import joining
+from ..blocks import itemsize
 from .chain import Chain, Facts
 from .joining import Joining
+from .statements import is_window, memory_order, size_of
 from .values import RefusedError
-
-NARROW = 512  # elements that lie next to each other in a block, at least
-FULL = 8  # a block may be so many times larger where then more statements join
 
 
 def schedule(facts: Facts) -> Iterator[int | Chain]:
@@ -67,7 +63,7 @@ def deferred(facts: Facts) -> list[int]:
         waiting = []
         for k in numbers:
             stmt = statements[k]
-            large = [t for t in set(reads_of(stmt)) if size_of(shapes[t]) >= joining.LEAST and last_read[t] < last]
+            large = [t for t in set(reads_of(stmt)) if size_of(shapes[t]) >= facts.limits.least and last_read[t] < last]
             instead = k == numbers[0] and len(large) == 1 and size_of(shapes[large[0]]) <= size_of(shapes[tensor])
             if not stmt.reduced and not isinstance(stmt.value, Reduce) and (not large or instead):
                 waiting.append(k)
@@ -91,7 +87,7 @@ def _covers(stmt: Statement) -> bool:
 def _longest(facts: Facts, order: Sequence[int], done: set[int], begun: set[str]) -> Joining | None:
     """The longest chain that begins with the first statement of an order."""
     best: Joining | None = None
-    most = FULL * joining.CHUNK // itemsize(facts.compute[order[0]])
+    most = facts.limits.full * facts.limits.chunk // itemsize(facts.compute[order[0]])
     for labels in _labels(facts, order[0]):
         try:
             building = Joining(facts, order[0], labels, begun, most)
@@ -111,7 +107,7 @@ def _labels(facts: Facts, number: int) -> Iterator[tuple[str, ...]]:
     order = memory_order(stmt, extents)
     sizes = {i: extents[i][1] - extents[i][0] for i in order}
     alone = set(order)  # indices that a block may be cut along
-    if is_window(stmt, extents):
+    if is_window(stmt, extents, facts.limits):
         order = [i for i in order if i not in stmt.reduced]
     for sub in stmt.target.subscripts:
         if not isinstance(sub, Index | Merged) and (names := indices_of(sub)):  # written around each point
@@ -121,9 +117,9 @@ def _labels(facts: Facts, number: int) -> Iterator[tuple[str, ...]]:
     rest = 1
     for i in order:
         rest *= sizes[i]
-    if rest < joining.LEAST:
+    if rest < facts.limits.least:
         return
-    most = joining.CHUNK // itemsize(facts.compute[number])
+    most = facts.limits.chunk // itemsize(facts.compute[number])
     if isinstance(stmt.value, Reduce):
         alone &= set(indices_of(stmt.target))
     found: list[str] = []
@@ -132,16 +128,16 @@ def _labels(facts: Facts, number: int) -> Iterator[tuple[str, ...]]:
     for index in order:
         if rest <= most:
             break
-        if found and rest <= FULL * most:
+        if found and rest <= facts.limits.full * most:
             shorter = tuple(found)
-        if index == order[-1] and most * sizes[index] < NARROW * rest:  # its runs would be too short
+        if index == order[-1] and most * sizes[index] < facts.limits.narrow * rest:  # its runs would be too short
             break
         if index not in alone and not isinstance(stmt.value, Reduce):
             break  # what lies within it would be cut into short runs
         if index in alone:
             found.append(index)
             rest //= sizes[index]
-    if rest <= FULL * most:
+    if rest <= facts.limits.full * most:
         yield tuple(found)
     if shorter is not None and shorter != tuple(found):
         yield shorter

@@ -27,7 +27,7 @@ from ...program.ir import (
     transform_expr,
 )
 from ...sizes.shapes import Shapes
-from ..kernels import linear
+from ..views import linear
 
 Axes = Mapping[str, tuple[int, ...]]
 

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from math import prod
 
 from ...program.ir import Access, Call, Index, Merged, Statement, Subscript, domain_of, indices_of
-from ..kernels import LONG
-
-WIDE = 32  # columns that make a product of matrices worth its call
+from ..limits import Limits
 
 Extents = Mapping[str, tuple[int, int]]
 
@@ -36,7 +34,7 @@ class Groups:
     note: str
 
 
-def merge_groups(stmt: Statement, extents: Extents) -> Groups | None:
+def merge_groups(stmt: Statement, extents: Extents, limits: Limits) -> Groups | None:
     """The statement with its groups merged, where that pays."""
     match stmt.value:
         case Call(fn="mul", args=(Access() as a, Access() as b)) if not stmt.domain.masks and stmt.op in ("=", "+="):
@@ -59,13 +57,13 @@ def merge_groups(stmt: Statement, extents: Extents) -> Groups | None:
     rows = prod(size[i] for i in of_dense & out)
     alone = {i for s in stmt.target.subscripts if isinstance(s, Index | Merged) for i in indices_of(s)}
     columns = prod(size[i] for i in of_small & out & alone)  # taps are none
-    together = _together(size[group], columns)
+    together = _together(size[group], columns, limits.columns)
     if together < 2 or columns < 2:
         return None
     merging = _Merging(stmt, extents, group, together)
-    if rows >= LONG and _inside(dense, group, size) and _inside(stmt.target, group, size):
+    if rows >= limits.long and _inside(dense, group, size) and _inside(stmt.target, group, size):
         return merging.operand(small, dense)
-    if summed >= LONG and rows * columns < summed and _inside(a, group, size) and _inside(b, group, size):
+    if summed >= limits.long and rows * columns < summed and _inside(a, group, size) and _inside(b, group, size):
         return merging.results(small, dense)
     return None
 
@@ -81,9 +79,9 @@ def _inside(access: Access, group: str, size: Mapping[str, int]) -> bool:
     return group in [i for i in indices_of(access) if size[i] > 1][-2:]
 
 
-def _together(groups: int, columns: int) -> int:
+def _together(groups: int, columns: int, wide: int) -> int:
     """How many groups make a product wide enough, and no wider."""
-    return max((n for n in range(1, groups + 1) if groups % n == 0 and n * columns <= WIDE), default=1)
+    return max((n for n in range(1, groups + 1) if groups % n == 0 and n * columns <= wide), default=1)
 
 
 class _Merging:

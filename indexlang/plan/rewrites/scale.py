@@ -24,10 +24,8 @@ from ...program.ir import (
 )
 from ...sizes.dtypes import Types
 from ...sizes.shapes import Shapes
+from ..limits import Limits
 from .share import factored, inserted
-
-LEAST = 1 << 14  # elements from which on scaling them is worth a statement
-SMALLER = 3  # so many times smaller must the factor be
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,12 @@ class Scaled:
     divisors: tuple[Expr, ...]
 
 
-def scale(program: Program, shapes: Shapes, types: Types) -> tuple[Program, Shapes, Types]:
+def scale(program: Program, shapes: Shapes, types: Types, limits: Limits) -> tuple[Program, Shapes, Types]:
     """The program with products scaled at their smallest factors."""
     known: dict[object, Access] = {}  # what has been scaled for an earlier statement
     k = 0
     while k < len(program.statements):
-        found = scaled(program.statements[k], shapes, types, k)
+        found = scaled(program.statements[k], shapes, types, k, limits)
         if found is not None:
             key = found, tuple(sorted((i, shapes.extents[k][i]) for i in indices_of(found.factor)))
             if key not in known:
@@ -55,7 +53,7 @@ def scale(program: Program, shapes: Shapes, types: Types) -> tuple[Program, Shap
     return program, shapes, types
 
 
-def scaled(stmt: Statement, shapes: Shapes, types: Types, number: int) -> Scaled | None:
+def scaled(stmt: Statement, shapes: Shapes, types: Types, number: int, limits: Limits) -> Scaled | None:
     """What is to be scaled before the statement."""
     if stmt.op not in ("=", "+=") or stmt.domain.masks or shapes.guarded[number]:
         return None
@@ -76,7 +74,7 @@ def scaled(stmt: Statement, shapes: Shapes, types: Types, number: int) -> Scaled
     taken = tuple(d for d in divisors if set(indices_of(d)) <= own)
     tapped = any(_is_tapped(s) for s in stmt.target.subscripts)
     whole = points(stmt.domain.indices if tapped else indices_of(stmt.target))
-    if whole < LEAST or whole < SMALLER * points(indices_of(smallest)):
+    if whole < limits.scaled or whole < limits.smaller * points(indices_of(smallest)):
         return None
     more_than_sign = taken or any(not (isinstance(f, Const) and f.value == -1) for f in factors)
     return Scaled(smallest, tuple(factors), taken) if more_than_sign or (tapped and factors) else None

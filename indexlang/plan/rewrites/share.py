@@ -16,11 +16,11 @@ from typing import TypeVar
 from ...program.ir import Access, Call, Const, Expr, Index, Program, Statement, domain_of, indices_of, walk
 from ...sizes.dtypes import Types
 from ...sizes.shapes import Shapes
-from ..contraction import order_pairs, products_cost
-from ..kernels import LARGE, itemsize
+from ..blocks import itemsize
+from ..limits import Limits
+from ..order import order_pairs, products_cost
 
 SLACK = 1.15
-WORTH = 1 << 18  # multiply-adds from which on a product is worth keeping for a second use
 
 Extents = Mapping[str, tuple[int, int]]
 
@@ -39,19 +39,19 @@ class Pair:
         return prod(hi - lo for _, (lo, hi) in self.extents)
 
 
-def share(program: Program, shapes: Shapes, types: Types) -> tuple[Program, Shapes, Types]:
+def share(program: Program, shapes: Shapes, types: Types, limits: Limits) -> tuple[Program, Shapes, Types]:
     """The program with common products made once."""
-    while (found := _best(program, shapes, types)) is not None:
+    while (found := _best(program, shapes, types, limits)) is not None:
         program, shapes, types = _with(program, shapes, types, *found)
     return program, shapes, types
 
 
-def _best(program: Program, shapes: Shapes, types: Types) -> tuple[Pair, list[int]] | None:
+def _best(program: Program, shapes: Shapes, types: Types, limits: Limits) -> tuple[Pair, list[int]] | None:
     """The pair that saves most, with the statements that use it."""
     users: dict[Pair, list[int]] = {}
     for k, stmt in enumerate(program.statements):
         if _takes_part(stmt, shapes, types, k):
-            for pair in _pairs(stmt, shapes.extents[k]):
+            for pair in _pairs(stmt, shapes.extents[k], limits):
                 users.setdefault(pair, []).append(k)
     written: dict[str, int] = {}
     for k, stmt in enumerate(program.statements):
@@ -62,7 +62,13 @@ def _best(program: Program, shapes: Shapes, types: Types) -> tuple[Pair, list[in
         saved = (len(ready) - 1) * pair.work
         size = prod(hi - lo for i, (lo, hi) in pair.extents if i in pair.kept) * itemsize(types.compute[numbers[0]])
         alike = len({types.compute[k] for k in numbers}) == 1
-        if len(ready) > 1 and alike and pair.work >= WORTH and size <= LARGE and (best is None or saved > best[0]):
+        if (
+            len(ready) > 1
+            and alike
+            and pair.work >= limits.worth
+            and size <= limits.large
+            and (best is None or saved > best[0])
+        ):
             best = saved, pair, ready
     return None if best is None else best[1:]
 
@@ -117,7 +123,7 @@ def _is_direct(expr: Expr) -> bool:
     return isinstance(expr, Access) and not any(isinstance(p, Access) for s in expr.subscripts for p in walk(s))
 
 
-def _pairs(stmt: Statement, extents: Extents) -> Iterator[Pair]:
+def _pairs(stmt: Statement, extents: Extents, limits: Limits) -> Iterator[Pair]:
     """The pairs that a good order may begin with."""
     split = factored(stmt.value)
     assert split is not None
@@ -125,7 +131,7 @@ def _pairs(stmt: Statement, extents: Extents) -> Iterator[Pair]:
     sizes = {i: hi - lo for i, (lo, hi) in extents.items()}
     free = indices_of(stmt.target)
     groups = [indices_of(a) for a in reads]
-    limit = SLACK * products_cost(groups, order_pairs(groups, free, sizes), free, sizes)
+    limit = SLACK * products_cost(groups, order_pairs(groups, free, sizes, limits), free, sizes)
     for x, y in combinations(range(len(reads)), 2):
         both = {*groups[x], *groups[y]}
         rest = [g for k, g in enumerate(groups) if k not in (x, y)]
@@ -133,7 +139,7 @@ def _pairs(stmt: Statement, extents: Extents) -> Iterator[Pair]:
         if reads[x] == reads[y] or not (both - kept) & set(groups[x]) & set(groups[y]):
             continue
         later = [*rest, tuple(kept)]
-        cost = prod(sizes[i] for i in both) + products_cost(later, order_pairs(later, free, sizes), free, sizes)
+        cost = prod(sizes[i] for i in both) + products_cost(later, order_pairs(later, free, sizes, limits), free, sizes)
         if cost <= limit:
             yield Pair(frozenset((reads[x], reads[y])), kept, tuple(sorted((i, extents[i]) for i in both)))
 

@@ -15,20 +15,16 @@ from math import prod
 from ...program.ir import Access, Boundary, Call, Index, Program, Statement, Subscript, indices_of
 from ...sizes.dtypes import Types
 from ...sizes.shapes import Shapes
-from ..kernels import itemsize
+from ..blocks import itemsize
+from ..limits import Limits
 from .share import factored, inserted
 
-NARROW = 2  # columns of a product up to which it is a thin one
-FEWEST = 4  # taps from which on it is worth a tensor
-LARGEST = 32 << 20  # bytes of the tensor
-LEAST = 1 << 14  # elements that a tap adds, at least
 
-
-def unfold(program: Program, shapes: Shapes, types: Types) -> tuple[Program, Shapes, Types]:
+def unfold(program: Program, shapes: Shapes, types: Types, limits: Limits) -> tuple[Program, Shapes, Types]:
     """The program with the thin products of taps made at once."""
     k = 0
     while k < len(program.statements):
-        target = unfolded(program.statements[k], shapes, types, k)
+        target = unfolded(program.statements[k], shapes, types, k, limits)
         if target is not None:
             stmt = program.statements[k]
             program, shapes, types, made = inserted(program, shapes, types, k, "unfolded", target, stmt.value)
@@ -38,7 +34,7 @@ def unfold(program: Program, shapes: Shapes, types: Types) -> tuple[Program, Sha
     return program, shapes, types
 
 
-def unfolded(stmt: Statement, shapes: Shapes, types: Types, number: int) -> Access | None:
+def unfolded(stmt: Statement, shapes: Shapes, types: Types, number: int, limits: Limits) -> Access | None:
     """The target, without a name, of what the taps of a statement add; None if each tap is multiplied for itself."""
     kind, extents = types.compute[number], shapes.extents[number]
     if stmt.op not in ("=", "+=") or stmt.domain.masks or shapes.guarded[number] or not kind.startswith("float"):
@@ -61,8 +57,8 @@ def unfolded(stmt: Statement, shapes: Shapes, types: Types, number: int) -> Acce
         return None
     rows, count, width = (prod(sizes[i] for i in group) for group in (kept, taps, columns))
     summed = prod(sizes[i] for i in stmt.reduced)
-    fits = rows * count * width * itemsize(kind) <= LARGEST
-    if summed < 2 or width > NARROW or count < FEWEST or rows < LEAST or not fits:
+    fits = rows * count * width * itemsize(kind) <= limits.unfolded
+    if summed < 2 or width > limits.thin or count < limits.fewest or rows < limits.added or not fits:
         return None
     ahead = [i for i in indices_of(small) if i in taps or i in columns]
     return Access("", tuple(Index(i) for i in (*ahead, *kept)))

@@ -1,0 +1,207 @@
+"""Names and lines of the source being written: identifiers, constants of the module, support functions, bodies.
+
+In: code and hints for names. Out: lines. The one rule: every identifier is made here, from ASCII letters and numbers,
+so no text of a program can become code; and each is bound once in a body.
+"""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ...plan.plan import Buffer, Part, Place
+from .code import Call, Code, Name, Number, call, dtype, full, row, text
+from .function_support import SUPPORT
+from .scope import Axis, Scope
+from .support import ARRAYS
+
+_GLOBALS: tuple[str, ...] = (*dir(builtins), "POOL", "WORKERS", "ThreadPoolExecutor", "said", "start")
+
+
+@dataclass
+class Body:
+    """Lines of a step, a loop, a branch or a function, in the order in which its lists stand here."""
+
+    kind: str = "step"  # step, loop, branch, part (a function that threads run)
+    made: list[str] = field(default_factory=list)  # memory
+    held: list[str] = field(default_factory=list)  # views that what is inside uses again and again
+    lines: list[str | Body] = field(default_factory=list)
+    known: dict[str, Name] = field(default_factory=dict)  # the names of what is held, by its text
+
+    def printed(self, indent: str) -> Iterator[str]:
+        """The lines, indented."""
+        for line in (*self.made, *self.held, *self.lines):
+            if isinstance(line, Body):
+                yield from line.printed(indent + ("" if line.kind == "step" else "    "))
+            else:
+                yield indent + line
+
+
+@dataclass(frozen=True)
+class Made:
+    """An array of the code: its name, the body that makes it, and where the index of each axis stood there.
+
+    Without them it is all of a buffer.
+    """
+
+    name: Name
+    level: int
+    axes: tuple[Axis, ...] | None = None
+
+
+@dataclass
+class Writer:
+    """The source being written; `scope` is where each index stands, `bodies` are those that are open."""
+
+    complex_step: bool = False
+    checked: bool = False
+    scope: Scope = field(default_factory=dict)
+    bodies: list[Body] = field(default_factory=list)
+    entry: list[str] = field(default_factory=list)
+    module: list[str] = field(default_factory=list)
+    constants: dict[str, Name] = field(default_factory=dict)
+    support: set[str] = field(default_factory=set)  # names of ARRAYS and of the functions' SUPPORT
+    made: dict[Buffer, Made] = field(default_factory=dict)
+    contiguous: set[Buffer] = field(default_factory=set)  # inputs that are made so
+    passing: list[str] = field(default_factory=list)  # names that hold memory until the section ends
+    taken: set[str] = field(default_factory=lambda: {"np", "os", "run", *ARRAYS, *SUPPORT, *keyword.kwlist, *_GLOBALS})
+    counts: dict[str, int] = field(default_factory=dict)  # the last number behind each name
+
+    # -- identifiers ---------------------------------------------------------------------------
+
+    def fresh(self, hint: str) -> Name:
+        """A new identifier that resembles the hint; ASCII, so that no two names fold into one."""
+        base = "".join(
+            c if c.isalnum() or c == "_" else "_" for c in unicodedata.normalize("NFKD", hint) if c.isascii()
+        )
+        base = base if base and not base[0].isdigit() else "t" + base
+        if base.startswith("__"):
+            base = "t" + base
+        name, count = base, self.counts.get(base, 1)
+        while name in self.taken:
+            count += 1
+            name = f"{base}_{count}"
+        self.taken.add(name)
+        self.counts[base] = count
+        return Name(name)
+
+    def use(self, name: str) -> str:
+        """Have a support function in the source, by name."""
+        self.support.add(name)
+        return name
+
+    def constant(self, code: Code, hint: str = "C") -> Name:
+        """A constant of the module, made once when the code is loaded."""
+        key = text(code)
+        if key not in self.constants:
+            self.constants[key] = self.fresh(hint)
+            self.module.append(f"{self.constants[key].text} = {key}")
+        return self.constants[key]
+
+    # -- lines ---------------------------------------------------------------------------------
+
+    @property
+    def body(self) -> Body:
+        return self.bodies[-1]
+
+    @property
+    def level(self) -> int:
+        return len(self.bodies) - 1
+
+    @property
+    def at_top(self) -> bool:
+        """Whether what is written runs once, whatever happens."""
+        return len(self.bodies) == 1
+
+    def line(self, line: str) -> None:
+        self.body.lines.append(line)
+
+    def run(self, code: Code) -> None:
+        """Code that is run for what it does."""
+        self.line(text(code))
+
+    def set(self, target: Code, value: Code, sign: str = "=") -> None:
+        """An assignment."""
+        self.line(f"{text(target)} {sign} {text(value)}")
+
+    @contextmanager
+    def inside(self, kind: str, head: str = "") -> Iterator[Body]:
+        """Lines in a body of their own, under a head such as `for ...:`."""
+        if head:
+            self.line(head)
+        body = Body(kind)
+        if self.bodies:
+            self.body.lines.append(body)
+        self.bodies.append(body)
+        yield body
+        self.bodies.pop()
+        if head and not (body.made or body.held or body.lines):
+            body.lines.append("pass")
+
+    def hold(self, code: Code, hint: str) -> Name:
+        """A name for code, here."""
+        name = self.fresh(hint)
+        self.set(name, code)
+        self._passes(name, self.level)
+        return name
+
+    def hoisted(self, code: Code, level: int, hint: str) -> Name:
+        """A name for a view, in the body in which it is known: what is inside uses it again and again."""
+        body, key = self.bodies[level], text(code)
+        if key not in body.known:
+            body.known[key] = self.fresh(hint)
+            body.held.append(f"{body.known[key].text} = {key}")
+            self._passes(body.known[key], level)
+        return body.known[key]
+
+    def repeats(self, level: int) -> bool:
+        """Whether what is written runs more often than the body of that level."""
+        return any(body.kind in ("loop", "part") for body in self.bodies[level + 1 :])
+
+    def _passes(self, name: Name, level: int) -> None:
+        if not any(body.kind == "part" for body in self.bodies[: level + 1]):
+            self.passing.append(name.text)
+
+    # -- memory --------------------------------------------------------------------------------
+
+    def own_level(self) -> int:
+        """The level of the function being written: what is made in a part of a loop is each thread's own."""
+        return max((k for k, body in enumerate(self.bodies) if body.kind == "part"), default=0)
+
+    def made_of(self, place: Place, name: Name, level: int) -> Made:
+        """A place's buffer as it is made here: of a Part, what its indices have."""
+        axes = tuple(self.scope[i] for i in place.indices) if isinstance(place, Part) else None
+        self.made[place.buffer] = Made(name, level, axes)
+        return self.made[place.buffer]
+
+    def make(self, place: Place, filled: float | bool | None = None, name: Name | None = None) -> Made:
+        """Memory for a place's buffer, before all loops."""
+        buffer = place.buffer
+        level = self.own_level() if isinstance(place, Part) else 0
+        name, shape = name or self.fresh(buffer.name), buffer.shape
+        maker = self.maker(shape, buffer.dtype) if filled is None else full(shape, Number(filled), buffer.dtype)
+        self.bodies[level].made.append(f"{name.text} = {text(maker)}")
+        return self.made_of(place, name, level)
+
+    def maker(self, shape: tuple[int, ...], kind: str) -> Call:
+        """Code of an array of no values yet; of values that stand out where everything is checked."""
+        if not self.checked:
+            return call("np.empty", row(shape), dtype(kind))
+        return call("np.full", row(shape), Name(_standing_out(kind)), dtype(kind))
+
+    def checks(self, name: Name, shape: Code) -> None:
+        """Where everything is checked, the shape of an array is."""
+        if self.checked:
+            self.line(f"assert {name.text}.shape == {text(shape)}, {name.text}.shape")
+
+
+def _standing_out(kind: str) -> str:
+    if kind == "bool":
+        return "True"
+    if kind.startswith(("float", "complex")):
+        return "np.nan"
+    return f"np.iinfo(np.{kind}).max - 42" if kind.startswith("uint") else f"np.iinfo(np.{kind}).min + 42"

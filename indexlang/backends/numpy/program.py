@@ -1,0 +1,143 @@
+"""A Plan as the source of one Python function.
+
+In: a Plan. Out: text. The one rule: what is printed is what runs, and it needs nothing but NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from textwrap import fill
+
+from ...plan.buffers import lifetimes
+from ...plan.plan import Buffer, Part, Place, Plan, Section, Step, Table
+from ...plan.views import Extents, arrangement
+from .arrays import array, operand, spread
+from .code import Code, call, dtype, method, row, text
+from .expressions import value
+from .function_support import SUPPORT
+from .names import Body, Made, Writer
+from .scope import whole
+from .steps import steps
+from .support import ARRAYS, THREADS
+
+
+def source(plan: Plan, checked: bool = False) -> str:
+    """The stand-alone source of `run(*inputs)`, which gives a tuple of the outputs.
+
+    Where it is `checked`, memory that is not written yet holds nan, and named arrays are asserted to have their shapes.
+    """
+    w = Writer(plan.complex_step, checked)
+    for buffer in plan.inputs:
+        w.made[buffer] = Made(w.fresh(buffer.name), 0)
+    inputs = [w.made[b].name.text for b in plan.inputs]
+    _tables(w, plan.tables)
+    tables, w.module = w.module, []
+    lives = lifetimes(plan)
+    ends: dict[int, list[Buffer]] = {}
+    for buffer, (_, last) in lives.items():
+        ends.setdefault(last, []).append(buffer)
+    lines: list[str] = []
+    for number, section in enumerate(plan.sections):
+        lines += _section(w, section)
+        if number + 1 < len(plan.sections):
+            lines += _forgotten(w, ends.get(number, ()))
+    results = _results(w, plan)
+    end = f"    return ({', '.join(results)},)" if results else "    return ()"
+    ends_of = dict(plan.extents)
+    given = _told((name, _shape(p, ends_of), d) for name, p, d in plan.outputs)
+    taken = _told((b.name, list(b.shape), b.dtype) for b in plan.inputs)
+    told = fill(f'"""{given} of {taken}."""', 110, initial_indent="    ", subsequent_indent="    ")
+    head = f"def run({', '.join(inputs)}):"
+    run = ['@np.errstate(all="ignore")', head, told, *(f"    {line}" for line in w.entry), *lines, end]
+    needed = _closed(w.support)
+    parts = ["import numpy as np\n"]
+    if "share" in needed:
+        parts = ["import os\nfrom concurrent.futures import ThreadPoolExecutor\n\nimport numpy as np\n", THREADS]
+    parts += [found for name, found in {**ARRAYS, **SUPPORT}.items() if name in needed]
+    parts += ["\n".join(found) + "\n" for found in (tables, w.module) if found]
+    return "\n\n".join([*parts, "\n".join(run) + "\n"])
+
+
+def _tables(w: Writer, tables: Sequence[Table]) -> None:
+    """What positions alone say, as constants of the module."""
+    for table in tables:
+        w.scope = whole(dict(table.extents))
+        axes = [i for i, _ in table.extents]
+        body = Body()
+        w.bodies = [body]
+        found = value(w, table.value, axes)
+        code: Code
+        if found.weak:
+            code = call("np.full", row(table.buffer.shape), found.code, dtype(table.buffer.dtype))
+        else:
+            code = call("np.ascontiguousarray", spread(found, axes, w.scope).code, dtype(table.buffer.dtype))
+        name = w.fresh(table.buffer.name)
+        w.set(name, code)
+        w.module += ['with np.errstate(all="ignore"):', *body.printed("    ")]
+        w.made[table.buffer] = Made(name, 0)
+    w.bodies, w.scope, w.passing = [], {}, []
+
+
+def _section(w: Writer, section: Section) -> list[str]:
+    """The lines of statements that run together."""
+    lines = [f"    # {ascii(record.statement)[1:-1]}" for record in section.records]
+    w.scope = whole(dict(section.extents))
+    for step in section.steps:
+        lines += _step(w, step)
+    return lines
+
+
+def _step(w: Writer, step: Step) -> Iterable[str]:
+    body = Body()
+    w.bodies = [body]
+    steps(w, (step,))
+    w.bodies = []
+    return body.printed("    ")
+
+
+def _forgotten(w: Writer, buffers: Iterable[Buffer]) -> list[str]:
+    """Lines that give back memory: of buffers that nothing mentions any more, and of views of them."""
+    lines = []
+    if w.passing:
+        lines.append(f"    {' = '.join(dict.fromkeys(w.passing))} = None")
+        w.passing = []
+    names = [w.made[b].name.text for b in buffers if b in w.made and w.made[b].level == 0]
+    return [*lines, f"    del {', '.join(names)}"] if names else lines
+
+
+def _results(w: Writer, plan: Plan) -> list[str]:
+    """Code of the outputs as they are delivered."""
+    w.bodies, w.scope = [Body()], whole(dict(plan.extents))
+    given: set[Buffer] = set()
+    results = []
+    for _, place, kind in plan.outputs:
+        x = operand(w, place)
+        code = array(x)
+        if kind != x.dtype:
+            code = method(code, "astype", dtype(kind))
+        elif place.buffer.role in ("input", "table") or place.buffer in given:
+            code = method(code, "copy")
+        given.add(place.buffer)
+        results.append(text(code))
+    return results
+
+
+def _shape(place: Place, extents: Extents) -> list[int]:
+    """The sizes of the axes of an output."""
+    axes = set(place.mentioned)
+    order = place.indices if isinstance(place, Part) else arrangement(place.rows, place.buffer.shape, axes)[0]
+    return [extents[i][1] - extents[i][0] for i in order]
+
+
+def _told(tensors: Iterable[tuple[str, list[int], str]]) -> str:
+    """Tensors with the shapes and types for which the code is written."""
+    each = (f"{name} {kind}{shape}" for name, shape, kind in tensors)
+    return ascii(", ".join(each) or "nothing")[1:-1]
+
+
+def _closed(names: set[str]) -> set[str]:
+    """The support functions with those that they call."""
+    table, found = {**ARRAYS, **SUPPORT}, set(names)
+    while more := {other for name in found for other in table if f"{other}(" in table[name]} - found:
+        found |= more
+    return found

@@ -1,0 +1,76 @@
+"""Which indices of a statement are gone through in blocks, so that what is made at once stays in a cache.
+
+In: a statement and its target. Out: indices with their steps, outermost first. The one rule: kept indices come before
+reduced ones, for what a block of a sum makes is added to everything.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from ..program.ir import Access, indices_of, walk
+from .blocks import blocks, itemsize
+from .evaluation import Evaluation, operations
+from .writes import Target
+
+
+def kept(stmt: Evaluation, target: Target) -> list[str]:
+    """The free indices that are no taps."""
+    return [i for i in indices_of(stmt.stmt.target) if i in stmt.free and i not in target.taps]
+
+
+def contraction_blocks(stmt: Evaluation, target: Target) -> tuple[tuple[str, int], ...]:
+    """The indices to go through in blocks, so that arrays on the way stay small."""
+    free, size, limits = kept(stmt, target), itemsize(stmt.compute), stmt.b.limits
+    now, found = dict(stmt.sizes), dict[str, int]()
+    for group in stmt.temporaries():
+        points = prod(now[i] for i in group)
+        if points * size > 2 * limits.block:
+            few = prod(now[i] for i in free) * size <= limits.block
+            order = stmt.in_memory(group) if few else [i for i in (*free, *stmt.summed) if i in group]
+            more = dict(blocks(order, now, points, size, limits.block))
+            now.update(more)
+            found.update(more)
+    if target.taps:  # the products wait for their sum, and should do so in the cache
+        points = prod(now[i] for i in free) * prod(max(1, n) for _, n in target.steps)
+        found.update(blocks(free, now, points, size, limits.block // 4))
+    return tuple(found.items())
+
+
+def window_blocks(stmt: Evaluation, target: Target) -> tuple[tuple[str, int], ...]:
+    """Blocks of the free indices; what is read for each position counts, too."""
+    free, size, limits = kept(stmt, target), itemsize(stmt.compute), stmt.b.limits
+    points = prod(stmt.sizes[i] for i in free) * prod(max(1, n) for _, n in target.steps)
+    read = {p.tensor for p in walk(stmt.value) if isinstance(p, Access)}
+    points += sum(prod(stmt.b.shapes[tensor]) for tensor in read)
+    return () if points * size <= limits.block else blocks(free, stmt.sizes, points, size, limits.block)
+
+
+def domain_blocks(stmt: Evaluation, target: Target) -> tuple[tuple[str, int], ...]:
+    """The indices to go through in blocks, outermost first: kept ones, then reduced ones."""
+    free, size, limits = kept(stmt, target), itemsize(stmt.compute), stmt.b.limits
+    inside = [*free, *stmt.summed]
+    points = prod(stmt.sizes[i] for i in inside) * prod(max(1, n) for _, n in target.steps)
+    calls = sum(operations(e) for e in (stmt.value, *stmt.b.masks))
+    passes = calls + (not target.new) + bool(stmt.summed)  # over arrays of this size
+    budget = limits.block if target.taps else 2 * limits.block if passes > 1 else limits.large
+    if points * size <= budget:
+        return ()
+    order = free
+    if stmt.root is None:
+        few = prod(stmt.sizes[i] for i in free) * size <= limits.block
+        order = stmt.in_memory(inside) if few else inside
+    return blocks(order, stmt.sizes, points, size, limits.block)
+
+
+def repeated(stmt: Evaluation, target: Target) -> tuple[str, ...]:
+    """Few indices that only a mask mentions: `where 2*di+dj == at[i,j]` for each position of a window."""
+    if stmt.summed or not stmt.b.masks:
+        return ()
+    accesses = [p for e in (stmt.value, *stmt.b.masks) for p in walk(e) if isinstance(p, Access)]
+    read = {i for p in accesses for i in indices_of(p)}
+    masked = {i for mask in stmt.b.masks for i in indices_of(mask)}
+    found = [i for i in stmt.free if i in masked and i not in read and i not in target.taps]
+    count = prod(stmt.sizes[i] for i in found)
+    rest = prod(stmt.sizes[i] for i in stmt.free) // max(1, count)
+    return tuple(found) if 1 < count <= stmt.b.limits.window and rest >= stmt.b.limits.long else ()

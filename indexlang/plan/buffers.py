@@ -1,0 +1,133 @@
+"""How long buffers live, and how much memory a Plan takes.
+
+In: a Plan. Out: the first and last section of each buffer, bytes. The one rule: a buffer lives from the section that
+first mentions it to the last one, by identity; inputs belong to the caller, tables to the module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
+from math import prod
+from typing import Any
+
+from .plan import Buffer, Load, Map, Part, Place, Plan, Run, Section, Step
+from .views import Extents, plain
+
+Lives = Mapping[Buffer, tuple[int, int]]
+
+
+def buffers_of(node: Any) -> Iterator[Buffer]:
+    """The buffers that a step, a kernel, a value or several of them mention, as often as they do."""
+    stack = [node]
+    while stack:
+        found = stack.pop()
+        if isinstance(found, Buffer):
+            yield found
+        elif isinstance(found, tuple):
+            stack.extend(reversed(found))
+        elif not isinstance(found, str | int | float | None):
+            stack.extend(getattr(found, name) for name in reversed(_parts(found.__class__)))
+
+
+@cache
+def _parts(kind: Any) -> tuple[str, ...]:
+    """The fields of a node that may lead to buffers."""
+    if not is_dataclass(kind):
+        return ()
+    return tuple(f.name for f in fields(kind) if f.compare and f.name not in ("rows", "records", "extents"))
+
+
+def lifetimes(plan: Plan) -> dict[Buffer, tuple[int, int]]:
+    """The first and the last section that mention each buffer that the Plan makes; outputs live beyond the last."""
+    lives: dict[Buffer, tuple[int, int]] = {}
+    for number, section in enumerate(plan.sections):
+        for buffer in dict.fromkeys(buffers_of(section.steps)):
+            lives[buffer] = (lives.get(buffer, (number, number))[0], number)
+    for _, place, _ in plan.outputs:
+        if place.buffer in lives:
+            lives[place.buffer] = (lives[place.buffer][0], len(plan.sections))
+    return {b: ends for b, ends in lives.items() if b.role not in ("input", "table")}
+
+
+def bytes_of(buffer: Buffer) -> int:
+    """What a buffer takes."""
+    digits = "".join(c for c in buffer.dtype if c.isdigit())
+    return prod(buffer.shape) * (int(digits) // 8 if digits else 1)
+
+
+def memory(plan: Plan) -> int:
+    """The bytes of the arrays that are there at once, at most."""
+    begins: dict[int, int] = {}
+    ends: dict[int, int] = {}
+    for buffer, (first, last) in lifetimes(plan).items():
+        begins[first] = begins.get(first, 0) + bytes_of(buffer)
+        ends[last] = ends.get(last, 0) + bytes_of(buffer)
+    now, most = 0, 0
+    for number in range(len(plan.sections)):
+        now += begins.get(number, 0)
+        most = max(most, now)
+        now -= ends.get(number, 0)
+    return most
+
+
+# -- copies that nothing needs -------------------------------------------------------------------------
+
+
+def without_copies(plan: Plan) -> Plan:
+    """The Plan in which a workspace that is only made to become a tensor is that tensor."""
+    lives = lifetimes(plan)
+    sections = tuple(_without_copies(s, k, lives) for k, s in enumerate(plan.sections))
+    return plan if sections == plan.sections else replace(plan, sections=sections)
+
+
+def _without_copies(section: Section, number: int, lives: Lives) -> Section:
+    steps, extents = list(section.steps), dict(section.extents)
+    k = 0
+    while k < len(steps):
+        found = _copy(steps[k], extents)
+        if found is not None and all(lives.get(b, (-1, -1))[0] == number for b in found):
+            given, made = found
+            before = set(buffers_of(tuple(steps[:k])))
+            is_last = lives[given][1] == number and given not in set(buffers_of(tuple(steps[k + 1 :])))
+            if is_last and given in before and made not in before:
+                steps[: k + 1] = [_renamed(s, given, made) for s in steps[:k]]
+                continue
+        k += 1
+    return section if tuple(steps) == section.steps else replace(section, steps=tuple(steps))
+
+
+def _copy(step: Step, extents: Extents) -> tuple[Buffer, Buffer] | None:
+    """A workspace and the buffer into which all of it is copied as it lies."""
+    match step:
+        case Run(place, "=", Map(Load(source, dtype, ()))):
+            given, made = source.buffer, place.buffer
+            like = (given.shape, given.dtype, dtype) == (made.shape, made.dtype, made.dtype)
+            order = _whole(place, extents)
+            same = given.role == "workspace" and like and order is not None and order == _whole(source, extents)
+            return (given, made) if same else None
+        case _:
+            return None
+
+
+def _whole(place: Place, extents: Extents) -> tuple[str, ...] | None:
+    """The index of each axis, where a place is all of its buffer."""
+    order = place.mentioned
+    sizes = tuple(extents[i][1] - extents[i][0] for i in order)
+    if sizes != place.buffer.shape:
+        return None
+    rows = tuple(plain(i).shifted(-extents[i][0]) for i in order)
+    is_whole = not place.moved if isinstance(place, Part) else place.rows == rows
+    return order if is_whole else None
+
+
+def _renamed(node: Any, given: Buffer, made: Buffer) -> Any:
+    """The node with another buffer in the place of one."""
+    if node == given and isinstance(node, Buffer):
+        return made
+    if isinstance(node, tuple):
+        return tuple(_renamed(n, given, made) for n in node)
+    names = _parts(node.__class__)
+    changed = {name: _renamed(getattr(node, name), given, made) for name in names}
+    return replace(node, **changed) if any(getattr(node, n) is not v for n, v in changed.items()) else node

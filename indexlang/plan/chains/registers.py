@@ -1,0 +1,47 @@
+"""The arrays of a block: each used again as soon as nothing needs what is in it.
+
+In: nodes that need memory, and those that need it no more. Out: Parts. The one rule: one array serves only nodes of its
+dtype and its indices, so that its shape is that of the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..building import Building
+from ..plan import Part
+from ..views import Scope
+from .values import Node
+
+
+class Registers:
+    """The arrays of one chain."""
+
+    def __init__(self, b: Building) -> None:
+        self.b = b
+        self.all: list[Part] = []
+        self.owners: dict[Node, Part] = {}
+        self.free: dict[tuple[str, tuple[str, ...]], list[Part]] = {}
+
+    def take(self, node: Node, dtype: str, indices: tuple[str, ...], dying: Sequence[Node], scope: Scope) -> Part:
+        """An array for a node: that of an argument which nothing else needs, or a free one."""
+        for arg in dying:
+            part = self.owners.get(arg)
+            if part is not None and (part.buffer.dtype, part.indices) == (dtype, indices):
+                del self.owners[arg]
+                self.owners[node] = part
+                return part
+        free = self.free.setdefault((dtype, indices), [])
+        if free:
+            part = free.pop()
+        else:
+            part = self.b.part("r", indices, dtype, scope)
+            self.all.append(part)
+        self.owners[node] = part
+        return part
+
+    def release(self, node: Node) -> None:
+        """Nothing needs the node any more."""
+        part = self.owners.pop(node, None)
+        if part is not None:
+            self.free.setdefault((part.buffer.dtype, part.indices), []).append(part)

@@ -1,0 +1,102 @@
+"""What is asked of one statement before it joins a chain: its window, its factors, how its operands lie in memory.
+
+In: a statement, how far its indices run. Out: facts. The one rule: nothing here
+knows of the chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ...program.ir import (
+    Access,
+    Call,
+    Const,
+    Expr,
+    Index,
+    Merged,
+    Reduce,
+    Statement,
+    indices_of,
+    transform_expr,
+    walk,
+)
+from ..limits import Limits
+
+COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
+
+
+def is_window(stmt: Statement, extents: Mapping[str, tuple[int, int]], limits: Limits) -> bool:
+    """Whether a sum is taken position by position: it runs through a small window of an operand that has all indices,
+    or over so few values that no operand has together with the other indices. Contractions are not.
+    """
+    if stmt.op not in ("=", "+=") or (is_product(stmt.value) and not isinstance(stmt.value, Access)):
+        return False
+    sizes = {i: extents[i][1] - extents[i][0] for i in stmt.domain.indices}
+    moving = {i for i, n in sizes.items() if n > 1}
+    accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
+    whole = [a for a in accesses if moving <= set(indices_of(a))]
+    count = size_of([sizes[i] for i in stmt.reduced])
+    if any(set(stmt.reduced) & set(indices_of(s)) and len(indices_of(s)) > 1 for a in accesses for s in a.subscripts):
+        return bool(whole) and count <= limits.unrolled
+    plain = any(all(len(indices_of(s)) < 2 for s in a.subscripts) for a in whole)
+    return 1 < count <= limits.short and not plain
+
+
+def identity(op: str) -> float:
+    """What changes nothing."""
+    return {"*=": 1.0, "max=": float("-inf"), "min=": float("inf")}.get(op, 0)
+
+
+def numbered(expr: Expr) -> Expr:
+    """The expression with numbers for its indices, so that equal ones over other indices are equal."""
+    names = {i: str(k) for k, i in enumerate(indices_of(expr))}
+    return transform_expr(expr, lambda p: Index(names[p.name]) if isinstance(p, Index) and p.name in names else None)
+
+
+def factors_of(expr: Expr) -> Iterator[tuple[Expr, bool]]:
+    """The factors of a product, each with whether the others are divided by it."""
+    match expr:
+        case Call(fn="mul", args=(a, b)):
+            yield from factors_of(a)
+            yield from factors_of(b)
+        case Call(fn="div", args=(a, b)):
+            yield from factors_of(a)
+            yield b, True
+        case Call(fn="neg", args=(a,)):
+            yield Const(-1), False
+            yield from factors_of(a)
+        case _:
+            yield expr, False
+
+
+def size_of(shape: Sequence[int]) -> int:
+    count = 1
+    for n in shape:
+        count *= n
+    return count
+
+
+def is_product(expr: Expr) -> bool:
+    """Whether a value is nothing but a product of reads and numbers, which a contraction sums without any temporary."""
+    return all(isinstance(f, Access) or not any(isinstance(p, Access) for p in walk(f)) for f, _ in factors_of(expr))
+
+
+def memory_order(stmt: Statement, extents: Mapping[str, tuple[int, int]]) -> list[str]:
+    """All indices of a statement as they lie in its largest operand, outermost first.
+
+    Of two that are as large, the one is asked in which no subscript mixes indices: it says where elements lie.
+    """
+
+    def said(access: Access) -> tuple[int, bool]:
+        size, plain = 1, True
+        for sub in access.subscripts:
+            along = [extents[i][1] - extents[i][0] for i in indices_of(sub)]
+            size *= size_of(along) if isinstance(sub, Merged) else max(along, default=1)
+            plain = plain and (len(along) < 2 or isinstance(sub, Merged))
+        return size, plain
+
+    accesses = [p for p in walk(stmt.value) if isinstance(p, Access)]
+    inner = [i for p in walk(stmt.value) if isinstance(p, Reduce) for i in p.domain.indices]
+    largest = max([*accesses, stmt.target], key=said)
+    return list(dict.fromkeys([*indices_of(largest), *stmt.domain.indices, *inner]))

@@ -1,0 +1,295 @@
+"""The value of a statement: over its whole domain, masked and reduced, or as sums of products.
+
+In: a statement whose sizes and dtypes are known, a scope. Out: a `Value` over the free indices. The one rule: a point
+that a mask refuses gives the operator's identity, whatever is computed there; an index that a value lacks still counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+
+from ..program.ir import (
+    Access,
+    Call,
+    Const,
+    Expr,
+    Reduce,
+    Subscript,
+    children,
+    indices_of,
+    walk,
+)
+from .building import Building, axes_of, here
+from .order import order_pairs
+from .pairs import Pairs, Sink
+from .plan import Apply, Count, Load, Map, Number, Reduced, Value
+from .reads import conjunction, masked, read, value_of
+from .sized import Sized
+from .values import cast, unit
+from .views import Scope
+from .writes import SUMS, Target
+
+Term = tuple[int, Expr]  # a sign and a product
+
+REDUCTIONS = {"=": "sum", "+=": "sum", "*=": "product", "max=": "greatest", "min=": "least"}
+
+
+class Evaluation:
+    """A statement being planned; its target is delivered in `dtype`, its value computed in `compute`."""
+
+    def __init__(self, b: Building, sized: Sized) -> None:
+        self.b, self.stmt, self.dtype, self.compute = b, sized.stmt, sized.dtype, sized.compute
+        stmt = sized.stmt
+        self.tensor, self.op = stmt.target.tensor, stmt.op
+        self.root = stmt.value if isinstance(stmt.value, Reduce) else None
+        self.value = stmt.value if self.root is None else self.root.body
+        self.free = tuple(i for i in stmt.domain.indices if i in indices_of(stmt.target))
+        self.summed = stmt.reduced if self.root is None else self.root.domain.indices
+        own = () if self.root is None else self.root.domain.masks
+        free = set(self.free)
+        self.outer = tuple(m for m in stmt.domain.masks if set(indices_of(m)) <= free)
+        self.inner = (*(m for m in stmt.domain.masks if m not in self.outer), *own)
+        b.begin(sized.extents, (*stmt.domain.masks, *own), sized.guarded)
+        self.sizes = {i: hi - lo for i, (lo, hi) in sized.extents.items()}
+        self.notes: list[str] = []
+
+    @property
+    def is_float(self) -> bool:
+        return self.compute.startswith(("float", "complex"))
+
+    def root_of(self) -> Reduce:
+        assert self.root is not None
+        return self.root
+
+    def evaluate(self, scope: Scope) -> Value:
+        """The value where the masks admit it, reduced over the reduced indices."""
+        summed = [i for i in self.summed if not scope[i].tap]
+        value = cast(value_of(self.b, self.value, scope), self.compute)
+        value = self.masked(value, self.inner if summed else self.b.masks, scope)
+        return self.masked_outer(self.reduced(value, summed), scope) if summed else value
+
+    def reduced(self, value: Value, summed: Sequence[str]) -> Value:
+        """A value reduced by the statement's operator over indices, those that it lacks included."""
+        own = tuple(i for i in summed if i in value.indices)
+        missing = tuple(i for i in summed if i not in value.indices)
+        if own:
+            value = Reduced(REDUCTIONS[self.op], value, own)
+        if missing and self.op in (*SUMS, "*="):
+            return Apply("mul" if self.op in SUMS else "pow", (value, Count(missing)), value.dtype)
+        return value
+
+    @property
+    def identity(self) -> Number:
+        """What a refused point gives."""
+        return unit(self.op, self.dtype if self.dtype.startswith(("int", "uint", "bool")) else self.compute)
+
+    def masked_outer(self, value: Value, scope: Scope) -> Value:
+        """The value where the masks of free indices alone admit it."""
+        return self.masked(value, self.outer, scope)
+
+    def masked(self, value: Value, masks: Sequence[Expr], scope: Scope) -> Value:
+        """The value where the masks admit it, the operator's identity elsewhere."""
+        return masked(self.b, value, masks, scope, self.identity)
+
+    # -- sums of products ----------------------------------------------------------------------
+
+    def terms(self) -> list[Term]:
+        """The terms of a sum, each with its sign."""
+        found: list[Term] = []
+        stack: list[Term] = [(1, self.value)]
+        while stack:
+            sign, expr = stack.pop()
+            match expr:
+                case Call(fn="add", args=(a, b)):
+                    stack += [(sign, b), (sign, a)]
+                case Call(fn="sub", args=(a, b)):
+                    stack += [(-sign, b), (sign, a)]
+                case Call(fn="neg", args=(a,)):
+                    stack.append((-sign, a))
+                case _:
+                    found.append((sign, expr))
+        return found
+
+    def contractible(self) -> bool:
+        """Whether every term is a product, or a plain read, over the reduced indices."""
+        if self.compute == "bool" or not self.summed or self.root is not None:
+            return False
+        for _, term in self.terms():
+            core, outside, divisors = self.split(term)
+            if not core or (len(core) == 1 and not (outside or divisors or isinstance(core[0], Access))):
+                return False
+            if len(core) == 1 and self.overlapping():
+                return False
+        return True
+
+    def split(self, term: Expr) -> tuple[list[Expr], list[Expr], list[Expr]]:
+        """A product as the factors with reduced indices, those without, and divisors without."""
+        summed = set(self.summed)
+        core: list[Expr] = []
+        outside: list[Expr] = []
+        divisors: list[Expr] = []
+        stack = [term]
+        everything = set(indices_of(term))
+        kind = self.b.kind
+        while stack:
+            expr = stack.pop()
+            match expr:
+                case Call(fn="mul", args=(a, b)):
+                    stack += [b, a]
+                case Call(fn="div", args=(a, b)) if kind(expr) == kind(a) == self.compute:
+                    if not summed & set(indices_of(b)):
+                        divisors.append(b)
+                        stack.append(a)
+                    elif set(indices_of(b)) < everything and summed & set(indices_of(a)):
+                        stack += [Call("div", (Const(1), b)), a]
+                    else:
+                        core.append(expr)
+                case Call(fn="neg", args=(a,)):
+                    outside.append(Const(-1))
+                    stack.append(a)
+                case _:
+                    (core if summed & set(indices_of(expr)) else outside).append(expr)
+        return core, outside, divisors
+
+    def factor(self, expr: Expr, scope: Scope) -> Load:
+        """A factor as elements in the type of the computation: as they lie, or in an array over all its own indices."""
+        if isinstance(expr, Access):
+            place = read(self.b, expr, scope)
+            if place.buffer.dtype == self.compute:
+                return Load(place, self.compute)
+        value = cast(value_of(self.b, expr, scope), self.compute)
+        own = [i for i in self.stmt.domain.indices if i in indices_of(expr)]
+        return self.held(value, here(own, scope), scope)
+
+    def held(self, value: Value, indices: Sequence[str], scope: Scope) -> Load:
+        """A value in an array of its own."""
+        part = self.b.part("factor", indices, self.compute, scope)
+        self.b.run(part, "=", Map(value))
+        return Load(part, self.compute)
+
+    def maskable(self) -> int | None:
+        """The factor, of two, that has all indices of the masks, where the other one makes the domain larger."""
+        if not self.inner or not self.contractible() or len(self.terms()) > 1:
+            return None
+        core, _, _ = self.split(self.terms()[0][1])
+        mentioned = {i for m in self.inner for i in indices_of(m)}
+        if len(core) == 2:
+            for number, factor in enumerate(core):
+                own = set(indices_of(factor))
+                if mentioned <= own and not set(indices_of(core[1 - number])) <= own:
+                    return number
+        return None
+
+    def contracted(
+        self,
+        scope: Scope,
+        term: Expr,
+        sink: Sink | None,
+        order: Sequence[str],
+        masked: int | None = None,
+        given: Mapping[int, Load] | None = None,
+    ) -> Value | None:
+        """A term summed; None if it stands in the sink already. `order` is that in which the result is wanted.
+
+        The factor `masked` takes the masks; those `given` stand for others.
+        """
+        b = self.b
+        core, outside, divisors = self.split(term)
+        factors = [given[k] if given and k in given else self.factor(f, scope) for k, f in enumerate(core)]
+        if masked is not None:
+            x = factors[masked]
+            condition = conjunction(b, self.inner, scope)
+            value = Apply("select", (condition, x, Number(0, self.compute)), self.compute)
+            factors[masked] = self.held(value, axes_of(x.place, scope), scope)
+        present = {i for f in factors for i in f.indices if not scope[i].tap}
+        missing = tuple(i for i in self.summed if i not in present and not scope[i].tap)
+        counts = prod(scope[i].size for i in missing) != 1 or any(not scope[i].whole for i in missing)
+        out = [i for i in order if i in present]
+        work = Pairs(b, scope, self.compute)
+        after: list[tuple[str, Value]] = [("mul", Count(missing))] if counts else []
+        after += [("mul", value_of(b, f, scope)) for f in outside]
+        after += [("div", value_of(b, d, scope)) for d in divisors]
+        # What the whole sum is multiplied by is applied where it stands, if nothing else stands there.
+        alone = sink is not None and sink.target.overwrites and not sink.negative and out and set(out) == set(order)
+        extra = bool(after or self.outer)
+        result = work.run(factors, out, sink if not extra or (alone and not self.outer) else None)
+        self.notes += work.notes
+        if result is None and not extra:
+            return None
+        in_sink = result is None
+        if result is None:
+            assert sink is not None
+            result = Load(sink.place, self.compute)
+        for fn, part in after:
+            own = {i for i in part.indices if not scope[i].tap}
+            free = isinstance(result, Load) and (in_sink or result.place in work.own)
+            if isinstance(result, Load) and free and own <= set(axes_of(result.place, scope)):
+                b.run(result.place, "*=" if fn == "mul" else "/=", Map(part))
+            else:
+                result, in_sink = Apply(fn, (result, part), self.compute), False
+        return None if in_sink else self.masked_outer(result, scope)
+
+    def term(self, target: Target, scope: Scope, term: Term) -> None:
+        """A term summed into its place."""
+        sign, expr = term
+        place = target.view
+        order = [i for i in self.stmt.domain.indices if i in self.free]
+        order = [i for i in dict.fromkeys((*place.mentioned, *order)) if not scope[i].tap]
+        sink = Sink(target, place, sign < 0) if target.buffer.dtype == self.compute else None
+        value = self.contracted(scope, expr, sink, order)
+        if value is not None:
+            target.put(place, value, sign < 0)
+
+    def all_finite(self, values: Sequence[Value]) -> Value:
+        """Whether every element of the values is finite."""
+        found: list[Value] = []
+        for value in values:
+            one: Value = Apply("isfinite", (value,), "bool")
+            own = tuple(i for i in self.b.extents if i in value.indices)
+            found.append(Reduced("all", one, own) if own else one)
+        result = found[0]
+        for one in found[1:]:
+            result = Apply("and", (result, one), "bool")
+        return result
+
+    def overlapping(self) -> bool:
+        """Whether some subscript mixes a reduced index with others."""
+        summed = set(self.summed)
+        accesses = [p for p in walk(self.value) if isinstance(p, Access)]
+        mixed = (indices_of(s) for a in accesses for s in a.subscripts if not isinstance(s, Access))
+        return any(len(names) > 1 and summed & set(names) for names in mixed)
+
+    def in_memory(self, group: Sequence[str]) -> list[str]:
+        """The indices as they lie in the access that has most of them, outermost first."""
+        accesses = [p for p in walk(self.value) if isinstance(p, Access)]
+        largest = max(accesses, key=lambda a: len(set(indices_of(a)) & set(group)), default=None)
+        first = [] if largest is None else [i for i in indices_of(largest) if i in group]
+        return list(dict.fromkeys([*first, *group]))
+
+    def temporaries(self) -> Iterator[Sequence[str]]:
+        """The indices of the arrays that a contraction makes on its way: computed factors, products before the last."""
+        for _, term in self.terms():
+            core, _, _ = self.split(term)
+            parts = [tuple(indices_of(f)) for f in core]
+            for factor, group in zip(core, parts, strict=True):
+                if not is_view(factor):
+                    yield group
+            for left, right in order_pairs(parts, self.free, self.sizes, self.b.limits)[:-1]:
+                rest = [p for k, p in enumerate(parts) if k not in (left, right)]
+                needed = set(self.free).union(*rest)
+                made = tuple(i for i in dict.fromkeys((*parts[left], *parts[right])) if i in needed)
+                yield made
+                parts = [*rest, made]
+
+
+def is_view(factor: Expr) -> bool:
+    """Whether a factor is read where it lies, or close to it: positions are affine."""
+    return isinstance(factor, Access) and not any(isinstance(p, Access) for s in factor.subscripts for p in walk(s))
+
+
+def operations(expr: Subscript) -> int:
+    """How many functions of values an expression applies; positions are found before anything runs."""
+    if isinstance(expr, Access):
+        return 0
+    return isinstance(expr, Call) + sum(operations(part) for part in children(expr))

@@ -1,0 +1,64 @@
+"""The sizes at which decisions turn, as one value: prices and capacities of an engine, measured.
+
+The one rule: no other module holds a threshold of planning; tests sweep them by `TINY`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bytes where it says bytes, else elements, positions or operations."""
+
+    block: int = 2 << 20  # bytes of a block that several passes go over: what the cache of a core holds
+    copy: int = 4 << 20  # bytes of a block that is multiplied: larger, as threads meet at the end of each product
+    large: int = 32 << 20  # bytes from which on a whole domain is gone through in blocks, whatever is done with it
+    kept: int = 32 << 20  # bytes of copies that are kept for those who need the same ones
+    window: int = 64  # so many values of the reduced indices may become a loop of whole-array operations
+    short: int = 8  # so many may, even where the reduced axis is one of its own: NumPy reduces short axes slowly
+    tapped: int = 12  # indices among which the best ones to loop over are searched
+    run: int = 64  # elements next to each other that make an inner loop of NumPy worth its start
+    long: int = 256  # elements that make an operation on whole arrays worth its call
+    table: int = 1 << 22  # so many positions may be kept as a constant table
+    rim: int = 1 << 14  # elements from which on only the rims of a longer copy are filled
+    taps: int = 32  # taps from which on a table of positions may be better
+    shared: int = 1 << 20  # operations on elements from which on threads pay
+    # products
+    separate: int = 1 << 14  # elements from which on a factor that is a sum is worth taking apart
+    product: int = 1 << 14  # multiply-adds below which a matrix product is not worth its call
+    lost: int = 64  # a result so many times smaller than its parts has lost too many digits
+    exhaustive: int = 5  # factors up to which every order of pairs is tried
+    columns: int = 32  # of merged groups: they make a product of matrices worth its call
+    # chains
+    chunk: int = 256 << 10  # bytes of one array of a block: several of them stay in the cache of a core
+    least: int = 1 << 14  # elements below which a chain is not worth its lines
+    sum: int = 1 << 19  # elements from which on a sum alone is a chain
+    many: int = 64  # a block as large as may be has so many times the elements that it is summed to, at least
+    ahead: int = 48  # so many statements further it is looked for more that may join
+    narrow: int = 512  # elements that lie next to each other in a block, at least
+    full: int = 8  # a block may be so many times larger where then more statements join
+    unrolled: int = 25  # positions of a window that are written one by one
+    operations: int = 200  # of one statement of a chain: beyond it nothing is gained
+    register: int = 512  # elements below which an array of a block is made anew each time
+    filled: int = 4096  # elements of an array that holds one number
+    # rewrites
+    worth: int = 1 << 18  # multiply-adds from which on a product is worth keeping for a second use
+    scaled: int = 1 << 14  # elements from which on scaling them is worth a statement
+    smaller: int = 3  # so many times smaller must the factor be
+    thin: int = 2  # columns of a product up to which it is a thin one
+    fewest: int = 4  # taps from which on an unfolded window is worth a tensor
+    unfolded: int = 32 << 20  # bytes of that tensor
+    added: int = 1 << 14  # elements that a tap adds to it, at least
+    indices: int = 48  # of one statement; NumPy's arrays have at most 64 axes, and einsum 52 letters
+
+
+NUMPY = Limits()
+
+# Every threshold is passed by a few elements: for tests.
+TINY = Limits(
+    block=64, copy=64, large=256, kept=256, window=64, short=4, run=2, long=4, table=1 << 22, rim=8, taps=4, shared=64,
+    separate=8, product=8, columns=4, chunk=64, least=8, sum=16, many=2, narrow=2, full=2, register=4, filled=16,
+    worth=16, scaled=8, smaller=2, fewest=2, unfolded=1 << 12, added=4,
+)  # fmt: skip

@@ -1,0 +1,181 @@
+"""From a Program with sizes and dtypes to its Plan: every decision that needs a size.
+
+In: a Program, the shapes and dtypes of its inputs, `Limits`. Out: a `Plan`. The one rule: it is a pure function; what
+cannot be planned is refused with the place and the way out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+from ..errors import Problem, ShapeError
+from ..program.ir import Access, Program, Reduce, Statement, parts_of, reads_of
+from ..program.text import dim_names, statement_text
+from ..rewrite.hoist import hoist
+from ..sizes import dtypes as kinds
+from ..sizes import ranks, shapes
+from .blocks import itemsize
+from .buffers import memory, without_copies
+from .building import Building
+from .chains.chain import Chain, Facts
+from .chains.schedule import schedule
+from .chains.steps import chained
+from .evaluation import operations
+from .limits import NUMPY, Limits
+from .plan import Apply, Load, Map, Number, Plan, Section
+from .record import Record
+from .rewrites.cancel import cancel
+from .rewrites.equalities import solve_equalities
+from .rewrites.merge_groups import merge_groups
+from .rewrites.scale import scale
+from .rewrites.share import share
+from .rewrites.unfold import unfold
+from .sized import Sized
+from .statement import StatementPlan, planned
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A Plan, and what is to be warned of."""
+
+    plan: Plan
+    warnings: tuple[Problem, ...]
+
+
+def plan(
+    program: Program,
+    sizes: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, str],
+    limits: Limits = NUMPY,
+    complex_step: bool = False,
+    exact: Collection[str] = (),
+) -> Planned:
+    """Plan a program at these sizes and dtypes. Errors: `ShapeError`.
+
+    `exact` are outputs that are not rounded to the type they would be delivered in, because they are only on their way.
+    """
+    try:
+        expanded = ranks.expand(program, {name: len(shape) for name, shape in sizes.items()})
+        _countable(expanded, limits)
+        written = shapes.infer(expanded, sizes)  # hoisting replaces plain uses that must agree by ranges
+        hoisted = hoist(expanded)
+        known = written if hoisted is expanded else shapes.infer(hoisted, sizes)
+        flat = solve_equalities(hoisted, known)
+        known = known if flat is hoisted else shapes.infer(flat, sizes)
+        typed = kinds.infer(flat, dtypes, complex_step)
+        made = without_copies(_Planning(flat, known, typed, limits, complex_step).plan(exact))
+    except RecursionError:
+        way = "give parts of the longest statement names of their own"
+        raise ShapeError(Problem("too-deep", "the program is nested too deeply", way_out=way)) from None
+    delivered = {t: kinds.computing(d) if t in exact else d for t, d in typed.tensors.items()}
+    made = replace(made, shapes=dict(known.tensors), dtypes=delivered, workspace=memory(made))
+    return Planned(made, written.warnings)
+
+
+def _countable(program: Program, limits: Limits) -> None:
+    for stmt in program.statements:
+        if len(stmt.domain.indices) > limits.indices:
+            rule = f"a statement runs over at most {limits.indices} indices, this one over {len(stmt.domain.indices)}"
+            way = "split it: name a part of it in a statement of its own"
+            raise ShapeError(Problem("too-many-indices", rule, stmt.span, (), way))
+
+
+class _Planning:
+    """A program whose statements are planned one after the other, or as chains."""
+
+    def __init__(
+        self, program: Program, known: shapes.Shapes, typed: kinds.Types, limits: Limits, complex_step: bool
+    ) -> None:
+        program, known = cancel(program, known)
+        self.program, self.known, self.types = unfold(*scale(*share(program, known, typed, limits), limits), limits)
+        self.dims = dim_names(self.program)
+        storage = {t: kinds.computing(d) for t, d in self.types.tensors.items()}
+        made = Counter(s.target.tensor for s in self.program.statements)
+        single = frozenset(t for t, count in made.items() if count == 1)
+        final = single.difference(*(reads_of(s) for s in self.program.statements))
+        self.b = Building(dict(self.known.tensors), storage, limits, self.types.weak, complex_step, single, final)
+        for tensor in self.program.inputs:
+            self.b.buffers[tensor] = self.b.buffer(
+                tensor, self.known.tensors[tensor], self.types.tensors[tensor], "input"
+            )
+        self.sized = tuple(
+            Sized(s, e, self.types.tensors[s.target.tensor], c, g)
+            for s, e, c, g in zip(
+                self.program.statements, self.known.extents, self.types.compute, self.known.guarded, strict=True
+            )
+        )
+
+    def plan(self, exact: Collection[str]) -> Plan:
+        """The whole."""
+        b, program = self.b, self.program
+        inputs = tuple(b.buffers[t] for t in program.inputs)
+        sections = [self.section(item) for item in self.order()]
+        outputs = []
+        for tensor in program.outputs:
+            buffer = b.buffers[tensor]
+            place = b.results.get(tensor) or b.everything(buffer)
+            outputs.append((tensor, place, buffer.dtype if tensor in exact else self.types.tensors[tensor]))
+        ends = tuple((i, b.own[i]) for _, place, _ in outputs for i in place.mentioned)
+        return Plan(
+            inputs, tuple(outputs), ends, tuple(b.tables.values()), tuple(sections), tuple(b.places), b.complex_step
+        )
+
+    def order(self) -> list[int | Chain]:
+        """The statements' numbers and the chains, as they run."""
+        if self.b.complex_step:
+            return list(range(len(self.sized)))
+        facts = Facts(self.program, self.known, self.b.dtypes, self.types.compute, self.b.kind, self.b.limits)
+        return list(schedule(facts))
+
+    def section(self, item: int | Chain) -> Section:
+        """A statement or a chain as a section."""
+        b = self.b
+        b.steps, b.gathered, b.depth, b.section = [], {}, 0, {}
+        if isinstance(item, Chain):
+            numbers, kernels = item.numbers, chained(b, item)
+        else:
+            numbers, kernels = (item,), [self.statement(self.sized[item])]
+        records = []
+        for k, kernel in zip(numbers, kernels, strict=True):
+            stmt = self.program.statements[k]
+            records.append(_record(stmt, statement_text(stmt, self.dims), kernel, self.sized[k], b))
+        return Section(tuple(records), tuple(b.section.items()), tuple(b.steps))
+
+    def statement(self, sized: Sized) -> str:
+        """A statement, its small groups merged where that pays; its kernel in words."""
+        b, stmt = self.b, sized.stmt
+        tensor = stmt.target.tensor
+        known = tensor in b.buffers or b.dtypes[tensor] != sized.compute or sized.compute == "bool"
+        found = None if known or sized.guarded else merge_groups(stmt, sized.extents, b.limits)
+        if found is None:
+            return planned(b, sized)
+        b.shapes[found.name], b.dtypes[found.name] = found.shape, sized.compute
+        first, second = (replace(sized, stmt=part, extents=found.extents) for part in (found.first, found.second))
+        ways = [planned(b, replace(first, dtype=sized.compute)), planned(b, second)]
+        if found.dense is not None and sized.compute.startswith(("float", "complex")):
+            self.either_groups(sized, found.dense)
+        del b.buffers[found.name], b.shapes[found.name], b.dtypes[found.name]
+        return f"{found.note}, {ways[found.dense is not None]}"
+
+    def either_groups(self, sized: Sized, dense: Access) -> None:
+        """What is multiplied by the zeros of other groups must be finite; else the statement is run as it stands."""
+        b = self.b
+        buffer = b.buffers[dense.tensor]
+        way = StatementPlan(b, sized)
+        finite = way.all_finite([Load(b.everything(buffer), buffer.dtype)])
+        with b.either(Apply("not", (finite,), "bool")) as (first, _), b.into(first):
+            target = b.buffers[sized.stmt.target.tensor]
+            b.run(b.everything(target), "=", Map(Number(0, target.dtype)))
+            planned(b, sized)
+
+
+def _record(stmt: Statement, text: str, kernel: str, sized: Sized, b: Building) -> Record:
+    points = prod(max(0, hi - lo) for lo, hi in sized.extents.values())
+    value = stmt.value.body if isinstance(stmt.value, Reduce) else stmt.value
+    work = operations(value) + (stmt.op != "=" or bool(stmt.reduced) or isinstance(stmt.value, Reduce))
+    touched = {p.tensor for p in parts_of(stmt) if isinstance(p, Access)}
+    moved = sum(prod(b.shapes[t]) * itemsize(b.dtypes[t]) for t in touched)
+    return Record(text, kernel, tuple(sized.extents.items()), points * work, moved)

@@ -1,0 +1,127 @@
+"""A reduction up to a bound as one running reduction, read where each bound ends.
+
+In: a statement and its `Scan`. Out: its value over the free indices. The one rule: what stands behind a bound never
+enters what is read there, so infinities and nan stay where the loops have them; nothing is subtracted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..program.ir import Expr, indices_of
+from .building import axes_of, here
+from .evaluation import Evaluation
+from .pairs import Pairs
+from .plan import Apply, Load, Number, Part, Place, Running, Take, Value
+from .reads import masked, value_of
+from .scan import Bound, Scan, scan
+from .values import cast, position_of
+from .views import Extents, Scope
+from .writes import SUMS
+
+
+def scan_of(stmt: Evaluation) -> Scan | None:
+    """How the statement is a scan, if it is one."""
+    if stmt.root is not None or stmt.compute == "bool" or not stmt.inner:
+        return None
+    core, _, _ = split(stmt)
+    value = {i for factor in core for i in indices_of(factor)}
+    return scan(stmt.inner, value, stmt.summed, stmt.b.shapes)
+
+
+def split(stmt: Evaluation) -> tuple[list[Expr], list[Expr], list[Expr]]:
+    """The value as factors that are summed, and the factors and divisors that a sum can wait for."""
+    if stmt.op in SUMS and len(terms := stmt.terms()) == 1 and terms[0][0] > 0:
+        core, outside, divisors = stmt.split(terms[0][1])
+        if core:
+            return core, outside, divisors
+    return [stmt.value], [], []
+
+
+def gone_along(stmt: Evaluation) -> list[str]:
+    """The indices of what is gone along."""
+    core, _, _ = split(stmt)
+    return stmt.in_memory([i for i in stmt.stmt.domain.indices if any(i in indices_of(f) for f in core)])
+
+
+def scanned(stmt: Evaluation, scope: Scope) -> Value:
+    """The value over the free indices."""
+    b, found = stmt.b, scan_of(stmt)
+    assert found is not None
+    core, outside, divisors = split(stmt)
+    values = _values(stmt, found, core, scope)
+    running = b.part("running", axes_of(values, scope), stmt.compute, scope)
+    b.run(running, "=", Running(stmt.op, values, found.index, not found.upper))
+    result, nothing = _read(stmt, found, running, scope)
+    for fn, part in [("mul", f) for f in outside] + [("div", d) for d in divisors]:
+        result = Apply(fn, (result, value_of(b, part, scope)), stmt.compute)
+    if nothing is not None:
+        result = Apply("select", (nothing, stmt.identity, result), stmt.compute)
+    return stmt.masked_outer(result, scope)
+
+
+def _values(stmt: Evaluation, found: Scan, core: Sequence[Expr], scope: Scope) -> Place:
+    """What is gone along: over the value's own indices, less the other reduced ones."""
+    b, axes = stmt.b, here(gone_along(stmt), scope)
+    kept = [i for i in axes if i not in stmt.summed or i == found.index]
+    if stmt.op in SUMS and not found.own and len(core) > 1:
+        work = Pairs(b, scope, stmt.compute)
+        result = work.run([stmt.factor(f, scope) for f in core], kept, None)
+        stmt.notes += work.notes
+        assert result is not None
+        return result.place if isinstance(result, Load) else stmt.held(result, kept, scope).place
+    value = cast(value_of(b, core[0], scope), stmt.compute)
+    for factor in core[1:]:
+        value = Apply("mul", (value, value_of(b, factor, scope)), stmt.compute)
+    value = masked(b, value, found.own, scope, stmt.identity)
+    if isinstance(value, Load) and set(kept) == set(axes):
+        return value.place
+    return stmt.held(stmt.reduced(value, [i for i in axes if i not in kept]), kept, scope).place
+
+
+def _read(stmt: Evaluation, found: Scan, running: Part, scope: Scope) -> tuple[Value, Value | None]:
+    """The running values at the bounds, and where nothing is within them."""
+    b = stmt.b
+    lo, hi = b.extents[found.index]
+    order = [i for i in stmt.stmt.domain.indices if i in found.read]
+    first, last = _reach(found, b.extents)
+    at = _end(found.bounds[0])
+    for bound in found.bounds[1:]:
+        at = Apply("min" if found.upper else "max", (at, _end(bound)), "int64")
+    nothing: Value | None = None
+    if found.upper and first < lo:
+        nothing = Apply("lt", (at, Number(lo, "int64")), "bool")
+    elif not found.upper and last >= hi:
+        nothing = Apply("ge", (at, Number(hi, "int64")), "bool")
+    if lo:
+        at = Apply("sub", (at, Number(lo, "int64")), "int64")
+    if first < lo or last >= hi:
+        at = Apply("min", (Apply("max", (at, Number(0, "int64")), "int64"), Number(hi - lo - 1, "int64")), "int64")
+    if all(scope[i].whole for i in order):
+        at = b.table("positions", order, at)
+        nothing = b.table("nothing", order, nothing) if nothing is not None else None
+    indices = [i for axis in running.indices for i in (order if axis == found.index else [axis])]
+    ends = b.part("ends", here(indices, scope), running.buffer.dtype, scope)
+    b.run(ends, "=", Take(running, ((found.index, at),)))
+    return Load(ends, stmt.compute), nothing
+
+
+def _end(bound: Bound) -> Value:
+    """The last position within an upper bound, or the first one within a lower one."""
+    at = position_of(bound.row)
+    by = Number(bound.by, "int64")
+    if bound.by == 1:
+        return at
+    if bound.upper:
+        return Apply("floordiv", (at, by), "int64")
+    return Apply("neg", (Apply("floordiv", (Apply("neg", (at,), "int64"), by), "int64"),), "int64")
+
+
+def _reach(found: Scan, extents: Extents) -> tuple[int, int]:
+    """The least and the greatest position that the bounds name."""
+    ends = []
+    for bound in found.bounds:
+        low, high = bound.row.interval(extents)
+        ends.append((low // bound.by, high // bound.by) if bound.upper else (-(-low // bound.by), -(-high // bound.by)))
+    pick = min if found.upper else max
+    return pick(low for low, _ in ends), pick(high for _, high in ends)

@@ -1,0 +1,99 @@
+"""Writes at computed positions: elements that data, or a table of positions, choose.
+
+In: a target with computed axes, and the values over its indices. Out: a Scatter. The one rule: values that meet in an
+element are brought together first, by counting or by sorting the elements once; then each element is written once.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from ..program.ir import Const, indices_of
+from .building import here
+from .evaluation import Evaluation
+from .plan import Apply, Load, Scatter, Value, View
+from .reads import admitted, positions
+from .subscripts import subscribed
+from .values import cast, edge, position_of
+from .views import Row, Scope, plain
+from .writes import SUMS, Target, operator
+
+
+def scattered(stmt: Evaluation, target: Target, scope: Scope) -> None:
+    """The value over all free indices, brought to its elements."""
+    b, op = stmt.b, stmt.op
+    counts = stmt.value == Const(1) and not stmt.summed and not b.masks and op in SUMS
+    axes = here(target.order, scope)
+    value = None if counts else _value(stmt, target, scope)
+    access, home = target.access, target.home
+    moving = {i for axis in target.dynamic for i in indices_of(access.subscripts[axis])}
+    shared = tuple(i for i in axes if i in moving)
+    rest = tuple(i for i in axes if i not in moving)
+    marks = {axis: b.axis(home.shape[axis]) for axis in target.dynamic}
+    rows: list[Row] = []
+    for axis in range(len(home.shape)):
+        row = plain(marks[axis]) if axis in marks else subscribed(b, access, axis).row
+        assert row is not None
+        rows.append(row)
+    alone_there = all(span.whole for i, span in scope.items() if i in b.extents)
+    alone = target.new and (op in SUMS or home.dtype.startswith("float")) and alone_there
+    found = _table(target, marks, shared, scope)
+    condition: Value | None = None
+    if found is None:
+        found, condition = _computed(target, marks, shared, scope)
+    total = prod(home.shape[axis] for axis in target.dynamic)
+    straight = not rest and target.dynamic == tuple(range(len(home.shape)))
+    real = home.dtype.startswith("float") and not b.complex_step
+    few = total <= 4 * prod(scope[i].n for i in shared) + 1024
+    is_table = all(isinstance(at, Load) and at.place.buffer.role == "table" for _, at in found)
+    by = "count" if straight and op in SUMS and (counts or real) and few and not is_table else "join"
+    b.run(View(home, tuple(rows)), operator(op), Scatter(found, value, shared, rest, condition, by, alone))
+
+
+def _value(stmt: Evaluation, target: Target, scope: Scope) -> Value:
+    """The value over all free indices, in the dtype of the tensor."""
+    sums = stmt.op in SUMS and stmt.summed and not stmt.inner and stmt.contractible()
+    if sums and len(stmt.terms()) == 1:
+        ((sign, term),) = stmt.terms()
+        value = stmt.contracted(scope, term, None, here(target.order, scope))
+        assert value is not None
+        value = Apply("neg", (value,), value.dtype) if sign < 0 else value
+    else:
+        value = stmt.evaluate(scope)
+    return cast(value, target.home.dtype)
+
+
+def _table(
+    target: Target, marks: dict[int, str], shared: tuple[str, ...], scope: Scope
+) -> tuple[tuple[str, Value], ...] | None:
+    """The positions of all points, where sizes alone say them."""
+    b, found = target.b, list[tuple[str, Value]]()
+    if b.masks or not all(scope[i].whole for i in shared):
+        return None
+    for axis, mark in marks.items():
+        at = subscribed(b, target.access, axis)
+        if at.row is None or not at.safe or at.is_padded:
+            return None
+        value = position_of(at.row)
+        if at.boundary is not None:
+            value = edge(at.boundary.kind, value, target.home.shape[axis])
+        own = [i for i in shared if i in value.indices]
+        found.append((mark, b.table("positions", own, value) if own else value))
+    return tuple(found)
+
+
+def _computed(
+    target: Target, marks: dict[int, str], shared: tuple[str, ...], scope: Scope
+) -> tuple[tuple[tuple[str, Value], ...], Value | None]:
+    """The positions that data say, and the points that neither a mask nor a padding refuses."""
+    b, found, conditions = target.b, list[tuple[str, Value]](), list[Value]()
+    for axis, mark in marks.items():
+        at, outside = positions(b, target.access, axis, subscribed(b, target.access, axis), shared, scope)
+        found.append((mark, at))
+        conditions += [Apply("not", (outside,), "bool")] if outside is not None else []
+    there = admitted(b, shared, scope)
+    conditions += [there] if there is not None else []
+    condition: Value | None = None
+    for one in conditions:
+        condition = one if condition is None else Apply("and", (condition, one), "bool")
+    return tuple(found), condition

@@ -1,0 +1,49 @@
+"""argmax, argmin and logsumexp over the reduced indices, row-major, the first winner.
+
+In: a statement that is all such a reduction. Out: a Search into the target. The one rule: ties and nan are settled as
+in a loop over the points: the first of the best wins, and the first nan beats all.
+"""
+
+from __future__ import annotations
+
+from ..program.ir import Access
+from .evaluation import Evaluation
+from .plan import Load, Number, Search, Value
+from .reads import conjunction, read, value_of
+from .values import cast
+from .views import Scope
+from .writes import Target
+
+POSITION = "uint8"  # holds the positions of a window
+
+
+def searched(stmt: Evaluation, target: Target, scope: Scope) -> None:
+    """The reduction over an array of the whole domain."""
+    b, root = stmt.b, stmt.root_of()
+    result = "int64" if root.op != "logsumexp" else stmt.compute
+    value: Value = Number(0, "int64")
+    admitted = None
+    if all(stmt.sizes[i] > 0 for i in stmt.summed):
+        value = value_of(b, stmt.value, scope)
+        value = cast(value, stmt.compute if root.op == "logsumexp" else value.dtype)
+        masks = root.domain.masks
+        admitted = conjunction(b, masks, scope) if masks else None
+    _put(stmt, target, scope, Search(root.op, value, stmt.summed, admitted), result)
+
+
+def window_searched(stmt: Evaluation, target: Target, scope: Scope, known: Access | None) -> None:
+    """The position of the winner, one position of the window after the other, for all free indices at once."""
+    value = value_of(stmt.b, stmt.value, scope)
+    best = read(stmt.b, known, scope) if known is not None else None
+    kernel = Search(stmt.root_of().op, value, stmt.summed, None, "window", best)
+    _put(stmt, target, scope, kernel, POSITION)
+
+
+def _put(stmt: Evaluation, target: Target, scope: Scope, kernel: Search, dtype: str) -> None:
+    free = [i for i in target.view.mentioned if not scope[i].tap]
+    if not stmt.outer and target.overwrites and target.buffer.dtype == dtype:
+        stmt.b.run(target.view, "=", kernel)
+        return
+    found = stmt.b.part("found", free, dtype, scope)
+    stmt.b.run(found, "=", kernel)
+    target.put(target.view, stmt.masked_outer(Load(found, dtype), scope))

@@ -1,0 +1,101 @@
+"""Sums of differences taken apart: sum over j of s[i,j]*(x[i,d] - z[j,d]) without an array over i, j and d.
+
+In: a contraction one of whose factors adds or subtracts two arrays of fewer indices than it has itself. Out: two
+contractions, and the sum as it stands for values of which too much would cancel. The one rule: both arrays are first
+moved by the mean of one of them, so that what they have in common cancels before it is multiplied; and a row of the
+result that is not finite, or of which too many digits have cancelled, sends the whole back to what is written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from ..program.ir import Call, Expr, indices_of
+from .blocking import contraction_blocks
+from .building import here
+from .contraction import separates
+from .evaluation import Evaluation
+from .plan import Apply, Load, Number, Reduced, Value
+from .views import Scope
+from .writes import Target
+
+
+@dataclass(frozen=True)
+class Separable:
+    """The factor of a product, by its number, and the two arrays it adds; `minus` if it subtracts the second."""
+
+    number: int
+    first: Expr
+    second: Expr
+    minus: bool
+
+
+def separable(stmt: Evaluation) -> Separable | None:
+    """The factor to take apart, if there is one and no other one adds anything."""
+    if not stmt.is_float or stmt.inner or not stmt.contractible() or len(stmt.terms()) > 1:
+        return None
+    core, _, _ = stmt.split(stmt.terms()[0][1])
+    sums = [k for k, factor in enumerate(core) if isinstance(factor, Call) and factor.fn in ("add", "sub")]
+    if len(sums) != 1 or len(core) < 2:
+        return None
+    factor = core[sums[0]]
+    assert isinstance(factor, Call)
+    first, second = factor.args
+    groups = [[i for i in stmt.stmt.domain.indices if i in indices_of(e)] for e in (first, second)]
+    if any(stmt.b.kind(e) != stmt.compute for e in (first, second)):
+        return None
+    if not separates(groups[0], groups[1], stmt.sizes, stmt.b.limits):
+        return None
+    return Separable(sums[0], first, second, factor.fn == "sub")
+
+
+def separated(stmt: Evaluation, target: Target, scope: Scope) -> None:
+    """Plan the sum as two contractions, and as it stands where these lose digits."""
+    found, b, kind = separable(stmt), stmt.b, stmt.compute
+    assert found is not None
+    ((sign, term),) = stmt.terms()
+    place = target.view
+    order = [i for i in place.mentioned if not scope[i].tap]
+    first, second = stmt.factor(found.first, scope), stmt.factor(found.second, scope)
+    common = [i for i in here(second.place.mentioned, scope) if i in first.indices]
+    moved = tuple(i for i in here(second.place.mentioned, scope) if i not in common)
+    count = Number(prod(stmt.sizes[i] for i in moved), kind)
+    mean = stmt.held(Apply("div", (Reduced("sum", second, moved), count), kind), common, scope)
+    parts = []
+    for x, fn in ((first, "sub" if found.minus else "add"), (second, "sub")):
+        axes = here(x.place.mentioned, scope)
+        parts.append(stmt.held(Apply(fn, (x, mean), kind), axes, scope))
+    values = []
+    for x in parts:
+        value = stmt.contracted(scope, term, None, order, given={found.number: x})
+        assert value is not None
+        values.append(stmt.held(value, [i for i in order if i in value.indices], scope))
+    free = [i for i in order if any(i in v.indices for v in values)]
+    total = stmt.held(Apply("sub" if found.minus else "add", (values[0], values[1]), kind), free, scope)
+    with b.either(_keeps_digits(stmt, total, values, free)) as (fast, slow):
+        with b.into(fast):
+            target.put(place, total, sign < 0)
+        with b.into(slow), b.loops(scope, contraction_blocks(stmt, target)) as inner:
+            stmt.term(target, inner, (sign, term))
+
+
+def _keeps_digits(stmt: Evaluation, total: Load, parts: list[Load], free: list[str]) -> Value:
+    """Whether everything is finite, and each row and column of the result is not much smaller than what it is the
+    difference of.
+    """
+    kind = "float64" if stmt.compute in ("float64", "complex128") else "float32"
+    limit = Number(stmt.b.limits.lost, kind)
+    finite: Value = Apply("isfinite", (total,), "bool")
+    good = Reduced("all", finite, tuple(free)) if free else finite
+    for index in free or [""]:
+        others = [i for i in free if i != index]
+        sides = []
+        for x in (total, parts[0]):
+            size: Value = Apply("abs", (x,), kind)
+            over = tuple(i for i in others if i in x.indices)
+            sides.append(Reduced("greatest", size, over) if over else size)
+        kept: Value = Apply("ge", (Apply("mul", (limit, sides[0]), kind), sides[1]), "bool")
+        kept = Reduced("all", kept, (index,)) if index in kept.indices else kept
+        good = Apply("and", (good, kept), "bool")
+    return good

@@ -1,0 +1,99 @@
+"""Values that need no access: numbers, positions, the rules of an edge, identities; and a value at fixed indices.
+
+In: numbers, rows, values. Out: values. The one rule: nothing here reads a buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..program.ir import Call, Const, Expr, Size
+from .building import Building
+from .plan import Apply, Load, Number, Position, Reduced, Value
+from .views import Row
+
+
+def number_of(b: Building, expr: Expr) -> Value:
+    """An expression of numbers and sizes alone."""
+    match expr:
+        case Const(value=value):
+            return Number(value, b.kind(expr))
+        case Size(tensor=tensor, axis=axis):
+            return Number(b.shapes[tensor][axis], "int64")
+        case Call(fn=fn, args=args):
+            return Apply(fn, tuple(number_of(b, a) for a in args), b.kind(expr))
+        case _:
+            raise AssertionError("a number is made of numbers and sizes")
+
+
+def cast(value: Value, dtype: str) -> Value:
+    """The value in a type: a number too becomes an array's element."""
+    return value if value.dtype == dtype and not isinstance(value, Number) else Apply("cast", (value,), dtype)
+
+
+def position_of(row: Row) -> Value:
+    """An affine position as a value."""
+    parts: list[Value] = []
+    for index, coef in row.coefs:
+        at: Value = Position(index)
+        parts.append(at if coef == 1 else Apply("mul", (Number(coef, "int64"), at), "int64"))
+    if row.const or not parts:
+        parts.append(Number(row.const, "int64"))
+    result = parts[0]
+    for part in parts[1:]:
+        result = Apply("add", (result, part), "int64")
+    return result
+
+
+def edge(kind: str, position: Value, size: int) -> Value:
+    """Positions brought into 0..size-1 by the rule of an edge."""
+    match kind:
+        case "wrap":
+            return _integer("mod", position, Number(max(size, 1), "int64"))
+        case "reflect" if size > 1:
+            last = Number(size - 1, "int64")
+            turned = _integer("sub", last, _integer("mod", position, Number(2 * (size - 1), "int64")))
+            return _integer("sub", last, Apply("abs", (turned,), "int64"))
+        case _:  # clamp; and the inside of a padding, whose outside is replaced afterwards
+            low = _integer("max", position, Number(0, "int64"))
+            return _integer("min", low, Number(max(size - 1, 0), "int64"))
+
+
+def _integer(fn: str, *args: Value) -> Value:
+    return Apply(fn, args, "int64")
+
+
+def unit(op: str, dtype: str) -> Number:
+    """The operator's identity as a number: 0, 1, the least and the greatest value of the dtype."""
+    least = op == "max="
+    match op:
+        case "=" | "+=":
+            return Number(False if dtype == "bool" else 0, dtype)
+        case "*=":
+            return Number(1, dtype)
+        case _ if dtype.startswith(("float", "complex")):
+            return Number(float("-inf") if least else float("inf"), dtype)
+        case _ if dtype == "bool":
+            return Number(not least, dtype)
+        case _:
+            info = np.iinfo(dtype)
+            return Number(int(info.min if least else info.max), dtype)
+
+
+def fixed(value: Value, at: Mapping[str, int], extents: Mapping[str, tuple[int, int]] | None = None) -> Value:
+    """The value where indices have one value each, numbered from 0 in their extents."""
+    match value:
+        case Load(place=place, dtype=dtype, at=known):
+            more = tuple((i, n) for i, n in at.items() if i in value.indices)
+            return Load(place, dtype, (*known, *more)) if more else value
+        case Position(index=index) if index in at:
+            assert extents is not None
+            return Number(extents[index][0] + at[index], "int64")
+        case Apply(fn=fn, args=args, dtype=dtype):
+            return Apply(fn, tuple(fixed(a, at, extents) for a in args), dtype)
+        case Reduced(op=op, value=inner, over=over):
+            return Reduced(op, fixed(inner, at, extents), over)
+        case _:
+            return value

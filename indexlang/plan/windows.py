@@ -1,0 +1,51 @@
+"""Reductions over few positions, one after the other, into the target.
+
+In: a statement whose window is small and whose arrays are large. Out: steps. The one rule: a loop runs over the
+positions of the window, and each pass is over whole arrays that stay in the cache.
+"""
+
+from __future__ import annotations
+
+from ..program.ir import Expr
+from .evaluation import Evaluation
+from .plan import Apply, Map, Value
+from .reads import value_of
+from .values import cast, fixed
+from .views import Scope
+from .writes import SUMS, Target, operator
+
+COMBINED = {"=": "add", "+=": "add", "*=": "mul", "max=": "max", "min=": "min"}
+
+
+def window(stmt: Evaluation, target: Target, scope: Scope) -> None:
+    """Combine the positions of a window, one after the other, into the target."""
+    b, core = stmt.b, stmt.value
+    outside: list[Expr] = []
+    divisors: list[Expr] = []
+    plain = target.overwrites and stmt.free and stmt.op in SUMS and not b.masks
+    if plain and len(terms := stmt.terms()) == 1 and terms[0][0] > 0:
+        parts = stmt.split(terms[0][1])
+        if len(parts[0]) == 1:  # what the sum can wait for is applied once
+            (core,), outside, divisors = parts
+
+    def value(inner: Scope) -> Value:
+        return stmt.masked(cast(value_of(b, core, inner), stmt.compute), b.masks, inner)
+
+    place = target.view
+    if not target.overwrites:
+        with b.loops(scope, [(i, 0) for i in stmt.summed]) as inner:
+            b.run(place, operator(stmt.op), Map(value(inner)))
+        return
+    moving = [i for i in stmt.summed if stmt.sizes[i] > 1]
+    everything = value(scope)
+    both = []
+    for number in (0, 1):
+        at = {**dict.fromkeys(stmt.summed, 0), moving[-1]: number}
+        both.append(fixed(everything, at, b.extents))
+    b.run(place, "=", Map(Apply(COMBINED[stmt.op], tuple(both), stmt.compute)))
+    single = [(i, 0) for i in stmt.summed if i not in moving]
+    with b.loops(scope, single) as one:
+        for inner in b.from_second(one, moving, 2):
+            b.run(place, operator(stmt.op), Map(value(inner)))
+    for op, part in [("*=", f) for f in outside] + [("/=", d) for d in divisors]:
+        b.run(place, op, Map(value_of(b, part, scope)))
