@@ -377,6 +377,16 @@ def test_shapes_must_be_given_for_just_the_inputs(capsys: Capsys) -> None:
     assert "'z' is no input" in fails(["explain", "-e", MATMUL, "--shape", "z=2,3"], capsys)
 
 
+def test_explain_prints_steps_and_json(capsys: Capsys) -> None:
+    argv = ["explain", "-e", MATMUL, "--shape", "x=2,3", "--shape", "W=3,4"]
+    assert commands.main([*argv, "--steps"]) == 0
+    assert " matmul " in capsys.readouterr().out
+    assert commands.main([*argv, "--format", "json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    (section,) = plan["sections"]
+    assert section["records"][0]["flops"] > 0 and section["steps"][0]["kernel"]["kind"] == "Product"
+
+
 def test_explain_prints_the_plan(capsys: Capsys) -> None:
     argv = ["explain", "-e", MATMUL, "--shape", "x=2,3", "--shape", "W=3,4"]
     assert commands.main(argv) == 0

@@ -139,6 +139,7 @@ ARGUMENTS = {
     ),
     "seed": _argument("--seed", type=int, default=0, metavar="N", help="another one, other random numbers"),
     "target": _argument("--target", choices=("numpy",), default="numpy", help="the kind of source"),
+    "steps": _argument("--steps", action="store_true", help="also each step of the plan, with the memory it touches"),
     "write": _argument("--write", action="store_true", help="rewrite the file instead"),
     "check": _argument("--check", action="store_true", help="only say, by the exit status, whether it is so already"),
 }
@@ -153,7 +154,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         "compare the derived gradients with numerical ones, at random inputs",
         (*_PROGRAM, "shape", "seed"),
     ),
-    "explain": ("print the plan", (*_PROGRAM, "shape", "dtype", "grad of a plan")),
+    "explain": ("print the plan", (*_PROGRAM, "shape", "dtype", "grad of a plan", "format of check", "steps")),
     "emit": ("print the stand-alone source", (*_PROGRAM, "shape", "dtype", "grad of a plan", "target")),
     "fmt": ("print the file in canonical layout", ("write", "check")),
     "summary": (

@@ -24,6 +24,7 @@ from ..derive import grad
 from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError
 from ..meaning.resolve import layer_names, resolve
 from ..oracle.gradcheck import gradcheck, random_inputs
+from ..plan.printing import as_json, steps_text
 from ..program.ir import Program, accesses_of
 from ..program.latex import to_latex
 from ..program.text import statement_text, to_text
@@ -223,7 +224,13 @@ def _backward(derived: Program, inputs: Mapping[str, Array]) -> Mapping[str, Arr
 
 
 def _explain(args: argparse.Namespace) -> int:
-    print(_planned(args).plan)
+    plan = _planned(args).plan
+    if args.format == "json":
+        print(as_json(plan))
+        return 0
+    print(plan)
+    if args.steps:
+        print(f"\n{steps_text(plan)}")
     return 0
 
 
