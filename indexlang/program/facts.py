@@ -55,7 +55,7 @@ def kept_upwards(parts: Callable[[K], Iterable[K]]) -> Callable[[Callable[[K], R
             known = value.__dict__
             found: Any = known.get(name, name)
             if found is name:
-                left = [value]
+                left = [p for p in parts(value) if name not in p.__dict__]
                 while left:
                     last = left[-1]
                     lower = [p for p in parts(last) if name not in p.__dict__]
@@ -66,7 +66,8 @@ def kept_upwards(parts: Callable[[K], Iterable[K]]) -> Callable[[Callable[[K], R
                         if name not in last.__dict__:
                             found = fact(last)
                             last.__dict__[name] = _ITSELF if found is last else found
-                found = known[name]
+                found = fact(value)
+                known[name] = _ITSELF if found is value else found
             return cast(R, value) if found is _ITSELF else found
 
         return find

@@ -105,7 +105,10 @@ class Access(Keeper):
     span: Span | None = _span()
 
     def __hash__(self) -> int:
-        return _hash_of_access(self)
+        found: int | None = self.__dict__.get("_hash")
+        if found is None:
+            found = self.__dict__["_hash"] = hash((self.tensor, self.subscripts))
+        return found
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,10 @@ class Call(Keeper):
     span: Span | None = _span()
 
     def __hash__(self) -> int:
-        return _hash_of_call(self)
+        found: int | None = self.__dict__.get("_hash")
+        if found is None:
+            found = self.__dict__["_hash"] = hash((self.fn, self.args))
+        return found
 
 
 @dataclass(frozen=True)
@@ -227,20 +233,25 @@ def domain_of(
 
 def children(node: Subscript) -> tuple[Subscript, ...]:
     """The direct parts of a node, in the order of the text; bounds and masks of a Reduce come after its body."""
-    kind = type(node)
-    if kind is Index or kind is Const:  # the most frequent ones first
+    kind = type(node)  # the most frequent ones first: this is what all walks ask
+    if kind is Access:
+        return node.subscripts  # type: ignore[union-attr]
+    if kind is Call:
+        return node.args  # type: ignore[union-attr]
+    if kind in _LEAVES:
         return ()
     match node:
-        case Access(subscripts=parts):
-            return parts
-        case Call(args=parts):
-            return parts
         case Boundary(expr=e, lo=lo, hi=hi, value=value):
             return (e, *(p for p in (lo, hi) if p is not None), value)
         case Reduce(domain=domain, body=body):
             return body, *_of_domain(domain)
+        case Access(subscripts=parts) | Call(args=parts):
+            return parts
         case _:
             return ()
+
+
+_LEAVES = frozenset((Index, Const, Size, Merged, Dots))
 
 
 def _of_domain(domain: Domain) -> tuple[Expr, ...]:
@@ -293,22 +304,22 @@ def transform(node: Subscript, rule: Rewriting) -> Subscript:
 
 
 def _rebuilt(node: Subscript, rule: Rewriting, done: dict[int, Subscript]) -> Subscript:
-    """`done` has, by identity, what became of parts."""
-    left = [node]
-    while left:
-        part = left[-1]
-        parts = children(part)
-        lower = [p for p in parts if id(p) not in done]
-        if lower:
-            left += lower[::-1]
-            continue
-        left.pop()
-        if id(part) not in done:
-            new = tuple([done[id(p)] for p in parts])
-            made = part if all(map(operator.is_, new, parts)) else _with_children(part, new)
-            changed = rule(made)
-            done[id(part)] = made if changed is None else changed
-    return done[id(node)]
+    """`done` has, by identity, what became of calls."""
+    parts = children(node)
+    made = node
+    if parts:
+        found = done.get(id(node))
+        if found is not None:
+            return found
+        new = tuple([_rebuilt(p, rule, done) for p in parts])
+        if not all(map(operator.is_, new, parts)):
+            made = _with_children(node, new)
+    changed = rule(made)
+    if changed is None:
+        changed = made
+    if parts:
+        done[id(node)] = changed
+    return changed
 
 
 def _with_children(node: Subscript, parts: tuple[Subscript, ...]) -> Subscript:
@@ -384,20 +395,6 @@ def _in_order(stmt: Statement) -> Statement:
 @kept
 def _number_of(const: Const) -> tuple[type, str]:
     return type(const.value), repr(const.value)
-
-
-@kept
-def _hash_of_access(access: Access) -> int:
-    return hash((access.tensor, access.subscripts))
-
-
-def _calls(call: Call) -> list[Call]:
-    return [a for a in call.args if isinstance(a, Call)]
-
-
-@kept_upwards(_calls)
-def _hash_of_call(call: Call) -> int:
-    return hash((call.fn, call.args))
 
 
 @kept
