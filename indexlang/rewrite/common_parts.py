@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from math import inf
 
-from ..program.facts import kept, kept_upwards
+from ..program.facts import kept_upwards
 from ..program.functions import FUNCTIONS
 from ..program.ir import (
     Access,
-    Boundary,
     Call,
     Const,
     Dots,
     Expr,
-    Index,
-    Merged,
     Program,
     Reduce,
     Size,
@@ -36,185 +35,212 @@ from ..program.ir import (
     walk,
 )
 from ..program.names import Fresh
-from .product import Product, product
+from .patterns import Pattern, Patterns, holds
 
 _CHEAP = frozenset(("abs", "relu", "max", "min", "where", "int", "float", "sign", "floor", "ceil", "round"))
-Path = tuple[int, ...]  # which argument of which argument
 
 
 def name_common_parts(program: Program, floats: frozenset[str]) -> Program:
     """Costly parts that occur more than once are named, or read where a tensor holds them; the largest first."""
-    while (shorter := _one_round(program, floats)) is not None:
-        program = shorter
-    return program
+    while True:
+        naming = _Naming(program, floats)
+        naming.run()
+        if not naming.read:
+            return program
+        program = naming.program()
+        if not naming.held:  # a name of the author's may stand in other parts, too, that are the same only now
+            return program
 
 
-@dataclass(frozen=True)
+@dataclass
+class _Line:
+    """A statement, and the order in which it stands: new ones come between those of the program."""
+
+    stmt: Statement
+    order: tuple[float, ...]
+    places: dict[int, _Place]  # by the identity of a part
+    before: int = 0  # how many lines were put in front of it
+    read: dict[int, Access] = field(default_factory=dict)  # what is read instead of a part
+
+    def in_front(self) -> tuple[float, ...]:
+        """The order of a new line in front of this one, behind those that are there."""
+        self.before += 1
+        return (*self.order[:-1], self.before, inf)
+
+
+@dataclass
 class _Place:
-    """An occurrence of a part: `pattern` with its subscripts `bindings` numbered."""
+    """A part of a line, once for all the places at which it stands there outside of what is read."""
 
-    number: int  # of the statement
-    path: Path
-    start: int  # how many parts of the value come before it
+    line: _Line
+    number: int  # of the part in its line, in the order of the text
     part: Expr
-    pattern: Expr
-    bindings: tuple[Subscript, ...]
-    restricted: bool  # by a range, a mask or a branch: not all elements are used
-
-    @property
-    def plain(self) -> bool:
-        return all(isinstance(b, Index | Dots) for b in self.bindings)
+    free: int = 0  # places where all elements are used
+    restricted: int = 0  # places under a range, a mask or a branch
 
 
-def _one_round(program: Program, floats: frozenset[str]) -> Program | None:
-    """All parts named or reused that do not stand inside larger ones; None if there are none."""
-    known = certain_floats(program.statements, floats)
-    groups: dict[Expr, list[_Place]] = {}
-    for number, stmt in enumerate(program.statements):
-        for place in _places(number, stmt, known):
-            groups.setdefault(place.pattern, []).append(place)
-    covered = [bytearray() for _ in program.statements]  # the parts that stand inside of what is read
-    single = Counter(s.target.tensor for s in program.statements)
-    names = Fresh(program)
-    read: dict[tuple[int, Path], Access] = {}
-    made: dict[int, list[Statement]] = {}
-    for pattern, group in sorted(groups.items(), key=lambda g: -_length(g[0])):
-        places = [p for p in group if not any(covered[p.number][p.start : p.start + 1])]
-        holder = next((p for p in places if _holds(program.statements[p.number], p, single)), None)
-        if holder is not None:
-            readers = [p for p in places if p.number > holder.number]
-            target = program.statements[holder.number].target
+class _Naming:
+    """All parts from the largest to the smallest: what stands inside of a part that is read is not looked at."""
+
+    def __init__(self, program: Program, floats: frozenset[str]) -> None:
+        self.original = program
+        self.known = certain_floats(program.statements, floats)
+        self.certain: dict[int, bool] = {}
+        self.single = Counter(s.target.tensor for s in program.statements)
+        self.names = Fresh(program)
+        self.patterns = Patterns()
+        self.lines = [_line(s, (number, inf)) for number, s in enumerate(program.statements)]
+        self.left: dict[int, list[_Place]] = {}  # by weight: places that have been reached
+        self.weights: list[int] = []
+        self.read = self.held = False
+
+    def run(self) -> None:
+        for line in self.lines:
+            domain = line.stmt.domain
+            self.reach(line, line.stmt.value, 1, bool(domain.ranges or domain.masks))
+        while self.weights:
+            places = self.left.pop(-heappop(self.weights))
+            places.sort(key=lambda p: (p.line.order, p.number))
+            groups: dict[int, list[tuple[_Place, Pattern]]] = {}
+            for place in places:
+                part = place.part
+                if isinstance(part, Call) and _is_costly(part) and is_certain(part, self.known, self.certain):
+                    pattern = self.patterns.of(part)
+                    if pattern is not None:
+                        groups.setdefault(pattern.number, []).append((place, pattern))
+            for group in groups.values():
+                self.name(group)
+            for place in places:
+                if id(place.part) not in place.line.read:
+                    self.descend(place)
+
+    def reach(self, line: _Line, part: Expr, count: int, restricted: bool) -> None:
+        """A part stands at so many more places of a line."""
+        place = line.places.get(id(part))
+        if place is None:
+            return  # nothing costly is in it
+        if not place.free and not place.restricted:
+            weight = _weight(part)
+            if weight not in self.left:
+                self.left[weight] = []
+                heappush(self.weights, -weight)
+            self.left[weight].append(place)
+        if restricted:
+            place.restricted += count
         else:
-            free = [p for p in places if p.plain and not p.restricted]
-            if len(free) < 2:
-                continue
-            holder, readers = free[0], places
-            target = Access(names.fresh(_title(pattern)), holder.bindings)
-            made.setdefault(places[0].number, []).append(statement(target, "=", holder.part))
-        for place in readers:
-            match_of = dict(zip(holder.bindings, place.bindings, strict=True))
-            read[place.number, place.path] = Access(target.tensor, tuple(match_of[s] for s in target.subscripts))
-            inside, parts = covered[place.number], _length(place.part)
-            if not inside:
-                inside.extend(bytes(_length(program.statements[place.number].value)))
-            inside[place.start + 1 : place.start + parts] = b"\1" * (parts - 1)
-    if not read:
-        return None
-    statements: list[Statement] = []
-    for number, stmt in enumerate(program.statements):
-        statements += made.get(number, [])
-        if covered[number]:
-            value = _replaced(stmt.value, number, (), read)
-            stmt = statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span)
-        statements.append(stmt)
-    return replace(program, statements=tuple(statements))
+            place.free += count
+
+    def descend(self, place: _Place) -> None:
+        line, part = place.line, place.part
+        for count, restricted in ((place.free, False), (place.restricted, True)):
+            match part:
+                case Call(fn=fn, args=args) if count:
+                    for k, arg in enumerate(args):  # a branch is not computed where it is not taken
+                        self.reach(line, arg, count, restricted or (fn == "where" and k > 0))
+                case Reduce(domain=domain, body=body) if count:
+                    self.reach(line, body, count, restricted or bool(domain.ranges or domain.masks))
+                case _:
+                    pass
+
+    def name(self, group: list[tuple[_Place, Pattern]]) -> None:
+        """One part, at all its places, in order."""
+        holder = next((p for p in group if self.is_held(*p)), None)
+        if holder is not None:
+            target = holder[0].line.stmt.target
+            readers = [p for p in group if p[0].line.order > holder[0].line.order]
+            self.held = self.held or bool(readers)
+        else:
+            free = [p for p in group if p[1].plain and p[0].free]
+            if sum(place.free for place, _ in free) < 2:
+                return
+            holder, readers = free[0], group
+            part = holder[0].part
+            target = Access(self.names.fresh(_title(part)), holder[1].bindings)
+            made = _line(statement(target, "=", part), group[0][0].line.in_front())
+            self.lines.append(made)
+            self.descend(replace(holder[0], line=made, free=1, restricted=0))
+        bindings = holder[1].bindings
+        for place, pattern in readers:
+            match_of = dict(zip(bindings, pattern.bindings, strict=True))
+            place.line.read[id(place.part)] = Access(target.tensor, tuple(match_of[s] for s in target.subscripts))
+        self.read = self.read or bool(readers)
+
+    def is_held(self, place: _Place, pattern: Pattern) -> bool:
+        return place.part is place.line.stmt.value and holds(place.line.stmt, pattern, self.single)
+
+    def program(self) -> Program:
+        """The program in which names are read."""
+        statements = []
+        for line in sorted(self.lines, key=lambda line: line.order):
+            stmt = line.stmt
+            if line.read:
+                value = _reading(stmt.value, line.read)
+                stmt = statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span)
+            statements.append(stmt)
+        return replace(self.original, statements=tuple(statements))
 
 
-def _places(number: int, stmt: Statement, known: frozenset[str]) -> Iterator[_Place]:
-    """The costly parts of a statement's value, outermost first."""
+def _line(stmt: Statement, order: tuple[float, ...]) -> _Line:
+    line = _Line(stmt, order, {})
+    for part in _costly_parts(stmt.value):
+        if id(part) not in line.places:
+            line.places[id(part)] = _Place(line, len(line.places), part)
+    return line
 
-    certain: dict[int, bool] = {}
-    left: list[tuple[Expr, Path, int, bool]] = [(stmt.value, (), 0, bool(stmt.domain.ranges or stmt.domain.masks))]
+
+def _costly_parts(value: Expr) -> Iterator[Expr]:
+    """The parts in which something costly is done, in the order of the text, each once."""
+    left, seen = [value], set[int]()
     while left:
-        expr, path, start, restricted = left.pop()
-        if isinstance(expr, Call) and _is_costly(expr) and is_certain(expr, known, certain):
-            numbered = _numbered(expr)
-            if numbered is not None:
-                yield _Place(number, path, start, expr, *numbered, restricted)
-        match expr:
-            case Call(fn=fn, args=args):
-                inner, before = [], start + 1
-                for k, arg in enumerate(args):  # a branch is not computed where it is not taken
-                    inner.append((arg, (*path, k), before, restricted or (fn == "where" and k > 0)))
-                    before += _length(arg)
-                left += reversed(inner)
-            case Reduce(domain=domain, body=body):
-                left.append((body, (*path, 0), start + 1, restricted or bool(domain.ranges or domain.masks)))
-            case _:
-                pass
+        part = left.pop()
+        if id(part) in seen or not _is_costly_in(part):
+            continue
+        seen.add(id(part))
+        yield part
+        left += part.args[::-1] if isinstance(part, Call) else [part.body] if isinstance(part, Reduce) else []
+
+
+def _values_of(node: Expr) -> tuple[Expr, ...]:
+    """The parts of a value that are values themselves."""
+    return node.args if isinstance(node, Call) else (node.body,) if isinstance(node, Reduce) else ()
+
+
+@kept_upwards(_values_of)
+def _is_costly_in(node: Expr) -> bool:
+    """Whether something costly is done in a value."""
+    return (isinstance(node, Call) and _is_costly(node)) or any([_is_costly_in(p) for p in _values_of(node)])
 
 
 @kept_upwards(children)
-def _length(node: Subscript) -> int:
-    """How many parts a node has, itself included."""
-    return 1 + sum(map(_length, children(node)))
+def _weight(node: Subscript) -> int:
+    """How many parts a node has, itself included; a subscript that varies counts as one, however it is written."""
+    parts = children(node)
+    if isinstance(node, Access):
+        return 1 + sum([1 if isinstance(s, Dots) or indices_of(s) else _weight(s) for s in parts])
+    return 1 + sum(map(_weight, parts))
 
 
-def _replaced(expr: Expr, number: int, path: Path, read: dict[tuple[int, Path], Access]) -> Expr:
-    found = read.get((number, path))
-    if found is not None:
-        return found
-    match expr:
-        case Call(args=args):
-            changed = tuple([_replaced(a, number, (*path, k), read) for k, a in enumerate(args)])
-            return expr if all(map(operator.is_, changed, args)) else Call(expr.fn, changed, expr.span)
-        case Reduce(body=body):
-            return replace(expr, body=_replaced(body, number, (*path, 0), read))
-        case _:
-            return expr
-
-
-def _holds(stmt: Statement, place: _Place, single: Counter[str]) -> bool:
-    """Whether a statement's tensor is just this part, at each of its positions."""
-    whole = not place.path and place.plain and not place.restricted
-    return (
-        whole
-        and primal_of(stmt.target.tensor) is None  # nobody reads one gradient to say another
-        and single[stmt.target.tensor] == 1
-        and stmt.op in ("=", "+=")
-        and Counter(stmt.target.subscripts) == Counter(place.bindings)
-    )
-
-
-Numbered = tuple[Expr, tuple[Subscript, ...]]
-
-
-@kept
-def _numbered(expr: Expr) -> Numbered | None:
-    """The part with each distinct subscript replaced by a number, and the subscripts; None where no name can serve."""
-    if any(isinstance(p, Reduce | Boundary | Merged) for p in walk(expr)):
-        return None
-    bindings: dict[Subscript, int] = {}
-
-    def in_access(access: Access) -> Access:
-        subscripts: list[Subscript] = []
-        for s in access.subscripts:
-            if isinstance(s, Dots):
-                bindings.setdefault(s, len(bindings))
-                subscripts.append(s)
-            elif indices_of(s):
-                subscripts.append(Index(str(bindings.setdefault(s, len(bindings)))))
-            else:
-                subscripts.append(s)
-        return Access(access.tensor, tuple(subscripts), access.span)
+def _reading(expr: Expr, read: Mapping[int, Access]) -> Expr:
+    """The value with what is read in place of parts."""
+    done: dict[int, Expr] = {}
 
     def visit(part: Expr) -> Expr:
+        found = read.get(id(part)) or done.get(id(part))
+        if found is not None:
+            return found
+        made = part
         match part:
-            case Access():
-                return in_access(part)
-            case Call(args=args):
-                return Call(part.fn, tuple([visit(a) for a in args]), part.span)
+            case Call(fn, args, span) if _is_costly_in(part):
+                new = tuple([visit(a) for a in args])
+                made = part if all(map(operator.is_, new, args)) else Call(fn, new, span)
+            case Reduce(body=body):
+                made = replace(part, body=visit(body))
             case _:
                 return part
+        done[id(part)] = made
+        return made
 
-    inner = visit(expr)
-    missing = []
-
-    def number(part: Expr) -> Expr:
-        match part:
-            case Index(name):  # an index as a number: the position of a plain subscript
-                if part not in bindings:
-                    missing.append(name)
-                    return part
-                return Index(str(bindings[part]))
-            case Call(args=args):
-                changed = tuple([number(a) for a in args])
-                return part if all(map(operator.is_, changed, args)) else Call(part.fn, changed, part.span)
-            case _:
-                return part
-
-    pattern = number(inner)
-    return None if missing else (pattern, tuple(bindings))
+    return visit(expr)
 
 
 def _is_costly(call: Call) -> bool:
@@ -228,83 +254,14 @@ def _is_costly(call: Call) -> bool:
             return FUNCTIONS[call.fn].symbol is None and call.fn not in _CHEAP
 
 
-def read_quotients(program: Program, floats: frozenset[str]) -> Program:
-    """A quotient that a tensor holds is read from it, where a derived product contains it: p for e / z."""
-    single = Counter(s.target.tensor for s in program.statements)
-    holders: list[tuple[Access, Product, frozenset[str]]] = []
-    statements = []
-    for stmt in program.statements:
-        value = stmt.value
-        if primal_of(stmt.target.tensor) is not None and product(value).divisors:
-            read = _tensors(value)
-            for target, quotient, needed in holders:
-                if needed <= read:  # few of many: matching takes long
-                    value = _without(value, target, quotient)
-                    read = _tensors(value)
-        statements.append(statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span))
-        parts, numbered = product(stmt.value), _numbered(stmt.value)
-        if numbered is not None and parts.number == 1 and parts.factors and parts.divisors:
-            restricted = bool(stmt.domain.ranges or stmt.domain.masks)
-            if _holds(stmt, _Place(0, (), 0, stmt.value, *numbered, restricted), single):
-                holders.append((stmt.target, parts, _tensors(stmt.value)))
-    return replace(program, statements=tuple(statements))
+def _title(part: Expr) -> str:
+    """`exp_x` for exp(x[i] - m)."""
+    assert isinstance(part, Call)
+    tensor = next(p.tensor for p in walk(part) if isinstance(p, Access))
+    return f"{part.fn}_{tensor.replace('.', '_')}"
 
 
-def _tensors(value: Expr) -> frozenset[str]:
-    return frozenset(p.tensor for p in walk(value) if isinstance(p, Access))
-
-
-def _without(value: Expr, target: Access, quotient: Product) -> Expr:
-    """The value with the target's tensor in place of the quotient's factors and divisors, if it has them all."""
-    parts = product(value)
-    for axes, factors in _matches(quotient.factors, parts.factors, {Dots(): Dots()}):
-        for found, divisors in _matches(quotient.divisors, parts.divisors, axes):
-            read = Access(target.tensor, tuple(found[s] for s in target.subscripts))
-            first = next(k for k, f in enumerate(parts.factors) if k >= len(factors) or f is not factors[k])
-            number = parts.number * quotient.divisor
-            return replace(
-                parts, number=number, factors=(*factors[:first], read, *factors[first:]), divisors=divisors
-            ).expr()
-    return value
-
-
-Axes = dict[Subscript, Subscript]
-Exprs = tuple[Expr, ...]
-
-
-def _matches(wanted: Exprs, given: Exprs, axes: Axes) -> Iterator[tuple[Axes, Exprs]]:
-    """The ways to find all wanted parts among the given: what their subscripts stand for, and the parts left over."""
-    if not wanted:
-        yield axes, given
-        return
-    for k, part in enumerate(given):
-        found = _match(wanted[0], part, axes)
-        if found is not None:
-            yield from _matches(wanted[1:], given[:k] + given[k + 1 :], found)
-
-
-def _match(pattern: Subscript, part: Subscript, axes: Axes) -> Axes | None:
-    """What the pattern's plain subscripts stand for if it is to be the part; None if it cannot be."""
-    match pattern, part:
-        case Access(tensor, ours), Access(other, theirs) if tensor == other and len(ours) == len(theirs):
-            for s, t in zip(ours, theirs, strict=True):
-                if not isinstance(s, Index):
-                    if s != t:
-                        return None
-                elif isinstance(t, Boundary | Merged | Dots) or axes.get(s, t) != t:
-                    return None
-                else:
-                    axes = {**axes, s: t}
-            return axes
-        case Call(fn, ours), Call(other, theirs) if fn == other:
-            found: Axes | None = axes
-            for s, t in zip(ours, theirs, strict=True):
-                found = None if found is None else _match(s, t, found)
-            return found
-        case Index(), _:
-            return axes if axes.get(pattern) == part else None
-        case _:
-            return axes if pattern == part else None
+# -- types -----------------------------------------------------------------------------------------
 
 
 def certain_floats(statements: tuple[Statement, ...], floats: frozenset[str]) -> frozenset[str]:
@@ -342,10 +299,3 @@ def is_certain(expr: Expr, known: frozenset[str] | set[str], found: dict[int, bo
         if found is not None:
             found[id(expr)] = answer
     return answer
-
-
-def _title(pattern: Expr) -> str:
-    """`exp_x` for exp(x[i] - m)."""
-    assert isinstance(pattern, Call)
-    tensor = next(p.tensor for p in walk(pattern) if isinstance(p, Access))
-    return f"{pattern.fn}_{tensor.replace('.', '_')}"

@@ -36,8 +36,9 @@ from ..program.ir import (
     transform_statement,
     walk,
 )
-from .common_parts import name_common_parts, read_quotients
+from .common_parts import name_common_parts
 from .product import join_powers, product
+from .quotients import read_quotients
 from .signs import Signs
 from .simplify import simplify, simplify_statement
 
