@@ -100,6 +100,16 @@ class Affine:
         """The sizes in it, also those inside of atoms."""
         return frozenset(p for atom, _ in self.terms for p in walk(atom) if isinstance(p, Size))
 
+    @cached_property
+    def coefficients(self) -> Mapping[Expr, int]:
+        """The terms, by their atoms."""
+        return dict(self.terms)
+
+    @cached_property
+    def is_of_sizes(self) -> bool:
+        """Whether all atoms are sizes and products of sizes."""
+        return all([_is_size(atom) for atom, _ in self.terms])
+
     @property
     def is_linear(self) -> bool:
         """Whether every index occurs only as `coefficient * index`, the coefficient free of indices."""
@@ -245,10 +255,10 @@ def greatest(*forms: Affine) -> Affine:
 def _extremum(fn: str, forms: Iterable[Affine]) -> Affine:
     kept: list[Affine] = []
     for form in (part for f in forms for part in _arguments(fn, f)):
-        sign = 1 if fn == "min" else -1
-        if any(not_negative((form - other) * sign) for other in kept):
+        beaten = _is_at_least if fn == "min" else _is_at_most
+        if any([beaten(form, other) for other in kept]):
             continue
-        kept = [other for other in kept if not not_negative((other - form) * sign)]
+        kept = [other for other in kept if not beaten(other, form)]
         kept.append(form)
     if len(kept) == 1:
         return kept[0]
@@ -264,6 +274,21 @@ def _arguments(fn: str, form: Affine) -> list[Affine]:
         case 0, ((Call(fn=inner, args=args), 1),) if inner == fn:
             return [part for a in args for part in _arguments(fn, Affine.from_expr(a))]
     return [form]
+
+
+def _is_at_least(a: Affine, b: Affine) -> bool:
+    """Whether a >= b provably for all sizes >= 0."""
+    if a.is_of_sizes and b.is_of_sizes:
+        left = a.coefficients
+        if a.const < b.const or any([left.get(atom, 0) < coef for atom, coef in b.terms]):
+            return False
+        right = b.coefficients
+        return all([coef > 0 or atom in right for atom, coef in a.terms])
+    return not_negative(a - b)
+
+
+def _is_at_most(a: Affine, b: Affine) -> bool:
+    return _is_at_least(b, a)
 
 
 def not_negative(form: Affine, depth: int = 4) -> bool:
