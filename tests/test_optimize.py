@@ -249,8 +249,59 @@ def test_equal_contributions_are_merged() -> None:
     assert optimized(
         statement(access("x.grad", "i"), "+=", call("mul", g, x)),
         statement(access("x.grad", "i"), "+=", call("mul", x, g)),
-        statement(access("x.grad", "i"), "+=", call("mul", g, z)),
-    ) == ["x.grad[i] += 2 * y.grad[i] * x[i]", "x.grad[i] += y.grad[i] * z[i]"]
+        statement(access("x.grad", "i"), "+=", z),
+    ) == ["x.grad[i] += 2 * y.grad[i] * x[i]", "x.grad[i] += z[i]"]
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([call("mul", g, x), call("neg", call("mul", g, z))], ["y.grad[i] * (x[i] - z[i])"]),
+        ([call("mul", g, y), call("mul", call("mul", g, x), y)], ["y.grad[i] * y[i] * (1 + x[i])"]),
+        ([call("neg", call("mul", g, x)), call("mul", -2, call("mul", g, z))], ["-y.grad[i] * (x[i] + 2 * z[i])"]),
+        (
+            [call("mul", g, call("pow", x, 3)), call("mul", call("mul", g, x), z)],
+            ["y.grad[i] * x[i] * (x[i]**2 + z[i])"],
+        ),
+        ([call("mul", 3, call("mul", g, x)), call("mul", 3, call("mul", g, z))], ["3 * y.grad[i] * (x[i] + z[i])"]),
+        (
+            [call("mul", g, y), call("mul", call("mul", g, x), z), call("mul", call("mul", g, x), call("pow", z, 2))],
+            ["y.grad[i] * (y[i] + x[i] * z[i] * (1 + z[i]))"],  # what has most in common comes first
+        ),
+        (
+            [call("div", call("mul", g, x), Size("x", 0)), call("div", call("mul", g, z), Size("x", 0))],
+            ["y.grad[i] * (x[i] + z[i]) / size(x,0)"],
+        ),
+        # what must stay
+        ([g, call("mul", g, x)], ["y.grad[i]", "y.grad[i] * x[i]"]),  # no shorter
+        ([call("mul", 2, x), call("mul", 2, z)], ["2 * x[i]", "2 * z[i]"]),
+        ([call("div", x, y), call("div", z, y)], ["x[i] / y[i]", "z[i] / y[i]"]),  # at 0, inf - inf is nan
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value[0], str) else "",
+)
+def test_what_contributions_have_in_common_stands_once(values: list[Expr], texts: list[str]) -> None:
+    found = optimized(*(statement(access("x.grad", "i"), "+=", v) for v in values))
+    assert found == [f"x.grad[i] += {text}" for text in texts]
+
+
+def test_contributions_are_put_together_only_where_they_run_alike() -> None:
+    w = access("w", "i", "k")
+    apart = [
+        statement(access("x.grad", "i"), "+=", call("mul", g, x)),
+        statement(access("x.grad", "i"), "+=", call("mul", g, z), (), (call("gt", x, 0),)),
+        statement(access("x.grad", "i"), "+=", call("mul", g, y), (Range("i", Const(1)),)),
+        statement(access("x.grad", "i"), "+=", call("mul", g, w)),
+        statement(access("x.grad", "i"), "+=", call("mul", call("mul", g, w), z)),
+    ]
+    assert optimized(*apart) == [statement_text(s) for s in apart]
+
+
+def test_a_bracket_is_not_longer_than_a_person_reads() -> None:
+    names = "ABCDEFGHIJ"
+    many = [statement(access("x.grad", "i"), "+=", call("mul", g, access(n, "i"))) for n in names]
+    found = optimized(*many)
+    assert len(found) == 3 and all(text.count("+") <= 4 for text in found)
+    assert sorted(n for text in found for n in names if f"{n}[i]" in text) == list(names)
 
 
 def test_a_repeated_gradient_is_read_where_it_is() -> None:

@@ -37,6 +37,7 @@ from ..program.ir import (
     walk,
 )
 from .common_parts import name_common_parts
+from .factor import factor_contributions
 from .product import join_powers, product
 from .quotients import read_quotients
 from .signs import Signs
@@ -181,6 +182,7 @@ RULES: tuple[Rule, ...] = (
     read_quotients,
     simplify_derived,
     merge_twins,
+    factor_contributions,
     drop_dead,
 )
 
