@@ -162,9 +162,9 @@ class Evaluation:
         own = [i for i in self.stmt.domain.indices if i in indices_of(expr)]
         return self.held(value, here(own, scope), scope)
 
-    def held(self, value: Value, indices: Sequence[str], scope: Scope) -> Load:
+    def held(self, value: Value, indices: Sequence[str], scope: Scope, hint: str = "factor") -> Load:
         """A value in an array of its own."""
-        part = self.b.part("factor", indices, self.compute, scope)
+        part = self.b.part(hint, indices, self.compute, scope)
         self.b.run(part, "=", Map(value))
         return Load(part, self.compute)
 

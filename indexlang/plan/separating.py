@@ -16,7 +16,7 @@ from .blocking import contraction_blocks
 from .building import here
 from .contraction import separates
 from .evaluation import Evaluation
-from .plan import Apply, Load, Number, Reduced, Value
+from .plan import Apply, Load, Map, Number, Reduced, Value
 from .views import Scope
 from .writes import Target
 
@@ -61,41 +61,49 @@ def separated(stmt: Evaluation, target: Target, scope: Scope) -> None:
     common = [i for i in here(second.place.mentioned, scope) if i in first.indices]
     moved = tuple(i for i in here(second.place.mentioned, scope) if i not in common)
     count = Number(prod(stmt.sizes[i] for i in moved), kind)
-    mean = stmt.held(Apply("div", (Reduced("sum", second, moved), count), kind), common, scope)
+    mean = stmt.held(Apply("div", (Reduced("sum", second, moved), count), kind), common, scope, "mean")
     parts = []
     for x, fn in ((first, "sub" if found.minus else "add"), (second, "sub")):
         axes = here(x.place.mentioned, scope)
-        parts.append(stmt.held(Apply(fn, (x, mean), kind), axes, scope))
+        parts.append(stmt.held(Apply(fn, (x, mean), kind), axes, scope, "moved"))
     values = []
     for x in parts:
         value = stmt.contracted(scope, term, None, order, given={found.number: x})
         assert value is not None
-        values.append(stmt.held(value, [i for i in order if i in value.indices], scope))
+        values.append(stmt.held(value, [i for i in order if i in value.indices], scope, "side"))
     free = [i for i in order if any(i in v.indices for v in values)]
-    total = stmt.held(Apply("sub" if found.minus else "add", (values[0], values[1]), kind), free, scope)
-    with b.either(_keeps_digits(stmt, total, values, free)) as (fast, slow):
+    total = stmt.held(Apply("sub" if found.minus else "add", (values[0], values[1]), kind), free, scope, "total")
+    with b.either(_keeps_digits(stmt, total, values, free, scope)) as (fast, slow):
         with b.into(fast):
             target.put(place, total, sign < 0)
         with b.into(slow), b.loops(scope, contraction_blocks(stmt, target)) as inner:
             stmt.term(target, inner, (sign, term))
 
 
-def _keeps_digits(stmt: Evaluation, total: Load, parts: list[Load], free: list[str]) -> Value:
+def _keeps_digits(stmt: Evaluation, total: Load, parts: list[Load], free: list[str], scope: Scope) -> Value:
     """Whether everything is finite, and each row and column of the result is not much smaller than what it is the
     difference of.
     """
     kind = "float64" if stmt.compute in ("float64", "complex128") else "float32"
     limit = Number(stmt.b.limits.lost, kind)
-    finite: Value = Apply("isfinite", (total,), "bool")
-    good = Reduced("all", finite, tuple(free)) if free else finite
+    sizes = [_size(stmt, x, free, kind, scope) for x in (total, parts[0])]
+    good: Value | None = None
     for index in free or [""]:
-        others = [i for i in free if i != index]
-        sides = []
-        for x in (total, parts[0]):
-            size: Value = Apply("abs", (x,), kind)
-            over = tuple(i for i in others if i in x.indices)
-            sides.append(Reduced("greatest", size, over) if over else size)
-        kept: Value = Apply("ge", (Apply("mul", (limit, sides[0]), kind), sides[1]), "bool")
+        largest = []
+        for x in sizes:
+            over = tuple(i for i in free if i != index and i in x.indices)
+            largest.append(Reduced("greatest", x, over) if over else x)
+        mine, other = largest
+        kept: Value = Apply("ge", (Apply("mul", (limit, mine), kind), other), "bool")
+        kept = Apply("and", (kept, Apply("isfinite", (mine,), "bool")), "bool")
         kept = Reduced("all", kept, (index,)) if index in kept.indices else kept
-        good = Apply("and", (good, kept), "bool")
+        good = kept if good is None else Apply("and", (good, kept), "bool")
+    assert good is not None
     return good
+
+
+def _size(stmt: Evaluation, x: Load, free: list[str], kind: str, scope: Scope) -> Load:
+    """How large each element is."""
+    part = stmt.b.part("size", [i for i in free if i in x.indices], kind, scope)
+    stmt.b.run(part, "=", Map(Apply("abs", (x,), kind)))
+    return Load(part, kind)
