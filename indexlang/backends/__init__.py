@@ -1,1 +1,1 @@
-"""What makes code: a folder for each kind of it."""
+"""What prints a Plan as code: a folder for each kind of it."""

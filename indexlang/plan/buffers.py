@@ -1,7 +1,8 @@
-"""How long buffers live, and how much memory a Plan takes.
+"""How long buffers live, how much memory a Plan takes, and which copies in it nothing needs.
 
-In: a Plan. Out: the first and last section of each buffer, bytes. The one rule: a buffer lives from the section that
-first mentions it to the last one, by identity; inputs belong to the caller, tables to the module.
+In: a Plan. Out: the first and last section of each buffer; bytes; the Plan without those copies. The one rule: a buffer
+lives from the section that first mentions it to the last one, by identity; inputs belong to the caller, tables to the
+module.
 """
 
 from __future__ import annotations

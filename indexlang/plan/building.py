@@ -35,9 +35,7 @@ class Building:
     tables: dict[object, Table] = field(default_factory=dict)
     places: list[tuple[Access, int]] = field(default_factory=list)  # what a Check's number refers to
     extrema: dict[object, str] = field(default_factory=dict)  # tensors, by what is the greatest or least in them
-    prepared: dict[object, tuple[Buffer, tuple[Any, ...]]] = field(
-        default_factory=dict
-    )  # longer copies, by what is read
+    prepared: dict[object, tuple[Buffer, tuple[Any, ...]]] = field(default_factory=dict)  # longer copies, by access
     gathered: dict[object, Part] = field(default_factory=dict)  # elements taken, by what is read where
     taken: dict[str, int] = field(default_factory=dict)  # names of buffers, each with its last number
     own: dict[str, tuple[int, int]] = field(default_factory=dict)  # the extents of the plan's own indices

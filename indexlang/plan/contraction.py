@@ -1,8 +1,8 @@
-"""How a sum of products becomes matrix products: the order of the pairs, and each pair's matrices.
+"""How a pair of factors becomes a product of matrices.
 
-In: the indices and strides of the factors, extents. Out: `order_pairs`, and a `MatrixProduct` for each pair. The one
-rule: an operand is a view where its indices merge into rows and columns as they lie in memory, and is copied, block by
-block into one workspace, where they do not. The copy of a window's view is im2col.
+In: the indices and strides of both operands, the indices to keep, extents. Out: their `Roles`; a `MatrixProduct`. The
+one rule: an operand is a view where its indices merge into rows and columns as they lie in memory, and is copied, block
+by block into one workspace, where they do not. The copy of a window's view is im2col.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Longer copies of a buffer, in which an access that may leave its axis stays inside.
 
-In: an access. Out: a buffer, and the subscripts as rows of it. The one rule: only the rims of a long copy are filled,
-and nothing is read of a copy before it was written.
+In: an access. Out: a buffer, and the subscripts as rows of it. The one rule: the longer copy is made once, before all
+loops, for each access and extents; of a large one only the rims are filled.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .views import Row, plain
 
 
 def inside(b: Building, access: Access) -> tuple[Buffer, tuple[Subscribed, ...]]:
-    """The buffer in which the affine rows of an access stay inside, made on first use; None for computed ones."""
+    """The buffer in which the affine rows of an access stay inside, made on first use; a computed one has no row."""
     used = {i: b.extents[i] for i in indices_of(access)}
     masks = b.masks if any(not isinstance(s, Index) for s in access.subscripts) else ()
     key = (access, tuple(sorted(used.items())), masks)

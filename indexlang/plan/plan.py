@@ -2,11 +2,11 @@
 
     Plan    ::= Buffer* Table* Section* output*
     Buffer  ::= name shape dtype role            input | tensor | copy | workspace | table
-    Table   ::= Buffer index* Value              what positions alone say, made once
-    Section ::= text* (index lo..hi)* Step*      a statement as it runs, or several that run together
+    Table   ::= Buffer (index lo..hi)* Value     what positions alone say, made once
+    Section ::= Record* (index lo..hi)* Step*    a statement as it runs, or several that run together
     Step    ::= Loop | Make | Run | Either | Check
-    Loop    ::= index lo..hi by n how Step*      n values at a time (an axis), or one (n = 0: a tap); serial | thread
-    Make    ::= Part                             an array of no values yet; else its first Run makes it
+    Loop    ::= index from..to by n how Step*    n values at a time (an axis), or one (n = 0: a tap); serial | thread
+    Make    ::= Part [op]                        an array of no values yet; where none is, its first Run makes it
     Run     ::= Place op Kernel                  op: = += -= *= /= max= min=
     Either  ::= Value ? Step* : Step*            the fast way where the data allow it
     Check   ::= Value in 0..end                  what only data can tell
@@ -14,15 +14,15 @@
     View    ::= Buffer Row*                      elements at affine positions of indices: a strided view
     Part    ::= Buffer index*                    an array over just the values that its indices have here
     Row     ::= const (index, coef)*             the position in one axis
-    Kernel  ::= Map(Value) | Take(Place, at*) | Product(Place, Place, Roles, by) | Running(op, Place, along)
-              | Search(op, Value, over, by) | Select(Value, Value, among) | Scatter(at*, Value, by)
+    Kernel  ::= Map(Value) | Product(Place, Place, Roles, by) | Einsum(Value*) | Running(op, Place, along)
+              | Take(Place, at*) | Scatter(at*, Value, by) | Search(op, Value, over, by) | Select(Value, Value, among)
     Value   ::= Number | Position(index) | Count(index*) | Load(Place) | Apply(fn, Value*) | Reduced(op, Value, over)
 
 Every index of a Section has its extent there. A Loop restricts it: to a block, which is an axis still, or to one value.
 A View says where its elements lie for any values of its indices, whatever the loops; a Part holds a block, from 0 on.
 
-In: nothing. Out: frozen dataclasses, which compare, pickle, and print. The one rule: nothing behind the Plan decides
-anything about arrays; a backend prints it.
+In: nothing. Out: frozen dataclasses, which compare, pickle and print. The one rule: what comes after the Plan decides
+nothing about arrays; a backend prints it.
 """
 
 from __future__ import annotations
@@ -319,9 +319,7 @@ class Loop:
     how: str = "serial"
     begin: int = 0
     end: int | None = None
-    sums: tuple[
-        tuple[Part, str], ...
-    ] = ()  # of threads: each has its own, which are combined by the operator, in order
+    sums: tuple[tuple[Part, str], ...] = ()  # each thread has its own; combined by the operator, in order
 
 
 @dataclass(frozen=True)

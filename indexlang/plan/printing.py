@@ -1,8 +1,10 @@
 """A Plan in words and as data: each step with its place, its kernel and what it reads.
 
-In: a Plan. Out: text, or what JSON can hold. The one rule: everything of the Plan is in both; nothing else is.
+In: a Plan. Out: text, or JSON. The one rule: nothing is told that the Plan does not hold; the text has each step, JSON
+all the rest, too: buffers, extents, dtypes.
 
-A view is written as an access, `x[i + k, 2*j]`; an array of a block by its indices, `part<i, j>`.
+A view is written as an access, `x[i + k, 2*j]`; an array of a block by its indices, `part<i, j>`. Indices `?1`, `?2`
+are the planner's own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""A statement with its sizes and dtypes: one record, asked once."""
+"""A statement with its sizes and dtypes: one record, asked once.
+
+In: a Statement, and what `sizes` found out about it. Out: `Sized`. The one rule: who plans a statement asks this
+record, so that nothing is found out twice.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""NumPy code. In: a Program, its sizes and dtypes. Out: stand-alone Python source, and what it does when called."""
+"""A Plan as NumPy code. In: a Plan. Out: stand-alone Python source, and the function that it defines."""

@@ -1,7 +1,7 @@
-"""From a Plan to what runs: the source, compiled, with its errors told as ours.
+"""From a Program to what runs: its Plan, printed and loaded, with errors told as ours.
 
-In: a Program, shapes and dtypes of its inputs. Out: `Compiled`. The one rule: everything is checked and afforded before
-anything runs; what only data decide is checked by the code itself.
+In: a Program, shapes and dtypes of its inputs. Out: `Compiled`. The one rule: everything is checked, and its memory
+found to be there, before anything runs; what only data decide is checked by the code itself.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a chain is, and what is known of the program around it.
 
-In: statements, shapes, dtypes. Out: `Chain` and `Facts`, and a statement under the chain's names of its indices.
+In: statements, shapes, dtypes. Out: `Chain` and `Facts`, and a statement under the chain's names of its indices. The
+one rule: renaming keeps a statement's domain as it is, with the indices that only a range names.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """What is asked of one statement before it joins a chain: its window, its factors, how its operands lie in memory.
 
-In: a statement, how far its indices run. Out: facts. The one rule: nothing here
-knows of the chain.
+In: a statement, how far its indices run. Out: facts. The one rule: nothing here knows of the chain.
 """
 
 from __future__ import annotations

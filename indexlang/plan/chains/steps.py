@@ -1,10 +1,7 @@
 """A chain of statements as steps: one loop over blocks, every operation into memory that is there already.
 
-In: a `Chain`. Out: steps, and what is said of each statement. The one rule: an array of a block is made once and used
-again as soon as nothing needs what is in it; a tensor is written where it belongs by the operation that makes it.
-
-Where there is enough to do, ranges of the outermost block index run side by side in threads; each has sums of its own,
-and these are combined in order.
+In: a `Chain`. Out: steps; each statement's kernel in words. The one rule: an array of a block is used again as soon as
+nothing needs it, and a tensor is written where it belongs by what makes it. Threads have sums of their own.
 """
 
 from __future__ import annotations
