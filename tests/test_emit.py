@@ -140,3 +140,35 @@ def test_emitted_code_takes_complex_numbers() -> None:
         seed = np.eye(2)[k]
         expected = g(W=W, x=x, **{"y.grad": seed})["x.grad"][0]
         assert found.imag[k] / 1e-30 == pytest.approx(expected, rel=1e-12)
+
+
+SPELLINGS = [
+    "ab",
+    "bc",
+    "out",
+    "einsum",
+    "reshape",
+    "transpose",
+    "copyto",
+    "add",
+    "matmul",
+    "float32",
+    "empty",
+    "reduce",
+]
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_lifetimes_do_not_depend_on_the_spelling_of_names(name: str) -> None:
+    """A word in a string, an attribute or a keyword of the code is no mention of an array."""
+    text = """{t}[i,j] = P[i,j]*Q[j,i]
+s[i] = {t}[i,j]*{t}[i,j]
+u[i,k] = s[i]*tanh(P[i,k])
+v[k,i] = u[i,j]*Q[j,k]
+v[k,i] += exp(s[i])
+w[i] = v[i,j]*u[i,j]
+z[k] = Q[k,i]*w[i]"""
+    plans = [
+        indexlang.compile(text.replace("{t}", t)).plan(P=(n, n), Q=(n, n)) for t in (name, "q9") for n in (30, 300)
+    ]
+    assert [p.workspace for p in plans[:2]] == [p.workspace for p in plans[2:]]
