@@ -41,6 +41,7 @@ from ..program.ir import (
 )
 from ..program.names import Fresh, is_plain, plain
 from ..ranges.solve import Bound
+from .compared import stored
 
 Bounds = Mapping[str, Bound]
 Group = Sequence[tuple[Statement, Bounds]]  # the statements of one tensor with the bounds of their indices
@@ -67,8 +68,12 @@ def separated(program: Program) -> Program:
     """The program in which each tensor is made by one operator, and a logsumexp is all that its tensor holds.
 
     What is set by `=` and then accumulated into by another operator than `+=`, and a logsumexp that is not alone, get
-    a tensor of their own, which is then accumulated.
+    a tensor of their own, which is then accumulated; so does what is compared with its extremum.
     """
+    return stored(_apart(program))
+
+
+def _apart(program: Program) -> Program:
     count = Counter(s.target.tensor for s in program.statements)
     last = {s.target.tensor: s.op for s in program.statements}
     apart = [_is_apart(s, last[s.target.tensor], count[s.target.tensor]) for s in program.statements]

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from math import prod
 
+from ..program.functions import is_exact
 from ..program.ir import Access, Call, Const, Subscript, children, indices_of, walk
 from .blocking import contraction_blocks, domain_blocks, kept, repeated, window_blocks
 from .blocks import blocks, itemsize
@@ -246,8 +247,10 @@ class StatementPlan(Evaluation):
         return op, self.value, self.stmt.target.subscripts, tuple(sorted(self.b.extents.items())), self.b.masks
 
     def best(self) -> Access | None:
-        """Where an earlier statement has put the extremum whose position is searched."""
+        """Where an earlier statement has put the extremum whose position is searched: it is found by its bits."""
         b = self.b
+        if not is_exact(self.value):
+            return None
         tensor = b.extrema.get(self.sought("max=" if self.root_of().op == "argmax" else "min="))
         if tensor is None or b.complex_step or b.buffers[tensor].dtype != b.kind(self.value):
             return None

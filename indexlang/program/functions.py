@@ -23,7 +23,7 @@ from .derivatives import (
     pow_by_exponent,
     relu_by_argument,
 )
-from .ir import Call, Expr
+from .ir import Call, Expr, Reduce
 
 
 @dataclass(frozen=True)
@@ -200,3 +200,16 @@ _ROWS = (
 )
 
 FUNCTIONS: dict[str, Function] = {row.name: row for row in _ROWS}
+
+# Rounded once, as IEEE arithmetic says, or not at all. What is approximated has other bits in another memory order.
+EXACT = frozenset({"add", "sub", "mul", "div", "neg", "sqrt", "abs", "max", "min", "relu", "where", "sign", "float"})
+EXACT |= {"floor", "ceil", "round", "int", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"}
+
+
+def is_exact(expr: Expr) -> bool:
+    """Whether an expression, computed again, has the same bits, however its tensors lie in memory."""
+    match expr:
+        case Call(fn=fn, args=args):
+            return fn in EXACT and all(map(is_exact, args))
+        case _:
+            return not isinstance(expr, Reduce)
