@@ -117,7 +117,7 @@ class _Derivation:
         self.original = program
         self.flat = separated(hoist_in_order(program))
         self.names = {**gradient_names(self.flat), **gradient_names(program)}
-        self.fresh = Fresh(self.flat)
+        self.fresh = Fresh.of(self.flat)
         self.fresh.taken.update(self.names.values())
         dependencies = _dependencies(self.flat)
         reached = _reached(dependencies, self.flat.outputs)

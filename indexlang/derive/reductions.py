@@ -79,7 +79,7 @@ def _apart(program: Program) -> Program:
     apart = [_is_apart(s, last[s.target.tensor], count[s.target.tensor]) for s in program.statements]
     if not any(apart):
         return program
-    names, statements, shapes = Fresh(program), [], list(program.shapes)
+    names, statements, shapes = Fresh.of(program), [], list(program.shapes)
     for stmt, is_apart in zip(program.statements, apart, strict=True):
         if not is_apart:
             statements.append(stmt)

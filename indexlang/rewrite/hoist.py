@@ -167,7 +167,7 @@ class _Hoist:
     """The statements so far, how far each one's indices shall run, and the reductions that have a tensor."""
 
     def __init__(self, program: Program, ordered: bool) -> None:
-        self.names, self.ordered = Fresh(program), ordered
+        self.names, self.ordered = Fresh.of(program), ordered
         self.statements: list[Statement] = []
         self.wanted: list[dict[str, Bound] | None] = []
         self.made: dict[object, _Made] = {}

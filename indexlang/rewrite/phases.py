@@ -118,7 +118,7 @@ def _keep_powers(program: Program, waiting: Collection[str]) -> Program:
         for s in program.statements
         if isinstance(s.value, Reduce) and s.value.op == "logsumexp" and s.target.tensor not in waiting
     }
-    names, made = Fresh(program), dict[Expr, Statement]()
+    names, made = Fresh.of(program), dict[Expr, Statement]()
 
     def named(part: Subscript) -> Subscript | None:
         match part:

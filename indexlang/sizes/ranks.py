@@ -69,7 +69,7 @@ class _Expansion:
     @cached_property
     def taken(self) -> set[str]:
         """Names that occur in the program."""
-        return Fresh(self.program).taken
+        return Fresh.of(self.program).taken
 
     def run(self) -> Program:
         """The whole program."""

@@ -7,32 +7,14 @@ is added, so that planning and derivation see across layers.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 from ...collecting import uncollected
 from ...errors import IndexLangError
-from ...program.ir import (
-    Access,
-    Domain,
-    Dots,
-    Index,
-    Merged,
-    Program,
-    Reduce,
-    Shape,
-    Size,
-    Statement,
-    Subscript,
-    parts_of,
-    primal_of,
-    statement,
-    transform,
-    transform_domain,
-    transform_expr,
-    walk,
-)
+from ...program.ir import Dots, Program, Shape, Statement, primal_of
+from ...program.names import Renaming, apart, indices_in
 from ...sizes.ranks import expand
 from ..problems import graph_error
 from .computed import Call, CompNode, Part
@@ -125,9 +107,9 @@ def assemble(wanted: Sequence[Node], training: bool = True, name: str = "graph")
         program = _expanded(call, ranks)
         ranks[node] = _rank(program, program.outputs[0])
         renamed[node] = names = _names(node.name, call, tensors, taken)
-        renaming = _Renaming(program, names, taken)
+        renaming = Renaming(names, apart(indices_in(program), {}, taken))
         statements += map(renaming.statement, program.statements)
-        shapes += renaming.shapes()
+        shapes += (renaming.shape(s) for s in program.shapes if s.tensor not in program.inputs)
         updates += [(names[output], parameter) for output, parameter in call.updates]
     given = [*(n.name for n in nodes if isinstance(n, Input)), *(n.name for n in nodes if isinstance(n, Parameter))]
     outputs = dict.fromkeys([*(tensors[n] for n in wanted), *(tensor for tensor, _ in updates)])
@@ -169,53 +151,3 @@ def _names(name: str, call: Call, tensors: Mapping[Node, str], taken: set[str]) 
         taken.add(new)
         names[tensor] = new
     return names
-
-
-class _Renaming:
-    """A layer's statements in the graph's names. An index that is called like a tensor of the graph is renamed too."""
-
-    def __init__(self, program: Program, tensors: Mapping[str, str], taken: Collection[str]) -> None:
-        self.program, self.tensors = program, tensors
-        self.indices = {i: f"{i}_" for i in _indices(program) if i in taken}
-
-    def statement(self, stmt: Statement) -> Statement:
-        target = transform(stmt.target, self.rule)
-        assert isinstance(target, Access)
-        domain = self.domain(transform_domain(stmt.domain, self.rule))
-        return statement(target, stmt.op, transform_expr(stmt.value, self.rule), domain.ranges, domain.masks, stmt.span)
-
-    def rule(self, part: Subscript) -> Subscript | None:
-        match part:
-            case Access(tensor) | Size(tensor):
-                return replace(part, tensor=self.tensors[tensor])
-            case Index(name) if name in self.indices:
-                return replace(part, name=self.indices[name])
-            case Merged(names):
-                return replace(part, indices=tuple(self.indices.get(n, n) for n in names))
-            case Reduce(domain=domain):
-                return replace(part, domain=self.domain(domain))
-            case _:
-                return None
-
-    def domain(self, domain: Domain) -> Domain:
-        indices = tuple(self.indices.get(i, i) for i in domain.indices)
-        return Domain(
-            indices, tuple(replace(r, index=self.indices.get(r.index, r.index)) for r in domain.ranges), domain.masks
-        )
-
-    def shapes(self) -> list[Shape]:
-        """The declared shapes of what the layer computes. Those of its inputs are checked by `sizes`."""
-        return [
-            Shape(self.tensors[s.tensor], tuple(transform_expr(d, self.rule) for d in s.dims), s.span)
-            for s in self.program.shapes
-            if s.tensor not in self.program.inputs
-        ]
-
-
-def _indices(program: Program) -> set[str]:
-    found: set[str] = set()
-    for stmt in program.statements:
-        found.update(stmt.domain.indices)
-        found.update(i for part in parts_of(stmt) if isinstance(part, Reduce) for i in part.domain.indices)
-    found.update(p.name for s in program.shapes for d in s.dims for p in walk(d) if isinstance(p, Index))
-    return found

@@ -57,7 +57,7 @@ def solve_equalities(program: Program, shapes: Shapes) -> Program:
     statements, fresh = list(program.statements), None
     for k, stmt in enumerate(statements):
         if any(fn == "eq" or not reads(mask) for mask in stmt.domain.masks for fn, _, _ in conjuncts(mask)):
-            fresh = fresh or Fresh(program)
+            fresh = fresh or Fresh.of(program)
             statements[k] = _Solver(stmt, shapes.extents[k], shapes.tensors, fresh).solved() or stmt
     solved = {new.target.tensor for new, old in zip(statements, program.statements, strict=True) if new is not old}
     if not solved:
