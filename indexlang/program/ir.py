@@ -119,6 +119,13 @@ class Call(Keeper):
     args: tuple[Expr, ...]
     span: Span | None = _span()
 
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Call):
+            return NotImplemented
+        return hash(self) == hash(other) and (self.fn, self.args) == (other.fn, other.args)
+
     def __hash__(self) -> int:
         found: int | None = self.__dict__.get("_hash")
         if found is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from ..program.derivatives import is_constant
-from ..program.facts import kept_upwards
+from ..program.facts import kept, kept_upwards
 from ..program.ir import Call, Const, Expr, Subscript, children
 
 _LONGEST = 10  # characters of a number that is worth writing instead of a quotient
@@ -150,27 +150,56 @@ def _leads(factor: Expr) -> bool:
     return is_numeric(factor) and exact(factor) is None
 
 
-def _parts(expr: Expr) -> tuple[Expr, ...]:
-    return expr.args if isinstance(expr, Call) and expr.fn in ("mul", "div", "neg") else ()
+PRODUCTS = frozenset(("mul", "div", "neg"))
 
 
-@kept_upwards(_parts)
+def is_product(expr: Expr) -> bool:
+    """Whether an expression is a product, a quotient or a negative."""
+    return isinstance(expr, Call) and expr.fn in PRODUCTS
+
+
 def product(expr: Expr) -> Product:
     """An expression taken apart into number, factors and divisors."""
+    if isinstance(expr, Call) and expr.fn in PRODUCTS:
+        return _of_call(expr)
     number = exact(expr)
-    if number is not None:
-        assert isinstance(expr, Const)
-        return Product(number, (), (), whole=isinstance(expr.value, int))
-    match expr:
-        case Call(fn="neg", args=(a,)):
-            inner = product(a)
-            return replace(inner, number=-inner.number)
-        case Call(fn="mul", args=(a, b)):
-            return product(a).times(product(b))
-        case Call(fn="div", args=(a, b)):
-            return product(a).times(_inverse(b))
-        case _:
-            return Product(_ONE, (expr,), ())
+    if number is None:
+        return Product(_ONE, (expr,), ())
+    return Product(number, (), (), whole=isinstance(expr, Const) and isinstance(expr.value, int))
+
+
+@kept
+def _of_call(call: Call) -> Product:
+    """From left to right in one go: products of a hundred factors are not taken apart factor by factor."""
+    first, steps = spine(call)
+    found = product(first)
+    factors, divisors = [*found.factors], [*found.divisors]
+    for step in steps:
+        if step.fn == "neg":
+            found = replace(found, number=-found.number)
+            continue
+        part = step.args[1]
+        if is_product(part) or isinstance(part, Const):
+            other = product(part) if step.fn == "mul" else _inverse(part)
+            found = replace(found, factors=(), divisors=()).times(other)
+            factors += found.factors
+            divisors += found.divisors
+        elif step.fn == "mul":
+            factors.append(part)
+        else:
+            divisors.append(part)
+            found = replace(found, whole=False) if found.whole else found
+    return replace(found, factors=tuple(factors), divisors=tuple(divisors))
+
+
+def spine(call: Call) -> tuple[Expr, list[Call]]:
+    """What a product begins with, and the calls that multiply, divide and negate it, the innermost first."""
+    first: Expr = call
+    steps: list[Call] = []
+    while isinstance(first, Call) and first.fn in PRODUCTS:
+        steps.append(first)
+        first = first.args[0]
+    return first, steps[::-1]
 
 
 def _inverse(expr: Expr) -> Product:
@@ -207,6 +236,8 @@ def join_powers(
         for place, part in enumerate(parts):
             base, exponent = power(part)
             places.setdefault(base, []).append((side, place, -exponent if side else exponent))
+    if len(places) == len(factors) + len(divisors):
+        return [*factors], [*divisors]
     for base, found in places.items():
         if len(found) < 2 or is_numeric(base):
             continue

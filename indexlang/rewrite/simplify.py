@@ -7,13 +7,14 @@ signs and reciprocals that the derivative rules leave behind.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import replace
 from math import pi
-from typing import Any
 
+from ..program.facts import kept_upwards
 from ..program.ir import Call, Const, Expr, Index, Reduce, Size, Statement, indices_of, statement, walk
-from .product import fold, is_numeric, product
+from .product import PRODUCTS, fold, is_numeric, product, spine
 
 
 def simplify_statement(stmt: Statement) -> Statement:
@@ -32,19 +33,34 @@ def _mask(mask: Expr) -> Expr:
             return mask
 
 
+def _units(expr: Expr) -> tuple[Expr, ...]:
+    """The parts that are simplified by themselves: what is multiplied and divided is looked at together."""
+    match expr:
+        case Call(fn=fn) if fn in PRODUCTS:
+            first, steps = spine(expr)
+            return (first, *[part for step in steps for part in step.args[1:]])
+        case Call(args=args):
+            return args
+        case Reduce(body=body):
+            return (body,)
+        case _:
+            return ()
+
+
+@kept_upwards(_units)
 def simplify(expr: Expr) -> Expr:
     """The expression after the rules, bottom-up. Subscripts stay as they were written."""
     match expr:
-        case Call(fn, args):
-            kept: dict[str, Any] = expr.__dict__
-            found: Expr | None = kept.get("_simple")
-            if found is None:
-                changed = tuple([simplify(a) for a in args])
-                same = all(a is b for a, b in zip(args, changed, strict=True))
-                found = kept["_simple"] = _call(expr if same else Call(fn, changed, expr.span))
-            return found
+        case Call(fn=fn, args=args):
+            first, steps = spine(expr) if fn in PRODUCTS else (args[0], [expr])
+            made = simplify(first)
+            for step in steps:
+                changed = (made, *map(simplify, step.args[1:]))
+                made = step if all(map(operator.is_, changed, step.args)) else Call(step.fn, changed, step.span)
+            return _call(made) if isinstance(made, Call) else made
         case Reduce(body=body):
-            return replace(expr, body=simplify(body))
+            better = simplify(body)
+            return expr if better is body else replace(expr, body=better)
         case _:
             return expr
 
@@ -71,22 +87,13 @@ def _as_product(fn: str) -> Callable[..., Expr | None]:
 
 def _is_written(call: Call) -> bool:
     """Whether a product is what the rules would write: factors one after the other, all of them different."""
-    first, last = call.args
-    known: frozenset[Expr] | None = None
-    match first:
-        case Const(value=value):
-            known = frozenset() if _is_number(value) else None
-        case Call(fn="neg", args=(inner,)) if _is_factor(inner):
-            known = frozenset((inner,))
-        case Call(fn="mul"):
-            known = first.__dict__.get("_different")
-        case _:
-            known = frozenset((first,)) if _is_factor(first) else None
-    if known is None or last in known or not _is_factor(last):
+    first, (start, *others) = spine(call)
+    if start.fn == "div" or any([step.fn != "mul" for step in others]):
         return False
-    kept: dict[str, Any] = call.__dict__
-    kept["_different"] = known | {last}
-    return True
+    factors = [step.args[1] for step in (*others, start) if step.fn == "mul"]
+    if start.fn == "neg" or not (isinstance(first, Const) and _is_number(first.value)):
+        factors.append(first)
+    return all(map(_is_factor, factors)) and len(set(factors)) == len(factors)
 
 
 def _is_number(value: float) -> bool:
