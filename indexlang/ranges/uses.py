@@ -66,25 +66,33 @@ def _of_access(
         axis = number - len(access.subscripts) if front else number
         if not isinstance(s, Dots):
             yield Use(access, axis, s, masks, scope, is_target)
-            for child in children(s) if not isinstance(s, Access) else (s,):
-                yield from _below(child, masks, scope)
+            if not isinstance(s, Index):
+                yield from _below(s, masks, scope)
 
 
 def _below(node: Subscript, masks: tuple[Expr, ...], scope: tuple[str, ...]) -> Iterator[Use]:
-    match node:
-        case Access():
-            yield from _of_access(node, masks, scope)
-        case Reduce(domain=domain, body=body):
-            inner, indices = (*masks, *domain.masks), (*scope, *domain.indices)
-            yield from _below(body, inner, indices)
-            yield from _of_masks(domain.masks, inner, indices)
-        case _:
-            for child in children(node):
-                yield from _below(child, masks, scope)
+    """What stands in a node; a call that stands in several places has the same uses in each."""
+    left, seen = [node], set[int]()
+    while left:
+        part = left.pop()
+        match part:
+            case Access():
+                yield from _of_access(part, masks, scope)
+            case Reduce(domain=domain, body=body):
+                inner, indices = (*masks, *domain.masks), (*scope, *domain.indices)
+                yield from _below(body, inner, indices)
+                yield from _of_masks(domain.masks, inner, indices)
+            case _ if id(part) not in seen:
+                parts = children(part)
+                if parts:
+                    seen.add(id(part))
+                    left += parts[::-1]
+            case _:
+                pass
 
 
 def _of_masks(masks: Iterable[Expr], around: tuple[Expr, ...], scope: tuple[str, ...]) -> Iterator[Use]:
     """What a mask reads is guarded by the masks that read nothing."""
-    static = tuple(m for m in around if not reads(m))
+    static = tuple([m for m in around if not reads(m)])
     for mask in masks:
         yield from _below(mask, static, scope)

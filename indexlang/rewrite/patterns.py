@@ -100,14 +100,17 @@ def _can_be_bound(node: Subscript) -> bool:
     return not isinstance(node, Reduce | Boundary | Merged) and all([_can_be_bound(p) for p in children(node)])
 
 
-def holds(stmt: Statement, pattern: Pattern, single: Mapping[str, int]) -> bool:
-    """Whether a statement's tensor is just its value, with this pattern, at each of its positions."""
+def may_hold(stmt: Statement, single: Mapping[str, int]) -> bool:
+    """Whether a statement's tensor is just its value, if each of its positions has a value of its own."""
     return (
-        pattern.plain
-        and not stmt.domain.ranges
+        not stmt.domain.ranges
         and not stmt.domain.masks
         and primal_of(stmt.target.tensor) is None  # nobody reads one gradient to say another
         and single[stmt.target.tensor] == 1
         and stmt.op in ("=", "+=")
-        and Counter(stmt.target.subscripts) == Counter(pattern.bindings)
     )
+
+
+def holds(stmt: Statement, pattern: Pattern, single: Mapping[str, int]) -> bool:
+    """Whether a statement's tensor is just its value, with this pattern, at each of its positions."""
+    return may_hold(stmt, single) and pattern.plain and Counter(stmt.target.subscripts) == Counter(pattern.bindings)

@@ -25,7 +25,7 @@ from ..program.ir import (
     statement,
     walk,
 )
-from .patterns import Patterns, holds
+from .patterns import Patterns, holds, may_hold
 from .product import Product, product
 
 
@@ -43,10 +43,10 @@ def read_quotients(program: Program, floats: frozenset[str]) -> Program:
             if value is not stmt.value:
                 stmt = statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span)
         statements.append(stmt)
-        pattern, parts = patterns.of(value), product(value)
-        is_quotient = parts.number == 1 and parts.factors and parts.divisors
-        if is_quotient and pattern is not None and holds(stmt, pattern, single):
-            holders.add(_Holder(stmt.target, parts, _tensors(value)))
+        if may_hold(stmt, single) and (parts := product(value)).number == 1 and parts.factors and parts.divisors:
+            pattern = patterns.of(value)
+            if pattern is not None and holds(stmt, pattern, single):
+                holders.add(_Holder(stmt.target, parts, _tensors(value)))
     return replace(program, statements=tuple(statements))
 
 
