@@ -31,12 +31,12 @@ def _graph() -> Graph:
 
 def Forward(*wanted: Node, training: bool = True) -> None:  # noqa: N802 (the slides' name)
     """Compute all nodes of the graph, or the wanted ones and what they need."""
-    (wanted[0].graph if wanted else _graph()).forward(*wanted, training=training)
+    (Graph.of(wanted[0]) if wanted else _graph()).forward(*wanted, training=training)
 
 
 def Backward(loss: Node) -> None:  # noqa: N802
     """The gradients of the loss, averaged over the batch, by every node and parameter."""
-    loss.graph.backward(loss)
+    Graph.of(loss).backward(loss)
 
 
 def SGD(rate: float, graph: Graph | None = None) -> None:  # noqa: N802

@@ -15,7 +15,7 @@ from ...program.ir import Dots, Program
 from ...sizes import ranks
 from ..problems import graph_error
 from . import layers
-from .nodes import Node
+from .nodes import OPERATIONS, Node
 from .parameters import Package, Parameter
 from .registry import Registry, current
 
@@ -196,9 +196,10 @@ def _camel(name: str) -> str:
     return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
 
-OPERATIONS: dict[str, type[CompNode]] = {
+ARITHMETIC: dict[str, type[CompNode]] = {
     "Add": node("layer add(a, b) -> y:\n    y = a + b\n", name="Add"),
     "Subtract": node("layer subtract(a, b) -> y:\n    y = a - b\n", name="Subtract"),
     "Multiply": node("layer multiply(a, b) -> y:\n    y = a * b\n", name="Multiply"),
     "Scale": node("layer scale(x; factor=1, shift=0) -> y:\n    y[...] = factor * x[...] + shift\n", name="Scale"),
 }
+OPERATIONS.update(ARITHMETIC)

@@ -67,7 +67,7 @@ class Graph(registry.Registry):
     ) -> None:
         registry.leave(self._tokens.pop())
 
-    def add(self, node: Node) -> None:
+    def add(self, node: registry.Named) -> None:
         super().add(node)
         self._compiled.clear()
         if not self._keep:  # what has run must not keep nodes that are gone otherwise
@@ -76,7 +76,9 @@ class Graph(registry.Registry):
     @staticmethod
     def of(node: Node) -> Graph:
         """The graph of a node."""
-        return node.graph
+        found = node.graph
+        assert isinstance(found, Graph), "every registry of nodes is a graph"
+        return found
 
     @property
     def nodes(self) -> tuple[Node, ...]:

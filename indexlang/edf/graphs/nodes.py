@@ -6,24 +6,22 @@ a node belongs to one graph, and its name is that of its tensor in the graph's P
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..problems import graph_error
-from .registry import Registry, current
-
-if TYPE_CHECKING:
-    from .computed import CompNode
-    from .graph import Graph
+from .registry import Named, Registry, current
 
 Array = NDArray[Any]
 Number = int | float
 
+OPERATIONS: dict[str, Callable[..., Node]] = {}  # what + - * / between nodes make; `computed` fills it
 
-class Node:
+
+class Node(Named):
     """A vertex of a graph."""
 
     __array_ufunc__ = None  # an array beside a node is a mistake, not an array of nodes
@@ -34,14 +32,9 @@ class Node:
         registry.add(self)
 
     @property
-    def name(self) -> str:
-        """The name of the node's tensor in the graph's Program."""
-        return self._name
-
-    @property
-    def graph(self) -> Graph:
+    def graph(self) -> Registry:
         """The graph that the node belongs to."""
-        return cast("Graph", self._registry)
+        return self._registry
 
     @property
     def value(self) -> Array:
@@ -80,38 +73,34 @@ class Node:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
 
-    def __add__(self, other: Node | Number) -> CompNode:
+    def __add__(self, other: Node | Number) -> Node:
         return self._with("Add", other) if isinstance(other, Node) else self._scaled(shift=other)
 
-    def __radd__(self, other: Number) -> CompNode:
+    def __radd__(self, other: Number) -> Node:
         return self._scaled(shift=other)
 
-    def __sub__(self, other: Node | Number) -> CompNode:
+    def __sub__(self, other: Node | Number) -> Node:
         return self._with("Subtract", other) if isinstance(other, Node) else self._scaled(shift=-other)
 
-    def __rsub__(self, other: Number) -> CompNode:
+    def __rsub__(self, other: Number) -> Node:
         return self._scaled(factor=-1, shift=other)
 
-    def __mul__(self, other: Node | Number) -> CompNode:
+    def __mul__(self, other: Node | Number) -> Node:
         return self._with("Multiply", other) if isinstance(other, Node) else self._scaled(factor=other)
 
-    def __rmul__(self, other: Number) -> CompNode:
+    def __rmul__(self, other: Number) -> Node:
         return self._scaled(factor=other)
 
-    def __truediv__(self, other: Number) -> CompNode:
+    def __truediv__(self, other: Number) -> Node:
         return self._scaled(factor=1 / other)
 
-    def __neg__(self) -> CompNode:
+    def __neg__(self) -> Node:
         return self._scaled(factor=-1)
 
-    def _with(self, operation: str, other: Node) -> CompNode:
-        from .computed import OPERATIONS
-
+    def _with(self, operation: str, other: Node) -> Node:
         return OPERATIONS[operation](self, other)
 
-    def _scaled(self, factor: Number = 1, shift: Number = 0) -> CompNode:
-        from .computed import OPERATIONS
-
+    def _scaled(self, factor: Number = 1, shift: Number = 0) -> Node:
         return OPERATIONS["Scale"](self, factor=factor, shift=shift)
 
 

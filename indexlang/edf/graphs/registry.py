@@ -11,7 +11,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,22 @@ from numpy.typing import NDArray
 from ...program.ir import primal_of
 from ..problems import graph_error
 
-if TYPE_CHECKING:
-    from .nodes import Node
-
 Array = NDArray[Any]
 
 _REFUSED = frozenset(
     ("size", "pad", "clamp", "wrap", "reflect", "pi", "inf", "nan", "grad", "and", "or", "not", "where")
 )
+
+
+class Named:
+    """What a registry keeps: a node, by its name."""
+
+    _name: str
+
+    @property
+    def name(self) -> str:
+        """The name of the node's tensor in the graph's Program."""
+        return self._name
 
 
 class Registry:
@@ -38,8 +46,8 @@ class Registry:
         if self.dtype.kind not in "fc":
             raise graph_error("dtype", f"a graph computes with floating-point numbers, not {self.dtype}")
         self._keep = keep
-        self._references: list[weakref.ref[Node]] = []
-        self._kept: list[Node] = []
+        self._references: list[weakref.ref[Named]] = []
+        self._kept: list[Named] = []
         self._names: set[str] = set()
         self._counts: dict[str, int] = {}
         self._drawn = 0
@@ -47,14 +55,14 @@ class Registry:
         self.values: dict[str, Array] = {}  # of computed nodes, as of the last run
         self.gradients: dict[str, Array] = {}  # of all nodes, as of the last run backward
 
-    def add(self, node: Node) -> None:
+    def add(self, node: Named) -> None:
         """Put a node into the graph."""
         self.version += 1
         self._references.append(weakref.ref(node))
         if self._keep:
             self._kept.append(node)
 
-    def alive(self) -> Iterator[Node]:
+    def alive(self) -> Iterator[Named]:
         """The nodes that still exist, in the order in which they were made."""
         return (node for reference in self._references if (node := reference()) is not None)
 

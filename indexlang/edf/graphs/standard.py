@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..problems import graph_error
-from .computed import OPERATIONS, Argument, Call, CompNode, bound, node
+from .computed import ARITHMETIC, Argument, Call, CompNode, bound, node
 from .layers import layer
 from .nodes import Mask, Node
 from .parameters import ConvParams, NormParams, Package
@@ -36,7 +36,7 @@ SquaredError = node("squared_error")
 LayerNorm = node("layernorm", name="LayerNorm")
 GroupNorm = node("groupnorm", name="GroupNorm")
 LocalResponseNorm = node("local_response_norm")
-Add = OPERATIONS["Add"]
+Add = ARITHMETIC["Add"]
 Embedding = node("embedding")
 LogLoss.labels = CrossEntropy.labels = (0, 1)
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..graphs.computed import CompNode
+from ..graphs.graph import Graph
 from ..graphs.nodes import Input, Node
 from ..problems import data_error, graph_error
 from . import checkpoints, curves
@@ -60,7 +61,7 @@ class Training:
     show: bool = True
 
     def __post_init__(self) -> None:
-        self.graph = self.loss.graph
+        self.graph = Graph.of(self.loss)
         self.history = History()
         self.stopped = False
         self._order = np.random.default_rng([self.seed, 1])
