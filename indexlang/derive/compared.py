@@ -23,7 +23,7 @@ def stored(program: Program) -> Program:
     count = Counter(s.target.tensor for s in program.statements)
     if not any(_is_compared(s, count) for s in program.statements):
         return program
-    names, statements, wanted = Fresh(program), list[Statement](), list[dict[str, Bound] | None]()
+    names, statements, wanted = Fresh.of(program), list[Statement](), list[dict[str, Bound] | None]()
     for stmt, bounds in zip(program.statements, solve(program).bounds, strict=True):
         if not _is_compared(stmt, count):
             statements.append(stmt)

@@ -79,7 +79,6 @@ class _Place:
     restricted: int = 0  # places under a range, a mask or a branch
 
 
-<<<<<<< HEAD
 class _Naming:
     """All parts from the largest to the smallest: what stands inside of a part that is read is not looked at."""
 
@@ -88,7 +87,7 @@ class _Naming:
         self.known = certain_floats(program.statements, floats)
         self.certain: dict[int, bool] = {}
         self.single = Counter(s.target.tensor for s in program.statements)
-        self.names = Fresh(program)
+        self.names = Fresh.of(program)
         self.patterns = Patterns()
         self.lines = [_line(s, (number, inf)) for number, s in enumerate(program.statements)]
         self.left: dict[int, list[_Place]] = {}  # by weight: places that have been reached
@@ -128,26 +127,6 @@ class _Naming:
             self.left[weight].append(place)
         if restricted:
             place.restricted += count
-=======
-def _one_round(program: Program, floats: frozenset[str]) -> Program | None:
-    """All parts named or reused that do not stand inside larger ones; None if there are none."""
-    known = certain_floats(program.statements, floats)
-    groups: dict[Expr, list[_Place]] = {}
-    for number, stmt in enumerate(program.statements):
-        for place in _places(number, stmt, known):
-            groups.setdefault(place.pattern, []).append(place)
-    covered = [bytearray() for _ in program.statements]  # the parts that stand inside of what is read
-    single = Counter(s.target.tensor for s in program.statements)
-    names = Fresh.of(program)
-    read: dict[tuple[int, Path], Access] = {}
-    made: dict[int, list[Statement]] = {}
-    for pattern, group in sorted(groups.items(), key=lambda g: -_length(g[0])):
-        places = [p for p in group if not any(covered[p.number][p.start : p.start + 1])]
-        holder = next((p for p in places if _holds(program.statements[p.number], p, single)), None)
-        if holder is not None:
-            readers = [p for p in places if p.number > holder.number]
-            target = program.statements[holder.number].target
->>>>>>> 1a9c583 (Rename without capture, in one place)
         else:
             place.free += count
 
