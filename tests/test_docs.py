@@ -139,3 +139,19 @@ def test_every_code_is_on_the_page_of_errors() -> None:
     text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     assert len(codes) > 100
     assert not {code for code in codes if f"[{code}]" not in text and f"`{code}`" not in text}
+
+
+def test_the_map_has_every_module_once() -> None:
+    package = ROOT / "indexlang"
+    modules = [p.relative_to(package).with_suffix("").as_posix() for p in package.rglob("*.py") if p.stem != "__init__"]
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8").partition("## The map")[2]
+    named = re.findall(r"^\| `([\w/]+)` \|", text, re.MULTILINE)
+    assert sorted(named) == sorted(modules), "each module has a line in the map of docs/design.md"
+
+
+def test_the_modules_that_the_design_names_are_there() -> None:
+    package, page = ROOT / "indexlang", (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    folders = "|".join(sorted(p.name for p in package.iterdir() if p.is_dir() and p.name not in ("grammar", "library")))
+    named = re.findall(rf"`((?:{folders})/[\w/]+)", FENCE.sub("", page))
+    assert len(named) > 150
+    assert not [name for name in named if not any((package / f"{name}{end}").exists() for end in ("", ".py"))]
