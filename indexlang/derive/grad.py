@@ -49,7 +49,9 @@ from ..ranges.solve import Bound, Solution, solve
 from ..rewrite.fixed import fix_indices
 from ..rewrite.hoist import embedded, hoist_in_order
 from ..rewrite.optimize import optimize
+from ..rewrite.unnamed import read_through
 from . import reductions
+from .centred import centred
 from .contributions import Contribution, contributions
 from .reductions import Adjoint, separated, without_values
 from .shifts import cancelled
@@ -126,7 +128,8 @@ class _Derivation:
         self.solution: Solution = solve(self.flat)
         self.softmax = softmaxes(self.flat, self.solution)
         self.softmax = {k: s for k, s in self.softmax.items() if not s.through & set(self.wrt)}
-        dependencies, reached = self.shortened(dependencies, reached)
+        self.centred = centred(self.flat, self.solution)
+        dependencies, reached = self.shortened()
         self.active = _depending(dependencies, self.wrt) & reached
         self.seeds = tuple(self.names[o] for o in program.outputs if o in self.active)
         forms = (f for axes in self.solution.shapes.values() for f in axes.values())
@@ -136,17 +139,22 @@ class _Derivation:
         self.bounds: list[Bounds] = []
         self.shapes: list[Shape] = []
 
-    def shortened(self, dependencies: Dependencies, reached: set[str]) -> tuple[Dependencies, set[str]]:
-        """The dependencies that are left: a softmax depends on its exponents, and on a shift that cancels nothing."""
-        found = dict(dependencies)
-        for k, softmax in self.softmax.items():
-            found[self.flat.statements[k].target.tensor] = _accessed(softmax.exponent)
+    def shortened(self) -> tuple[Dependencies, set[str]]:
+        """The dependencies that are left, as far as all that is asked for is still reached.
+
+        A softmax depends on its exponents; nothing depends on a maximum that cancels, no sum of squares on its mean.
+        """
         gone = cancelled(self.flat) - set(self.wrt)
-        left = {tensor: sources - gone for tensor, sources in found.items()} if gone else found
-        nearer = _reached(left, self.flat.outputs)
-        if not set(self.wrt) <= nearer:  # nothing that is asked for becomes a zero that nobody wrote
-            left, nearer = found, _reached(found, self.flat.outputs)
-        return left, nearer
+        while True:
+            found: Dependencies = {}
+            for k, stmt in enumerate(self.flat.statements):
+                softmax = self.softmax.get(k)
+                sources = _accesses(stmt) if softmax is None else _accessed(softmax.exponent)
+                found.setdefault(stmt.target.tensor, set()).update(sources - gone - self.centred.get(k, frozenset()))
+            reached = _reached(found, self.flat.outputs)
+            if set(self.wrt) <= reached or not (gone or self.centred):
+                return found, reached
+            gone, self.centred = frozenset(), {}
 
     def check(self, reached: Collection[str]) -> None:
         problems = []
@@ -191,6 +199,8 @@ class _Derivation:
             shapes=(*self.flat.shapes, *self.shapes),
         )
         whole = inherit(whole, [*(None for _ in self.flat.statements), *self.bounds])
+        named = _tensors(self.original)
+        whole = read_through(whole, {g for t, g in self.names.items() if t not in named})
         return embedded(_interfaced(self.original, self.without_unread(optimize(whole, self.floats())), given))
 
     def without_unread(self, program: Program) -> Program:
@@ -262,28 +272,30 @@ class _Derivation:
 
     def derive(self, k: int, adjoint: Adjoint) -> None:
         """One derived statement for each occurrence in statement k of a tensor that has a gradient."""
-        stmt, bounds = self.flat.statements[k], self.solution.bounds[k]
+        stmt = self.flat.statements[k]
         if k in self.softmax:
-            self.derive_softmax(stmt, bounds, self.softmax[k], adjoint.factor)
+            self.derive_softmax(k, self.softmax[k], adjoint.factor)
             return
         single = self.count[stmt.target.tensor] == 1 and stmt.op in ("=", "+=")
         holds = single and is_plain(stmt.target) and not stmt.reduced
         out = stmt.target if holds else None
-        self.contribute(stmt, bounds, contributions(stmt.value, adjoint.factor, adjoint.masks, out))
+        self.contribute(k, contributions(stmt.value, adjoint.factor, adjoint.masks, out))
 
-    def contribute(self, stmt: Statement, bounds: Bounds, found: Iterable[Contribution]) -> None:
-        """The derived statements of what a statement contributes to tensors that have gradients."""
+    def contribute(self, k: int, found: Iterable[Contribution]) -> None:
+        """The derived statements of what statement k contributes to tensors that have gradients."""
+        stmt, bounds, zero = self.flat.statements[k], self.solution.bounds[k], self.centred.get(k, frozenset())
         ranges = stmt.domain.ranges
         if isinstance(stmt.value, Reduce):
             ranges = (*ranges, *stmt.value.domain.ranges)
         for part in found:
-            if part.access.tensor in self.active:
+            if part.access.tensor in self.active and part.access.tensor not in zero:
                 target = without_values(replace(part.access, tensor=self.names[part.access.tensor]))
                 masks = (*stmt.domain.masks, *part.masks)
                 self.add(statement(target, "+=", part.factor, ranges, masks, stmt.span), bounds)
 
-    def derive_softmax(self, stmt: Statement, bounds: Bounds, softmax: Softmax, adjoint: Expr) -> None:
+    def derive_softmax(self, k: int, softmax: Softmax, adjoint: Expr) -> None:
         """The cotangents that softmax takes the average of, and the derived statements of its exponent."""
+        stmt, bounds = self.flat.statements[k], self.solution.bounds[k]
         value, free = stmt.target, [i for i in stmt.domain.indices if i not in softmax.over]
         average = Access(self.fresh.fresh("d"), tuple(Dots() if i == DOTS else Index(i) for i in free))
         weighed = adjoint if softmax.log else Call("mul", (adjoint, value))
@@ -292,7 +304,7 @@ class _Derivation:
             factor = Call("sub", (adjoint, Call("mul", (Call("exp", (value,)), average))))
         else:
             factor = Call("mul", (value, Call("sub", (adjoint, average))))
-        self.contribute(stmt, bounds, contributions(softmax.exponent, factor, softmax.masks))
+        self.contribute(k, contributions(softmax.exponent, factor, softmax.masks))
 
     def add(self, stmt: Statement, bounds: Bounds) -> None:
         """A derived statement; sizes of forward tensors are said by those of the inputs, where that is short."""

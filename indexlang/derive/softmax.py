@@ -22,20 +22,16 @@ from ..program.ir import (
     Access,
     Call,
     Const,
-    Dots,
     Expr,
-    Index,
-    Merged,
     Program,
     Reduce,
     Statement,
-    Subscript,
     indices_of,
-    transform_expr,
 )
 from ..program.names import is_plain
 from ..ranges.solve import Bound, Solution
 from ..rewrite.product import product
+from .alike import called, names_at, run_alike
 
 Signed = tuple[int, Expr]  # a term of a sum, and its sign
 _MOST = 3  # indices of one sum, which are tried in every order
@@ -133,11 +129,11 @@ class _Search:
                 return _Power(tuple(_terms(inside)), (), frozenset())
             case Access(tensor, subscripts) if tensor in self.single:
                 stmt = self.statements[self.single[tensor]]
-                mapping = _names(stmt.target.subscripts, subscripts)
+                mapping = names_at(stmt.target.subscripts, subscripts)
                 if mapping is None or stmt.reduced or not isinstance(stmt.value, Call) or stmt.value.fn != "exp":
                     return None
-                terms = tuple((s, _renamed(t, mapping)) for s, t in _terms(stmt.value.args[0]))
-                masks = tuple(_renamed(m, mapping) for m in stmt.domain.masks)
+                terms = tuple((s, called(t, mapping)) for s, t in _terms(stmt.value.args[0]))
+                masks = tuple(called(m, mapping) for m in stmt.domain.masks)
                 return _Power(terms, masks, frozenset((tensor,)))
             case _:
                 return None
@@ -186,12 +182,12 @@ class _Search:
             match term:
                 case Call("log", (Access() as read,)) if sign > 0 and not stmt.domain.masks:
                     inner = self.sum(read)
-                    mapping = None if inner is None else _names(read.subscripts, inner.stmt.target.subscripts)
+                    mapping = None if inner is None else names_at(read.subscripts, inner.stmt.target.subscripts)
                     if inner is None or mapping is None or set(mapping) != set(stmt.domain.indices):
                         continue
-                    if not self.same_bounds(self.solution.bounds[number], inner.bounds, mapping):
+                    if not run_alike(self.solution, self.solution.bounds[number], inner.bounds, mapping):
                         continue
-                    rest = ((s, _renamed(t, mapping)) for s, t in (*terms[:k], *terms[k + 1 :]))
+                    rest = ((s, called(t, mapping)) for s, t in (*terms[:k], *terms[k + 1 :]))
                     through = inner.through | {stmt.target.tensor}
                     return _Total(inner.stmt, inner.bounds, (*inner.terms, *rest), inner.over, inner.masks, through)
                 case _:
@@ -201,7 +197,7 @@ class _Search:
     def matched(self, number: int, power: _Power, total: _Total, read: Access, log: bool) -> Softmax | None:
         """The softmax, if power and total are about the same exponents at the same points."""
         stmt, bounds = self.statements[number], self.solution.bounds[number]
-        free = _names(total.stmt.target.subscripts, read.subscripts)
+        free = names_at(total.stmt.target.subscripts, read.subscripts)
         if free is None or DOTS in total.over:
             return None
         others = [i for i in stmt.domain.indices if i not in free.values()]
@@ -210,49 +206,15 @@ class _Search:
         masks = frozenset((*stmt.domain.masks, *power.masks))
         for order in permutations(others):
             mapping = {**free, **dict(zip(total.over, order, strict=True))}
-            inner = frozenset(_renamed(m, mapping) for m in total.masks)
+            inner = frozenset(called(m, mapping) for m in total.masks)
             if not inner <= masks or any(set(indices_of(m)) & set(order) for m in masks - inner):
                 continue
-            if not self.same_bounds(total.bounds, bounds, mapping):
+            if not run_alike(self.solution, total.bounds, bounds, mapping):
                 continue
-            if _bag((s, _renamed(t, mapping)) for s, t in total.terms) == _bag(power.terms):
+            if _bag((s, called(t, mapping)) for s, t in total.terms) == _bag(power.terms):
                 extra = tuple(m for m in power.masks if m not in stmt.domain.masks)
                 return Softmax(_sum(power.terms), order, extra, power.through | total.through, log)
         return None
-
-    def same_bounds(self, ours: Mapping[str, Bound], theirs: Mapping[str, Bound], names: Mapping[str, str]) -> bool:
-        canonical = self.solution.sizes.canonical
-        pairs = ((ours[i], theirs[j]) for i, j in names.items() if i != DOTS)
-        return all(canonical(a.low) == canonical(b.low) and canonical(a.high) == canonical(b.high) for a, b in pairs)
-
-
-def _names(target: Sequence[Subscript], read: Sequence[Subscript]) -> dict[str, str] | None:
-    """What a plain target's indices are called where the tensor is read; None if it is read in another way."""
-    if len(target) != len(read):
-        return None
-    names: dict[str, str] = {}
-    for ours, theirs in zip(target, read, strict=True):
-        match ours, theirs:
-            case Index(a), Index(b):
-                names[a] = b
-            case Dots(), Dots():
-                names[DOTS] = DOTS
-            case _:
-                return None
-    return names if len(set(names.values())) == len(target) else None
-
-
-def _renamed(expr: Expr, names: Mapping[str, str]) -> Expr:
-    def rule(part: Subscript) -> Subscript | None:
-        match part:
-            case Index(name):
-                return Index(names.get(name, name), part.span)
-            case Merged(indices):
-                return Merged(tuple(names.get(i, i) for i in indices), part.span)
-            case _:
-                return None
-
-    return transform_expr(expr, rule)
 
 
 def _terms(expr: Expr, sign: int = 1) -> Iterator[Signed]:

@@ -1,0 +1,123 @@
+"""A gradient whose tensor nobody named is written where it is read, if it is one product.
+
+In: a Program, and the gradients of tensors that only the derivation knows: the sum under a mean, the sum in an
+expression. Out: an equal Program without those that only scale another tensor:
+
+    sum_x.grad[n] += mu.grad[n] / D
+    x.grad[n,d] += sum_x.grad[n]                      x.grad[n,d] += mu.grad[n] / D
+
+The one rule: each element is computed from the same numbers. A gradient that is summed, masked or read under other
+ranges stays; so does one that reads several tensors, unless one statement alone reads it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import replace
+
+from ..program.derivatives import is_constant
+from ..program.ir import (
+    Access,
+    Call,
+    Dots,
+    Expr,
+    Index,
+    Program,
+    Range,
+    Reduce,
+    Statement,
+    Subscript,
+    reads_of,
+    statement,
+    transform_expr,
+    walk,
+)
+from ..program.names import is_plain
+from .product import product
+
+
+def read_through(program: Program, unnamed: Collection[str]) -> Program:
+    """The program without the gradients `unnamed` that only scale others."""
+    count = Counter(s.target.tensor for s in program.statements)
+    readers = Counter(name for s in program.statements for name in reads_of(s))
+    candidates = {n for n in unnamed if count[n] == 1 and n not in program.outputs}
+    refused = {n for s in program.statements for n in candidates & set(reads_of(s)) if not _may_read(s, n)}
+    gone: dict[str, Statement] = {}
+    kept = []
+    for old in program.statements:
+        stmt = _read(old, gone)
+        name = stmt.target.tensor
+        if name in candidates - refused and _is_scaled(stmt, readers[name]) and _fits(stmt, program, name):
+            gone[name] = stmt
+        else:
+            kept.append(stmt)
+    if not gone:
+        return program
+    shapes = tuple(s for s in program.shapes if s.tensor not in gone)
+    return replace(program, statements=tuple(kept), shapes=shapes)
+
+
+def _may_read(stmt: Statement, name: str) -> bool:
+    """Whether a statement reads a gradient by plain indices only, and outside of conditions and reductions."""
+    inside = [*stmt.domain.masks, *stmt.target.subscripts]
+    if isinstance(stmt.value, Reduce) or any(_reads(m, name) for m in inside):
+        return False
+    found = [p for p in walk(stmt.value) if isinstance(p, Access) and p.tensor == name]
+    return all(isinstance(s, Index | Dots) for access in found for s in access.subscripts)
+
+
+def _reads(node: Subscript, name: str) -> bool:
+    return any(isinstance(p, Access) and p.tensor == name for p in walk(node))
+
+
+def _is_scaled(stmt: Statement, readers: int) -> bool:
+    """Whether a statement is one product of a tensor, numbers and sizes; of several tensors for a single reader."""
+    if stmt.op != "+=" or stmt.reduced or stmt.domain.masks or not is_plain(stmt.target):
+        return False
+    parts = product(stmt.value)
+    tensors = [f for f in (*parts.factors, *parts.divisors) if not is_constant(f)]
+    return all(map(_is_light, tensors)) and (len(tensors) == 1 or readers == 1)
+
+
+def _is_light(factor: Expr) -> bool:
+    match factor:
+        case Access(subscripts=subscripts):
+            return all(isinstance(s, Index | Dots) for s in subscripts)
+        case Call("pow", (Access() as base, exponent)):
+            return is_constant(exponent) and _is_light(base)
+        case _:
+            return False
+
+
+def _fits(stmt: Statement, program: Program, name: str) -> bool:
+    """Whether all that read a gradient run over just its ranges, where it has some."""
+    for reader in program.statements:
+        if stmt.domain.ranges and name in reads_of(reader):
+            for part in walk(reader.value):
+                if isinstance(part, Access) and part.tensor == name:
+                    names = dict(zip(stmt.target.subscripts, part.subscripts, strict=True))
+                    if any(_there(r, names) not in reader.domain.ranges for r in stmt.domain.ranges):
+                        return False
+    return True
+
+
+def _there(r: Range, names: dict[Subscript, Subscript]) -> Range | None:
+    index = names[Index(r.index)]
+    return Range(index.name, r.lo, r.hi) if isinstance(index, Index) else None
+
+
+def _read(stmt: Statement, gone: dict[str, Statement]) -> Statement:
+    """The statement with products in place of the gradients that are gone."""
+
+    def rule(part: Subscript) -> Subscript | None:
+        if not isinstance(part, Access) or part.tensor not in gone:
+            return None
+        source = gone[part.tensor]
+        names = dict(zip(source.target.subscripts, part.subscripts, strict=True))
+        return transform_expr(source.value, lambda p: names.get(p) if isinstance(p, Index | Dots) else None)
+
+    if gone.keys().isdisjoint(reads_of(stmt)):
+        return stmt
+    value = transform_expr(stmt.value, rule)
+    return statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span)
