@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..errors import Span
 from ..program.functions import CONSTANTS
@@ -19,10 +19,8 @@ from .converter import BUILTIN, Converter, Given, constant
 from .header import CompileTime, size_of
 from .imports import Unit
 from .inline import Template, instantiate
+from .known import Known
 from .report import axes, count, nearest
-
-if TYPE_CHECKING:
-    from .body import Body
 
 _MOST_STATEMENTS = 100_000
 _LETTERS = "ijklmnpqrstuvw"
@@ -33,7 +31,7 @@ class Whole(Converter):
 
     noun = "function or layer"
 
-    def __init__(self, body: Body, stmt: tree.Statement) -> None:
+    def __init__(self, body: Known, stmt: tree.Statement) -> None:
         super().__init__(body.scope.report, body.scope.unit)
         self.body, self.scope, self.stmt = body, body.scope, stmt
         self.own = self.scope.layer or ""

@@ -15,16 +15,14 @@ import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..graphs.graph import Graph
 from ..problems import data_error
 from .files import write_whole
-
-if TYPE_CHECKING:
-    from ..graphs.graph import Graph
 
 Array = NDArray[Any]
 
