@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..program.ir import DOTS, Dots, Expr, Index, Merged, Subscript, transform_expr
+from ..program.ir import DOTS, Dots, Expr, Index, Subscript
+from ..program.names import Renaming
 from ..ranges.solve import Bound, Solution
 
 Names = Mapping[str, str]
@@ -32,17 +33,7 @@ def names_at(target: Sequence[Subscript], read: Sequence[Subscript]) -> dict[str
 
 def called(expr: Expr, names: Names) -> Expr:
     """The expression with other names for its indices."""
-
-    def rule(part: Subscript) -> Subscript | None:
-        match part:
-            case Index(name):
-                return Index(names.get(name, name), part.span)
-            case Merged(indices):
-                return Merged(tuple(names.get(i, i) for i in indices), part.span)
-            case _:
-                return None
-
-    return transform_expr(expr, rule)
+    return Renaming(indices=names).expr(expr)
 
 
 def run_alike(solution: Solution, ours: Mapping[str, Bound], theirs: Mapping[str, Bound], names: Names) -> bool:

@@ -17,6 +17,7 @@ from ..program.ir import DOTS, Access, Call, Const, Expr, Program, Statement, Su
 from ..program.names import is_plain
 from ..ranges.solve import Bound, Solution
 from ..rewrite.product import Product, product
+from ..rewrite.scoped import unscoped
 from ..rewrite.simplify import simplify
 from .alike import called, names_at, run_alike
 from .contributions import contributions
@@ -69,19 +70,10 @@ def _means(program: Program, solution: Solution) -> dict[str, _Mean]:
             names = names_at(below.target.subscripts, read.subscripts)
             if below.reduced and names is not None and read.subscripts == stmt.target.subscripts:
                 bounds = solution.bounds[single[read.tensor]]
-                mean = _mean(below, _bare(below.value), bounds, parts, solution)
+                mean = _mean(below, unscoped(below.value), bounds, parts, solution)
         if mean is not None:
             found[stmt.target.tensor] = mean
     return found
-
-
-def _bare(value: Expr) -> Expr:
-    """A sum without the factor 1 that says what it is summed over."""
-    match value:
-        case Call("mul", (body, one)) if one == Const(1):
-            return body
-        case _:
-            return value
 
 
 def _mean(stmt: Statement, body: Expr, bounds: Mapping[str, Bound], parts: Product, solution: Solution) -> _Mean | None:
@@ -105,7 +97,7 @@ def _mean(stmt: Statement, body: Expr, bounds: Mapping[str, Bound], parts: Produ
             number *= extent.const
     if number != 1 or any(sizes.values()):
         return None
-    return _Mean(stmt.target.subscripts, _bare(body), over, bounds)
+    return _Mean(stmt.target.subscripts, unscoped(body), over, bounds)
 
 
 def _vanishes(stmt: Statement, solution: Solution, number: int, name: str, means: Mapping[str, _Mean]) -> bool:

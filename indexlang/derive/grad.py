@@ -47,8 +47,9 @@ from ..program.names import Fresh, is_plain, plain
 from ..ranges.inherit import inherit
 from ..ranges.solve import Bound, Solution, solve
 from ..rewrite.fixed import fix_indices
-from ..rewrite.hoist import embedded, hoist_in_order
+from ..rewrite.hoist import hoist_in_order
 from ..rewrite.optimize import optimize
+from ..rewrite.scoped import embedded
 from ..rewrite.unnamed import read_through
 from . import reductions
 from .centred import centred

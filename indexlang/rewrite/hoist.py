@@ -11,7 +11,6 @@ neither read, nor does it give 0*inf to a gradient.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -48,6 +47,7 @@ from ..program.names import Fresh
 from ..ranges.forms import Box
 from ..ranges.inherit import inherit
 from ..ranges.solve import Bound, solve
+from .scoped import scoped
 
 Bounds = Mapping[str, Bound]
 
@@ -328,46 +328,6 @@ def _is_margins(condition: Expr) -> bool:
             return not reads(condition) and any(True for _ in margins(condition))
         case _:
             return False
-
-
-def scoped(value: Expr, reduced: Sequence[str]) -> Expr:
-    """The value, as a product with 1 where a term of its sum lacks a reduced index: all of it is reduced, knowingly."""
-    terms = list(_terms(value))
-    if len(terms) > 1 and any(not set(reduced) <= set(indices_of(t)) for t in terms):
-        return Call("mul", (value, Const(1)))
-    return value
-
-
-def embedded(program: Program) -> Program:
-    """The program with `sum[k](...)` in place of products with 1: the form in which it is written."""
-    changed = tuple(map(_embedded, program.statements))
-    return program if all(map(operator.is_, changed, program.statements)) else replace(program, statements=changed)
-
-
-def _embedded(stmt: Statement) -> Statement:
-    match stmt.value:
-        case Call("mul", (body, one)) if one == Const(1) and scoped(body, stmt.reduced) is not body:
-            inside = set(stmt.reduced)
-        case _:
-            return stmt
-    if stmt.op not in ("=", "+=") or DOTS in inside:
-        return stmt
-    ranges = tuple(r for r in stmt.domain.ranges if r.index in inside)
-    masks = tuple(m for m in stmt.domain.masks if inside & set(indices_of(m)))
-    reduce = Reduce("sum", Domain(stmt.reduced, ranges, masks), body)
-    outer = tuple(r for r in stmt.domain.ranges if r.index not in inside)
-    return statement(
-        stmt.target, stmt.op, reduce, outer, tuple(m for m in stmt.domain.masks if m not in masks), stmt.span
-    )
-
-
-def _terms(value: Expr) -> Iterator[Expr]:
-    match value:
-        case Call(fn="add" | "sub" | "neg", args=args):
-            for a in args:
-                yield from _terms(a)
-        case _:
-            yield value
 
 
 def _access(tensor: str, free: Sequence[str]) -> Access:
