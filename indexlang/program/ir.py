@@ -13,7 +13,7 @@ A statement means: for every point of its domain, combine the value into the tar
 which side an index must occur, so the swap rule maps Programs to Programs.
 
 A Program is exactly what its text says: ranges that the text leaves out are not stored but solved by
-`shapes`, from the accesses, always in the same way. Printing and parsing therefore lose nothing.
+`ranges`, from the accesses, always in the same way. Printing and parsing therefore lose nothing.
 Spans take no part in comparisons.
 """
 
