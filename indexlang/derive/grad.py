@@ -40,10 +40,10 @@ from ..program.ir import (
     reads_of,
     sizes_of,
     statement,
-    transform_statement,
     walk,
 )
 from ..program.names import Fresh, is_plain, plain
+from ..program.rebuild import transform_statement
 from ..ranges.inherit import inherit
 from ..ranges.solve import Bound, Solution, solve
 from ..rewrite.fixed import fix_indices

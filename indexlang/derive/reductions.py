@@ -35,11 +35,9 @@ from ..program.ir import (
     Subscript,
     indices_of,
     statement,
-    transform,
-    transform_domain,
-    transform_expr,
 )
 from ..program.names import Fresh, is_plain, plain
+from ..program.rebuild import transform, transform_domain, transform_expr
 from ..ranges.solve import Bound
 from .compared import stored
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from ..errors import Span
 from ..program.affine import Affine, floordiv, size
-from ..program.ir import Call, Expr, Index, Program, Shape, Size, Subscript, transform_expr, transform_statement, walk
+from ..program.ir import Call, Expr, Index, Program, Shape, Size, Subscript, walk
+from ..program.rebuild import transform_expr, transform_statement
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from ..errors import Span
 from ..program.functions import CONSTANTS
-from ..program.ir import Access, Const, Dots, Expr, Index, Size, Subscript, reads_of, statement, transform_expr, walk
+from ..program.ir import Access, Const, Dots, Expr, Index, Size, Subscript, reads_of, statement, walk
+from ..program.rebuild import transform_expr
 from ..syntax import tree
 from .converter import BUILTIN, Converter, Given, constant
 from .header import CompileTime, size_of

@@ -19,8 +19,7 @@ Spans take no part in comparisons.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -251,7 +250,7 @@ def children(node: Subscript) -> tuple[Subscript, ...]:
         case Boundary(expr=e, lo=lo, hi=hi, value=value):
             return (e, *(p for p in (lo, hi) if p is not None), value)
         case Reduce(domain=domain, body=body):
-            return body, *_of_domain(domain)
+            return body, *parts_of_domain(domain)
         case Access(subscripts=parts) | Call(args=parts):
             return parts
         case _:
@@ -261,7 +260,26 @@ def children(node: Subscript) -> tuple[Subscript, ...]:
 _LEAVES = frozenset((Index, Const, Size, Merged, Dots))
 
 
-def _of_domain(domain: Domain) -> tuple[Expr, ...]:
+def operands(node: Subscript) -> tuple[Subscript, ...]:
+    """The same as `children`, but all terms of a sum, and all factors of a product, side by side.
+
+    What is found out from these is kept with a sum of a hundred terms once, not with each of its beginnings.
+    """
+    if type(node) is not Call or node.fn not in _CHAINED or type(node.args[0]) is not Call:
+        return children(node)
+    first: Subscript = node
+    found: list[Subscript] = []
+    while type(first) is Call and first.fn in _CHAINED:
+        found.append(first.args[1])
+        first = first.args[0]
+    return (first, *found[::-1])
+
+
+_CHAINED = frozenset(("add", "sub", "mul", "div", "and", "or"))
+
+
+def parts_of_domain(domain: Domain) -> tuple[Expr, ...]:
+    """The bounds and the masks, in the order of the text."""
     bounds = (b for r in domain.ranges for b in (r.lo, r.hi) if b is not None)
     return (*bounds, *domain.masks)
 
@@ -275,7 +293,7 @@ def walk(node: Subscript) -> Iterator[Subscript]:
         left += children(part)[::-1]
 
 
-@kept_upwards(children)
+@kept_upwards(operands)
 def indices_of(node: Subscript) -> tuple[str, ...]:
     """The free indices of a node, in order of first occurrence: a Reduce binds its own."""
     match node:
@@ -286,114 +304,15 @@ def indices_of(node: Subscript) -> tuple[str, ...]:
         case Dots():
             return (DOTS,)
         case _:
-            found = dict.fromkeys([i for child in children(node) for i in indices_of(child)])
+            found = dict.fromkeys([i for part in operands(node) for i in indices_of(part)])
             bound = node.domain.indices if isinstance(node, Reduce) else ()
             return tuple([i for i in found if i not in bound])
 
 
-@kept_upwards(children)
+@kept_upwards(operands)
 def reads(node: Subscript) -> bool:
     """Whether a tensor's value is read below a node."""
-    return isinstance(node, Access) or any([reads(p) for p in children(node)])
-
-
-# -- rebuilding ----------------------------------------------------------------------------------------
-
-Rewriting = Callable[["Subscript"], "Subscript | None"]
-
-
-def transform(node: Subscript, rule: Rewriting) -> Subscript:
-    """The node rebuilt bottom-up: `rule` gets each rebuilt part, and keeps it by giving None.
-
-    A part in which nothing changes stays the same object, and one that stands in several places is rebuilt once.
-    """
-    return _rebuilt(node, rule, {})
-
-
-def _rebuilt(node: Subscript, rule: Rewriting, done: dict[int, Subscript]) -> Subscript:
-    """`done` has, by identity, what became of calls."""
-    parts = children(node)
-    made = node
-    if parts:
-        found = done.get(id(node))
-        if found is not None:
-            return found
-        new = tuple([_rebuilt(p, rule, done) for p in parts])
-        if not all(map(operator.is_, new, parts)):
-            made = _with_children(node, new)
-    changed = rule(made)
-    if changed is None:
-        changed = made
-    if parts:
-        done[id(node)] = changed
-    return changed
-
-
-def _with_children(node: Subscript, parts: tuple[Subscript, ...]) -> Subscript:
-    """The node with other parts, in the order of `children`."""
-    match node:
-        case Access(tensor, _, span):
-            return Access(tensor, parts, span)
-        case Call(fn, _, span):
-            return Call(fn, tuple(map(_as_expr, parts)), span)
-        case Boundary(lo=lo, hi=hi):
-            e, *ends, value = map(_as_expr, parts)
-            hi = None if hi is None else ends.pop()
-            return Boundary(node.kind, e, None if lo is None else ends.pop(), hi, value, node.span)
-        case Reduce(op, domain, _, span):
-            body, *others = map(_as_expr, parts)
-            return Reduce(op, _with_parts(domain, others), body, span)
-        case _:
-            raise AssertionError("a leaf has no parts")
-
-
-def _with_parts(domain: Domain, parts: Sequence[Expr]) -> Domain:
-    """The domain with other bounds and masks, in the order of the ranges and masks; the indices stay."""
-    left = iter(parts)
-    ranges = []
-    for r in domain.ranges:
-        lo, hi = (None if end is None else next(left) for end in (r.lo, r.hi))
-        ranges.append(Range(r.index, lo, hi, r.span))
-    return Domain(domain.indices, tuple(ranges), tuple(left))
-
-
-def _as_expr(node: Subscript) -> Expr:
-    assert isinstance(node, Expr), "the rule put a subscript where a value belongs"
-    return node
-
-
-def transform_expr(node: Expr, rule: Rewriting) -> Expr:
-    """`transform` for an expression, checked to give an expression."""
-    return _as_expr(transform(node, rule))
-
-
-def transform_domain(domain: Domain, rule: Rewriting) -> Domain:
-    """The ranges and masks rebuilt; the indices stay."""
-    return _domain(domain, rule, {})
-
-
-def _domain(domain: Domain, rule: Rewriting, done: dict[int, Subscript]) -> Domain:
-    parts = _of_domain(domain)
-    new = [_as_expr(_rebuilt(p, rule, done)) for p in parts]
-    return domain if all(map(operator.is_, new, parts)) else _with_parts(domain, new)
-
-
-def transform_statement(stmt: Statement, rule: Rewriting) -> Statement:
-    """All parts of a statement rebuilt, its domain's order made anew."""
-    done: dict[int, Subscript] = {}
-    target, value = _rebuilt(stmt.target, rule, done), _as_expr(_rebuilt(stmt.value, rule, done))
-    domain = _domain(stmt.domain, rule, done)
-    assert isinstance(target, Access)
-    if target is stmt.target and value is stmt.value and domain is stmt.domain:
-        return _in_order(stmt)
-    return statement(target, stmt.op, value, domain.ranges, domain.masks, stmt.span)
-
-
-@kept
-def _in_order(stmt: Statement) -> Statement:
-    """The statement with its domain's indices in the order in which its text shows them."""
-    made = statement(stmt.target, stmt.op, stmt.value, stmt.domain.ranges, stmt.domain.masks, stmt.span)
-    return stmt if made.domain == stmt.domain else made
+    return isinstance(node, Access) or any([reads(p) for p in operands(node)])
 
 
 # -- facts ---------------------------------------------------------------------------------------------
@@ -413,7 +332,7 @@ def _reduced(stmt: Statement) -> tuple[str, ...]:
 @kept
 def parts_of(stmt: Statement) -> tuple[Subscript, ...]:
     """Every node of a statement: target, value, ranges, masks."""
-    roots: tuple[Subscript, ...] = (stmt.target, stmt.value, *_of_domain(stmt.domain))
+    roots: tuple[Subscript, ...] = (stmt.target, stmt.value, *parts_of_domain(stmt.domain))
     left, parts = [*roots[::-1]], list[Subscript]()
     while left:
         part = left.pop()
@@ -432,6 +351,12 @@ def accesses_of(stmt: Statement) -> tuple[Access, ...]:
 def sizes_of(stmt: Statement) -> tuple[Size, ...]:
     """Every size that a statement asks for."""
     return tuple([p for p in parts_of(stmt) if isinstance(p, Size)])
+
+
+@kept
+def tensors_in(stmt: Statement) -> tuple[str, ...]:
+    """The tensors that a statement names, for their values or their sizes, in order of first occurrence."""
+    return tuple(dict.fromkeys([p.tensor for p in parts_of(stmt) if isinstance(p, Access | Size)]))
 
 
 @kept

@@ -31,11 +31,9 @@ from .ir import (
     primal_of,
     reductions_of,
     sizes_of,
-    transform,
-    transform_domain,
-    transform_expr,
     walk,
 )
+from .rebuild import transform, transform_domain, transform_expr
 
 # -- new names ---------------------------------------------------------------------------------------
 

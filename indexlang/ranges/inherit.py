@@ -24,8 +24,8 @@ from ..program.ir import (
     Subscript,
     reductions_of,
     statement,
-    transform_statement,
 )
+from ..program.rebuild import transform_statement
 from .solve import Bound, Solution, attempt
 
 Wanted = Bound | tuple[Expr, Expr]

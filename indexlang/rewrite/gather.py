@@ -45,9 +45,9 @@ from ..program.ir import (
     parts_of,
     primal_of,
     statement,
-    transform_expr,
     walk,
 )
+from ..program.rebuild import transform_expr
 from ..ranges.inherit import inherit
 from ..ranges.solve import Bound, Solution, solve
 from .smith import rank, smith

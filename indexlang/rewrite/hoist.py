@@ -39,11 +39,10 @@ from ..program.ir import (
     reads,
     reductions_of,
     statement,
-    transform_expr,
-    transform_statement,
     walk,
 )
 from ..program.names import Fresh
+from ..program.rebuild import transform_expr, transform_statement
 from ..ranges.forms import Box
 from ..ranges.inherit import inherit
 from ..ranges.solve import Bound, solve

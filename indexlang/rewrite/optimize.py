@@ -31,11 +31,9 @@ from ..program.ir import (
     reads_of,
     sizes_of,
     statement,
-    transform_domain,
-    transform_expr,
-    transform_statement,
     walk,
 )
+from ..program.rebuild import transform_domain, transform_expr, transform_statement
 from .common_parts import name_common_parts
 from .factor import factor_contributions
 from .product import join_powers, product

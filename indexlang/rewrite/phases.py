@@ -29,10 +29,10 @@ from ..program.ir import (
     primal_of,
     reductions_of,
     statement,
-    transform_expr,
     walk,
 )
 from ..program.names import Fresh
+from ..program.rebuild import transform_expr
 from ..ranges.solve import attempt
 
 

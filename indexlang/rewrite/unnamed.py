@@ -30,10 +30,10 @@ from ..program.ir import (
     Subscript,
     reads_of,
     statement,
-    transform_expr,
     walk,
 )
 from ..program.names import is_plain
+from ..program.rebuild import transform_expr
 from .product import product
 
 

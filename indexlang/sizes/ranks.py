@@ -26,10 +26,9 @@ from ..program.ir import (
     accesses_of,
     parts_of,
     primal_of,
-    transform_expr,
-    transform_statement,
 )
 from ..program.names import Fresh
+from ..program.rebuild import transform_expr, transform_statement
 from ..program.text import dim_names, expr_text
 
 

@@ -13,7 +13,8 @@ from functools import lru_cache
 from ...collecting import uncollected
 from ...errors import IndexLangError, Problem, ShapeError
 from ...program import ir
-from ...program.ir import Const, Program, Size, Subscript, transform_statement
+from ...program.ir import Const, Program, Size, Subscript
+from ...program.rebuild import transform_statement
 from ...rewrite.hoist import hoist
 from ...sizes import ranks, shapes
 from .assemble import Assembled

@@ -23,11 +23,9 @@ from ...program.ir import (
     Subscript,
     parts_of,
     reads_of,
-    transform,
-    transform_domain,
-    transform_expr,
     walk,
 )
+from ...program.rebuild import transform, transform_domain, transform_expr
 from ...sizes.shapes import Shapes
 from ..limits import Limits
 from .formulas import Formulas

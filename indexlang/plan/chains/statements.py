@@ -7,19 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ...program.ir import (
-    Access,
-    Call,
-    Const,
-    Expr,
-    Index,
-    Merged,
-    Reduce,
-    Statement,
-    indices_of,
-    transform_expr,
-    walk,
-)
+from ...program.ir import Access, Call, Const, Expr, Index, Merged, Reduce, Statement, indices_of, walk
+from ...program.rebuild import transform_expr
 from ..limits import Limits
 
 COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})

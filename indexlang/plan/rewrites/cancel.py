@@ -22,10 +22,8 @@ from ...program.ir import (
     Subscript,
     indices_of,
     parts_of,
-    transform,
-    transform_domain,
-    transform_expr,
 )
+from ...program.rebuild import transform, transform_domain, transform_expr
 from ...sizes.shapes import Shapes
 from ..views import linear
 
