@@ -89,6 +89,8 @@ CASES: dict[str, tuple[str, dict[str, tuple[int, ...]], int]] = {  # and the poi
     "a product": ("y[t] *= x[u] * w[t] where u == t", {"x": (7,), "w": (9,)}, 7),
     "merged": ("y[(i,j)] = x[i] * w[j] where i == j", {"x": (4,), "w": (4,)}, 16),
     "merged beside": ("y[(i,j)] = x[i] * w[j] * v[k] where k == j + 1", {"x": (4,), "w": (3,), "v": (4,)}, 12),
+    "merged on a checkerboard": ("y[(i,j)] = x[i] * w[j] where (i+j) % 2 == 0", {"x": (4,), "w": (6,)}, 24),
+    "merged on a lattice": ("y[(i,j)] = x[i] * w[j] * v[k] where i + j == 2*k", {"x": (4,), "w": (4,), "v": (4,)}, 64),
     "an index as a number": ("y[t] = x[u] * u where t < 5, u == 2*t", {"x": (9,)}, 5),
     "one element": ("y[t] = x[u] * w[t] where u == t", {"x": (1,), "w": (1,)}, 1),
 }

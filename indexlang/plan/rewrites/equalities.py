@@ -160,7 +160,7 @@ class _Solver:
                 return None
             zero = Affine(zero.const // by, tuple((a, c // by) for a, c in zero.terms))
             movable = [(_name(a), c) for a, c in zero.terms if _name(a) not in self.merged]
-            if not movable:
+            if gcd(*(c for _, c in movable)) != 1:  # none at all, or only multiples of a number that others are not
                 return None
             units = [(i, (zero - _index(i) * c) * -c) for i, c in movable if abs(c) == 1]
             if units:
