@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..program.algebra import multiplied, product_of
 from ..program.conditions import as_mask
 from ..program.derivatives import is_constant
 from ..program.functions import partial
@@ -36,7 +37,7 @@ def contributions(
         case Access():
             yield Contribution(value, adjoint, masks)
         case Call(fn="mul"):
-            factors = _factors(value)
+            factors = multiplied(value)
             for k, factor in enumerate(factors):
                 if not is_constant(factor):
                     yield from contributions(factor, _product([adjoint, *factors[:k], *factors[k + 1 :]]), masks)
@@ -63,26 +64,15 @@ def contributions(
             return
 
 
-def _factors(value: Expr) -> list[Expr]:
-    match value:
-        case Call(fn="mul", args=(a, b)):
-            return [*_factors(a), *_factors(b)]
-        case _:
-            return [value]
-
-
 def _product(factors: list[Expr]) -> Expr:
-    result = factors[0]
-    for factor in factors[1:]:
-        result = Call("mul", (result, factor)) if factor != Const(1) else result
-    return result
+    return product_of([factors[0], *(f for f in factors[1:] if f != Const(1))])
 
 
 def _chained(adjoint: Expr, factor: Expr) -> Expr:
     """The product; in x * log(x), x times 1 / x is 1, also in the limit at 0."""
     match factor:
         case Call(fn="div", args=(Const(value=1), divisor)) if isinstance(divisor, Access):
-            factors = _factors(adjoint)
+            factors = multiplied(adjoint)
             if divisor in factors[1:]:
                 factors.remove(divisor)
                 return _product(factors)

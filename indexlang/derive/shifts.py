@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from ..program.algebra import exact
 from ..program.ir import (
     Access,
     Call,
@@ -25,7 +26,6 @@ from ..program.ir import (
     reads_of,
     walk,
 )
-from ..rewrite.product import exact
 
 _ZERO = Fraction(0)
 _MOST = 64  # tensors that are followed

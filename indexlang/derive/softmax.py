@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
+from ..program.algebra import Term, product, sum_of, terms_of
 from ..program.ir import (
     DOTS,
     Access,
     Call,
-    Const,
     Expr,
     Program,
     Reduce,
@@ -30,10 +30,8 @@ from ..program.ir import (
 )
 from ..program.names import is_plain
 from ..ranges.solve import Bound, Solution
-from ..rewrite.product import product
 from .alike import called, names_at, run_alike
 
-Signed = tuple[int, Expr]  # a term of a sum, and its sign
 _MOST = 3  # indices of one sum, which are tried in every order
 
 
@@ -54,7 +52,7 @@ class _Total:
 
     stmt: Statement
     bounds: Mapping[str, Bound]
-    terms: tuple[Signed, ...]
+    terms: tuple[Term, ...]
     over: tuple[str, ...]
     masks: tuple[Expr, ...]
     through: frozenset[str]
@@ -64,7 +62,7 @@ class _Total:
 class _Power:
     """exp(terms) where `masks` hold, in the names of the statement that reads it."""
 
-    terms: tuple[Signed, ...]
+    terms: tuple[Term, ...]
     masks: tuple[Expr, ...]
     through: frozenset[str]
 
@@ -102,7 +100,7 @@ class _Search:
 
     def of_terms(self, number: int, value: Expr, log: bool) -> Softmax | None:
         """u - l, and exp(u - l)."""
-        terms = tuple(_terms(value))
+        terms = tuple(terms_of(value))
         for k, (sign, term) in enumerate(terms):
             total = self.logarithm(term) if sign < 0 else None
             if total is not None:
@@ -126,13 +124,13 @@ class _Search:
         """exp(u), or a tensor of that value."""
         match expr:
             case Call("exp", (inside,)):
-                return _Power(tuple(_terms(inside)), (), frozenset())
+                return _Power(tuple(terms_of(inside)), (), frozenset())
             case Access(tensor, subscripts) if tensor in self.single:
                 stmt = self.statements[self.single[tensor]]
                 mapping = names_at(stmt.target.subscripts, subscripts)
                 if mapping is None or stmt.reduced or not isinstance(stmt.value, Call) or stmt.value.fn != "exp":
                     return None
-                terms = tuple((s, called(t, mapping)) for s, t in _terms(stmt.value.args[0]))
+                terms = tuple((s, called(t, mapping)) for s, t in terms_of(stmt.value.args[0]))
                 masks = tuple(called(m, mapping) for m in stmt.domain.masks)
                 return _Power(terms, masks, frozenset((tensor,)))
             case _:
@@ -171,13 +169,13 @@ class _Search:
         if root.op != "logsumexp":
             return None
         masks, through = (*stmt.domain.masks, *root.domain.masks), frozenset((stmt.target.tensor,))
-        terms = tuple(_terms(root.body))
+        terms = tuple(terms_of(root.body))
         return _Total(stmt, self.solution.bounds[number], terms, root.domain.indices, masks, through)
 
     def shifted(self, number: int) -> _Total | None:
         """m + log(z): the sum's own terms, and m."""
         stmt = self.statements[number]
-        terms = tuple(_terms(stmt.value))
+        terms = tuple(terms_of(stmt.value))
         for k, (sign, term) in enumerate(terms):
             match term:
                 case Call("log", (Access() as read,)) if sign > 0 and not stmt.domain.masks:
@@ -213,37 +211,13 @@ class _Search:
                 continue
             if _bag((s, called(t, mapping)) for s, t in total.terms) == _bag(power.terms):
                 extra = tuple(m for m in power.masks if m not in stmt.domain.masks)
-                return Softmax(_sum(power.terms), order, extra, power.through | total.through, log)
+                return Softmax(sum_of(power.terms), order, extra, power.through | total.through, log)
         return None
 
 
-def _terms(expr: Expr, sign: int = 1) -> Iterator[Signed]:
-    match expr:
-        case Call("add", (a, b)):
-            yield from _terms(a, sign)
-            yield from _terms(b, sign)
-        case Call("sub", (a, b)):
-            yield from _terms(a, sign)
-            yield from _terms(b, -sign)
-        case Call("neg", (a,)):
-            yield from _terms(a, -sign)
-        case _:
-            yield sign, expr
-
-
-def _bag(terms: Iterator[Signed] | Sequence[Signed]) -> dict[Expr, int]:
+def _bag(terms: Iterator[Term] | Sequence[Term]) -> dict[Expr, int]:
     """How often each term counts."""
     counts: Counter[Expr] = Counter()
     for sign, term in terms:
         counts[term] += sign
     return {term: n for term, n in counts.items() if n}
-
-
-def _sum(terms: Sequence[Signed]) -> Expr:
-    result: Expr | None = None
-    for sign, term in terms:
-        if result is None:
-            result = term if sign > 0 else Call("neg", (term,))
-        else:
-            result = Call("add" if sign > 0 else "sub", (result, term))
-    return Const(0) if result is None else result

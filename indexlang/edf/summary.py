@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..program.ir import Access, Call, Expr, Statement
+from ..program.algebra import factors_of, terms_of
+from ..program.ir import Access, Expr, Statement
 from ..sizes.shapes import Shapes
 from .graphs import sizes
 from .graphs.assemble import Assembled
@@ -56,7 +57,7 @@ def multiply_adds(stmt: Statement, shapes: Shapes, number: int) -> int:
     if stmt.op not in ("=", "+=") or not stmt.reduced:
         return 0
     points = math.prod(hi - lo for i, (lo, hi) in shapes.extents[number].items() if i in stmt.domain.indices)
-    return points * sum(max(0, _tensors(term) - 1) for term in _terms(stmt.value))
+    return points * sum(max(0, _tensors(term) - 1) for _, term in terms_of(stmt.value))
 
 
 def text(rows: Sequence[Row]) -> str:
@@ -112,25 +113,6 @@ def _is_label(node: Node, of: CompNode) -> bool:
     return place is not None and of.sources()[place[1]] is node
 
 
-def _terms(value: Expr) -> Iterator[Expr]:
-    match value:
-        case Call(fn="add" | "sub", args=args):
-            for a in args:
-                yield from _terms(a)
-        case Call(fn="neg", args=(a,)):
-            yield from _terms(a)
-        case _:
-            yield value
-
-
 def _tensors(term: Expr) -> int:
     """How many tensors a product multiplies; numbers and divisors count as none."""
-    match term:
-        case Access():
-            return 1
-        case Call(fn="mul", args=args):
-            return sum(map(_tensors, args))
-        case Call(fn="div" | "neg", args=(a, *_)):
-            return _tensors(a)
-        case _:
-            return 0
+    return sum(isinstance(factor, Access) and not below for factor, below in factors_of(term))

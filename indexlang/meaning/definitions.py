@@ -6,10 +6,11 @@ accumulated into with one operator, and is finished when it is first read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import Span
+from ..program.algebra import terms_of
 from ..program.ir import DOTS, Access, Call, Expr, Reduce, Statement, indices_of
 from ..program.text import Names, expr_text, statement_text
 from .report import Report
@@ -89,9 +90,9 @@ def reads(stmt: Statement, nodes: Iterable[object]) -> dict[str, Span]:
 
 def check_scope(report: Report, stmt: Statement, names: Names) -> None:
     """No term of a sum lacks an index over which the statement sums: it would be counted once for each value of it."""
-    if stmt.op not in ("=", "+=") or not stmt.reduced or not _is_sum(stmt.value):
+    terms = terms_of(stmt.value)
+    if stmt.op not in ("=", "+=") or not stmt.reduced or len(terms) < 2:
         return
-    terms = list(_terms(stmt.value, 1))
     lacking = [[i for i in stmt.reduced if i not in set(indices_of(term))] for _, term in terms]
     number = next((k for k, missing in enumerate(lacking) if missing), None)
     if number is None:
@@ -104,30 +105,6 @@ def check_scope(report: Report, stmt: Statement, names: Names) -> None:
     shown = expr_text(term, names)
     values = f"{shown} would be counted once for each value of {index}"
     report.add("scope", rule, term.span or stmt.span, values, way_out=_ways_out(stmt, terms, lacking, names))
-
-
-def _is_sum(expr: Expr) -> bool:
-    match expr:
-        case Call("add" | "sub"):
-            return True
-        case Call("neg", (a,)):
-            return _is_sum(a)
-        case _:
-            return False
-
-
-def _terms(expr: Expr, sign: int) -> Iterator[tuple[int, Expr]]:
-    match expr:
-        case Call("add", (a, b)):
-            yield from _terms(a, sign)
-            yield from _terms(b, sign)
-        case Call("sub", (a, b)):
-            yield from _terms(a, sign)
-            yield from _terms(b, -sign)
-        case Call("neg", (a,)):
-            yield from _terms(a, -sign)
-        case _:
-            yield sign, expr
 
 
 def _ways_out(stmt: Statement, terms: list[tuple[int, Expr]], lacking: list[list[str]], names: Names) -> str:

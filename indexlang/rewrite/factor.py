@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import combinations
 
+from ..program.algebra import Product, power, product
 from ..program.derivatives import is_constant
 from ..program.ir import Access, Call, Const, Expr, Index, Program, Reduce, Size, Statement, children, primal_of
-from .product import Product, power, product
 from .simplify import simplify
 
 _MOST = 4  # terms of a bracket

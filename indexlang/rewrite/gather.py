@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from ..program.affine import Affine, floordiv, greatest, least, not_negative
+from ..program.algebra import factors_of
 from ..program.conditions import as_mask
 from ..program.interface import default_interface
 from ..program.ir import (
@@ -211,7 +212,7 @@ class _Solver:
 
     def positions(self) -> set[str]:
         """The indices that run far, as far as the text tells: those of the cotangent, else all but few values."""
-        factors = [f for f in _factors(self.stmt.value) if isinstance(f, Access) and primal_of(f.tensor) is not None]
+        factors = [f for f in _reads(self.stmt.value) if primal_of(f.tensor) is not None]
         among = {i for f in factors for i in indices_of(f)} if factors else set(self.bounds)
         return {i for i in among if not (self.bounds[i].high - self.bounds[i].low).is_constant}
 
@@ -246,7 +247,7 @@ class _Solver:
         bound = self.bounds[index]
         if bound.low != Affine(0) or self.reads(index) != 1:
             return False
-        reads = (f for f in _factors(self.stmt.value) if isinstance(f, Access) and Index(index) in f.subscripts)
+        reads = (f for f in _reads(self.stmt.value) if Index(index) in f.subscripts)
         return any(_size(self.solution, f, f.subscripts.index(Index(index))) == bound.high for f in reads)
 
     def reads(self, index: str) -> int:
@@ -346,16 +347,9 @@ def _margin(mask: Expr) -> _Margin | None:
             return None
 
 
-def _factors(value: Expr) -> Iterator[Expr]:
-    """The factors of a product; of a quotient those of its numerator."""
-    match value:
-        case Call(fn="mul", args=args):
-            for a in args:
-                yield from _factors(a)
-        case Call(fn="neg" | "div", args=(a, *_)):
-            yield from _factors(a)
-        case _:
-            yield value
+def _reads(value: Expr) -> list[Access]:
+    """The reads among the factors of a product; of a quotient those of its numerator."""
+    return [factor for factor, below in factors_of(value) if isinstance(factor, Access) and not below]
 
 
 def _index(name: str) -> Affine:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
+from ..program.algebra import join_powers, product
 from ..program.ir import (
     Access,
     Call,
@@ -36,7 +37,6 @@ from ..program.ir import (
 from ..program.rebuild import transform_domain, transform_expr, transform_statement
 from .common_parts import name_common_parts
 from .factor import factor_contributions
-from .product import join_powers, product
 from .quotients import read_quotients
 from .signs import Signs
 from .simplify import simplify, simplify_statement

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from ..program.algebra import Product, product
 from ..program.facts import kept
 from ..program.ir import (
     Access,
@@ -26,7 +27,6 @@ from ..program.ir import (
     walk,
 )
 from .patterns import Patterns, holds, may_hold
-from .product import Product, product
 
 
 def read_quotients(program: Program, floats: frozenset[str]) -> Program:

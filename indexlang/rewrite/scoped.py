@@ -7,16 +7,17 @@ whole; the Program with `sum[k](...)` in place of such products. The one rule: b
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+from ..program.algebra import terms_of
 from ..program.ir import DOTS, Call, Const, Domain, Expr, Program, Reduce, Statement, indices_of, statement
 
 
 def scoped(value: Expr, reduced: Sequence[str]) -> Expr:
     """The value, as a product with 1 where a term of its sum lacks a reduced index: all of it is reduced, knowingly."""
-    terms = list(_terms(value))
-    if len(terms) > 1 and any(not set(reduced) <= set(indices_of(t)) for t in terms):
+    terms = terms_of(value)
+    if len(terms) > 1 and any(not set(reduced) <= set(indices_of(t)) for _, t in terms):
         return Call("mul", (value, Const(1)))
     return value
 
@@ -46,12 +47,3 @@ def _embedded(stmt: Statement) -> Statement:
     outer = tuple(r for r in stmt.domain.ranges if r.index not in inside)
     others = tuple(m for m in stmt.domain.masks if m not in masks)
     return statement(stmt.target, stmt.op, reduce, outer, others, stmt.span)
-
-
-def _terms(value: Expr) -> Iterator[Expr]:
-    match value:
-        case Call(fn="add" | "sub" | "neg", args=args):
-            for a in args:
-                yield from _terms(a)
-        case _:
-            yield value

@@ -6,8 +6,8 @@ nan is neither, and may be called either; what underflows to zero is not above i
 
 from __future__ import annotations
 
+from ..program.algebra import exact
 from ..program.ir import Access, Call, Const, Expr, Program, Reduce, Size
-from .product import exact
 
 _NOT_NEGATIVE = frozenset(("exp", "sqrt", "rsqrt", "abs", "sigmoid", "softplus", "relu", "cosh"))
 _TRUTHS = frozenset(("lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"))

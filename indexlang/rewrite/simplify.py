@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import pi
 
+from ..program.algebra import PRODUCTS, fold, is_numeric, product, spine
 from ..program.facts import kept_upwards
 from ..program.ir import Call, Const, Expr, Index, Reduce, Size, Statement, indices_of, statement, walk
-from .product import PRODUCTS, fold, is_numeric, product, spine
 
 
 def simplify_statement(stmt: Statement) -> Statement:

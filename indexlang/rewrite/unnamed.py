@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
 
+from ..program.algebra import product
 from ..program.derivatives import is_constant
 from ..program.ir import (
     Access,
@@ -34,7 +35,6 @@ from ..program.ir import (
 )
 from ..program.names import is_plain
 from ..program.rebuild import transform_expr
-from .product import product
 
 
 def read_through(program: Program, unnamed: Collection[str]) -> Program:

@@ -1,8 +1,9 @@
-"""Products taken apart, and put together as one writes them: a number in front, powers of one base joined.
+"""Products, sums and powers taken apart, and put together as one writes them.
 
-In: an expression of floating-point values. Out: a `Product`: its numbers, factors and divisors in the order written.
-The one rule: nothing that could be nan or inf is dropped. Powers are joined where a pole, a root of a negative number
-and a nan stay what they are; numbers are multiplied as decimals, and only to what float32 holds as well.
+In: an expression. Out: its factors or terms as they stand; of floating-point values a `Product`, its number in front
+and powers of one base joined. The one rule: nothing that could be nan or inf is dropped. Powers are joined where a
+pole, a root of a negative number and a nan stay what they are; numbers are multiplied as decimals, and only to what
+float32 holds as well.
 """
 
 from __future__ import annotations
@@ -12,13 +13,91 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from ..program.derivatives import is_constant
-from ..program.facts import kept, kept_upwards
-from ..program.ir import Call, Const, Expr, Subscript, children
+from .derivatives import is_constant
+from .facts import kept, kept_upwards
+from .ir import Call, Const, Expr, Subscript, children
 
 _LONGEST = 10  # characters of a number that is worth writing instead of a quotient
 _SAFE = Fraction(10) ** 30  # numbers up to it, and down to its inverse, may be multiplied: float32 ends at 1e38
 _ONE = Fraction(1)
+
+
+# -- as they stand -----------------------------------------------------------------------------------
+
+Factor = tuple[Expr, bool]  # and whether the others are divided by it
+Term = tuple[int, Expr]  # 1 or -1, and what it stands before
+Opens = Callable[[Call], bool]  # whether a product or sum is taken apart, too
+
+
+def _always(call: Call) -> bool:
+    return True
+
+
+def factors_of(expr: Expr, opens: Opens = _always) -> list[Factor]:
+    """The factors of a product of any nesting, in the order written; a sign is a factor -1, a divisor stays whole."""
+    found: list[Factor] = []
+    left: list[Factor] = [(expr, False)]
+    while left:
+        part, below = left.pop()
+        match part:
+            case Call(fn="mul", args=(a, b)) if not below and opens(part):
+                left += [(b, False), (a, False)]
+            case Call(fn="div", args=(a, b)) if not below and opens(part):
+                left += [(b, True), (a, False)]
+            case Call(fn="neg", args=(a,)) if opens(part):
+                found.append((Const(-1), False))
+                left.append((a, below))
+            case _:
+                found.append((part, below))
+    return found
+
+
+def multiplied(expr: Expr) -> list[Expr]:
+    """The factors of a product that is neither divided nor negated."""
+    return [factor for factor, _ in factors_of(expr, _is_multiplication)]
+
+
+def _is_multiplication(call: Call) -> bool:
+    return call.fn == "mul"
+
+
+def product_of(factors: Sequence[Expr], divisors: Sequence[Expr] = ()) -> Expr:
+    """The factors one after the other, then the divisors."""
+    found = factors[0]
+    for factor in factors[1:]:
+        found = Call("mul", (found, factor))
+    for divisor in divisors:
+        found = Call("div", (found, divisor))
+    return found
+
+
+def terms_of(expr: Expr, opens: Opens = _always) -> list[Term]:
+    """The terms of a sum of any nesting with their signs, in the order written."""
+    found: list[Term] = []
+    left: list[Term] = [(1, expr)]
+    while left:
+        sign, part = left.pop()
+        match part:
+            case Call(fn="add", args=(a, b)) if opens(part):
+                left += [(sign, b), (sign, a)]
+            case Call(fn="sub", args=(a, b)) if opens(part):
+                left += [(-sign, b), (sign, a)]
+            case Call(fn="neg", args=(a,)) if opens(part):
+                left.append((-sign, a))
+            case _:
+                found.append((sign, part))
+    return found
+
+
+def sum_of(terms: Sequence[Term]) -> Expr:
+    """The terms one after the other; of none, 0."""
+    result: Expr | None = None
+    for sign, term in terms:
+        if result is None:
+            result = term if sign > 0 else Call("neg", (term,))
+        else:
+            result = Call("add" if sign > 0 else "sub", (result, term))
+    return Const(0) if result is None else result
 
 
 # -- numbers ---------------------------------------------------------------------------------------
