@@ -13,7 +13,24 @@ from functools import cache
 from math import prod
 from typing import Any
 
-from .plan import Buffer, Load, Map, Part, Place, Plan, Run, Section, Step
+from .blocks import itemsize
+from .plan import (
+    Apply,
+    Buffer,
+    Either,
+    Load,
+    Loop,
+    Map,
+    Part,
+    Place,
+    Plan,
+    Reduced,
+    Run,
+    Search,
+    Section,
+    Step,
+    parts_of,
+)
 from .views import Extents, plain
 
 Lives = Mapping[Buffer, tuple[int, int]]
@@ -54,8 +71,7 @@ def lifetimes(plan: Plan) -> dict[Buffer, tuple[int, int]]:
 
 def bytes_of(buffer: Buffer) -> int:
     """What a buffer takes."""
-    digits = "".join(c for c in buffer.dtype if c.isdigit())
-    return prod(buffer.shape) * (int(digits) // 8 if digits else 1)
+    return prod(buffer.shape) * itemsize(buffer.dtype)
 
 
 def memory(plan: Plan) -> int:
@@ -66,11 +82,36 @@ def memory(plan: Plan) -> int:
         begins[first] = begins.get(first, 0) + bytes_of(buffer)
         ends[last] = ends.get(last, 0) + bytes_of(buffer)
     now, most = 0, 0
-    for number in range(len(plan.sections)):
+    for number, section in enumerate(plan.sections):
         now += begins.get(number, 0)
-        most = max(most, now)
+        most = max(most, now + passing(section))
         now -= ends.get(number, 0)
     return most
+
+
+def passing(section: Section) -> int:
+    """The bytes of what the expressions of a section make on their way: of a large one, two arrays at once."""
+    sizes = {i: hi - lo for i, (lo, hi) in section.extents}
+    return 2 * max((_largest(step, sizes) for step in section.steps), default=0)
+
+
+def _largest(step: Step, sizes: Mapping[str, int]) -> int:
+    match step:
+        case Loop(index=index, by=by, steps=steps):
+            inside = {**sizes, index: min(max(1, by), sizes[index])}
+            return max((_largest(s, inside) for s in steps), default=0)
+        case Either(first=first, second=second):
+            return max((_largest(s, sizes) for s in (*first, *second)), default=0)
+        case Run(kernel=Map(value=Apply(args=args))):
+            inner = [p for a in args for p in parts_of(a)]
+        case Run(kernel=Map(value=value)):
+            inner = [p for p in parts_of(value) if p is not value]
+        case Run(kernel=Search(value=value)):
+            inner = list(parts_of(value))
+        case _:
+            return 0
+    made = (p for p in inner if isinstance(p, Apply | Reduced))
+    return max((prod(max(0, sizes[i]) for i in p.indices) * itemsize(p.dtype) for p in made), default=0)
 
 
 # -- copies that nothing needs -------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from ..program.ir import (
     walk,
 )
 from .building import Building, axes_of, here
+from .operators import REDUCTIONS, SUMS
 from .order import order_pairs
 from .pairs import Pairs, Sink
 from .plan import Apply, Count, Load, Map, Number, Reduced, Value
@@ -28,11 +29,9 @@ from .reads import conjunction, masked, read, value_of
 from .sized import Sized
 from .values import cast, unit
 from .views import Scope
-from .writes import SUMS, Target
+from .writes import Target
 
 Term = tuple[int, Expr]  # a sign and a product
-
-REDUCTIONS = {"=": "sum", "+=": "sum", "*=": "product", "max=": "greatest", "min=": "least"}
 
 
 class Evaluation:

@@ -15,11 +15,12 @@ from math import prod
 from .blocks import blocks, even, itemsize
 from .building import Building, axes_of, sizes_of, steps_of
 from .contraction import MatrixProduct, by_stride, is_matrix, matrix_product, roles
+from .operators import combining
 from .order import order_pairs
 from .plan import Apply, Load, Make, Map, Number, Place, Product, Reduced, Roles, Value, View
 from .values import fixed
 from .views import Scope
-from .writes import Target, operator
+from .writes import Target
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ class Pairs:
                 value: Value = Load(part, self.dtype)
                 if negative and not adds:
                     value = Apply("neg", (value,), self.dtype)
-                self.b.run(place, operator("+=", negative) if adds else "=", Map(value))
+                self.b.run(place, combining("+=", negative) if adds else "=", Map(value))
         return None if sink is not None else Load(place, self.dtype)
 
     def ready(self, product: MatrixProduct, result: Sequence[str], sink: Sink | None) -> tuple[Place, bool, bool]:
@@ -317,7 +318,7 @@ class Pairs:
                 self.b.run(total, "=", Map(fixed(product, dict.fromkeys(summed, 0))))
             for _ in self.b.from_second(inner, summed, 1 if sets else 0):
                 self.b.run(term, "=", Map(product))
-                self.b.run(total, operator("+=", sink is not None and sink.negative), Map(Load(term, self.dtype)))
+                self.b.run(total, combining("+=", sink is not None and sink.negative), Map(Load(term, self.dtype)))
         return None if sink is not None else Load(total, self.dtype)
 
     def widened(self, x: Load, order: Sequence[str]) -> Load:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from .operators import REDUCTIONS
 from .plan import (
     Apply,
     Check,
@@ -115,7 +116,7 @@ def _kernel(kernel: Kernel) -> str:
         case Einsum(factors=factors):
             return f"sum of {' * '.join(_value(v) for v in factors)}"
         case Running(op=op, source=source, along=along, backwards=backwards):
-            return f"running {op} of {_place(source)} along {along}{' backwards' * backwards}"
+            return f"running {REDUCTIONS.get(op, op)} of {_place(source)} along {along}{' backwards' * backwards}"
         case Search(op=op, value=value, over=over, admitted=admitted, by=by, best=best):
             where = f" where {_value(admitted)}" if admitted is not None else ""
             known = f", the best in {_place(best)}" if best is not None else ""

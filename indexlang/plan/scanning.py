@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from ..program.ir import Expr, indices_of
 from .building import axes_of, here
 from .evaluation import Evaluation
+from .operators import SUMS
 from .pairs import Pairs
 from .plan import Apply, Load, Number, Part, Place, Running, Take, Value
 from .reads import masked, value_of
 from .scan import Bound, Scan, scan
 from .values import cast, position_of
 from .views import Extents, Scope
-from .writes import SUMS
 
 
 def scan_of(stmt: Evaluation) -> Scan | None:

@@ -11,12 +11,13 @@ from math import prod
 from ..program.ir import Const, indices_of
 from .building import here
 from .evaluation import Evaluation
+from .operators import SUMS, combining
 from .plan import Apply, Load, Scatter, Value, View
 from .reads import admitted, positions
 from .subscripts import subscribed
 from .values import cast, edge, position_of
 from .views import Row, Scope, plain
-from .writes import SUMS, Target, operator
+from .writes import Target
 
 
 def scattered(stmt: Evaluation, target: Target, scope: Scope) -> None:
@@ -47,7 +48,7 @@ def scattered(stmt: Evaluation, target: Target, scope: Scope) -> None:
     few = total <= 4 * prod(scope[i].n for i in shared) + 1024
     is_table = all(isinstance(at, Load) and at.place.buffer.role == "table" for _, at in found)
     by = "count" if straight and op in SUMS and (counts or real) and few and not is_table else "join"
-    b.run(View(home, tuple(rows)), operator(op), Scatter(found, value, shared, rest, condition, by, alone))
+    b.run(View(home, tuple(rows)), combining(op), Scatter(found, value, shared, rest, condition, by, alone))
 
 
 def _value(stmt: Evaluation, target: Target, scope: Scope) -> Value:

@@ -12,11 +12,12 @@ from math import prod
 from ..program.ir import Access, indices_of, walk
 from .blocks import blocks, itemsize
 from .evaluation import Evaluation
+from .operators import SUMS, combining
 from .plan import Select
 from .reads import conjunction, value_of
 from .values import cast
 from .views import whole
-from .writes import SUMS, Target, operator
+from .writes import Target
 
 
 def chosen(stmt: Evaluation, target: Target) -> tuple[str, ...]:
@@ -49,4 +50,4 @@ def selected(stmt: Evaluation, target: Target) -> None:
         rest = [m for m in b.masks if m not in own]
         value = stmt.masked(cast(value_of(b, stmt.value, scope), stmt.compute), rest, scope)
         kernel = Select(value, conjunction(b, own, scope), few)
-        b.run(target.view, "=" if target.overwrites else operator(stmt.op), kernel)
+        b.run(target.view, "=" if target.overwrites else combining(stmt.op), kernel)

@@ -19,6 +19,7 @@ from .blocks import blocks, itemsize
 from .building import Building
 from .evaluation import Evaluation
 from .limits import Limits
+from .operators import SUMS
 from .plan import Map
 from .reads import guarded_by_static, prepare
 from .scanning import gone_along, scan_of, scanned
@@ -30,7 +31,7 @@ from .sized import Sized
 from .values import unit
 from .views import Scope, whole
 from .windows import window
-from .writes import SUMS, Target, target_of
+from .writes import Target, target_of
 
 
 @dataclass(frozen=True)

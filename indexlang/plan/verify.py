@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from .boxes import Box, covers, within
 from .building import axes_of, steps_of
-from .contraction import is_matrix
+from .contraction import is_matrix, merges
 from .plan import (
     Buffer,
     Check,
@@ -317,6 +317,10 @@ class _Checking:
                     sizes = {i: span.size for i, span in self.scope.items()}
                     where = steps_of(place, self.scope)
                     self.require(is_matrix(r.rows, r.columns, where, sizes, True), "a product writes no matrix")
+                    for side, groups in ((left, (r.rows, r.summed)), (right, (r.summed, r.columns))):
+                        steps = steps_of(side, self.scope)
+                        good = all(merges([i for i in g if i in steps], steps, sizes) for g in groups)
+                        self.require(good, f"{side.buffer.name} is multiplied and is no matrix as it lies")
             case Einsum(factors=factors):
                 for value in factors:
                     self.value(value)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from ..program.ir import Expr
 from .evaluation import Evaluation
+from .operators import COMBINATIONS, SUMS, combining
 from .plan import Apply, Map, Value
 from .reads import value_of
 from .values import cast, fixed
 from .views import Scope
-from .writes import SUMS, Target, operator
-
-COMBINED = {"=": "add", "+=": "add", "*=": "mul", "max=": "max", "min=": "min"}
+from .writes import Target
 
 
 def window(stmt: Evaluation, target: Target, scope: Scope) -> None:
@@ -34,7 +33,7 @@ def window(stmt: Evaluation, target: Target, scope: Scope) -> None:
     place = target.view
     if not target.overwrites:
         with b.loops(scope, [(i, 0) for i in stmt.summed]) as inner:
-            b.run(place, operator(stmt.op), Map(value(inner)))
+            b.run(place, combining(stmt.op), Map(value(inner)))
         return
     moving = [i for i in stmt.summed if stmt.sizes[i] > 1]
     everything = value(scope)
@@ -42,10 +41,10 @@ def window(stmt: Evaluation, target: Target, scope: Scope) -> None:
     for number in (0, 1):
         at = {**dict.fromkeys(stmt.summed, 0), moving[-1]: number}
         both.append(fixed(everything, at, b.extents))
-    b.run(place, "=", Map(Apply(COMBINED[stmt.op], tuple(both), stmt.compute)))
+    b.run(place, "=", Map(Apply(COMBINATIONS[stmt.op], tuple(both), stmt.compute)))
     single = [(i, 0) for i in stmt.summed if i not in moving]
     with b.loops(scope, single) as one:
         for inner in b.from_second(one, moving, 2):
-            b.run(place, operator(stmt.op), Map(value(inner)))
+            b.run(place, combining(stmt.op), Map(value(inner)))
     for op, part in [("*=", f) for f in outside] + [("/=", d) for d in divisors]:
         b.run(place, op, Map(value_of(b, part, scope)))

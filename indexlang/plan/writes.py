@@ -14,6 +14,7 @@ from math import prod
 from ..program.affine import number
 from ..program.ir import Access, Boundary, Const, indices_of, reads
 from .building import Building, axes_of
+from .operators import combining
 from .plan import Apply, Buffer, Load, Map, Place, Scatter, Value, View
 from .reads import check_row, value_of
 from .subscripts import Subscribed, subscribed
@@ -31,8 +32,6 @@ from .views import (
     together,
     whole,
 )
-
-SUMS = ("=", "+=")
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ class Target:
         if self.overwrites:
             self.b.run(place, "=", Map(Apply("neg", (value,), value.dtype) if negative else value))
         else:
-            self.b.run(place, operator(self.op, negative), Map(value))
+            self.b.run(place, combining(self.op, negative), Map(value))
 
     def finish(self) -> None:
         """Bring the workspace home: drop the padding, fold what lies beyond an edge."""
@@ -137,7 +136,7 @@ class Target:
         if self.new and self.access.tensor in b.final and buffer.dtype == self.home.dtype:
             b.results[self.access.tensor] = part  # only a caller sees it: a view will do
         else:
-            b.run(place, "=" if self.new else operator(self.op), Map(Load(part, buffer.dtype)))
+            b.run(place, "=" if self.new else combining(self.op), Map(Load(part, buffer.dtype)))
 
     def _folded(self, buffer: Buffer, fold: Fold) -> Buffer:
         """A buffer with the axis brought home."""
@@ -156,13 +155,8 @@ class Target:
         assert isinstance(at.place, View)
         at = Load(View(at.place.buffer, (plain(own),)), "int64")
         kernel = Scatter(((mark, at),), Load(source, buffer.dtype), (own,), rest, alone=True)
-        b.run(View(made, rows), operator(self.op), kernel)
+        b.run(View(made, rows), combining(self.op), kernel)
         return made
-
-
-def operator(op: str, negative: bool = False) -> str:
-    """The operator of a step that combines: sums add."""
-    return ("-=" if negative else "+=") if op in SUMS else op
 
 
 def target_of(b: Building, access: Access, home: Buffer, op: str, new: bool, delivered: str) -> Target:

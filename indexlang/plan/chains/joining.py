@@ -24,6 +24,7 @@ from ...program.ir import (
     walk,
 )
 from ..blocks import even, itemsize
+from ..operators import COMBINATIONS, REDUCTIONS
 from .chain import Chain, Facts, Store, renamed
 from .formulas import Formulas
 from .landing import Landing, landings
@@ -36,7 +37,7 @@ from .statements import (
     numbered,
     size_of,
 )
-from .values import COMBINATIONS, REDUCTIONS, Move, Node, RefusedError
+from .values import Move, Node, RefusedError
 
 
 class Joining:

@@ -13,21 +13,20 @@ from math import prod
 from ...program.functions import FUNCTIONS
 from ...program.ir import Access, Expr, Index, walk
 from ..building import Building
+from ..operators import REDUCTIONS, combining
 from ..plan import Apply, Einsum, Load, Loop, Make, Map, Number, Part, Place, Reduced, Step, Value, View
 from ..reads import prepare, read, value_of
 from ..values import cast, fixed
 from ..views import Row, Scope, Span, plain, whole
-from ..writes import operator
 from .chain import Chain, Store
 from .registers import Registers
 from .values import Node
 
-REDUCTIONS = frozenset({"sum", "product", "greatest", "least"})
 INTO = frozenset({"keep", "choose", "square", "zero", "spread"})  # beside the functions of the language
 SEVERAL = frozenset({"where", "sigmoid", "softplus", "silu", "erf", "gelu", "round", "int", "float"})  # no one pass
 COSTS = {
     **dict.fromkeys(("add", "sub", "mul", "max", "min", "neg", "relu", "square"), 1),
-    **dict.fromkeys(REDUCTIONS, 1),
+    **dict.fromkeys(REDUCTIONS.values(), 1),
     "read": 0,
 }
 USUAL = 8  # additions that another function costs
@@ -208,7 +207,7 @@ class ChainPlan:
             if store.scale is not None:
                 value = Apply("mul", (value, self.values[store.scale]), self.compute)
             place = View(buffer, tuple(plain(i) for i in store.axes))
-            b.run(place, "=" if store.first else operator(store.op), Map(value))
+            b.run(place, "=" if store.first else combining(store.op), Map(value))
 
     # -- a block -------------------------------------------------------------------------------
 
@@ -250,7 +249,7 @@ class ChainPlan:
     def add(self, store: Store) -> None:
         """A part of a sum over block indices added to the others; once, if several tensors need it."""
         if self.stores[store.node][0] is store:
-            self.b.run(self.sums[store.node], operator(store.op), Map(self.values[store.node]))
+            self.b.run(self.sums[store.node], combining(store.op), Map(self.values[store.node]))
 
     # -- one node ------------------------------------------------------------------------------
 

@@ -16,9 +16,7 @@ from itertools import product
 from math import prod
 
 from ...program.ir import Const, Expr, indices_of
-
-REDUCTIONS = {"=": "sum", "+=": "sum", "*=": "product", "max=": "greatest", "min=": "least"}
-COMBINATIONS = {"=": "add", "+=": "add", "*=": "mul", "max=": "max", "min=": "min"}
+from ..operators import COMBINATIONS
 
 
 class RefusedError(Exception):
