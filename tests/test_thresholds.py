@@ -310,3 +310,23 @@ def test_an_index_that_only_a_range_names_counts_in_products(text: str, n: int) 
 def test_masks_and_indices_that_they_do_not_ask_for(text: str, n: int, h: int, dtype: type) -> None:
     shapes = {"x": (n, n, h), "q": (n,), "k": (n,)}
     assert_agrees(text.replace("{h}", str(h)).replace("{n}", str(n)), shapes, dtype)
+
+
+# -- sums of a chain ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("a", "b"), [(60, 50), (300, 130), (130, 300), (1100, 70), (40_000, 2), (3, 30_000)])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "h[a,b] = tanh(x[a,b])\nu[b] = h[a,b]\nu[b] += h[a,b]*s[b]",
+        "h[a,b] = tanh(x[a,b])\nu[b] = h[a,b]\nu[b] += z[a,b]\nv[b] = h[a,b]*s[b]",
+        "h[a,b] = tanh(x[a,b])\nv[b] = s[b]*h[a,b]\nu[b] = h[a,b]\nu[b] += 3*h[a,b]\nw[b] = h[a,b]",
+        "h[a,b] = tanh(x[a,b])\nu[a] = h[a,b]\nu[a] += 2*h[a,b]\nw[] = h[a,b]\nw[] += h[a,b]*z[a,b]",
+        "h[a,b] = tanh(x[a,b])\nu[b] max= h[a,b]\nu[b] max= z[a,b]\nw[b] max= h[a,b]",
+    ],
+)
+def test_sums_that_several_statements_need(text: str, a: int, b: int, dtype: type) -> None:
+    """A sum over blocks is made once, whatever it is multiplied with and wherever it goes."""
+    assert_agrees(text, {"x": (a, b), "z": (a, b), "s": (b,)}, dtype)

@@ -135,7 +135,8 @@ class ChainPlan:
         for node, stores in self.stores.items():
             store = stores[0]
             if store.partial:
-                mine = store.first and store.scale is None and store.axes == node.indices
+                alone = len(stores) == 1  # else others read the sum when more has been added to the tensor
+                mine = alone and store.first and store.scale is None and store.axes == node.indices
                 if mine and b.buffers[store.tensor].dtype == self.compute:
                     self.sums[node] = Part(b.buffers[store.tensor], node.indices)
                 else:
