@@ -10,7 +10,7 @@ arithmetic: index tensors, `int(...)`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -297,12 +297,28 @@ def not_negative(form: Affine, depth: int = 4) -> bool:
         return form.const >= 0
     if not depth:
         return False
+    for more, fewer, times in _quotients(form):  # a//m - b//m is not negative if a - b is not
+        if not_negative(more, depth - 1):
+            return not_negative(form + fewer * times, depth - 1)
     for atom, coef in form.terms:
         rest = form - Affine(0, ((atom, coef),))
         for bounds in _below(atom, coef):
             if all(not_negative(rest + bound, depth - 1) for bound in bounds):
                 return True
     return False
+
+
+def _quotients(form: Affine) -> Iterator[tuple[Affine, Affine, int]]:
+    """Pairs of quotients by one number, of which one counts: a - b, b//m - a//m, and how often both are there."""
+    found = [(Affine.from_expr(a.args[0]), a, c) for a, c in form.terms if isinstance(a, Call) and a.fn == "floordiv"]
+    for top, atom, times in found:
+        for other, less, coef in found:
+            if times > 0 > coef and atom.args[1] == less.args[1] and _is_above_zero(atom.args[1]):
+                yield top - other, Affine(0, ((less, 1),)) - Affine(0, ((atom, 1),)), min(times, -coef)
+
+
+def _is_above_zero(expr: Expr) -> bool:
+    return isinstance(expr, Const) and type(expr.value) is int and expr.value > 0
 
 
 def _below(atom: Expr, coef: int) -> list[tuple[Affine, ...]]:
