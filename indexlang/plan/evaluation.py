@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
+from ..program.algebra import Term, factors_of, terms_of
 from ..program.ir import (
     Access,
     Call,
@@ -30,8 +31,6 @@ from .sized import Sized
 from .values import cast, unit
 from .views import Scope
 from .writes import Target
-
-Term = tuple[int, Expr]  # a sign and a product
 
 
 class Evaluation:
@@ -95,20 +94,7 @@ class Evaluation:
 
     def terms(self) -> list[Term]:
         """The terms of a sum, each with its sign."""
-        found: list[Term] = []
-        stack: list[Term] = [(1, self.value)]
-        while stack:
-            sign, expr = stack.pop()
-            match expr:
-                case Call(fn="add", args=(a, b)):
-                    stack += [(sign, b), (sign, a)]
-                case Call(fn="sub", args=(a, b)):
-                    stack += [(-sign, b), (sign, a)]
-                case Call(fn="neg", args=(a,)):
-                    stack.append((-sign, a))
-                case _:
-                    found.append((sign, expr))
-        return found
+        return terms_of(self.value)
 
     def contractible(self) -> bool:
         """Whether every term is a product, or a plain read, over the reduced indices."""
@@ -124,31 +110,25 @@ class Evaluation:
 
     def split(self, term: Expr) -> tuple[list[Expr], list[Expr], list[Expr]]:
         """A product as the factors with reduced indices, those without, and divisors without."""
-        summed = set(self.summed)
+        summed, everything, kind = set(self.summed), set(indices_of(term)), self.b.kind
         core: list[Expr] = []
         outside: list[Expr] = []
         divisors: list[Expr] = []
-        stack = [term]
-        everything = set(indices_of(term))
-        kind = self.b.kind
-        while stack:
-            expr = stack.pop()
-            match expr:
-                case Call(fn="mul", args=(a, b)):
-                    stack += [b, a]
-                case Call(fn="div", args=(a, b)) if kind(expr) == kind(a) == self.compute:
-                    if not summed & set(indices_of(b)):
-                        divisors.append(b)
-                        stack.append(a)
-                    elif set(indices_of(b)) < everything and summed & set(indices_of(a)):
-                        stack += [Call("div", (Const(1), b)), a]
-                    else:
-                        core.append(expr)
-                case Call(fn="neg", args=(a,)):
-                    outside.append(Const(-1))
-                    stack.append(a)
-                case _:
-                    (core if summed & set(indices_of(expr)) else outside).append(expr)
+
+        def opens(call: Call) -> bool:
+            if call.fn != "div":
+                return True
+            a, b = call.args
+            apart = set(indices_of(b)) < everything and summed & set(indices_of(a))
+            return kind(call) == kind(a) == self.compute and bool(not summed & set(indices_of(b)) or apart)
+
+        for part, below in factors_of(term, opens):
+            if below and not summed & set(indices_of(part)):
+                divisors.append(part)
+            elif below:
+                core.append(Call("div", (Const(1), part)))
+            else:
+                (core if summed & set(indices_of(part)) else outside).append(part)
         return core, outside, divisors
 
     def factor(self, expr: Expr, scope: Scope) -> Load:

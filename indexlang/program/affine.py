@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from .algebra import multiplied, product_of
 from .facts import kept_upwards, note
 from .ir import Access, Call, Const, Expr, Index, Reduce, Size, indices_of, walk
 
@@ -119,7 +120,7 @@ class Affine:
         """What the index is multiplied by; occurrences inside of `//`, `%` and index tensors do not count."""
         result = Affine()
         for atom, coef in self.terms:
-            factors = list(_factors(atom))
+            factors = multiplied(atom)
             if Index(index) in factors:
                 factors.remove(Index(index))
                 result = result + (Affine(0, ((_product(factors), coef),)) if factors else coef)
@@ -349,21 +350,9 @@ def _atom(fn: str, a: Affine, b: Affine) -> Affine:
     return Affine(0, ((Call(fn, (a.to_expr(), b.to_expr())), 1),))
 
 
-def _factors(atom: Expr) -> tuple[Expr, ...]:
-    match atom:
-        case Call(fn="mul", args=(a, b)):
-            return (*_factors(a), *_factors(b))
-        case _:
-            return (atom,)
-
-
 def _product(atoms: Iterable[Expr]) -> Expr:
     """A product of atoms in one order, indices last."""
-    factors = sorted((f for a in atoms for f in _factors(a)), key=_order)
-    result = factors[0]
-    for factor in factors[1:]:
-        result = Call("mul", (result, factor))
-    return result
+    return product_of(sorted((f for a in atoms for f in multiplied(a)), key=_order))
 
 
 def _times(coef: int, atom: Expr) -> Expr:
@@ -371,12 +360,7 @@ def _times(coef: int, atom: Expr) -> Expr:
         return Const(coef)
     if coef == 1:
         return atom
-    if coef == -1:
-        return Call("neg", (atom,))
-    result: Expr = Const(coef)
-    for factor in _factors(atom):
-        result = Call("mul", (result, factor))
-    return result
+    return Call("neg", (atom,)) if coef == -1 else product_of([Const(coef), *multiplied(atom)])
 
 
 def _order(atom: Expr) -> tuple[int, str, int]:
@@ -390,7 +374,7 @@ def _order(atom: Expr) -> tuple[int, str, int]:
 
 
 def _is_size(atom: Expr) -> bool:
-    return all(isinstance(f, Size) for f in _factors(atom))
+    return all(isinstance(f, Size) for f in multiplied(atom))
 
 
 def _moves(atom: Expr) -> bool:
@@ -405,7 +389,7 @@ def _moves(atom: Expr) -> bool:
 
 
 def _linear(atom: Expr) -> bool:
-    moving = [f for f in _factors(atom) if _moves(f)]
+    moving = [f for f in multiplied(atom) if _moves(f)]
     return not moving or (len(moving) == 1 and isinstance(moving[0], Index))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import sqrt
 
+from ...program.algebra import factors_of, terms_of
 from ...program.ir import (
     Access,
     Boundary,
@@ -200,50 +201,32 @@ class Formulas(Graph):
         factors: list[Node] = []
         divisors: list[Node] = []
         coefficient: float = 1
-        stack = [(expr, False)]
-        while stack:
-            part, below = stack.pop()
-            match part:
-                case Call(fn="mul", args=(a, b)) if not below and self.kind(part) == self.compute:
-                    stack += [(b, False), (a, False)]
-                case Call(fn="div", args=(a, b)) if not below and self.kind(part) == self.compute:
-                    stack += [(b, True), (a, False)]
-                case Call(fn="neg", args=(a,)) if self.kind(part) == self.compute:
-                    coefficient = -coefficient
-                    stack.append((a, below))
-                case _ if not below and _is_number(part) and (value := self._folded(part)) is not None:
-                    coefficient *= value
-                case _:
-                    node = self._value(part)
-                    if node.truth:
-                        raise RefusedError
-                    (divisors if below else factors).append(node)
+
+        def opens(call: Call) -> bool:
+            return self.kind(call) == self.compute
+
+        for part, below in factors_of(expr, opens):
+            if not below and _is_number(part) and (value := self._folded(part)) is not None:
+                coefficient *= value
+                continue
+            node = self._value(part)
+            if node.truth:
+                raise RefusedError
+            (divisors if below else factors).append(node)
         if coefficient and not 1e-30 < abs(coefficient) < 1e30:
             raise RefusedError  # the numbers may fit one by one where their product does not
         return factors, coefficient, divisors
 
     def _sum(self, expr: Expr) -> Node:
         """A sum, its terms one after the other; those with a minus are subtracted."""
-        terms: list[tuple[bool, Expr]] = []
-        stack: list[tuple[bool, Expr]] = [(False, expr)]
-        while stack:
-            minus, part = stack.pop()
-            match part:
-                case Call(fn="add", args=(a, b)) if self.kind(part) == self.compute:
-                    stack += [(minus, b), (minus, a)]
-                case Call(fn="sub", args=(a, b)) if self.kind(part) == self.compute:
-                    stack += [(not minus, b), (minus, a)]
-                case Call(fn="neg", args=(a,)) if self.kind(part) == self.compute:
-                    stack.append((not minus, a))
-                case _:
-                    terms.append((minus, part))
-        first = next((k for k, (minus, _) in enumerate(terms) if not minus), None)
+        terms = terms_of(expr, lambda call: self.kind(call) == self.compute)
+        first = next((k for k, (sign, _) in enumerate(terms) if sign > 0), None)
         if first is None:
             result = self.negative(self._term(terms.pop(0)[1]))
         else:
             result = self._term(terms.pop(first)[1])
-        for minus, part in terms:
-            result = self.node("sub" if minus else "add", (result, self._term(part)))
+        for sign, part in terms:
+            result = self.node("add" if sign > 0 else "sub", (result, self._term(part)))
         return result
 
     def _term(self, expr: Expr) -> Node:

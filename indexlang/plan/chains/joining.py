@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from ...program.algebra import factors_of
 from ...program.ir import (
     Access,
     Expr,
@@ -29,9 +30,8 @@ from .chain import Chain, Facts, Store, renamed
 from .formulas import Formulas
 from .landing import Landing, landings
 from .statements import (
-    factors_of,
     identity,
-    is_product,
+    is_plain_product,
     is_window,
     memory_order,
     numbered,
@@ -315,7 +315,7 @@ class Joining:
         stmt, extents = self.facts.program.statements[self.numbers[0]], self.facts.shapes.extents[self.numbers[0]]
         is_sum = any(extents[i][1] - extents[i][0] > 1 for i in stmt.reduced)
         if not isinstance(stmt.value, Access):
-            return not is_sum or not is_product(stmt.value) or self.is_long(stmt)
+            return not is_sum or not is_plain_product(stmt.value) or self.is_long(stmt)
         if is_sum:  # each thread takes a part
             return self.graph.points(self.graph.order) >= self.limits.sum
         return bool(stmt.domain.masks)

@@ -5,9 +5,10 @@ In: a statement, how far its indices run. Out: facts. The one rule: nothing here
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from ...program.ir import Access, Call, Const, Expr, Index, Merged, Reduce, Statement, indices_of, walk
+from ...program.algebra import factors_of
+from ...program.ir import Access, Expr, Index, Merged, Reduce, Statement, indices_of, walk
 from ...program.rebuild import transform_expr
 from ..limits import Limits
 
@@ -18,7 +19,7 @@ def is_window(stmt: Statement, extents: Mapping[str, tuple[int, int]], limits: L
     """Whether a sum is taken position by position: it runs through a small window of an operand that has all indices,
     or over so few values that no operand has together with the other indices. Contractions are not.
     """
-    if stmt.op not in ("=", "+=") or (is_product(stmt.value) and not isinstance(stmt.value, Access)):
+    if stmt.op not in ("=", "+=") or (is_plain_product(stmt.value) and not isinstance(stmt.value, Access)):
         return False
     sizes = {i: extents[i][1] - extents[i][0] for i in stmt.domain.indices}
     moving = {i for i, n in sizes.items() if n > 1}
@@ -42,22 +43,6 @@ def numbered(expr: Expr) -> Expr:
     return transform_expr(expr, lambda p: Index(names[p.name]) if isinstance(p, Index) and p.name in names else None)
 
 
-def factors_of(expr: Expr) -> Iterator[tuple[Expr, bool]]:
-    """The factors of a product, each with whether the others are divided by it."""
-    match expr:
-        case Call(fn="mul", args=(a, b)):
-            yield from factors_of(a)
-            yield from factors_of(b)
-        case Call(fn="div", args=(a, b)):
-            yield from factors_of(a)
-            yield b, True
-        case Call(fn="neg", args=(a,)):
-            yield Const(-1), False
-            yield from factors_of(a)
-        case _:
-            yield expr, False
-
-
 def size_of(shape: Sequence[int]) -> int:
     count = 1
     for n in shape:
@@ -65,7 +50,7 @@ def size_of(shape: Sequence[int]) -> int:
     return count
 
 
-def is_product(expr: Expr) -> bool:
+def is_plain_product(expr: Expr) -> bool:
     """Whether a value is nothing but a product of reads and numbers, which a contraction sums without any temporary."""
     return all(isinstance(f, Access) or not any(isinstance(p, Access) for p in walk(f)) for f, _ in factors_of(expr))
 

@@ -13,7 +13,8 @@ from itertools import combinations
 from math import prod
 from typing import TypeVar
 
-from ...program.ir import Access, Call, Const, Expr, Index, Program, Statement, domain_of, indices_of, walk
+from ...program.algebra import factors_of, product_of
+from ...program.ir import Access, Call, Expr, Index, Program, Statement, domain_of, indices_of, walk
 from ...sizes.dtypes import Types
 from ...sizes.shapes import Shapes
 from ..blocks import itemsize
@@ -93,28 +94,22 @@ def factored(value: Expr, divide: bool = False) -> tuple[list[Access], list[Expr
 
     With `divide`, divisors may be any reads.
     """
+
+    def opens(call: Call) -> bool:
+        return call.fn != "div" or not indices_of(call.args[1]) or (divide and _is_direct(call.args[1]))
+
     reads: list[Access] = []
     factors: list[Expr] = []
     divisors: list[Expr] = []
-    stack = [value]
-    while stack:
-        match expr := stack.pop():
-            case Call(fn="mul", args=(a, b)):
-                stack += [b, a]
-            case Call(fn="neg", args=(a,)):
-                factors.append(Const(-1))
-                stack.append(a)
-            case Call(fn="div", args=(a, b)) if not indices_of(b) or (divide and _is_direct(b)):
-                divisors.append(b)
-                stack.append(a)
-            case Access() if indices_of(expr):
-                if not _is_direct(expr):
-                    return None
-                reads.append(expr)
-            case _ if not indices_of(expr):
-                factors.append(expr)
-            case _:
-                return None
+    for part, below in factors_of(value, opens):
+        if below:
+            divisors.append(part)
+        elif isinstance(part, Access) and indices_of(part) and _is_direct(part):
+            reads.append(part)
+        elif not indices_of(part):
+            factors.append(part)
+        else:
+            return None
     return reads, factors, divisors
 
 
@@ -214,11 +209,7 @@ def _rebuilt(value: Expr, pair: Pair, made: Access) -> Expr:
             left.discard(x)
         else:
             rest.append(x)
-    found: Expr = made
-    for factor in rest:
-        found = Call("mul", (found, factor))
+    found = product_of([made, *rest])
     for factor in factors:
         found = Call("mul", (factor, found))
-    for divisor in divisors:
-        found = Call("div", (found, divisor))
-    return found
+    return product_of([found], divisors)
