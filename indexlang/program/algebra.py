@@ -329,8 +329,7 @@ def join_powers(
             side, place = next(((s, p) for s, p, _ in group if s == (total < 0)), group[0][:2])
             for s, p, _ in group:
                 sides[s][p] = None
-            exponent = -total if side else total
-            sides[side][place] = base if exponent == 1 else Call("pow", (base, Const(_plain(exponent))))
+            sides[side][place] = raised(base, -total if side else total)
     return [f for f in sides[0] if f is not None], [d for d in sides[1] if d is not None]
 
 
@@ -341,6 +340,25 @@ def power(expr: Expr) -> tuple[Expr, Fraction]:
             return base, exponent
         case _:
             return expr, _ONE
+
+
+def raised(base: Expr, exponent: Fraction) -> Expr:
+    """A power; whole powers of a whole power are one."""
+    inner, times = power(base)
+    if inner is not base and times > 0 and exponent > 0 and times.denominator == exponent.denominator == 1:
+        base, exponent = inner, times * exponent
+    return base if exponent == 1 else Call("pow", (base, Const(_plain(exponent))))
+
+
+def by_products(exponent: float) -> int:
+    """The exponent of a power that few products, and a division, make: whole, 1 to 4 in size; else 0."""
+    return int(exponent) if abs(exponent) in (1, 2, 3, 4) else 0
+
+
+def by_roots(exponent: float) -> int:
+    """Four times the exponent of a power that square roots and a product make, which cost a fraction of it; else 0."""
+    quarters = 4 * exponent
+    return int(quarters) if abs(quarters) in (1, 2, 3, 5, 6, 7) else 0
 
 
 def _is_one(base: Expr, exponents: Sequence[Fraction], total: Fraction, not_negative: Known) -> bool:

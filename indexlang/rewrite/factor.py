@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import combinations
 
-from ..program.algebra import Product, power, product
+from ..program.algebra import Product, power, product, raised
 from ..program.derivatives import is_constant
 from ..program.ir import Access, Call, Const, Expr, Index, Program, Reduce, Size, Statement, children, primal_of
 from .simplify import simplify
@@ -121,7 +121,7 @@ def _rest(parts: Product, common: Counter[Expr], divisors: Counter[Expr], number
 
 
 def _written(powers: Counter[Expr]) -> Iterator[Expr]:
-    return (base if n == 1 else Call("pow", (base, Const(n))) for base, n in powers.items())
+    return (raised(base, Fraction(n)) for base, n in powers.items())
 
 
 def _terms(expr: Expr) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import pi
 
-from ..program.algebra import PRODUCTS, fold, is_numeric, product, spine
+from ..program.algebra import PRODUCTS, exact, fold, is_numeric, product, raised, spine
 from ..program.facts import kept_upwards
 from ..program.ir import Call, Const, Expr, Index, Reduce, Size, Statement, indices_of, statement, walk
 
@@ -151,12 +151,10 @@ def _sub(a: Expr, b: Expr) -> Expr | None:
 
 
 def _pow(a: Expr, b: Expr) -> Expr | None:
-    if _is(b, 1):
-        return a
-    match a, b:
-        case Call(fn="pow", args=(base, Const(value=int(m)))), Const(value=int(n)) if m > 0 and n > 0:
-            return Call("pow", (base, Const(m * n)))
-    return None
+    exponent = exact(b)
+    if exponent is None or not (exponent == 1 or (isinstance(a, Call) and a.fn == "pow")):
+        return None
+    return raised(a, exponent)
 
 
 def _not(a: Expr) -> Expr | None:

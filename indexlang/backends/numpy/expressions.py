@@ -15,6 +15,7 @@ from math import prod
 import numpy as np
 
 from ...plan.plan import Apply, Count, Load, Number, Position, Reduced, Value
+from ...program.algebra import by_products, by_roots
 from . import code as py
 from .arrays import OUT, Fill, Operand, aligned, axes_here, count_of, held, operand
 from .code import Code, Name, Operator, Slice, call, dtype, elements, method, plus
@@ -289,12 +290,12 @@ def _power(v: Apply, args: Sequence[Operand], kind: str) -> str | None:
     if not isinstance(exponent, Number) or kind not in ("float32", "float64") or args[0].weak or args[0].dtype != kind:
         return None
     number = sign * exponent.value
-    if number in (3, 4, -2, -3, -4):
-        return f"_whole({{0}}, {int(number)})"
-    quarters = 4 * number
-    if abs(quarters) < 8 and quarters == int(quarters) and quarters % 4 and number != 0.5:
-        return f"_quarters({{0}}, {int(quarters)})"
-    return None
+    if number in (-1, 0.5, 1, 2):  # NumPy is as fast
+        return None
+    if whole := by_products(number):
+        return f"_whole({{0}}, {whole})"
+    quarters = by_roots(number)
+    return f"_quarters({{0}}, {quarters})" if quarters else None
 
 
 @cache

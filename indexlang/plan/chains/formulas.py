@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import sqrt
 
-from ...program.algebra import factors_of, terms_of
+from ...program.algebra import by_products, by_roots, factors_of, terms_of
 from ...program.ir import (
     Access,
     Boundary,
@@ -250,16 +250,15 @@ class Formulas(Graph):
         x, power = self._term(base), _constant(exponent)
         if power is None or isinstance(power, bool) or x.fn == "number":
             return self.node("pow", (x, self._term(exponent)))
-        if power == int(power) and 1 <= abs(power) <= 4:
-            whole = {1: [x], 2: [self.node("square", (x,))]}
-            whole[3] = [*whole[2], x]
-            whole[4] = [self.node("square", (whole[2][0],))]
-            found = self.times(whole[int(abs(power))])
-            return found if power > 0 else self.node("div", (self.constant(1), found))
+        if whole := by_products(power):
+            square = self.node("square", (x,)) if abs(whole) > 1 else x
+            factors = {1: [x], 2: [square], 3: [square, x]}.get(abs(whole))
+            found = self.times(factors or [self.node("square", (square,))])
+            return found if whole > 0 else self.node("div", (self.constant(1), found))
         if power == 0.5:
             return self.node("sqrt", (x,))
-        if 4 * power == int(4 * power) and 0 < abs(power) < 2:  # roots cost a fraction of a power
-            return self.node("quarters", (x, self.constant(int(4 * power))))
+        if quarters := by_roots(power):
+            return self.node("quarters", (x, self.constant(quarters)))
         return self.node("pow", (x, self._term(exponent)))
 
 
