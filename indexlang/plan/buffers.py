@@ -13,6 +13,7 @@ from functools import cache
 from math import prod
 from typing import Any
 
+from ..program.facts import kept
 from .blocks import itemsize
 from .plan import (
     Apply,
@@ -57,11 +58,17 @@ def _parts(kind: Any) -> tuple[str, ...]:
     return tuple(f.name for f in fields(kind) if f.compare and f.name not in ("rows", "records", "extents"))
 
 
+@kept
+def mentioned(section: Section) -> tuple[Buffer, ...]:
+    """The buffers that a section mentions, each once."""
+    return tuple(dict.fromkeys(buffers_of(section.steps)))
+
+
 def lifetimes(plan: Plan) -> dict[Buffer, tuple[int, int]]:
     """The first and the last section that mention each buffer that the Plan makes; outputs live beyond the last."""
     lives: dict[Buffer, tuple[int, int]] = {}
     for number, section in enumerate(plan.sections):
-        for buffer in dict.fromkeys(buffers_of(section.steps)):
+        for buffer in mentioned(section):
             lives[buffer] = (lives.get(buffer, (number, number))[0], number)
     for _, place, _ in plan.outputs:
         if place.buffer in lives:

@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ..program.facts import Keeper
 from ..program.ir import Access
 from .record import Record, told
 from .views import Row
@@ -364,7 +365,7 @@ Step = Loop | Make | Run | Either | Check
 
 
 @dataclass(frozen=True)
-class Section:
+class Section(Keeper):
     """Statements as they run together: what is told of them, how far indices run, the steps."""
 
     records: tuple[Record, ...]
