@@ -39,7 +39,6 @@ from .views import Row
 @dataclass(frozen=True)
 class Buffer:
     """An array, C-contiguous unless it is an input. `role`: input, tensor, copy, workspace or table.
-
     A workspace is made before the loops in which it is used and may be larger than what is needed of it.
     """
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from .algebra import multiplied, product_of
+from .algebra import multiplied
+from .atoms import ONE, is_linear_atom, is_size, moves, multiple, order, product_of_atoms
 from .facts import kept_upwards, note
-from .ir import Access, Call, Const, Expr, Index, Reduce, Size, indices_of, walk
+from .ir import Call, Const, Expr, Index, Size, indices_of, walk
 
 Sizes = Mapping[str, Sequence[int]]
 Term = tuple[Expr, int]
@@ -65,7 +66,7 @@ class Affine:
         result = self * other.const + Affine(0, other.terms) * self.const
         for atom, coef in self.terms:
             for factor, times in other.terms:
-                result = result + Affine(0, ((_product((atom, factor)), coef * times),))
+                result = result + Affine(0, ((product_of_atoms((atom, factor)), coef * times),))
         return result
 
     @cached_property
@@ -109,12 +110,12 @@ class Affine:
     @cached_property
     def is_of_sizes(self) -> bool:
         """Whether all atoms are sizes and products of sizes."""
-        return all([_is_size(atom) for atom, _ in self.terms])
+        return all([is_size(atom) for atom, _ in self.terms])
 
     @property
     def is_linear(self) -> bool:
         """Whether every index occurs only as `coefficient * index`, the coefficient free of indices."""
-        return all(_linear(atom) for atom, _ in self.terms)
+        return all(is_linear_atom(atom) for atom, _ in self.terms)
 
     def coefficient(self, index: str) -> Affine:
         """What the index is multiplied by; occurrences inside of `//`, `%` and index tensors do not count."""
@@ -123,7 +124,7 @@ class Affine:
             factors = multiplied(atom)
             if Index(index) in factors:
                 factors.remove(Index(index))
-                result = result + (Affine(0, ((_product(factors), coef),)) if factors else coef)
+                result = result + (Affine(0, ((product_of_atoms(factors), coef),)) if factors else coef)
         return result
 
     def substitute(self, mapping: Mapping[Expr, Affine]) -> Affine:
@@ -144,9 +145,9 @@ class Affine:
 
     def to_expr(self) -> Expr:
         """`2*i+k-1`, `size(x,0)-1-i`: indices as they occur, then sizes, then the constant, no sign in front."""
-        moving: list[Term] = [t for t in self.terms if _moves(t[0])]
-        fixed = sorted((t for t in self.terms if not _moves(t[0])), key=lambda t: (t[1] < 0, _order(t[0])))
-        const: list[Term] = [(_ONE, self.const)] if self.const else []
+        moving: list[Term] = [t for t in self.terms if moves(t[0])]
+        fixed = sorted((t for t in self.terms if not moves(t[0])), key=lambda t: (t[1] < 0, order(t[0])))
+        const: list[Term] = [(ONE, self.const)] if self.const else []
         first = next((t for t in moving if t[1] > 0), None)
         if not moving or moving[0][1] > 0:
             terms = [*moving, *fixed, *const]
@@ -161,13 +162,10 @@ class Affine:
         result: Expr | None = None
         for atom, coef in terms:
             if result is None:
-                result = _times(coef, atom)
+                result = multiple(coef, atom)
             else:
-                result = Call("add" if coef > 0 else "sub", (result, _times(abs(coef), atom)))
+                result = Call("add" if coef > 0 else "sub", (result, multiple(abs(coef), atom)))
         return Const(0) if result is None else result
-
-
-_ONE = Const(1)
 
 
 def _arguments_of(expr: Expr) -> tuple[Expr, ...]:
@@ -263,7 +261,7 @@ def _extremum(fn: str, forms: Iterable[Affine]) -> Affine:
         kept.append(form)
     if len(kept) == 1:
         return kept[0]
-    first, *others = sorted((k.to_expr() for k in kept), key=_order)
+    first, *others = sorted((k.to_expr() for k in kept), key=order)
     for expr in others:
         first = _as_atom(Call(fn, (first, expr)))
     return Affine(0, ((first, 1),))
@@ -294,7 +292,7 @@ def _is_at_most(a: Affine, b: Affine) -> bool:
 
 def not_negative(form: Affine, depth: int = 4) -> bool:
     """Whether a form is provably >= 0 for all sizes >= 0. False may mean that it cannot tell."""
-    if all(c > 0 and _is_size(a) for a, c in form.terms):
+    if all(c > 0 and is_size(a) for a, c in form.terms):
         return form.const >= 0
     if not depth:
         return False
@@ -348,49 +346,6 @@ def _below(atom: Expr, coef: int) -> list[tuple[Affine, ...]]:
 
 def _atom(fn: str, a: Affine, b: Affine) -> Affine:
     return Affine(0, ((Call(fn, (a.to_expr(), b.to_expr())), 1),))
-
-
-def _product(atoms: Iterable[Expr]) -> Expr:
-    """A product of atoms in one order, indices last."""
-    return product_of(sorted((f for a in atoms for f in multiplied(a)), key=_order))
-
-
-def _times(coef: int, atom: Expr) -> Expr:
-    if atom is _ONE:
-        return Const(coef)
-    if coef == 1:
-        return atom
-    return Call("neg", (atom,)) if coef == -1 else product_of([Const(coef), *multiplied(atom)])
-
-
-def _order(atom: Expr) -> tuple[int, str, int]:
-    match atom:
-        case Size(tensor=tensor, axis=axis):
-            return 0, tensor, axis
-        case Index(name=name):
-            return 2, name, 0
-        case _:
-            return 1, repr(atom), 0
-
-
-def _is_size(atom: Expr) -> bool:
-    return all(isinstance(f, Size) for f in multiplied(atom))
-
-
-def _moves(atom: Expr) -> bool:
-    """Whether an atom differs from point to point."""
-    match atom:
-        case Index() | Access() | Reduce():
-            return True
-        case Const() | Size():
-            return False
-        case Call(args=args):
-            return any(_moves(a) for a in args)
-
-
-def _linear(atom: Expr) -> bool:
-    moving = [f for f in multiplied(atom) if _moves(f)]
-    return not moving or (len(moving) == 1 and isinstance(moving[0], Index))
 
 
 def _substituted(atom: Expr, mapping: Mapping[Expr, Affine]) -> Affine:
