@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .ir import Access, Shape, Size, Statement, parts_of, primal_of, reads_of
+from .ir import Shape, Statement, primal_of, reads_of, tensors_in
 
 ANONYMOUS = "program"  # the layer's name under which bare statements are printed that need a header
 
@@ -27,14 +27,9 @@ def default_interface(
     read: set[str] = set()
     for stmt in statements:
         read.update(reads_of(stmt))
-        for part in parts_of(stmt):
-            match part:
-                case Access(tensor) if tensor in defined:
-                    primal = primal_of(tensor)
-                    if primal is not None and part is stmt.target and tensor not in declared:
-                        seen[primal] = None
-                case Access(tensor) | Size(tensor):
-                    seen[tensor] = None
-                case _:
-                    pass
+        target = stmt.target.tensor
+        primal = None if target in declared else primal_of(target)
+        if primal is not None:
+            seen[primal] = None
+        seen.update(dict.fromkeys(tensors_in(stmt)))
     return tuple(t for t in seen if t not in defined), tuple(t for t in defined if t not in read)

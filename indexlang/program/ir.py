@@ -265,17 +265,17 @@ def operands(node: Subscript) -> tuple[Subscript, ...]:
 
     What is found out from these is kept with a sum of a hundred terms once, not with each of its beginnings.
     """
-    if type(node) is not Call or node.fn not in _CHAINED or type(node.args[0]) is not Call:
+    if type(node) is not Call or node.fn not in CHAINED or type(node.args[0]) is not Call:
         return children(node)
     first: Subscript = node
     found: list[Subscript] = []
-    while type(first) is Call and first.fn in _CHAINED:
+    while type(first) is Call and first.fn in CHAINED:
         found.append(first.args[1])
         first = first.args[0]
     return (first, *found[::-1])
 
 
-_CHAINED = frozenset(("add", "sub", "mul", "div", "and", "or"))
+CHAINED = frozenset(("add", "sub", "mul", "div"))
 
 
 def parts_of_domain(domain: Domain) -> tuple[Expr, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from math import inf
@@ -17,6 +17,7 @@ from math import inf
 from ..program.facts import kept_upwards
 from ..program.functions import FUNCTIONS
 from ..program.ir import (
+    CHAINED,
     Access,
     Call,
     Const,
@@ -24,17 +25,17 @@ from ..program.ir import (
     Expr,
     Program,
     Reduce,
-    Size,
     Statement,
     Subscript,
-    children,
     indices_of,
-    parts_of,
+    operands,
     primal_of,
     statement,
+    tensors_in,
     walk,
 )
 from ..program.names import Fresh
+from ..program.rebuild import with_value
 from .patterns import Pattern, Patterns, holds
 
 _CHEAP = frozenset(("abs", "relu", "max", "min", "where", "int", "float", "sign", "floor", "ceil", "round"))
@@ -134,9 +135,13 @@ class _Naming:
         line, part = place.line, place.part
         for count, restricted in ((place.free, False), (place.restricted, True)):
             match part:
-                case Call(fn=fn, args=args) if count:
-                    for k, arg in enumerate(args):  # a branch is not computed where it is not taken
-                        self.reach(line, arg, count, restricted or (fn == "where" and k > 0))
+                case Call(fn="where", args=(condition, *branches)) if count:
+                    self.reach(line, condition, count, restricted)
+                    for branch in branches:  # not computed where it is not taken
+                        self.reach(line, branch, count, True)
+                case Call() if count:
+                    for operand in _values_of(part):
+                        self.reach(line, operand, count, restricted)
                 case Reduce(domain=domain, body=body) if count:
                     self.reach(line, body, count, restricted or bool(domain.ranges or domain.masks))
                 case _:
@@ -174,8 +179,7 @@ class _Naming:
         for line in sorted(self.lines, key=lambda line: line.order):
             stmt = line.stmt
             if line.read:
-                value = _reading(stmt.value, line.read)
-                stmt = statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span)
+                stmt = with_value(stmt, _reading(stmt.value, line))
             statements.append(stmt)
         return replace(self.original, statements=tuple(statements))
 
@@ -197,12 +201,14 @@ def _costly_parts(value: Expr) -> Iterator[Expr]:
             continue
         seen.add(id(part))
         yield part
-        left += part.args[::-1] if isinstance(part, Call) else [part.body] if isinstance(part, Reduce) else []
+        left += _values_of(part)[::-1]
 
 
 def _values_of(node: Expr) -> tuple[Expr, ...]:
     """The parts of a value that are values themselves."""
-    return node.args if isinstance(node, Call) else (node.body,) if isinstance(node, Reduce) else ()
+    if isinstance(node, Call):
+        return operands(node)  # type: ignore[return-value]  # of a call: values
+    return (node.body,) if isinstance(node, Reduce) else ()
 
 
 @kept_upwards(_values_of)
@@ -211,26 +217,27 @@ def _is_costly_in(node: Expr) -> bool:
     return (isinstance(node, Call) and _is_costly(node)) or any([_is_costly_in(p) for p in _values_of(node)])
 
 
-@kept_upwards(children)
+@kept_upwards(operands)
 def _weight(node: Subscript) -> int:
     """How many parts a node has, itself included; a subscript that varies counts as one, however it is written."""
-    parts = children(node)
+    parts = operands(node)
     if isinstance(node, Access):
         return 1 + sum([1 if isinstance(s, Dots) or indices_of(s) else _weight(s) for s in parts])
-    return 1 + sum(map(_weight, parts))
+    beginnings = len(parts) - 2 if isinstance(node, Call) and node.fn in CHAINED else 0
+    return 1 + beginnings + sum(map(_weight, parts))
 
 
-def _reading(expr: Expr, read: Mapping[int, Access]) -> Expr:
+def _reading(expr: Expr, line: _Line) -> Expr:
     """The value with what is read in place of parts."""
     done: dict[int, Expr] = {}
 
     def visit(part: Expr) -> Expr:
-        found = read.get(id(part)) or done.get(id(part))
+        found = line.read.get(id(part)) or done.get(id(part))
         if found is not None:
             return found
         made = part
         match part:
-            case Call(fn, args, span) if _is_costly_in(part):
+            case Call(fn, args, span) if id(part) in line.places or fn in CHAINED:
                 new = tuple([visit(a) for a in args])
                 made = part if all(map(operator.is_, new, args)) else Call(fn, new, span)
             case Reduce(body=body):
@@ -267,11 +274,9 @@ def _title(part: Expr) -> str:
 def certain_floats(statements: tuple[Statement, ...], floats: frozenset[str]) -> frozenset[str]:
     """The tensors that are floating-point or complex for certain: those that have gradients, and what follows."""
     known = set(floats)
-    for stmt in statements:
-        for part in parts_of(stmt):
-            if isinstance(part, Access | Size):
-                primal = primal_of(part.tensor)
-                known.update((part.tensor, primal) if primal is not None else ())
+    for tensor in dict.fromkeys(t for stmt in statements for t in tensors_in(stmt)):
+        primal = primal_of(tensor)
+        known.update((tensor, primal) if primal is not None else ())
     for stmt in statements:
         if is_certain(stmt.value, known):
             known.add(stmt.target.tensor)
@@ -290,8 +295,8 @@ def is_certain(expr: Expr, known: frozenset[str] | set[str], found: dict[int, bo
         match expr:
             case Call("where", (_, *branches)):
                 answer = any(is_certain(b, known, found) for b in branches)
-            case Call(fn, args) if FUNCTIONS[fn].result in ("promote", "float"):
-                answer = any(is_certain(a, known, found) for a in args)
+            case Call(fn) if FUNCTIONS[fn].result in ("promote", "float"):
+                answer = any([is_certain(a, known, found) for a in _values_of(expr)])
             case Reduce(op, _, body):
                 answer = op not in ("argmax", "argmin") and is_certain(body, known, found)
             case _:

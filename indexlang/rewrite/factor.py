@@ -9,9 +9,10 @@ which may be zero, stay in the bracket, and a bracket is not longer than a perso
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from itertools import combinations
 
 from ..program.algebra import Product, power, product, raised
@@ -30,6 +31,18 @@ class _Part:
 
     number: int
     product: Product
+
+    @cached_property
+    def powers(self) -> Counter[Expr]:
+        """How often each base is a factor; powers that are no positive integers are bases."""
+        found: Counter[Expr] = Counter()
+        for factor in self.product.factors:
+            base, exponent = power(factor)
+            if exponent.denominator == 1 and exponent > 0:
+                found[base] += int(exponent)
+            else:
+                found[factor] += 1
+        return found
 
 
 def factor_contributions(program: Program, floats: frozenset[str]) -> Program:
@@ -62,45 +75,42 @@ def factor_contributions(program: Program, floats: frozenset[str]) -> Program:
 def _put_together(parts: Sequence[_Part]) -> list[_Part]:
     """The contributions, those that have most in common put together first."""
     left = list(parts)
-    while True:
-        pairs = sorted(combinations(left, 2), key=lambda pair: -sum(_common(pair[0].product, pair[1].product).values()))
-        joined = next(((a, b, found) for a, b in pairs if (found := _joined(a, b)) is not None), None)
-        if joined is None:
-            return left
-        a, b, found = joined
-        left = [p for p in left if p is not a and p is not b]
-        left.append(found)
+    pairs = list(_pairs(combinations(left, 2)))
+    while pairs:
+        a, b, common = pairs.pop(max(range(len(pairs)), key=lambda k: (pairs[k][2].total(), -k)))
+        found = _joined(a, b, common)
+        if found is not None:
+            left = [p for p in left if p is not a and p is not b]
+            gone = (id(a), id(b))
+            pairs = [p for p in pairs if id(p[0]) not in gone and id(p[1]) not in gone]
+            pairs += _pairs((p, found) for p in left)
+            left.append(found)
+    return left
 
 
-def _powers(factors: Sequence[Expr]) -> Counter[Expr]:
-    """How often each base is a factor; powers that are no positive integers are bases."""
-    found: Counter[Expr] = Counter()
-    for factor in factors:
-        base, exponent = power(factor)
-        if exponent.denominator == 1 and exponent > 0:
-            found[base] += int(exponent)
-        else:
-            found[factor] += 1
-    return found
+def _pairs(parts: Iterable[tuple[_Part, _Part]]) -> Iterator[tuple[_Part, _Part, Counter[Expr]]]:
+    """Those that have something in common, and what."""
+    return ((a, b, common) for a, b in parts if (common := _common(a, b)))
 
 
-def _common(a: Product, b: Product) -> Counter[Expr]:
+def _common(a: _Part, b: _Part) -> Counter[Expr]:
     """The factors that both have, nothing if they are numbers and sizes alone."""
-    found = _powers(a.factors) & _powers(b.factors)
+    if a.powers.keys().isdisjoint(b.powers):
+        return Counter()
+    found = a.powers & b.powers
     return found if any(not is_constant(f) for f in found) else Counter()
 
 
-def _joined(first: _Part, second: _Part) -> _Part | None:
+def _joined(first: _Part, second: _Part, common: Counter[Expr]) -> _Part | None:
     """One product for the sum of two; None where it would be no shorter."""
     a, b = first.product, second.product
-    common = _common(a, b)
-    if not (common and a.number and b.number):
+    if not (a.number and b.number):
         return None
     divisors = Counter(d for d in a.divisors if is_constant(d)) & Counter(b.divisors)
     number = Fraction(-1 if a.number < 0 and b.number < 0 else 1)
     if abs(a.number) == abs(b.number) and a.divisor == b.divisor:
         number *= abs(a.number) / a.divisor
-    one, other = (_rest(p, common, divisors, number).expr() for p in (a, b))
+    one, other = (_rest(p, common, divisors, number).expr() for p in (first, second))
     bracket = simplify(Call("add", (one, other)))
     factors = (*_written(common), bracket)
     outside = Product(number, factors, tuple(divisors.elements()), whole=a.whole and b.whole).expr()
@@ -113,9 +123,10 @@ def _joined(first: _Part, second: _Part) -> _Part | None:
     return _Part(max(first.number, second.number), product(outside))
 
 
-def _rest(parts: Product, common: Counter[Expr], divisors: Counter[Expr], number: Fraction) -> Product:
+def _rest(part: _Part, common: Counter[Expr], divisors: Counter[Expr], number: Fraction) -> Product:
     """A product without what stands before the bracket."""
-    factors = _written(_powers(parts.factors) - common)
+    parts = part.product
+    factors = _written(part.powers - common)
     left = tuple((Counter(parts.divisors) - divisors).elements())
     return replace(parts, number=parts.number / number, factors=tuple(factors), divisors=left)
 

@@ -11,13 +11,15 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
-from ..program.algebra import join_powers, product
+from ..program.algebra import join_powers, power, product
+from ..program.facts import kept
 from ..program.ir import (
     Access,
     Call,
     Const,
     Domain,
     Dots,
+    Expr,
     Index,
     Merged,
     Program,
@@ -31,10 +33,10 @@ from ..program.ir import (
     primal_of,
     reads_of,
     sizes_of,
-    statement,
+    tensors_in,
     walk,
 )
-from ..program.rebuild import transform_domain, transform_expr, transform_statement
+from ..program.rebuild import transform_domain, transform_expr, transform_statement, with_value
 from .common_parts import name_common_parts
 from .factor import factor_contributions
 from .quotients import read_quotients
@@ -65,11 +67,21 @@ def simplify_derived(program: Program, floats: frozenset[str]) -> Program:
 
 def _joined(stmt: Statement, signs: Signs) -> Statement:
     """The statement with roots of one value joined, as far as its sign is known: 1 / x**0.25 / x**0.75 as 1 / x."""
+    if not _repeats_a_base(stmt.value):
+        return stmt
     parts = product(stmt.value)
     factors, divisors = join_powers(parts.factors, parts.divisors, signs.positive, signs.not_negative)
     if len(factors) + len(divisors) == len(parts.factors) + len(parts.divisors):
         return stmt
     return replace(stmt, value=replace(parts, factors=tuple(factors), divisors=tuple(divisors)).expr())
+
+
+@kept
+def _repeats_a_base(value: Expr) -> bool:
+    """Whether powers of one base stand in a product."""
+    parts = product(value)
+    bases = [power(part)[0] for part in (*parts.factors, *parts.divisors)]
+    return len(set(bases)) < len(bases)
 
 
 def merge_twins(program: Program, floats: frozenset[str]) -> Program:
@@ -139,7 +151,8 @@ def drop_dead(program: Program, floats: frozenset[str]) -> Program:
 
 def read_once(program: Program, named: Collection[str]) -> Program:
     """A name that the rules above gave and that is read once in the end goes: its part stands where it is read."""
-    reads = Counter(p.tensor for s in program.statements for p in parts_of(s) if isinstance(p, Access | Size))
+    reads = Counter(p.tensor for s in program.statements for p in accesses_of(s))
+    reads.update(p.tensor for s in program.statements for p in sizes_of(s))
     made = {s.target.tensor: s for s in program.statements if s.target.tensor not in named}
     made = {t: s for t, s in made.items() if reads[t] == 2 and t not in program.outputs}  # its target, and one read
     statements: list[Statement] = []
@@ -164,10 +177,9 @@ def _in_place(stmt: Statement, made: dict[str, Statement]) -> Statement:
             return None
         return transform_expr(source.value, lambda p: axes.get(p) if isinstance(p, Index) else None)
 
-    if not any(isinstance(p, Access) and p.tensor in made for p in walk(stmt.value)):
+    if made.keys().isdisjoint(reads_of(stmt)):
         return stmt
-    value = transform_expr(stmt.value, rule)
-    return statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span)
+    return with_value(stmt, transform_expr(stmt.value, rule))
 
 
 RULES: tuple[Rule, ...] = (
@@ -199,6 +211,7 @@ def _single(statements: tuple[Statement, ...]) -> set[str]:
     return {name for name, count in Counter(s.target.tensor for s in statements).items() if count == 1}
 
 
+@kept
 def _contribution(stmt: Statement) -> object:
     """What tells contributions apart: not the order of the factors."""
     parts = product(stmt.value)
@@ -247,7 +260,7 @@ def _renamed(stmt: Statement, names: dict[str, str]) -> Statement:
             case _:
                 return None
 
-    return transform_statement(stmt, rule) if names else stmt
+    return stmt if names.keys().isdisjoint(tensors_in(stmt)) else transform_statement(stmt, rule)
 
 
 def _repeats(stmt: Statement) -> bool:
@@ -278,4 +291,4 @@ def _redirected(stmt: Statement, aliases: dict[str, Statement]) -> Statement:
         axes = dict(zip(alias.target.subscripts, part.subscripts, strict=True))
         return replace(part, tensor=alias.value.tensor, subscripts=tuple(axes[s] for s in alias.value.subscripts))
 
-    return transform_statement(stmt, rule) if aliases else stmt
+    return stmt if aliases.keys().isdisjoint(reads_of(stmt)) else transform_statement(stmt, rule)

@@ -23,9 +23,9 @@ from ..program.ir import (
     Program,
     Subscript,
     primal_of,
-    statement,
     walk,
 )
+from ..program.rebuild import with_value
 from .patterns import Patterns, holds, may_hold
 
 
@@ -41,7 +41,7 @@ def read_quotients(program: Program, floats: frozenset[str]) -> Program:
                 if holder.tensors <= _tensors(value):  # some may have been replaced by now
                     value = _without(value, holder.target, holder.quotient)
             if value is not stmt.value:
-                stmt = statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span)
+                stmt = with_value(stmt, value)
         statements.append(stmt)
         if may_hold(stmt, single) and (parts := product(value)).number == 1 and parts.factors and parts.divisors:
             pattern = patterns.of(value)

@@ -15,12 +15,16 @@ from math import pi
 from ..program.algebra import PRODUCTS, exact, fold, is_numeric, product, raised, spine
 from ..program.facts import kept_upwards
 from ..program.ir import Call, Const, Expr, Index, Reduce, Size, Statement, indices_of, statement, walk
+from ..program.rebuild import with_value
 
 
 def simplify_statement(stmt: Statement) -> Statement:
     """The statement with its value and masks simplified; its indices stay, as each of them still counts."""
     masks = dict.fromkeys(_mask(m) for m in stmt.domain.masks)
-    better = statement(stmt.target, stmt.op, simplify(stmt.value), stmt.domain.ranges, tuple(masks), stmt.span)
+    if tuple(masks) == stmt.domain.masks:
+        better = with_value(stmt, simplify(stmt.value))
+    else:
+        better = statement(stmt.target, stmt.op, simplify(stmt.value), stmt.domain.ranges, tuple(masks), stmt.span)
     return better if set(better.domain.indices) == set(stmt.domain.indices) else stmt
 
 
