@@ -67,6 +67,11 @@ def minima(n: int) -> str:
     return f"y[v] = x[{', '.join(['j+v'] * n)}] * w[j]\n"
 
 
+def product(n: int) -> str:
+    """A product of n factors, whose derivative has n products of n - 1."""
+    return f"y[i] = {' * '.join(f'a{k}[i]' for k in range(n))}\n"
+
+
 FAMILIES: dict[str, tuple[Callable[[int], str], int, int]] = {
     "chain": (chain, 100, 200),
     "softmaxes": (softmaxes, 25, 50),
@@ -74,6 +79,7 @@ FAMILIES: dict[str, tuple[Callable[[int], str], int, int]] = {
     "doubling": (doubling, 7, 8),
     "sines": (sines, 40, 80),
     "minima": (minima, 9, 18),
+    "product": (product, 25, 50),
 }
 
 
@@ -88,6 +94,16 @@ def test_work_grows_as_what_is_written(family: str) -> None:
         per_character.append((compiling / len(str(f)), (deriving + printing) / len(str(f) + written)))
     for small, large in zip(*per_character, strict=True):
         assert large < 1.3 * small
+
+
+def test_the_second_derivative_of_a_product() -> None:
+    per_character = []
+    for n in (10, 20):
+        g = indexlang.compile(product(n)).grad()
+        deriving, h = calls(g.grad)
+        printing, written = calls(lambda h=h: str(h))  # type: ignore[misc]
+        per_character.append((deriving + printing) / len(written))
+    assert per_character[1] < 1.1 * per_character[0]
 
 
 def test_a_part_of_a_part_is_computed_once() -> None:

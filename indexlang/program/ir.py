@@ -331,11 +331,15 @@ def _reduced(stmt: Statement) -> tuple[str, ...]:
 
 @kept
 def parts_of(stmt: Statement) -> tuple[Subscript, ...]:
-    """Every node of a statement: target, value, ranges, masks."""
+    """Every node of a statement: target, value, ranges, masks. A call that stands in several places is there once."""
     roots: tuple[Subscript, ...] = (stmt.target, stmt.value, *parts_of_domain(stmt.domain))
-    left, parts = [*roots[::-1]], list[Subscript]()
+    left, parts, seen = [*roots[::-1]], list[Subscript](), set[int]()
     while left:
         part = left.pop()
+        if type(part) is Call:
+            if id(part) in seen:
+                continue
+            seen.add(id(part))
         parts.append(part)
         left += children(part)[::-1]
     return tuple(parts)

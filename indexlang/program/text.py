@@ -28,7 +28,8 @@ from .ir import (
     Size,
     Statement,
     Subscript,
-    parts_of,
+    accesses_of,
+    reductions_of,
     walk,
 )
 
@@ -90,7 +91,7 @@ def statement_text(stmt: Statement, dims: Names = _NO_NAMES, bracketed: Collecti
 
 def _is_bare(stmt: Statement) -> bool:
     """Whether nothing in a statement has a subscript: without any bracket it would be about whole tensors."""
-    return not any(isinstance(p, Reduce) or (isinstance(p, Access) and p.subscripts) for p in parts_of(stmt))
+    return not reductions_of(stmt) and not any([access.subscripts for access in accesses_of(stmt)])
 
 
 def expr_text(expr: Subscript, dims: Names = _NO_NAMES) -> str:
@@ -104,8 +105,7 @@ def expr_text(expr: Subscript, dims: Names = _NO_NAMES) -> str:
 
 def _conditions(stmt: Statement, printer: _Printer) -> Iterator[str]:
     """The ranges, in the order of the indices, then the masks: the statement's and those of its reductions."""
-    inner = [part.domain for part in parts_of(stmt) if isinstance(part, Reduce)]
-    domains: list[Domain] = [stmt.domain, *inner]
+    domains: list[Domain] = [stmt.domain, *(reduce.domain for reduce in reductions_of(stmt))]
     yield from (printer.range(r) for d in domains for r in d.ranges)
     yield from (_mask(m, printer) for d in domains for m in d.masks)
 
@@ -140,7 +140,7 @@ class _Printer:
         return f"({text})" if strength < binding else text
 
     def _expr(self, expr: Expr) -> tuple[str, int]:
-        if expr in self.names:
+        if self.names and expr in self.names:
             return self.names[expr], ATOM
         match expr:
             case Const(value):
@@ -160,10 +160,10 @@ class _Printer:
 
     def _call(self, fn: str, args: tuple[Expr, ...]) -> tuple[str, int]:
         row = FUNCTIONS[fn]
-        level, space = row.precedence, self.space
+        level = row.precedence
         match row.symbol, args:
             case None, _:
-                return f"{fn}({f',{space}'.join(self.expr(a) for a in args)})", ATOM
+                return f"{fn}({f',{self.space}'.join(self.expr(a) for a in args)})", ATOM
             case "**", (
                 a,
                 b,
@@ -176,17 +176,32 @@ class _Printer:
                 return f"not {self.expr(a, NOT)}", NOT
             case symbol, (a,):
                 return f"{symbol}{self.expr(a, NEG)}", NEG
-            case symbol, (a, b):
-                if level <= AND:
-                    space = " "
-                left = self.expr(a, ADD if level == COMPARE else level)
-                return f"{left}{space}{symbol}{space}{self.expr(b, level + 1)}", level
+            case _, (a, b):
+                return self._infix(fn, a, b), level
             case _:
                 raise AssertionError(f"{fn} applied to {len(args)} arguments")
+
+    def _infix(self, fn: str, first: Expr, last: Expr) -> str:
+        """An operator between two arguments; what stands before it without brackets is written in one go."""
+        pieces: list[str] = []
+        while True:
+            row = FUNCTIONS[fn]
+            space = " " if row.precedence <= AND else self.space
+            pieces += [self.expr(last, row.precedence + 1), f"{space}{row.symbol}{space}"]
+            binding = ADD if row.precedence == COMPARE else row.precedence
+            if not (isinstance(first, Call) and _is_infix(first) and FUNCTIONS[first.fn].precedence >= binding):
+                break
+            if self.names and first in self.names:
+                break
+            fn, (first, last) = first.fn, first.args
+        pieces.append(self.expr(first, binding))
+        return "".join(reversed(pieces))
 
     def access(self, access: Access) -> str:
         if not access.subscripts:
             return f"{access.tensor}[]" if self.position or access.tensor in CONSTANTS else access.tensor
+        if all([type(s) is Index for s in access.subscripts]):
+            return f"{access.tensor}[{','.join([s.name for s in access.subscripts if isinstance(s, Index)])}]"
         inside = _Printer(self.names, "", position=True)
         return f"{access.tensor}[{','.join(inside.subscript(s) for s in access.subscripts)}]"
 
@@ -212,6 +227,11 @@ class _Printer:
         lo = "" if r.lo is None else f"{self.expr(r.lo, ADD)} <= "
         hi = "" if r.hi is None else f" < {self.expr(r.hi, ADD)}"
         return f"{lo}{r.index}{hi}"
+
+
+def _is_infix(call: Call) -> bool:
+    """Whether a call is written between its two arguments, and binds to the left."""
+    return len(call.args) == 2 and FUNCTIONS[call.fn].symbol not in (None, "**")
 
 
 def _number(value: float | bool) -> tuple[str, int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from math import inf
@@ -59,7 +58,7 @@ class _Line:
 
     stmt: Statement
     order: tuple[float, ...]
-    places: dict[int, _Place]  # by the identity of a part
+    places: dict[int, _Place] = field(default_factory=dict)  # by the identity of a part
     before: int = 0  # how many lines were put in front of it
     read: dict[int, Access] = field(default_factory=dict)  # what is read instead of a part
 
@@ -74,8 +73,8 @@ class _Place:
     """A part of a line, once for all the places at which it stands there outside of what is read."""
 
     line: _Line
-    number: int  # of the part in its line, in the order of the text
     part: Expr
+    path: tuple[int, ...]  # which operand of which operand, the first time that the text shows the part
     free: int = 0  # places where all elements are used
     restricted: int = 0  # places under a range, a mask or a branch
 
@@ -90,7 +89,7 @@ class _Naming:
         self.single = Counter(s.target.tensor for s in program.statements)
         self.names = Fresh.of(program)
         self.patterns = Patterns()
-        self.lines = [_line(s, (number, inf)) for number, s in enumerate(program.statements)]
+        self.lines = [_Line(s, (number, inf)) for number, s in enumerate(program.statements)]
         self.left: dict[int, list[_Place]] = {}  # by weight: places that have been reached
         self.weights: list[int] = []
         self.read = self.held = False
@@ -98,10 +97,10 @@ class _Naming:
     def run(self) -> None:
         for line in self.lines:
             domain = line.stmt.domain
-            self.reach(line, line.stmt.value, 1, bool(domain.ranges or domain.masks))
+            self.reach(line, line.stmt.value, (), 1, bool(domain.ranges or domain.masks))
         while self.weights:
             places = self.left.pop(-heappop(self.weights))
-            places.sort(key=lambda p: (p.line.order, p.number))
+            places.sort(key=lambda p: (p.line.order, p.path))
             groups: dict[int, list[tuple[_Place, Pattern]]] = {}
             for place in places:
                 part = place.part
@@ -115,37 +114,32 @@ class _Naming:
                 if id(place.part) not in place.line.read:
                     self.descend(place)
 
-    def reach(self, line: _Line, part: Expr, count: int, restricted: bool) -> None:
-        """A part stands at so many more places of a line."""
+    def reach(self, line: _Line, part: Expr, path: tuple[int, ...], count: int, restricted: bool) -> None:
+        """A part stands at so many more places of a line; one in which nothing is costly is left alone."""
+        if not _is_costly_in(part):
+            return
         place = line.places.get(id(part))
         if place is None:
-            return  # nothing costly is in it
-        if not place.free and not place.restricted:
+            place = line.places[id(part)] = _Place(line, part, path)
             weight = _weight(part)
             if weight not in self.left:
                 self.left[weight] = []
                 heappush(self.weights, -weight)
             self.left[weight].append(place)
+        place.path = min(place.path, path)
         if restricted:
             place.restricted += count
         else:
             place.free += count
 
     def descend(self, place: _Place) -> None:
-        line, part = place.line, place.part
-        for count, restricted in ((place.free, False), (place.restricted, True)):
-            match part:
-                case Call(fn="where", args=(condition, *branches)) if count:
-                    self.reach(line, condition, count, restricted)
-                    for branch in branches:  # not computed where it is not taken
-                        self.reach(line, branch, count, True)
-                case Call() if count:
-                    for operand in _values_of(part):
-                        self.reach(line, operand, count, restricted)
-                case Reduce(domain=domain, body=body) if count:
-                    self.reach(line, body, count, restricted or bool(domain.ranges or domain.masks))
-                case _:
-                    pass
+        line, part, path = place.line, place.part, place.path
+        domain = part.domain if isinstance(part, Reduce) else None
+        inside = domain is not None and bool(domain.ranges or domain.masks)
+        for count, restricted in ((place.free, inside), (place.restricted, True)):
+            for k, operand in enumerate(_values_of(part) if count else ()):
+                branch = k > 0 and isinstance(part, Call) and part.fn == "where"  # not computed where it is not taken
+                self.reach(line, operand, (*path, k), count, restricted or branch)
 
     def name(self, group: list[tuple[_Place, Pattern]]) -> None:
         """One part, at all its places, in order."""
@@ -161,9 +155,10 @@ class _Naming:
             holder, readers = free[0], group
             part = holder[0].part
             target = Access(self.names.fresh(_title(part)), holder[1].bindings)
-            made = _line(statement(target, "=", part), group[0][0].line.in_front())
+            made = _Line(statement(target, "=", part), group[0][0].line.in_front())
             self.lines.append(made)
-            self.descend(replace(holder[0], line=made, free=1, restricted=0))
+            made.places[id(part)] = root = _Place(made, part, (), free=1)
+            self.descend(root)
         bindings = holder[1].bindings
         for place, pattern in readers:
             match_of = dict(zip(bindings, pattern.bindings, strict=True))
@@ -182,26 +177,6 @@ class _Naming:
                 stmt = with_value(stmt, _reading(stmt.value, line))
             statements.append(stmt)
         return replace(self.original, statements=tuple(statements))
-
-
-def _line(stmt: Statement, order: tuple[float, ...]) -> _Line:
-    line = _Line(stmt, order, {})
-    for part in _costly_parts(stmt.value):
-        if id(part) not in line.places:
-            line.places[id(part)] = _Place(line, len(line.places), part)
-    return line
-
-
-def _costly_parts(value: Expr) -> Iterator[Expr]:
-    """The parts in which something costly is done, in the order of the text, each once."""
-    left, seen = [value], set[int]()
-    while left:
-        part = left.pop()
-        if id(part) in seen or not _is_costly_in(part):
-            continue
-        seen.add(id(part))
-        yield part
-        left += _values_of(part)[::-1]
 
 
 def _values_of(node: Expr) -> tuple[Expr, ...]:
@@ -278,19 +253,19 @@ def certain_floats(statements: tuple[Statement, ...], floats: frozenset[str]) ->
         primal = primal_of(tensor)
         known.update((tensor, primal) if primal is not None else ())
     for stmt in statements:
-        if is_certain(stmt.value, known):
+        if is_certain(stmt.value, known, {}):
             known.add(stmt.target.tensor)
     return frozenset(known)
 
 
-def is_certain(expr: Expr, known: frozenset[str] | set[str], found: dict[int, bool] | None = None) -> bool:
+def is_certain(expr: Expr, known: frozenset[str] | set[str], found: dict[int, bool]) -> bool:
     """Whether a value has a floating-point type that does not depend on what stands beside it.
 
     `found` keeps what is known of parts that stay, by their identity.
     """
     if isinstance(expr, Access):
         return expr.tensor in known
-    answer = None if found is None else found.get(id(expr))
+    answer = found.get(id(expr))
     if answer is None:
         match expr:
             case Call("where", (_, *branches)):
@@ -301,6 +276,5 @@ def is_certain(expr: Expr, known: frozenset[str] | set[str], found: dict[int, bo
                 answer = op not in ("argmax", "argmin") and is_certain(body, known, found)
             case _:
                 answer = False
-        if found is not None:
-            found[id(expr)] = answer
+        found[id(expr)] = answer
     return answer

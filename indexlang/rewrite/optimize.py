@@ -28,8 +28,8 @@ from ..program.ir import (
     Size,
     Statement,
     Subscript,
-    accesses_of,
     parts_of,
+    parts_of_domain,
     primal_of,
     reads_of,
     sizes_of,
@@ -151,17 +151,21 @@ def drop_dead(program: Program, floats: frozenset[str]) -> Program:
 
 def read_once(program: Program, named: Collection[str]) -> Program:
     """A name that the rules above gave and that is read once in the end goes: its part stands where it is read."""
-    reads = Counter(p.tensor for s in program.statements for p in accesses_of(s))
-    reads.update(p.tensor for s in program.statements for p in sizes_of(s))
-    made = {s.target.tensor: s for s in program.statements if s.target.tensor not in named}
-    made = {t: s for t, s in made.items() if reads[t] == 2 and t not in program.outputs}  # its target, and one read
+    kept = {*named, *program.outputs}
+    made = {s.target.tensor: s for s in program.statements if s.target.tensor not in kept}
+    count: Counter[str] = Counter()
+    for stmt in program.statements if made else ():
+        if not made.keys().isdisjoint(tensors_in(stmt)):
+            nodes = (n for root in (stmt.target, stmt.value, *parts_of_domain(stmt.domain)) for n in walk(root))
+            count.update(n.tensor for n in nodes if isinstance(n, Access | Size))
+    made = {t: s for t, s in made.items() if count[t] == 2}  # its target, and one read
     statements: list[Statement] = []
     for stmt in program.statements:
         if stmt.target.tensor in made:
             made[stmt.target.tensor] = _in_place(stmt, made)
         statements.append(_in_place(stmt, made))
-    kept = {p.tensor for s in statements if s.target.tensor not in made for p in accesses_of(s)}
-    return _with(program, (s for s in statements if s.target.tensor not in made or s.target.tensor in kept))
+    read = {t for s in statements if s.target.tensor not in made for t in reads_of(s)}
+    return _with(program, (s for s in statements if s.target.tensor not in made or s.target.tensor in read))
 
 
 def _in_place(stmt: Statement, made: dict[str, Statement]) -> Statement:

@@ -102,13 +102,27 @@ Exprs = tuple[Expr, ...]
 
 def _matches(wanted: Exprs, given: Exprs, axes: Axes) -> Iterator[tuple[Axes, Exprs]]:
     """The ways to find all wanted parts among the given: what their subscripts stand for, and the parts left over."""
-    if not wanted:
-        yield axes, given
-        return
+    places: dict[str, list[int]] = {}
     for k, part in enumerate(given):
-        found = _match(wanted[0], part, axes)
-        if found is not None:
-            yield from _matches(wanted[1:], given[:k] + given[k + 1 :], found)
+        places.setdefault(_head(part), []).append(k)
+    if any(len(places.get(head, ())) < n for head, n in Counter(map(_head, wanted)).items()):
+        return
+
+    def search(number: int, axes: Axes, used: frozenset[int]) -> Iterator[tuple[Axes, Exprs]]:
+        if number == len(wanted):
+            yield axes, tuple([part for k, part in enumerate(given) if k not in used])
+            return
+        for k in places[_head(wanted[number])]:
+            found = None if k in used else _match(wanted[number], given[k], axes)
+            if found is not None:
+                yield from search(number + 1, found, used | {k})
+
+    yield from search(0, axes, frozenset())
+
+
+def _head(part: Expr) -> str:
+    """What parts that match have in common."""
+    return part.tensor if isinstance(part, Access) else part.fn if isinstance(part, Call) else ""
 
 
 def _match(pattern: Subscript, part: Subscript, axes: Axes) -> Axes | None:
