@@ -14,7 +14,7 @@ from ..program.ir import Access, Const, Expr, Index, indices_of
 from .building import Building
 from .plan import Buffer, Load, Map, Take, View
 from .subscripts import Subscribed, subscribed
-from .values import edge, number_of, position_of
+from .values import edge, padding, position_of
 from .views import Row, plain
 
 
@@ -120,7 +120,7 @@ def _framed(b: Building, buffer: Buffer, rims: Sequence[_Rim]) -> Buffer:
     for rim in rims:
         rows[rim.axis] = rows[rim.axis].shifted(rim.left)
     inside = View(made, tuple(rows))
-    fills = [number_of(b, rim.value) for rim in rims]
+    fills = [padding(b, rim.value, buffer.dtype) for rim in rims]
     if len(set(fills)) == 1 and not any(rim.edge for rim in rims) and prod(shape) < b.limits.rim:
         b.run(b.everything(made), "=", Map(fills[0]))
         b.run(inside, "=", Map(Load(source, buffer.dtype)))

@@ -16,7 +16,7 @@ from .building import Building, axes_of, here
 from .extending import inside
 from .plan import Apply, Buffer, Check, Load, Map, Number, Part, Place, Position, Reduced, Take, Value, View
 from .subscripts import Subscribed, subscribed
-from .values import cast, edge, number_of, position_of
+from .values import cast, edge, number_of, padding, position_of, saturated
 from .views import Scope, plain, whole
 
 
@@ -130,7 +130,7 @@ def positions(
     """An axis's positions over `axes`, all inside; and where a padding says that they are outside."""
     size = b.shapes[access.tensor][axis]
     row = subscribed(b, access, axis).row
-    value = position_of(row) if row is not None else value_of(b, at.expr, scope)
+    value = position_of(row) if row is not None else saturated(value_of(b, at.expr, scope))
     own = [i for i in here(axes, scope) if i in value.indices]
     stays = at.boundary is None and not (row is None and at.lo) and (not b.masks or (row is None and at.safe))
     if stays and isinstance(value, Load) and value.dtype == value.place.buffer.dtype == "int64":
@@ -189,7 +189,7 @@ def _taken(b: Building, access: Access, buffer: Buffer, known: Sequence[Subscrib
     for axis, where in sorted(fills, key=lambda f: f[0], reverse=True):  # the first axis that is out of range says
         boundary = known[axis].boundary
         assert boundary is not None
-        fill = cast(value_of(b, boundary.value, {}), buffer.dtype)
+        fill = cast(padding(b, boundary.value, buffer.dtype), buffer.dtype)
         b.run(found, "=", Map(Apply("select", (where, fill, Load(found, buffer.dtype)), buffer.dtype)))
     return found
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..errors import Problem, ShapeError
 from ..program.ir import Call, Const, Expr, Size
 from .building import Building
 from .plan import Apply, Load, Number, Position, Reduced, Value
@@ -26,6 +27,57 @@ def number_of(b: Building, expr: Expr) -> Value:
             return Apply(fn, tuple(number_of(b, a) for a in args), b.kind(expr))
         case _:
             raise AssertionError("a number is made of numbers and sizes")
+
+
+def padding(b: Building, expr: Expr, dtype: str) -> Value:
+    """What a pad puts around a tensor: of integers, infinities are the ends of their type. Errors: `ShapeError`."""
+    value = number_of(b, expr)
+    number = _folded(value)
+    if number is None or not dtype.startswith(("int", "uint")):
+        return value
+    ends = np.iinfo(dtype)
+    if number in (float("inf"), float("-inf")):
+        return Number(int(ends.max if number > 0 else ends.min), dtype)
+    if number != int(number) or not ends.min <= number <= ends.max:
+        rule = f"the value of a pad must be one of the tensor's: {number} is no {dtype}"
+        way = "choose another value, or float(...) around the tensor in a statement of its own"
+        raise ShapeError(Problem("pad-value", rule, expr.span, (), way))
+    return Number(int(number), dtype)
+
+
+def _folded(value: Value) -> float | None:
+    match value:
+        case Number(value=number):
+            return number
+        case Apply(fn="neg", args=(Number(value=number),)):
+            return -number
+        case _:
+            return None
+
+
+FARTHEST = 1 << 40  # beyond every axis, and far from where 64 bits end
+
+
+def saturated(value: Value) -> Value:
+    """A computed position whose arithmetic does not wrap: what data say is first brought near enough."""
+    if not isinstance(value, Apply) or value.fn == "int":
+        return _near(value) if value.dtype == "uint64" else value
+    return _limited(value)
+
+
+def _limited(value: Value) -> Value:
+    match value:
+        case Apply(fn="add" | "sub" | "mul" | "neg" | "floordiv" | "max" | "min" as fn, args=args, dtype=dtype):
+            return Apply(fn, tuple(_limited(a) for a in args), dtype)
+        case Load() | Apply(fn="int"):
+            return _near(value)
+        case _:
+            return value
+
+
+def _near(value: Value) -> Value:
+    top = Apply("min", (value, Number(FARTHEST, value.dtype)), value.dtype)
+    return top if value.dtype == "uint64" else Apply("max", (top, Number(-FARTHEST, value.dtype)), value.dtype)
 
 
 def cast(value: Value, dtype: str) -> Value:

@@ -61,6 +61,7 @@ class Kind:
         return kind_of(self.name)
 
 
+CHOOSING = frozenset({"max", "min", "relu"})  # functions whose value is one of their arguments
 _ORDER = ("bool", "int", "float", "complex")
 BOOL, INT, FLOAT = Kind("bool", weak=True), Kind("int64", weak=True), Kind("float64", weak=True)
 
@@ -184,7 +185,7 @@ def _kind(expr: Expr, known: Mapping[str, Kind]) -> Kind:
             return _floating(kind(a, known))
         case Call(fn="pow", args=(a, b)):
             together = promoted(kind(a, known), kind(b, known))
-            return together if _not_negative(b, known) else _floating(together)
+            return _computed(together) if _not_negative(b, known) else _floating(together)
         case Call(fn=fn, args=args):
             match FUNCTIONS[fn].result:
                 case "bool":
@@ -194,7 +195,8 @@ def _kind(expr: Expr, known: Mapping[str, Kind]) -> Kind:
                 case "float":
                     return _floating(promoted(*(kind(a, known) for a in args)))
                 case _:
-                    return promoted(*(kind(a, known) for a in args))
+                    together = promoted(*(kind(a, known) for a in args))
+                    return together if fn in CHOOSING else _computed(together)
         case Reduce(op=op, body=body):
             value = kind(body, known)
             match op:
@@ -206,6 +208,11 @@ def _kind(expr: Expr, known: Mapping[str, Kind]) -> Kind:
                     return INT if value.kind in ("bool", "int") else value
                 case _:
                     return value
+
+
+def _computed(value: Kind) -> Kind:
+    """The type of what arithmetic gives: integers of any size give int64."""
+    return INT if value.kind in ("bool", "int") else value
 
 
 def _literal(value: float | bool) -> Kind:
