@@ -48,7 +48,8 @@ def test_infinities_around_integers_are_the_ends_of_their_type(dtype: type, n: i
     x = RNG.integers(ends.min, ends.max, n, dtype, endpoint=True)
     for op, value, combine, end in (("max", "-inf", np.maximum, ends.min), ("min", "inf", np.minimum, ends.max)):
         f = il.compile(f"y[i] {op}= x[pad(i+k, 1, value={value})] where k < 2")
-        longer = np.concatenate(([end], x, [end])).astype(dtype)
+        rim = np.array([end], dtype)
+        longer = np.concatenate((rim, x, rim))
         found = f(x=x)
         assert found.dtype == dtype
         np.testing.assert_array_equal(found, combine(longer[:-1], longer[1:]))
