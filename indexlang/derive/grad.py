@@ -42,7 +42,7 @@ from ..program.ir import (
     statement,
     walk,
 )
-from ..program.names import Fresh, is_plain, plain
+from ..program.names import Fresh, counted, free, is_plain, plain
 from ..program.rebuild import transform_statement
 from ..ranges.inherit import inherit
 from ..ranges.solve import Bound, Solution, solve
@@ -68,10 +68,7 @@ def gradient_names(program: Program) -> dict[str, str]:
     taken = {*tensors, *(p for t in tensors if (p := primal_of(t)) is not None)}
     names: dict[str, str] = {}
     for tensor in tensors:
-        name, count = f"{tensor}.{GRAD}", 2
-        while name in taken:
-            name, count = f"{tensor}.{GRAD}{count}", count + 1
-        names[tensor] = name
+        names[tensor] = free(counted(f"{tensor}.{GRAD}"), taken)
     return names
 
 
@@ -244,11 +241,7 @@ class _Derivation:
         for output in self.original.outputs:
             if output not in self.active or output not in read:
                 continue
-            seed, tensor, count = self.names[output], output, 2
-            while f"{tensor}.{GRAD}{count}" in self.fresh.taken:
-                count += 1
-            inner = f"{tensor}.{GRAD}{count}"
-            self.fresh.taken.add(inner)
+            seed, inner = self.names[output], self.fresh.fresh(f"{output}.{GRAD}")
             self.names[output] = inner
             first = next(s for s in self.flat.statements if s.target.tensor == output)
             axes = plain(first.target.subscripts)

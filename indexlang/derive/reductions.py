@@ -36,8 +36,8 @@ from ..program.ir import (
     indices_of,
     statement,
 )
-from ..program.names import Fresh, is_plain, plain
-from ..program.rebuild import transform, transform_domain, transform_expr
+from ..program.names import Fresh, Renaming, counted, free, is_plain, plain
+from ..program.rebuild import transform_expr
 from ..ranges.solve import Bound
 from .compared import stored
 
@@ -226,7 +226,7 @@ def _others(k: int, group: Group, names: Fresh) -> Iterator[tuple[Statement, Bou
                 everywhere = {**bounds, **extra}
                 here, there = (_place(stmt.target.tensor, axis, s, everywhere) for s in (mine, its))
                 masks.append(as_mask(Call("eq", (here, there))))
-        copy = _renamed(replace(copy, domain=Domain(copy.domain.indices, copy.domain.ranges, tuple(masks))), mapping)
+        copy = Renaming(indices=mapping).statement(replace(copy, domain=replace(copy.domain, masks=tuple(masks))))
         inner = tuple(copy.domain.masks)
         if number == k:
             different = [
@@ -250,42 +250,14 @@ def _copied(
     stmt: Statement, bounds: Bounds, taken: Sequence[str], names: Fresh
 ) -> tuple[Statement, Bounds, dict[str, str]]:
     """The statement with fresh names for its indices; an ellipsis stays what it is."""
-    used = {*taken, *stmt.domain.indices}
+    used = {*taken, *stmt.domain.indices, *names.taken}
     renamed: dict[str, str] = {}
     for i in stmt.domain.indices:
         if i == DOTS:
             continue
-        name, n = f"{i}2", 3
-        while name in used or name in names.taken:
-            name, n = f"{i}{n}", n + 1
-        used.add(name)
-        renamed[i] = name
-    return _renamed(stmt, renamed), {renamed.get(i, i): b for i, b in bounds.items()}, renamed
-
-
-def _renamed(stmt: Statement, names: Mapping[str, str]) -> Statement:
-    def rule(part: Subscript) -> Subscript | None:
-        match part:
-            case Index(name=i) if i in names:
-                return replace(part, name=names[i])
-            case Merged(indices=inner):
-                return replace(part, indices=tuple(names.get(i, i) for i in inner))
-            case _:
-                return None
-
-    target = transform(stmt.target, rule)
-    assert isinstance(target, Access)
-    domain = transform_domain(stmt.domain, rule)
-    ranges = tuple(Range(names.get(r.index, r.index), r.lo, r.hi, r.span) for r in domain.ranges)
-    indices = tuple(dict.fromkeys(names.get(i, i) for i in domain.indices))
-    unique = {r.index: r for r in ranges}
-    return Statement(
-        target,
-        stmt.op,
-        transform_expr(stmt.value, rule),
-        Domain(indices, tuple(unique.values()), domain.masks),
-        stmt.span,
-    )
+        renamed[i] = free(counted(i), used)
+        used.add(renamed[i])
+    return Renaming(indices=renamed).statement(stmt), {renamed.get(i, i): b for i, b in bounds.items()}, renamed
 
 
 def _place(tensor: str, axis: int, s: Subscript, bounds: Bounds) -> Expr:

@@ -13,27 +13,19 @@ from functools import cached_property
 from typing import Protocol
 
 from ..program.ir import (
-    Access,
-    Boundary,
     Call,
-    Domain,
-    Dots,
     Expr,
-    Index,
-    Merged,
     Program,
-    Range,
-    Reduce,
     Shape,
     Size,
     Statement,
     Subscript,
-    parts_of,
     primal_of,
     reads_of,
     sizes_of,
     walk,
 )
+from ..program.names import Renaming, indices_in
 from ..syntax import tree
 from .converter import negative
 
@@ -53,13 +45,7 @@ class Template:
     @cached_property
     def indices(self) -> frozenset[str]:
         """The names of all indices."""
-        found: set[str] = set()
-        for stmt in self.program.statements:
-            found.update(stmt.domain.indices)
-            for part in parts_of(stmt):
-                if isinstance(part, Reduce):
-                    found.update(part.domain.indices)
-        return frozenset(found)
+        return frozenset(indices_in(self.program))
 
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:
@@ -131,13 +117,14 @@ def instantiate(
     for tensor in targets:
         if tensor not in tensors:
             tensors[tensor] = names.fresh_tensor(f"{name}_{tensor.replace('.', '_')}")
-    renaming = _Renaming(tensors, {}, {}, size_of)
+    indices: dict[str, str] = {}
     for index in sorted(template.indices):
         if index in names.solid():
             new = names.renamed(index)
             while new in template.indices:
                 new = names.fresh(index)
-            renaming.indices[index] = new
+            indices[index] = new
+    renaming = _Inlining(tensors, indices, size_of)
     shapes, checks = [], []
     for shape in program.shapes:
         if shape.tensor in targets and shape.tensor not in program.inputs:
@@ -164,13 +151,14 @@ def _of_gradients(template: Template, targets: Collection[str], tensors: Mapping
 
 
 @dataclass(frozen=True)
-class _Renaming:
+class _Inlining(Renaming):
     """Statements in other names. Sizes of tensors whose shapes are known are put in terms of those shapes."""
 
-    tensors: Mapping[str, str]
-    indices: dict[str, str]
-    sizes: dict[Size, Expr]
-    size_of: Callable[[str, int], Expr]
+    size_of: Callable[[str, int], Expr] = Size
+    sizes: dict[Size, Expr] = field(default_factory=dict)
+
+    def rule(self, part: Subscript) -> Subscript | None:
+        return self.size(part) if isinstance(part, Size) else super().rule(part)
 
     def size(self, size: Size) -> Expr:
         """A size in a statement."""
@@ -200,48 +188,3 @@ class _Renaming:
                 return negative(parts[0], span) if fn == "neg" else Call(fn, parts, span)
             case _:
                 return expr
-
-    def statement(self, stmt: Statement) -> Statement:
-        return Statement(self.access(stmt.target), stmt.op, self.expr(stmt.value), self.domain(stmt.domain), stmt.span)
-
-    def domain(self, domain: Domain) -> Domain:
-        indices = tuple(self.indices.get(i, i) for i in domain.indices)
-        ranges = tuple(self.range(r) for r in domain.ranges) if domain.ranges else ()
-        return Domain(indices, ranges, tuple(map(self.expr, domain.masks)) if domain.masks else ())
-
-    def range(self, r: Range) -> Range:
-        lo = None if r.lo is None else self.expr(r.lo)
-        return Range(self.indices.get(r.index, r.index), lo, None if r.hi is None else self.expr(r.hi), r.span)
-
-    def access(self, access: Access) -> Access:
-        parts = tuple(map(self.subscript, access.subscripts))
-        return Access(self.tensors.get(access.tensor, access.tensor), parts, access.span)
-
-    def expr(self, expr: Expr) -> Expr:
-        match expr:
-            case Call(fn, args, span):
-                return Call(fn, tuple(map(self.expr, args)), span)
-            case Access():
-                return self.access(expr)
-            case Index(name, span):
-                return Index(self.indices[name], span) if name in self.indices else expr
-            case Size():
-                return self.size(expr)
-            case Reduce(op, domain, body, span):
-                return Reduce(op, self.domain(domain), self.expr(body), span)
-            case _:
-                return expr
-
-    def subscript(self, part: Subscript) -> Subscript:
-        match part:
-            case Index(name, span):
-                return Index(self.indices[name], span) if name in self.indices else part
-            case Merged(names, span):
-                return Merged(tuple(self.indices.get(n, n) for n in names), span)
-            case Boundary(kind, e, lo, hi, value, span):
-                lo, hi = None if lo is None else self.expr(lo), None if hi is None else self.expr(hi)
-                return Boundary(kind, self.expr(e), lo, hi, value, span)
-            case Dots():
-                return part
-            case _:
-                return self.expr(part)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ..errors import Span
 from ..program.functions import CONSTANTS
 from ..program.ir import Expr, primal_of
+from ..program.names import Fresh
 from ..syntax import tree
 from .converter import BOUNDARIES, Given, tree_nodes
 from .imports import Unit
@@ -39,10 +40,13 @@ class Scope:
     taken: set[str] = field(default_factory=set)  # every name that occurs
     bare: dict[str, Span] = field(default_factory=dict)  # where tensors stand without brackets
     conflicts: set[str] = field(default_factory=set)  # tensors whose ranks have been complained about
-    counters: dict[str, int] = field(default_factory=dict)
+    names: Fresh = field(init=False)
     renames: dict[str, str] = field(default_factory=dict)
     statements: list[tree.Statement] = field(default_factory=list)
     _solid: set[str] | None = None
+
+    def __post_init__(self) -> None:
+        self.names = Fresh(self.taken)
 
     # -- tensors -------------------------------------------------------------------------------
 
@@ -106,13 +110,7 @@ class Scope:
 
     def fresh(self, wish: str) -> str:
         """`wish`, or `wish` with the first number from 2 on that makes it new."""
-        name, k = wish, self.counters.get(wish, 2)
-        stem = f"{wish}_" if wish[-1].isdigit() else wish
-        while name in self.taken:
-            name, k = f"{stem}{k}", k + 1
-        self.counters[wish] = k
-        self.taken.add(name)
-        return name
+        return self.names.fresh(wish)
 
     def fresh_tensor(self, wish: str) -> str:
         """A new name for a tensor."""

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from ..program.ir import Access, Expr
+from ..program.names import Fresh
 from ..sizes import dtypes as kinds
 from .limits import Limits
 from .plan import Buffer, Either, Kernel, Load, Loop, Part, Place, Run, Step, Table, Value, View
@@ -37,7 +38,7 @@ class Building:
     extrema: dict[object, str] = field(default_factory=dict)  # tensors, by what is the greatest or least in them
     prepared: dict[object, tuple[Buffer, tuple[Any, ...]]] = field(default_factory=dict)  # longer copies, by access
     gathered: dict[object, Part] = field(default_factory=dict)  # elements taken, by what is read where
-    taken: dict[str, int] = field(default_factory=dict)  # names of buffers, each with its last number
+    names: Fresh = field(default_factory=lambda: Fresh(set(), "_"))  # of buffers
     own: dict[str, tuple[int, int]] = field(default_factory=dict)  # the extents of the plan's own indices
     section: dict[str, tuple[int, int]] = field(default_factory=dict)  # the extents of all indices of the section
     # of the statement being planned:
@@ -65,14 +66,7 @@ class Building:
 
     def buffer(self, hint: str, shape: Sequence[int], dtype: str, role: str = "workspace") -> Buffer:
         """A new buffer under a name of its own."""
-        count = self.taken.get(hint, 0) + 1
-        name = hint if count == 1 else f"{hint}_{count}"
-        while count > 1 and name in self.taken:
-            count += 1
-            name = f"{hint}_{count}"
-        self.taken[hint] = count
-        self.taken.setdefault(name, 1)
-        return Buffer(name, tuple(shape), dtype, role)
+        return Buffer(self.names.fresh(hint), tuple(shape), dtype, role)
 
     def part(self, hint: str, indices: Sequence[str], dtype: str, scope: Scope, role: str = "workspace") -> Part:
         """A new array over indices, as large as the scope has values of them at once."""

@@ -38,9 +38,9 @@ from .rebuild import transform, transform_domain, transform_expr
 # -- new names ---------------------------------------------------------------------------------------
 
 
-def counted(wish: str) -> Iterator[str]:
+def counted(wish: str, between: str = "") -> Iterator[str]:
     """`x`, `x2`, `x3` and so on; `x2` goes on as `x2_2`."""
-    stem = f"{wish}_" if wish[-1:].isdigit() else wish
+    stem = f"{wish}_" if wish[-1:].isdigit() else f"{wish}{between}"
     return chain([wish], (f"{stem}{k}" for k in count(2)))
 
 
@@ -57,8 +57,8 @@ def free(wishes: Iterable[str], taken: Container[str]) -> str:
 class Fresh:
     """Names that are not taken; each is taken from then on."""
 
-    def __init__(self, taken: set[str]) -> None:
-        self.taken = taken
+    def __init__(self, taken: set[str], between: str = "") -> None:
+        self.taken, self.between = taken, between
         self.left: dict[str, Iterator[str]] = {}  # of each wish, so that many equal ones take no longer
 
     @classmethod
@@ -71,7 +71,7 @@ class Fresh:
         if wish not in self.taken:
             name = wish
         else:
-            name = free(self.left.setdefault(wish, counted(wish)), self.taken)
+            name = free(self.left.setdefault(wish, counted(wish, self.between)), self.taken)
         self.taken.add(name)
         return name
 
@@ -206,10 +206,19 @@ def renamed(
 # -- without names -----------------------------------------------------------------------------------
 
 
-def numbered(stmt: Statement, first: Sequence[str] = ()) -> dict[str, str]:
-    """A number for each index of a statement, `first` those of some; `...` stays what it is."""
-    order = dict.fromkeys((*first, *indices_within(stmt)))
-    return {i: i if i == DOTS else str(k) for k, i in enumerate(order)}
+def numbered(expr: Expr) -> Expr:
+    """The expression with numbers for its free indices, so that equal ones over other indices are equal."""
+    return Renaming(indices=_numbers(indices_of(expr))).expr(expr)
+
+
+def anonymous(stmt: Statement, first: Sequence[str] = ()) -> Statement:
+    """The statement with numbers for its indices, `first` the first of them, and no name for its target."""
+    nameless = replace(stmt, target=replace(stmt.target, tensor=""))
+    return Renaming(indices=_numbers((*first, *indices_within(stmt)))).statement(nameless)
+
+
+def _numbers(indices: Iterable[str]) -> dict[str, str]:
+    return {i: str(k) for k, i in enumerate(dict.fromkeys(indices)) if i != DOTS}
 
 
 # -- targets of plain indices ------------------------------------------------------------------------

@@ -21,7 +21,7 @@ their indices, and so do axes with an index that is merged on the right, and the
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -39,7 +39,6 @@ from ..program.ir import (
     Index,
     Merged,
     Program,
-    Size,
     Statement,
     Subscript,
     indices_of,
@@ -48,6 +47,7 @@ from ..program.ir import (
     statement,
     walk,
 )
+from ..program.names import Fresh, indices_within, tensors_of
 from ..program.rebuild import transform_expr
 from ..ranges.inherit import inherit
 from ..ranges.solve import Bound, Solution, solve
@@ -60,7 +60,7 @@ FRESH = "uvwpqrst"  # names for the positions in the target's axes
 def gather(program: Program) -> Program:
     """The program with each scatter solved for its target, where it can be."""
     solution = solve(program)
-    taken = _names(program)
+    taken = {*tensors_of(program), *(name for name, _ in program.dims), program.name or ""}
     settled = {*program.inputs, *(s.tensor for s in program.shapes), *solution.sizes.primals}
     statements: list[Statement] = []
     wanted: list[Mapping[str, Bound] | None] = []
@@ -84,14 +84,6 @@ def _size(solution: Solution, access: Access, axis: int) -> Affine | None:
         if axis in solution.shapes.get(tensor, {}):
             return solution.shapes[tensor][axis]
     return solution.sizes.axis(access.tensor, axis)
-
-
-def _names(program: Program) -> frozenset[str]:
-    """What a fresh index must not be called."""
-    names = {name for name, _ in program.dims} | {program.name or ""} | {s.tensor for s in program.shapes}
-    for stmt in program.statements:
-        names.update(part.tensor for part in parts_of(stmt) if isinstance(part, Access | Size))
-    return frozenset({*names, *program.inputs, *program.outputs})
 
 
 @dataclass(frozen=True)
@@ -121,12 +113,10 @@ class _Solver:
         bounds: Mapping[str, Bound],
         solution: Solution,
         settled: bool,
-        taken: frozenset[str],
+        taken: Set[str],
     ) -> None:
         self.stmt, self.bounds, self.solution, self.settled = stmt, dict(bounds), solution, settled
-        names = {p.name for p in parts_of(stmt) if isinstance(p, Index)}.union(stmt.domain.indices, taken, bounds)
-        endless = (f"{name}{n or ''}" for n in itertools.chain([0], itertools.count(2)) for name in FRESH)
-        self.fresh = (name for name in endless if name not in names)
+        self.fresh = Fresh({*taken, *bounds, *indices_within(stmt)})
         self.merged = {i for part in parts_of(stmt) if isinstance(part, Merged) for i in part.indices}
         self.plain: frozenset[str] = frozenset()  # indices that have an axis of the target to themselves
         self.solutions: dict[str, Quotient] = {}
@@ -183,7 +173,7 @@ class _Solver:
                 break
             solved = left
         self.plain = frozenset(first)
-        return [_Row(axis, next(self.fresh), _coefficients(form), form) for axis, form in solved.items()]
+        return [_Row(axis, self.fresh.letter(FRESH), _coefficients(form), form) for axis, form in solved.items()]
 
     def components(self, rows: Sequence[_Row]) -> Iterator[tuple[list[_Row], tuple[str, ...]]]:
         """The rows that belong together, and the indices to solve them for."""

@@ -28,7 +28,6 @@ from ..program.ir import (
     Dots,
     Expr,
     Index,
-    Merged,
     Program,
     Reduce,
     Size,
@@ -41,8 +40,8 @@ from ..program.ir import (
     statement,
     walk,
 )
-from ..program.names import Fresh
-from ..program.rebuild import transform_expr, transform_statement
+from ..program.names import Fresh, anonymous, indices_within
+from ..program.rebuild import transform_statement
 from ..ranges.forms import Box
 from ..ranges.inherit import inherit
 from ..ranges.solve import Bound, solve
@@ -199,7 +198,7 @@ class _Hoist:
         """The statement under a new name for its target; where an equal one was made before, a read of that."""
         free = [i for i in indices_of(stmt.value) + _of_masks(stmt.domain) if i in indices_of(stmt.target)]
         free = list(dict.fromkeys([*free, *indices_of(stmt.target)]))
-        key = _anonymous(stmt, free, bounds)
+        key = _alike(stmt, free, bounds)
         if key not in self.made:
             tensor = self.names.fresh(wish)
             order = indices_of(stmt.target)
@@ -337,24 +336,13 @@ def _of_masks(domain: Domain) -> tuple[str, ...]:
     return tuple(i for m in domain.masks for i in indices_of(m))
 
 
-def _anonymous(stmt: Statement, free: Sequence[str], bounds: Bounds) -> object:
-    """The statement without the names of its indices, and how far they run."""
-    inner = [i for p in reductions_of(stmt) for i in p.domain.indices]
-    order = list(dict.fromkeys([*free, *stmt.domain.indices, *inner]))
-    names = {i: i if i == DOTS else str(k) for k, i in enumerate(order)}
-
-    def rule(part: Subscript) -> Subscript | None:
-        match part:
-            case Index(name):
-                return Index(names[name])
-            case Merged(indices):
-                return Merged(tuple(names[i] for i in indices))
-            case Reduce(domain=domain):
-                return replace(part, domain=Domain(tuple(names[i] for i in domain.indices), (), domain.masks))
-            case _:
-                return None
-
-    value = transform_expr(stmt.value, rule)
-    masks = frozenset(transform_expr(m, rule) for m in stmt.domain.masks)
-    extent = tuple((bounds[i].low, bounds[i].high) for i in order if i != DOTS)
-    return stmt.op, value, masks, extent, tuple(names[i] for i in order), len(free)
+def _alike(stmt: Statement, free: Sequence[str], bounds: Bounds) -> object:
+    """What two statements have in common that differ in names alone: what they make, and how far their indices run."""
+    made = anonymous(stmt, free)
+    value = made.value
+    if isinstance(value, Reduce):
+        value = replace(value, domain=replace(value.domain, ranges=()))
+    extent = tuple(
+        None if i == DOTS else (bounds[i].low, bounds[i].high) for i in dict.fromkeys((*free, *indices_within(stmt)))
+    )
+    return stmt.op, value, frozenset(made.domain.masks), extent, len(free)

@@ -17,18 +17,13 @@ from ..program.ir import (
     Access,
     Call,
     Const,
-    Domain,
     Dots,
     Expr,
     Index,
-    Merged,
     Program,
-    Range,
-    Reduce,
     Size,
     Statement,
     Subscript,
-    parts_of,
     parts_of_domain,
     primal_of,
     reads_of,
@@ -36,7 +31,8 @@ from ..program.ir import (
     tensors_in,
     walk,
 )
-from ..program.rebuild import transform_domain, transform_expr, transform_statement, with_value
+from ..program.names import Renaming, anonymous
+from ..program.rebuild import transform_expr, transform_statement, with_value
 from .common_parts import name_common_parts
 from .factor import factor_contributions
 from .quotients import read_quotients
@@ -104,10 +100,10 @@ def share_definitions(program: Program, floats: frozenset[str]) -> Program:
     firsts: dict[object, str] = {}
     kept = []
     for old in program.statements:
-        stmt = _renamed(old, names)
+        stmt = old if names.keys().isdisjoint(tensors_in(old)) else Renaming(names).statement(old)
         name = stmt.target.tensor
         if name in single and name not in declared and primal_of(name) is None:
-            first = firsts.setdefault(_anonymous(stmt), name)
+            first = firsts.setdefault(anonymous(stmt), name)
             if first != name and name not in visible and name not in primals:
                 names[name] = first
                 continue
@@ -226,45 +222,6 @@ def _contribution(stmt: Statement) -> object:
 
 def _times(count: int, stmt: Statement) -> Statement:
     return replace(stmt, value=simplify(Call("mul", (Const(count), stmt.value))))
-
-
-def _anonymous(stmt: Statement) -> object:
-    """The statement without the names of its target and its indices."""
-    names = dict.fromkeys(stmt.domain.indices)
-    for part in parts_of(stmt):
-        if isinstance(part, Reduce):
-            names.update(dict.fromkeys(part.domain.indices))
-    numbers = {name: str(k) for k, name in enumerate(names)}
-
-    def rule(part: Subscript) -> Subscript | None:
-        match part:
-            case Index(name):
-                return Index(numbers[name])
-            case Merged(indices):
-                return Merged(tuple(numbers[i] for i in indices))
-            case Reduce(domain=domain):
-                return replace(part, domain=reindexed(domain))
-            case _:
-                return None
-
-    def reindexed(domain: Domain) -> Domain:
-        ranges = tuple(Range(numbers[r.index], r.lo, r.hi) for r in domain.ranges)
-        return Domain(tuple(numbers[i] for i in domain.indices), ranges, domain.masks)
-
-    nameless = replace(stmt, target=replace(stmt.target, tensor=""))
-    value = transform_statement(replace(nameless, domain=Domain((), (), stmt.domain.masks)), rule)
-    return value, reindexed(transform_domain(stmt.domain, rule))
-
-
-def _renamed(stmt: Statement, names: dict[str, str]) -> Statement:
-    def rule(part: Subscript) -> Subscript | None:
-        match part:
-            case Access(tensor) | Size(tensor) if tensor in names:
-                return replace(part, tensor=names[tensor])
-            case _:
-                return None
-
-    return stmt if names.keys().isdisjoint(tensors_in(stmt)) else transform_statement(stmt, rule)
 
 
 def _repeats(stmt: Statement) -> bool:

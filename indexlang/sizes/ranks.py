@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from itertools import count as count_from
 
 from ..errors import Problem, ShapeError, Span
 from ..program.ir import (
@@ -27,7 +26,7 @@ from ..program.ir import (
     parts_of,
     primal_of,
 )
-from ..program.names import Fresh
+from ..program.names import Fresh, free
 from ..program.rebuild import transform_expr, transform_statement
 from ..program.text import dim_names, expr_text
 
@@ -98,7 +97,7 @@ class _Expansion:
             if not self.fits(access.tensor, rank):
                 self.misfit(access.tensor, rank, access.span or stmt.span, f"written as {expr_text(access)}")
         while len(self.names) < count:
-            self.names.append(next(name for k in count_from(1) if (name := f"d{k}") not in self.taken))
+            self.names.append(free((f"d{k}" for k in range(1, len(self.taken) + 2)), self.taken))
             self.taken.add(self.names[-1])
         if not any(isinstance(p, Dots | Size) for p in parts_of(stmt)):
             return stmt

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ...plan.plan import Buffer, Part, Place
+from ...program.names import Fresh
 from .code import Call, Code, Name, Number, call, dtype, full, row, text
 from .function_support import SUPPORT
 from .scope import Axis, Scope
@@ -68,8 +69,9 @@ class Writer:
     made: dict[Buffer, Made] = field(default_factory=dict)
     contiguous: set[Buffer] = field(default_factory=set)  # inputs that are made so
     passing: list[str] = field(default_factory=list)  # names that hold memory until the section ends
-    taken: set[str] = field(default_factory=lambda: {"np", "os", "run", *ARRAYS, *SUPPORT, *keyword.kwlist, *_GLOBALS})
-    counts: dict[str, int] = field(default_factory=dict)  # the last number behind each name
+    names: Fresh = field(
+        default_factory=lambda: Fresh({"np", "os", "run", *ARRAYS, *SUPPORT, *keyword.kwlist, *_GLOBALS}, "_")
+    )
 
     # -- identifiers ---------------------------------------------------------------------------
 
@@ -81,13 +83,7 @@ class Writer:
         base = base if base and not base[0].isdigit() else "t" + base
         if base.startswith("__"):
             base = "t" + base
-        name, count = base, self.counts.get(base, 1)
-        while name in self.taken:
-            count += 1
-            name = f"{base}_{count}"
-        self.taken.add(name)
-        self.counts[base] = count
-        return Name(name)
+        return Name(self.names.fresh(base))
 
     def use(self, name: str) -> str:
         """Have a support function in the source, by name."""

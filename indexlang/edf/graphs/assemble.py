@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 from ...collecting import uncollected
 from ...errors import IndexLangError
 from ...program.ir import Dots, Program, Shape, Statement, primal_of
-from ...program.names import Renaming, apart, indices_in
+from ...program.names import Renaming, apart, counted, free, indices_in
 from ...sizes.ranks import expand
 from ..problems import graph_error
 from .computed import Call, CompNode, Part
@@ -146,8 +147,7 @@ def _names(name: str, call: Call, tensors: Mapping[Node, str], taken: set[str]) 
             continue
         new = name if tensor == program.outputs[0] else f"{name}.{tensor}"
         if tensor not in program.outputs:
-            while new in taken or primal_of(new) is not None:
-                new += "_"
+            new = free(chain([new] if primal_of(new) is None else [], counted(f"{new}_")), taken)
         taken.add(new)
         names[tensor] = new
     return names

@@ -7,7 +7,7 @@ one rule: renaming keeps a statement's domain as it is, with the indices that on
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ...program.ir import (
@@ -25,11 +25,12 @@ from ...program.ir import (
     reads_of,
     walk,
 )
+from ...program.names import Renaming, numbered
 from ...program.rebuild import transform, transform_domain, transform_expr
 from ...sizes.shapes import Shapes
 from ..limits import Limits
 from .formulas import Formulas
-from .statements import COMPARISONS, numbered
+from .statements import COMPARISONS
 from .values import Node, RefusedError
 
 
@@ -102,26 +103,23 @@ class Facts:
 
 
 def renamed(stmt: Statement, names: Mapping[str, str], extents: Mapping[str, tuple[int, int]]) -> Statement:
-    """The statement with other names of its indices; how far they run is known."""
+    """The statement with other names of its indices, a merged axis as its only index that runs.
+
+    How far indices run is known, so ranges go; those that only a range names stay.
+    """
 
     def rule(part: Subscript) -> Subscript | None:
-        match part:
-            case Index(name):
-                return Index(names[name], part.span)
-            case Merged(indices):
-                moving = [i for i in indices if extents[i][1] - extents[i][0] > 1]
-                if len(moving) != 1 or extents[moving[0]][0]:
-                    raise RefusedError
-                return Index(names[moving[0]], part.span)
-            case Reduce(domain=domain):
-                indices = tuple(names[i] for i in domain.indices)
-                return Reduce(part.op, Domain(indices, (), domain.masks), part.body, part.span)
-            case _:
-                return None
+        if not isinstance(part, Merged):
+            return None
+        moving = [i for i in part.indices if extents[i][1] - extents[i][0] > 1]
+        if len(moving) != 1 or extents[moving[0]][0]:
+            raise RefusedError
+        return Index(moving[0], part.span)
 
-    target = transform(stmt.target, rule)
+    target, value = transform(stmt.target, rule), transform_expr(stmt.value, rule)
     assert isinstance(target, Access)
-    value = transform_expr(stmt.value, rule)
+    if isinstance(value, Reduce):
+        value = replace(value, domain=replace(value.domain, ranges=()))
     masks = transform_domain(Domain((), (), stmt.domain.masks), rule).masks
-    domain = Domain(tuple(names[i] for i in stmt.domain.indices), (), masks)  # those that only a range names, too
-    return Statement(target, stmt.op, value, domain, stmt.span)
+    plain = Statement(target, stmt.op, value, Domain(stmt.domain.indices, (), masks), stmt.span)
+    return Renaming(indices=names).statement(plain)

@@ -24,6 +24,7 @@ from ...program.ir import (
     reads_of,
     walk,
 )
+from ...program.names import counted, free, numbered
 from ..blocks import even, itemsize
 from ..operators import COMBINATIONS, REDUCTIONS
 from .chain import Chain, Facts, Store, renamed
@@ -34,7 +35,6 @@ from .statements import (
     is_plain_product,
     is_window,
     memory_order,
-    numbered,
     size_of,
 )
 from .values import Move, Node, RefusedError
@@ -162,13 +162,9 @@ class Joining:
         for i in extents:
             if i in found:
                 continue
-            name, count = i, 1
-            if i in found.values() or self.graph.extents.get(i, extents[i]) != extents[i]:
-                while name in taken:
-                    count += 1
-                    name = f"{i}_{count}"
-            taken.add(name)
-            found[i] = name
+            is_other = i in found.values() or self.graph.extents.get(i, extents[i]) != extents[i]
+            found[i] = free(counted(i, "_"), taken) if is_other else i
+            taken.add(found[i])
         return found
 
     def spread(self, stmt: Statement, landing: Sequence[Landing]) -> Store:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...program.ir import Access, Boundary, Const, Dots, Index, Merged
+from ...program.names import counted, free
 from ..views import Row, injective, linear, plain
 from .formulas import Formulas
 from .values import Graph, Move, RefusedError
@@ -65,7 +66,7 @@ def landings(target: Access, graph: Formulas, labels: Sequence[str]) -> list[Lan
             raise RefusedError
         axis = index
         if graph.extents[index] != (0, size):
-            axis = _fresh(index, graph)
+            axis = free(counted(index, "_"), graph.extents)
             graph.extents[axis] = (0, size)
             graph.order.insert(graph.order.index(index) + 1, axis)
         found.append(Landing(axis, index, row.shifted(-shift.const), size))
@@ -73,11 +74,3 @@ def landings(target: Access, graph: Formulas, labels: Sequence[str]) -> list[Lan
     if len(set(named)) < len(named):
         raise RefusedError
     return found
-
-
-def _fresh(index: str, graph: Graph) -> str:
-    """A name for another index of the chain."""
-    count = 2
-    while f"{index}_{count}" in graph.extents:
-        count += 1
-    return f"{index}_{count}"

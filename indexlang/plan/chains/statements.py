@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...program.algebra import factors_of
-from ...program.ir import Access, Expr, Index, Merged, Reduce, Statement, indices_of, walk
-from ...program.rebuild import transform_expr
+from ...program.ir import Access, Expr, Merged, Reduce, Statement, indices_of, walk
 from ..limits import Limits
 
 COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
@@ -35,12 +34,6 @@ def is_window(stmt: Statement, extents: Mapping[str, tuple[int, int]], limits: L
 def identity(op: str) -> float:
     """What changes nothing."""
     return {"*=": 1.0, "max=": float("-inf"), "min=": float("inf")}.get(op, 0)
-
-
-def numbered(expr: Expr) -> Expr:
-    """The expression with numbers for its indices, so that equal ones over other indices are equal."""
-    names = {i: str(k) for k, i in enumerate(indices_of(expr))}
-    return transform_expr(expr, lambda p: Index(names[p.name]) if isinstance(p, Index) and p.name in names else None)
 
 
 def size_of(shape: Sequence[int]) -> int:

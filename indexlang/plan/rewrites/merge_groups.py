@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import prod
 
 from ...program.ir import Access, Call, Index, Merged, Statement, Subscript, domain_of, indices_of
+from ...program.names import Fresh
 from ..limits import Limits
 
 Extents = Mapping[str, tuple[int, int]]
@@ -89,8 +90,8 @@ class _Merging:
 
     def __init__(self, stmt: Statement, extents: Extents, group: str, together: int) -> None:
         self.stmt, self.group, self.together = stmt, group, together
-        taken = set(extents)
-        self.block, self.one, self.other = (self.fresh(f"{group}_{n}", taken) for n in ("blocks", "in", "out"))
+        fresh = Fresh(set(extents))
+        self.block, self.one, self.other = (fresh.fresh(f"{group}_{n}") for n in ("blocks", "in", "out"))
         self.extents = {
             **{i: e for i, e in extents.items() if i != group},
             self.block: (0, (extents[group][1]) // together),
@@ -99,12 +100,6 @@ class _Merging:
         }
         self.name = f"{stmt.target.tensor} groups"  # no identifier: a tensor of a program never has this name
         self.note = f"{together} {group} in one product"
-
-    def fresh(self, name: str, taken: set[str]) -> str:
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        return name
 
     def written(self, access: Access, inside: str) -> Access:
         """The access with the group as block and group inside."""

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from ...program.algebra import factors_of, product_of
 from ...program.ir import Access, Call, Expr, Index, Program, Statement, domain_of, indices_of, walk
+from ...program.names import counted, free
 from ...sizes.dtypes import Types
 from ...sizes.shapes import Shapes
 from ..blocks import itemsize
@@ -168,10 +169,7 @@ def inserted(
     program: Program, shapes: Shapes, types: Types, number: int, hint: str, target: Access, value: Expr
 ) -> tuple[Program, Shapes, Types, Access]:
     """The program with a tensor of a new name made before a statement, over extents of that; and its access."""
-    name, count = hint, 1
-    while name in types.tensors:
-        count += 1
-        name = f"{hint}{count}"
+    name = free(counted(hint), types.tensors)
     made = Access(name, target.subscripts)
     stmt = Statement(made, "=", value, domain_of((made, value), (), ()))
     extents = {i: shapes.extents[number][i] for i in stmt.domain.indices}
