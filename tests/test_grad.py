@@ -40,6 +40,21 @@ layer conv(x[B,H,W,C], K[R,S,C,O]; stride=2, dilation=2, padding=1) -> y[B,I,J,O
         ("y[i] = exp(x[i])", "x.grad[i] += y.grad[i] * y[i]\n"),
         ("y[i] = relu(x[i])", "x.grad[i] += y.grad[i] where x[i] > 0\n"),
         ("y[i] = x[i] / z[i]", "x.grad[i] += y.grad[i] / z[i]\nz.grad[i] += -y.grad[i] * y[i] / z[i]\n"),
+        (
+            "y[i] = x[i] / (z[i] * w[i])**2",
+            "x.grad[i] += y.grad[i] / (z[i] * w[i])**2\n"
+            "z.grad[i] += -2 * y.grad[i] * y[i] / z[i]\n"
+            "w.grad[i] += -2 * y.grad[i] * y[i] / w[i]\n",
+        ),
+        (
+            "y[i] = x[i] / sqrt(z[i] / w[i])",
+            "sqrt_z[i] = sqrt(z[i] / w[i])\n"
+            "x.grad[i] += y.grad[i] / sqrt_z[i]\n"
+            "z.grad[i] += -0.5 * y.grad[i] * y[i] / z[i]\n"
+            "w.grad[i] += 0.5 * y.grad[i] * y[i] / w[i]\n",
+        ),
+        ("y[i] = 1 / exp(x[i])", "x.grad[i] += -y.grad[i] * y[i]\n"),
+        ("y[i] = 3 / x[i]**0.5 / 2", "x.grad[i] += -0.75 * y.grad[i] / x[i]**1.5\n"),
         ("y[i] = x[i]**2", "x.grad[i] += 2 * y.grad[i] * x[i]\n"),
         ("y[i] = x[2*i]", "x.grad[2*i] += y.grad[i]\n"),
         ("d[i] = x[i+1] - x[i]", "x.grad[i+1] += d.grad[i]\nx.grad[i] += -d.grad[i] where i < size(x,0) - 1\n"),
@@ -168,6 +183,34 @@ def test_the_odd_ones(text: str, x: Any, dy: Any, expected: Any) -> None:
     f = indexlang.compile(text)
     _, pullback = f.vjp(x=np.array(x))
     assert np.array_equal(pullback(np.array(dy))["x"], np.array(expected))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y[i] = x[i] / (z[i] * w[i])",
+        "y[i] = x[i] / (z[i] * w[i]**2)**0.75",
+        "y[i] = x[i] / sqrt(z[i] * (w[i] + 1))",
+        "y[i] = x[i] / rsqrt(z[i]) / exp(-w[i])",
+        "y[i] = tanh(x[i] / (z[i] / exp(w[i]))**3)",
+        "y[i] = exp(x[i] / (-z[i] * 2)) / w[i]",
+    ],
+)
+def test_what_stands_below_a_line(text: str) -> None:
+    rng = np.random.default_rng(5)
+    inputs = {"x": rng.standard_normal(4), "z": rng.random(4) + 0.5, "w": rng.random(4) + 0.5}
+    first = grad.backward(program(text))
+    assert resolve(parse(Source(to_text(first)))) == first
+    assert all(r.ok for r in gradcheck.gradcheck(program(text), inputs))
+    second = {n: {**inputs, "y.grad": rng.standard_normal(4)}[n] for n in first.inputs}
+    assert all(r.ok for r in gradcheck.gradcheck(first, second))
+
+
+def test_a_denominator_that_overflows_leaves_zero() -> None:
+    f = indexlang.compile("y[i] = 1 / exp(x[i])")
+    with np.errstate(over="ignore"):
+        _, pullback = f.vjp(x=np.array([1000.0, -1.0]))
+    assert np.allclose(pullback(np.ones(2))["x"], [0.0, -np.e])
 
 
 @pytest.mark.parametrize(("order", "winner"), [("j,i", (1, 0)), ("i,j", (0, 1))])

@@ -15,6 +15,7 @@ from ..program.conditions import as_mask
 from ..program.derivatives import is_constant
 from ..program.functions import partial
 from ..program.ir import Access, Call, Const, Expr, Reduce
+from .denominators import slopes_below
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ def contributions(
         case Call(fn=fn, args=args):
             for k, arg in enumerate(args):
                 if is_constant(arg):
+                    continue
+                if fn == "div" and k == 1:
+                    for part, slope in slopes_below(args[0], arg, out):
+                        yield from contributions(part, _chained(adjoint, slope), masks)
                     continue
                 rule = partial(fn, args, k, out)
                 if rule is None:
