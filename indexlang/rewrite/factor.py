@@ -9,7 +9,7 @@ which may be zero, stay in the bracket, and a bracket is not longer than a perso
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -17,7 +17,24 @@ from itertools import combinations
 
 from ..program.algebra import Product, power, product, raised
 from ..program.derivatives import is_constant
-from ..program.ir import Access, Call, Const, Expr, Index, Program, Reduce, Size, Statement, children, primal_of
+from ..program.ir import (
+    Access,
+    Call,
+    Const,
+    Expr,
+    Index,
+    Program,
+    Range,
+    Reduce,
+    Size,
+    Statement,
+    children,
+    primal_of,
+    reductions_of,
+    statement,
+)
+from ..program.names import Renaming, is_plain
+from ..ranges.solve import attempt
 from .simplify import simplify
 
 _MOST = 4  # terms of a bracket
@@ -27,10 +44,11 @@ _LONG = 16  # factors of a contribution that is left as it is
 
 @dataclass(frozen=True)
 class _Part:
-    """Contributions as one product, and the number of the last of their statements."""
+    """Contributions as one product, their ranges, and the number of the last of their statements."""
 
     number: int
     product: Product
+    ranges: Mapping[str, Range]
 
     @cached_property
     def powers(self) -> Counter[Expr]:
@@ -48,28 +66,59 @@ class _Part:
 def factor_contributions(program: Program, floats: frozenset[str]) -> Program:
     """The program with common factors of contributions before a bracket."""
     groups: dict[object, list[_Part]] = {}
-    for number, stmt in enumerate(program.statements):
-        if primal_of(stmt.target.tensor) is None or stmt.op != "+=" or stmt.reduced or isinstance(stmt.value, Reduce):
+    named = dict[int, Statement]()
+    names = dict[int, Mapping[str, str]]()
+    firsts: dict[str, Access] = {}
+    for k, given in enumerate(program.statements):
+        if primal_of(given.target.tensor) is None or given.op != "+=" or given.reduced or reductions_of(given):
             continue
-        key = stmt.target, frozenset(stmt.domain.ranges), frozenset(stmt.domain.masks)
-        part = _Part(number, product(stmt.value))
+        names[k] = _names_in(firsts.setdefault(given.target.tensor, given.target), given.target)
+        stmt = named[k] = Renaming(indices=names[k]).statement(given) if names[k] else given
+        part = _Part(k, product(stmt.value), {r.index: r for r in stmt.domain.ranges})
         if len(part.product.factors) < _LONG:
-            groups.setdefault(key, []).append(part)
+            groups.setdefault((stmt.target, frozenset(stmt.domain.masks)), []).append(part)
     statements: list[Statement | None] = list(program.statements)
     for group in groups.values():
-        for start in range(0, len(group), _FEW):
-            given = group[start : start + _FEW]
-            found = _put_together(given)
-            if len(found) == len(given):
-                continue
-            for part in given:
+        for few in _alike(group, program, names):
+            found = _put_together(few)
+            for part in few if len(found) < len(few) else ():
                 statements[part.number] = None
-            for part in found:
+            for part in found if len(found) < len(few) else ():
                 stmt = program.statements[part.number]
-                statements[part.number] = stmt if part in given else replace(stmt, value=part.product.expr())
+                statements[part.number] = stmt if part in few else _written_out(named[part.number], part)
     if None not in statements:
         return program
     return replace(program, statements=tuple(s for s in statements if s is not None))
+
+
+def _names_in(first: Access, target: Access) -> dict[str, str]:
+    """The names that another target has for the indices of a plain one."""
+    ours, theirs = target.subscripts, first.subscripts
+    if ours == theirs or len(ours) != len(theirs) or not (is_plain(target) and is_plain(first)):
+        return {}
+    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if isinstance(a, Index) and isinstance(b, Index)]
+    return {a.name: b.name for a, b in pairs} if len(pairs) == sum(isinstance(s, Index) for s in ours) else {}
+
+
+def _alike(group: Sequence[_Part], program: Program, names: Mapping[int, Mapping[str, str]]) -> Iterator[list[_Part]]:
+    """The contributions that run over the same elements, a few at a time."""
+    extents: dict[object, list[_Part]] = {}
+    solution = None if all(part.ranges == group[0].ranges for part in group) else attempt(program)
+    for part in group:
+        key: object = frozenset(part.ranges.values())
+        if solution is not None and not solution.problems:  # ranges that are left out may be those that others write
+            canonical, new = solution.sizes.canonical, names[part.number]
+            bounds = solution.bounds[part.number].items()
+            key = frozenset((new.get(i, i), canonical(b.low), canonical(b.high)) for i, b in bounds)
+        extents.setdefault(key, []).append(part)
+    for parts in extents.values():
+        for start in range(0, len(parts), _FEW):
+            yield parts[start : start + _FEW]
+
+
+def _written_out(stmt: Statement, part: _Part) -> Statement:
+    ranges = tuple(part.ranges.values())
+    return statement(stmt.target, stmt.op, part.product.expr(), ranges, stmt.domain.masks, stmt.span)
 
 
 def _put_together(parts: Sequence[_Part]) -> list[_Part]:
@@ -89,8 +138,8 @@ def _put_together(parts: Sequence[_Part]) -> list[_Part]:
 
 
 def _pairs(parts: Iterable[tuple[_Part, _Part]]) -> Iterator[tuple[_Part, _Part, Counter[Expr]]]:
-    """Those that have something in common, and what."""
-    return ((a, b, common) for a, b in parts if (common := _common(a, b)))
+    """Those that have factors in common, and which, or sizes below the line."""
+    return ((a, b, common) for a, b in parts if (common := _common(a, b)) or _sizes_below(a, b))
 
 
 def _common(a: _Part, b: _Part) -> Counter[Expr]:
@@ -101,12 +150,17 @@ def _common(a: _Part, b: _Part) -> Counter[Expr]:
     return found if any(not is_constant(f) for f in found) else Counter()
 
 
+def _sizes_below(a: _Part, b: _Part) -> Counter[Expr]:
+    """The divisors that both have and that are made of sizes and numbers."""
+    return Counter(d for d in a.product.divisors if is_constant(d)) & Counter(b.product.divisors)
+
+
 def _joined(first: _Part, second: _Part, common: Counter[Expr]) -> _Part | None:
     """One product for the sum of two; None where it would be no shorter."""
     a, b = first.product, second.product
+    divisors = _sizes_below(first, second)
     if not (a.number and b.number):
         return None
-    divisors = Counter(d for d in a.divisors if is_constant(d)) & Counter(b.divisors)
     number = Fraction(-1 if a.number < 0 and b.number < 0 else 1)
     if abs(a.number) == abs(b.number) and a.divisor == b.divisor:
         number *= abs(a.number) / a.divisor
@@ -120,7 +174,7 @@ def _joined(first: _Part, second: _Part, common: Counter[Expr]) -> _Part | None:
         or _leaves(outside) >= _leaves(a.expr()) + _leaves(b.expr())
     ):
         return None
-    return _Part(max(first.number, second.number), product(outside))
+    return _Part(max(first.number, second.number), product(outside), {**first.ranges, **second.ranges})
 
 
 def _rest(part: _Part, common: Counter[Expr], divisors: Counter[Expr], number: Fraction) -> Product:

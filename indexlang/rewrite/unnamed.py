@@ -13,7 +13,7 @@ ranges stays; so does one that reads several tensors, unless one statement alone
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ..program.algebra import product
@@ -40,15 +40,18 @@ from ..program.rebuild import transform_expr
 def read_through(program: Program, unnamed: Collection[str]) -> Program:
     """The program without the gradients `unnamed` that only scale others."""
     count = Counter(s.target.tensor for s in program.statements)
-    readers = Counter(name for s in program.statements for name in reads_of(s))
     candidates = {n for n in unnamed if count[n] == 1 and n not in program.outputs}
-    refused = {n for s in program.statements for n in candidates & set(reads_of(s)) if not _may_read(s, n)}
+    readers: dict[str, list[Statement]] = {n: [] for n in candidates}
+    for stmt in program.statements:
+        for name in candidates.intersection(reads_of(stmt)):
+            readers[name].append(stmt)
+    candidates = {n for n in candidates if all(_may_read(s, n) for s in readers[n])}
     gone: dict[str, Statement] = {}
     kept = []
     for old in program.statements:
         stmt = _read(old, gone)
         name = stmt.target.tensor
-        if name in candidates - refused and _is_scaled(stmt, readers[name]) and _fits(stmt, program, name):
+        if name in candidates and _is_scaled(stmt, len(readers[name])) and _fits(stmt, readers[name], name):
             gone[name] = stmt
         else:
             kept.append(stmt)
@@ -90,15 +93,16 @@ def _is_light(factor: Expr) -> bool:
             return False
 
 
-def _fits(stmt: Statement, program: Program, name: str) -> bool:
+def _fits(stmt: Statement, readers: Sequence[Statement], name: str) -> bool:
     """Whether all that read a gradient run over just its ranges, where it has some."""
-    for reader in program.statements:
-        if stmt.domain.ranges and name in reads_of(reader):
-            for part in walk(reader.value):
-                if isinstance(part, Access) and part.tensor == name:
-                    names = dict(zip(stmt.target.subscripts, part.subscripts, strict=True))
-                    if any(_there(r, names) not in reader.domain.ranges for r in stmt.domain.ranges):
-                        return False
+    if not stmt.domain.ranges:
+        return True
+    for reader in readers:
+        for part in walk(reader.value):
+            if isinstance(part, Access) and part.tensor == name:
+                names = dict(zip(stmt.target.subscripts, part.subscripts, strict=True))
+                if any(_there(r, names) not in reader.domain.ranges for r in stmt.domain.ranges):
+                    return False
     return True
 
 
