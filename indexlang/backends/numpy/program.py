@@ -70,7 +70,8 @@ def _tables(w: Writer, tables: Sequence[Table]) -> None:
         if found.weak:
             code = call("np.full", row(table.buffer.shape), found.code, dtype(table.buffer.dtype))
         else:
-            code = call("np.ascontiguousarray", spread(found, axes, w.scope).code, dtype(table.buffer.dtype))
+            maker = "np.ascontiguousarray" if axes else "np.asarray"  # the former makes an axis of a single number
+            code = call(maker, spread(found, axes, w.scope).code, dtype(table.buffer.dtype))
         name = w.fresh(table.buffer.name)
         w.set(name, code)
         w.module += ['with np.errstate(all="ignore"):', *body.printed("    ")]
