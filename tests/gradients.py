@@ -623,8 +623,9 @@ HEAD = """\
 Each row: a layer, its gradient as textbooks have it, written by hand in the language, and the one that is derived, as
 it is printed. Shown and counted are the statements that wait for a cotangent; what does not is the forward pass, `r`,
 `p` and the like. *Terms* are what is added, in brackets too; *factors* are the tensors, numbers and sizes, exponents
-included. Each count is the textbook's, then ours, which has no more of any of them. Both columns are compiled, and
-their values compared, by `tests/test_gradients.py`; the page is what `python tests/gradients.py` prints.
+included; conditions are not counted. Each count is the textbook's, then ours, which has no more of any of them. Both
+columns are compiled, and their values compared, by `tests/test_gradients.py`; the page is what
+`python tests/gradients.py` prints.
 
 | layer | textbook | ours | statements | terms | factors |
 | --- | --- | --- | --- | --- | --- |

@@ -109,6 +109,14 @@ def test_simplified(expr: Expr, text: str) -> None:
         (call("not", call("lt", i, 3)), "not i < 3"),  # `i >= 3` would be a range, and a promise
         (call("not", call("ge", x, y)), "not x[i] >= y[i]"),  # nan
         (call("not", call("lt", call("div", i, 2), Index("k"))), "not i / 2 < k"),
+        (call("lt", call("max", x, 0), 6), "x[i] < 6"),
+        (call("gt", call("min", 6, x), 0), "x[i] > 0"),
+        (call("ge", call("max", x, 0), 6), "x[i] >= 6"),
+        (call("le", call("min", x, 7), 6), "x[i] <= 6"),
+        (call("lt", call("max", x, 6), 6), "max(x[i], 6) < 6"),
+        (call("le", call("min", x, 5), 6), "min(x[i], 5) <= 6"),
+        (call("ge", call("max", x, 7), 6), "max(x[i], 7) >= 6"),
+        (call("lt", call("max", i, 0), 6), "not i >= 6"),  # no range
     ],
 )
 def test_masks_stay_masks(mask: Expr, text: str) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from math import pi
 
 from ..program.algebra import PRODUCTS, exact, fold, is_numeric, product, raised, spine
+from ..program.conditions import as_mask
 from ..program.facts import kept_upwards
 from ..program.ir import Call, Const, Expr, Index, Reduce, Size, Statement, indices_of, statement, walk
 from ..program.rebuild import with_value
@@ -33,8 +34,24 @@ def _mask(mask: Expr) -> Expr:
     match mask:
         case Call(fn="not", args=(inner,)):
             return _not(inner) or mask
+        case Call(fn="lt" | "le" | "gt" | "ge" as fn, args=(Call(fn="max" | "min" as bound, args=args), limit)):
+            free = _unbounded(fn, bound, args, limit)
+            return mask if free is None else as_mask(Call(fn, (free, limit)))
         case _:
             return mask
+
+
+def _unbounded(fn: str, bound: str, args: tuple[Expr, ...], limit: Expr) -> Expr | None:
+    """x where max(x, 0) < 6 is x < 6, and min(x, 6) > 0 is x > 0: the number decides nothing; a nan meets neither."""
+    end = exact(limit)
+    for one, other in (args, args[::-1]):
+        number = exact(other)
+        if number is not None and end is not None:
+            holds = {"lt": number < end, "le": number <= end, "gt": number > end, "ge": number >= end}[fn]
+            below = fn in ("lt", "le")
+            if holds == (below == (bound == "max")):
+                return one
+    return None
 
 
 def _units(expr: Expr) -> tuple[Expr, ...]:
