@@ -152,6 +152,12 @@ def test_the_values_stay(case: Case) -> None:
         np.testing.assert_allclose(found[name], value, rtol=1e-12, atol=1e-12)
 
 
+def test_a_plan_shows_sums_as_they_are_written() -> None:
+    f = indexlang.compile("y[t] = u[t] * sum[s](x[s] + z[t]) where s <= t")
+    text = str(f.plan(u=np.ones(3), x=np.ones(4), z=np.ones(3)))
+    assert "sum_x[t] = sum[s](x[s] + z[t]) where s <= t\n" in text and "* 1" not in text
+
+
 UNREAD = [
     "y[i,j] = sum[k](log(x[i,k])) * z[j] where m[i,j] > 0",
     "y[i] = sum[k](log(x[i,k])) where m[i,0] > 0",

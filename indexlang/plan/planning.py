@@ -15,6 +15,7 @@ from ..errors import Problem, ShapeError
 from ..program.ir import Access, Program, Reduce, Statement, parts_of, reads_of
 from ..program.text import dim_names, statement_text
 from ..rewrite.hoist import hoist
+from ..rewrite.scoped import as_written
 from ..sizes import dtypes as kinds
 from ..sizes import ranks, shapes
 from .blocks import itemsize
@@ -141,7 +142,7 @@ class _Planning:
         records = []
         for k, kernel in zip(numbers, kernels, strict=True):
             stmt = self.program.statements[k]
-            records.append(_record(stmt, statement_text(stmt, self.dims), kernel, self.sized[k], b))
+            records.append(_record(stmt, statement_text(as_written(stmt), self.dims), kernel, self.sized[k], b))
         return Section(tuple(records), tuple(b.section.items()), tuple(b.steps))
 
     def statement(self, sized: Sized) -> str:

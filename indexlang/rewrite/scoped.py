@@ -33,11 +33,12 @@ def unscoped(value: Expr) -> Expr:
 
 def embedded(program: Program) -> Program:
     """The program with `sum[k](...)` in place of products with 1: the form in which it is written."""
-    changed = tuple(map(_embedded, program.statements))
+    changed = tuple(map(as_written, program.statements))
     return program if all(map(operator.is_, changed, program.statements)) else replace(program, statements=changed)
 
 
-def _embedded(stmt: Statement) -> Statement:
+def as_written(stmt: Statement) -> Statement:
+    """A statement with `sum[k](...)` in place of a product with 1."""
     body, inside = unscoped(stmt.value), set(stmt.reduced)
     if body is stmt.value or scoped(body, stmt.reduced) is body or stmt.op not in ("=", "+=") or DOTS in inside:
         return stmt
