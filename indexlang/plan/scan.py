@@ -6,11 +6,11 @@ does not mention the indices of its bounds, so that one pass over the reduced in
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..program.affine import Affine
-from ..program.conditions import margins
+from ..program.conditions import conjuncts, margins
 from ..program.ir import Call, Expr, Index, indices_of, reads
 from ..sizes.in_bounds import numeric
 from .views import Row
@@ -47,7 +47,7 @@ def scan(
     masks: Iterable[Expr], value: Collection[str], reduced: Sequence[str], sizes: Mapping[str, Sequence[int]]
 ) -> Scan | None:
     """The first reduced index along which a running reduction gives the statement; `value` are the value's indices."""
-    parts = [p for mask in masks for p in _parts(mask)]
+    parts = [p for mask in masks for p in conjuncts(mask)]
     own = tuple(p for p in parts if set(indices_of(p)) <= set(value))
     rest = [p for p in parts if p not in own]
     if not rest or not set(reduced) <= set(value):
@@ -79,11 +79,3 @@ def bound(mask: Expr, index: str, sizes: Mapping[str, Sequence[int]]) -> Bound |
     if by < 0:
         return Bound(Row(form.const, tuple(coefs.items())), -by, True)
     return Bound(Row(-form.const, tuple((i, -c) for i, c in coefs.items())), by, False)
-
-
-def _parts(mask: Expr) -> Iterator[Expr]:
-    if isinstance(mask, Call) and mask.fn == "and":
-        for part in mask.args:
-            yield from _parts(part)
-    else:
-        yield mask

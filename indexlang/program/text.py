@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 
+from .conditions import is_static
 from .functions import ADD, AND, ATOM, COMPARE, CONSTANTS, FUNCTIONS, MUL, NEG, NOT, OR, POW
 from .interface import ANONYMOUS, default_interface
 from .ir import (
@@ -113,16 +114,12 @@ def _conditions(stmt: Statement, printer: _Printer) -> Iterator[str]:
 def _mask(mask: Expr, printer: _Printer) -> str:
     """A mask; a scalar tensor keeps its brackets where, without them, it would be an index with a range."""
     match mask:
-        case Call("lt" | "le" | "gt" | "ge" as fn, (Access(name, ()), bound)) if _is_size(bound):
+        case Call("lt" | "le" | "gt" | "ge" as fn, (Access(name, ()), bound)) if is_static(bound):
             return f"{name}[] {FUNCTIONS[fn].symbol} {printer.expr(bound, ADD)}"
-        case Call("lt" | "le" | "gt" | "ge" as fn, (bound, Access(name, ()))) if _is_size(bound):
+        case Call("lt" | "le" | "gt" | "ge" as fn, (bound, Access(name, ()))) if is_static(bound):
             return f"{printer.expr(bound, ADD)} {FUNCTIONS[fn].symbol} {name}[]"
         case _:
             return printer.expr(mask)
-
-
-def _is_size(expr: Expr) -> bool:
-    return all(isinstance(p, Const | Size | Call) for p in walk(expr))
 
 
 class _Printer:

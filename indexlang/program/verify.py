@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from .conditions import is_range, is_static
 from .functions import FUNCTIONS
 from .interface import default_interface
 from .ir import (
@@ -203,20 +204,8 @@ def _domain(domain: Domain) -> Iterator[str]:
                 yield f"the range of {r.index} ends at {expr_text(bound)}, which is no size"
     yield from (f"{i} has two ranges" for i, k in Counter(r.index for r in domain.ranges).items() if k > 1)
     for mask in domain.masks:
-        if _reads_as_range(mask, domain):
+        if is_range(mask):
             yield f"{expr_text(mask)} is a range"
-
-
-def _reads_as_range(mask: Expr, domain: Domain) -> bool:
-    match mask:
-        case Call("lt" | "le" | "gt" | "ge", (a, b)):
-            return any(isinstance(x, Index) and x.name in domain.indices and _is_static(y) for x, y in ((a, b), (b, a)))
-        case _:
-            return False
-
-
-def _is_static(expr: Expr) -> bool:
-    return all(isinstance(p, Const | Size | Call) for p in walk(expr))
 
 
 def _is_size(expr: Expr) -> bool:
@@ -261,7 +250,7 @@ def _is_position(expr: Expr) -> bool:
         case Call("add" | "sub" | "neg", args):
             return all(map(_is_position, args))
         case Call("mul", (a, b)):
-            return _is_position(a) and _is_position(b) and (_is_static(a) or _is_static(b))
+            return _is_position(a) and _is_position(b) and (is_static(a) or is_static(b))
         case Call("floordiv" | "mod", (a, b)):
             return _is_position(a) and _is_size(b) and not (isinstance(b, Const) and b.value <= 0)
         case _:

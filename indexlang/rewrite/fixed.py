@@ -12,12 +12,11 @@ how far the index runs, the statement keeps a condition on that size. An index o
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ..program.affine import Affine, not_negative
-from ..program.conditions import as_mask, conjuncts
+from ..program.conditions import as_mask, comparisons, conjuncts, value_at
 from ..program.ir import (
     DOTS,
     Call,
@@ -44,7 +43,7 @@ def fix_indices(stmt: Statement, bounds: Bounds) -> tuple[Statement, Bounds]:
     """The statement without the indices to which masks leave one value, with ranges for masks that leave a few."""
     if not stmt.domain.masks or isinstance(stmt.value, Reduce):
         return stmt, bounds
-    masks = tuple(part for m in stmt.domain.masks for part in _parts(m))
+    masks = tuple(part for m in stmt.domain.masks for part in conjuncts(m))
     merged = {i for p in parts_of(stmt) if isinstance(p, Merged) for i in p.indices}
     for i in stmt.domain.indices:
         own = tuple(m for m in masks if indices_of(m) == (i,) and not reads(m))
@@ -76,15 +75,6 @@ def _put(stmt: Statement, index: str, number: int, masks: tuple[Expr, ...]) -> S
     return statement(target, stmt.op, value, ranges, masks, stmt.span)
 
 
-def _parts(mask: Expr) -> Iterator[Expr]:
-    match mask:
-        case Call("and", args):
-            for a in args:
-                yield from _parts(a)
-        case _:
-            yield mask
-
-
 def _left(index: str, bound: Bound, masks: tuple[Expr, ...]) -> tuple[int, int, tuple[Expr, ...]] | None:
     """The values low <= index < high that masks leave, and a condition on the size that goes so far."""
     if bound.low.terms:
@@ -96,7 +86,7 @@ def _left(index: str, bound: Bound, masks: tuple[Expr, ...]) -> tuple[int, int, 
         return None
     admitted = []
     for value in values:
-        holds = [_number(m, {index: value}) for m in masks]
+        holds = [value_at(m, {index: value}) for m in masks]
         if None in holds:
             return None
         if all(holds):
@@ -109,52 +99,15 @@ def _left(index: str, bound: Bound, masks: tuple[Expr, ...]) -> tuple[int, int, 
 def _solved(index: str, bound: Bound, masks: tuple[Expr, ...]) -> tuple[int, int, tuple[Expr, ...]] | None:
     """The one value that an equation leaves, where a size says how far the index runs."""
     for mask in masks:
-        for fn, a, b in conjuncts(mask):
+        for fn, a, b in comparisons(mask):
             form = Affine.from_expr(a) - Affine.from_expr(b)
             match form.terms:
                 case ((Index(name), factor),) if fn == "eq" and name == index and form.const % factor == 0:
                     value = -form.const // factor
-                    if value >= bound.low.const and all(_number(m, {index: value}) for m in masks):
+                    if value >= bound.low.const and all(value_at(m, {index: value}) for m in masks):
                         inside = not_negative(bound.high - 1 - value)
                         guard = () if inside else (Call("gt", (bound.hi, Const(value))),)
                         return value, value + 1, guard
                 case _:
                     pass
     return None
-
-
-_INTEGER: dict[str, Callable[..., int]] = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "neg": operator.neg,
-    "min": min,
-    "max": max,
-    "lt": operator.lt,
-    "le": operator.le,
-    "gt": operator.gt,
-    "ge": operator.ge,
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "not": operator.not_,
-    "and": lambda a, b: bool(a and b),
-    "or": lambda a, b: bool(a or b),
-    "floordiv": operator.floordiv,
-    "mod": operator.mod,
-}
-
-
-def _number(expr: Expr, values: Mapping[str, int]) -> int | None:
-    """The value of integer arithmetic and comparisons on numbers and indices; None of what is more than that."""
-    match expr:
-        case Const(value):
-            return value if isinstance(value, int) else None
-        case Index(name):
-            return values.get(name)
-        case Call(fn, args) if fn in _INTEGER:
-            numbers = [_number(a, values) for a in args]
-            if any(n is None for n in numbers) or (fn in ("floordiv", "mod") and numbers[1] == 0):
-                return None
-            return _INTEGER[fn](*numbers)
-        case _:
-            return None

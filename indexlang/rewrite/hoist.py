@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from ..program.affine import Affine, not_negative
-from ..program.conditions import margins
+from ..program.conditions import TRUTHS, margins
 from ..program.facts import kept
 from ..program.interface import ANONYMOUS, default_interface
 from ..program.ir import (
@@ -53,7 +53,6 @@ OPERATOR = {"sum": "=", "prod": "*=", "max": "max=", "min": "min=", "logsumexp":
 _FLAT = {("sum", "="), ("sum", "+="), ("prod", "*="), ("max", "max="), ("min", "min=")}
 _ROOTS = ("logsumexp", "argmax", "argmin")
 _EXTREMA = ("max", "min")
-_CONDITIONS = ("lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not")
 
 
 @kept
@@ -136,7 +135,7 @@ def _innermost(node: Subscript, conditions: tuple[Expr, ...]) -> tuple[Reduce, t
                     return found
             return _innermost(body, (*conditions, *domain.masks)) or (node, conditions)
         case Call(fn="where", args=(c, a, b)):
-            taken = c if isinstance(c, Call) and c.fn in _CONDITIONS else Call("ne", (c, Const(0)))
+            taken = c if isinstance(c, Call) and c.fn in TRUTHS else Call("ne", (c, Const(0)))
             return (
                 _innermost(c, conditions)
                 or _innermost(a, (*conditions, taken))

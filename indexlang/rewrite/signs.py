@@ -7,10 +7,10 @@ nan is neither, and may be called either; what underflows to zero is not above i
 from __future__ import annotations
 
 from ..program.algebra import exact
+from ..program.conditions import TRUTHS
 from ..program.ir import Access, Call, Const, Expr, Program, Reduce, Size
 
 _NOT_NEGATIVE = frozenset(("exp", "sqrt", "rsqrt", "abs", "sigmoid", "softplus", "relu", "cosh"))
-_TRUTHS = frozenset(("lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"))
 _KEEPING = ("add", "mul", "div", "min", "float")  # not negative if all arguments are
 _REDUCTIONS = ("sum", "prod", "mean", "argmax", "argmin")
 
@@ -50,7 +50,7 @@ class Signs:
             case Call("where", (_, *branches)):
                 return all(map(self.not_negative, branches))
             case Call(fn, args):
-                return fn in _NOT_NEGATIVE or fn in _TRUTHS or (fn in _KEEPING and all(map(self.not_negative, args)))
+                return fn in _NOT_NEGATIVE or fn in TRUTHS or (fn in _KEEPING and all(map(self.not_negative, args)))
             case Reduce(op, _, body):
                 return op in _REDUCTIONS and (op.startswith("arg") or self.not_negative(body))
             case _:

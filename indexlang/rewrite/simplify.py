@@ -13,9 +13,9 @@ from dataclasses import replace
 from math import pi
 
 from ..program.algebra import PRODUCTS, exact, fold, is_numeric, product, raised, spine
-from ..program.conditions import as_mask
+from ..program.conditions import as_mask, negation
 from ..program.facts import kept_upwards
-from ..program.ir import Call, Const, Expr, Index, Reduce, Size, Statement, indices_of, statement, walk
+from ..program.ir import Call, Const, Expr, Reduce, Statement, indices_of, statement
 from ..program.rebuild import with_value
 
 
@@ -33,7 +33,7 @@ def _mask(mask: Expr) -> Expr:
     """A condition without `not` where that can be said; it never turns into a range, which would be authoritative."""
     match mask:
         case Call(fn="not", args=(inner,)):
-            return _not(inner) or mask
+            return negation(inner)
         case Call(fn="lt" | "le" | "gt" | "ge" as fn, args=(Call(fn="max" | "min" as bound, args=args), limit)):
             free = _unbounded(fn, bound, args, limit)
             return mask if free is None else as_mask(Call(fn, (free, limit)))
@@ -178,30 +178,6 @@ def _pow(a: Expr, b: Expr) -> Expr | None:
     return raised(a, exponent)
 
 
-def _not(a: Expr) -> Expr | None:
-    match a:
-        case Call(fn="not", args=(b,)) if isinstance(b, Call) and b.fn in _TRUTHS:
-            return b
-        case Call(fn="eq" | "ne" as fn, args=args):  # also right for nan
-            return Call("ne" if fn == "eq" else "eq", args)
-        case Call(fn=fn, args=(b, c)) if fn in _OPPOSITE and _is_integer(b) and _is_integer(c):
-            return Call(_OPPOSITE[fn], (b, c))
-        case _:
-            return None
-
-
-def _is_integer(expr: Expr) -> bool:
-    """Integer arithmetic on indices: no nan, so that `not a < b` is `a >= b`."""
-    allowed = (Const, Index, Size, Call)
-    parts = list(walk(expr))
-    return any(isinstance(p, Index) for p in parts) and all(
-        isinstance(p, allowed)
-        and not (isinstance(p, Const) and isinstance(p.value, float))
-        and not (isinstance(p, Call) and p.fn not in ("add", "sub", "mul", "neg", "floordiv", "mod"))
-        for p in parts
-    )
-
-
 def _where(c: Expr, a: Expr, b: Expr) -> Expr | None:
     match c:
         case Call(fn="not", args=(d,)):
@@ -210,8 +186,6 @@ def _where(c: Expr, a: Expr, b: Expr) -> Expr | None:
             return None
 
 
-_OPPOSITE = {"lt": "ge", "ge": "lt", "gt": "le", "le": "gt"}
-_TRUTHS = frozenset(("lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"))
 _RULES: dict[str, tuple[Callable[..., Expr | None], ...]] = {
     "add": (_fold("add"), _add),
     "sub": (_fold("sub"), _sub),
@@ -219,6 +193,6 @@ _RULES: dict[str, tuple[Callable[..., Expr | None], ...]] = {
     "div": (_fold("div"), _as_product("div")),
     "neg": (_fold("neg"), _as_product("neg")),
     "pow": (_fold("pow"), _pow),
-    "not": (_not,),
+    "not": (negation,),
     "where": (_where,),
 }

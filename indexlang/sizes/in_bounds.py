@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
 from math import gcd, prod
 
-from ..program.affine import Affine, Sizes, number
-from ..program.conditions import margins
+from ..program.affine import Affine, Sizes
+from ..program.conditions import margins, value_at
 from ..program.ir import Call, Const, Expr, Index, Size, indices_of, reads, walk
 
 Box = Mapping[str, tuple[int, int]]  # lo <= index < hi
@@ -177,39 +177,18 @@ def _search(
     form: Affine, end: int, box: Box, masks: Sequence[Expr], sizes: Sizes
 ) -> Unknown | tuple[int, Mapping[str, int]]:
     """Point by point, where there are few."""
-    names = tuple(dict.fromkeys(i for e in (form.to_expr(), *masks) for i in indices_of(e)))
+    expr = form.to_expr()
+    names = tuple(dict.fromkeys(i for e in (expr, *masks) for i in indices_of(e)))
     if any(i not in box for i in names) or prod(box[i][1] - box[i][0] for i in names) > MOST_POINTS:
         return Unknown.AT_RUN_TIME
     for values in itertools.product(*(range(*box[i]) for i in names)):
         point = dict(zip(names, values, strict=True))
-        try:
-            position = form.value({}, point)
-            if not 0 <= position < end and all(_truth(m, sizes, point) for m in masks):
-                return position, {i: point[i] for i in form.indices}
-        except (ValueError, ZeroDivisionError):
+        position = value_at(expr, point)
+        if position is None:
             return Unknown.AT_RUN_TIME
+        if 0 <= position < end:
+            continue
+        truths = [value_at(m, point, sizes) for m in masks]
+        if not any(t is not None and not t for t in truths):
+            return Unknown.AT_RUN_TIME if None in truths else (position, {i: point[i] for i in form.indices})
     return Unknown.INSIDE
-
-
-def _truth(expr: Expr, sizes: Sizes, point: Mapping[str, int]) -> bool:
-    match expr:
-        case Call(fn="and", args=args):
-            return all(_truth(a, sizes, point) for a in args)
-        case Call(fn="or", args=args):
-            return any(_truth(a, sizes, point) for a in args)
-        case Call(fn="not", args=(a,)):
-            return not _truth(a, sizes, point)
-        case Call(fn="lt" | "le" | "gt" | "ge" | "eq" | "ne" as fn, args=(a, b)):
-            left, right = number(a, sizes, point), number(b, sizes, point)
-            return {
-                "lt": left < right,
-                "le": left <= right,
-                "gt": left > right,
-                "ge": left >= right,
-                "eq": left == right,
-                "ne": left != right,
-            }[fn]
-        case Const(value=value):
-            return bool(value)
-        case _:
-            return bool(number(expr, sizes, point))

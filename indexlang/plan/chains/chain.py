@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from ...program.conditions import COMPARISONS
 from ...program.ir import (
     Access,
     Call,
@@ -30,7 +31,6 @@ from ...program.rebuild import transform, transform_domain, transform_expr
 from ...sizes.shapes import Shapes
 from ..limits import Limits
 from .formulas import Formulas
-from .statements import COMPARISONS
 from .values import Node, RefusedError
 
 

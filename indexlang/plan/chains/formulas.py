@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from math import sqrt
 
 from ...program.algebra import by_products, by_roots, factors_of, terms_of
+from ...program.conditions import TRUTHS
 from ...program.ir import (
     Access,
     Boundary,
@@ -28,8 +29,6 @@ from ...program.ir import (
 from ..limits import Limits
 from ..views import Row, linear
 from .values import Graph, Node, RefusedError
-
-_TRUTHS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"})
 
 
 class Formulas(Graph):
@@ -75,7 +74,7 @@ class Formulas(Graph):
             case _ if _is_number(expr):
                 folded = self._folded(expr)
                 return self.node("number", expr=expr) if folded is None else self.constant(folded)
-            case Call(fn=fn) if fn in _TRUTHS:
+            case Call(fn=fn) if fn in TRUTHS:
                 return self._truth(expr)
             case Call(fn=fn, args=args) if self.kind(expr) == self.compute:
                 return self._call(fn, args, expr)

@@ -11,8 +11,6 @@ from ...program.algebra import factors_of
 from ...program.ir import Access, Expr, Merged, Reduce, Statement, indices_of, walk
 from ..limits import Limits
 
-COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
-
 
 def is_window(stmt: Statement, extents: Mapping[str, tuple[int, int]], limits: Limits) -> bool:
     """Whether a sum is taken position by position: it runs through a small window of an operand that has all indices,

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from math import gcd, prod
 
 from ...program.affine import Affine
-from ...program.conditions import conjuncts, margins
+from ...program.conditions import comparisons, conjuncts, margins
 from ...program.interface import ANONYMOUS, default_interface
 from ...program.ir import (
     Access,
@@ -56,7 +56,7 @@ def solve_equalities(program: Program, shapes: Shapes) -> Program:
     """The program with its equalities solved, the shapes of the targets concerned declared."""
     statements, fresh = list(program.statements), None
     for k, stmt in enumerate(statements):
-        if any(fn == "eq" or not reads(mask) for mask in stmt.domain.masks for fn, _, _ in conjuncts(mask)):
+        if any(fn == "eq" or not reads(mask) for mask in stmt.domain.masks for fn, _, _ in comparisons(mask)):
             fresh = fresh or Fresh.of(program)
             statements[k] = _Solver(stmt, shapes.extents[k], shapes.tensors, fresh).solved() or stmt
     solved = {new.target.tensor for new, old in zip(statements, program.statements, strict=True) if new is not old}
@@ -111,7 +111,7 @@ class _Solver:
         self.stmt, self.extents, self.sizes, self.fresh = stmt, extents, sizes, fresh
         self.merged = {i for p in parts_of(stmt) if isinstance(p, Merged) for i in p.indices}
         self.plain = {s.name for s in stmt.target.subscripts if isinstance(s, Index)}
-        self.masks = [m for mask in stmt.domain.masks for m in _conjuncts(mask)]
+        self.masks = [m for mask in stmt.domain.masks for m in conjuncts(mask)]
 
     def solved(self) -> Statement | None:
         """The statement solved; None if it stays."""
@@ -310,16 +310,6 @@ class _Solver:
             return True
         forms = [numeric(m, self.sizes) for m in margins(mask)]
         return bool(forms) and all(isinstance(a, Index) for form in forms for a, _ in form.terms)
-
-
-def _conjuncts(mask: Expr) -> Iterator[Expr]:
-    """The masks that together are one."""
-    match mask:
-        case Call(fn="and", args=args):
-            for a in args:
-                yield from _conjuncts(a)
-        case _:
-            yield mask
 
 
 def _interval(form: Affine, box: Box) -> tuple[int, int]:
