@@ -7,7 +7,10 @@ problem into text.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,30 @@ class ShapeError(IndexLangError):
 
 class DerivationError(IndexLangError):
     """A derivative was asked for that does not exist or cannot be written."""
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def within_depth(error: type[IndexLangError], way: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Work that tells nesting deeper than Python's stack as an error of ours, with a way out."""
+
+    def decorated(work: Callable[P, R]) -> Callable[P, R]:
+        @wraps(work)
+        def told(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return work(*args, **kwargs)
+            except RecursionError:
+                ways = f"{way}, or allow more by sys.setrecursionlimit"
+                raise error(Problem("too-deep", "the program is nested too deeply", way_out=ways)) from None
+
+        return told
+
+    return decorated
+
+
+NAMED = "give parts of the longest statement names of their own"  # the way out for expressions
 
 
 class IndexLangWarning(UserWarning):

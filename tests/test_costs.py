@@ -6,14 +6,18 @@ counted; divided by the characters that are written they may not grow.
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 import indexlang
+from indexlang.errors import IndexLangError
+from indexlang.plan.blocks import even
 
 
 def calls(work: Callable[[], Any]) -> tuple[int, Any]:
@@ -30,6 +34,15 @@ def calls(work: Callable[[], Any]) -> tuple[int, Any]:
     finally:
         sys.setprofile(None)
     return count, result
+
+
+def code_of(work: Callable[[], Any]) -> str | None:
+    """The code of the error that is told; None if there is none."""
+    try:
+        work()
+    except IndexLangError as error:
+        return error.code
+    return None
 
 
 def chain(n: int) -> str:
@@ -73,9 +86,9 @@ def product(n: int) -> str:
 
 
 FAMILIES: dict[str, tuple[Callable[[int], str], int, int]] = {
-    "chain": (chain, 100, 200),
-    "softmaxes": (softmaxes, 25, 50),
-    "markov": (markov, 25, 50),
+    "chain": (chain, 40, 80),
+    "softmaxes": (softmaxes, 10, 20),
+    "markov": (markov, 12, 24),
     "doubling": (doubling, 7, 8),
     "sines": (sines, 40, 80),
     "minima": (minima, 9, 18),
@@ -98,7 +111,7 @@ def test_work_grows_as_what_is_written(family: str) -> None:
 
 def test_the_second_derivative_of_a_product() -> None:
     per_character = []
-    for n in (10, 20):
+    for n in (8, 16):
         g = indexlang.compile(product(n)).grad()
         deriving, h = calls(g.grad)
         printing, written = calls(lambda h=h: str(h))  # type: ignore[misc]
@@ -111,3 +124,109 @@ def test_a_part_of_a_part_is_computed_once() -> None:
     derived = str(indexlang.compile(sines(n)).grad())
     assert len(re.findall(r"\bsin\(", derived)) == n - 1
     assert len(re.findall(r"\bcos\(", derived)) == n
+
+
+# -- sizes -----------------------------------------------------------------------------------------
+
+SIZED: tuple[tuple[str, Callable[[int], dict[str, tuple[int, ...]]]], ...] = (
+    ("y[i] = x[i]*2 + tanh(x[i])", lambda n: {"x": (n,)}),
+    ("y[i,j] = x[i,k]*w[k,j]", lambda n: {"x": (n, 3), "w": (3, 7)}),
+    ("y[b,i,o] = x[b,i+d,c]*w[d,c,o]", lambda n: {"x": (n, 30, 3), "w": (3, 3, 4)}),
+    ("y[i] = x[i]*w[i%5]", lambda n: {"x": (n,), "w": (5,)}),
+    ("y[j] = x[i,j] where (i+j) % 7 == 0", lambda n: {"x": (n, 50)}),
+    (f"y[i] = x[pad(i+k, {2**63 - 1})]*w[k]", lambda n: {"x": (n,), "w": (3,)}),
+)
+
+
+@pytest.mark.parametrize(("text", "sizes"), SIZED)
+def test_planning_does_not_depend_on_sizes(text: str, sizes: Callable[[int], dict[str, tuple[int, ...]]]) -> None:
+    f = indexlang.compile(text)
+    code_of(lambda: f.plan(**sizes(1009)))
+    small, large = (calls(lambda n=n: code_of(lambda: f.plan(**sizes(n)))) for n in (9999991, 49999991))  # type: ignore[misc]
+    assert {small[1], large[1]} <= {None, "too-large"}
+    assert large[0] < 1.2 * small[0] + 200
+
+
+@pytest.mark.parametrize("n", [1, 2, 96, 97, 9973, 10**6, 10**6 + 3])
+@pytest.mark.parametrize("step", [1, 2, 7, 64, 1000, 10**5, 10**7])
+def test_even_blocks(n: int, step: int) -> None:
+    found = even(n, step)
+    assert 1 <= found <= min(n, step)
+    dividing = [s for s in range(min(n, step), min(n, step) // 2, -1) if n % s == 0]
+    assert found == (dividing[0] if dividing else found)
+    assert -(-n // found) == -(-n // min(n, step)) or n % found == 0
+
+
+def test_the_time_for_even_blocks_does_not_depend_on_their_size() -> None:
+    assert even(2**61 - 1, 2**40) <= 2**40  # a prime
+    assert even(2**61 - 1, 2**21) <= 2**21
+
+
+@pytest.mark.parametrize(
+    ("text", "rank"),
+    [
+        ("y[i] = x[i] where i < size(y,0)//2+1", 1),
+        ("y[i] = x[size(y,0)-1-i]", 1),
+        ("shape y[size(y,0)//2+1]\ny[i] = x[i]", 1),
+        ("y[i,j] = x[i,j] where i < size(y,1)+1, j < size(y,0)+1", 2),
+    ],
+)
+def test_a_size_that_is_said_by_itself_is_refused(text: str, rank: int) -> None:
+    f = indexlang.compile(text)
+    assert code_of(lambda: f.plan(x=(7,) * rank)) == "undeclared-shape"
+    assert code_of(f.grad) == "undeclared-shape"
+
+
+def test_a_size_may_be_said_by_the_other_axis() -> None:
+    f = indexlang.compile("y[i,j] = x[i]*w[j] where j < size(y,0)")
+    assert f.plan(x=(3,), w=(5,)).shapes["y"] == (3, 3)
+
+
+# -- depth -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def stack(frames: int) -> Iterator[None]:
+    """So many more frames than there are."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + frames)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+DEEP = ("sin(" * 110 + "x[i]" + ")" * 110, "(" * 100 + "x[i]" + ")**2" * 100, "x[i] * (" * 100 + "x[i]" + ")" * 100)
+
+
+@pytest.mark.parametrize("text", DEEP)
+@pytest.mark.parametrize("frames", [130, 200, 300, 460])
+def test_a_short_stack_is_told_as_an_error(text: str, frames: int) -> None:
+    f = indexlang.compile(f"y[i] = {text}")
+    works: tuple[Callable[[], Any], ...] = (
+        lambda: str(f),
+        f.latex,
+        lambda: f.plan(x=(3,)),
+        lambda: str(f.grad()),
+        lambda: f.grad(form="gather"),
+    )
+    for work in works:
+        with stack(frames):
+            code = code_of(work)
+        assert code in (None, "too-deep")
+
+
+@pytest.mark.parametrize("text", DEEP)
+def test_what_the_parser_takes_runs_on_the_usual_stack(text: str) -> None:
+    f = indexlang.compile(f"y[i] = {text}")
+    with stack(900):
+        g = f.grad()
+        assert str(f) and str(g) and f.latex()
+        f.plan(x=(3,))
+        g.plan(**{"x": (3,), "y.grad": (3,)})
+
+
+def test_loops_inside_of_each_other() -> None:
+    names = [f"i{k}" for k in range(40)]
+    text = f"y[i0] = x[{'+'.join(names)}] where {', '.join(f'{i} < 2' for i in names)}"
+    assert code_of(lambda: indexlang.compile(text).plan(x=(41,))) == "too-many-indices"

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..collecting import uncollected
-from ..errors import DerivationError, Problem
+from ..errors import NAMED, DerivationError, Problem, within_depth
 from ..program.affine import Affine, size
 from ..program.facts import kept
 from ..program.interface import default_interface
@@ -72,12 +72,14 @@ def gradient_names(program: Program) -> dict[str, str]:
     return names
 
 
+@within_depth(DerivationError, NAMED)
 def differentiable(program: Program) -> tuple[str, ...]:
     """The inputs that have gradients: some output depends on them otherwise than by a derivative that is zero."""
     reached = with_gradients(program)
     return tuple(n for n in program.inputs if n in reached)
 
 
+@within_depth(DerivationError, NAMED)
 def with_gradients(program: Program) -> frozenset[str]:
     """All tensors on which some output depends otherwise than by a derivative that is zero."""
     flat = separated(hoist_in_order(program))
@@ -85,6 +87,7 @@ def with_gradients(program: Program) -> frozenset[str]:
 
 
 @uncollected
+@within_depth(DerivationError, NAMED)
 def backward(program: Program, wrt: Sequence[str] | None = None, values: bool | Sequence[str] = False) -> Program:
     """The derived program by the tensors `wrt`, inputs or defined ones (by all inputs that have gradients).
 
@@ -101,6 +104,7 @@ def cotangent_shapes(program: Program) -> dict[str, dict[int, Affine]]:
     return {names[o]: dict(solution.shapes.get(o, {})) for o in program.outputs}
 
 
+@within_depth(DerivationError, NAMED)
 def derived(program: Program, wrt: Sequence[str] | None = None) -> Program:
     """The derived statements alone: the tensors of the forward statements that they need are inputs."""
     derivation = _Derivation(program, wrt)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import MeaningError, Problem, Span
+from ..errors import MeaningError, Span, within_depth
 from ..program.ir import Program
 from ..syntax import tree
 from .body import Body
@@ -20,6 +20,7 @@ from .inline import Template
 from .report import Report, nearest
 
 
+@within_depth(MeaningError, "use fewer layers that call each other")
 def resolve(
     file: tree.File,
     layer: str | None = None,
@@ -33,13 +34,7 @@ def resolve(
     the file stands, for its imports.
     """
     report = Report(file.span.source)
-    try:
-        program = _Resolution(report, file, folder).run(layer, options or {}, outputs)
-    except RecursionError:
-        problem = Problem(
-            "too-deep", "the program is nested too deeply", way_out="use fewer layers that call each other"
-        )
-        raise MeaningError(problem) from None
+    program = _Resolution(report, file, folder).run(layer, options or {}, outputs)
     report.raise_problems()
     assert program is not None
     return program

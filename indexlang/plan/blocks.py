@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+TRIED = 4096  # steps, to find one that divides
+
 
 def blocks(
     order: Iterable[str], sizes: Mapping[str, int], points: int, itemsize: int, budget: int
@@ -30,10 +32,12 @@ def blocks(
 def even(n: int, step: int) -> int:
     """A step not above `step` that makes blocks of about equal width; one that divides, if there is one near."""
     step = min(n, step)
-    for smaller in range(step, step // 2, -1):
-        if n % smaller == 0:
-            return smaller
-    return -(-n // -(-n // step))
+    least = -(-n // step)  # blocks
+    if least < step:  # the fewer ones are tried: numbers of blocks, or steps
+        steps = (n // blocks for blocks in range(least, min(2 * least, least + TRIED)) if n % blocks == 0)
+    else:
+        steps = (smaller for smaller in range(step, max(step // 2, step - TRIED), -1) if n % smaller == 0)
+    return next((found for found in steps if found > step // 2), -(-n // least))
 
 
 def itemsize(dtype: str) -> int:

@@ -52,6 +52,7 @@ class Limits:
     fewest: int = 4  # taps from which on an unfolded window is worth a tensor
     unfolded: int = 32 << 20  # bytes of that tensor
     added: int = 1 << 14  # elements that a tap adds to it, at least
+    nested: int = 18  # loops inside of each other: Python allows 20 blocks
     indices: int = 48  # of one statement; NumPy's arrays have at most 64 axes, and einsum 52 letters
 
 

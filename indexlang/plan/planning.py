@@ -7,11 +7,11 @@ cannot be planned is refused with the place and the way out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
-from ..errors import Problem, ShapeError
+from ..errors import NAMED, Problem, ShapeError, within_depth
 from ..program.ir import Access, Program, Reduce, Statement, parts_of, reads_of
 from ..program.text import dim_names, statement_text
 from ..rewrite.hoist import hoist
@@ -26,7 +26,7 @@ from .chains.schedule import schedule
 from .chains.steps import chained
 from .evaluation import operations
 from .limits import NUMPY, Limits
-from .plan import Apply, Load, Map, Number, Plan, Section
+from .plan import Apply, Either, Load, Loop, Map, Number, Plan, Section, Step
 from .record import Record
 from .rewrites.cancel import cancel
 from .rewrites.equalities import solve_equalities
@@ -46,6 +46,7 @@ class Planned:
     warnings: tuple[Problem, ...]
 
 
+@within_depth(ShapeError, NAMED)
 def plan(
     program: Program,
     sizes: Mapping[str, tuple[int, ...]],
@@ -58,19 +59,15 @@ def plan(
 
     `exact` are outputs that are not rounded to the type they would be delivered in, because they are only on their way.
     """
-    try:
-        expanded = ranks.expand(program, {name: len(shape) for name, shape in sizes.items()})
-        _countable(expanded, limits)
-        written = shapes.infer(expanded, sizes)  # hoisting replaces plain uses that must agree by ranges
-        hoisted = hoist(expanded)
-        known = written if hoisted is expanded else shapes.infer(hoisted, sizes)
-        flat = solve_equalities(hoisted, known)
-        known = known if flat is hoisted else shapes.infer(flat, sizes)
-        typed = kinds.infer(flat, dtypes, complex_step)
-        made = without_copies(_Planning(flat, known, typed, limits, complex_step).plan(exact))
-    except RecursionError:
-        way = "give parts of the longest statement names of their own"
-        raise ShapeError(Problem("too-deep", "the program is nested too deeply", way_out=way)) from None
+    expanded = ranks.expand(program, {name: len(shape) for name, shape in sizes.items()})
+    _countable(expanded, limits)
+    written = shapes.infer(expanded, sizes)  # hoisting replaces plain uses that must agree by ranges
+    hoisted = hoist(expanded)
+    known = written if hoisted is expanded else shapes.infer(hoisted, sizes)
+    flat = solve_equalities(hoisted, known)
+    known = known if flat is hoisted else shapes.infer(flat, sizes)
+    typed = kinds.infer(flat, dtypes, complex_step)
+    made = without_copies(_Planning(flat, known, typed, limits, complex_step).plan(exact))
     delivered = {t: kinds.computing(d) if t in exact else d for t, d in typed.tensors.items()}
     made = replace(made, shapes=dict(known.tensors), dtypes=delivered, workspace=memory(made))
     return Planned(made, written.warnings)
@@ -133,15 +130,20 @@ class _Planning:
 
     def section(self, item: int | Chain) -> Section:
         """A statement or a chain as a section."""
-        b = self.b
+        b, program = self.b, self.program
         b.steps, b.gathered, b.depth, b.section = [], {}, 0, {}
         if isinstance(item, Chain):
             numbers, kernels = item.numbers, chained(b, item)
         else:
             numbers, kernels = (item,), [self.statement(self.sized[item])]
+        deepest = _nested(b.steps, b.section)
+        if deepest > b.limits.nested:
+            rule = f"a statement is done in at most {b.limits.nested} loops inside of each other, this one in {deepest}"
+            way = "split it: name a part of it in a statement of its own"
+            raise ShapeError(Problem("too-many-indices", rule, program.statements[numbers[-1]].span, (), way))
         records = []
         for k, kernel in zip(numbers, kernels, strict=True):
-            stmt = self.program.statements[k]
+            stmt = program.statements[k]
             records.append(_record(stmt, statement_text(as_written(stmt), self.dims), kernel, self.sized[k], b))
         return Section(tuple(records), tuple(b.section.items()), tuple(b.steps))
 
@@ -171,6 +173,21 @@ class _Planning:
             target = b.buffers[sized.stmt.target.tensor]
             b.run(b.everything(target), "=", Map(Number(0, target.dtype)))
             planned(b, sized)
+
+
+def _nested(steps: Iterable[Step], extents: Mapping[str, tuple[int, int]]) -> int:
+    """How many loops of several rounds, and branches, stand inside of each other."""
+    deepest = 0
+    for step in steps:
+        match step:
+            case Loop(index=index, steps=inner, how=how):
+                lo, hi = extents.get(index, (0, 2))
+                deepest = max(deepest, _nested(inner, extents) + (how != "serial" or hi - lo > 1))
+            case Either(first=first, second=second):
+                deepest = max(deepest, 1 + _nested((*first, *second), extents))
+            case _:
+                pass
+    return deepest
 
 
 def _record(stmt: Statement, text: str, kernel: str, sized: Sized, b: Building) -> Record:

@@ -10,6 +10,7 @@ import math
 import unicodedata
 from collections.abc import Mapping
 
+from ..errors import NAMED, MeaningError, within_depth
 from .functions import ADD, ATOM, COMPARE, FUNCTIONS, MUL, NEG, NOT, OR, POW
 from .ir import (
     DOTS,
@@ -60,6 +61,7 @@ Names = Mapping[Expr, str]
 _NO_NAMES: Names = {}
 
 
+@within_depth(MeaningError, NAMED)
 def to_latex(program: Program) -> str:
     """The statements as one `aligned` environment."""
     names = dim_names(program)

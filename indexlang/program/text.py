@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 
+from ..errors import NAMED, MeaningError, within_depth
 from .conditions import is_static
 from .functions import ADD, AND, ATOM, COMPARE, CONSTANTS, FUNCTIONS, MUL, NEG, NOT, OR, POW
 from .interface import ANONYMOUS, default_interface
@@ -39,6 +40,7 @@ Names = Mapping[Expr, str]  # the names of dims, by what they stand for
 _NO_NAMES: Names = {}
 
 
+@within_depth(MeaningError, NAMED)
 def to_text(program: Program) -> str:
     """The program as source; a layer with a header where the bare statements would not say its inputs and outputs."""
     names = dim_names(program)
@@ -160,7 +162,7 @@ class _Printer:
         level = row.precedence
         match row.symbol, args:
             case None, _:
-                return f"{fn}({f',{self.space}'.join(self.expr(a) for a in args)})", ATOM
+                return f"{fn}({f',{self.space}'.join([self.expr(a) for a in args])})", ATOM
             case "**", (
                 a,
                 b,

@@ -127,6 +127,23 @@ class Sizes:
         dim = declared.dims[axis]
         return None if dim == Size(tensor, axis % len(declared.dims)) else self.canonical(Affine.from_expr(dim))
 
+    def circular(self, tensor: str, axes: Mapping[int, Affine]) -> list[int]:
+        """The axes whose size, as a definition would say it, depends on itself."""
+        needs = {
+            axis: {s.axis for s in self.canonical(form).sizes if s.tensor == tensor} for axis, form in axes.items()
+        }
+        found = []
+        for axis, needed in needs.items():
+            left, seen = [*needed], set[int]()
+            while left:
+                other = left.pop()
+                if other not in seen:
+                    seen.add(other)
+                    left += needs.get(other, ())
+            if axis in seen:
+                found.append(axis)
+        return found
+
     def define(self, tensor: str, axes: Mapping[int, Affine]) -> None:
         """Note what a definition reaches; a long form gets a name, the size itself, so that forms do not grow."""
         self.reached[tensor] = dict(axes)

@@ -367,6 +367,11 @@ class _Statement:
                 reached = self.sizes.axis(target.tensor, use.axis) or self.reached(use)
                 if reached is not None and not reached.indices:  # an unbounded index stands for itself
                     axes[self.sizes.number(target.tensor, use.axis)] = reached
+        for axis in self.sizes.circular(target.tensor, axes):
+            rule = f"the length of axis {axis} of {target.tensor} is said by itself"
+            way = f"declare it by other sizes: shape {target.tensor}[...]"
+            self.problems.append(Problem("undeclared-shape", rule, target.span, (), way))
+            del axes[axis]
         self.sizes.define(target.tensor, axes)
         if Dots() in target.subscripts:
             self.sizes.dotted.add(target.tensor)

@@ -25,6 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from math import prod
 
+from ..errors import NAMED, DerivationError, within_depth
 from ..program.affine import Affine, floordiv, greatest, least, not_negative
 from ..program.algebra import factors_of
 from ..program.conditions import as_mask
@@ -57,6 +58,7 @@ from .substitution import Quotient, combined, linear, put, reduced, written
 FRESH = "uvwpqrst"  # names for the positions in the target's axes
 
 
+@within_depth(DerivationError, NAMED)
 def gather(program: Program) -> Program:
     """The program with each scatter solved for its target, where it can be."""
     solution = solve(program)
