@@ -1,0 +1,58 @@
+"""The second oracle is the loops: on the whole corpus, on its derived programs, in a complex step, in small blocks."""
+
+from __future__ import annotations
+
+import dense
+import numpy as np
+import pytest
+from corpus import CASES, Case
+from numpy.typing import NDArray
+
+from indexlang.derive import grad
+from indexlang.errors import Source
+from indexlang.meaning.resolve import resolve
+from indexlang.oracle import gradcheck, loops
+from indexlang.program.ir import Program
+from indexlang.syntax.parser import parse
+
+REAL = [c for c in CASES if not any(a.dtype.kind == "c" for a in c.arrays().values())]
+Arrays = dict[str, NDArray[np.float64]]
+
+
+def assert_same(program: Program, arrays: Arrays, step: bool = False) -> Arrays:
+    expected = loops.run(program, arrays, complex_step=step)
+    found = dense.run(program, arrays)
+    for name, value in expected.items():
+        assert found[name].shape == value.shape
+        np.testing.assert_allclose(found[name], value, rtol=1e-11, atol=1e-12, err_msg=name)
+        if step and value.dtype.kind == "c":
+            imaginary = (a.imag / gradcheck.STEP for a in (found[name], value))
+            np.testing.assert_allclose(*imaginary, rtol=1e-9, atol=1e-9, err_msg=name)
+    return expected
+
+
+@pytest.mark.parametrize("block", [7, 1 << 19])
+@pytest.mark.parametrize("case", REAL, ids=lambda c: c.name)
+def test_dense_is_the_loops(case: Case, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense, "BLOCK", block)
+    program, arrays = resolve(parse(Source(case.text)), case.layer, case.options), case.arrays()
+    values = assert_same(program, arrays)
+    wrt = tuple(n for n in grad.differentiable(program) if n in arrays and arrays[n].dtype.kind == "f")
+    if wrt and case.gradient:
+        names, derived = grad.gradient_names(program), grad.backward(program, wrt)
+        given = {**arrays, **{names[n]: c for n, c in gradcheck.random_cotangents(values).items()}}
+        assert_same(derived, {n: given[n] for n in derived.inputs})
+        rng = np.random.default_rng(1)
+        stepped = {n: arrays[n] + 1j * gradcheck.STEP * rng.standard_normal(arrays[n].shape) for n in wrt}
+        assert_same(program, {**arrays, **stepped}, step=True)
+
+
+def test_noise_moves_what_rounding_may_take() -> None:
+    text = "y[i] = x[i]*w[i] - v[i]\nn[i] = k[i]*k[i]\ns = x[i] * w[i]"
+    program = resolve(parse(Source(text)))
+    arrays = {"x": np.full(4, 1.1), "w": np.full(4, 1.3), "v": np.full(4, 1.43), "k": np.arange(4.0)}
+    right, moved = dense.run(program, arrays), dense.run(program, arrays, noise=1e-7)
+    assert np.all(np.abs(moved["y"] - right["y"]) > 1e-8)  # everything cancels
+    np.testing.assert_allclose(moved["y"], right["y"], atol=1e-6)
+    np.testing.assert_array_equal(moved["n"], right["n"])  # whole numbers are exact
+    assert 0 < abs(moved["s"] - right["s"]) < 1e-6
