@@ -27,8 +27,8 @@ format: $(VENV)/dev.stamp ## lay out the code and mend what the linter can
 grammar: $(VENV)/dev.stamp ## make the parser's tables anew, after a change of the grammar
 	$(BIN)/python -c 'from indexlang.syntax.automaton import write; write()'
 
-fuzz: $(VENV)/dev.stamp ## the long run of the random programs
-	INDEXLANG_FUZZ=2000 $(BIN)/python -m pytest -n auto tests/test_random.py $(ARGS)
+fuzz: $(VENV)/dev.stamp ## 10,000 random programs; INDEXLANG_FUZZ is another number, INDEXLANG_SEED a seed to repeat
+	PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m random_programs $(ARGS)
 
 bench: $(VENV)/bench.stamp ## measure beside NumPy, JAX, PyTorch and others
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,0 +1,111 @@
+"""One program by its name: made, tried, and made small.
+
+In: a name, SEED:NUMBER. Out: an Outcome; the test of a failure. The one rule: whatever happens is an outcome, a crash
+of a program and a program without end too.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .house import IndexLangError
+from .report import as_test
+from .sample import Sample, given
+from .shrink import shrunk
+from .statements import RefusedError, generate
+from .trial import STAGES, Failure, InvalidError, place, trial
+
+Array = NDArray[Any]
+
+CPU = 180  # seconds that a program may take
+
+RANKS = ("wrong", "derivative", "changed", "crash", "refused", "text", "slow")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a program; `said_nothing` is why the oracle had nothing to compare with."""
+
+    name: str
+    failures: tuple[Failure, ...] = ()
+    said_nothing: str = ""
+
+    @property
+    def worst(self) -> str:
+        kinds = {f.kind for f in self.failures}
+        if kinds & {"wrong", "derivative", "changed"}:
+            return "wrong"
+        return next((k for k in RANKS if k in kinds), "right" if not self.said_nothing else "said nothing")
+
+
+class SlowError(Exception):
+    """A program has taken too long."""
+
+
+@contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    """Raise `SlowError` after so many seconds of processor time."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SlowError(f"more than {seconds} seconds")
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def attempt(name: str, scale: str | None = None, stages: frozenset[str] | None = None) -> Outcome:
+    """Make the program of this name and try it: at any scale and all stages, or as is said."""
+    try:
+        with limited(CPU):
+            return Outcome(name, tuple(trial(generate(name, scale), stages)))
+    except SlowError as error:
+        return Outcome(name, (Failure("all", "slow", str(error)),))
+    except RefusedError as error:
+        kind = "refused" if isinstance(error.error, IndexLangError) else "crash"
+        return Outcome(name, (Failure("sizes", kind, f"{error}\n{error.sample.text}", place(error.error)),))
+    except InvalidError as error:
+        return Outcome(name, said_nothing=str(error))
+
+
+def small_test(name: str, failure: Failure, seconds: float) -> str:
+    """The failing program made small, as a test."""
+    if failure.kind == "slow" or (failure.stage, failure.kind) == ("sizes", "refused"):
+        return failure.detail
+    try:
+        whole = generate(name)
+    except RefusedError as error:
+        whole = error.sample
+    sample = shrunk(whole, lambda s: failing(s, failure) is not None, seconds)
+    return as_test(sample, failing(sample, failure) or failure, name)
+
+
+def failing(sample: Sample, failure: Failure) -> Failure | None:
+    """The failure of the same signature in the same stage, if the sample has it."""
+    try:
+        with limited(20):
+            found = trial(sample, frozenset((failure.stage,)))
+    except Exception:  # a candidate may mean nothing at all
+        return None
+    return next((f for f in found if f.signature == failure.signature), None)
+
+
+def assert_right(
+    text: str, inputs: Mapping[str, Array], stage: str = "", limits: str = "default", cotangents: str = "C"
+) -> None:
+    """What a test says that was printed for a failure: these inputs stand the trial, or one stage of it."""
+    sample = given(text, {n: np.asarray(a) for n, a in inputs.items()}, limits, cotangents)
+    found = trial(sample, frozenset((stage,)) if stage else frozenset(STAGES))
+    assert not found, "\n".join(f"{f.stage}, {f.kind}: {f.detail}" for f in found)
