@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import replace
 
 from ..program.functions import is_exact
-from ..program.interface import ANONYMOUS, default_interface
+from ..program.interface import with_header
 from ..program.ir import DOTS, Access, Index, Program, Statement, indices_of, statement
 from ..program.names import Fresh, is_plain
 from ..ranges.inherit import inherit
@@ -38,8 +38,7 @@ def stored(program: Program) -> Program:
         statements += [made, statement(stmt.target, stmt.op, value, domain.ranges, domain.masks, stmt.span)]
         wanted += [{i: bounds[i] for i in own}, {i: bounds[i] for i in domain.indices}]
     found = inherit(replace(program, statements=tuple(statements)), wanted)
-    bare = default_interface(found.statements, found.shapes) == (program.inputs, program.outputs)
-    return found if program.name is not None or bare else replace(found, name=ANONYMOUS)
+    return with_header(found)
 
 
 def _is_compared(stmt: Statement, count: Counter[str]) -> bool:

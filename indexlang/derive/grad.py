@@ -19,7 +19,7 @@ from ..collecting import uncollected
 from ..errors import NAMED, DerivationError, Problem, within_depth
 from ..program.affine import Affine, size
 from ..program.facts import kept
-from ..program.interface import default_interface
+from ..program.interface import ANONYMOUS, default_interface
 from ..program.ir import (
     DOTS,
     GRAD,
@@ -394,5 +394,5 @@ def _interfaced(forward: Program, program: Program, possible: Sequence[str]) -> 
         return replace(program, inputs=inputs, outputs=outputs, name=None)
     order = (*(n for n in possible if n in needed and n not in defined),)
     rest = tuple(n for n in needed if n not in defined and n not in order)
-    name = forward.name if forward.name and forward.name.endswith(f"_{GRAD}") else f"{forward.name or 'program'}_{GRAD}"
+    name = forward.name if forward.name and forward.name.endswith(f"_{GRAD}") else f"{forward.name or ANONYMOUS}_{GRAD}"
     return replace(program, inputs=(*order, *rest), name=name)

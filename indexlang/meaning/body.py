@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..errors import Span
-from ..program.interface import default_interface
+from ..program.interface import ANONYMOUS, default_interface
 from ..program.ir import (
     Index,
     Merged,
@@ -85,7 +85,7 @@ class Body(Known):
         if outputs is not None:
             interface = (interface[0], self.chosen(outputs))
         if name is None and interface != default:
-            name = "program"
+            name = ANONYMOUS
         shapes = tuple(self.shapes.values())
         if name is not None:
             place = {t: k for k, t in enumerate(dict.fromkeys((*interface[0], *interface[1])))}

@@ -6,8 +6,9 @@ In: statements, declared shapes. Out: the names of their inputs and outputs, in 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from .ir import Shape, Statement, primal_of, reads_of, tensors_in
+from .ir import Program, Shape, Statement, primal_of, reads_of, tensors_in
 
 ANONYMOUS = "program"  # the layer's name under which bare statements are printed that need a header
 
@@ -33,3 +34,13 @@ def default_interface(
             seen[primal] = None
         seen.update(dict.fromkeys(tensors_in(stmt)))
     return tuple(t for t in seen if t not in defined), tuple(t for t in defined if t not in read)
+
+
+def is_told(program: Program) -> bool:
+    """Whether a program's statements tell its inputs and outputs by themselves."""
+    return default_interface(program.statements, program.shapes) == (program.inputs, program.outputs)
+
+
+def with_header(program: Program) -> Program:
+    """The program, with a layer's name if it has none and needs one: its statements do not tell inputs and outputs."""
+    return program if program.name is not None or is_told(program) else replace(program, name=ANONYMOUS)

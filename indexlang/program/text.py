@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from ..errors import NAMED, MeaningError, within_depth
 from .conditions import is_static
 from .functions import ADD, AND, ATOM, COMPARE, CONSTANTS, FUNCTIONS, MUL, NEG, NOT, OR, POW
-from .interface import ANONYMOUS, default_interface
+from .interface import ANONYMOUS, is_told
 from .ir import (
     Access,
     Boundary,
@@ -44,8 +44,7 @@ _NO_NAMES: Names = {}
 def to_text(program: Program) -> str:
     """The program as source; a layer with a header where the bare statements would not say its inputs and outputs."""
     names = dim_names(program)
-    bare = default_interface(program.statements, program.shapes) == (program.inputs, program.outputs)
-    if program.name is None and bare:
+    if program.name is None and is_told(program):
         lines = [_shape_line(s, names) for s in program.shapes]
         lines += _statements(program, names)
     else:

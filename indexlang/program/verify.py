@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from .conditions import is_range, is_static
 from .functions import FUNCTIONS
-from .interface import default_interface
+from .interface import is_told
 from .ir import (
     DOTS,
     Access,
@@ -76,10 +76,7 @@ def _interface(program: Program) -> Iterator[str]:
         for part in parts_of(stmt):
             if isinstance(part, Access | Size) and part.tensor not in known:
                 yield f"{part.tensor} is neither an input nor defined"
-    if program.name is None and default_interface(program.statements, program.shapes) != (
-        program.inputs,
-        program.outputs,
-    ):
+    if program.name is None and not is_told(program):
         yield "a program without a name has inputs or outputs that its statements do not tell"
     declared = Counter(s.tensor for s in program.shapes)
     yield from (f"the shape of {t} is declared twice" for t, k in declared.items() if k > 1)

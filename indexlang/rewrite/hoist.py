@@ -18,7 +18,7 @@ from itertools import product
 from ..program.affine import Affine, not_negative
 from ..program.conditions import TRUTHS, margins
 from ..program.facts import kept
-from ..program.interface import ANONYMOUS, default_interface
+from ..program.interface import with_header
 from ..program.ir import (
     DOTS,
     Access,
@@ -80,8 +80,7 @@ def _hoisted(program: Program, ordered: bool) -> Program:
     for stmt, bound in zip(program.statements, bounds, strict=True):
         work.statement(stmt, bound)
     hoisted = inherit(replace(program, statements=tuple(work.statements)), work.wanted)
-    bare = default_interface(hoisted.statements, hoisted.shapes) == (program.inputs, program.outputs)
-    return hoisted if program.name is not None or bare else replace(hoisted, name=ANONYMOUS)
+    return with_header(hoisted)
 
 
 def _is_done(stmt: Statement, ordered: bool) -> bool:

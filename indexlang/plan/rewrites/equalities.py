@@ -21,7 +21,7 @@ from math import gcd, prod
 
 from ...program.affine import Affine
 from ...program.conditions import comparisons, conjuncts, margins
-from ...program.interface import ANONYMOUS, default_interface
+from ...program.interface import with_header
 from ...program.ir import (
     Access,
     Boundary,
@@ -64,9 +64,7 @@ def solve_equalities(program: Program, shapes: Shapes) -> Program:
         return program
     known = {*program.inputs, *(s.tensor for s in program.shapes)}
     declared = [Shape(t, tuple(map(Const, shapes.tensors[t]))) for t in sorted(solved - known)]
-    result = replace(program, statements=tuple(statements), shapes=(*program.shapes, *declared))
-    bare = default_interface(result.statements, result.shapes) == (result.inputs, result.outputs)
-    return result if program.name is not None or bare else replace(result, name=ANONYMOUS)
+    return with_header(replace(program, statements=tuple(statements), shapes=(*program.shapes, *declared)))
 
 
 @dataclass(frozen=True)
