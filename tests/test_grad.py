@@ -39,22 +39,26 @@ layer conv(x[B,H,W,C], K[R,S,C,O]; stride=2, dilation=2, padding=1) -> y[B,I,J,O
         ("y[i] = tanh(x[i])", "x.grad[i] += y.grad[i] * (1 - y[i]**2)\n"),
         ("y[i] = exp(x[i])", "x.grad[i] += y.grad[i] * y[i]\n"),
         ("y[i] = relu(x[i])", "x.grad[i] += y.grad[i] where x[i] > 0\n"),
-        ("y[i] = x[i] / z[i]", "x.grad[i] += y.grad[i] / z[i]\nz.grad[i] += -y.grad[i] * y[i] / z[i]\n"),
+        (
+            "y[i] = x[i] / z[i]",
+            "x.grad[i] += y.grad[i] / z[i] where y.grad[i] != 0\n"
+            "z.grad[i] += -y.grad[i] * y[i] / z[i] where y.grad[i] != 0\n",
+        ),
         (
             "y[i] = x[i] / (z[i] * w[i])**2",
-            "x.grad[i] += y.grad[i] / (z[i] * w[i])**2\n"
-            "z.grad[i] += -2 * y.grad[i] * y[i] / z[i]\n"
-            "w.grad[i] += -2 * y.grad[i] * y[i] / w[i]\n",
+            "x.grad[i] += y.grad[i] / (z[i] * w[i])**2 where y.grad[i] != 0\n"
+            "z.grad[i] += -2 * y.grad[i] * y[i] / z[i] where y.grad[i] != 0\n"
+            "w.grad[i] += -2 * y.grad[i] * y[i] / w[i] where y.grad[i] != 0\n",
         ),
         (
             "y[i] = x[i] / sqrt(z[i] / w[i])",
             "sqrt_z[i] = sqrt(z[i] / w[i])\n"
-            "x.grad[i] += y.grad[i] / sqrt_z[i]\n"
-            "z.grad[i] += -0.5 * y.grad[i] * y[i] / z[i]\n"
-            "w.grad[i] += 0.5 * y.grad[i] * y[i] / w[i]\n",
+            "x.grad[i] += y.grad[i] / sqrt_z[i] where y.grad[i] != 0\n"
+            "z.grad[i] += -0.5 * y.grad[i] * y[i] / z[i] where y.grad[i] != 0\n"
+            "w.grad[i] += 0.5 * y.grad[i] * y[i] / w[i] where y.grad[i] != 0\n",
         ),
         ("y[i] = 1 / exp(x[i])", "x.grad[i] += -y.grad[i] * y[i]\n"),
-        ("y[i] = 3 / x[i]**0.5 / 2", "x.grad[i] += -0.75 * y.grad[i] / x[i]**1.5\n"),
+        ("y[i] = 3 / x[i]**0.5 / 2", "x.grad[i] += -0.75 * y.grad[i] / x[i]**1.5 where y.grad[i] != 0\n"),
         ("y[i] = x[i]**2", "x.grad[i] += 2 * y.grad[i] * x[i]\n"),
         ("y[i] = x[2*i]", "x.grad[2*i] += y.grad[i]\n"),
         ("d[i] = x[i+1] - x[i]", "x.grad[i+1] += d.grad[i]\nx.grad[i] += -d.grad[i] where i < size(x,0) - 1\n"),

@@ -18,6 +18,7 @@ from dataclasses import replace
 from ..collecting import uncollected
 from ..errors import NAMED, DerivationError, Problem, within_depth
 from ..program.affine import Affine, size
+from ..program.conditions import guard_of
 from ..program.facts import kept
 from ..program.interface import ANONYMOUS, default_interface
 from ..program.ir import (
@@ -44,6 +45,7 @@ from ..program.ir import (
 )
 from ..program.names import Fresh, counted, free, is_plain, plain
 from ..program.rebuild import transform_statement
+from ..program.signs import INFINITE
 from ..ranges.inherit import inherit
 from ..ranges.solve import Bound, Solution, solve
 from ..rewrite.fixed import fix_indices
@@ -53,7 +55,8 @@ from ..rewrite.scoped import embedded
 from ..rewrite.unnamed import read_through
 from . import reductions
 from .centred import centred
-from .contributions import Contribution, contributions
+from .contributions import Contribution, contributions, with_cotangent, without_implied
+from .poles import Poles
 from .reductions import Adjoint, separated, without_values
 from .shifts import cancelled
 from .softmax import Softmax, softmaxes
@@ -134,6 +137,7 @@ class _Derivation:
         dependencies, reached = self.shortened()
         self.active = _depending(dependencies, self.wrt) & reached
         self.seeds = tuple(self.names[o] for o in program.outputs if o in self.active)
+        self.poles = Poles(self.flat)
         forms = (f for axes in self.solution.shapes.values() for f in axes.values())
         self.named = {p.tensor for f in forms for p in walk(f.to_expr()) if isinstance(p, Size)}
         self.count = Counter(s.target.tensor for s in self.flat.statements)
@@ -189,6 +193,8 @@ class _Derivation:
                 if tensor not in prepared:
                     prepared[tensor] = self.prepare(tensor)
                 adjoint = prepared[tensor].pop()
+                if stmt.op == "*=" and self.poles.tensors[tensor] & INFINITE:
+                    adjoint.masks += (Call("ne", (replace(stmt.target, tensor=self.names[tensor]), Const(0))),)
             self.derive(k, adjoint)
         gradients = tuple(self.names[n] for n in self.wrt)
         given = (*self.flat.inputs, *self.seeds)
@@ -276,10 +282,11 @@ class _Derivation:
             return
         single = self.count[stmt.target.tensor] == 1 and stmt.op in ("=", "+=")
         holds = single and is_plain(stmt.target) and not stmt.reduced
-        out = stmt.target if holds else None
-        self.contribute(k, contributions(stmt.value, adjoint.factor, adjoint.masks, out))
+        holds = holds and not any(guard_of(m, stmt) for m in stmt.domain.masks)  # whose factors it would swallow
+        slopes, out = self.poles.slopes(stmt), stmt.target if holds else None
+        self.contribute(k, contributions(stmt.value, adjoint.factor, adjoint.masks, out, slopes), adjoint.factor)
 
-    def contribute(self, k: int, found: Iterable[Contribution]) -> None:
+    def contribute(self, k: int, found: Iterable[Contribution], adjoint: Expr) -> None:
         """The derived statements of what statement k contributes to tensors that have gradients."""
         stmt, bounds, zero = self.flat.statements[k], self.solution.bounds[k], self.centred.get(k, frozenset())
         ranges = stmt.domain.ranges
@@ -288,8 +295,10 @@ class _Derivation:
         for part in found:
             if part.access.tensor in self.active and part.access.tensor not in zero:
                 target = without_values(replace(part.access, tensor=self.names[part.access.tensor]))
-                masks = (*stmt.domain.masks, *part.masks)
-                self.add(statement(target, "+=", part.factor, ranges, masks, stmt.span), bounds)
+                masks = (*with_cotangent(stmt, part, adjoint), *part.masks)
+                made = statement(target, "+=", part.factor, ranges, masks, stmt.span)
+                guarded = without_implied(masks, made, self.poles.slopes(stmt))
+                self.add(replace(made, domain=replace(made.domain, masks=guarded)), bounds)
 
     def derive_softmax(self, k: int, softmax: Softmax, adjoint: Expr) -> None:
         """The cotangents that softmax takes the average of, and the derived statements of its exponent."""
@@ -302,7 +311,8 @@ class _Derivation:
             factor = Call("sub", (adjoint, Call("mul", (Call("exp", (value,)), average))))
         else:
             factor = Call("mul", (value, Call("sub", (adjoint, average))))
-        self.contribute(k, contributions(softmax.exponent, factor, softmax.masks))
+        found = contributions(softmax.exponent, factor, softmax.masks, None, self.poles.slopes(stmt))
+        self.contribute(k, found, adjoint)
 
     def add(self, stmt: Statement, bounds: Bounds) -> None:
         """A derived statement; sizes of forward tensors are said by those of the inputs, where that is short."""

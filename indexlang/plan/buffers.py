@@ -70,7 +70,7 @@ def lifetimes(plan: Plan) -> dict[Buffer, tuple[int, int]]:
     for number, section in enumerate(plan.sections):
         for buffer in mentioned(section):
             lives[buffer] = (lives.get(buffer, (number, number))[0], number)
-    for _, place, _ in plan.outputs:
+    for place in (*(place for _, place, _ in plan.outputs), *plan.finite):
         if place.buffer in lives:
             lives[place.buffer] = (lives[place.buffer][0], len(plan.sections))
     return {b: ends for b, ends in lives.items() if b.role not in ("input", "table")}

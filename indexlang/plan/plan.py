@@ -1,6 +1,6 @@
 """The Plan: what runs at one set of sizes and dtypes, with every decision made, as one value.
 
-    Plan    ::= Buffer* Table* Section* output*
+    Plan    ::= Buffer* Table* Section* output* [View* Plan]   and what runs instead where these are not finite
     Buffer  ::= name shape dtype role            input | tensor | copy | workspace | table
     Table   ::= Buffer (index lo..hi)* Value     what positions alone say, made once
     Section ::= Record* (index lo..hi)* Step*    a statement as it runs, or several that run together
@@ -377,7 +377,8 @@ class Plan:
     """A Program at one set of sizes and dtypes, with every decision made.
 
     `inputs` in the order of the arguments; `outputs` are where the results lie, each with its tensor's name and the
-    dtype in which it is delivered; `places` are the subscripts to which Checks refer, with their axis.
+    dtype in which it is delivered; `places` are the subscripts to which Checks refer, with their axis. The results hold
+    if all elements of what is in `finite` are; else the Plan `instead` is run, with the same inputs and outputs.
     """
 
     inputs: tuple[Buffer, ...]
@@ -390,6 +391,8 @@ class Plan:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of all tensors
     dtypes: Mapping[str, str] = field(default_factory=dict)  # in which they are delivered
     workspace: int = 0  # bytes of what is there at once, at most
+    finite: tuple[Place, ...] = ()
+    instead: Plan | None = None
 
     @property
     def steps(self) -> tuple[Record, ...]:

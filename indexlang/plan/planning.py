@@ -30,6 +30,7 @@ from .plan import Apply, Either, Load, Loop, Map, Number, Plan, Section, Step
 from .record import Record
 from .rewrites.cancel import cancel
 from .rewrites.equalities import solve_equalities
+from .rewrites.guards import Way, ways
 from .rewrites.merge_groups import merge_groups
 from .rewrites.scale import scale
 from .rewrites.share import share
@@ -67,10 +68,37 @@ def plan(
     flat = solve_equalities(hoisted, known)
     known = known if flat is hoisted else shapes.infer(flat, sizes)
     typed = kinds.infer(flat, dtypes, complex_step)
-    made = without_copies(_Planning(flat, known, typed, limits, complex_step).plan(exact))
+    made = _tried(flat, known, typed, sizes, dtypes, limits, complex_step, exact)
     delivered = {t: kinds.computing(d) if t in exact else d for t, d in typed.tensors.items()}
-    made = replace(made, shapes=dict(known.tensors), dtypes=delivered, workspace=memory(made))
+    made = replace(made, shapes=dict(known.tensors), dtypes=delivered)
     return Planned(made, written.warnings)
+
+
+def _tried(
+    program: Program,
+    known: shapes.Shapes,
+    typed: kinds.Types,
+    sizes: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, str],
+    limits: Limits,
+    complex_step: bool,
+    exact: Collection[str],
+) -> Plan:
+    """The fastest way of a program, with those that run where its results do not hold."""
+    found: Plan | None = None
+    places: list[tuple[Access, int]] = []
+    for way in reversed([Way(program)] if complex_step else ways(program)):
+        if way.program is not program:
+            known = shapes.infer(way.program, sizes)
+            typed = kinds.infer(way.program, dtypes)
+        work = _Planning(way.program, known, typed, limits, complex_step, places)
+        made = without_copies(work.plan(exact))
+        finite = tuple(place for tensor, place, _ in made.outputs if tensor in way.finite)
+        outputs = tuple(o for o in made.outputs if o[0] in program.outputs)
+        most = max(memory(made), 0 if found is None else found.workspace)
+        found = replace(made, outputs=outputs, finite=finite, instead=found, workspace=most)
+    assert found is not None
+    return replace(found, places=tuple(places))
 
 
 def _countable(program: Program, limits: Limits) -> None:
@@ -85,7 +113,13 @@ class _Planning:
     """A program whose statements are planned one after the other, or as chains."""
 
     def __init__(
-        self, program: Program, known: shapes.Shapes, typed: kinds.Types, limits: Limits, complex_step: bool
+        self,
+        program: Program,
+        known: shapes.Shapes,
+        typed: kinds.Types,
+        limits: Limits,
+        complex_step: bool,
+        places: list[tuple[Access, int]],
     ) -> None:
         program, known = cancel(program, known)
         self.program, self.known, self.types = unfold(*scale(*share(program, known, typed, limits), limits), limits)
@@ -95,6 +129,7 @@ class _Planning:
         single = frozenset(t for t, count in made.items() if count == 1)
         final = single.difference(*(reads_of(s) for s in self.program.statements))
         self.b = Building(dict(self.known.tensors), storage, limits, self.types.weak, complex_step, single, final)
+        self.b.places = places
         for tensor in self.program.inputs:
             self.b.buffers[tensor] = self.b.buffer(
                 tensor, self.known.tensors[tensor], self.types.tensors[tensor], "input"

@@ -61,6 +61,9 @@ def steps_text(plan: Plan) -> str:
         lines += [f"# {record.statement}" for record in section.records]
         lines += _steps(section.steps, "  ")
     lines += [f"give {tensor} = {_place(place)} as {dtype}" for tensor, place, dtype in plan.outputs]
+    if plan.instead is not None:
+        lines.append(f"if not finite({', '.join(map(_place, plan.finite))}):")
+        lines += [f"  {line}" for line in steps_text(plan.instead).splitlines()]
     return "\n".join(lines)
 
 

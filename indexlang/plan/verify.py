@@ -52,7 +52,9 @@ class PlanError(AssertionError):
 
 
 def verify(plan: Plan) -> None:
-    """Check a plan. Errors: `PlanError`."""
+    """Check a plan, and what runs instead. Errors: `PlanError`."""
+    if plan.instead is not None:
+        verify(plan.instead)
     checking = _Checking()
     for buffer in plan.inputs:
         checking.define(buffer)
@@ -66,6 +68,9 @@ def verify(plan: Plan) -> None:
     for tensor, place, _ in plan.outputs:
         checking.where = f"the output {tensor}"
         checking.inside(place)
+        checking.is_defined(place)
+    for place in plan.finite:
+        checking.where = "what must be finite"
         checking.is_defined(place)
 
 

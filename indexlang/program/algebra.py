@@ -368,3 +368,26 @@ def _is_one(base: Expr, exponents: Sequence[Fraction], total: Fraction, not_nega
     if all(e.denominator == 1 for e in exponents):
         return any(abs(e) != 1 for e in exponents) or exponents[0] > 0
     return total.denominator > 1 or not_negative(base)
+
+
+def left_over(whole: Expr, part: Expr) -> Product | None:
+    """The product without the powers of another one; None if it lacks one of its factors or divisors.
+
+    So where the other one is zero the product is too, unless what is left over is no number there.
+    """
+    found, wanted = (_exponents(product(e)) for e in (whole, part))
+    for base, exponent in wanted.items():
+        if found.get(base, Fraction(0)) * exponent <= 0:
+            return None
+        found[base] -= exponent
+    factors = tuple(raised(b, e) for b, e in found.items() if e)
+    return Product(_ONE, factors, ())
+
+
+def _exponents(parts: Product) -> dict[Expr, Fraction]:
+    """The bases of a product's powers with their exponents, those of divisors below 0."""
+    found: dict[Expr, Fraction] = {}
+    for sign, many in ((1, parts.factors), (-1, parts.divisors)):
+        for base, exponent in map(power, many):
+            found[base] = found.get(base, Fraction(0)) + sign * exponent
+    return found

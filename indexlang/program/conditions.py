@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .affine import Affine
-from .ir import Call, Const, Expr, Index, Size, walk
+from .ir import Access, Call, Const, Expr, Index, Size, Statement, primal_of, walk
 
 COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne"))
 TRUTHS = COMPARISONS | {"and", "or", "not"}
@@ -143,5 +143,18 @@ def value_at(expr: Expr, point: Mapping[str, int], sizes: Mapping[str, Sequence[
             if len(known) < len(numbers) or (fn in ("floordiv", "mod") and not known[1]):
                 return None
             return int(_VALUES[fn](*known))
+        case _:
+            return None
+
+
+# -- guards ------------------------------------------------------------------------------------------
+
+
+def guard_of(mask: Expr, stmt: Statement) -> Expr | None:
+    """The factor of a derived statement, a cotangent in it, that a mask says is not zero; None for other masks."""
+    match mask:
+        case Call(fn="ne", args=(factor, Const(value=0))) if primal_of(stmt.target.tensor) is not None:
+            gradients = (p for p in walk(factor) if isinstance(p, Access) and primal_of(p.tensor) is not None)
+            return factor if any(gradients) else None
         case _:
             return None

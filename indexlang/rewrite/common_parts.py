@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from math import inf
 
+from ..program.conditions import guard_of
 from ..program.facts import kept_upwards
 from ..program.functions import FUNCTIONS
 from ..program.ir import (
@@ -97,7 +99,8 @@ class _Naming:
     def run(self) -> None:
         for line in self.lines:
             domain = line.stmt.domain
-            self.reach(line, line.stmt.value, (), 1, bool(domain.ranges or domain.masks))
+            masked = any(guard_of(m, line.stmt) is None for m in domain.masks)
+            self.reach(line, line.stmt.value, (), 1, bool(domain.ranges) or masked)
         while self.weights:
             places = self.left.pop(-heappop(self.weights))
             places.sort(key=lambda p: (p.line.order, p.path))
@@ -174,7 +177,9 @@ class _Naming:
         for line in sorted(self.lines, key=lambda line: line.order):
             stmt = line.stmt
             if line.read:
-                stmt = with_value(stmt, _reading(stmt.value, line))
+                named = {p.part: line.read[k] for k, p in line.places.items() if k in line.read}
+                masks = tuple(_exchanged(m, named) if guard_of(m, stmt) else m for m in stmt.domain.masks)
+                stmt = with_value(replace(stmt, domain=replace(stmt.domain, masks=masks)), _reading(stmt.value, line))
             statements.append(stmt)
         return replace(self.original, statements=tuple(statements))
 
@@ -223,6 +228,13 @@ def _reading(expr: Expr, line: _Line) -> Expr:
         return made
 
     return visit(expr)
+
+
+def _exchanged(expr: Expr, named: Mapping[Expr, Access]) -> Expr:
+    """An expression with names for its parts: what a guard says is a factor stays one."""
+    if expr in named:
+        return named[expr]
+    return Call(expr.fn, tuple([_exchanged(a, named) for a in expr.args])) if isinstance(expr, Call) else expr
 
 
 def _is_costly(call: Call) -> bool:

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ..program.algebra import Product, product
+from ..program.algebra import Product, left_over, product
+from ..program.conditions import guard_of
 from ..program.facts import kept
 from ..program.ir import (
     Access,
@@ -37,9 +38,14 @@ def read_quotients(program: Program, floats: frozenset[str]) -> Program:
     for stmt in program.statements:
         value = stmt.value
         if primal_of(stmt.target.tensor) is not None and product(value).divisors:
+            guards = [guard for m in stmt.domain.masks if (guard := guard_of(m, stmt)) is not None]
             for holder in holders.within(_tensors(value)):
                 if holder.tensors <= _tensors(value):  # some may have been replaced by now
-                    value = _without(value, holder.target, holder.quotient)
+                    shorter = _without(value, holder.target, holder.quotient)
+                    if all(
+                        left_over(shorter, guard) is not None for guard in guards
+                    ):  # what is not zero stays a factor
+                        value = shorter
             if value is not stmt.value:
                 stmt = with_value(stmt, value)
         statements.append(stmt)

@@ -17,6 +17,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ..program.algebra import product
+from ..program.conditions import guard_of
 from ..program.derivatives import is_constant
 from ..program.ir import (
     Access,
@@ -29,6 +30,7 @@ from ..program.ir import (
     Reduce,
     Statement,
     Subscript,
+    primal_of,
     reads_of,
     statement,
     walk,
@@ -45,7 +47,8 @@ def read_through(program: Program, unnamed: Collection[str]) -> Program:
     for stmt in program.statements:
         for name in candidates.intersection(reads_of(stmt)):
             readers[name].append(stmt)
-    candidates = {n for n in candidates if all(_may_read(s, n) for s in readers[n])}
+    guarded = {s.target.tensor for s in program.statements if s.domain.masks}
+    candidates = {n for n in candidates if all(_may_read(s, n, n in guarded) for s in readers[n])}
     gone: dict[str, Statement] = {}
     kept = []
     for old in program.statements:
@@ -61,12 +64,18 @@ def read_through(program: Program, unnamed: Collection[str]) -> Program:
     return replace(program, statements=tuple(kept), shapes=shapes)
 
 
-def _may_read(stmt: Statement, name: str) -> bool:
-    """Whether a statement reads a gradient by plain indices only, and outside of conditions and reductions."""
+def _may_read(stmt: Statement, name: str, guarded: bool) -> bool:
+    """Whether a statement reads a gradient by plain indices only, and outside of conditions and reductions.
+
+    One that is `guarded` must be a factor of a gradient, which is guarded then.
+    """
     inside = [*stmt.domain.masks, *stmt.target.subscripts]
     if isinstance(stmt.value, Reduce) or any(_reads(m, name) for m in inside):
         return False
     found = [p for p in walk(stmt.value) if isinstance(p, Access) and p.tensor == name]
+    factors = [f for f in product(stmt.value).factors if isinstance(f, Access) and f.tensor == name]
+    if guarded and (primal_of(stmt.target.tensor) is None or len(factors) < len(found)):
+        return False
     return all(isinstance(s, Index | Dots) for access in found for s in access.subscripts)
 
 
@@ -76,7 +85,8 @@ def _reads(node: Subscript, name: str) -> bool:
 
 def _is_scaled(stmt: Statement, readers: int) -> bool:
     """Whether a statement is one product of a tensor, numbers and sizes; of several tensors for a single reader."""
-    if stmt.op != "+=" or stmt.reduced or stmt.domain.masks or not is_plain(stmt.target):
+    masked = any(guard_of(m, stmt) is None for m in stmt.domain.masks)
+    if stmt.op != "+=" or stmt.reduced or masked or not is_plain(stmt.target):
         return False
     parts = product(stmt.value)
     tensors = [f for f in (*parts.factors, *parts.divisors) if not is_constant(f)]
@@ -112,16 +122,22 @@ def _there(r: Range, names: dict[Subscript, Subscript]) -> Range | None:
 
 
 def _read(stmt: Statement, gone: dict[str, Statement]) -> Statement:
-    """The statement with products in place of the gradients that are gone."""
+    """The statement with products in place of the gradients that are gone, and their guards."""
+    masks = list(stmt.domain.masks)
 
     def rule(part: Subscript) -> Subscript | None:
         if not isinstance(part, Access) or part.tensor not in gone:
             return None
         source = gone[part.tensor]
         names = dict(zip(source.target.subscripts, part.subscripts, strict=True))
-        return transform_expr(source.value, lambda p: names.get(p) if isinstance(p, Index | Dots) else None)
+
+        def renamed(expr: Expr) -> Expr:
+            return transform_expr(expr, lambda p: names.get(p) if isinstance(p, Index | Dots) else None)
+
+        masks.extend(map(renamed, source.domain.masks))
+        return renamed(source.value)
 
     if gone.keys().isdisjoint(reads_of(stmt)):
         return stmt
     value = transform_expr(stmt.value, rule)
-    return statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span)
+    return statement(stmt.target, stmt.op, value, stmt.domain.ranges, tuple(dict.fromkeys(masks)), stmt.span)

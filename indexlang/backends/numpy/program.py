@@ -12,7 +12,7 @@ from ...plan.buffers import lifetimes
 from ...plan.plan import Buffer, Part, Place, Plan, Section, Step, Table
 from ...plan.views import Extents, arrangement
 from .arrays import array, operand, spread
-from .code import Code, call, dtype, method, row, text
+from .code import Code, Name, call, dtype, method, row, text
 from .expressions import value
 from .function_support import SUPPORT
 from .names import Body, Made, Writer
@@ -27,9 +27,29 @@ def source(plan: Plan, checked: bool = False) -> str:
     Where it is `checked`, memory that is not written yet holds nan, and named arrays are asserted to have their shapes.
     """
     w = Writer(plan.complex_step, checked)
+    functions: list[str] = []
+    name, found = Name("run"), plan
+    while True:
+        instead = w.fresh("run") if found.instead is not None else None
+        tables, function = _function(w, found, name, instead)
+        functions += ["\n".join(part) + "\n" for part in (tables, w.module, function) if part]
+        if found.instead is None or instead is None:
+            break
+        name, found = instead, found.instead
+    needed = _closed(w.support)
+    parts = ["import numpy as np\n"]
+    if "share" in needed:
+        parts = ["import os\nfrom concurrent.futures import ThreadPoolExecutor\n\nimport numpy as np\n", THREADS]
+    parts += [found for name, found in {**ARRAYS, **SUPPORT}.items() if name in needed]
+    return "\n\n".join([*parts, *functions])
+
+
+def _function(w: Writer, plan: Plan, name: Name, instead: Name | None) -> tuple[list[str], list[str]]:
+    """The lines of the plan's tables, and of its function; constants of the module are left with the writer."""
+    w.entry, w.module, w.made, w.contiguous = [], [], {}, set()
     for buffer in plan.inputs:
         w.made[buffer] = Made(w.fresh(buffer.name), 0)
-    inputs = [w.made[b].name.text for b in plan.inputs]
+    inputs = ", ".join(w.made[b].name.text for b in plan.inputs)
     _tables(w, plan.tables)
     tables, w.module = w.module, []
     lives = lifetimes(plan)
@@ -41,21 +61,22 @@ def source(plan: Plan, checked: bool = False) -> str:
         lines += _section(w, section)
         if number + 1 < len(plan.sections):
             lines += _forgotten(w, ends.get(number, ()))
+    if instead is not None:
+        lines += [f"    if not {_finite(w, plan)}:", f"        return {instead.text}({inputs})"]
     results = _results(w, plan)
     end = f"    return ({', '.join(results)},)" if results else "    return ()"
     ends_of = dict(plan.extents)
     given = _told((name, _shape(p, ends_of), d) for name, p, d in plan.outputs)
     taken = _told((b.name, list(b.shape), b.dtype) for b in plan.inputs)
     told = fill(f'"""{given} of {taken}."""', 110, initial_indent="    ", subsequent_indent="    ")
-    head = f"def run({', '.join(inputs)}):"
-    run = ['@np.errstate(all="ignore")', head, told, *(f"    {line}" for line in w.entry), *lines, end]
-    needed = _closed(w.support)
-    parts = ["import numpy as np\n"]
-    if "share" in needed:
-        parts = ["import os\nfrom concurrent.futures import ThreadPoolExecutor\n\nimport numpy as np\n", THREADS]
-    parts += [found for name, found in {**ARRAYS, **SUPPORT}.items() if name in needed]
-    parts += ["\n".join(found) + "\n" for found in (tables, w.module) if found]
-    return "\n\n".join([*parts, "\n".join(run) + "\n"])
+    head = f"def {name.text}({inputs}):"
+    return tables, ['@np.errstate(all="ignore")', head, told, *(f"    {line}" for line in w.entry), *lines, end]
+
+
+def _finite(w: Writer, plan: Plan) -> str:
+    """Code of whether the results hold."""
+    w.bodies, w.scope = [Body()], whole(dict(plan.extents))
+    return text(call(w.use("finite"), *(array(operand(w, place)) for place in plan.finite)))
 
 
 def _tables(w: Writer, tables: Sequence[Table]) -> None:

@@ -73,6 +73,12 @@ def running(ufunc, values, axis, backwards=False):
     return result
 '''
 
+FINITE = '''\
+def finite(*arrays):
+    """Whether all elements are finite, by their sums; a sum that overflows says no, too."""
+    return all(np.isfinite(np.add.reduce(a, None)) for a in arrays)
+'''
+
 KEEP = '''\
 def keep(mask, values, out):
     """The values where the mask holds, else 0, into `out`: by bits, for a branch at each element takes far longer."""
@@ -119,6 +125,7 @@ ARRAYS = {
     "running": RUNNING,
     "view": VIEW,
     "check": CHECK,
+    "finite": FINITE,
     "group": GROUP,
     "join": JOIN,
     "keep": KEEP,
