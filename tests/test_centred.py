@@ -96,7 +96,7 @@ def test_what_is_asked_for_is_there() -> None:
         ),
         (
             "r[n] = rsqrt(mean[d](x[n,d]**2))",
-            ["x.grad[n,d] += -r.grad[n] * r[n]**3 * x[n,d] / size(x,1)"],
+            ["x.grad[n,d] += -r.grad[n] * r[n]**3 * x[n,d] / size(x,1) where r.grad[n] != 0"],
         ),
         (
             "y[n] = 3 * sum[k](x[n,k] * z[k]) + x[n,0]",
