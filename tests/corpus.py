@@ -353,10 +353,9 @@ case("integer division", "y[i] = a[i] / 4 + a[i] // 4 + a[i] % 4", {"a": integer
 case("integers beside floats", "y[i] = k[i] * x[i] + k[i]", {"k": integers(3), "x": (3,)})
 case("no tensors", "y[i,j] = i + 10*j where i < 2, j < 3")
 case("no tensors, real", "y[i] = sqrt(i + 0.5) where i < 3")
-case(
-    "complex numbers", "y[i] = exp(a[i,j]) * b[j] + a[i,j]**2", {"a": complexes(2, 2), "b": complexes(2)}, second=False
-)
-case("complex beside real", "y[i] = sin(x[i]) * b[i] / (2 + b[i])", {"x": complexes(3), "b": (3,)}, second=False)
+case("complex numbers", "y[i] = exp(a[i,j]) * b[j] + a[i,j]**2", {"a": complexes(2, 2), "b": complexes(2)})
+case("complex beside real", "y[i] = sin(x[i]) * b[i] / (2 + b[i])", {"x": complexes(3), "b": (3,)})
+case("complex times real", "s[t] = x[t]**2\ny[k] = W[k,t] * s[t] * x[t]", {"W": complexes(2, 3), "x": (3,)})
 
 for fn, low, high in (
     *((f, -2.0, 2.0) for f in ("exp", "expm1", "sin", "cos", "sinh", "cosh", "tanh", "asinh", "atan", "sigmoid")),

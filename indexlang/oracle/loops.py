@@ -34,6 +34,7 @@ from ..program.ir import (
     Statement,
     Subscript,
     parts_of,
+    primal_of,
     walk,
 )
 from .functions import functions, is_nan
@@ -87,6 +88,8 @@ def run(
             if stmt.op in ("max=", "min="):
                 tensors[name].unreached = _extreme(stmt.op == "min=", dtypes.get(name))
         _Loops(stmt, tensors, sizes.extents[number], complex_step).run()
+        if (primal_of(name) or "") in dtypes and np.dtype(dtypes[name]).kind == "f":  # a real tensor's gradient
+            tensors[name].cells = [c if c is None else c.real for c in tensors[name].cells]
     wanted = tensors if all_tensors else program.outputs
     return {name: _array(tensors[name], dtypes.get(name)) for name in wanted}
 

@@ -26,7 +26,8 @@ from .chains.schedule import schedule
 from .chains.steps import chained
 from .evaluation import operations
 from .limits import NUMPY, Limits
-from .plan import Apply, Either, Load, Loop, Map, Number, Plan, Section, Step
+from .operators import combining
+from .plan import Apply, Either, Load, Loop, Map, Number, Plan, Section, Step, View
 from .record import Record
 from .rewrites.cancel import cancel
 from .rewrites.equalities import solve_equalities
@@ -37,6 +38,7 @@ from .rewrites.share import share
 from .rewrites.unfold import unfold
 from .sized import Sized
 from .statement import StatementPlan, planned
+from .views import plain
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,8 @@ class _Planning:
         """A statement, its small groups merged where that pays; its kernel in words."""
         b, stmt = self.b, sized.stmt
         tensor = stmt.target.tensor
+        if kinds.kind_of(sized.compute) == "complex" and kinds.kind_of(b.dtypes[tensor]) == "float":
+            return self.real_part(sized)
         known = tensor in b.buffers or b.dtypes[tensor] != sized.compute or sized.compute == "bool"
         found = None if known or sized.guarded else merge_groups(stmt, sized.extents, b.limits)
         if found is None:
@@ -197,6 +201,20 @@ class _Planning:
             self.either_groups(sized, found.dense)
         del b.buffers[found.name], b.shapes[found.name], b.dtypes[found.name]
         return f"{found.note}, {ways[found.dense is not None]}"
+
+    def real_part(self, sized: Sized) -> str:
+        """A gradient of a real tensor whose value is complex: computed as it is, its real part brought home."""
+        b, tensor = self.b, sized.stmt.target.tensor
+        new, delivered = tensor not in b.buffers, b.dtypes[tensor]
+        home = b.buffer(tensor, b.shapes[tensor], delivered, "tensor") if new else b.buffers.pop(tensor)
+        b.dtypes[tensor] = sized.compute
+        way = planned(b, replace(sized, dtype=sized.compute))
+        made, b.buffers[tensor], b.dtypes[tensor] = b.buffers[tensor], home, delivered
+        part = b.results.pop(tensor, None) or b.everything(made)
+        place = View(home, tuple(plain(i) for i in part.mentioned))
+        value = Apply("cast", (Load(part, sized.compute),), delivered)
+        b.run(place, "=" if new else combining(sized.stmt.op), Map(value))
+        return f"{way}, the real part"
 
     def either_groups(self, sized: Sized, dense: Access) -> None:
         """What is multiplied by the zeros of other groups must be finite; else the statement is run as it stands."""

@@ -5,7 +5,7 @@ tensors say a precision. Numbers, indices, integer tensors, and whatever is made
 there is none it is float64, or int64 for integers. A name for a part of a value therefore changes no type.
 
 Integers are computed in int64 and float16 in float32, whatever they are delivered in. A tensor's type holds the values
-of all its statements; a gradient has the type of its tensor, complex where that is real and its value is not.
+of all its statements; a gradient has the type of its tensor: where that is real and a value is not, its real part.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def computing(dtype: str) -> str:
 def infer(program: Program, dtypes: Mapping[str, str], complex_step: bool = False) -> Types:
     """All types of a program. Errors: `ShapeError` with everything that does not fit.
 
-    `dtypes` may name tensors that the program accumulates into: then they are among the values to hold. In a complex
-    step, complex numbers stand for real ones and may go anywhere.
+    `dtypes` may name tensors that the program accumulates into: then they are among the values to hold; and those whose
+    gradients it makes. In a complex step, complex numbers stand for real ones and may go anywhere.
     """
     known = {name: Kind(dtype, weak=kind_of(dtype) in ("bool", "int")) for name, dtype in dtypes.items()}
     problems: list[Problem] = []
@@ -97,16 +97,15 @@ def infer(program: Program, dtypes: Mapping[str, str], complex_step: bool = Fals
         primal = known.get(primal_of(name) or "")
         if primal is not None:
             problems += _no_gradient(stmt, primal)
-            known[name] = promoted(primal, Kind("complex64")) if value.kind == "complex" else primal
+            known[name] = joined(primal, value) if complex_step and value.kind == "complex" else primal
         else:
             known[name] = value if old is None else joined(old, value)
     if problems:
         raise ShapeError(*problems)
-    return Types(
-        {name: k.name for name, k in known.items()},
-        tuple(compute),
-        frozenset(name for name, k in known.items() if k.weak),
-    )
+    own = {*program.inputs, *(stmt.target.tensor for stmt in program.statements)}
+    kept = {name: k for name, k in known.items() if name in own}
+    weak = frozenset(name for name, k in kept.items() if k.weak)
+    return Types({name: k.name for name, k in kept.items()}, tuple(compute), weak)
 
 
 def _overflowing(stmt: Statement) -> Iterator[Problem]:
