@@ -7,7 +7,8 @@ problem into text.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -168,3 +169,9 @@ NAMED = "give parts of the longest statement names of their own"  # the way out 
 
 class IndexLangWarning(UserWarning):
     """A program that is valid but may not mean what its author thinks."""
+
+
+def warn_of(problems: Iterable[Problem], depth: int) -> None:
+    """Tell doubts as warnings; `depth` is how many calls below the user's own this one is."""
+    for problem in problems:
+        warnings.warn(render(problem, "warning"), IndexLangWarning, stacklevel=depth + 1)

@@ -7,6 +7,7 @@ A page is run from top to bottom in one namespace, by the first words of each fe
     idx gather     the same in gather form
     idx file NAME  a file of that name in the folder where the page runs
     text error     the error that the last program gives
+    text warning   the warning that the last program gives
     python         code
     pycon          a session: lines after >>> and what they print
     console        commands after $ and what they print
@@ -61,7 +62,7 @@ class Page:
         match block.kind.split():
             case ["idx"]:
                 self.text = block.text
-                if following is None or following.kind != "text error":
+                if following is None or following.kind not in ("text error", "text warning"):
                     self.names["f"] = indexlang.compile(block.text)
             case ["idx", "derived"]:
                 assert self.names["f"].grad().source == block.text
@@ -73,6 +74,10 @@ class Page:
                 with pytest.raises(indexlang.IndexLangError) as caught:
                     indexlang.compile(self.text)
                 assert f"{caught.value}\n" == block.text
+            case ["text", "warning"]:
+                with pytest.warns(indexlang.IndexLangWarning) as warned:
+                    self.names["f"] = indexlang.compile(self.text)
+                assert [f"{w.message}\n" for w in warned] == [block.text]
             case ["python"]:
                 exec(compile(block.text, f"line {block.line}", "exec"), self.names)
             case ["pycon"]:
@@ -105,6 +110,7 @@ class Page:
             assert printed.out + printed.err == expected
 
 
+@pytest.mark.filterwarnings("error::indexlang.IndexLangWarning")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_page_is_true(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -133,7 +139,7 @@ def test_the_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_code_is_on_the_page_of_errors() -> None:
-    said = re.compile(r"""(?:Problem|problem|told|\w*_error)\(\s*(?:\w+, )?"([a-z]+(?:-[a-z]+)*)",""")
+    said = re.compile(r"""(?:Problem|problem|told|doubt|\w*_error)\(\s*(?:\w+, )?"([a-z]+(?:-[a-z]+)*)",""")
     modules = (ROOT / "indexlang").rglob("*.py")
     codes = {code for module in modules for code in said.findall(module.read_text(encoding="utf-8"))}
     text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")

@@ -7,7 +7,6 @@ set of them, and a call looks up the code and runs it. Functions are safe to cal
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 
 from ..backends.numpy.load import Compiled, compile_program
 from ..derive import grad as derivation
-from ..errors import DerivationError, IndexLangWarning, MeaningError, Problem, ShapeError, render
+from ..errors import DerivationError, MeaningError, Problem, ShapeError, warn_of
 from ..plan.limits import NUMPY, Limits
 from ..plan.plan import Plan
 from ..program import latex as typesetting
@@ -130,8 +129,7 @@ class Function:
         dtypes = {name: dtype.name for name, (_, dtype) in signature.items()}
         self._check_expected(shapes)
         compiled = compile_program(self.program, shapes, dtypes, exact=self._exact, limits=self._limits)
-        for problem in compiled.warnings:
-            warnings.warn(render(problem, "warning"), IndexLangWarning, stacklevel=5)
+        warn_of(compiled.warnings, 5)
         return compiled
 
     def _check_expected(self, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import LanguageSyntaxError, MeaningError, Problem, Source
+from ..errors import LanguageSyntaxError, MeaningError, Problem, Source, warn_of
 from ..meaning.converter import Given
 from ..meaning.header import CompileTime
 from ..meaning.report import Report
@@ -38,7 +38,9 @@ def compile(  # noqa: A001 (the name that the contract gives it)
         raise MeaningError(Problem("backend", f"a backend is one of {', '.join(BACKENDS)}, not {backend!r}"))
     source, folder = _source(text)
     file = parse(source)
-    program = resolve(file, layer=layer, options=options, outputs=outputs, folder=folder)
+    doubts: list[Problem] = []
+    program = resolve(file, layer=layer, options=options, outputs=outputs, folder=folder, doubt=doubts.append)
+    warn_of(doubts, 2)
     return Function(program, _options(file, layer, options))
 
 
@@ -92,7 +94,9 @@ class Layers:
         if name not in self._names:
             raise KeyError(f"no layer '{name}'; the file has {', '.join(self._names) or 'none'}")
         if name not in self._functions:
-            program = resolve(self._file, layer=name, folder=self._folder)
+            doubts: list[Problem] = []
+            program = resolve(self._file, layer=name, folder=self._folder, doubt=doubts.append)
+            warn_of(doubts, 3)
             self._functions[name] = Function(program, _options(self._file, name, {}))
         return self._functions[name]
 

@@ -21,7 +21,7 @@ from ..backends.numpy.load import Compiled, compile_program
 from ..calls.arguments import indexing
 from ..calls.function import Function
 from ..derive import grad
-from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError
+from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError, warn_of
 from ..meaning.resolve import layer_names, resolve
 from ..oracle.gradcheck import gradcheck, random_inputs
 from ..plan.printing import as_json, steps_text
@@ -123,7 +123,7 @@ def _check(args: argparse.Namespace) -> int:
         names = layer_names(file)
         for layer in (None, *names) if _has_statements(file) or not names else names:
             try:
-                program = resolve(file, layer=layer, folder=folder)
+                program = resolve(file, layer=layer, folder=folder, doubt=doubtful.append)
                 problems += attempt(program).problems
                 doubtful += doubts(program)
             except IndexLangError as error:
@@ -293,7 +293,17 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def _program(args: argparse.Namespace) -> Program:
     source, folder = cli_files.source(args.file, args.text)
-    return resolve(parse(source), layer=args.layer, options=args.options, outputs=args.outputs, folder=folder)
+    doubts: list[Problem] = []
+    program = resolve(
+        parse(source),
+        layer=args.layer,
+        options=args.options,
+        outputs=args.outputs,
+        folder=folder,
+        doubt=doubts.append,
+    )
+    warn_of(doubts, 2)
+    return program
 
 
 def _shapes(program: Program, given: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:

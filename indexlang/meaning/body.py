@@ -24,12 +24,13 @@ from ..program.ir import (
     walk,
 )
 from .converter import tree_nodes
-from .definitions import check_scope, reads
+from .definitions import reads
 from .dims import named
 from .indexed_statement import resolve_indexed
 from .known import Known
 from .report import nearest
 from .scope import has_brackets, kept_targets
+from .sums import check_sums
 from .whole_statement import Whole
 
 
@@ -63,11 +64,9 @@ class Body(Known):
                 self.definitions.statement(target.name, stmt.op, target.span, found)
                 self.scope.defined.add(target.name)
         names = {expr: name for name, expr in reversed(self.scope.dims.items())}
-        for resolved in summed:
-            if not self.scope.conflicts or self.scope.conflicts.isdisjoint(
-                (resolved.target.tensor, *reads_of(resolved))
-            ):
-                check_scope(self.report, resolved, names)
+        conflicts = self.scope.conflicts
+        sound = [s for s in summed if not conflicts or conflicts.isdisjoint((s.target.tensor, *reads_of(s)))]
+        check_sums(self.report, sound, names)
 
     # -- afterwards ------------------------------------------------------------------------------
 

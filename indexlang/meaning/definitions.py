@@ -1,4 +1,4 @@
-"""What holds between statements, and for a statement as a whole.
+"""What holds between statements.
 
 In: statements in order, each with what it reads. Out: problems. The one rule: a tensor is defined once by `=`, may be
 accumulated into with one operator, and is finished when it is first read.
@@ -10,9 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import Span
-from ..program.algebra import terms_of
-from ..program.ir import DOTS, Access, Call, Expr, Reduce, Statement, indices_of
-from ..program.text import Names, expr_text, statement_text
+from ..program.ir import Access, Statement
 from .report import Report
 
 
@@ -83,74 +81,3 @@ def reads(stmt: Statement, nodes: Iterable[object]) -> dict[str, Span]:
         if isinstance(part, Access) and part is not stmt.target and part.span is not None:
             found.setdefault(part.tensor, part.span)
     return found
-
-
-# -- the scope of a reduction ------------------------------------------------------------------------
-
-
-def check_scope(report: Report, stmt: Statement, names: Names) -> None:
-    """No term of a sum lacks an index over which the statement sums: it would be counted once for each value of it."""
-    terms = terms_of(stmt.value)
-    if stmt.op not in ("=", "+=") or not stmt.reduced or len(terms) < 2:
-        return
-    lacking = [[i for i in stmt.reduced if i not in set(indices_of(term))] for _, term in terms]
-    number = next((k for k, missing in enumerate(lacking) if missing), None)
-    if number is None:
-        return
-    term, index = terms[number][1], lacking[number][0]
-    if index == DOTS:
-        rule = "the statement sums over the axes of '...', but one of its terms does not have them"
-    else:
-        rule = f"the statement sums over '{index}', but one of its terms does not have it"
-    shown = expr_text(term, names)
-    values = f"{shown} would be counted once for each value of {index}"
-    report.add("scope", rule, term.span or stmt.span, values, way_out=_ways_out(stmt, terms, lacking, names))
-
-
-def _ways_out(stmt: Statement, terms: list[tuple[int, Expr]], lacking: list[list[str]], names: Names) -> str:
-    """The statement as two, and with the sum written out, in its own words."""
-    whole = statement_text(stmt, names)
-    where = whole.partition(" where ")[2]
-    end = f" where {where}" if where and len(where) < 60 else ""
-    target = whole.partition(f" {stmt.op} ")[0]
-    kept = [t for t, missing in zip(terms, lacking, strict=True) if not missing]
-    others = [t for t, missing in zip(terms, lacking, strict=True) if missing]
-    statements: list[str] = []
-    for group in (kept, others) if kept else ([t] for t in others):
-        op = stmt.op if not statements else "+="
-        statements.append(f"{target} {op} {_sum(group, names)}{end if group is kept else ''}")
-    ways = f"two statements, {'; '.join(statements)}" if kept else f"a statement for each, {'; '.join(statements)}"
-    if DOTS not in stmt.reduced:
-        summed = [
-            (sign, term, tuple(i for i in stmt.reduced if i not in missing))
-            for (sign, term), missing in zip(terms, lacking, strict=True)
-        ]
-        ways += f"; or an explicit sum, {target} {stmt.op} {_explicit(summed, names)}{end}"
-    return ways
-
-
-def _sum(terms: list[tuple[int, Expr]], names: Names) -> str:
-    return _joined([(sign, _as_term(term, names)) for sign, term in terms])
-
-
-def _explicit(terms: list[tuple[int, Expr, tuple[str, ...]]], names: Names) -> str:
-    return _joined(
-        [
-            (sign, f"sum[{','.join(over)}]({expr_text(term, names)})" if over else _as_term(term, names))
-            for sign, term, over in terms
-        ]
-    )
-
-
-def _as_term(term: Expr, names: Names) -> str:
-    """A term as it stands in a sum: what binds less tightly gets brackets."""
-    text = expr_text(Call("add", (term, term)), names)
-    return text[: len(text) // 2 - 1] if not isinstance(term, Reduce) else expr_text(term, names)
-
-
-def _joined(terms: list[tuple[int, str]]) -> str:
-    sign, text = terms[0]
-    result = text if sign > 0 else f"-{text}"
-    for sign, text in terms[1:]:
-        result += f" {'+' if sign > 0 else '-'} {text}"
-    return result

@@ -1,7 +1,7 @@
 """What is wrong in a file, collected while it is resolved.
 
-In: problems, in the order in which they are found. Out: one `MeaningError` with all of them, in order of place. The
-one rule: a place is blamed once for one thing, however often a layer or a function is used.
+In: problems, in the order in which they are found. Out: one `MeaningError` with all of them, in order of place; the
+doubts. The one rule: a place is blamed once for one thing, however often a layer or a function is used.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ class Report:
     def __init__(self, main: Source | None = None) -> None:
         self.main = main
         self.problems: dict[object, Problem] = {}
+        self.doubts: dict[object, Problem] = {}  # what is valid, and perhaps not meant
 
     def add(
         self,
@@ -32,8 +33,20 @@ class Report:
         others: tuple[tuple[str, Span], ...] = (),
     ) -> None:
         """One more problem, unless it is known."""
+        self._once(self.problems, Problem(code, rule, span, values, way_out, others))
+
+    def doubt(self, code: str, rule: str, span: Span | None, *values: str, way_out: str) -> None:
+        """One more doubt, unless it is known."""
+        self._once(self.doubts, Problem(code, rule, span, values, way_out))
+
+    def _once(self, known: dict[object, Problem], problem: Problem) -> None:
+        span = problem.span
         place = None if span is None else (span.source.name, span.start, span.end)
-        self.problems.setdefault((code, rule, place), Problem(code, rule, span, values, way_out, others))
+        known.setdefault((problem.code, problem.rule, place), problem)
+
+    def doubtful(self) -> list[Problem]:
+        """The doubts, those of the main file first."""
+        return sorted(self.doubts.values(), key=self._place)
 
     def raise_problems(self) -> None:
         """All problems at once, those of the main file first."""

@@ -6,11 +6,11 @@ The one rule: what `resolve` makes of a Program's text is that Program.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import MeaningError, Span, within_depth
+from ..errors import MeaningError, Problem, Span, within_depth
 from ..program.ir import Program
 from ..syntax import tree
 from .body import Body
@@ -27,14 +27,18 @@ def resolve(
     options: Mapping[str, Any] | None = None,
     outputs: Sequence[str] | None = None,
     folder: Path | None = None,
+    doubt: Callable[[Problem], object] | None = None,
 ) -> Program:
     """The Program of a file's bare statements or of one of its layers. Errors: `MeaningError`.
 
     `options` are those of the layer, `outputs` the tensors that come out instead of the usual ones, `folder` is where
-    the file stands, for its imports.
+    the file stands, for its imports; `doubt` is told what is valid, and perhaps not meant.
     """
     report = Report(file.span.source)
     program = _Resolution(report, file, folder).run(layer, options or {}, outputs)
+    if doubt is not None:
+        for problem in report.doubtful():
+            doubt(problem)
     report.raise_problems()
     assert program is not None
     return program

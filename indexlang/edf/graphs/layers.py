@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ...errors import Source
+from ...errors import Problem, Source, warn_of
 from ...meaning.report import LIBRARY
 from ...meaning.resolve import layer_names, resolve
 from ...program.ir import Program
@@ -43,7 +43,11 @@ class Layer:
         with self._lock:
             found = self._programs.get(key)
             if found is None:
-                found = resolve(self._file, layer=self.name, options=dict(options), folder=self._folder)
+                doubts: list[Problem] = []
+                found = resolve(
+                    self._file, layer=self.name, options=dict(options), folder=self._folder, doubt=doubts.append
+                )
+                warn_of(doubts, 4)
                 self._programs[key] = found
         return found
 
