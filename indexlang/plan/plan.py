@@ -29,9 +29,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ..program.facts import Keeper
 from ..program.ir import Access
+from .limits import NUMPY, Limits
 from .record import Record, told
 from .views import Row
 
@@ -93,10 +95,7 @@ class Number:
 
     value: int | float | bool
     dtype: str
-
-    @property
-    def indices(self) -> frozenset[str]:
-        return frozenset()
+    indices: ClassVar[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -117,10 +116,7 @@ class Count:
 
     over: tuple[str, ...]
     dtype: str = "int64"
-
-    @property
-    def indices(self) -> frozenset[str]:
-        return frozenset()
+    indices: ClassVar[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -393,6 +389,7 @@ class Plan:
     workspace: int = 0  # bytes of what is there at once, at most
     finite: tuple[Place, ...] = ()
     instead: Plan | None = None
+    limits: Limits = NUMPY  # it was made for; an engine spells by them too
 
     @property
     def steps(self) -> tuple[Record, ...]:

@@ -155,7 +155,9 @@ class _Planning:
             outputs.append((tensor, place, buffer.dtype if tensor in exact else self.types.tensors[tensor]))
         ends = tuple((i, b.own[i]) for _, place, _ in outputs for i in place.mentioned)
         return Plan(
-            inputs, tuple(outputs), ends, tuple(b.tables.values()), tuple(sections), tuple(b.places), b.complex_step
+            *(inputs, tuple(outputs), ends, tuple(b.tables.values()), tuple(sections), tuple(b.places)),
+            complex_step=b.complex_step,
+            limits=b.limits,
         )
 
     def order(self) -> list[int | Chain]:

@@ -8,6 +8,7 @@ kind are made small, for INDEXLANG_SHRINK seconds each, and printed as tests. Th
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import sys
 import time
@@ -19,6 +20,7 @@ from .one import Outcome, attempt, small_test
 from .report import HEAD
 
 COUNT, MOST, SECONDS = 10_000, 2, 60
+MEMORY = 8 << 30  # bytes of address space for a process
 
 
 def main(arguments: list[str]) -> int:
@@ -54,10 +56,16 @@ def main(arguments: list[str]) -> int:
 
 def outcomes(names: list[str], workers: int) -> Iterator[Outcome]:
     if workers == 1:
+        limit_memory()
         yield from map(attempt, names)
         return
-    with get_context("spawn").Pool(workers) as pool:
+    with get_context("spawn").Pool(workers, limit_memory) as pool:
         yield from pool.imap_unordered(attempt, names, chunksize=4)
+
+
+def limit_memory() -> None:
+    """Let what takes too much memory be an error of one program, not the end of the run."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 def _counted(programs: Counter[str]) -> str:

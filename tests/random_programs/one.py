@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from traceback import format_exception
 from types import FrameType
 from typing import Any
 
@@ -78,6 +79,8 @@ def attempt(name: str, scale: str | None = None, stages: frozenset[str] | None =
         return Outcome(name, (Failure("sizes", kind, f"{error}\n{error.sample.text}", place(error.error)),))
     except InvalidError as error:
         return Outcome(name, said_nothing=str(error))
+    except Exception as error:  # of the generator or of an oracle
+        return Outcome(name, (Failure("all", "crash", "".join(format_exception(error)), place(error)),))
 
 
 def small_test(name: str, failure: Failure, seconds: float) -> str:

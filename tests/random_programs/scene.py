@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from .sample import INTEGERS, Input
 from .words import INDICES, INPUTS, MADE, Dice, Scale, fresh
 
@@ -39,7 +41,8 @@ class Tensors:
             name = next(n for n in self._inputs if n not in taken)
         layout = dice.weighted(_LAYOUTS)
         if limit:
-            self.inputs[name] = Input(shape, "below", limit, dice.one_of(INTEGERS), layout)
+            fitting = [d for d in INTEGERS if limit - 1 <= np.iinfo(d).max]
+            self.inputs[name] = Input(shape, "below", limit, dice.one_of(fitting), layout)
         else:
             self.inputs[name] = Input(shape, dice.weighted(_NUMBERS), layout=layout)
         return name

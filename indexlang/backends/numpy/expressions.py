@@ -25,9 +25,6 @@ from .names import Writer
 from .scope import position
 
 DEEPEST = 50  # functions inside each other that are written as one expression
-TABLE = 1 << 22  # so many positions are kept as a constant
-ROW = 4096  # elements of an array that holds one number
-LEAST = 64  # below which it is not worth while
 
 # Functions whose arguments keep their own types; the rest compute in the type of their result.
 _NEUTRAL = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not", "isfinite"})
@@ -95,7 +92,7 @@ def _position(w: Writer, index: str, axes: Sequence[str]) -> Operand:
     axis = w.scope[index]
     if axis.width is None:
         return Operand(position(0, [(index, 1)], w.scope), (), "int64", weak=True)
-    if axis.n > TABLE:
+    if axis.n > w.limits.table:
         first = position(0, [(index, 1)], w.scope)
         made = call("np.arange", first, plus(0, [(1, first), (1, axis.width)]))
         return aligned(Operand(made, (index,), "int64", fresh=True), axes)
@@ -230,10 +227,10 @@ def _filled(w: Writer, number: Code, axes: Sequence[str], kind: str) -> Code:
     inner: list[int] = []
     for i in reversed(axes):
         width = w.scope[i].width
-        if prod(inner) >= ROW or not isinstance(width, py.Number):
+        if prod(inner) >= w.limits.filled or not isinstance(width, py.Number):
             break
         inner.insert(0, int(width.value))
-    if not inner or prod(inner) < LEAST:
+    if not inner or prod(inner) < w.limits.run:
         return number
     return w.constant(call("np.full", py.row(inner), number, dtype(kind)), "filled")
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from ...plan.limits import Limits
 from ...plan.plan import Buffer, Part, Place
 from ...program.names import Fresh
 from .code import Call, Code, Name, Number, call, dtype, full, row, text
@@ -58,6 +59,7 @@ class Made:
 class Writer:
     """The source being written; `scope` is where each index stands, `bodies` are those that are open."""
 
+    limits: Limits
     complex_step: bool = False
     checked: bool = False
     scope: Scope = field(default_factory=dict)

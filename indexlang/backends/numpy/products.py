@@ -18,7 +18,6 @@ from .expressions import converted, value
 from .names import Writer
 from .targets import Target
 
-RUN = 64  # elements next to each other that make an inner loop of NumPy worth its start
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -117,7 +116,7 @@ def einsum(w: Writer, target: Target, kernel: Einsum) -> None:
     code, axes = _spelled(factors, target.axes), target.axes
     made = Operand(code, axes, kernel.factors[0].dtype, fresh=True)
     # Short runs are laid out as einsum goes through them, and brought in order afterwards.
-    there = len(axes) < 2 or w.scope[axes[-1]].size >= RUN
+    there = len(axes) < 2 or w.scope[axes[-1]].size >= w.limits.run
     apart = all(target.place.buffer not in buffers_of(f) for f in kernel.factors)
     target.put(replace(made, into=(Fill("np.einsum", code.args),)) if there and apart else made)
 

@@ -26,7 +26,7 @@ def source(plan: Plan, checked: bool = False) -> str:
 
     Where it is `checked`, memory that is not written yet holds nan, and named arrays are asserted to have their shapes.
     """
-    w = Writer(plan.complex_step, checked)
+    w = Writer(plan.limits, plan.complex_step, checked)
     functions: list[str] = []
     name, found = Name("run"), plan
     while True:
