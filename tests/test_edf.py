@@ -580,3 +580,13 @@ def test_a_step_can_be_planned_before_it_runs() -> None:
     assert w.value.tolist() == [3, 5] and not g.gradients and not g.values
     assert g.step(loss, given).tolist() == [3, 10]
     assert g.gradients["w"].tolist() == [0.5, 1]  # of the average over both
+
+
+def test_a_window_that_fits_nowhere_names_its_node() -> None:
+    x = Input()
+    x.value = np.ones((1, 2, 2, 1), np.float32)
+    conv = Conv(ConvParams(1, 4, 3, name="first"), x, name="conv")
+    with pytest.raises(indexlang.ShapeError, match="the window of di reaches over 3 elements") as caught:
+        Forward(conv)
+    assert caught.value.problems[0].values[1] == "axis 1 of x has size 2, without padding"
+    assert "in the node conv: x = Input1 [1, 2, 2, 1], K = first.W [3, 3, 1, 4]" in str(caught.value)

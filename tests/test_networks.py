@@ -19,6 +19,7 @@ from indexlang.cli.commands import main
 from indexlang.edf import Adam, CrossEntropy, Graph, Input, networks, summary
 from indexlang.edf.graphs import sizes
 from indexlang.edf.networks import build
+from indexlang.errors import ShapeError
 
 TABLES: dict[str, Any] = json.loads(Path(__file__).with_name("networks.json").read_text(encoding="utf-8"))
 
@@ -102,6 +103,22 @@ def test_a_pool_before_the_norm_changes_no_total() -> None:
     assert sum(r.macs for r in one) == sum(r.macs for r in other)
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "layer"),
+    [("alexnet", 48, "pool5"), ("vgg11", 31, "pool5"), ("lenet5", 15, "S4"), ("googlenet", 16, "pool4")],
+)
+def test_an_image_that_is_too_small_is_refused_by_the_layer(name: str, size: int, layer: str) -> None:
+    with pytest.raises(ShapeError, match=f"in the node {layer}: ") as caught:
+        build(name, size=size)
+    assert caught.value.code == "empty-range"
+
+
+def test_the_smallest_images_of_alexnet_and_vgg() -> None:
+    for name, size in (("alexnet", 67), ("vgg11", 32)):
+        net = build(name, size=size)
+        assert net.graph.shapes({net.x: (2, size, size, 3)})[net.scores] == (2, 1000)
+
+
 def test_building_draws_no_values() -> None:
     net = build("vgg19")
     summary.summary(net.graph)
@@ -163,7 +180,7 @@ WRONG = {
     "an option that does not fit": (["resnet18", "-O", "blocks=3"], "resnet18 cannot be built so"),
     "a negative size": (["vgg11", "-O", "size=-4"], "error["),
     "an input": (["lenet5", "--shape", "z=1"], "the network has no input 'z'"),
-    "a size": (["lenet5", "-O", "size=8"], "error[declared-shape]"),
+    "a size": (["lenet5", "-O", "size=8"], "error[empty-range]"),
     "no file": (["missing.py"], "there is no file missing.py"),
 }
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import indexlang
 from indexlang.errors import ShapeError, Source
 from indexlang.meaning.resolve import resolve
 from indexlang.program.affine import Affine
@@ -92,6 +94,7 @@ def test_the_shape_of_the_target(text: str, sizes: Sizes, shape: tuple[int, ...]
         ("y[i] = x[i+j]", {"x": (3,)}, "unbounded-index", ("'i'", "'j'")),
         ("y[J[i]] += x[i]", {"x": (3,), "J": (3,)}, "undeclared-shape", ("shape y",)),
         ("y[i] = x[i+k] * w[k]", {"x": (2,), "w": (5,)}, "empty-range", ("x has size 2",)),
+        ("y[i] = x[i+3]", {"x": (2,)}, "empty-range", ("i would run from 0 to -2", "x has size 2")),
         ("y[i,j] = x[(i,j)] where j < 5", {"x": (12,)}, "merged-size", ("2 * 5 = 10", "size 12")),
         ("shape x[N,N]\ny[i] = x[i,j]", {"x": (2, 3)}, "declared-shape", ("N = 2",)),
         ("y[i] = x[clamp(i)] where i < 2", {"x": (0,)}, "empty-axis", ("clamp",)),
@@ -185,3 +188,94 @@ def test_leaving_an_axis_is_found_and_only_then(
         position, point = found
         assert not 0 <= position < end
         assert form.value({}, point) == position
+
+
+# -- nothing, and less ---------------------------------------------------------------------------------
+
+
+def positions(size: int, reach: int, stride: int, before: int, behind: int) -> int:
+    """How often a window fits into a padded axis, by trying."""
+    return sum(p + reach <= before + size + behind for p in range(0, before + size + behind, stride))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("before", "behind"), [(0, 0), (1, 1), (0, 2)])
+@pytest.mark.parametrize("taps", [1, 3, 4])
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_a_window_has_a_position(size: int, taps: int, before: int, behind: int, stride: int) -> None:
+    inside = f"{stride}*i + k" if not before + behind else f"pad({stride}*i + k, {before}, {behind})"
+    read = program(f"y[i] = x[{inside}] * w[k]")
+    declared = program(
+        f"shape y[max(({size + before + behind} - {taps})//{stride} + 1, 0)]\ny[i] max= x[{inside}] * w[k]"
+    )
+    written = program(f"y[i] = x[{inside}] * w[k] where i < (size(x,0) + {before + behind} - size(w,0))//{stride} + 1")
+    expected = positions(size, taps, stride, before, behind)
+    for text in (read, declared, written):
+        if expected:
+            assert shapes.infer(text, {"x": (size,), "w": (taps,)}).tensors["y"] == (expected,)
+            continue
+        with pytest.raises(ShapeError) as caught:
+            shapes.infer(text, {"x": (size,), "w": (taps,)})
+        padded = f"padded by {before} before it and {behind} behind it" if before + behind else "without padding"
+        assert caught.value.code == "empty-range"
+        assert caught.value.problems[0].values[:2] == (
+            f"the window of k reaches over {taps} elements",
+            f"axis 0 of x has size {size}, {padded}",
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes", "shape"),
+    [
+        ("y[i] = x[i+1] - x[i]", {"x": (1,)}, (0,)),
+        ("y[i] = x[i+1] - x[i]", {"x": (0,)}, (0,)),
+        ("d[i] = x[i+1] - x[i]\ny[i] = d[i+1] - d[i]", {"x": (1,)}, (0,)),
+        ("y[i] = x[i] where i < size(x,0)-3", {"x": (3,)}, (0,)),
+        ("y[i] = x[i] where 1 <= i < size(x,0)-1", {"x": (1,)}, (0,)),
+        ("y[i] = x[i+k] where k < 3, i < 0", {"x": (2,)}, (0,)),
+        ("y[i] = x[i+k] * w[k]", {"x": (0,), "w": (3,)}, (0,)),
+        ("y[b,i] = x[b,i+k] * w[k]", {"x": (0, 2), "w": (3,)}, (0, 0)),
+        ("h[b,i] = 2*x[b,i]\ny[b,i] = h[b,i+k] * w[k]", {"x": (0, 2), "w": (3,)}, (0, 0)),
+        ("shape y[size(x,0)-2]\ny[i] max= x[i+k] where k < 3", {"x": (0,)}, (0,)),
+    ],
+)
+def test_nothing_is_a_size(text: str, sizes: Sizes, shape: tuple[int, ...]) -> None:
+    assert target(text, sizes) == shape
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes", "parts"),
+    [
+        ("y[i] = x[i] where i < size(x,0)-3", {"x": (2,)}, ("size(x,0) - 3 = -1", "x has size 2")),
+        ("y[j] = z[j] * sum[i,k](x[i+k] * w[k])", {"x": (2,), "w": (3,), "z": (4,)}, ("window of k", "x has size 2")),
+        ("d[i] = x[i+1] - x[i]\ny[i] = d[i+k] * w[k]", {"x": (1,), "w": (2,)}, ("d has size 0",)),
+        (
+            "n[i] = 2*i where i < size(x,0)-2\ny[i] = n[i] * x[pad(i+k)] where k < 3",
+            {"x": (2,)},
+            ("'i'", "window of k"),
+        ),
+        ("X[i,k] = x[2*i + 3*k] where k < 3", {"x": (6,)}, ("reaches over 7 elements", "x has size 6")),
+        ("y[i] = 2*e[i]\nz[j] = x[j+k] * w[k]", {"e": (0,), "x": (2,), "w": (3,)}, ("x has size 2",)),
+    ],
+)
+def test_less_than_nothing_is_none(text: str, sizes: Sizes, parts: tuple[str, ...]) -> None:
+    with pytest.raises(ShapeError) as caught:
+        target(text, sizes)
+    assert caught.value.code == "empty-range"
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_a_window_is_written_to_a_place() -> None:
+    text = program("shape y[size(x,0) + size(w,0) - 1 - 2]\ny[pad(i + k - 1)] = w[k] * x[i]")
+    assert shapes.infer(text, {"x": (2,), "w": (2,)}).tensors["y"] == (1,)
+    with pytest.raises(ShapeError, match="no place for a window"):
+        shapes.infer(text, {"x": (1,), "w": (2,)})
+    assert shapes.infer(text, {"x": (0,), "w": (3,)}).tensors["y"] == (0,)
+
+
+def test_a_derived_program_runs_where_its_forward_program_ran() -> None:
+    f = indexlang.compile("y[i] = x[2*i+k] * w[k]")
+    for form in ("scatter", "gather"):  # of one tap, the odd positions are read nowhere
+        found = f.grad(form=form)(x=np.ones(1), w=np.ones(1), **{"y.grad": np.ones(1)})
+        assert {n: g.tolist() for n, g in found.items()} == {"x.grad": [1.0], "w.grad": [1.0]}

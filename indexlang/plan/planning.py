@@ -66,9 +66,9 @@ def plan(
     _countable(expanded, limits)
     written = shapes.infer(expanded, sizes)  # hoisting replaces plain uses that must agree by ranges
     hoisted = hoist(expanded)
-    known = written if hoisted is expanded else shapes.infer(hoisted, sizes)
+    known = written if hoisted is expanded else shapes.infer(hoisted, sizes, rewritten=True)
     flat = solve_equalities(hoisted, known)
-    known = known if flat is hoisted else shapes.infer(flat, sizes)
+    known = known if flat is hoisted else shapes.infer(flat, sizes, rewritten=True)
     typed = kinds.infer(flat, dtypes, complex_step)
     made = _tried(flat, known, typed, sizes, dtypes, limits, complex_step, exact)
     delivered = {t: kinds.computing(d) if t in exact else d for t, d in typed.tensors.items()}
@@ -91,7 +91,7 @@ def _tried(
     places: list[tuple[Access, int]] = []
     for way in reversed([Way(program)] if complex_step else ways(program)):
         if way.program is not program:
-            known = shapes.infer(way.program, sizes)
+            known = shapes.infer(way.program, sizes, rewritten=True)
             typed = kinds.infer(way.program, dtypes)
         work = _Planning(way.program, known, typed, limits, complex_step, places)
         made = without_copies(work.plan(exact))

@@ -21,15 +21,16 @@ from ..program.ir import (
     Program,
     Reduce,
     Statement,
-    indices_of,
     parts_of,
     primal_of,
+    tensors_in,
 )
 from ..program.text import dim_names, expr_text, statement_text
 from ..ranges.solve import Solution, attempt, solve
 from ..ranges.uses import Use, called, uses
 from .in_bounds import Unknown, interval, leaves, numeric
 from .ranks import contracted
+from .windows import Indices, empty_indices, lost_windows
 
 Sizes = Mapping[str, Sequence[int]]
 
@@ -48,12 +49,15 @@ class Shapes:
     warnings: tuple[Problem, ...]
 
 
-def infer(program: Program, sizes: Sizes) -> Shapes:
-    """Shapes and extents at the given sizes of the inputs. Errors: `ShapeError`."""
+def infer(program: Program, sizes: Sizes, rewritten: bool = False) -> Shapes:
+    """Shapes and extents at the given sizes of the inputs. Errors: `ShapeError`.
+
+    What passes made of a program that was found right, `rewritten`, may have windows that run over nothing.
+    """
     passed = {s.target.tensor for s in program.statements} & set(sizes) - set(program.inputs)
     if passed:  # tensors that the program accumulates into and the caller gives
         program = replace(program, inputs=(*program.inputs, *sorted(passed)))
-    numbers = _Numbers(program, sizes)
+    numbers = _Numbers(program, sizes, rewritten)
     numbers.inputs()
     numbers.raise_problems()
     solution = solve(program)
@@ -87,11 +91,12 @@ def doubts(program: Program) -> list[Problem]:
 class _Numbers:
     """What is known so far, in numbers."""
 
-    def __init__(self, program: Program, sizes: Sizes) -> None:
-        self.program = program
+    def __init__(self, program: Program, sizes: Sizes, rewritten: bool) -> None:
+        self.program, self.rewritten = program, rewritten
         self.given = sizes
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.extents: list[dict[str, tuple[int, int]]] = []
+        self.nothing: set[str] = set()  # tensors that are empty because inputs are
         self.guarded: list[frozenset[tuple[Access, int]]] = []
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
@@ -124,6 +129,8 @@ class _Numbers:
                 self.problems.append(Problem("rank", f"'{tensor}' has another number of axes", span, values))
                 continue
             self.shapes[tensor] = shape
+            if 0 in shape:
+                self.nothing.add(tensor)
         if self.problems:
             return
         for tensor in self.program.inputs:
@@ -160,25 +167,26 @@ class _Numbers:
     def statement(self, stmt: Statement, solution: Solution, k: int) -> None:
         box: dict[str, tuple[int, int]] = {}
         bounds = solution.bounds[k]
-        written = {r.index for r in stmt.domain.ranges if r.hi is not None}
-        for part in parts_of(stmt):
-            if isinstance(part, Reduce):
-                written |= {r.index for r in part.domain.ranges if r.hi is not None}
+        domains = (stmt.domain, *(p.domain for p in parts_of(stmt) if isinstance(p, Reduce)))
+        ranges = {r.index: r for d in domains for r in d.ranges}
+        given = Indices(stmt, box, ranges, self.shapes, self.nothing, self.names)
         everywhere = uses(stmt)
         if stmt.target.tensor in self.declared or stmt.target.tensor in solution.sizes.primals:
             self.define(stmt, solution)  # its size is known before what the statement reaches
         for i, bound in bounds.items():
             lo, hi = self.number(bound.low), self.number(bound.high)
             assert lo is not None and hi is not None, "bounds are forms of sizes that are known by now"
-            if i not in written:
+            if not given.is_written(i):
                 self.agree(i, [u for u in everywhere if not u.is_target or (u.tensor, u.axis) in bound.sources])
-                if hi < lo and not any(0 in s for s in self.shapes.values()):
-                    self.problems.append(self.empty(i, lo, hi, everywhere))
-            box[i] = (lo, max(lo, hi))
+            box[i] = (lo, hi)
+        self.problems = empty_indices(given, self.rewritten) or self.problems  # which say why a shape is negative
         if self.problems:
             return
+        box = {i: (lo, max(lo, hi)) for i, (lo, hi) in box.items()}
         self.extents.append(box)
         self.define(stmt, solution)
+        if stmt.target.tensor in self.declared and not self.rewritten:
+            self.problems += lost_windows(given)
         guarded: set[tuple[Access, int]] = set()
         for use in everywhere:
             self.check(stmt, use, box, guarded)
@@ -227,15 +235,6 @@ class _Numbers:
             way = f"an axis of size 1 does not stretch: {zero}"
         return Problem("size-mismatch", rule, second.span, values, way)
 
-    def empty(self, index: str, lo: int, hi: int, everywhere: Sequence[Use]) -> Problem:
-        use = next((u for u in everywhere if index in indices_of(u.subscript) and not u.is_target), None)
-        values = [f"{index} would run from {lo} to {hi - 1}"]
-        if use is not None:
-            values.append(f"axis {use.axis} of {use.tensor} has size {self.shapes[use.tensor][use.axis]}")
-        way = "make the tensor larger, or say pad(...)"
-        rule = f"no value of the index '{index}' keeps its subscripts in bounds"
-        return Problem("empty-range", rule, None if use is None else use.span, tuple(values), way)
-
     def define(self, stmt: Statement, solution: Solution) -> None:
         tensor = stmt.target.tensor
         if tensor in self.shapes:
@@ -248,12 +247,14 @@ class _Numbers:
         for axis in range(len(stmt.target.subscripts)):
             size = self.number(solution.shapes[tensor][axis])
             assert size is not None, "shapes are forms of sizes that are known by now"
-            if size < 0 and tensor in self.declared:
+            if size < 0 and tensor in self.declared and self.nothing.isdisjoint(tensors_in(stmt)):
                 values = (f"axis {axis} would have size {size}",)
                 rule = f"the declared shape of '{tensor}' is negative"
                 self.problems.append(Problem("declared-shape", rule, self.declared[tensor].span, values))
             shape.append(max(0, size))
         self.shapes[tensor] = tuple(shape)
+        if 0 in shape and not self.nothing.isdisjoint(tensors_in(stmt)):
+            self.nothing.add(tensor)
         grad = self.shapes.get(f"{tensor}.grad")
         if grad is not None and grad != self.shapes[tensor]:
             self.problems.append(self.other_shape(f"{tensor}.grad", tensor))

@@ -36,8 +36,11 @@ class Sized:
 @lru_cache(maxsize=4096)
 def _sized(key: _Key, given: tuple[Shape, ...]) -> Sized:
     sizes = dict(zip(key.program.inputs, given, strict=True))
-    flat = hoist(ranks.expand(key.program, {name: len(shape) for name, shape in sizes.items()}))
-    return Sized(flat, shapes.infer(flat, sizes))
+    expanded = ranks.expand(key.program, {name: len(shape) for name, shape in sizes.items()})
+    flat = hoist(expanded)
+    if flat is not expanded:
+        shapes.infer(expanded, sizes)  # hoisting replaces plain uses that must agree by ranges
+    return Sized(flat, shapes.infer(flat, sizes, rewritten=flat is not expanded))
 
 
 class _Key:

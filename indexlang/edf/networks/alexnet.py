@@ -9,7 +9,7 @@ from ..graphs.computed import CompNode
 from ..graphs.nodes import Node
 from ..graphs.parameters import AffineParams, ConvParams
 from ..graphs.standard import Affine, Conv, Dropout, LocalResponseNorm, MaxPool, Relu
-from .catalog import example, network, scaled
+from .catalog import features, network, scaled
 
 
 @network("alexnet_groups", 227, groups=2)
@@ -21,7 +21,6 @@ def alexnet(
 
     In the paper the norm stands before the pool; with `pool_first` behind it, as lists of the layers often have it.
     """
-    size = example(x)[0]
     n1, n2, n3, n4, n5, n6, n7 = (scaled(n, width) for n in (96, 256, 384, 384, 256, 4096, 4096))
 
     def normalised(h: Node, number: int) -> Node:
@@ -38,10 +37,7 @@ def alexnet(
     h = Relu(Conv(ConvParams(n4, n5, 3, groups=groups, name="conv5"), h, padding=1))  # 13x13x256
     h = _pool(h, 5)  # 6x6x256
 
-    size = (size - 11) // 4 + 1
-    for _ in range(3):
-        size = (size - 3) // 2 + 1
-    h = Dropout(Relu(Affine(AffineParams(size * size * n5, n6, name="fc6"), h)), rate=dropout)
+    h = Dropout(Relu(Affine(AffineParams(features(h, x), n6, name="fc6"), h)), rate=dropout)
     h = Dropout(Relu(Affine(AffineParams(n6, n7, name="fc7"), h)), rate=dropout)
     return Affine(AffineParams(n7, classes, name="fc8"), h)
 

@@ -6,10 +6,13 @@ In: a name, and what shall be other than usual: `classes`, `size` of the images,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..graphs import sizes
+from ..graphs.assemble import assemble
 from ..graphs.computed import CompNode
 from ..graphs.graph import Graph
 from ..graphs.nodes import Input, Node
@@ -56,7 +59,8 @@ def build(
 ) -> Network:
     """The network of that name; nothing is drawn or computed before it is asked for.
 
-    `options` are those of the network's function, such as `classes` and `width`. Errors: `GraphError`.
+    `options` are those of the network's function, such as `classes` and `width`. Errors: `GraphError`; `ShapeError`
+    for images that a layer is too large for.
     """
     entry = NETWORKS.get(name)
     if entry is None:
@@ -64,7 +68,9 @@ def build(
     size, channels = entry.size if size is None else size, entry.channels if channels is None else channels
     with graph or Graph() as made:
         x = Input("x", (size, size, channels) if size else (channels,))
-        return Network(name, made, x, entry.make(x, **{**dict(entry.options), **options}))
+        scores = entry.make(x, **{**dict(entry.options), **options})
+        features(scores, x)  # what does not fit is told here
+        return Network(name, made, x, scores)
 
 
 def example(x: Node) -> tuple[int, ...]:
@@ -74,6 +80,12 @@ def example(x: Node) -> tuple[int, ...]:
             "network-input", f"the shape of {x.name} must be known", way_out="say Input(shape=(28, 28, 1))"
         )
     return x.example
+
+
+def features(h: Node, x: Node) -> int:
+    """How many numbers a node computes from one example. Errors: `ShapeError`, which names what does not fit."""
+    known = sizes.infer(assemble((h,), training=False), {x: (1, *example(x))})
+    return math.prod(known.nodes[h][1:])
 
 
 def scaled(channels: int, width: float) -> int:

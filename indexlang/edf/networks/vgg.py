@@ -11,7 +11,7 @@ from ..graphs.computed import CompNode
 from ..graphs.nodes import Node
 from ..graphs.parameters import AffineParams, ConvParams
 from ..graphs.standard import Affine, Conv, Dropout, MaxPool, Relu
-from .catalog import example, network, scaled
+from .catalog import features, network, scaled
 
 
 @network("vgg19", 224, blocks=(2, 2, 4, 4, 4))  # column E
@@ -22,16 +22,15 @@ def vgg(
     x: Node, classes: int = 1000, blocks: Sequence[int] = (2, 2, 3, 3, 3), width: float = 1.0, dropout: float = 0.5
 ) -> CompNode:
     """Five blocks of convolutions; each block has twice the channels of the one before, at most 512."""
-    h, channels, size = x, 3, example(x)[0]
+    h, channels = x, 3
     for block, count in enumerate(blocks, 1):
         wide = scaled(min(64 * 2 ** (block - 1), 512), width)
         for k in range(1, count + 1):
             h = Relu(Conv(ConvParams(channels, wide, 3, name=f"conv{block}_{k}"), h, padding=1))
             channels = wide
         h = MaxPool(h, window=2, name=f"pool{block}")
-        size //= 2
 
     full = scaled(4096, width)
-    h = Dropout(Relu(Affine(AffineParams(size * size * channels, full, name="fc6"), h)), rate=dropout)
+    h = Dropout(Relu(Affine(AffineParams(features(h, x), full, name="fc6"), h)), rate=dropout)
     h = Dropout(Relu(Affine(AffineParams(full, full, name="fc7"), h)), rate=dropout)
     return Affine(AffineParams(full, classes, name="fc8"), h)
