@@ -78,8 +78,7 @@ def _threads(w: Writer, index: str, axis: Axis, by: int, sums: Sums, results: Na
     """A loop in parts that run side by side; what is made in it is each thread's own."""
     assert isinstance(axis.width, Number), "threads divide what is not divided yet"
     name, lo, hi = (w.fresh(hint) for hint in ("part", "lo", "hi"))
-    w.line('@np.errstate(all="ignore")')
-    with w.inside("part", f"def {name.text}({lo.text}, {hi.text}):"):
+    with w.inside("part", '@np.errstate(all="ignore")', f"def {name.text}({lo.text}, {hi.text}):"):
         for part, op in sums:
             make(w, part, op)
         with _range(w, index, axis, by, lo, hi):

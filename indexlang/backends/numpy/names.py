@@ -26,17 +26,17 @@ _GLOBALS: tuple[str, ...] = (*dir(builtins), "POOL", "WORKERS", "ThreadPoolExecu
 
 @dataclass
 class Body:
-    """Lines of a step, a loop, a branch or a function, in the order in which its lists stand here."""
+    """Lines of a step, a loop, a branch or a function, memory first; `at` is where it begins in the body around it."""
 
     kind: str = "step"  # step, loop, branch, part (a function that threads run)
+    at: int = 0
     made: list[str] = field(default_factory=list)  # memory
-    held: list[str] = field(default_factory=list)  # views that what is inside uses again and again
     lines: list[str | Body] = field(default_factory=list)
-    known: dict[str, Name] = field(default_factory=dict)  # the names of what is held, by its text
+    known: dict[str, Name] = field(default_factory=dict)  # the names of views, by their text
 
     def printed(self, indent: str) -> Iterator[str]:
         """The lines, indented."""
-        for line in (*self.made, *self.held, *self.lines):
+        for line in (*self.made, *self.lines):
             if isinstance(line, Body):
                 yield from line.printed(indent + ("" if line.kind == "step" else "    "))
             else:
@@ -127,17 +127,14 @@ class Writer:
         self.line(f"{text(target)} {sign} {text(value)}")
 
     @contextmanager
-    def inside(self, kind: str, head: str = "") -> Iterator[Body]:
-        """Lines in a body of their own, under a head such as `for ...:`."""
-        if head:
-            self.line(head)
-        body = Body(kind)
-        if self.bodies:
-            self.body.lines.append(body)
+    def inside(self, kind: str, *head: str, at: int | None = None) -> Iterator[Body]:
+        """Lines in a body of their own, under a head such as `for ...:`; `at` is where the head before `else:` is."""
+        body = Body(kind, len(self.body.lines) if at is None else at)
+        self.body.lines += [*head, body]
         self.bodies.append(body)
         yield body
         self.bodies.pop()
-        if head and not (body.made or body.held or body.lines):
+        if not (body.made or body.lines):
             body.lines.append("pass")
 
     def hold(self, code: Code, hint: str) -> Name:
@@ -148,11 +145,17 @@ class Writer:
         return name
 
     def hoisted(self, code: Code, level: int, hint: str) -> Name:
-        """A name for a view, in the body in which it is known: what is inside uses it again and again."""
+        """A name for a view, in the body in which it is known, before what uses it again and again."""
         body, key = self.bodies[level], text(code)
         if key not in body.known:
             body.known[key] = self.fresh(hint)
-            body.held.append(f"{body.known[key].text} = {key}")
+            line = f"{body.known[key].text} = {key}"
+            if level == self.level:
+                body.lines.append(line)
+            else:
+                inner = self.bodies[level + 1]
+                body.lines.insert(inner.at, line)
+                inner.at += 1
             self._passes(body.known[key], level)
         return body.known[key]
 

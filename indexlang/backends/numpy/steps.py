@@ -91,10 +91,10 @@ def run(w: Writer, target: Target, kernel: Kernel) -> None:
 def either(w: Writer, step: Either) -> None:
     """A branch; what is made in it, and used behind it, is made in front of it."""
     condition = truth(value(w, step.condition, ()))
-    with w.inside("branch", f"if {text(condition)}:"):
+    with w.inside("branch", f"if {text(condition)}:") as branch:
         steps(w, step.first)
     if step.second:
-        with w.inside("branch", "else:"):
+        with w.inside("branch", "else:", at=branch.at):
             steps(w, step.second)
 
 
