@@ -55,6 +55,7 @@ class Indexed(Converter):
         self.bound: dict[str, str] = {}
         self.used: set[str] = set()  # names of indices in the Program
         self.within: list[Condition] = []  # conditions on indices of reductions
+        self.reduced: dict[tuple[str, frozenset[tuple[str, str]]], Expr] = {}  # by text and what is bound around it
 
     def run(self) -> Statement | None:
         stmt = self.stmt
@@ -276,6 +277,13 @@ class Indexed(Converter):
     # -- reductions and conditions -------------------------------------------------------------
 
     def reduction(self, node: tree.Reduction) -> Expr:
+        """A reduction; one that is written twice is one, with the same names of indices."""
+        key = node.span.text, frozenset(self.bound.items())
+        if key not in self.reduced:
+            self.reduced[key] = self.new_reduction(node)
+        return self.reduced[key]
+
+    def new_reduction(self, node: tree.Reduction) -> Expr:
         outer = dict(self.bound)
         inner: list[str] = []
         for name in node.indices:

@@ -107,7 +107,8 @@ def expr_text(expr: Subscript, dims: Names = _NO_NAMES) -> str:
 
 def _conditions(stmt: Statement, printer: _Printer) -> Iterator[str]:
     """The ranges, in the order of the indices, then the masks: the statement's and those of its reductions."""
-    domains: list[Domain] = [stmt.domain, *(reduce.domain for reduce in reductions_of(stmt))]
+    reductions = dict.fromkeys(reductions_of(stmt))  # one may stand in several places
+    domains: list[Domain] = [stmt.domain, *(reduce.domain for reduce in reductions)]
     yield from (printer.range(r) for d in domains for r in d.ranges)
     yield from (_mask(m, printer) for d in domains for m in d.masks)
 

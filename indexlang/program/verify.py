@@ -135,7 +135,7 @@ def _statement(stmt: Statement) -> Iterator[str]:
         yield f"its domain is {stmt.domain.indices}, it should be {canonical.domain.indices}, ranges in that order"
     reductions = reductions_of(stmt)
     names = Counter(stmt.domain.indices)
-    for r in reductions:
+    for r in dict.fromkeys(reductions):  # one may stand in several places
         names.update(r.domain.indices)
     yield from (f"the index {n} is used twice" for n, k in names.items() if k > 1)
     yield from _domain(stmt.domain)
