@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import DerivationError, Problem
 from ..program.affine import Affine, total
-from ..program.conditions import as_mask
+from ..program.conditions import as_mask, decided
 from ..program.ir import (
     DOTS,
     Access,
@@ -33,15 +33,17 @@ from ..program.ir import (
     Size,
     Statement,
     Subscript,
+    accesses_of,
     indices_of,
     statement,
 )
-from ..program.names import Fresh, Renaming, counted, free, is_plain, plain
+from ..program.names import Fresh, Renaming, counted, free, indices_within, is_plain, plain
 from ..program.rebuild import transform_expr
 from ..ranges.solve import Bound
 from .compared import stored
 
 Bounds = Mapping[str, Bound]
+_ELLIPSIS = "'...' stands beside other axes; write its axes out"
 Group = Sequence[tuple[Statement, Bounds]]  # the statements of one tensor with the bounds of their indices
 
 
@@ -68,7 +70,25 @@ def separated(program: Program) -> Program:
     What is set by `=` and then accumulated into by another operator than `+=`, and a logsumexp that is not alone, get
     a tensor of their own, which is then accumulated; so does what is compared with its extremum.
     """
-    return stored(_apart(program))
+    return stored(_unmistakable(_apart(program)))
+
+
+def _unmistakable(program: Program) -> Program:
+    """The program in which what makes one tensor can stand in one statement: no index is called like a tensor there."""
+    groups: dict[str, list[int]] = {}
+    for k, stmt in enumerate(program.statements):
+        if stmt.op not in ("=", "+="):
+            groups.setdefault(stmt.target.tensor, []).append(k)
+    statements = list(program.statements)
+    names = Fresh.of(program)
+    for numbers in groups.values():
+        if len(numbers) == 1:
+            continue
+        tensors = {a.tensor for k in numbers for a in accesses_of(statements[k])}
+        for k in numbers:
+            new = {i: names.fresh(i) for i in indices_within(statements[k]) if i in tensors}
+            statements[k] = Renaming(indices=new).statement(statements[k]) if new else statements[k]
+    return replace(program, statements=tuple(statements))
 
 
 def _apart(program: Program) -> Program:
@@ -214,6 +234,8 @@ def _others(k: int, group: Group, names: Fresh) -> Iterator[tuple[Statement, Bou
         copy, extra, renamed = _copied(other, theirs, own, names)
         masks = list(copy.domain.masks)
         mapping: dict[str, str] = {}
+        if len(stmt.target.subscripts) != len(copy.target.subscripts):
+            raise _refused(stmt, _ELLIPSIS)
         pairs = zip(stmt.target.subscripts, copy.target.subscripts, strict=True)
         for axis, (mine, its) in enumerate(pairs):
             if isinstance(its, Dots) and isinstance(mine, Dots):
@@ -222,12 +244,12 @@ def _others(k: int, group: Group, names: Fresh) -> Iterator[tuple[Statement, Bou
                 mapping[its.name] = mine.name
             else:
                 if isinstance(mine, Dots) or isinstance(its, Dots):
-                    raise _refused(stmt, "'...' stands beside other axes; write its axes out")
+                    raise _refused(stmt, _ELLIPSIS)
                 everywhere = {**bounds, **extra}
                 here, there = (_place(stmt.target.tensor, axis, s, everywhere) for s in (mine, its))
                 masks.append(as_mask(Call("eq", (here, there))))
         copy = Renaming(indices=mapping).statement(replace(copy, domain=replace(copy.domain, masks=tuple(masks))))
-        inner = tuple(copy.domain.masks)
+        inner = tuple(m for m in copy.domain.masks if decided(m) != Const(True))
         if number == k:
             different = [
                 Call("ne", (Index(i), Index(mapping.get(renamed[i], renamed[i]))))

@@ -97,6 +97,12 @@ def erf(x: Number) -> Number:
     return math.erf(x)
 
 
+def erfc(x: Number) -> Number:
+    if isinstance(x, complex):
+        return complex(math.erfc(x.real), -erf(x).imag)
+    return math.erfc(x)
+
+
 def atan2(a: Number, b: Number) -> Number:
     if isinstance(a, complex) or isinstance(b, complex):
         turn = (a.imag * b.real - b.imag * a.real) / (a.real**2 + b.real**2)
@@ -178,7 +184,7 @@ _FUNCTIONS: Mapping[str, Meaning] = {
     "softplus": softplus,
     "silu": lambda x: multiply(x, sigmoid(x)),
     "erf": erf,
-    "gelu": lambda x: 0.5 * x * (1 + erf(x / math.sqrt(2))),
+    "gelu": lambda x: 0.5 * x * erfc(-x / math.sqrt(2)),
     "abs": absolute,
     "relu": relu,
     "sign": sign,

@@ -147,6 +147,28 @@ def value_at(expr: Expr, point: Mapping[str, int], sizes: Mapping[str, Sequence[
             return None
 
 
+def decided(condition: Expr) -> Expr:
+    """The condition without the comparisons that are the same at every point; True or False if none is left."""
+    match condition:
+        case Call(fn="and" | "or" as fn, args=args):
+            parts = [decided(a) for a in args]
+            left = [p for p in parts if not isinstance(p, Const)]
+            if any(p.value == (fn == "or") for p in parts if isinstance(p, Const)):
+                return Const(fn == "or")
+            found = left[0] if left else Const(fn == "and")
+            for part in left[1:]:
+                found = Call(fn, (found, part))
+            return found
+        case Call(fn="not", args=(inner,)):
+            found = decided(inner)
+            return Const(not found.value) if isinstance(found, Const) else condition
+        case Call(fn=fn, args=(a, b)) if fn in COMPARISONS and is_integer(a) and is_integer(b):
+            same = fn in ("eq", "le", "ge") if a == b else value_at(condition, {})
+            return condition if same is None else Const(bool(same))
+        case _:
+            return condition
+
+
 # -- guards ------------------------------------------------------------------------------------------
 
 

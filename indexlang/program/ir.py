@@ -234,7 +234,7 @@ def domain_of(
     if first:  # a reduction has just its own indices; the others are its surroundings'
         order = dict.fromkeys(first)
     indices = tuple(order)
-    return Domain(indices, tuple(sorted(ranges, key=lambda r: indices.index(r.index))), masks)
+    return Domain(indices, tuple(sorted(ranges, key=lambda r: indices.index(r.index))), tuple(dict.fromkeys(masks)))
 
 
 def children(node: Subscript) -> tuple[Subscript, ...]:

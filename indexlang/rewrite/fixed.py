@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..program.affine import Affine, not_negative
-from ..program.conditions import as_mask, comparisons, conjuncts, value_at
+from ..program.conditions import as_mask, comparisons, conjuncts, decided, value_at
 from ..program.ir import (
     DOTS,
     Call,
@@ -29,6 +29,7 @@ from ..program.ir import (
     Statement,
     indices_of,
     parts_of,
+    primal_of,
     reads,
     statement,
 )
@@ -45,9 +46,10 @@ def fix_indices(stmt: Statement, bounds: Bounds) -> tuple[Statement, Bounds]:
         return stmt, bounds
     masks = tuple(part for m in stmt.domain.masks for part in conjuncts(m))
     merged = {i for p in parts_of(stmt) if isinstance(p, Merged) for i in p.indices}
+    sized = indices_of(stmt.target) if primal_of(stmt.target.tensor) is None else ()  # its axes are as long as they run
     for i in stmt.domain.indices:
         own = tuple(m for m in masks if indices_of(m) == (i,) and not reads(m))
-        if i == DOTS or i in merged or not own:
+        if i == DOTS or i in merged or i in sized or not own:
             continue
         others = tuple(m for m in masks if m not in own)
         found = _left(i, bounds[i], own)
@@ -55,7 +57,8 @@ def fix_indices(stmt: Statement, bounds: Bounds) -> tuple[Statement, Bounds]:
             continue
         low, high, guard = found
         if high - low == 1:
-            masks = (*(as_mask(put(m, {i: Quotient(Affine(low))})) for m in others), *guard)
+            here = (decided(put(m, {i: Quotient(Affine(low))})) for m in others)
+            masks = (*(as_mask(m) for m in here if m != Const(True)), *guard)
             stmt, bounds = _put(stmt, i, low, masks), {j: b for j, b in bounds.items() if j != i}
         elif not guard:
             masks = tuple(map(as_mask, others))
