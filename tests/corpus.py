@@ -483,3 +483,27 @@ case("product over shared factors", "y *= x[i] * w[j]", {"x": (2,), "w": (2,)})
 case("max of a product", "y[i] max= x[i,j] * w[j]", {"x": (3, 3), "w": (3,)})
 case("scatter max", "shape y[3]\ny[k[i]] max= x[i]", {"k": np.array([0, 2, 0, 2, 0]), "x": (5,)}, second=False)
 case("a pad value under a product", "y[i] *= x[pad(i+k,1,value=1)] where k < 3", {"x": (4,)})
+case("product into an element", "y[0] *= x[i]", {"x": (3,)})
+case("product of one", "y *= x[i] where i == 0", {"x": (2,)})
+case(
+    "product of what one value of an index leaves",
+    "y[2*c+r] *= x[r,c,b] * w[r] where r < 2, b == 0, w[r] > 0.2",
+    {"x": (2, 2, 3), "w": np.array([0.5, 0.1])},
+)
+case(
+    "a factor called like an index of another statement",
+    """
+    y[a,e] = x[a,e]
+    y[0,d] *= e[d]
+    """,
+    {"x": (2, 3), "e": (3,)},
+)
+case(
+    "a reduction that a function repeats",
+    """
+    f(u) = u * (u**2 - 1)
+    y[i] = f(min[l,m](w[l,m] - a[i])) where l < 2, l <= m
+    """,
+    {"w": (3, 3), "a": (2,)},
+)
+case("a table of sums before a product", "y[i] = x[i,j,0] * x[j,0,k] where 1 <= l < 2", {"x": (3, 3, 2)})

@@ -188,8 +188,18 @@ class _Whole:
     def admitted(self, domain: Domain, point: _Point) -> _Point:
         """The point under the masks, those on data last: they read only where the others admit."""
         for mask in sorted(domain.masks, key=lambda m: any(isinstance(p, Access) for p in walk(m))):
-            point = replace(point, admit=point.admit & (self.value(mask, point).real != 0))
+            point = replace(point, admit=point.admit & self.holds(mask, point))
         return point
+
+    def holds(self, mask: Expr, point: _Point) -> Array:
+        """Where a mask admits. A guard, `x.grad[i] != 0`, is no kink: a complex step moves away from its zero."""
+        match mask:
+            case Call(fn="ne", args=(guarded, Const(value=0))) if any(
+                isinstance(p, Access) and ".grad" in p.tensor for p in walk(guarded)
+            ):
+                return self.value(guarded, point) != 0
+            case _:
+                return self.value(mask, point).real != 0
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -265,7 +275,7 @@ class _Whole:
         found = flat[cell] if flat.size else np.zeros(np.shape(cell), flat.dtype)
         if inside.all():
             return found
-        fill, padded = np.zeros(()), np.zeros((), np.bool_)
+        fill, padded = np.zeros((), np.int64), np.zeros((), np.bool_)
         for s, size in zip(access.subscripts, tensor.cells.shape, strict=True):  # the first axis out of range says
             if isinstance(s, Boundary) and s.kind == "pad":
                 out = ~self.position(s, size, point)[1]

@@ -83,25 +83,30 @@ def floordiv(a: Array, b: Array) -> Array:
 
 def sigmoid(x: Array) -> Array:
     x = floating(number(x))
-    small = np.exp(np.where(x.real >= 0, -x, x))  # nothing overflows
-    return np.where(x.real >= 0, divide(np.ones(()), 1 + small), divide(small, 1 + small))
+    small = np.exp(np.where(x.real > 0, -x, x))  # nothing overflows
+    return np.where(x.real > 0, divide(np.ones(()), 1 + small), divide(small, 1 + small))
 
 
 def softplus(x: Array) -> Array:
     x = floating(number(x))
-    small = np.exp(np.where(x.real >= 0, -x, x))
+    small = np.exp(np.where(x.real > 0, -x, x))
     return np.where(x.real > 0, x, 0) + np.log1p(small)
 
 
-_erf = np.frompyfunc(math.erf, 1, 1)
+def _error_function(f: Callable[[float], float], sign: int) -> Callable[[Array], Array]:
+    each = np.frompyfunc(f, 1, 1)
+
+    def function(x: Array) -> Array:
+        x = floating(number(x))
+        value = np.asarray(each(x.real), np.float64)
+        if x.dtype.kind != "c":
+            return value
+        return joined(value, sign * x.imag * 2 / math.sqrt(math.pi) * np.exp(-(x.real**2)))
+
+    return function
 
 
-def erf(x: Array) -> Array:
-    x = floating(number(x))
-    value = np.asarray(_erf(x.real), np.float64)
-    if x.dtype.kind != "c":
-        return value
-    return joined(value, x.imag * 2 / math.sqrt(math.pi) * np.exp(-(x.real**2)))
+erf, erfc = _error_function(math.erf, 1), _error_function(math.erfc, -1)
 
 
 def atan2(a: Array, b: Array) -> Array:
@@ -177,7 +182,7 @@ FUNCTIONS: Mapping[str, Callable[..., Array]] = {
     "softplus": softplus,
     "silu": lambda x: multiply(x, sigmoid(x)),
     "erf": erf,
-    "gelu": lambda x: multiply(0.5 * number(x), 1 + erf(number(x) / math.sqrt(2))),
+    "gelu": lambda x: multiply(0.5 * number(x), erfc(-number(x) / math.sqrt(2))),
     "abs": absolute,
     "relu": relu,
     "sign": lambda x: np.sign(number(x.real)),
