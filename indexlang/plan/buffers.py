@@ -7,6 +7,8 @@ module.
 
 from __future__ import annotations
 
+import operator
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
@@ -45,17 +47,18 @@ def buffers_of(node: Any) -> Iterator[Buffer]:
         if isinstance(found, Buffer):
             yield found
         elif isinstance(found, tuple):
-            stack.extend(reversed(found))
-        elif not isinstance(found, str | int | float | None):
-            stack.extend(getattr(found, name) for name in reversed(_parts(found.__class__)))
+            stack += found[::-1]
+        else:
+            stack += [getattr(found, name) for name in _parts(found.__class__)[::-1]]
 
 
 @cache
 def _parts(kind: Any) -> tuple[str, ...]:
-    """The fields of a node that may lead to buffers."""
-    if not is_dataclass(kind):
-        return ()
-    return tuple(f.name for f in fields(kind) if f.compare and f.name not in ("rows", "records", "extents"))
+    """The fields of a node that may lead to buffers, by their types."""
+    return tuple([f.name for f in fields(kind) if _LEADS(str(f.type))]) if is_dataclass(kind) else ()
+
+
+_LEADS = re.compile(r"\b(Buffer|Part|Place|Value|Kernel|Step)\b").search
 
 
 @kept
@@ -173,10 +176,14 @@ def _whole(place: Place, extents: Extents) -> tuple[str, ...] | None:
 
 def _renamed(node: Any, given: Buffer, made: Buffer) -> Any:
     """The node with another buffer in the place of one."""
-    if node == given and isinstance(node, Buffer):
-        return made
+    if isinstance(node, Buffer):
+        return made if node == given else node
     if isinstance(node, tuple):
-        return tuple(_renamed(n, given, made) for n in node)
-    names = _parts(node.__class__)
-    changed = {name: _renamed(getattr(node, name), given, made) for name in names}
-    return replace(node, **changed) if any(getattr(node, n) is not v for n, v in changed.items()) else node
+        parts = tuple([_renamed(n, given, made) for n in node])
+        return node if all(map(operator.is_, parts, node)) else parts
+    changed = {}
+    for name in _parts(node.__class__):
+        part = getattr(node, name)
+        if (new := _renamed(part, given, made)) is not part:
+            changed[name] = new
+    return replace(node, **changed) if changed else node

@@ -121,10 +121,10 @@ class _Numbers:
                 self.problems.append(Problem("missing-input", f"the shape of '{tensor}' is missing"))
                 continue
             shape = tuple(self.given[tensor])
-            access, declared = ranks.get(tensor), self.declared.get(tensor)
-            rank = len(declared.dims) if declared else len(access.subscripts) if access else len(shape)
+            used, declared = ranks.get(tensor), self.declared.get(tensor)
+            rank = len(declared.dims) if declared else len(used.subscripts) if used else len(shape)
             if len(shape) != rank:
-                span = declared.span if declared else access.span if access else None
+                span = declared.span if declared else used.span if used else None
                 values = (f"{tensor} has {rank} axes in the program", f"given: shape {shape}")
                 self.problems.append(Problem("rank", f"'{tensor}' has another number of axes", span, values))
                 continue
