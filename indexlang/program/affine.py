@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from .algebra import multiplied
@@ -69,19 +69,16 @@ class Affine:
                 result = result + Affine(0, ((product_of_atoms((atom, factor)), coef * times),))
         return result
 
-    @cached_property
-    def _key(self) -> tuple[int, frozenset[Term]]:
-        return self.const, frozenset(self.terms)
-
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Affine) and self._key == other._key
-
-    @cached_property
-    def _hash(self) -> int:
-        return hash(self._key)
+        if not isinstance(other, Affine) or self.const != other.const:
+            return False
+        return self.terms == other.terms or (len(self.terms) > 1 and self.coefficients == other.coefficients)
 
     def __hash__(self) -> int:
-        return self._hash
+        found: int | None = self.__dict__.get("_hash")
+        if found is None:
+            found = self.__dict__["_hash"] = hash((self.const, frozenset(self.terms)))
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         return {"const": self.const, "terms": self.terms}
@@ -196,6 +193,7 @@ def affine(expr: Expr) -> Affine | None:
     return form if form.is_linear else None
 
 
+@lru_cache(1 << 14)
 def size(tensor: str, axis: int) -> Affine:
     """`size(tensor, axis)` as a form."""
     return Affine(0, ((Size(tensor, axis), 1),))

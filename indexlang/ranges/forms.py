@@ -11,18 +11,17 @@ from dataclasses import dataclass, field
 
 from ..program.affine import Affine, floordiv, greatest, least, not_negative, size
 from ..program.ir import (
-    Access,
     Call,
     Const,
-    Dots,
     Expr,
     Index,
     Program,
     Size,
     indices_of,
-    parts_of,
     primal_of,
+    ranks_in,
     reads,
+    tensors_in,
     walk,
 )
 
@@ -47,16 +46,9 @@ class Sizes:
         self.ranks: dict[str, int] = {t: len(s.dims) for t, s in self.declared.items()}
         present = dict.fromkeys((*program.inputs, *(s.target.tensor for s in program.statements)))
         for stmt in program.statements:
-            for part in parts_of(stmt):
-                match part:
-                    case Access(tensor=tensor, subscripts=subscripts):
-                        present[tensor] = None
-                        if Dots() not in subscripts:
-                            self.ranks.setdefault(tensor, len(subscripts))
-                    case Size(tensor=tensor):
-                        present[tensor] = None
-                    case _:
-                        pass
+            present.update(dict.fromkeys(tensors_in(stmt)))
+            for tensor, rank in ranks_in(stmt).items():
+                self.ranks.setdefault(tensor, rank)
         self.order = {t: k for k, t in enumerate(present)}
         self.primals = {t: p for t in present if (p := primal_of(t)) in present and p is not None}
         for tensor, shape in self.declared.items():
@@ -83,11 +75,13 @@ class Sizes:
 
     def _canonical(self, form: Affine) -> Affine:
         for _ in range(64 + len(self.equal) + len(self.defined)):
-            mapping: dict[Expr, Affine] = {a: f for a in form.sizes if (f := self._step(a)) is not None}
+            atom = _single(form)
+            atoms = form.sizes if atom is None else (atom,)
+            mapping: dict[Expr, Affine] = {a: f for a in atoms if (f := self._step(a)) is not None}
             if not mapping:
-                self.open.update(atom.tensor for atom in form.sizes)
+                self.open.update([a.tensor for a in atoms])
                 return form
-            form = form.substitute(mapping)
+            form = form.substitute(mapping) if atom is None else mapping[atom]
         raise AssertionError("sizes are defined by each other")
 
     def _step(self, atom: Size) -> Affine | None:
@@ -185,11 +179,10 @@ class Sizes:
 
 
 def _single(form: Affine) -> Size | None:
-    match form.const, form.terms:
-        case 0, ((Size() as atom, 1),):
-            return atom
-        case _:
-            return None
+    if form.const or len(form.terms) != 1:
+        return None
+    atom, coef = form.terms[0]
+    return atom if coef == 1 and isinstance(atom, Size) else None
 
 
 def _length(form: Affine) -> int:

@@ -40,7 +40,7 @@ from ..program.ir import (
     walk,
 )
 from .forms import Box, Sizes
-from .uses import Use, uses
+from .uses import Use, other_uses, uses
 
 Axis = tuple[str, int]  # a tensor and the number of an axis; negative, from the end, behind a leading `...`
 ZERO = Affine(0)
@@ -147,10 +147,7 @@ def _attempt(program: Program, known: Mapping[Size, Affine] | None, judged: froz
         one.define()
         solved.append(one)
         problems += one.problems
-    bounds = tuple(
-        {i: Bound(sizes.canonical(b.low), sizes.canonical(b.high), b.sources) for i, b in one.bounds().items()}
-        for one in solved
-    )
+    bounds = tuple(one.bounds() for one in solved)
     shapes = {t: {k: sizes.canonical(f) for k, f in axes.items()} for t, axes in sizes.reached.items()}
     cuts, plain = tuple(tuple(one.cuts) for one in solved), tuple(one.sizes_of for one in solved)
     claims = tuple(claim for one in solved for claim in one.claims)
@@ -168,7 +165,7 @@ class _Statement:
         self.cuts: list[Cut] = []
         self.claims: list[Claim] = []
         self.withheld = False
-        self.sources: dict[str, list[tuple[Axis, Use]]] = {}
+        self.sources: dict[str, tuple[Axis, ...]] = {}  # the axes that an index subscripts plainly
         self.sizes_of: dict[str, frozenset[Affine]] = {}
         self.fixed: set[str] = set()  # indices whose end was written
         self.uses = uses(stmt)
@@ -183,8 +180,8 @@ class _Statement:
     def solve(self) -> None:
         self.written()
         self.plain()
-        pending = [u for u in self.uses if self.limit(u) is not None]
-        merged = [u for u in self.uses if isinstance(u.subscript, Merged)]
+        pending = [u for u in other_uses(self.stmt) if self.limit(u) is not None]
+        merged = [u for u in other_uses(self.stmt) if isinstance(u.subscript, Merged)]
         while pending or merged:
             settled = [u for u in pending if not self.open(u)]
             pending = [u for u in pending if self.open(u)]
@@ -211,9 +208,9 @@ class _Statement:
         found: dict[str, list[tuple[Use, Affine]]] = {}
         for use in self.uses:
             if isinstance(use.subscript, Index) and (whole := self.size(use)) is not None:
-                self.sources.setdefault(use.subscript.name, []).append(((use.tensor, use.axis), use))
                 found.setdefault(use.subscript.name, []).append((use, whole))
         for i, sizes in found.items():
+            self.sources[i] = tuple([(use.tensor, use.axis) for use, _ in sizes])
             if i in self.fixed:
                 continue
             if self.claims:  # what was found equal has one form from then on
@@ -275,8 +272,7 @@ class _Statement:
             bound = self.bound(use, free[0])
             if bound is not None:
                 self.box.high[free[0]] = least(self.box.high[free[0]], bound)
-                sources = tuple(axis for axis, _ in self.sources.get(free[0], ()))
-                self.cuts.append(Cut(free[0], use, sources))
+                self.cuts.append(Cut(free[0], use, self.sources.get(free[0], ())))
 
     def masked(self, use: Use, form: Affine, end: Affine, sign: int) -> bool:
         """Whether a mask admits only points at which a subscript stays in its axis."""
@@ -346,9 +342,9 @@ class _Statement:
     # -- what comes out ------------------------------------------------------------------------
 
     def bounds(self) -> dict[str, Bound]:
+        low, high, canonical = self.box.low, self.box.high, self.sizes.canonical
         return {
-            i: Bound(self.box.low[i], self.box.high[i], frozenset(axis for axis, _ in self.sources.get(i, ())))
-            for i in self.indices
+            i: Bound(canonical(low[i]), canonical(high[i]), frozenset(self.sources.get(i, ()))) for i in self.indices
         }
 
     def define(self) -> None:

@@ -6,7 +6,7 @@ nothing guards what other masks read, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..errors import Span
@@ -49,6 +49,22 @@ def called(index: str, found: Iterable[Use]) -> str | None:
 def uses(stmt: Statement) -> tuple[Use, ...]:
     """All subscripts of a statement, the target's first; a read inside of a subscript comes after that subscript."""
     return tuple(_uses(stmt))
+
+
+@kept
+def plain_uses(stmt: Statement) -> Mapping[str, tuple[Use, ...]]:
+    """Those that are an index alone, by its name."""
+    found: dict[str, list[Use]] = {}
+    for use in uses(stmt):
+        if isinstance(use.subscript, Index):
+            found.setdefault(use.subscript.name, []).append(use)
+    return {i: tuple(of_index) for i, of_index in found.items()}
+
+
+@kept
+def other_uses(stmt: Statement) -> tuple[Use, ...]:
+    """Those that are more than an index."""
+    return tuple([use for use in uses(stmt) if not isinstance(use.subscript, Index)])
 
 
 def _uses(stmt: Statement) -> Iterator[Use]:

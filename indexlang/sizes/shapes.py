@@ -7,7 +7,7 @@ each subscript must stay in its axis wherever it is used, before anything runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import Problem, ShapeError
@@ -19,15 +19,15 @@ from ..program.ir import (
     Index,
     Merged,
     Program,
-    Reduce,
     Statement,
-    parts_of,
+    accesses_of,
     primal_of,
+    reductions_of,
     tensors_in,
 )
 from ..program.text import dim_names, expr_text, statement_text
 from ..ranges.solve import Solution, attempt, solve
-from ..ranges.uses import Use, called, uses
+from ..ranges.uses import Use, called, plain_uses, uses
 from .in_bounds import Unknown, interval, leaves, numeric
 from .ranks import contracted
 from .windows import Indices, empty_indices, lost_windows
@@ -113,9 +113,9 @@ class _Numbers:
         """Each input has its rank, its declared shape, and a gradient the shape of its tensor."""
         ranks: dict[str, Access] = {}
         for stmt in self.program.statements:
-            for part in parts_of(stmt):
-                if isinstance(part, Access) and Dots() not in part.subscripts:
-                    ranks.setdefault(part.tensor, part)
+            for access in accesses_of(stmt):
+                if access.tensor not in ranks and Dots() not in access.subscripts:
+                    ranks[access.tensor] = access
         for tensor in self.program.inputs:
             if tensor not in self.given:
                 self.problems.append(Problem("missing-input", f"the shape of '{tensor}' is missing"))
@@ -154,6 +154,8 @@ class _Numbers:
 
     def number(self, form: Affine) -> int | None:
         """A form of sizes as a number; None where it speaks of a tensor without a shape yet."""
+        if form.is_constant:
+            return form.const
         try:
             return form.value(self.shapes)
         except (KeyError, IndexError):
@@ -167,17 +169,17 @@ class _Numbers:
     def statement(self, stmt: Statement, solution: Solution, k: int) -> None:
         box: dict[str, tuple[int, int]] = {}
         bounds = solution.bounds[k]
-        domains = (stmt.domain, *(p.domain for p in parts_of(stmt) if isinstance(p, Reduce)))
+        domains = (stmt.domain, *(r.domain for r in reductions_of(stmt)))
         ranges = {r.index: r for d in domains for r in d.ranges}
         given = Indices(stmt, box, ranges, self.shapes, self.nothing, self.names)
-        everywhere = uses(stmt)
+        everywhere, alone = uses(stmt), plain_uses(stmt)
         if stmt.target.tensor in self.declared or stmt.target.tensor in solution.sizes.primals:
             self.define(stmt, solution)  # its size is known before what the statement reaches
         for i, bound in bounds.items():
             lo, hi = self.number(bound.low), self.number(bound.high)
             assert lo is not None and hi is not None, "bounds are forms of sizes that are known by now"
             if not given.is_written(i):
-                self.agree(i, [u for u in everywhere if not u.is_target or (u.tensor, u.axis) in bound.sources])
+                self.agree(i, alone.get(i, ()), bound.sources)
             box[i] = (lo, hi)
         self.problems = empty_indices(given, self.rewritten) or self.problems  # which say why a shape is negative
         if self.problems:
@@ -188,8 +190,10 @@ class _Numbers:
         if stmt.target.tensor in self.declared and not self.rewritten:
             self.problems += lost_windows(given)
         guarded: set[tuple[Access, int]] = set()
+        empty = {i for i, (lo, hi) in box.items() if lo >= hi}
         for use in everywhere:
-            self.check(stmt, use, box, guarded)
+            if empty.isdisjoint(use.scope):
+                self.check(stmt, use, box, guarded)
         self.guarded.append(frozenset(guarded))
         for cut in solution.cuts[k]:
             self.warn_of_cut(stmt, cut.index, cut.use, cut.sources, box)
@@ -202,11 +206,11 @@ class _Numbers:
                 self.problems.append(self.mismatch(claim.index, claim.first, one, claim.second, other))
                 return
 
-    def agree(self, index: str, everywhere: Sequence[Use]) -> None:
-        """All plain uses of an index have one size."""
+    def agree(self, index: str, alone: Sequence[Use], sources: Collection[tuple[str, int]]) -> None:
+        """All plain uses of an index have one size; what the target has counts if the index runs along it."""
         first: tuple[Use, int] | None = None
-        for use in everywhere:
-            if use.subscript != Index(index) or use.tensor not in self.shapes:
+        for use in alone:
+            if use.tensor not in self.shapes or (use.is_target and (use.tensor, use.axis) not in sources):
                 continue
             size = self.shapes[use.tensor][use.axis]
             if first is None:
@@ -265,10 +269,10 @@ class _Numbers:
         self, stmt: Statement, use: Use, box: Mapping[str, tuple[int, int]], guarded: set[tuple[Access, int]]
     ) -> None:
         """A subscript stays in its axis wherever it is used."""
-        if any(box[i][0] >= box[i][1] for i in use.scope):
-            return
         size = self.shapes[use.tensor][use.axis]
         match use.subscript:
+            case Index(name=i) if box[i][0] >= 0 and box[i][1] <= size:
+                return
             case Dots():
                 return
             case Merged(indices=names):
@@ -288,10 +292,6 @@ class _Numbers:
                     rule = f"{kind} needs an element to read, and axis {use.axis} of {use.tensor} has none"
                     self.problems.append(Problem("empty-axis", rule, use.span))
                 return
-            case Index(name=i):
-                if box[i][0] >= 0 and box[i][1] <= size:
-                    return
-                end, expr = size, use.subscript
             case expr:
                 end = size
         form = numeric(Affine.from_expr(expr), self.shapes)
