@@ -337,6 +337,7 @@ case("maximum of two", "y[i] = max(a[i], b[i]) + min(a[i], 0.5) * max(0, b[i])",
 case("where", "y[i] = where(x[i] > 0, log(x[i]), x[i]**2)", {"x": (5,)}, second=False)
 case("where hides an infinite branch", "y[i] = where(x[i] == 0, 0, 1/x[i])", {"x": np.array([0.0, 2.0, -1.0])})
 case("atan2", "y[i] = atan2(a[i], b[i])", {"a": (4,), "b": (4,)})
+case("hypot", "y[i] = hypot(a[i], b[i])", {"a": (4,), "b": (4,)})
 case("pow and float", "y[i] = pow(p[i], 1.5) * float(k[i])", {"p": between(0.5, 2, 3), "k": integers(3)})
 case("int as a value", "y[i] = int(x[i]) * x[i]", {"x": (5,)})
 case("a user function", "f(u) = u * sigmoid(1.702*u)\ny[i] = f(x[i]) + f(2*x[i])", {"x": (3,)})

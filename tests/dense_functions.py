@@ -114,7 +114,16 @@ def atan2(a: Array, b: Array) -> Array:
     value = np.arctan2(a.real, b.real)
     if a.dtype.kind != "c" and b.dtype.kind != "c":
         return value
-    return joined(value, (a.imag * b.real - b.imag * a.real) / (a.real**2 + b.real**2))
+    size = np.hypot(a.real, b.real)
+    return joined(value, (a.imag * b.real - b.imag * a.real) / size / size)
+
+
+def hypot(a: Array, b: Array) -> Array:
+    a, b = floating(number(a)), floating(number(b))
+    value = np.hypot(a.real, b.real)
+    if a.dtype.kind != "c" and b.dtype.kind != "c":
+        return value
+    return joined(value, (a.real * a.imag + b.real * b.imag) / value)
 
 
 def to_int(x: Array) -> Array:
@@ -178,6 +187,7 @@ FUNCTIONS: Mapping[str, Callable[..., Array]] = {
     **{name: _smooth("arc" + name[1:]) for name in ("asin", "acos", "atan", "asinh", "acosh", "atanh")},
     "rsqrt": lambda x: divide(np.ones(()), FUNCTIONS["sqrt"](x)),
     "atan2": atan2,
+    "hypot": hypot,
     "sigmoid": sigmoid,
     "softplus": softplus,
     "silu": lambda x: multiply(x, sigmoid(x)),

@@ -105,9 +105,17 @@ def erfc(x: Number) -> Number:
 
 def atan2(a: Number, b: Number) -> Number:
     if isinstance(a, complex) or isinstance(b, complex):
-        turn = (a.imag * b.real - b.imag * a.real) / (a.real**2 + b.real**2)
+        size = math.hypot(a.real, b.real)
+        turn = divide(divide(a.imag * b.real - b.imag * a.real, size), size)
         return complex(math.atan2(a.real, b.real), turn)
     return math.atan2(a, b)
+
+
+def hypot(a: Number, b: Number) -> Number:
+    if isinstance(a, complex) or isinstance(b, complex):
+        size = math.hypot(a.real, b.real)
+        return complex(size, divide(a.real * a.imag + b.real * b.imag, size))
+    return math.hypot(a, b)
 
 
 def _each(whole: Callable[[float], float]) -> Meaning:
@@ -180,6 +188,7 @@ _FUNCTIONS: Mapping[str, Meaning] = {
     "acosh": _smooth("arccosh"),
     "atanh": _smooth("arctanh"),
     "atan2": atan2,
+    "hypot": hypot,
     "sigmoid": sigmoid,
     "softplus": softplus,
     "silu": lambda x: multiply(x, sigmoid(x)),

@@ -162,7 +162,7 @@ _ROWS = (
     _smooth("sinh", lambda x, y: call("cosh", x)),
     _smooth("cosh", lambda x, y: call("sinh", x)),
     _smooth("tanh", lambda x, y: 1 - y**2, uses_out=True),
-    _smooth("asinh", lambda x, y: call("rsqrt", 1 + x**2), _named("arsinh")),
+    _smooth("asinh", lambda x, y: 1 / call("cosh", y), _named("arsinh"), uses_out=True),
     # Two roots, not the root of the product: left of the imaginary axis that would be the wrong branch.
     _smooth("acosh", lambda x, y: 1 / (call("sqrt", x - 1) * call("sqrt", x + 1)), _named("arcosh")),
     _smooth("atanh", lambda x, y: 1 / ((1 - x) * (1 + x)), _named("artanh")),
@@ -170,11 +170,22 @@ _ROWS = (
         "atan2",
         2,
         "\\operatorname{{atan2}}\\left({0}, {1}\\right)",
-        (lambda a, b, y: b / (a**2 + b**2), lambda a, b, y: -a / (a**2 + b**2)),
+        # Divided twice: the square of the distance leaves the range of its type long before the slope does.
+        (
+            lambda a, b, y: b / call("hypot", a, b) / call("hypot", a, b),
+            lambda a, b, y: -a / call("hypot", a, b) / call("hypot", a, b),
+        ),
+    ),
+    Function(
+        "hypot",
+        2,
+        "\\operatorname{{hypot}}\\left({0}, {1}\\right)",
+        (lambda a, b, y: a / y, lambda a, b, y: b / y),
+        uses_out=True,
     ),
     _smooth("sigmoid", lambda x, y: y * (1 - y), "\\sigma\\left({0}\\right)", uses_out=True),
     _smooth("softplus", lambda x, y: call("sigmoid", x), _named("softplus")),
-    _smooth("silu", lambda x, y: y + call("sigmoid", x) * (1 - y), _named("silu"), uses_out=True),
+    _smooth("silu", lambda x, y: call("sigmoid", x) + y * (1 - call("sigmoid", x)), _named("silu"), uses_out=True),
     Function("erf", 1, _named("erf"), (lambda x, y: 2 / call("sqrt", math.pi) * call("exp", -(x**2)),)),
     Function(
         "gelu",

@@ -106,6 +106,7 @@ _BINARY: dict[str, Callable[[float, float], float]] = {
     "max": max,
     "min": min,
     "atan2": math.atan2,
+    "hypot": math.hypot,
 }
 
 

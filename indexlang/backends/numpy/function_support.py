@@ -70,11 +70,19 @@ def _mod_step(a, b):
     """a % b for numbers with a tiny imaginary part."""
     return a - b * np.floor(np.real(a) / np.real(b))
 ''',
+    "_hypot_step": '''\
+def _hypot_step(x, y):
+    """hypot(x, y) for numbers with a tiny imaginary part."""
+    a, b = np.real(x), np.real(y)
+    size = np.hypot(a, b)
+    return size + 1j * ((a * np.imag(x) + b * np.imag(y)) / size)
+''',
     "_atan2_step": '''\
 def _atan2_step(y, x):
     """atan2(y, x) for numbers with a tiny imaginary part."""
     a, b = np.real(y), np.real(x)
-    return np.arctan2(a, b) + 1j * ((b * np.imag(y) - a * np.imag(x)) / (a * a + b * b))
+    size = np.hypot(a, b)
+    return np.arctan2(a, b) + 1j * ((b * np.imag(y) - a * np.imag(x)) / size / size)
 ''',
     "_rsqrt": '''\
 def _rsqrt(x):

@@ -97,6 +97,7 @@ FORMS: dict[str, Form] = {
     "acosh": _called("np.arccosh"),
     "atanh": _called("np.arctanh"),
     "atan2": Form("np.arctan2({0}, {1})", "np.arctan2", "_atan2_step({0}, {1})"),
+    "hypot": Form("np.hypot({0}, {1})", "np.hypot", "_hypot_step({0}, {1})"),
     "sigmoid": _called("_sigmoid"),
     "softplus": _called("_softplus"),
     "silu": _called("_silu"),
