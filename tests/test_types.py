@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 import indexlang
+from indexlang.cli.commands import main
 from indexlang.errors import ShapeError, Source
 from indexlang.meaning.resolve import resolve
 from indexlang.program.ir import Program
@@ -183,6 +186,55 @@ def test_all_problems_are_told() -> None:
     with pytest.raises(ShapeError) as caught:
         infer("y[i] = relu(z[i])\nw[i] = abs(z[i])", z="complex64")
     assert len(caught.value.problems) == 2
+
+
+STRANGE = (
+    "longdouble",
+    "clongdouble",
+    "object",
+    "M8[s]",
+    "m8[s]",
+    "U1",
+    "S1",
+    "f4,f4",
+    np.dtype("longdouble").newbyteorder(),
+)
+
+
+@pytest.mark.parametrize("dtype", STRANGE, ids=str)
+@pytest.mark.parametrize("text", ["y[i] = where(x[i] > 0, x[i], 0)", "y[i] = x[i]", "y = x[i] * x[i]", "y max= x[i]"])
+def test_types_that_tensors_do_not_hold_are_refused_at_the_call(text: str, dtype: str) -> None:
+    if np.dtype(dtype).itemsize <= 8 and np.dtype(dtype).kind == "f":
+        pytest.skip("this machine's longdouble is float64")
+    f, x = indexlang.compile(text), np.zeros(3, dtype)
+    calls: list[Callable[[], object]] = [lambda: f(x=x), lambda: f(x), lambda: f.vjp(x=x)]
+    calls += [lambda: f.plan(x=x), lambda: f.plan(x=((3,), dtype)), lambda: f.emit(x=((3,), dtype))]
+    for call in calls:
+        with pytest.raises(ShapeError, match="'x' has dtype") as caught:
+            call()
+        assert caught.value.problems[0].code == "dtype"
+        assert caught.value.problems[0].way_out
+
+
+@pytest.mark.parametrize("dtype", kinds.DTYPES)
+def test_types_that_tensors_hold(dtype: str) -> None:
+    x = np.array([1, 0, 1], dtype)
+    for given in (x, x.astype(x.dtype.newbyteorder())):
+        assert indexlang.compile("y[i] = where(i > 0, x[i], x[0])")(x=given).tolist() == [1, 0, 1]
+        assert indexlang.compile("y[i] = x[i] + x[i]")(x=given).tolist() == [2, 0, 2]
+
+
+@pytest.mark.parametrize("dtype", ["object", "longdouble", "M8[s]", ",", "", "f4,f4", "x=object", "float"])
+def test_types_on_the_command_line(dtype: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["explain", "-e", "y[i] = x[i]", "--shape", "x=3", "--dtype", dtype]
+    if dtype == "float" or (dtype == "longdouble" and np.dtype(dtype).itemsize == 8):
+        assert main(arguments) == 0
+        assert "float64" in capsys.readouterr().out
+        return
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "[NAME=]TYPE, one of bool, int8" in capsys.readouterr().err
 
 
 def test_a_complex_step_may_go_anywhere() -> None:

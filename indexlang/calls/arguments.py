@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import Problem, ShapeError
 from ..program.ir import Access, Program, parts_of, walk
-from .arrays import Array, as_array
+from .arrays import Array, as_array, number_type
 
 Form = tuple[tuple[int, ...], "np.dtype[Any]"]
 Signature = Mapping[str, Form]
@@ -72,7 +72,9 @@ def forms(shapes: Mapping[str, Any], program: Program, ignored: Collection[str])
     for name in inputs:
         if name in shapes:
             try:
-                found[name] = _form(shapes[name], np.int64 if name in positions else np.float32)
+                found[name] = _form(name, shapes[name], np.int64 if name in positions else np.float32)
+            except ShapeError as error:
+                problems += error.problems
             except (TypeError, ValueError):
                 rule = f"{shapes[name]!r} is no shape for '{name}'"
                 way = f"pass {name}=(2, 3), {name}=((2, 3), 'float64'), or an array"
@@ -87,28 +89,19 @@ def forms_of(arrays: Sequence[Array]) -> tuple[Form, ...]:
     return tuple([(a.shape, a.dtype) for a in arrays])
 
 
-def _form(given: Any, default: type) -> Form:
-    """A shape, (shape, dtype), or an array, as shape and dtype. Errors: `TypeError`, `ValueError`."""
+def _form(name: str, given: Any, default: type) -> Form:
+    """A shape, (shape, dtype), or an array, as shape and dtype. Errors: `TypeError`, `ValueError`, `ShapeError`."""
     dtype: Any = default
     if isinstance(given, int | np.integer):
         given = (given,)
     elif hasattr(given, "shape") and hasattr(given, "dtype"):
-        return tuple(given.shape), _number_type(given.dtype)
+        return tuple(given.shape), number_type(name, np.dtype(given.dtype))
     elif isinstance(given, str):
         raise TypeError
     elif len(given) == 2 and not isinstance(given[0], int | np.integer):
         given, dtype = given
     shape = tuple(_size(n) for n in given)
-    return shape, _number_type(dtype)
-
-
-def _number_type(given: Any) -> np.dtype[Any]:
-    """A type of numbers, in the byte order of this machine."""
-    dtype = np.dtype(given)
-    if dtype.kind not in "biufc":
-        raise TypeError
-    native: np.dtype[Any] = dtype.newbyteorder("=")
-    return native
+    return shape, number_type(name, np.dtype(dtype))
 
 
 def _size(given: Any) -> int:

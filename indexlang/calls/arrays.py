@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 
 from ..errors import Problem, ShapeError
 from ..plan.views import injective
+from ..sizes.dtypes import DTYPES
 
 Array = NDArray[Any]
+
+_LONGEST = {"f": "float64", "c": "complex128"}
 
 
 def as_array(name: str, value: Any) -> Array:
@@ -26,11 +29,20 @@ def as_array(name: str, value: Any) -> Array:
             raise ShapeError(Problem("dtype", rule, way_out="fill it, or pass the mask as a tensor and say where"))
         value = _viewed(name, value)
     array: Array = value
-    if array.dtype.kind not in "biufc":
-        rule = f"'{name}' has dtype {array.dtype}: arrays hold numbers"
+    dtype = number_type(name, array.dtype)
+    return array if array.dtype.isnative else array.astype(dtype)
+
+
+def number_type(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """A type of numbers that tensors may hold, in the byte order of this machine. Errors: `ShapeError`."""
+    if dtype.name in DTYPES:
+        return dtype if dtype.isnative else dtype.newbyteorder("=")
+    if dtype.kind in "fc":
+        rule, way = f"'{name}' has dtype {dtype.name}, which is too long", f"convert it to {_LONGEST[dtype.kind]}"
+    else:
+        rule = f"'{name}' has dtype {dtype}: arrays hold numbers"
         way = "convert it to floating-point, integer, bool or complex numbers"
-        raise ShapeError(Problem("dtype", rule, way_out=way))
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    raise ShapeError(Problem("dtype", rule, way_out=way))
 
 
 def _viewed(name: str, value: Any) -> Array:

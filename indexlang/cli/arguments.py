@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..sizes.dtypes import DTYPES
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -39,9 +40,12 @@ def dtype(text: str) -> tuple[str, str]:
     """`x=float64` for one input; `float64` for all, under an empty name."""
     name, _, kind = text.rpartition("=")
     try:
-        return name, np.dtype(kind).name
-    except TypeError:
-        raise argparse.ArgumentTypeError(f"[NAME=]TYPE such as float64, not {text!r}") from None
+        found = np.dtype(kind).name
+    except (TypeError, ValueError, SyntaxError):
+        found = ""
+    if not kind or found not in DTYPES:
+        raise argparse.ArgumentTypeError(f"[NAME=]TYPE, one of {', '.join(DTYPES)}, not {text!r}")
+    return name, found
 
 
 def option(text: str) -> tuple[str, int | float | bool]:

@@ -61,6 +61,9 @@ class Kind:
         return kind_of(self.name)
 
 
+# What tensors hold. Longer floating-point numbers are others on other machines.
+DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+DTYPES += ("float16", "float32", "float64", "complex64", "complex128")
 CHOOSING = frozenset({"max", "min", "relu"})  # functions whose value is one of their arguments
 _ORDER = ("bool", "int", "float", "complex")
 BOOL, INT, FLOAT = Kind("bool", weak=True), Kind("int64", weak=True), Kind("float64", weak=True)
@@ -104,8 +107,7 @@ def infer(program: Program, dtypes: Mapping[str, str], complex_step: bool = Fals
         raise ShapeError(*problems)
     own = {*program.inputs, *(stmt.target.tensor for stmt in program.statements)}
     kept = {name: k for name, k in known.items() if name in own}
-    weak = frozenset(name for name, k in kept.items() if k.weak)
-    return Types({name: k.name for name, k in kept.items()}, tuple(compute), weak)
+    return Types({n: k.name for n, k in kept.items()}, tuple(compute), frozenset(n for n, k in kept.items() if k.weak))
 
 
 def _overflowing(stmt: Statement) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...sizes.dtypes import DTYPES
 from ..problems import graph_error
 from .registry import Named, Registry, current
 
@@ -123,11 +124,11 @@ class Input(Node):
     @value.setter
     def value(self, value: ArrayLike) -> None:
         array = np.asarray(value)
-        if array.dtype.kind not in "biufc":
-            raise graph_error("dtype", f"{self.name} got an array of {array.dtype}: values are numbers")
         dtype = self._registry.dtype
         if array.dtype.kind == "f" and dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
             array = array.astype(dtype)
+        if array.dtype.name not in DTYPES:
+            raise graph_error("dtype", f"{self.name} got an array of {array.dtype}: values are numbers")
         self._value = array
 
     @property

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...program.ir import primal_of
+from ...sizes.dtypes import DTYPES
 from ..problems import graph_error
 
 Array = NDArray[Any]
@@ -43,7 +44,7 @@ class Registry:
     def __init__(self, seed: int, dtype: Any, keep: bool) -> None:
         self.seed = seed
         self.dtype = np.dtype(dtype)
-        if self.dtype.kind not in "fc":
+        if self.dtype.kind not in "fc" or self.dtype.name not in DTYPES:
             raise graph_error("dtype", f"a graph computes with floating-point numbers, not {self.dtype}")
         self._keep = keep
         self._references: list[weakref.ref[Named]] = []
