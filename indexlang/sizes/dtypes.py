@@ -62,7 +62,7 @@ class Kind:
 
 
 # What tensors hold. Longer floating-point numbers are others on other machines.
-DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+DTYPES: tuple[str, ...] = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 DTYPES += ("float16", "float32", "float64", "complex64", "complex128")
 CHOOSING = frozenset({"max", "min", "relu"})  # functions whose value is one of their arguments
 _ORDER = ("bool", "int", "float", "complex")
