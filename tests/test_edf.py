@@ -379,6 +379,25 @@ def test_batch_norm_follows_the_statistics_and_uses_them_in_evaluation() -> None
     assert np.array_equal(phi.mean.value, before)
 
 
+@pytest.mark.parametrize("shape", [(3,), (1, 1, 3)])
+def test_batch_norm_of_few_values(shape: tuple[int, ...]) -> None:
+    with Graph() as g:
+        x, phi = Input("x", shape=shape), NormParams(3)
+        out = BatchNorm(phi, x, name="norm")
+    x.value = np.ones((1, *shape))
+    with pytest.raises(GraphError, match=r"norm normalises .* one value\n  x has shape"):
+        g.forward()
+    assert np.allclose(g.evaluate(out, given={x: np.full((1, *shape), 2.0)}), 2 / np.sqrt(1 + 1e-5))
+    x.value = np.ones((0, *shape))
+    g.forward()
+    assert out.value.shape == (0, *shape)
+    assert (phi.mean.value.tolist(), phi.variance.value.tolist()) == ([0, 0, 0], [1, 1, 1])
+    x.value = np.stack([np.zeros(shape), np.full(shape, 2.0)])  # of mean 1, and variance 2 without bias
+    g.forward()
+    assert np.allclose(phi.mean.value, 0.1)
+    assert np.allclose(phi.variance.value, 0.9 + 0.1 * 2)
+
+
 def test_dropout_is_drawn_anew_in_training_and_absent_in_evaluation() -> None:
     with Graph(seed=3) as g:
         x = Input("x", shape=(1000,))

@@ -232,6 +232,26 @@ def test_running_statistics_follow_the_batches() -> None:
     np.testing.assert_allclose(evaluated, (x - mu) / np.sqrt(var + 1e-5))
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (0, 2, 3), (2, 0, 3), (1, 2, 1), (2, 3, 2)])
+def test_running_statistics_of_few_values(shape: tuple[int, ...]) -> None:
+    """No value leaves both as they were, as in PyTorch; one leaves the variance, which it does not have."""
+    values = np.random.default_rng(6).standard_normal((*shape, 2))
+    f = library("normalization", "running_statistics", momentum=0.25)
+    batch = library("normalization", "batchnorm2d")(x=values, gamma=np.ones(2), beta=np.zeros(2))
+    old = {"running_mu": np.array([1.0, -2.0]), "running_var": np.array([3.0, 4.0])}
+    found = f(x=values, mu=batch["mu"], var=batch["var"], **old)
+    for c in range(2):
+        channel = values[..., c].ravel().tolist()
+        mu, var = old["running_mu"][c], old["running_var"][c]
+        if channel:
+            mean = sum(channel) / len(channel)
+            mu = 0.75 * mu + 0.25 * mean
+        if len(channel) > 1:
+            var = 0.75 * var + 0.25 * sum((v - mean) ** 2 for v in channel) / (len(channel) - 1)
+        assert found["new_mu"][c] == pytest.approx(mu, rel=1e-12)
+        assert found["new_var"][c] == pytest.approx(var, rel=1e-12)
+
+
 def test_alexnets_normalisation_is_the_papers() -> None:
     """b = a / (k + alpha * sum a^2)^beta with n = 5, k = 2, alpha = 1e-4, beta = 0.75."""
     rng = np.random.default_rng(5)

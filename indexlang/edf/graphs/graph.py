@@ -284,10 +284,14 @@ class Graph(registry.Registry):
     def _known(self, graph: Assembled, arrays: Arrays) -> sizes.Known:
         """All shapes, everything checked."""
         known: dict[Node, Sequence[int]] = {n: arrays[n.name].shape for n in graph.inputs if not isinstance(n, Mask)}
-        found: sizes.Known = self._cached(
-            ("shapes", id(graph), tuple(known.values())), lambda: sizes.infer(graph, known)
-        )
-        return found
+
+        def make() -> sizes.Known:
+            found = sizes.infer(graph, known)
+            sizes.check_statistics(graph, found)
+            return found
+
+        result: sizes.Known = self._cached(("shapes", id(graph), tuple(known.values())), make)
+        return result
 
     def _guarded(self, graph: Assembled, given: Arrays, run: Any) -> dict[str, Array]:
         try:

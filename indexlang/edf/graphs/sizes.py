@@ -6,6 +6,7 @@ layer is checked by itself against its own header, so that an error names the no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,6 +18,7 @@ from ...program.ir import Const, Program, Size, Subscript
 from ...program.rebuild import transform_statement
 from ...rewrite.hoist import hoist
 from ...sizes import ranks, shapes
+from ..problems import graph_error
 from .assemble import Assembled
 from .computed import Call, CompNode, Part
 from .nodes import Mask, Node
@@ -87,6 +89,16 @@ def infer(graph: Assembled, given: Mapping[Node, Sequence[int]]) -> Known:
             nodes[node] = tuple(given[node])
         tensors[graph.tensors[node]] = nodes[node]
     return Known(nodes, tensors)
+
+
+def check_statistics(graph: Assembled, known: Known) -> None:
+    """What a batch is normalised by says something. Errors: `GraphError` where a channel has a single value."""
+    for node, call in graph.calls.items():
+        shape = known.nodes[call.arguments[0]]
+        if call.updates and math.prod(shape[:-1]) == 1:
+            rule = f"{node.name} normalises each channel over the batch, and here a channel has one value"
+            way = "train with larger batches; graph.evaluate(...) takes the running statistics"
+            raise graph_error("single-value", rule, f"{call.arguments[0].name} has shape {list(shape)}", way_out=way)
 
 
 def _of_layer(graph: Assembled, node: CompNode, known: Mapping[Node, Shape]) -> dict[str, Shape]:

@@ -206,13 +206,13 @@ layer batchnorm(x[B,H,W,C], gamma[C], beta[C], mean_[C], var_[C];
 """
 
 _BATCHNORM1D = """\
-from normalization import batchnorm1d
+from normalization import batchnorm1d, follow, unbiased
 
 layer batchnorm(x[B,C], gamma[C], beta[C], mean_[C], var_[C];
                 eps=1e-5, momentum=0.1) -> y[B,C], new_mu[C], new_var[C]:
     y, mu, var = batchnorm1d(x, gamma, beta, eps=eps)
-    new_mu[c]  = (1 - momentum) * mean_[c] + momentum * mu[c]
-    new_var[c] = (1 - momentum) * var_[c] + momentum * var[c] * (B / max(B - 1, 1))
+    new_mu[c]  = follow(mean_[c], mu[c], momentum, B, 1)
+    new_var[c] = follow(var_[c], unbiased(var[c], B), momentum, B, 2)
 """
 
 
