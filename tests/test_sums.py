@@ -143,6 +143,14 @@ def test_an_inlined_function_is_looked_through() -> None:
     assert told(first) == told(last) == []
 
 
+def test_what_is_long_is_not_written_out() -> None:
+    text = "swish(u) = u * sigmoid(u)\ny[o] = swish(swish(swish(swish(swish(x[i,o] + b[o])))))"
+    (message,) = told(text)
+    assert "  the right side is summed over i\n  b[o] counts once for each value of i\n" in message
+    assert message.endswith("by sum[i](...) around the terms inside, or around the whole right side")
+    assert told(text.replace("= swish", "= sum[i](swish") + ")") == []
+
+
 def test_an_error_of_scope_is_told_alone() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -29,6 +29,7 @@ from ..program.rebuild import transform_expr
 from ..program.text import Names, expr_text, statement_text
 from .report import Report
 
+_LONGEST = 200  # characters of an expression that is shown
 _SIGNED = ("add", "sub", "neg")
 _DECIDED = ("lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not")  # at each point, as a condition is
 
@@ -118,32 +119,42 @@ def _joined(terms: list[tuple[int, str]]) -> str:
 def _doubt(report: Report, stmt: Statement, names: Names) -> None:
     """A sum inside, of which a term lacks an index that is summed over outside, was mostly meant to be over it."""
     found: list[tuple[str, Expr, Expr]] = []  # an index, the term around, and what in it does not have the index
-    value = stmt.value
-    for i in stmt.reduced:
-        for _, term in terms_of(value) if i != DOTS else ():
-            inside = _lacking(term, i)
+    terms = []
+    for sign, around in terms_of(stmt.value):
+        term = around
+        for i in stmt.reduced:
+            inside = _lacking(term, i) if i != DOTS else None
             if inside is not None:
-                found.append((i, term, next(t for _, t in terms_of(inside) if i not in indices_of(t))))
-                value = _replaced(value, inside, _summed(inside, i))
+                found.append((i, around, next(t for _, t in terms_of(inside) if i not in indices_of(t))))
+                term = _replaced(term, inside, _summed(inside, i))
+        terms.append((sign, term))
     if not found:
         return
     over = tuple(dict.fromkeys(i for i, _, _ in found))
-    for i in over:
-        value = _summed(value, i)
-    target, end = _around(stmt, names)
     _, term, lone = found[0]
-    late = [i for i, _, other in found if other == lone]
+    late = [i for i, around, other in found if other == lone and around is term]
     shown = ", ".join(late)
-    first = f"{target} {stmt.op} {expr_text(value, names)}{end}"
-    last = f"{target} {stmt.op} {expr_text(Reduce('sum', Domain(over), stmt.value), names)}{end}"
+    text = expr_text(term, names)
     report.doubt(
         "late-sum",
         f"the statement sums over {', '.join(f'{i!r}' for i in late)} last, after a sum of which one term lacks it",
         lone.span or stmt.span,
-        f"{expr_text(term, names)} is summed over {shown}",
+        f"{text if len(text) < _LONGEST else 'the right side'} is summed over {shown}",
         f"{expr_text(lone, names)} counts once for each value of {shown}",
-        way_out=f"say which sum is meant, the inner one first, {first}; or the outer one, {last}",
+        way_out=f"say which sum is meant, {_both(stmt, terms, over, names)}",
     )
+
+
+def _both(stmt: Statement, terms: list[tuple[int, Expr]], over: tuple[str, ...], names: Names) -> str:
+    """The statement with its inner sums first, and with all of it summed."""
+    value = sum_of(terms)
+    for i in over:
+        value = _summed(value, i)
+    target, end = _around(stmt, names)
+    inner, outer = (expr_text(v, names) for v in (value, Reduce("sum", Domain(over), stmt.value)))
+    if len(outer) > _LONGEST:
+        return f"by sum[{','.join(over)}](...) around the terms inside, or around the whole right side"
+    return f"the inner one first, {target} {stmt.op} {inner}{end}; or the outer one, {target} {stmt.op} {outer}{end}"
 
 
 def _lacking(term: Expr, index: str) -> Expr | None:
