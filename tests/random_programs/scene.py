@@ -75,6 +75,7 @@ class Scene:
         self.inner: list[str] = []
         self.uses: dict[str, set[int]] = {}  # the sizes of the axes that an index subscripts plainly
         self.must: set[str] = set()  # indices whose range has to be written
+        self.merged: set[str] = set()  # indices that fill an axis together
         self.bound: dict[str, str] = {}  # another way to write where a range ends
         self.conditions: list[str] = []
         self.avoid: set[str] = set()  # the indices that the access at hand has already
@@ -131,7 +132,7 @@ class Scene:
         """Let some indices stop early, or begin late: whatever they subscript stays inside."""
         for index in self.outer:
             hi = self.high(index)
-            if hi > 2 and self.dice.chance(4):
+            if hi > 2 and index not in self.merged and self.dice.chance(4):
                 self.extent[index] = (1, hi) if self.dice.chance(50) else (0, hi - 1)
                 self.must.add(index)
 
@@ -248,6 +249,7 @@ class Scene:
                 a, b = self.new(first), self.new(size // first)
                 if a and b:
                     self.must.update((a, b))
+                    self.merged.update((a, b))
                     return f"({a},{b})"
                 if a:
                     self.plain(a, first)
