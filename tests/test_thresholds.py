@@ -330,3 +330,30 @@ def test_masks_and_indices_that_they_do_not_ask_for(text: str, n: int, h: int, d
 def test_sums_that_several_statements_need(text: str, a: int, b: int, dtype: type) -> None:
     """A sum over blocks is made once, whatever it is multiplied with and wherever it goes."""
     assert_agrees(text, {"x": (a, b), "z": (a, b), "s": (b,)}, dtype)
+
+
+@pytest.mark.parametrize("c", [1, 3, 8, 9])
+@pytest.mark.parametrize("n", [20, 300])
+def test_a_factor_without_a_short_innermost_axis(c: int, n: int) -> None:
+    shapes = {"w": (2, n, 3), "x": (2, n + 2, c)}
+    assert_agrees("y[b,i,c] = w[b,i,k] * x[b,i+k,c]", shapes, np.float32)
+    assert_agrees("y[b,i,c] = -w[b,i,k] * x[b,i+k,c]\ny[b,i,c] += x[b,i,c]", shapes)
+
+
+@pytest.mark.parametrize("text", ["y[n,i,o] = a[n,o] * b[n,i] * z[n,j]", "W[i,j,o] = a[n,o] * b[n,i] * z[n,j]"])
+@pytest.mark.parametrize("n", [1, 7, 40])
+def test_a_product_that_becomes_a_factor_lies_as_its_operands(text: str, n: int) -> None:
+    assert_agrees(text, {"a": (n, 32), "b": (n, 16), "z": (n, 24)}, np.float32)
+
+
+@pytest.mark.parametrize("m", [1, 2])
+@pytest.mark.parametrize("c", [1, 128])
+def test_a_loop_over_one_value(m: int, c: int) -> None:
+    text = "y[b,i,(c,m)] = K[d,c,m] * x[b,pad(i+d,1),c]"
+    assert_agrees(text, {"K": (3, c, m), "x": (4, 56, c)}, np.float32)
+
+
+@pytest.mark.parametrize("condition", ["u <= t", "u < t", "u <= t + 2", "u >= t", "u <= 2*t", "u <= 5 - t"])
+@pytest.mark.parametrize("size", [3, 40])
+def test_prefixes_up_to_an_index(condition: str, size: int) -> None:
+    assert_agrees(f"y[b,t] = x[b,u] where t < {size}, {condition}", {"x": (6, 40)})

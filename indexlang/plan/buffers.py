@@ -24,7 +24,6 @@ from .plan import (
     Load,
     Loop,
     Map,
-    Part,
     Place,
     Plan,
     Reduced,
@@ -32,9 +31,10 @@ from .plan import (
     Search,
     Section,
     Step,
+    View,
     parts_of,
 )
-from .views import Extents, plain
+from .views import Extents, Row, plain
 
 Lives = Mapping[Buffer, tuple[int, int]]
 
@@ -135,19 +135,38 @@ def without_copies(plan: Plan) -> Plan:
 
 
 def _without_copies(section: Section, number: int, lives: Lives) -> Section:
-    steps, extents = list(section.steps), dict(section.extents)
+    """The section; what lives beyond it on the side where it would be renamed stays."""
+    first = {b for b in mentioned(section) if lives.get(b, (-1, -1))[0] == number}
+    passing = {b for b in first if lives[b][1] == number}
+    steps = _direct(section.steps, dict(section.extents), first, passing)
+    return section if steps == section.steps else replace(section, steps=steps)
+
+
+def _direct(several: tuple[Step, ...], extents: Extents, first: set[Buffer], passing: set[Buffer]) -> tuple[Step, ...]:
+    """Steps that run once: what copies one that is `passing` into one that is `first` mentioned here is left out."""
+    steps = list(several)
     k = 0
     while k < len(steps):
-        found = _copy(steps[k], extents)
-        if found is not None and all(lives.get(b, (-1, -1))[0] == number for b in found):
+        step = steps[k]
+        if isinstance(step, Loop) and _runs_once(step, extents):
+            around = set(buffers_of((*steps[:k], *steps[k + 1 :])))
+            before = set(buffers_of(tuple(steps[:k])))
+            inner = _direct(step.steps, extents, first - before, passing - around)
+            steps[k] = step if inner == step.steps else replace(step, steps=inner)
+        elif (found := _copy(step, extents)) is not None and found[0] in passing and found[1] in first:
             given, made = found
             before = set(buffers_of(tuple(steps[:k])))
-            is_last = lives[given][1] == number and given not in set(buffers_of(tuple(steps[k + 1 :])))
-            if is_last and given in before and made not in before:
+            if given in before and made not in before and given not in set(buffers_of(tuple(steps[k + 1 :]))):
                 steps[: k + 1] = [_renamed(s, given, made) for s in steps[:k]]
                 continue
         k += 1
-    return section if tuple(steps) == section.steps else replace(section, steps=tuple(steps))
+    return tuple(steps)
+
+
+def _runs_once(loop: Loop, extents: Extents) -> bool:
+    """Whether a loop, inside of no other one over its index, has one value."""
+    lo, hi = extents[loop.index]
+    return loop.by == 0 and hi - lo == 1 and loop.how == "serial"
 
 
 def _copy(step: Step, extents: Extents) -> tuple[Buffer, Buffer] | None:
@@ -164,14 +183,21 @@ def _copy(step: Step, extents: Extents) -> tuple[Buffer, Buffer] | None:
 
 
 def _whole(place: Place, extents: Extents) -> tuple[str, ...] | None:
-    """The index of each axis, where a place is all of its buffer."""
-    order = place.mentioned
-    sizes = tuple(extents[i][1] - extents[i][0] for i in order)
-    if sizes != place.buffer.shape:
-        return None
-    rows = tuple(plain(i).shifted(-extents[i][0]) for i in order)
-    is_whole = not place.moved if isinstance(place, Part) else place.rows == rows
-    return order if is_whole else None
+    """The index of each axis that has elements behind each other, where a place is all of its buffer."""
+    rows: tuple[Row, ...]
+    if isinstance(place, View):
+        rows = place.rows
+    else:
+        moved = {i: Row(start, ((k, step),)) for i, k, start, step in place.moved}
+        rows = tuple(moved.get(i, plain(i).shifted(-extents[i][0])) for i in place.indices)
+    order = []
+    for row, size in zip(rows, place.buffer.shape, strict=True):
+        running = [(i, by) for i, by in row.coefs if extents[i][1] - extents[i][0] != 1]
+        low, high = row.interval(extents)
+        if (low, high) != (0, size - 1) or len(running) != (size != 1) or any(by != 1 for _, by in running):
+            return None
+        order += [i for i, _ in running]
+    return tuple(order)
 
 
 def _renamed(node: Any, given: Buffer, made: Buffer) -> Any:

@@ -47,6 +47,7 @@ class Building:
     guarded: frozenset[tuple[Access, int]] = frozenset()
     steps: list[Step] = field(default_factory=list)
     depth: int = 0  # of loops and branches that are open
+    once: int = 0  # of them, loops over one value
     copies: dict[tuple[View, object, object], Part] = field(default_factory=dict)  # that may be needed again
     room: int = -1  # bytes that may still be kept so
 
@@ -124,10 +125,11 @@ class Building:
     ) -> Iterator[Scope]:
         """A loop over blocks of an index, or, where `by` is 0, over single values (taps); the scope inside."""
         span = scope[index]
-        self.depth += 1
+        once = by == 0 and span.size == 1
+        self.depth, self.once = self.depth + 1, self.once + once
         with self.apart() as found:
             yield {**scope, index: Span(span.n, 1, True) if by == 0 else Span(span.n, min(by, span.size))}
-        self.depth -= 1
+        self.depth, self.once = self.depth - 1, self.once - once
         self.steps.append(Loop(index, by, tuple(found), how, begin, end))
 
     @contextmanager

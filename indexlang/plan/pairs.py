@@ -80,10 +80,15 @@ class Pairs:
             if found is None:
                 return None
             if not last and not isinstance(found, Load):
-                found = self.held(found, kept)
+                found = self.held(found, self.as_they_lie(kept, a, b))
             parts = [*rest, found]
         result = parts[0]
         return self.summed(result, out) if isinstance(result, Load) else result
+
+    def as_they_lie(self, indices: Sequence[str], *operands: Load) -> list[str]:
+        """The indices in the order in which a product of whole operands runs through these."""
+        strides = {i: max(abs(s.get(i, 0)) for s in map(self.steps, operands)) for i in indices}
+        return sorted(indices, key=lambda i: -strides[i])
 
     def summed(self, a: Load, kept: Iterable[str]) -> Load:
         """The operand summed over its indices that are not kept."""
@@ -262,8 +267,8 @@ class Pairs:
         return whole and 1 < positions <= self.limits.window and all(s[part.summed[0]] == 1 for s in sides)
 
     def divided(self, order: Sequence[str], work: int, steps: Sequence[tuple[str, int]] = ()) -> str | None:
-        """The outermost index of what is written, if blocks of it are worth threads; None inside of loops."""
-        if work < self.limits.shared or self.b.depth:
+        """The outermost index of what is written, if blocks of it are worth threads, in what runs once."""
+        if work < self.limits.shared or self.b.depth > self.b.once:
             return None
         found = next((i for i in order if self.sizes[i] > 1), None)
         return found if not steps or found == steps[0][0] else None
@@ -311,15 +316,28 @@ class Pairs:
                 inner = stack.enter_context(self.b.loop(inner, outer, by, "thread"))
                 steps = tuple(s for s in steps if s[0] != outer)
             inner = stack.enter_context(self.b.loops(inner, steps))
-            term = self.b.part("term", axes_of(total, inner), self.dtype, inner)
-            self.b.steps.append(Make(term))
-            product = Apply("mul", tuple(sides), self.dtype)
+            axes = axes_of(total, inner)
+            wide = {x: self.b.part("wide", axes, self.dtype, inner) for x in sides if self.is_narrow(x, order, summed)}
+            term = self.b.part("term", axes, self.dtype, inner)
+            self.b.steps += map(Make, (*wide.values(), term))
+            factors = (Load(wide[x], self.dtype) if x in wide else x for x in sides)
+            product = Apply("mul", tuple(factors), self.dtype)
             if sets:
-                self.b.run(total, "=", Map(fixed(product, dict.fromkeys(summed, 0))))
+                first = dict.fromkeys(summed, 0)
+                for x, repeated in wide.items():
+                    self.b.run(repeated, "=", Map(fixed(x, first)))
+                self.b.run(total, "=", Map(fixed(product, first)))
             for _ in self.b.from_second(inner, summed, 1 if sets else 0):
+                for x, repeated in wide.items():
+                    self.b.run(repeated, "=", Map(x))
                 self.b.run(term, "=", Map(product))
                 self.b.run(total, combining("+=", sink is not None and sink.negative), Map(Load(term, self.dtype)))
         return None if sink is not None else Load(total, self.dtype)
+
+    def is_narrow(self, x: Load, order: Sequence[str], summed: Sequence[str]) -> bool:
+        """Whether an operand lacks just a short innermost index: it is repeated over it, else each run is a loop."""
+        own = set(self.axes(x)).difference(summed)
+        return 1 < self.sizes[order[-1]] <= self.limits.short and own == set(order[:-1]) != set()
 
     def widened(self, x: Load, order: Sequence[str]) -> Load:
         """A small operand written out along one more index, where its innermost index alone makes only short runs."""

@@ -7,6 +7,7 @@ enters what is read there, so infinities and nan stay where the loops have them;
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..program.ir import Expr, indices_of
 from .building import axes_of, here
@@ -17,7 +18,7 @@ from .plan import Apply, Load, Number, Part, Place, Running, Take, Value
 from .reads import masked, value_of
 from .scan import Bound, Scan, scan
 from .values import cast, position_of
-from .views import Extents, Scope
+from .views import Extents, Row, Scope
 
 
 def scan_of(stmt: Evaluation) -> Scan | None:
@@ -85,6 +86,8 @@ def _read(stmt: Evaluation, found: Scan, running: Part, scope: Scope) -> tuple[V
     lo, hi = b.extents[found.index]
     order = [i for i in stmt.stmt.domain.indices if i in found.read]
     first, last = _reach(found, b.extents)
+    if lo <= first and last < hi and (straight := _straight(found, running, lo)) is not None:
+        return Load(straight, stmt.compute), None
     at = _end(found.bounds[0])
     for bound in found.bounds[1:]:
         at = Apply("min" if found.upper else "max", (at, _end(bound)), "int64")
@@ -104,6 +107,17 @@ def _read(stmt: Evaluation, found: Scan, running: Part, scope: Scope) -> tuple[V
     ends = b.part("ends", here(indices, scope), running.buffer.dtype, scope)
     b.run(ends, "=", Take(running, ((found.index, at),)))
     return Load(ends, stmt.compute), nothing
+
+
+def _straight(found: Scan, running: Part, lo: int) -> Part | None:
+    """The running values at the bound, where that is an index or moves with one."""
+    if len(found.bounds) > 1 or found.bounds[0].by > 1:
+        return None
+    match found.bounds[0].row:
+        case Row(const, ((index, step),)) if step > 0 and index not in running.indices:
+            return replace(running, moved=((found.index, index, const - lo, step),))
+        case _:
+            return None
 
 
 def _end(bound: Bound) -> Value:
