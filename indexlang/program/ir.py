@@ -290,7 +290,8 @@ def walk(node: Subscript) -> Iterator[Subscript]:
     while left:
         part = left.pop()
         yield part
-        left += children(part)[::-1]
+        if type(part) not in _LEAVES:
+            left += children(part)[::-1]
 
 
 @kept_upwards(operands)
@@ -341,7 +342,8 @@ def parts_of(stmt: Statement) -> tuple[Subscript, ...]:
                 continue
             seen.add(id(part))
         parts.append(part)
-        left += children(part)[::-1]
+        if type(part) not in _LEAVES:
+            left += children(part)[::-1]
     return tuple(parts)
 
 

@@ -31,6 +31,7 @@ from ...program.rebuild import transform, transform_domain, transform_expr
 from ...sizes.shapes import Shapes
 from ..limits import Limits
 from .formulas import Formulas
+from .statements import Candidate, is_merging, size_of
 from .values import Node, RefusedError
 
 
@@ -93,6 +94,25 @@ class Facts:
         found = {p for s in self.program.statements for p in parts_of(s) if isinstance(p, Call) and p.fn in COMPARISONS}
         return frozenset(numbered(p) for c in found for p in walk(c) if isinstance(p, Call))
 
+    def is_compared(self, value: Expr) -> bool:
+        """Whether a comparison computes just this."""
+        return isinstance(value, Call) and value.fn in self._compared and numbered(value) in self.compared
+
+    @cached_property
+    def _compared(self) -> frozenset[str]:
+        return frozenset([c.fn for c in self.compared if isinstance(c, Call)])
+
+    @cached_property
+    def large(self) -> frozenset[str]:
+        """The tensors that are worth to be read while they are in the cache."""
+        return frozenset([t for t, shape in self.shapes.tensors.items() if size_of(shape) >= self.limits.least])
+
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """What is asked of each statement before it joins."""
+        pairs = zip(self.program.statements, self.shapes.extents, strict=True)
+        return tuple([Candidate(stmt, extents, self.limits) for stmt, extents in pairs])
+
     @cached_property
     def writers(self) -> dict[str, list[int]]:
         """The statements that make each tensor."""
@@ -116,10 +136,13 @@ def renamed(stmt: Statement, names: Mapping[str, str], extents: Mapping[str, tup
             raise RefusedError
         return Index(moving[0], part.span)
 
-    target, value = transform(stmt.target, rule), transform_expr(stmt.value, rule)
+    target: Subscript = stmt.target
+    value, masks = stmt.value, stmt.domain.masks
+    if is_merging(stmt):
+        target, value = transform(target, rule), transform_expr(value, rule)
+        masks = transform_domain(Domain((), (), masks), rule).masks
     assert isinstance(target, Access)
     if isinstance(value, Reduce):
         value = replace(value, domain=replace(value.domain, ranges=()))
-    masks = transform_domain(Domain((), (), stmt.domain.masks), rule).masks
     plain = Statement(target, stmt.op, value, Domain(stmt.domain.indices, (), masks), stmt.span)
     return Renaming(indices=names).statement(plain)

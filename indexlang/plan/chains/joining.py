@@ -15,16 +15,14 @@ from ...program.ir import (
     Access,
     Expr,
     Index,
-    Merged,
     Reduce,
     Statement,
     accesses_of,
     indices_of,
-    parts_of,
     reads_of,
     walk,
 )
-from ...program.names import counted, free, numbered
+from ...program.names import counted, free
 from ..blocks import even, itemsize
 from ..operators import COMBINATIONS, REDUCTIONS
 from .chain import Chain, Facts, Store, renamed
@@ -32,10 +30,12 @@ from .formulas import Formulas
 from .landing import Landing, landings
 from .statements import (
     identity,
+    is_contraction,
+    is_merging,
     is_plain_product,
     is_window,
-    memory_order,
     size_of,
+    touched,
 )
 from .values import Move, Node, RefusedError
 
@@ -47,9 +47,8 @@ class Joining:
         self.facts, self.labels, self.begun, self.most = facts, labels, begun, most
         self.limits = facts.limits
         self.compute = facts.compute[start]
-        stmt = facts.program.statements[start]
         self.graph = Formulas(
-            memory_order(stmt, facts.shapes.extents[start]),
+            list(facts.candidates[start].order),
             dict(facts.shapes.extents[start]),
             self.compute,
             facts.shapes.tensors,
@@ -66,14 +65,14 @@ class Joining:
     def extend(self, order: Sequence[int], done: set[int]) -> None:
         """Take in what may run now, of the statements that come next."""
         for number in order[1 : self.limits.ahead]:
-            if number in done:
-                continue
             stmt = self.facts.program.statements[number]
+            if number in done or not self.is_near(stmt):
+                continue
             together = [number]
             if not stmt.reduced:  # it takes one pass over the tensor to add everything to it
                 writers = self.facts.writers[stmt.target.tensor]
                 together = [k for k in writers if k not in done and k not in self.numbers]
-            if self.is_near(stmt) and all(self.is_ready(k, done) for k in together):
+            if all(self.is_ready(k, done) for k in together):
                 with suppress(RefusedError):
                     self.add(number)
 
@@ -92,8 +91,8 @@ class Joining:
 
     def is_near(self, stmt: Statement) -> bool:
         """Whether a statement touches what is in the cache."""
-        near = {*reads_of(stmt), stmt.target.tensor} & (self.read | set(self.graph.made))
-        return any(size_of(self.facts.shapes.tensors[t]) >= self.limits.least or t in self.graph.made for t in near)
+        made, read, large = self.graph.made, self.read, self.facts.large
+        return any([t in made or (t in read and t in large) for t in touched(stmt)])
 
     # -- one statement -------------------------------------------------------------------------
 
@@ -106,7 +105,8 @@ class Joining:
             facts.compute[number] != self.compute
             or facts.storage[tensor] != self.compute
             or facts.shapes.guarded[number]
-            or any(hi <= lo for lo, hi in extents.values())
+            or any([hi <= lo for lo, hi in extents.values()])
+            or facts.candidates[number].is_contraction
         ):
             raise RefusedError
         names = self.renaming(stmt, extents)
@@ -115,8 +115,7 @@ class Joining:
             raise RefusedError
         if any(bounds.get(i) != self.graph.extents[i] or bounds[i][0] for i in self.labels):
             raise RefusedError
-        merged = any(isinstance(p, Merged) for p in parts_of(stmt))
-        if merged or any(old != new for old, new in names.items()):
+        if is_merging(stmt) or any(old != new for old, new in names.items()):
             stmt = renamed(stmt, names, extents)
         had = set(self.graph.extents), list(self.graph.order), len(self.graph.nodes)
         self.graph.extents.update(bounds)
@@ -124,7 +123,7 @@ class Joining:
         try:
             landing = landings(stmt.target, self.graph, self.labels)
             axes = tuple(place.axis for place in landing)
-            store = self.store(stmt, axes) if all(p.is_plain for p in landing) else self.spread(stmt, landing)
+            store = self.store(number, stmt, axes) if all(p.is_plain for p in landing) else self.spread(stmt, landing)
             if any(self.in_a_block(node) > self.most for node in self.graph.nodes[had[2] :]):
                 raise RefusedError
         except RefusedError:
@@ -136,12 +135,11 @@ class Joining:
         self.numbers.append(number)
         self.stores.append(store)
         self.graph.made[tensor] = (None if store.partial else store.node, axes)
-        for part in parts_of(stmt):
-            if isinstance(part, Access):
-                named = tuple(s.name if isinstance(s, Index) else None for s in part.subscripts)
-                self.axes.setdefault(part.tensor, named)
-                if part.tensor != tensor:
-                    self.read.add(part.tensor)
+        for access in accesses_of(stmt):
+            if access.tensor not in self.axes:
+                self.axes[access.tensor] = tuple([s.name if isinstance(s, Index) else None for s in access.subscripts])
+            if access.tensor != tensor:
+                self.read.add(access.tensor)
 
     def in_a_block(self, node: Node) -> int:
         """How many elements of a node there are for one value of all block indices but the last, of that for few."""
@@ -192,11 +190,11 @@ class Joining:
         first = stmt.target.tensor not in {*graph.made, *self.begun, *self.facts.program.inputs}
         return self.mapped(stmt.target.tensor, axes, op, value, first)
 
-    def store(self, stmt: Statement, axes: tuple[str, ...]) -> Store:
+    def store(self, number: int, stmt: Statement, axes: tuple[str, ...]) -> Store:
         """What a renamed statement makes."""
         graph, tensor, op = self.graph, stmt.target.tensor, stmt.op
         masks = stmt.domain.masks
-        exact = op in ("max=", "min=") or (op == "=" and numbered(stmt.value) in self.facts.compared)
+        exact = op in ("max=", "min=") or (op == "=" and self.facts.is_compared(stmt.value))
         formula = graph.exact if exact else graph.value
         known = graph.made.get(tensor)
         first = known is None and tensor not in self.begun and tensor not in self.facts.program.inputs
@@ -216,7 +214,7 @@ class Joining:
         if not reduced:
             node = self.masked(formula(stmt.value), masks, identity(op))
             return self.mapped(tensor, axes, op, node, first)
-        if is_window(stmt, graph.extents, self.limits) and not set(reduced) & set(self.labels):
+        if self.is_window(number, stmt) and not set(reduced) & set(self.labels):
             node = self.window(stmt)
             return self.mapped(tensor, axes, op, node, first)
         self.check_work(stmt.value, stmt.domain.indices)
@@ -248,6 +246,11 @@ class Joining:
                 raise RefusedError  # to add the parts would take as long as to make them
             return Store(tensor, axes, op, node, True, scale, first)
         return self.mapped(tensor, axes, op, node, first)
+
+    def is_window(self, number: int, stmt: Statement) -> bool:
+        """Whether a sum is taken position by position; an axis of several indices has been renamed to one."""
+        candidate = self.facts.candidates[number]
+        return is_window(stmt, self.graph.extents, self.limits) if is_merging(candidate.stmt) else candidate.is_window
 
     def window(self, stmt: Statement) -> Node:
         """The sum over a window; what does not differ in it is multiplied once."""
@@ -293,13 +296,8 @@ class Joining:
         return node if condition is None else self.graph.keep(condition, node, otherwise)
 
     def check_work(self, value: Expr, indices: Sequence[str]) -> None:
-        """Refuse a reduction of more points than its largest operand has elements: a contraction, or a window."""
-        moving = {i for i in indices if self.graph.points([i]) > 1}
-        accesses = [p for p in walk(value) if isinstance(p, Access)]
-        plain = ({s.name for s in a.subscripts if isinstance(s, Index)} for a in accesses)
-        if not any(moving <= names for names in plain):
-            raise RefusedError
-        if any(len(indices_of(s)) > 1 for a in accesses for s in a.subscripts):
+        """Refuse a reduction that is a contraction, or goes through a window."""
+        if is_contraction(value, indices, self.graph.extents):
             raise RefusedError
 
     # -- the whole -----------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from ...program.ir import Index, Merged, Reduce, Statement, indices_of, reads_of
 from ..blocks import itemsize
 from .chain import Chain, Facts
 from .joining import Joining
-from .statements import is_window, memory_order, size_of
+from .statements import size_of
 from .values import RefusedError
 
 
@@ -104,10 +104,10 @@ def _labels(facts: Facts, number: int) -> Iterator[tuple[str, ...]]:
     stmt, extents = facts.program.statements[number], facts.shapes.extents[number]
     if not facts.compute[number].startswith("float"):
         return
-    order = memory_order(stmt, extents)
+    order = list(facts.candidates[number].order)
     sizes = {i: extents[i][1] - extents[i][0] for i in order}
     alone = set(order)  # indices that a block may be cut along
-    if is_window(stmt, extents, facts.limits):
+    if facts.candidates[number].is_window:
         order = [i for i in order if i not in stmt.reduced]
     for sub in stmt.target.subscripts:
         if not isinstance(sub, Index | Merged) and (names := indices_of(sub)):  # written around each point

@@ -6,10 +6,40 @@ In: a statement, how far its indices run. Out: facts. The one rule: nothing here
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from ...program.algebra import factors_of
-from ...program.ir import Access, Expr, Merged, Reduce, Statement, indices_of, walk
+from ...program.facts import kept
+from ...program.ir import Access, Expr, Index, Merged, Reduce, Statement, indices_of, parts_of, reads_of, walk
 from ..limits import Limits
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A statement that may join a chain, its sizes known."""
+
+    stmt: Statement
+    extents: Mapping[str, tuple[int, int]]
+    limits: Limits
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """Its indices as they lie in its largest operand, outermost first."""
+        return tuple(memory_order(self.stmt, self.extents))
+
+    @cached_property
+    def is_window(self) -> bool:
+        """Whether a sum is taken position by position."""
+        return is_window(self.stmt, self.extents, self.limits)
+
+    @cached_property
+    def is_contraction(self) -> bool:
+        """Whether it is one, whatever the chain calls its indices."""
+        stmt = self.stmt
+        if not stmt.reduced or isinstance(stmt.value, Reduce) or is_merging(stmt) or self.is_window:
+            return False
+        return is_contraction(stmt.value, stmt.domain.indices, self.extents)
 
 
 def is_window(stmt: Statement, extents: Mapping[str, tuple[int, int]], limits: Limits) -> bool:
@@ -27,6 +57,28 @@ def is_window(stmt: Statement, extents: Mapping[str, tuple[int, int]], limits: L
         return bool(whole) and count <= limits.unrolled
     plain = any(all(len(indices_of(s)) < 2 for s in a.subscripts) for a in whole)
     return 1 < count <= limits.short and not plain
+
+
+def is_contraction(value: Expr, indices: Sequence[str], extents: Mapping[str, tuple[int, int]]) -> bool:
+    """Whether a reduction has more points than its largest operand has elements, or goes through a window."""
+    moving = {i for i in indices if extents[i][1] - extents[i][0] > 1}
+    accesses = [p for p in walk(value) if isinstance(p, Access)]
+    plain = ({s.name for s in a.subscripts if isinstance(s, Index)} for a in accesses)
+    if not any(moving <= names for names in plain):
+        return True
+    return any(len(indices_of(s)) > 1 for a in accesses for s in a.subscripts)
+
+
+@kept
+def is_merging(stmt: Statement) -> bool:
+    """Whether some axis is run by several indices."""
+    return any([isinstance(p, Merged) for p in parts_of(stmt)])
+
+
+@kept
+def touched(stmt: Statement) -> tuple[str, ...]:
+    """The tensors that a statement reads, and its target."""
+    return (*reads_of(stmt), stmt.target.tensor)
 
 
 def identity(op: str) -> float:
