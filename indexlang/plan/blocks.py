@@ -6,6 +6,7 @@ In: extents, bytes. Out: steps. The one rule: the time to find a step does not d
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 TRIED = 4096  # steps, to find one that divides
 
@@ -40,6 +41,7 @@ def even(n: int, step: int) -> int:
     return next((found for found in steps if found > step // 2), -(-n // least))
 
 
+@cache
 def itemsize(dtype: str) -> int:
     """Bytes of an element."""
     digits = "".join(c for c in dtype if c.isdigit())

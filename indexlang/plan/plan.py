@@ -59,11 +59,11 @@ class View:
 
     buffer: Buffer
     rows: tuple[Row, ...]
+    mentioned: tuple[str, ...] = field(init=False, compare=False, repr=False)  # its indices, as they occur first
 
-    @property
-    def mentioned(self) -> tuple[str, ...]:
-        """The indices in order of first occurrence."""
-        return tuple(dict.fromkeys(i for row in self.rows for i, _ in row.coefs))
+    def __post_init__(self) -> None:
+        found = tuple(dict.fromkeys([i for row in self.rows for i, _ in row.coefs]))
+        object.__setattr__(self, "mentioned", found)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from math import prod
 
@@ -40,6 +41,7 @@ class Row:
         return low, high
 
 
+@lru_cache(1 << 12)
 def plain(index: str) -> Row:
     """The row that is an index itself."""
     return Row(0, ((index, 1),))
@@ -99,19 +101,27 @@ def whole(extents: Extents) -> dict[str, Span]:
     return {i: Span(hi - lo, hi - lo) for i, (lo, hi) in extents.items()}
 
 
-def is_sliced(rows: Sequence[Row], axes: set[str]) -> bool:
-    """Whether basic slices give the view: every row moves with one axis at most, and no axis moves two rows."""
-    moving = [[i for i, _ in row.coefs if i in axes] for row in rows]
-    flat = [i for part in moving for i in part]
-    return all(len(part) <= 1 for part in moving) and len(set(flat)) == len(flat)
+def sliced(rows: Sequence[Row], axes: set[str]) -> tuple[str, ...] | None:
+    """The axes in their order where basic slices give the view, else None.
+
+    They do if every row moves with one axis at most, and no axis moves two rows.
+    """
+    found: list[str] = []
+    for row in rows:
+        moving = [i for i, _ in row.coefs if i in axes]
+        if len(moving) > 1 or (moving and moving[0] in found):
+            return None
+        found += moving
+    return tuple(found)
 
 
 def arrangement(rows: Sequence[Row], shape: Sequence[int], axes: set[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The axes of a view in their order, and their strides in elements; `axes` are the indices that have one."""
     steps = index_strides(rows, row_strides(shape))
-    steps = {i: s for i, s in steps.items() if i in axes}
-    order = list(steps) if is_sliced(rows, axes) else sorted(steps, key=lambda i: -abs(steps[i]))
-    return tuple(order), tuple(steps[i] for i in order)
+    order = sliced(rows, axes)
+    if order is None:
+        order = tuple(sorted([i for i in steps if i in axes], key=lambda i: -abs(steps[i])))
+    return order, tuple([steps[i] for i in order])
 
 
 # -- writes --------------------------------------------------------------------------------------------

@@ -12,8 +12,25 @@ from itertools import pairwise
 
 from ...plan.plan import Buffer, Part, Place, View
 from ...plan.views import Row as Position
-from ...plan.views import arrangement, is_sliced, row_strides
-from .code import ALL, REST, Attribute, Code, Item, Name, Number, Row, Slice, call, elements, method, plus, row, times
+from ...plan.views import arrangement, row_strides, sliced
+from .code import (
+    ALL,
+    REST,
+    Attribute,
+    Code,
+    Item,
+    Name,
+    Number,
+    Row,
+    Slice,
+    call,
+    elements,
+    is_number,
+    method,
+    plus,
+    row,
+    times,
+)
 from .names import Made, Writer
 from .scope import Axis, Scope, position
 
@@ -143,11 +160,12 @@ def _view(w: Writer, place: View) -> Operand:
     made = w.made[buffer]
     assert made.axes is None or not any(_varies(a) for a in made.axes), "a view of a block that varies"
     axes = set(axes_here(place.mentioned, scope))
-    order, _ = arrangement(place.rows, buffer.shape, axes)
-    level = max([made.level, *(scope[i].level for i in place.mentioned)])
-    if is_sliced(place.rows, axes):
+    order = sliced(place.rows, axes)
+    level = max([made.level, *[scope[i].level for i in place.mentioned]])
+    if order is not None:
         code = _sliced(made.name, place.rows, buffer.shape, scope)
     else:
+        order, _ = arrangement(place.rows, buffer.shape, axes)
         code = _strided(w, place, order)
     if order and not isinstance(code, Name) and w.repeats(level):
         code = w.hoisted(code, level, f"{buffer.name} view")
@@ -174,14 +192,14 @@ def _sliced(name: Name, rows: Sequence[Position], shape: Sequence[int], scope: S
 
 
 def _slice(r: Position, coef: int, width: Code, size: int, scope: Scope) -> Slice:
-    if width == Number(0):
+    if is_number(width, 0):
         return Slice(Number(0), Number(0))
     terms = [(c, code) for i, c in r.coefs for code in scope[i].at]
     const = r.const + sum(c * scope[i].lo for i, c in r.coefs)
     step, back = abs(coef), min(coef, 0)
     first = plus(const - back, [*terms, (back, width)])
     beyond = plus(const + 1 - max(coef, 0), [*terms, (max(coef, 0), width)])
-    return Slice(None if first == Number(0) else first, None if beyond == Number(size) else beyond, step)
+    return Slice(None if is_number(first, 0) else first, None if is_number(beyond, size) else beyond, step)
 
 
 def _strided(w: Writer, place: View, order: Sequence[str]) -> Code:
@@ -205,20 +223,20 @@ def _strided(w: Writer, place: View, order: Sequence[str]) -> Code:
 def _part(w: Writer, place: Part) -> Operand:
     buffer, scope = place.buffer, w.scope
     made = w.made[buffer]
-    outer = _outer(made, buffer)
-    code, level = _base(w, made, buffer, outer)
+    code, level = _base(w, made, buffer)
     parts: list[Code | Slice | None] = []
     moved = {i: (k, first, step) for i, k, first, step in place.moved}
     inside = level
-    for i, around in zip(place.indices, outer, strict=True):
+    for number, i in enumerate(place.indices):
         k, first, step = moved.get(i, (i, 0, 1))
         axis = scope[k]
-        more = axis.at if i in moved else axis.within(around)
+        more = axis.at if made.axes is None or i in moved else axis.within(made.axes[number])
+        if axis.width is not None and not more and i not in moved:
+            parts.append(ALL)
+            continue
         start = plus(first + step * axis.lo if i in moved else 0, [(step, v) for v in more])
         if axis.width is None:
             parts.append(start)
-        elif not more and i not in moved:
-            parts.append(ALL)
         else:
             beyond = plus(1 - step, [(1, start), (step, axis.width)])
             parts.append(Slice(None if start == Number(0) else start, beyond, step))
@@ -235,13 +253,15 @@ def _outer(made: Made, buffer: Buffer) -> tuple[Axis, ...]:
     return tuple(Axis(0, n, Number(n), n) for n in buffer.shape) if made.axes is None else made.axes
 
 
-def _base(w: Writer, made: Made, buffer: Buffer, outer: Sequence[Axis]) -> tuple[Code, int]:
+def _base(w: Writer, made: Made, buffer: Buffer) -> tuple[Code, int]:
     """The array as it is made: of a block that is smaller, the leading elements; and the level where that is known."""
-    widths = [_width(a) for a in outer]
-    if widths == [Number(n) for n in buffer.shape]:
+    if made.axes is None:
         return made.name, made.level
-    level = max([made.level, *(a.level for a in outer if _varies(a))])
-    different = [k for k, n in enumerate(buffer.shape) if widths[k] != Number(n)]
+    widths = [_width(a) for a in made.axes]
+    different = [k for k, n in enumerate(buffer.shape) if not is_number(widths[k], n)]
+    if not different:
+        return made.name, made.level
+    level = max([made.level, *(a.level for a in made.axes if _varies(a))])
     if len(different) == 1 and all(n == 1 for n in buffer.shape[: different[0]]):
         code = elements(made.name, [*([ALL] * different[0]), Slice(None, widths[different[0]])])
     else:

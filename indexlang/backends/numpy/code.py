@@ -135,6 +135,8 @@ def plus(const: int, terms: Iterable[tuple[int, Code]]) -> Code:
             const += coef * code.value
         elif coef:
             left.append((coef, code))
+    if not left:
+        return Number(const)
     left.sort(key=lambda term: term[0] < 0)  # what is added first
     result: Code | None = None
     for coef, code in left:
@@ -143,9 +145,13 @@ def plus(const: int, terms: Iterable[tuple[int, Code]]) -> Code:
             result = term if coef > 0 else Operator("-", (term,))
         else:
             result = Operator("+" if coef > 0 else "-", (result, term))
-    if result is None:
-        return Number(const)
+    assert result is not None
     return result if not const else Operator("+" if const > 0 else "-", (result, Number(abs(const))))
+
+
+def is_number(code: Code, value: int) -> bool:
+    """Whether code is that number."""
+    return isinstance(code, Number) and code.value == value
 
 
 def times(codes: Sequence[Code]) -> Code:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
+import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from .function_support import SUPPORT
 from .scope import Axis, Scope
 from .support import ARRAYS
 
+_OTHER = re.compile(r"[^0-9A-Za-z_]")  # what stands in no identifier
 _GLOBALS: tuple[str, ...] = (*dir(builtins), "POOL", "WORKERS", "ThreadPoolExecutor", "said", "start")
 
 
@@ -79,9 +81,8 @@ class Writer:
 
     def fresh(self, hint: str) -> Name:
         """A new identifier that resembles the hint; ASCII, so that no two names fold into one."""
-        base = "".join(
-            c if c.isalnum() or c == "_" else "_" for c in unicodedata.normalize("NFKD", hint) if c.isascii()
-        )
+        plain = hint if hint.isascii() else "".join(filter(str.isascii, unicodedata.normalize("NFKD", hint)))
+        base = _OTHER.sub("_", plain)
         base = base if base and not base[0].isdigit() else "t" + base
         if base.startswith("__"):
             base = "t" + base
