@@ -376,6 +376,12 @@ def ranks_in(stmt: Statement) -> Mapping[str, int]:
 
 
 @kept
+def is_dotted(stmt: Statement) -> bool:
+    """Whether an ellipsis stands in a statement."""
+    return any([isinstance(p, Dots) for p in parts_of(stmt)])
+
+
+@kept
 def reductions_of(stmt: Statement) -> tuple[Reduce, ...]:
     """Every embedded reduction of a statement, outer ones first."""
     return tuple([p for p in parts_of(stmt) if isinstance(p, Reduce)])

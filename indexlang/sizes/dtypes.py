@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 
 from ..errors import Problem, ShapeError, Span
 from ..program.functions import FUNCTIONS
@@ -69,6 +70,7 @@ _ORDER = ("bool", "int", "float", "complex")
 BOOL, INT, FLOAT = Kind("bool", weak=True), Kind("int64", weak=True), Kind("float64", weak=True)
 
 
+@cache
 def kind_of(dtype: str) -> str:
     """bool, int, float or complex; unsigned integers are integers."""
     return dtype.rstrip("0123456789").removeprefix("u")
@@ -113,7 +115,7 @@ def infer(program: Program, dtypes: Mapping[str, str], complex_step: bool = Fals
 def _overflowing(stmt: Statement) -> Iterator[Problem]:
     """Integer arithmetic on the numbers of the source that leaves 64 bits."""
     for part in parts_of(stmt):
-        if not isinstance(part, Call) or (value := _whole(part)) is None:
+        if not isinstance(part, Call) or reads(part) or (value := _whole(part)) is None:
             continue
         if abs(value) >= 2**63 and all(abs(_whole(a) or 0) < 2**63 for a in part.args):
             rule = "integers have 64 bits, and this one does not fit"
@@ -122,24 +124,21 @@ def _overflowing(stmt: Statement) -> Iterator[Problem]:
 
 def _whole(expr: Subscript) -> int | None:
     """The exact value of integer arithmetic on numbers alone; None for anything else, and for what is far too large."""
-    match expr:
-        case Const(value=value):
-            return value if type(value) is int else None
-        case Call(fn="add" | "sub" | "mul" | "neg" | "pow" as fn, args=args):
-            numbers = [_whole(a) for a in args] if not reads(expr) else []
-            match fn, numbers:
-                case "neg", [int(a)]:
-                    return -a
-                case "add", [int(a), int(b)]:
-                    return a + b
-                case "sub", [int(a), int(b)]:
-                    return a - b
-                case "mul", [int(a), int(b)]:
-                    return a * b
-                case "pow", [int(a), int(b)] if b >= 0:
-                    return a**b if b * a.bit_length() < 10_000 else 2**63
-                case _:
-                    return None
+    if isinstance(expr, Const):
+        return expr.value if type(expr.value) is int else None
+    if not isinstance(expr, Call) or expr.fn not in ("add", "sub", "mul", "neg", "pow") or reads(expr):
+        return None
+    match expr.fn, [_whole(a) for a in expr.args]:
+        case "neg", [int(a)]:
+            return -a
+        case "add", [int(a), int(b)]:
+            return a + b
+        case "sub", [int(a), int(b)]:
+            return a - b
+        case "mul", [int(a), int(b)]:
+            return a * b
+        case "pow", [int(a), int(b)] if b >= 0:
+            return a**b if b * a.bit_length() < 10_000 else 2**63
         case _:
             return None
 
@@ -224,6 +223,7 @@ def _literal(value: float | bool) -> Kind:
     return FLOAT
 
 
+@lru_cache(1 << 12)
 def promoted(*kinds: Kind) -> Kind:
     """The type in which values of these types meet in arithmetic: a bool counts as an integer."""
     first, *others = kinds
@@ -233,6 +233,7 @@ def promoted(*kinds: Kind) -> Kind:
     return Kind(result.name, result.weak) if len(kinds) > 1 else result
 
 
+@lru_cache(1 << 12)
 def joined(a: Kind, b: Kind) -> Kind:
     """The type that holds the values of both."""
     if _ORDER.index(a.kind) < _ORDER.index(b.kind):
@@ -348,7 +349,10 @@ def _misused(stmt: Statement, known: Mapping[str, Kind]) -> Iterator[Problem]:
             case Access(tensor=tensor, subscripts=subscripts):
                 for s in subscripts:
                     position = s.expr if isinstance(s, Boundary) else s
-                    if not isinstance(position, Merged | Dots) and kind(position, known).kind in ("float", "complex"):
+                    if not isinstance(position, Index | Merged | Dots) and kind(position, known).kind in (
+                        "float",
+                        "complex",
+                    ):
                         yield Problem(
                             "position-dtype",
                             f"a position in {tensor} must be an integer",
@@ -385,16 +389,14 @@ def _no_gradient(stmt: Statement, primal: Kind) -> Iterator[Problem]:
         )
 
 
-def _reads(expr: Expr, known: Mapping[str, Kind]) -> Iterator[str]:
-    for name in dict.fromkeys(p.tensor for p in _accesses(expr)):
-        yield f"{name} is {known[name].name}"
+def _reads(expr: Expr, known: Mapping[str, Kind]) -> list[str]:
+    return [f"{name} is {known[name].name}" for name in dict.fromkeys(p.tensor for p in _accesses(expr))]
 
 
 def _accesses(node: Subscript) -> Iterator[Access]:
     """The accesses whose values make an expression's value: not those inside of their subscripts."""
-    match node:
-        case Access():
-            yield node
-        case _:
-            for child in children(node):
-                yield from _accesses(child)
+    if isinstance(node, Access):
+        yield node
+    else:
+        for child in children(node):
+            yield from _accesses(child)

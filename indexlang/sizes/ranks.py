@@ -7,6 +7,7 @@ tells their number. Ranks that do not fit the program are refused here, all of t
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -19,12 +20,14 @@ from ..program.ir import (
     Index,
     Program,
     Reduce,
+    Shape,
     Size,
     Statement,
     Subscript,
     accesses_of,
-    parts_of,
+    is_dotted,
     primal_of,
+    sizes_of,
 )
 from ..program.names import Fresh, free
 from ..program.rebuild import transform_expr, transform_statement
@@ -77,15 +80,18 @@ class _Expansion:
                 written = ",".join(expr_text(d, names) for d in shape.dims)
                 self.misfit(shape.tensor, len(shape.dims), shape.span, f"declared as {shape.tensor}[{written}]")
         statements = tuple(self.statement(s) for s in self.program.statements)
-        shapes = tuple(
-            replace(s, dims=tuple(transform_expr(d, self.positive) for d in s.dims)) for s in self.program.shapes
-        )
+        shapes = tuple([self.shape(s) for s in self.program.shapes])
         dims = tuple((name, transform_expr(e, self.positive)) for name, e in self.program.dims)
         if self.problems:
             raise ShapeError(*dict.fromkeys(self.problems))
         if (statements, shapes, dims) == (self.program.statements, self.program.shapes, self.program.dims):
             return self.program
         return replace(self.program, statements=statements, shapes=shapes, dims=dims)
+
+    def shape(self, shape: Shape) -> Shape:
+        """A declared shape."""
+        dims = tuple([transform_expr(d, self.positive) for d in shape.dims])
+        return shape if all(map(operator.is_, dims, shape.dims)) else replace(shape, dims=dims)
 
     def statement(self, stmt: Statement) -> Statement:
         """One statement; its target's rank is known from then on."""
@@ -99,13 +105,13 @@ class _Expansion:
         while len(self.names) < count:
             self.names.append(free((f"d{k}" for k in range(1, len(self.taken) + 2)), self.taken))
             self.taken.add(self.names[-1])
-        if not any(isinstance(p, Dots | Size) for p in parts_of(stmt)):
+        if not is_dotted(stmt) and not sizes_of(stmt):
             return stmt
         return transform_statement(stmt, lambda part: self.rule(part, self.names[:count]))
 
     def count(self, stmt: Statement) -> int:
         """How many axes the ellipsis of a statement stands for; 0 if it has none."""
-        if not any(isinstance(p, Dots) for p in parts_of(stmt)):
+        if not is_dotted(stmt):
             return 0
         carriers = [a for a in _accesses(stmt) if Dots() in a.subscripts]
         told = [(a, rank - len(a.subscripts) + 1) for a in carriers if (rank := self.rank(a.tensor)) is not None]
