@@ -19,7 +19,6 @@ from ..collecting import uncollected
 from ..errors import NAMED, DerivationError, Problem, within_depth
 from ..program.affine import Affine, size
 from ..program.conditions import guard_of
-from ..program.facts import kept
 from ..program.interface import ANONYMOUS, default_interface
 from ..program.ir import (
     DOTS,
@@ -41,6 +40,7 @@ from ..program.ir import (
     reads_of,
     sizes_of,
     statement,
+    tensors_in,
     walk,
 )
 from ..program.names import Fresh, counted, free, is_plain, plain
@@ -56,13 +56,13 @@ from ..rewrite.unnamed import read_through
 from . import reductions
 from .centred import centred
 from .contributions import Contribution, contributions, with_cotangent, without_implied
+from .dependencies import Dependencies, accessed, accesses, dependencies, depending, reaching
 from .poles import Poles
 from .reductions import Adjoint, separated, without_values
 from .shifts import cancelled
 from .softmax import Softmax, softmaxes
 
 Bounds = Mapping[str, Bound]
-Dependencies = dict[str, set[str]]  # the tensors that each tensor depends on differentiably
 
 
 def gradient_names(program: Program) -> dict[str, str]:
@@ -86,7 +86,7 @@ def differentiable(program: Program) -> tuple[str, ...]:
 def with_gradients(program: Program) -> frozenset[str]:
     """All tensors on which some output depends otherwise than by a derivative that is zero."""
     flat = separated(hoist_in_order(program))
-    return frozenset(_reached(_dependencies(flat), flat.outputs))
+    return frozenset(reaching(dependencies(flat), flat.outputs))
 
 
 @uncollected
@@ -126,16 +126,16 @@ class _Derivation:
         self.names = {**gradient_names(self.flat), **gradient_names(program)}
         self.fresh = Fresh.of(self.flat)
         self.fresh.taken.update(self.names.values())
-        dependencies = _dependencies(self.flat)
-        reached = _reached(dependencies, self.flat.outputs)
+        known = dependencies(self.flat)
+        reached = reaching(known, self.flat.outputs)
         self.wrt = tuple(n for n in program.inputs if n in reached) if wrt is None else tuple(dict.fromkeys(wrt))
         self.check(reached)
         self.solution: Solution = solve(self.flat)
         self.softmax = softmaxes(self.flat, self.solution)
         self.softmax = {k: s for k, s in self.softmax.items() if not s.through & set(self.wrt)}
         self.centred = centred(self.flat, self.solution)
-        dependencies, reached = self.shortened()
-        self.active = _depending(dependencies, self.wrt) & reached
+        known, reached = self.shortened()
+        self.active = depending(known, self.wrt) & reached
         self.seeds = tuple(self.names[o] for o in program.outputs if o in self.active)
         self.poles = Poles(self.flat)
         forms = (f for axes in self.solution.shapes.values() for f in axes.values())
@@ -155,9 +155,9 @@ class _Derivation:
             found: Dependencies = {}
             for k, stmt in enumerate(self.flat.statements):
                 softmax = self.softmax.get(k)
-                sources = _accesses(stmt) if softmax is None else _accessed(softmax.exponent)
+                sources = accesses(stmt) if softmax is None else accessed(softmax.exponent)
                 found.setdefault(stmt.target.tensor, set()).update(sources - gone - self.centred.get(k, frozenset()))
-            reached = _reached(found, self.flat.outputs)
+            reached = reaching(found, self.flat.outputs)
             if set(self.wrt) <= reached or not (gone or self.centred):
                 return found, reached
             gone, self.centred = frozenset(), {}
@@ -247,7 +247,7 @@ class _Derivation:
 
     def totals(self) -> None:
         """An output that is read, too, collects its gradient under a name of its own."""
-        read = {c for stmt in self.flat.statements for c in _accesses(stmt)}
+        read = {c for stmt in self.flat.statements for c in accesses(stmt)}
         for output in self.original.outputs:
             if output not in self.active or output not in read:
                 continue
@@ -329,54 +329,10 @@ class _Derivation:
         self.bounds.append(bounds)
 
 
-# -- what depends on what ------------------------------------------------------------------------------
-
-
-def _accessed(value: Expr, out: Access | None = None) -> set[str]:
-    """The tensors that a value depends on differentiably."""
-    return {c.access.tensor for c in contributions(value, Const(1), (), out)}
-
-
-@kept
-def _accesses(stmt: Statement) -> frozenset[str]:
-    """The tensors that a statement's value depends on differentiably."""
-    return frozenset(_accessed(stmt.value, stmt.target if isinstance(stmt.value, Reduce) else None))
-
-
-def _dependencies(program: Program) -> Dependencies:
-    found: Dependencies = {}
-    for stmt in program.statements:
-        found.setdefault(stmt.target.tensor, set()).update(_accesses(stmt))
-    return found
-
-
-def _reached(dependencies: Mapping[str, set[str]], outputs: Iterable[str]) -> set[str]:
-    """The tensors that the outputs depend on, outputs included."""
-    reached: set[str] = set()
-    left = list(outputs)
-    while left:
-        tensor = left.pop()
-        if tensor not in reached:
-            reached.add(tensor)
-            left += dependencies.get(tensor, ())
-    return reached
-
-
-def _depending(dependencies: Mapping[str, set[str]], inputs: Iterable[str]) -> set[str]:
-    """The tensors that depend on the inputs, inputs included; definitions come before reads."""
-    active = set(inputs)
-    for tensor, sources in dependencies.items():
-        if sources & active:
-            active.add(tensor)
-    return active
-
-
 def _tensors(program: Program) -> dict[str, None]:
     found = dict.fromkeys((*program.inputs, *program.outputs))
     for stmt in program.statements:
-        for part in parts_of(stmt):
-            if isinstance(part, Access | Size):
-                found[part.tensor] = None
+        found.update(dict.fromkeys(tensors_in(stmt)))
     return found
 
 
