@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import indexlang
 
+from . import doubling
 from .rounds import in_processes, interleaved
 
 CONVOLUTION = "y[b,i,j,cy] += W[di,dj,cx,cy] * x[b,i+di,j+dj,cx]"
@@ -51,6 +52,8 @@ def main(rounds: int) -> None:
     print(f"{versions}; medians of {rounds} turns.\n")
     starting(rounds)
     planning(min(rounds, 3))
+    doubling.main()
+    print()
     calling(rounds)
     convolution(rounds)
 
