@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..collecting import uncollected
 from ..errors import MeaningError, Problem, Span, within_depth
 from ..program.ir import Program
 from ..syntax import tree
@@ -20,6 +21,7 @@ from .inline import Template
 from .report import Report, nearest
 
 
+@uncollected
 @within_depth(MeaningError, "use fewer layers that call each other")
 def resolve(
     file: tree.File,

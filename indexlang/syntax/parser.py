@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..collecting import uncollected
 from ..errors import IndexLangError, LanguageSyntaxError, Problem, Source, Span
 from . import character_mistakes, line_mistakes, word_mistakes
 from .automaton import ACCEPT, tables
@@ -31,6 +32,7 @@ def read(path: str | os.PathLike[str]) -> Source:
     return Source(data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"), os.fspath(path))
 
 
+@uncollected
 def parse(source: Source) -> File:
     """The tree of a text. Raises `LanguageSyntaxError` with all problems, in the order of the text."""
     source = _clean(source)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...collecting import uncollected
 from ...errors import ShapeError
 from ...program.ir import Program
 from ..problems import GraphError, graph_error
@@ -310,7 +311,7 @@ class Graph(registry.Registry):
             self._compiled_version = self.version
         found = self._compiled.get(key)
         if found is None:
-            found = make()
+            found = uncollected(make)()
             self._compiled[key] = found
         return found
 

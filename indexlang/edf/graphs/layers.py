@@ -10,7 +10,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ...errors import Problem, Source, warn_of
 from ...meaning.report import LIBRARY
 from ...meaning.resolve import layer_names, resolve
 from ...program.ir import Program
+from ...syntax import tree
 from ...syntax.parser import parse, read
 from ..problems import graph_error
 
@@ -26,7 +27,7 @@ class Layer:
     """A layer of a file or text; `name` is None for bare statements."""
 
     def __init__(self, source: Source, name: str | None = None, folder: Path | None = None) -> None:
-        self._file, self._folder = parse(source), folder
+        self._file, self._folder = _parsed(source), folder
         names = layer_names(self._file)
         if name is None and len(names) == 1:
             name = names[0]
@@ -65,6 +66,12 @@ def layer(source: str | os.PathLike[str], name: str | None = None) -> Layer:
             raise graph_error("layer", f"the standard library has no layer '{source}'", known)
         return _from_file(found, source, None)
     return _from_text(source, name)
+
+
+@lru_cache(256)
+def _parsed(source: Source) -> tree.File:
+    """The tree of a file, the same for all of its layers."""
+    return parse(source)
 
 
 @cache

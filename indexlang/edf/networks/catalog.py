@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ...collecting import uncollected
 from ..graphs import sizes
 from ..graphs.assemble import assemble
 from ..graphs.computed import CompNode
@@ -54,6 +55,7 @@ def network(
     return enter
 
 
+@uncollected
 def build(
     name: str, *, size: int | None = None, channels: int | None = None, graph: Graph | None = None, **options: Any
 ) -> Network:
