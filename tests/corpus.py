@@ -510,3 +510,11 @@ case(
     {"w": (3, 3), "a": (2,)},
 )
 case("a table of sums before a product", "y[i] = x[i,j,0] * x[j,0,k] where 1 <= l < 2", {"x": (3, 3, 2)})
+case(
+    "a scatter whose axis nothing else is as long as",
+    """
+    y[i+j,i] = x[j] where i < 1, j < 1
+    z *= y[k,wrap(1)]
+    """,
+    {"x": (2,)},
+)

@@ -46,6 +46,10 @@ def inherit(
     for k, stmt in enumerate(program.statements):
         present = set(_indices(stmt))
         written[k] |= {i for i in bounds[k] or {} if i not in present}
+
+    def whole() -> Program:
+        return _with(program, bounds, [set(b or ()) for b in bounds])
+
     judged = frozenset(k for k, b in enumerate(bounds) if b is not None)
     for _ in range(PASSES):
         trial = _with(program, bounds, written)
@@ -57,8 +61,16 @@ def inherit(
                     written[k].add(i)
                     done = False
         if done:
+            if solution.claims and not _claimed(solution, attempt(whole(), known, judged)):
+                break
             return trial
-    return _with(program, bounds, [set(b or ()) for b in bounds])
+    return whole()
+
+
+def _claimed(solution: Solution, whole: Solution) -> bool:
+    """Whether sizes are taken to be equal only where that is so with all ranges written, too."""
+    same = whole.sizes.canonical
+    return all(same(claim.size) == same(claim.other) for claim in solution.claims)
 
 
 def _bound(wanted: Wanted) -> Bound:
