@@ -45,7 +45,16 @@ Arrays = Mapping[str, Array]
 BLOCK = 1 << 19  # points at a time
 
 
-def run(program: Program, inputs: Arrays, *, noise: float = 0.0, seed: int = 0) -> dict[str, Array]:
+def magnitudes(program: Program, inputs: Arrays) -> tuple[float, float]:
+    """The least and the greatest magnitude but zero that any operation of a program gives, in float64."""
+    met = Met()
+    run(program, inputs, met=met)
+    return met.least, met.greatest
+
+
+def run(
+    program: Program, inputs: Arrays, *, noise: float = 0.0, seed: int = 0, met: Met | None = None
+) -> dict[str, Array]:
     """The outputs of a program by name. Errors: `IndexError` for a subscript outside its axis."""
     given = {name: np.asarray(a) for name, a in inputs.items()}
     program = expanded(program, {name: a.ndim for name, a in given.items()})
@@ -60,7 +69,7 @@ def run(program: Program, inputs: Arrays, *, noise: float = 0.0, seed: int = 0) 
             if name not in tensors:
                 shape, kind = tuple(sizes.tensors[name]), np.dtype(dtypes.tensors[name])
                 tensors[name] = Tensor.fresh(shape, kind, stmt.op, stepped)
-            _Whole(stmt, tensors, extents, _Noise(noise, rng)).run()
+            _Whole(stmt, tensors, extents, _Noise(noise, rng, met)).run()
     return {name: tensors[name].cells for name in program.outputs}
 
 
@@ -88,12 +97,28 @@ class Tensor:
         return Tensor(np.full(shape, end, wide), np.zeros(shape, np.bool_))
 
 
+@dataclass
+class Met:
+    """What numbers were met on the way."""
+
+    least: float = math.inf
+    greatest: float = 0.0
+
+    def see(self, x: Array) -> None:
+        size = np.abs(x[x != 0])
+        self.least = min(self.least, float(np.min(size, initial=math.inf)))
+        self.greatest = max(self.greatest, float(np.max(size, initial=0.0)))
+
+
 @dataclass(frozen=True)
 class _Noise:
     size: float
     rng: np.random.Generator | None
+    met: Met | None = None
 
     def __call__(self, x: Array) -> Array:
+        if self.met is not None and x.dtype.kind == "f":
+            self.met.see(np.atleast_1d(x))
         if self.rng is None or x.dtype.kind != "f":
             return x
         moved = x * (1 + self.size * self.signs(x.shape))
@@ -105,6 +130,8 @@ class _Noise:
 
     def sum(self, total: Array, size: Array, count: float) -> Array:
         """A sum of `count` numbers whose absolute values add up to `size`."""
+        if self.met is not None and total.dtype.kind == "f":
+            self.met.see(np.atleast_1d(total))
         if self.rng is None or total.dtype.kind != "f":
             return total
         moved = total + self.size * math.sqrt(count) * size * self.signs(total.shape)

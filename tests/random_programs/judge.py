@@ -24,7 +24,8 @@ class Precision:
     """`near` is the relative error that nobody asks about; `noise` a rounding, `times` how many may add up.
 
     Where numbers beyond `greatest` occur, something may have overflowed on the way: then nothing is asked. Below `tiny`
-    something may have lost its last digits on the way.
+    something may have lost its last digits on the way. Where a number on the way lies outside of `range`, the type
+    does not hold it.
     """
 
     near: float
@@ -32,12 +33,13 @@ class Precision:
     times: float
     tiny: float
     greatest: float
+    range: tuple[float, float]
     runs: int = 5
 
 
 PRECISIONS = {
-    "float64": Precision(1e-10, 1e-11, 10, 1e-250, 1e150),
-    "float32": Precision(2e-6, 1.2e-7, 16, 1e-30, 1e12),
+    "float64": Precision(1e-10, 1e-11, 10, 1e-250, 1e150, (1e-300, 1e300)),
+    "float32": Precision(2e-6, 1.2e-7, 16, 1e-30, 1e12, (1e-37, 1e37)),
 }
 
 
@@ -52,7 +54,7 @@ def wrong(found: Arrays, right: Arrays, again: Again, dtype: str = "float64") ->
     for name, value in right.items():
         if np.shape(found[name]) != value.shape:
             return f"{name} has shape {np.shape(found[name])}, right is {value.shape}"
-        bad = _far(found[name], value, precision.near * np.abs(value) + precision.tiny)
+        bad = _far(found[name], value, precision.near * np.abs(value.astype(np.float64)) + precision.tiny)
         if bad.any():
             doubtful[name] = bad
     if not doubtful:
@@ -64,7 +66,8 @@ def wrong(found: Arrays, right: Arrays, again: Again, dtype: str = "float64") ->
             distance = np.abs(moved[name] - right[name])
             spread[name] = np.maximum(spread[name], np.where(np.isfinite(distance), distance, np.inf))
     for name in doubtful:
-        allowed = precision.times * spread[name] + precision.near * np.abs(right[name]) + precision.tiny
+        size = np.abs(right[name].astype(np.float64))
+        allowed = precision.times * spread[name] + precision.near * size + precision.tiny
         bad = doubtful[name] & _far(found[name], right[name], allowed)
         if bad.any():
             return f"{name}: {shown(found[name], right[name], bad)}"
