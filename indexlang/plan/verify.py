@@ -10,10 +10,11 @@ element, nor do two threads. What is multiplied are matrices as they lie, and so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import product
 
-from .boxes import Box, covers, within
+from .boxes import covers
 from .building import axes_of, steps_of
 from .contraction import is_matrix, merges
 from .plan import (
@@ -44,23 +45,26 @@ from .plan import (
     View,
     parts_of,
 )
-from .views import Extents, Span, determined, injective, whole
-
-
-class PlanError(AssertionError):
-    """A Plan that must not be run: a mistake of the planner, never of a program."""
+from .positions import Positions
+from .views import Row, Span, determined, injective, plain, whole
+from .wellformed import problems
+from .written import Made, Memory, PlanError
 
 
 def verify(plan: Plan) -> None:
     """Check a plan, and what runs instead. Errors: `PlanError`."""
     if plan.instead is not None:
         verify(plan.instead)
+    for message, where in problems(plan):
+        raise PlanError(f"{message}, in {where}")
     checking = _Checking()
     for buffer in plan.inputs:
         checking.define(buffer)
     for table in plan.tables:
         checking.shape_of(table.buffer, [hi - lo for _, (lo, hi) in table.extents])
         checking.define(table.buffer)
+        if table.buffer.dtype == "int64":
+            checking.positions.held[table.buffer] = checking.positions.interval(table.value, dict(table.extents))
     for section in plan.sections:
         checking.section(section)
     checking.extents = dict(plan.extents)
@@ -69,33 +73,17 @@ def verify(plan: Plan) -> None:
         checking.where = f"the output {tensor}"
         checking.inside(place)
         checking.is_defined(place)
+    checking.where = "what must be finite"
     for place in plan.finite:
-        checking.where = "what must be finite"
-        checking.is_defined(place)
+        checking.load(place)
 
 
 @dataclass
-class _Checking:
-    """What is known at a step: where indices stand, what has been written."""
+class _Checking(Memory):
+    """The steps, one after the other."""
 
-    extents: Extents = field(default_factory=dict)
-    scope: dict[str, Span] = field(default_factory=dict)
-    reach: dict[str, tuple[int, int]] = field(default_factory=dict)  # values that loops give their indices
-    written: dict[Buffer, list[Box]] = field(default_factory=dict)
-    complete: set[Buffer] = field(default_factory=set)
-    made: dict[Buffer, Mapping[str, Span]] = field(default_factory=dict)  # Parts, with the scope that made them
     threads: list[tuple[str, frozenset[Buffer]]] = field(default_factory=list)  # their index, what was there before
-    where: str = ""
-
-    def fail(self, message: str) -> PlanError:
-        return PlanError(f"{message}, in {self.where}")
-
-    def require(self, holds: bool, message: str) -> None:
-        if not holds:
-            raise self.fail(message)
-
-    def define(self, buffer: Buffer) -> None:
-        self.complete.add(buffer)
+    positions: Positions = field(default_factory=Positions)
 
     def shape_of(self, buffer: Buffer, shape: Iterable[int]) -> None:
         self.require(buffer.shape == tuple(shape), f"{buffer.name} has another shape than what it holds")
@@ -122,9 +110,11 @@ class _Checking:
                     self.value(condition)
                     self.require(not self.here(condition.indices), "a condition is a single value")
                     self.branches(first, second)
-                case Check(position=position, admitted=admitted):
+                case Check(position=position, end=end, admitted=admitted):
                     for value in (position, *([admitted] if admitted is not None else [])):
                         self.value(value)
+                    if admitted is None:
+                        self.positions.check(position, end)
 
     def loop(self, loop: Loop) -> None:
         """The steps of a loop, once, with its index restricted."""
@@ -132,6 +122,8 @@ class _Checking:
         self.require(not span.tap, f"a second loop over the single value of {loop.index}")
         end = span.size if loop.end is None else loop.end
         self.require(0 <= loop.begin <= end <= span.size, f"a loop over {loop.index} leaves its extent")
+        if loop.begin == end:  # no round at all
+            return
         lo, _ = self.extents[loop.index]
         if span.whole:
             self.reach[loop.index] = (lo + loop.begin, lo + end)
@@ -155,7 +147,9 @@ class _Checking:
         for index, size in zip(part.indices, part.buffer.shape, strict=True):
             self.require(not self.scope[index].tap, f"{part.buffer.name} has an axis for the tap {index}")
             self.require(size >= self.scope[index].size, f"{part.buffer.name} is too small along {index}")
-        self.made[part.buffer] = dict(self.scope)
+        self.made[part.buffer] = Made(part.indices, dict(self.scope))
+        if any(not self.scope[i].whole for i in part.indices):
+            self.pieces.add(part.buffer)
         self.written.pop(part.buffer, None)
         self.complete.discard(part.buffer)
         if filled:
@@ -163,11 +157,14 @@ class _Checking:
 
     def branches(self, first: Iterable[Step], second: Iterable[Step]) -> None:
         """What is written in both branches is written afterwards; what was there before stays."""
-        before = {b: list(boxes) for b, boxes in self.written.items()}, set(self.complete), dict(self.made)
+        before = self.known()
+        positions = self.positions.copy()
         self.steps(first)
         one = self.written, self.complete
         self.written, self.complete, self.made = before
+        self.positions, positions = positions, self.positions
         self.steps(second)
+        self.positions.either(positions)
         self.complete &= one[1] | {b for b, boxes in one[0].items() if covers(b.shape, boxes)}
         self.written = {b: boxes for b, boxes in self.written.items() if b in one[0]}
 
@@ -177,6 +174,8 @@ class _Checking:
         if isinstance(place, Part) and place.buffer not in self.made and place.buffer not in self.complete:
             self.require(op == "=", f"{place.buffer.name} is combined with before it is made")
             self.make(place, filled=False)
+            exact = [self.scope[i].size for i in place.indices]
+            self.require(list(place.buffer.shape) == exact, f"{place.buffer.name} is made longer than what it holds")
         self.require(place.buffer.role not in ("input", "table"), f"{place.buffer.name} must not be written")
         self.inside(place)
         one_by_one = set(run.kernel.among) if isinstance(run.kernel, Select) else set()
@@ -185,6 +184,7 @@ class _Checking:
         if op != "=":
             self.is_begun(place)
         self.kernel(run.kernel, place, axes)
+        self.positions.run(run, {**self.extents, **self.reach})
         if op == "=":
             self.wrote(place)
 
@@ -194,32 +194,6 @@ class _Checking:
         if isinstance(place, Part):
             return tuple(i for i in place.mentioned if not self.scope[i].tap)
         return axes_of(place, self.scope)
-
-    def here(self, indices: Iterable[str]) -> set[str]:
-        return {i for i in indices if not self.scope[i].tap}
-
-    def is_empty(self, place: Place) -> bool:
-        return any(self.extents[i][1] <= self.extents[i][0] for i in place.mentioned)
-
-    def inside(self, place: Place) -> None:
-        """Every element lies in the buffer."""
-        for index in place.mentioned:
-            self.require(index in self.extents, f"{place.buffer.name} is reached by {index}, which has no extent")
-        if self.is_empty(place):
-            return
-        name, shape = place.buffer.name, place.buffer.shape
-        if isinstance(place, View):
-            self.require(len(place.rows) == len(shape), f"{name} has not a row for each axis")
-            for row, size in zip(place.rows, shape, strict=True):
-                low, high = row.interval({**self.extents, **self.reach})
-                self.require(low >= 0 and high < size, f"{name} is left: {low}..{high} of {size}")
-            return
-        self.require(len(place.indices) == len(shape), f"{name} has not an axis for each index")
-        moved = {i: (run, start, step) for i, run, start, step in place.moved}
-        for index, size in zip(place.indices, shape, strict=True):
-            run, start, step = moved.get(index, (index, 0, 1))
-            last = start + step * (self.scope[run].size - 1)
-            self.require(start >= 0 and last < size, f"{name} is left along {index}: {start}..{last} of {size}")
 
     def apart(self, place: Place, one_by_one: set[str]) -> None:
         """No two points that are written at once, or by two threads, meet in an element."""
@@ -244,60 +218,6 @@ class _Checking:
         alone = injective((strides.get(i, 0), sizes[i]) for i in moving)
         self.require(alone or determined(place.rows, moving, sizes), f"{who} meet in {place.buffer.name}")
 
-    def is_begun(self, place: Place) -> None:
-        """Something has been written to what is combined with."""
-        known = place.buffer in self.complete or place.buffer in self.written
-        self.require(known, f"{place.buffer.name} is combined with before it is written")
-        self.is_defined(place)
-
-    def is_defined(self, place: Place) -> None:
-        """What is read has been written."""
-        buffer = place.buffer
-        if buffer in self.complete or self.is_empty(place):
-            return
-        self.require(buffer in self.written, f"{buffer.name} is read before it is written")
-        wanted = self.box(place)
-        boxes = [within(box, wanted) for box in self.written[buffer]]
-        found = [box for box in boxes if box is not None]
-        shape = tuple(hi - lo for lo, hi in wanted)
-        moved = [tuple((a - lo, b - lo) for (a, b), (lo, _) in zip(box, wanted, strict=True)) for box in found]
-        self.require(covers(shape, moved), f"parts of {buffer.name} are read before they are written")
-
-    def box(self, place: Place) -> Box:
-        """The box in which the elements of a place lie, over all values that loops give its indices."""
-        if isinstance(place, View):
-            ends = [row.interval({**self.extents, **self.reach}) for row in place.rows]
-            return tuple((low, high + 1) for low, high in ends)
-        if place.moved:
-            return tuple((0, n) for n in place.buffer.shape)
-        scope = self.made.get(place.buffer, self.scope)
-        return tuple((0, scope[i].size) for i in place.indices)
-
-    def wrote(self, place: Place) -> None:
-        """What has been written: the whole box if no position of it is left out."""
-        if self.is_empty(place) or (isinstance(place, Part) and place.moved):
-            return
-        if isinstance(place, View) and not self.is_dense(place):
-            return
-        boxes = self.written.setdefault(place.buffer, [])
-        boxes.append(self.box(place))
-        if covers(place.buffer.shape, boxes):
-            self.define(place.buffer)
-
-    def is_dense(self, place: View) -> bool:
-        """Whether the rows of a view leave no position of their box out: each index moves one row, without gaps."""
-        names = [i for row in place.rows for i, _ in row.coefs]
-        if len(set(names)) < len(names):
-            return False
-        for row in place.rows:
-            reach = 1
-            for index, coef in sorted(row.coefs, key=lambda c: abs(c[1])):
-                lo, hi = self.reach.get(index, self.extents[index])
-                if hi - lo > 1 and abs(coef) > reach:
-                    return False
-                reach += abs(coef) * (hi - lo - 1)
-        return True
-
     # -- kernels -------------------------------------------------------------------------------
 
     def kernel(self, kernel: Kernel, place: Place, axes: set[str]) -> None:
@@ -308,15 +228,18 @@ class _Checking:
                 self.same(axes, self.here(value.indices), part=True)
             case Take(source=source, at=at):
                 self.load(source)
+                self.along(source, at)
                 gone = {i for i, _ in at}
                 for _, value in at:
                     self.value(value)
                 made = (self.here(source.mentioned) - gone).union(*(self.here(v.indices) for _, v in at))
                 self.same(axes, made)
             case Product(left=left, right=right, roles=r):
-                for side in (left, right):
+                for side, own in ((left, r.rows), (right, r.columns)):
                     self.load(side)
                     self.require(side.buffer != place.buffer, f"{place.buffer.name} is written while it is multiplied")
+                    rest = self.here(side.mentioned) - {*r.batch, *own, *r.summed}
+                    self.require(not rest, f"axes {sorted(rest)} of {side.buffer.name} have no role in a product")
                 self.same(axes, {*r.batch, *r.rows, *r.columns})
                 if kernel.by == "matmul":
                     sizes = {i: span.size for i, span in self.scope.items()}
@@ -340,16 +263,42 @@ class _Checking:
                 if best is not None:
                     self.load(best)
                 self.same(axes, self.here(value.indices) - set(over), part=True)
+                self.require(set(over) == self.here(over) - axes, f"a search over {list(over)} is for one of them")
+                if admitted is not None:
+                    self.same(axes | set(over), self.here(admitted.indices), part=True)
             case Select(value=value, condition=condition, among=among):
                 self.value(value)
                 self.value(condition)
-                self.same(axes, self.here(value.indices) | set(among), part=True)
-            case Scatter(at=at, value=value, points=points, rest=rest):
-                for inner in (*(v for _, v in at), *([value] if value is not None else [])):
-                    self.value(inner)
+                self.same(axes, self.here((*value.indices, *condition.indices)) | set(among), part=True)
+                self.require(not value.indices & set(among), "a selection is among what its value has")
+            case Scatter(at=at, value=scattered, points=points, rest=rest, admitted=admitted):
+                of_points = [*(v for _, v in at), *([admitted] if admitted is not None else [])]
+                for part in (*of_points, *([scattered] if scattered is not None else [])):
+                    self.value(part)
                 self.same(axes, {*(i for i, _ in at), *rest})
-                if value is not None:
-                    self.same({*points, *rest}, self.here(value.indices), part=True)
+                self.require(all(self.here(v.indices) <= set(points) for v in of_points), "positions of other points")
+                self.along(place, at)
+                self.is_entire(place, at)
+                if scattered is not None:
+                    self.same({*points, *rest}, self.here(scattered.indices), part=True)
+
+    def along(self, place: Place, at: Iterable[tuple[str, Value]]) -> None:
+        """Positions count the values of an index, all of which are there at once."""
+        for index, value in at:
+            lo, hi = self.extents[index]
+            self.require(self.scope[index].whole, f"positions along {index} are of a part of {place.buffer.name}")
+            if all(self.extents[i][1] > self.extents[i][0] for i in value.indices):
+                low, high = self.positions.interval(value, {**self.extents, **self.reach}) or (-1, 0)
+                message = f"positions in {place.buffer.name} are {low}..{high} of {hi - lo}"
+                self.require(low >= 0 and high < hi - lo, message)
+
+    def is_entire(self, place: Place, at: Iterable[tuple[str, Value]]) -> None:
+        """What is scattered to is a whole axis."""
+        axes: Iterable[Row] = place.rows if isinstance(place, View) else map(plain, place.indices)
+        for (index, _), (row, size) in product(at, zip(axes, place.buffer.shape, strict=True)):
+            if any(i == index for i, _ in row.coefs):
+                good = row == plain(index) and self.extents[index] == (0, size)
+                self.require(good, f"a part of {place.buffer.name} is scattered to along {index}")
 
     def same(self, axes: set[str], made: set[str], part: bool = False, inside: bool = False) -> None:
         """The axes of a place are those of what is put there; of a value some may be missing, which broadcasts."""
