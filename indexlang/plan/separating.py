@@ -89,13 +89,15 @@ def _keeps_digits(stmt: Evaluation, total: Load, parts: list[Load], free: list[s
     sizes = [_size(stmt, x, free, kind, scope) for x in (total, parts[0])]
     good: Value | None = None
     for index in free or [""]:
-        largest = []
+        largest: list[Value] = []
         for x in sizes:
             over = tuple(i for i in free if i != index and i in x.indices)
-            largest.append(Reduced("greatest", x, over) if over else x)
+            left = [i for i in x.indices if i == index]
+            largest.append(stmt.held(Reduced("greatest", x, over), left, scope, "largest") if over else x)
         mine, other = largest
         kept: Value = Apply("ge", (Apply("mul", (limit, mine), kind), other), "bool")
-        kept = Apply("and", (kept, Apply("isfinite", (mine,), "bool")), "bool")
+        if good is None:  # one index tells it of all elements
+            kept = Apply("and", (kept, Apply("isfinite", (mine,), "bool")), "bool")
         kept = Reduced("all", kept, (index,)) if index in kept.indices else kept
         good = kept if good is None else Apply("and", (good, kept), "bool")
     assert good is not None
@@ -103,7 +105,8 @@ def _keeps_digits(stmt: Evaluation, total: Load, parts: list[Load], free: list[s
 
 
 def _size(stmt: Evaluation, x: Load, free: list[str], kind: str, scope: Scope) -> Load:
-    """How large each element is."""
-    part = stmt.b.part("size", [i for i in free if i in x.indices], kind, scope)
+    """How large each element is, the longest axis innermost: NumPy is slow in finding the greatest of a few."""
+    axes = sorted((i for i in free if i in x.indices), key=lambda i: stmt.sizes[i])
+    part = stmt.b.part("size", axes, kind, scope)
     stmt.b.run(part, "=", Map(Apply("abs", (x,), kind)))
     return Load(part, kind)
