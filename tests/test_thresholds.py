@@ -357,3 +357,12 @@ def test_a_loop_over_one_value(m: int, c: int) -> None:
 @pytest.mark.parametrize("size", [3, 40])
 def test_prefixes_up_to_an_index(condition: str, size: int) -> None:
     assert_agrees(f"y[b,t] = x[b,u] where t < {size}, {condition}", {"x": (6, 40)})
+
+
+@pytest.mark.parametrize("taps", [2, 254, 255, 256, 300])
+def test_positions_in_windows_of_any_length(taps: int) -> None:
+    f = il.compile(f"y[i] = argmax[k](x[i+k]) where k < {taps}")
+    x = RNG.standard_normal(taps + 40)
+    x[-30:] = x.max() + np.arange(30)  # winners at the ends of windows
+    found = Function(f.program, limits=replace(NUMPY, window=400, long=4))(x=x)
+    np.testing.assert_array_equal(found, [np.argmax(x[i : i + taps]) for i in range(41)])

@@ -256,8 +256,8 @@ class Running:
 class Search:
     """argmax, argmin (int64, the row-major position in the box of `over`, the first winner) or logsumexp of a value.
 
-    `admitted` says at which points; none of them gives 0, for logsumexp -inf. `by`: array (all points at once) or
-    window (one position of `over` after the other, for all points of the place); then `best` may hold the extremum.
+    `admitted` says at which points; none gives 0, for logsumexp -inf. `by`: array (all points at once) or window (one
+    position after the other, for all points of the place, whose type holds their number); `best` may hold the extremum.
     """
 
     op: str

@@ -6,6 +6,10 @@ in a loop over the points: the first of the best wins, and the first nan beats a
 
 from __future__ import annotations
 
+from math import prod
+
+import numpy as np
+
 from ..program.ir import Access
 from .evaluation import Evaluation
 from .plan import Load, Number, Search, Value
@@ -13,8 +17,6 @@ from .reads import conjunction, read, value_of
 from .values import cast
 from .views import Scope
 from .writes import Target
-
-POSITION = "uint8"  # holds the positions of a window
 
 
 def searched(stmt: Evaluation, target: Target, scope: Scope) -> None:
@@ -36,7 +38,12 @@ def window_searched(stmt: Evaluation, target: Target, scope: Scope, known: Acces
     value = value_of(stmt.b, stmt.value, scope)
     best = read(stmt.b, known, scope) if known is not None else None
     kernel = Search(stmt.root_of().op, value, stmt.summed, None, "window", best)
-    _put(stmt, target, scope, kernel, POSITION)
+    _put(stmt, target, scope, kernel, position_type(stmt))
+
+
+def position_type(stmt: Evaluation) -> str:
+    """The type of a position in a window, and of how many there are."""
+    return "uint8" if prod(stmt.sizes[i] for i in stmt.summed) <= np.iinfo(np.uint8).max else "int64"
 
 
 def _put(stmt: Evaluation, target: Target, scope: Scope, kernel: Search, dtype: str) -> None:

@@ -24,7 +24,7 @@ from .plan import Map
 from .reads import guarded_by_static, prepare
 from .scanning import gone_along, scan_of, scanned
 from .scattering import scattered
-from .searching import POSITION, searched, window_searched
+from .searching import position_type, searched, window_searched
 from .selecting import chosen, selected
 from .separating import separable, separated
 from .sized import Sized
@@ -79,7 +79,7 @@ class StatementPlan(Evaluation):
         target = target_of(b, self.stmt.target, home, self.op, new, self.dtype)
         way = choose(self.facts(target), b.limits)
         if way.name == "window search" and new and self.tensor in b.single:
-            home = b.buffers[self.tensor] = replace(home, dtype=POSITION)
+            home = b.buffers[self.tensor] = replace(home, dtype=position_type(self))
             target = target_of(b, self.stmt.target, home, self.op, new, self.dtype)
         way.plan(self, target)
         target.finish()

@@ -124,7 +124,7 @@ def _in_window(w: Writer, target: Target, kernel: Search) -> Operand | None:
     count = prod(w.scope[i].n for i in over)
     kind = kernel.value.dtype
     kind = "float64" if w.complex_step and kind.startswith("complex") else kind
-    narrow = count <= 255
+    narrow = target.dtype == "uint8"
 
     def here() -> Operand:
         found = aligned(value(w, kernel.value, free), free)
@@ -138,8 +138,7 @@ def _in_window(w: Writer, target: Target, kernel: Search) -> Operand | None:
             w.run(call(keep, best, here().code, out=best))
     else:
         best = held(w, aligned(operand(w, kernel.best), free), "best").code
-    mine = target.op == "=" and target.dtype == ("uint8" if narrow else "int64") and bool(free)
-    at = target.out().code if mine else _room(w, "at", free, "uint8" if narrow else "int64")
+    at = target.out().code if free else _room(w, "at", free, target.dtype)
     missed, other = _room(w, "missed", free, "bool"), _room(w, "other", free, "bool")
     w.set(Item(at, (REST,)), py.Number(0))
     w.set(Item(missed, (REST,)), py.Number(True))
@@ -160,7 +159,7 @@ def _in_window(w: Writer, target: Target, kernel: Search) -> Operand | None:
                 found = held(w, here(), "here").code
                 w.run(call("np.equal", found, found, out=other))
                 passed()
-    return None if mine else Operand(at, free, "uint8" if narrow else "int64")
+    return None if free else Operand(at, free, target.dtype)
 
 
 # -- what the chosen one gets --------------------------------------------------------------------------
