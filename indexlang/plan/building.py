@@ -16,7 +16,7 @@ from ..program.ir import Access, Expr
 from ..program.names import Fresh
 from ..sizes import dtypes as kinds
 from .limits import Limits
-from .plan import Buffer, Either, Kernel, Load, Loop, Part, Place, Run, Step, Table, Value, View
+from .plan import Buffer, Einsum, Either, Kernel, Load, Loop, Part, Place, Run, Step, Table, Value, View
 from .views import Extents, Scope, Span, arrangement, plain, row_strides
 
 
@@ -109,6 +109,11 @@ class Building:
         """Combine what a kernel makes into a place."""
         self.steps.append(Run(place, op, kernel))
 
+    def sum(self, part: Part, factors: tuple[Value, ...], scope: Scope) -> None:
+        """Sums of a product; short runs are laid out as it goes through them, and brought in order afterwards."""
+        short = len(part.indices) > 1 and scope[part.indices[-1]].size < self.limits.run
+        self.run(part, "=", Einsum(factors, short))
+
     @contextmanager
     def apart(self) -> Iterator[list[Step]]:
         """Steps that are kept for a step around them."""
@@ -127,9 +132,11 @@ class Building:
         span = scope[index]
         once = by == 0 and span.size == 1
         self.depth, self.once = self.depth + 1, self.once + once
-        with self.apart() as found:
-            yield {**scope, index: Span(span.n, 1, True) if by == 0 else Span(span.n, min(by, span.size))}
-        self.depth, self.once = self.depth - 1, self.once - once
+        try:
+            with self.apart() as found:
+                yield {**scope, index: Span(span.n, 1, True) if by == 0 else Span(span.n, min(by, span.size))}
+        finally:
+            self.depth, self.once = self.depth - 1, self.once - once
         self.steps.append(Loop(index, by, tuple(found), how, begin, end))
 
     @contextmanager

@@ -14,7 +14,7 @@
     View    ::= Buffer Row*                      elements at affine positions of indices: a strided view
     Part    ::= Buffer index*                    an array over just the values that its indices have here
     Row     ::= const (index, coef)*             the position in one axis
-    Kernel  ::= Map(Value) | Product(Place, Place, Roles, by) | Einsum(Value*) | Running(op, Place, along)
+    Kernel  ::= Map(Value) | Product(Place, Place, Roles, by) | Einsum(Value*, apart) | Running(op, Place, along)
               | Take(Place, at*) | Scatter(at*, Value, by) | Search(op, Value, over, by) | Select(Value, Value, among)
     Value   ::= Number | Position(index) | Count(index*) | Load(Place) | Apply(fn, Value*) | Reduced(op, Value, over)
 
@@ -237,9 +237,10 @@ class Product:
 
 @dataclass(frozen=True)
 class Einsum:
-    """The product of values, summed over the indices that the place lacks: one pass, no temporary."""
+    """The product of values, summed over what the place lacks in one pass; `apart`: laid out as it is, then moved."""
 
     factors: tuple[Value, ...]
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -372,17 +373,16 @@ class Section(Keeper):
 class Plan:
     """A Program at one set of sizes and dtypes, with every decision made.
 
-    `inputs` in the order of the arguments; `outputs` are where the results lie, each with its tensor's name and the
-    dtype in which it is delivered; `places` are the subscripts to which Checks refer, with their axis. The results hold
-    if all elements of what is in `finite` are; else the Plan `instead` is run, with the same inputs and outputs.
+    `outputs` are where the results lie, each with its tensor's name and the dtype in which it is delivered; `places`
+    the subscripts to which Checks refer. The results hold if `finite` is, else those of the Plan `instead`.
     """
 
-    inputs: tuple[Buffer, ...]
+    inputs: tuple[Buffer, ...]  # in the order of the arguments
     outputs: tuple[tuple[str, Place, str], ...]
     extents: tuple[tuple[str, tuple[int, int]], ...]  # of the indices of the outputs
     tables: tuple[Table, ...]
     sections: tuple[Section, ...]
-    places: tuple[tuple[Access, int], ...] = ()
+    places: tuple[tuple[Access, int], ...] = ()  # and their axes
     complex_step: bool = False
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of all tensors
     dtypes: Mapping[str, str] = field(default_factory=dict)  # in which they are delivered

@@ -80,8 +80,10 @@ def guarded_by_static(b: Building) -> Iterator[None]:
     """While a mask is planned: what it reads is guarded by the masks that read nothing."""
     masks = b.masks
     b.masks = tuple(m for m in masks if not reads(m))
-    yield
-    b.masks = masks
+    try:
+        yield
+    finally:
+        b.masks = masks
 
 
 def truth(b: Building, mask: Expr, scope: Scope) -> Value:

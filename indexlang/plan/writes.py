@@ -7,13 +7,12 @@ An axis that is left is written in a workspace longer than the axis, which is br
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
 from ..program.affine import number
 from ..program.ir import Access, Boundary, Const, indices_of, reads
-from .building import Building, axes_of
+from .building import Building
 from .operators import combining
 from .plan import Apply, Buffer, Load, Map, Place, Scatter, Value, View
 from .reads import check_row, value_of
@@ -21,7 +20,6 @@ from .subscripts import Subscribed, subscribed
 from .values import edge, position_of, unit
 from .views import (
     Row,
-    Scope,
     fills,
     index_strides,
     injective,
@@ -255,13 +253,3 @@ def _dynamic(
         dynamic, order, rest = set(range(len(access.subscripts))), [*order, *rest], []
     axes = tuple(dict.fromkeys([*order, *rest]))
     return Target(b, access, op, home, home, (), new, delivered, (), (), tuple(sorted(dynamic)), axes)
-
-
-def place_axes(target: Target, scope: Scope) -> tuple[str, ...]:
-    """The axes of what is written, in their order."""
-    return axes_of(target.view, scope)
-
-
-def as_taps(known: Sequence[tuple[str, int]]) -> dict[str, int]:
-    """How many values of each tap are written at once."""
-    return {i: max(1, n) for i, n in known}

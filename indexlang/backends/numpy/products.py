@@ -115,10 +115,8 @@ def einsum(w: Writer, target: Target, kernel: Einsum) -> None:
         factors.append(found if not found.weak else converted(w, found, factor.dtype))
     code, axes = _spelled(factors, target.axes), target.axes
     made = Operand(code, axes, kernel.factors[0].dtype, fresh=True)
-    # Short runs are laid out as einsum goes through them, and brought in order afterwards.
-    there = len(axes) < 2 or w.scope[axes[-1]].size >= w.limits.run
-    apart = all(target.place.buffer not in buffers_of(f) for f in kernel.factors)
-    target.put(replace(made, into=(Fill("np.einsum", code.args),)) if there and apart else made)
+    other = all(target.place.buffer not in buffers_of(f) for f in kernel.factors)
+    target.put(replace(made, into=(Fill("np.einsum", code.args),)) if other and not kernel.apart else made)
 
 
 def _spelled(factors: Sequence[Operand], axes: Sequence[str]) -> Call:

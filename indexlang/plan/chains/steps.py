@@ -14,7 +14,7 @@ from ...program.functions import FUNCTIONS
 from ...program.ir import Access, Expr, Index, walk
 from ..building import Building
 from ..operators import REDUCTIONS, combining
-from ..plan import Apply, Einsum, Load, Loop, Make, Map, Number, Part, Place, Reduced, Step, Value, View
+from ..plan import Apply, Load, Loop, Make, Map, Number, Part, Place, Reduced, Step, Value, View
 from ..reads import prepare, read, value_of
 from ..values import cast, fixed
 from ..views import Row, Scope, Span, plain, whole
@@ -282,7 +282,7 @@ class ChainPlan:
                 self.spread(node, part)
             case "sum":
                 part = self.b.part("t", node.indices, self.compute, scope)
-                self.b.run(part, "=", Einsum(self.factors(node)))
+                self.b.sum(part, self.factors(node), scope)
                 self.values[node] = Load(part, self.compute)
             case _:
                 self.values[node] = self.own(self.operation(node), node, scope)
