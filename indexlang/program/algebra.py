@@ -18,7 +18,7 @@ from .facts import kept, kept_upwards
 from .ir import Call, Const, Expr, Subscript, children
 
 _LONGEST = 10  # characters of a number that is worth writing instead of a quotient
-_SAFE = Fraction(10) ** 30  # numbers up to it, and down to its inverse, may be multiplied: float32 ends at 1e38
+_SAFE = 10**30  # numbers up to it, and down to its inverse, may be multiplied: float32 ends at 1e38
 _ONE = Fraction(1)
 
 
@@ -143,7 +143,8 @@ _ARITHMETIC: dict[str, Callable[..., Fraction | None]] = {
 
 def is_safe(value: Fraction) -> bool:
     """Whether the product of numbers may stand for them, in every precision: it neither overflows nor vanishes."""
-    return not value or 1 / _SAFE <= abs(value) <= _SAFE
+    over, under = abs(value.numerator), value.denominator
+    return not over or (under <= over * _SAFE and over <= under * _SAFE)
 
 
 def _is_short(value: Fraction) -> bool:
@@ -178,7 +179,8 @@ class Product:
 
     def times(self, other: Product) -> Product:
         """The product; of numbers that are not to be multiplied the other's stays a factor."""
-        number, divisor = self.number * other.number, self.divisor * other.divisor
+        number = self.number if other.number is _ONE else self.number * other.number
+        divisor = self.divisor if other.divisor is _ONE else self.divisor * other.divisor
         extra: tuple[Expr, ...] = ()
         if not (is_safe(number) and is_safe(divisor)):
             number, divisor = self.number, self.divisor
@@ -211,7 +213,7 @@ class Product:
 
     def _numbers(self, gathered: bool) -> tuple[Fraction, Fraction]:
         """Number and divisor: 2 * x / 4 as 0.5 * x, but x / 4 and 2 * x / 3 as they are."""
-        quotient = self.number / self.divisor
+        quotient = self.number if self.divisor is _ONE else self.number / self.divisor
         if quotient.denominator == 1 or ((gathered or abs(self.number) != 1) and _is_short(quotient)):
             return quotient, _ONE
         if self.number.denominator == self.divisor.denominator == 1:
@@ -253,22 +255,24 @@ def _of_call(call: Call) -> Product:
     first, steps = spine(call)
     found = product(first)
     factors, divisors = [*found.factors], [*found.divisors]
+    number, divisor, whole = found.number, found.divisor, found.whole
     for step in steps:
         if step.fn == "neg":
-            found = replace(found, number=-found.number)
+            number = -number
             continue
         part = step.args[1]
         if is_product(part) or isinstance(part, Const):
             other = product(part) if step.fn == "mul" else _inverse(part)
-            found = replace(found, factors=(), divisors=()).times(other)
+            found = Product(number, (), (), divisor, whole).times(other)
+            number, divisor, whole = found.number, found.divisor, found.whole
             factors += found.factors
             divisors += found.divisors
         elif step.fn == "mul":
             factors.append(part)
         else:
             divisors.append(part)
-            found = replace(found, whole=False) if found.whole else found
-    return replace(found, factors=tuple(factors), divisors=tuple(divisors))
+            whole = False
+    return Product(number, tuple(factors), tuple(divisors), divisor, whole)
 
 
 def spine(call: Call) -> tuple[Expr, list[Call]]:
@@ -284,11 +288,11 @@ def spine(call: Call) -> tuple[Expr, list[Call]]:
 def _inverse(expr: Expr) -> Product:
     """1 / expr: its number is taken out, its other factors stay one divisor."""
     parts = product(expr)
-    number = parts.number / parts.divisor
+    number = parts.number if parts.divisor is _ONE else parts.number / parts.divisor
     if not number or not is_safe(number):
         return Product(_ONE, (), (expr,), whole=False)
     sign = 1 if number > 0 else -1
-    bare = replace(parts, number=_ONE, divisor=_ONE)
+    bare = Product(_ONE, parts.factors, parts.divisors, _ONE, parts.whole)
     divisors = () if not parts.factors and not parts.divisors else (bare.expr(),)
     return Product(sign * parts.divisor, (), divisors, abs(parts.number), whole=False)
 

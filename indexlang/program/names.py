@@ -15,6 +15,8 @@ from .functions import FUNCTIONS
 from .ir import (
     DOTS,
     Access,
+    Call,
+    Const,
     Domain,
     Dots,
     Expr,
@@ -120,6 +122,8 @@ class Renaming:
     def rule(self, part: Subscript) -> Subscript | None:
         """For `transform`."""
         match part:
+            case Call() | Const():  # what there is most of
+                return None
             case Index(name, span) if name in self.indices:
                 return Index(self.indices[name], span)
             case Access(tensor, subscripts, span) if tensor in self.tensors:
