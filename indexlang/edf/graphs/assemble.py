@@ -14,6 +14,7 @@ from itertools import chain
 
 from ...collecting import uncollected
 from ...errors import IndexLangError
+from ...program.facts import kept
 from ...program.ir import Dots, Program, Shape, Statement, primal_of
 from ...program.names import Renaming, apart, counted, free, indices_in
 from ...sizes.ranks import expand
@@ -127,9 +128,23 @@ def _expanded(call: Call, known: Mapping[Node, int | None]) -> Program:
     if len(given) < len(found):
         return call.program
     try:
-        return expand(call.program, given)
+        return expanded(call.program, tuple(given.values()))
     except IndexLangError:  # told by `sizes`, which names the node
         return call.program
+
+
+def expanded(program: Program, ranks: tuple[int, ...]) -> Program:
+    """A layer's Program at these ranks of its inputs, the same one for all nodes of its class. Errors: `ShapeError`."""
+    known = _expansions(program)
+    if ranks not in known:
+        known[ranks] = expand(program, dict(zip(program.inputs, ranks, strict=True)))
+    return known[ranks]
+
+
+@kept
+def _expansions(program: Program) -> dict[tuple[int, ...], Program]:
+    """What was expanded of a layer."""
+    return {}
 
 
 def _rank(program: Program, output: str) -> int | None:

@@ -17,9 +17,9 @@ from ...program import ir
 from ...program.ir import Const, Program, Size, Subscript
 from ...program.rebuild import transform_statement
 from ...rewrite.hoist import hoist
-from ...sizes import ranks, shapes
+from ...sizes import shapes
 from ..problems import graph_error
-from .assemble import Assembled
+from .assemble import Assembled, expanded
 from .computed import Call, CompNode, Part
 from .nodes import Mask, Node
 from .parameters import Parameter
@@ -38,11 +38,11 @@ class Sized:
 @lru_cache(maxsize=4096)
 def _sized(key: _Key, given: tuple[Shape, ...]) -> Sized:
     sizes = dict(zip(key.program.inputs, given, strict=True))
-    expanded = ranks.expand(key.program, {name: len(shape) for name, shape in sizes.items()})
-    flat = hoist(expanded)
-    if flat is not expanded:
-        shapes.infer(expanded, sizes)  # hoisting replaces plain uses that must agree by ranges
-    return Sized(flat, shapes.infer(flat, sizes, rewritten=flat is not expanded))
+    written = expanded(key.program, tuple(map(len, given)))
+    flat = hoist(written)
+    if flat is not written:
+        shapes.infer(written, sizes)  # hoisting replaces plain uses that must agree by ranges
+    return Sized(flat, shapes.infer(flat, sizes, rewritten=flat is not written))
 
 
 class _Key:
