@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from ..errors import DerivationError, Problem
 from ..program.affine import Affine, total
 from ..program.conditions import as_mask, decided
+from ..program.facts import kept
 from ..program.ir import (
     DOTS,
     Access,
@@ -64,6 +65,7 @@ class Prepared:
     adjoints: list[Adjoint] = field(default_factory=list)
 
 
+@kept
 def separated(program: Program) -> Program:
     """The program in which each tensor is made by one operator, and a logsumexp is all that its tensor holds.
 
@@ -79,11 +81,12 @@ def _unmistakable(program: Program) -> Program:
     for k, stmt in enumerate(program.statements):
         if stmt.op not in ("=", "+="):
             groups.setdefault(stmt.target.tensor, []).append(k)
+    several = [numbers for numbers in groups.values() if len(numbers) > 1]
+    if not several:
+        return program
     statements = list(program.statements)
     names = Fresh.of(program)
-    for numbers in groups.values():
-        if len(numbers) == 1:
-            continue
+    for numbers in several:
         tensors = {a.tensor for k in numbers for a in accesses_of(statements[k])}
         for k in numbers:
             new = {i: names.fresh(i) for i in indices_within(statements[k]) if i in tensors}
