@@ -44,6 +44,22 @@ class Tables:
     def terminals(self) -> frozenset[str]:
         return frozenset((*self.words, *self.patterns, END))
 
+    def passed(self, below: int, top: int, kind: str) -> int:
+        """The state above another one when all rules that pass before a terminal have done so: a dozen of them in a row
+        make an expression of a name.
+        """
+        found = self._passed.get((below, top, kind))
+        if found is None:
+            found = top
+            while (action := self.states[found].get(kind, ACCEPT)) < ACCEPT and self.rules[-1 - action].passes:
+                found = self.states[below][self.rules[-1 - action].origin]
+            self._passed[below, top, kind] = found
+        return found
+
+    @cached_property
+    def _passed(self) -> dict[tuple[int, int, str], int]:
+        return {}
+
 
 @cache
 def tables() -> Tables:

@@ -158,13 +158,13 @@ def _automaton(line: Line) -> Any:
                 return values[-1]
             rule = rules[-1 - action]
             if rule.passes:
-                stack.pop()
-            else:
-                parts: list[Any] = []
-                for value in values[-rule.size :]:
-                    parts += value if isinstance(value, list) else (value,)
-                del stack[-rule.size :], values[-rule.size :]
-                values.append(parts if rule.name is None else BUILDERS[rule.name](parts))
+                stack[-1] = tables().passed(stack[-2], stack[-1], token.kind)
+                continue
+            parts: list[Any] = []
+            for value in values[-rule.size :]:
+                parts += value if isinstance(value, list) else (value,)
+            del stack[-rule.size :], values[-rule.size :]
+            values.append(parts if rule.name is None else BUILDERS[rule.name](parts))
             stack.append(states[stack[-1]][rule.origin])
     raise AssertionError("the end of a line is shifted")
 
