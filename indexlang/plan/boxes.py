@@ -5,7 +5,7 @@ In: boxes. Out: what two of them share, whether some cover an array. The one rul
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise, product
 from math import prod
 
@@ -19,16 +19,18 @@ def within(box: Box, other: Box) -> Box | None:
 
 
 def covers(shape: tuple[int, ...], boxes: Iterable[Box]) -> bool:
-    """Whether boxes cover an array of a shape: every cell between their ends lies in one."""
-    boxes = list(boxes)
-    if prod(shape) == 0:
-        return True
-    if not shape:
+    """Whether boxes cover an array of a shape."""
+    return prod(shape) == 0 or is_covered(tuple((0, n) for n in shape), list(boxes))
+
+
+def is_covered(whole: Box, boxes: Sequence[Box]) -> bool:
+    """Whether every cell of a box, between the ends of others, lies in one of these."""
+    if not whole:
         return bool(boxes)
-    everything = tuple((0, n) for n in shape)
-    if everything in boxes:
+    if whole in boxes:
         return True
-    ends = [sorted({0, n, *(e for box in boxes for e in box[k])}) for k, n in enumerate(shape)]
+    parts = [part for box in boxes if (part := within(whole, box)) is not None]
+    ends = [sorted({lo, hi, *(e for box in parts for e in box[k])}) for k, (lo, hi) in enumerate(whole)]
     return all(
         any(all(lo <= a and b <= hi for (a, b), (lo, hi) in zip(cell, box, strict=True)) for box in boxes)
         for cell in product(*(tuple(pairwise(e)) for e in ends))

@@ -10,11 +10,11 @@ element, nor do two threads. What is multiplied are matrices as they lie, and so
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-from .boxes import covers
+from .boxes import Box, covers, is_covered
 from .building import axes_of, steps_of
 from .contraction import is_matrix, merges
 from .plan import (
@@ -82,7 +82,7 @@ def verify(plan: Plan) -> None:
 class _Checking(Memory):
     """The steps, one after the other."""
 
-    threads: list[tuple[str, frozenset[Buffer]]] = field(default_factory=list)  # their index, what was there before
+    threads: list[tuple[str, frozenset[Buffer]]] = field(default_factory=list)  # their index, what was made before
     positions: Positions = field(default_factory=Positions)
 
     def shape_of(self, buffer: Buffer, shape: Iterable[int]) -> None:
@@ -118,7 +118,7 @@ class _Checking(Memory):
 
     def loop(self, loop: Loop) -> None:
         """The steps of a loop, once, with its index restricted."""
-        span, kept, reach = self.scope[loop.index], self.scope, dict(self.reach)
+        span, kept, reach, partial = self.scope[loop.index], self.scope, dict(self.reach), self.partial
         self.require(not span.tap, f"a second loop over the single value of {loop.index}")
         end = span.size if loop.end is None else loop.end
         self.require(0 <= loop.begin <= end <= span.size, f"a loop over {loop.index} leaves its extent")
@@ -127,11 +127,13 @@ class _Checking(Memory):
         lo, _ = self.extents[loop.index]
         if span.whole:
             self.reach[loop.index] = (lo + loop.begin, lo + end)
+        elif (loop.begin, end) != (0, span.size):  # a part of each block: what it writes is no box
+            self.partial |= {loop.index}
         inner = Span(span.n, 1, True) if loop.by == 0 else Span(span.n, min(loop.by, span.size))
         self.scope = {**kept, loop.index: inner}
         if loop.how == "thread":
             mine = {part.buffer for part, _ in loop.sums}
-            self.threads.append((loop.index, frozenset({*self.written, *self.made} - mine)))
+            self.threads.append((loop.index, frozenset(self.made) - mine))
             for part, _ in loop.sums:
                 self.scope = kept
                 self.make(part, filled=True)
@@ -139,7 +141,7 @@ class _Checking(Memory):
         self.steps(loop.steps)
         if loop.how == "thread":
             self.threads.pop()
-        self.scope, self.reach = kept, reach
+        self.scope, self.reach, self.partial = kept, reach, partial
 
     def make(self, part: Part, filled: bool) -> None:
         """An array that begins here."""
@@ -166,7 +168,7 @@ class _Checking(Memory):
         self.steps(second)
         self.positions.either(positions)
         self.complete &= one[1] | {b for b, boxes in one[0].items() if covers(b.shape, boxes)}
-        self.written = {b: boxes for b, boxes in self.written.items() if b in one[0]}
+        self.written = {b: _in_both(boxes, one[0][b]) for b, boxes in self.written.items() if b in one[0]}
 
     def run(self, run: Run) -> None:
         """A kernel into its place."""
@@ -201,7 +203,7 @@ class _Checking(Memory):
             return
         self.meets_nothing(place, self.here(place.mentioned) - one_by_one, "two points of a write")
         for index, before in self.threads:
-            if place.buffer not in before:
+            if place.buffer in self.made and place.buffer not in before:  # each thread's own
                 continue
             together = self.here(place.mentioned) | {index}
             self.require(index in place.mentioned, f"threads over {index} meet in {place.buffer.name}")
@@ -325,3 +327,8 @@ class _Checking(Memory):
                     self.require(all(not self.scope[i].tap for i in over), "a count of taps")
                 case _:
                     pass
+
+
+def _in_both(one: Sequence[Box], other: Sequence[Box]) -> list[Box]:
+    """The boxes of either that the other one covers, too."""
+    return [box for mine, theirs in ((one, other), (other, one)) for box in mine if is_covered(box, theirs)]

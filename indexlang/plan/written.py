@@ -37,6 +37,7 @@ class Memory:
     complete: set[Buffer] = field(default_factory=set)
     made: dict[Buffer, Made] = field(default_factory=dict)  # Parts
     pieces: set[Buffer] = field(default_factory=set)  # Parts of a block
+    partial: frozenset[str] = frozenset()  # indices of which loops run over a part of each block
     where: str = ""
 
     def fail(self, message: str) -> PlanError:
@@ -116,7 +117,7 @@ class Memory:
     def wrote(self, place: Place) -> None:
         """What has been written: the whole box if no position of it is left out."""
         boxes = self.written.setdefault(place.buffer, [])
-        if self.is_empty(place) or (isinstance(place, Part) and place.moved):
+        if self.is_empty(place) or self.partial & {*place.mentioned} or (isinstance(place, Part) and place.moved):
             return
         if isinstance(place, View) and not self.is_dense(place):
             return
