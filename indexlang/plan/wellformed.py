@@ -304,6 +304,8 @@ class _Reading:
                 yield from self.value(value)
                 yield from self.admitted(condition)
                 yield from self.known(among, "a selection")
+                if op not in ("=", "+=", "-="):
+                    yield f"a selection is combined by {op!r}, to which nothing is not 0"
                 yield from self.fits(value.dtype, dtype, name)
             case Scatter(at=at, value=chosen, points=points, rest=rest, by=by):
                 yield from self.at(at, place.mentioned, name)
