@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from random import Random
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
