@@ -69,8 +69,8 @@ def inherit(
 
 def _claimed(solution: Solution, whole: Solution) -> bool:
     """Whether sizes are taken to be equal only where that is so with all ranges written, too."""
-    same = whole.sizes.canonical
-    return all(same(claim.size) == same(claim.other) for claim in solution.claims)
+    same, known = whole.sizes.canonical, {(claim.size, claim.other) for claim in whole.claims}
+    return all((c.size, c.other) in known or same(c.size) == same(c.other) for c in solution.claims)
 
 
 def _bound(wanted: Wanted) -> Bound:
