@@ -24,6 +24,7 @@ from ..program.ir import (
     Subscript,
     reductions_of,
     statement,
+    tensors_in,
 )
 from ..program.rebuild import transform_statement
 from .solve import Bound, Solution, attempt
@@ -61,10 +62,20 @@ def inherit(
                     written[k].add(i)
                     done = False
         if done:
-            if solution.claims and not _claimed(solution, attempt(whole(), known, judged)):
+            asked = solution.claims and _reads_judged(program, judged)
+            if asked and not _claimed(solution, attempt(whole(), known, judged)):
                 break
             return trial
     return whole()
+
+
+def _reads_judged(program: Program, judged: Collection[int]) -> bool:
+    """Whether a statement that may claim something names a tensor that a judged one makes; else its claims are its own.
+
+    The forward statements of a derived program name no gradients.
+    """
+    made = {stmt.target.tensor for k, stmt in enumerate(program.statements) if k in judged}
+    return any(not made.isdisjoint(tensors_in(s)) for k, s in enumerate(program.statements) if k not in judged)
 
 
 def _claimed(solution: Solution, whole: Solution) -> bool:
