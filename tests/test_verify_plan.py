@@ -203,7 +203,6 @@ REFUSED: list[tuple[str, Source, Change, str]] = [
         at(Reduced, set_to(op="mean")),
         "reduced by 'mean'",
     ),
-    ("an unknown operator", COPY, at(Run, set_to(op="?=")), "nothing is combined by '?='"),
     (
         "the type of an output",
         COPY,
@@ -384,6 +383,14 @@ def test_threads_share_what_none_of_them_makes() -> None:
     into = (Run(plans_by_hand.view(z, "j"), "=", ONE),)
     with pytest.raises(PlanError, match="threads over i meet in z"):
         verify(pieced(part_of(0, 8), Loop("i", 2, into, "thread"), i=8, j=3))
+
+
+def test_a_block_belongs_to_one_section() -> None:
+    z = Part(plans_by_hand.buf("z", (2,)), ("i",))
+    twice = pieced(Loop("i", 2, (Run(z, "=", ONE), Run(VIEW, "=", ONE))), i=8)
+    verify(twice)
+    with pytest.raises(PlanError, match="z holds a block of another section"):
+        verify(replace(twice, sections=twice.sections * 2))
 
 
 def test_a_selection_is_added() -> None:

@@ -93,6 +93,7 @@ class _Checking(Memory):
     def section(self, section: Section) -> None:
         """The steps of a section, one after the other."""
         self.extents = dict(section.extents)
+        self.number += 1
         self.scope, self.reach, self.made = dict(whole(self.extents)), {}, {}
         self.where = "; ".join(r.statement for r in section.records)
         self.steps(section.steps)
@@ -151,7 +152,7 @@ class _Checking(Memory):
             self.require(size >= self.scope[index].size, f"{part.buffer.name} is too small along {index}")
         self.made[part.buffer] = Made(part.indices, dict(self.scope))
         if any(not self.scope[i].whole for i in part.indices):
-            self.pieces.add(part.buffer)
+            self.pieces.setdefault(part.buffer, self.number)
         self.written.pop(part.buffer, None)
         self.complete.discard(part.buffer)
         if filled:

@@ -36,7 +36,8 @@ class Memory:
     written: dict[Buffer, list[Box]] = field(default_factory=dict)
     complete: set[Buffer] = field(default_factory=set)
     made: dict[Buffer, Made] = field(default_factory=dict)  # Parts
-    pieces: set[Buffer] = field(default_factory=set)  # Parts of a block
+    pieces: dict[Buffer, int] = field(default_factory=dict)  # Parts of a block, with their section's number
+    number: int = 0  # of the section
     partial: frozenset[str] = frozenset()  # indices of which loops run over a part of each block
     where: str = ""
 
@@ -75,6 +76,8 @@ class Memory:
                 low, high = row.interval({**self.extents, **self.reach})
                 self.require(low >= 0 and high < size, f"{name} is left: {low}..{high} of {size}")
             return
+        number = self.pieces.get(place.buffer, self.number)
+        self.require(number == self.number, f"{name} holds a block of another section")
         made = self.made.get(place.buffer)
         self.require(made is None or made.indices == place.indices, f"the axes of {name} have other names")
         moved = {i: (run, start, step) for i, run, start, step in place.moved}
