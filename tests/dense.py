@@ -245,6 +245,10 @@ class _Whole:
                     count = max(1.0, len(cells) / max(1, np.count_nonzero(np.bincount(cells, minlength=flat.size))))
                 flat += self.noise.sum(added, size, count)
             case "*=":
+                if self.noise.met is not None:  # a zero hides what the other factors make on the way
+                    partial = np.ones(flat.size)
+                    np.multiply.at(partial, cells, np.where(value == 0, 1, np.abs(value)).astype(np.float64))
+                    self.noise.met.see(partial)
                 if value.dtype.kind != "c":
                     np.multiply.at(flat, cells, value)
                 else:
