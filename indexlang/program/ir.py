@@ -19,7 +19,7 @@ Spans take no part in comparisons.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -363,22 +363,6 @@ def sizes_of(stmt: Statement) -> tuple[Size, ...]:
 def tensors_in(stmt: Statement) -> tuple[str, ...]:
     """The tensors that a statement names, for their values or their sizes, in order of first occurrence."""
     return tuple(dict.fromkeys([p.tensor for p in parts_of(stmt) if isinstance(p, Access | Size)]))
-
-
-@kept
-def ranks_in(stmt: Statement) -> Mapping[str, int]:
-    """The ranks of the tensors that a statement accesses, where no ellipsis hides them."""
-    ranks: dict[str, int] = {}
-    for access in accesses_of(stmt):
-        if Dots() not in access.subscripts:
-            ranks.setdefault(access.tensor, len(access.subscripts))
-    return ranks
-
-
-@kept
-def is_dotted(stmt: Statement) -> bool:
-    """Whether an ellipsis stands in a statement."""
-    return any([isinstance(p, Dots) for p in parts_of(stmt)])
 
 
 @kept

@@ -19,11 +19,11 @@ from ..program.ir import (
     Size,
     indices_of,
     primal_of,
-    ranks_in,
     reads,
     tensors_in,
     walk,
 )
+from .uses import ranks_in
 
 ZERO = Affine(0)
 LONGEST = 16  # parts of a form that is written out

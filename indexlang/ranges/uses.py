@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..errors import Span
 from ..program.facts import kept
-from ..program.ir import DOTS, Access, Dots, Expr, Index, Reduce, Statement, Subscript, children, reads
+from ..program.ir import DOTS, Access, Dots, Expr, Index, Reduce, Statement, Subscript, accesses_of, children, reads
 
 
 @dataclass(frozen=True)
@@ -112,3 +112,13 @@ def _of_masks(masks: Iterable[Expr], around: tuple[Expr, ...], scope: tuple[str,
     static = tuple([m for m in around if not reads(m)])
     for mask in masks:
         yield from _below(mask, static, scope)
+
+
+@kept
+def ranks_in(stmt: Statement) -> Mapping[str, int]:
+    """The ranks of the tensors that a statement accesses, where no ellipsis hides them."""
+    ranks: dict[str, int] = {}
+    for access in accesses_of(stmt):
+        if Dots() not in access.subscripts:
+            ranks.setdefault(access.tensor, len(access.subscripts))
+    return ranks

@@ -393,10 +393,6 @@ def _reads(expr: Expr, known: Mapping[str, Kind]) -> list[str]:
     return [f"{name} is {known[name].name}" for name in dict.fromkeys(p.tensor for p in _accesses(expr))]
 
 
-def _accesses(node: Subscript) -> Iterator[Access]:
+def _accesses(node: Subscript) -> list[Access]:
     """The accesses whose values make an expression's value: not those inside of their subscripts."""
-    if isinstance(node, Access):
-        yield node
-    else:
-        for child in children(node):
-            yield from _accesses(child)
+    return [node] if isinstance(node, Access) else [a for child in children(node) for a in _accesses(child)]

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from ..errors import Problem, ShapeError, Span
+from ..program.facts import kept
 from ..program.ir import (
     DOTS,
     Access,
@@ -25,7 +26,7 @@ from ..program.ir import (
     Statement,
     Subscript,
     accesses_of,
-    is_dotted,
+    parts_of,
     primal_of,
     sizes_of,
 )
@@ -105,13 +106,13 @@ class _Expansion:
         while len(self.names) < count:
             self.names.append(free((f"d{k}" for k in range(1, len(self.taken) + 2)), self.taken))
             self.taken.add(self.names[-1])
-        if not is_dotted(stmt) and not sizes_of(stmt):
+        if not _is_dotted(stmt) and not sizes_of(stmt):
             return stmt
         return transform_statement(stmt, lambda part: self.rule(part, self.names[:count]))
 
     def count(self, stmt: Statement) -> int:
         """How many axes the ellipsis of a statement stands for; 0 if it has none."""
-        if not is_dotted(stmt):
+        if not _is_dotted(stmt):
             return 0
         carriers = [a for a in _accesses(stmt) if Dots() in a.subscripts]
         told = [(a, rank - len(a.subscripts) + 1) for a in carriers if (rank := self.rank(a.tensor)) is not None]
@@ -191,3 +192,9 @@ def _accesses(stmt: Statement) -> Iterator[Access]:
 
 def _axes(rank: int) -> str:
     return f"{rank} {'axis' if rank == 1 else 'axes'}"
+
+
+@kept
+def _is_dotted(stmt: Statement) -> bool:
+    """Whether an ellipsis stands in a statement."""
+    return any([isinstance(p, Dots) for p in parts_of(stmt)])
