@@ -8,7 +8,6 @@ kind are made small, for INDEXLANG_SHRINK seconds each, and printed as tests. Th
 from __future__ import annotations
 
 import os
-import resource
 import secrets
 import sys
 import time
@@ -16,11 +15,10 @@ from collections import Counter
 from collections.abc import Iterator
 from multiprocessing import get_context
 
-from .one import Outcome, attempt, small_test
+from .one import Outcome, attempt, limit_memory, small_test
 from .report import HEAD
 
 COUNT, MOST, SECONDS = 10_000, 2, 60
-MEMORY = 8 << 30  # bytes of address space for a process
 
 
 def main(arguments: list[str]) -> int:
@@ -61,11 +59,6 @@ def outcomes(names: list[str], workers: int) -> Iterator[Outcome]:
         return
     with get_context("spawn").Pool(workers, limit_memory) as pool:
         yield from pool.imap_unordered(attempt, names, chunksize=4)
-
-
-def limit_memory() -> None:
-    """Let what takes too much memory be an error of one program, not the end of the run."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 def _counted(programs: Counter[str]) -> str:

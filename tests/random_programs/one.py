@@ -6,6 +6,7 @@ of a program and a program without end too.
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from .trial import STAGES, Failure, InvalidError, place, trial
 
 Array = NDArray[Any]
 
+MEMORY = 8 << 30  # bytes of address space for a process
 CPU = 180  # seconds that a program may take
 
 RANKS = ("wrong", "derivative", "changed", "crash", "refused", "text", "slow")
@@ -49,6 +51,11 @@ class Outcome:
 
 class SlowError(Exception):
     """A program has taken too long."""
+
+
+def limit_memory() -> None:
+    """Let what takes too much memory be an error of one program, not the end of the process."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 @contextmanager
