@@ -54,9 +54,9 @@ DOUBTFUL = {  # the text, the inner sum first, the outer one
         "y[i,o] = max(sum[d,c](K[d,c,o] * x[i+d,c]) + B[o], 0) where i < 3",
         "y[i,o] = sum[d,c](max(K[d,c,o] * x[i+d,c] + B[o], 0)) where i < 3",
     ),
-    "y[b,t] = tanh(x[b,s] + c[b]) where s <= t, t < 4": (
-        "y[b,t] = tanh(sum[s](x[b,s]) + c[b]) where t < 4, s <= t",
-        "y[b,t] = sum[s](tanh(x[b,s] + c[b])) where t < 4, s <= t",
+    "y[b,t] = 2 * (x[b,s] + c[b]) where s <= t, t < 4": (
+        "y[b,t] = 2 * (sum[s](x[b,s]) + c[b]) where t < 4, s <= t",
+        "y[b,t] = sum[s](2 * (x[b,s] + c[b])) where t < 4, s <= t",
     ),
     "y[b,o] = tanh(V[k,o] * relu(W[i,k]*x[b,i] + B[k]) + C[o])": (
         "y[b,o] = tanh(sum[k](V[k,o] * relu(sum[i](W[i,k] * x[b,i]) + B[k])) + C[o])",
@@ -78,7 +78,70 @@ DOUBTFUL = {  # the text, the inner sum first, the outer one
         "L = (sum[j](w[j] * x[n,j]) + b - y[n])**2",
         "L = sum[j]((w[j] * x[n,j] + b - y[n])**2)",
     ),
-    "z[b] = exp(s[b,k] - m[b])": ("z[b] = exp(sum[k](s[b,k]) - m[b])", "z[b] = sum[k](exp(s[b,k] - m[b]))"),
+    "L = abs(w[j]*x[n,j] + b - y[n])": (
+        "L = abs(sum[j](w[j] * x[n,j]) + b - y[n])",
+        "L = sum[j](abs(w[j] * x[n,j] + b - y[n]))",
+    ),
+    # without a bias
+    "y[b,o] = relu(W[i,o]*x[b,i])": (
+        "y[b,o] = relu(sum[i](W[i,o] * x[b,i]))",
+        "y[b,o] = sum[i](relu(W[i,o] * x[b,i]))",
+    ),
+    "y[b,o] = V[h,o]*relu(W[i,h]*x[b,i])": (
+        "y[b,o] = V[h,o] * relu(sum[i](W[i,h] * x[b,i]))",
+        "y[b,o] = sum[i](V[h,o] * relu(W[i,h] * x[b,i]))",
+    ),
+    "y[n] = 1/(1+exp(-w[k]*x[n,k]))": (
+        "y[n] = 1 / (1 + exp(sum[k](-w[k] * x[n,k])))",
+        "y[n] = sum[k](1 / (1 + exp(-w[k] * x[n,k])))",
+    ),
+    "y[n] = c[n]/(w[k]*x[n,k])": ("y[n] = c[n] / sum[k](w[k] * x[n,k])", "y[n] = sum[k](c[n] / (w[k] * x[n,k]))"),
+    "p[t,s] = exp(q[t,d]*k[s,d])": ("p[t,s] = exp(sum[d](q[t,d] * k[s,d]))", "p[t,s] = sum[d](exp(q[t,d] * k[s,d]))"),
+    "y[i,o] = relu(K[d,c,o]*x[i+d,c])": (
+        "y[i,o] = relu(sum[d,c](K[d,c,o] * x[i+d,c]))",
+        "y[i,o] = sum[d,c](relu(K[d,c,o] * x[i+d,c]))",
+    ),
+    "s[b] = sigmoid(h[b,i]*A[i,j]*g[b,j])": (
+        "s[b] = sigmoid(sum[i,j](h[b,i] * A[i,j] * g[b,j]))",
+        "s[b] = sum[i,j](sigmoid(h[b,i] * A[i,j] * g[b,j]))",
+    ),
+    "y[b] = max[k](W[i,k]*x[b,i])": (
+        "y[b] = max[k](sum[i](W[i,k] * x[b,i]))",
+        "y[b] = sum[i](max[k](W[i,k] * x[b,i]))",
+    ),
+    "y[b,o] = (W[i,o]*x[b,i] + c[o] > 0)": (
+        "y[b,o] = sum[i](W[i,o] * x[b,i]) + c[o] > 0",
+        "y[b,o] = sum[i](W[i,o] * x[b,i] + c[o] > 0)",
+    ),
+    "y[b,o] = where(W[i,o]*x[b,i] > 0, 1, 0)": (
+        "y[b,o] = where(sum[i](W[i,o] * x[b,i]) > 0, 1, 0)",
+        "y[b,o] = sum[i](where(W[i,o] * x[b,i] > 0, 1, 0))",
+    ),
+    "h[b,o] = sigmoid(A[i,o]*x[b,i] + a[o]) * tanh(B[i,o]*x[b,i] + c[o])": (
+        "h[b,o] = sigmoid(sum[i](A[i,o] * x[b,i]) + a[o]) * tanh(sum[i](B[i,o] * x[b,i]) + c[o])",
+        "h[b,o] = sum[i](sigmoid(A[i,o] * x[b,i] + a[o]) * tanh(B[i,o] * x[b,i] + c[o]))",
+    ),
+    "y[b,o] = relu(W[i,o]*x[b,i] + c[i])": (
+        "y[b,o] = relu(sum[i](W[i,o] * x[b,i]) + sum[i](c[i]))",
+        "y[b,o] = sum[i](relu(W[i,o] * x[b,i] + c[i]))",
+    ),
+    "D[n,m] = sqrt((x[n,d] - z[m,d])**2)": (
+        "D[n,m] = sqrt(sum[d]((x[n,d] - z[m,d])**2))",
+        "D[n,m] = sum[d](sqrt((x[n,d] - z[m,d])**2))",
+    ),
+    # the mean over n is meant to come last
+    "L = softplus(-y[n]*w[d]*x[n,d])": (
+        "L = softplus(sum[d](-y[n] * w[d] * x[n,d]))",
+        "L = sum[d](softplus(-y[n] * w[d] * x[n,d]))",
+    ),
+    "L = softplus(-y[n]*(w[d]*x[n,d] + b))": (
+        "L = softplus(-y[n] * (sum[d](w[d] * x[n,d]) + b))",
+        "L = sum[d](softplus(-y[n] * (w[d] * x[n,d] + b)))",
+    ),
+    "h[b,k] = tanh(W[i,k]*x[b,i] + U[l,k]*g[b,l] + c[k])": (
+        "h[b,k] = tanh(sum[i](W[i,k] * x[b,i]) + sum[l](U[l,k] * g[b,l]) + c[k])",
+        "h[b,k] = sum[i,l](tanh(W[i,k] * x[b,i] + U[l,k] * g[b,l] + c[k]))",
+    ),
 }
 
 
@@ -110,10 +173,24 @@ def test_the_outer_sum_is_what_the_program_computes() -> None:
 PLAIN = [
     "y[b] = log(x[b,i])",
     "y[b] = x[b,i] * w[i] * c[b]",
-    "y[b,o] = relu(W[i,o] * x[b,i])",
     "y[b] = log(1 + x[b,i])",
     "L = relu(1 - y[n]*z[n])",  # the hinge loss
     "L = log(1 + exp(-y[n]*z[n]))",
+    "L = softplus(-y[n]*z[n])",
+    "L = relu(s[b,k] - s[b,c[b]] + 1)",
+    "L = ((x[b] - mu) / sigma)**2",
+    "z[b] = exp(s[b,k] - m[b])",
+    "z[b] = exp((s[b,k] - m[b]) / T)",
+    "y[b,t] = tanh(x[b,s] + c[b]) where s <= t, t < 4",
+    "v[b] = (x[b,i] - m[b])**3",
+    "v[b] = (x[b,i] - m[b]) * (x[b,i] - m[b]) * (x[b,i] - m[b])",
+    "v[c] = ((x[b,c] - m[c]) / s[c])**2",
+    "L = abs(x[b,i] - m[b])",
+    "L = abs(x[pad(i+k,1)] - x[i]) where k < 3, i < 5",
+    "L = sqrt(dx[i]**2 + dy[i]**2 + eps)",
+    "y[n] = (V[i,f]*x[n,i])**2 - V[i,f]**2*x[n,i]**2",  # a factorization machine
+    "y[b] = x[b,i] * sigmoid(g[i]*x[b,i])",  # i stands outside, too
+    "y[b] = relu(x[b,i,c] * (i < n[b]))",  # what chooses is no factor
     "v[n] = (x[n,d] - mu[n])**2",
     "sq(u) = u*u\nv[n] = sq(x[n,d] - mu[n])",
     "c[n] = (x[n,d] - mu[n]) * (y[n,d] - nu[n])",
@@ -144,22 +221,41 @@ def test_an_inlined_function_is_looked_through() -> None:
 
 
 def test_what_is_long_is_not_written_out() -> None:
-    text = "swish(u) = u * sigmoid(u)\ny[o] = swish(swish(swish(swish(swish(x[i,o] + b[o])))))"
+    text = "swish(u) = u * sigmoid(u)\ny[o] = swish(swish(swish(swish(swish(w[i]*x[i,o] + b[o])))))"
     (message,) = told(text)
     assert "  the right side is summed over i\n  b[o] counts once for each value of i\n" in message
     assert message.endswith("by sum[i](...) around the terms inside, or around the whole right side")
     assert told(text.replace("= swish", "= sum[i](swish") + ")") == []
 
 
-def test_an_error_of_scope_is_told_alone() -> None:
+def test_an_error_of_scope_is_told_alone_and_shows_the_sum_first() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(MeaningError) as caught:
-            indexlang.compile("y[b,o] = relu(W[i,o]*x[b,i] + B[o]) + C[o]")
-    assert [p.code for p in caught.value.problems] == ["scope"]
+            indexlang.compile("y[b,o] = V[h,o] * relu(W[i,h]*x[b,i] + B[h]) + x[b,o]")
+    (problem,) = caught.value.problems
+    assert problem.code == "scope"
+    first, two, explicit = (problem.way_out or "").split("; or ")
+    assert first == "the inner sum first, y[b,o] = sum[h](V[h,o] * relu(sum[i](W[i,h] * x[b,i]) + B[h])) + x[b,o]"
+    assert two.startswith("two statements, y[b,o] = V[h,o] * relu(W[i,h] * x[b,i] + B[h]); y[b,o] += x[b,o]")
+    assert explicit == "an explicit sum, y[b,o] = sum[h,i](V[h,o] * relu(W[i,h] * x[b,i] + B[h])) + x[b,o]"
+    assert told(first.removeprefix("the inner sum first, ")) == []
 
 
-@pytest.mark.parametrize("text", ["v[n] = sum[d](exp(x[n,d] - mu[n]))", *DOUBTFUL])
+def test_all_indices_and_what_lacks_them_are_named() -> None:
+    (message,) = told("h[b,k] = tanh(W[i,k]*x[b,i] + U[l,k]*g[b,l] + c[k])")
+    assert "over 'i' and 'l' last, after a sum of which one term lacks them\n" in message
+    assert "  tanh(W[i,k] * x[b,i] + U[l,k] * g[b,l] + c[k]) is summed over i and l\n" in message
+    assert "  c[k] counts once for each value of i and l\n" in message
+    (message,) = told("h[b,k] = tanh(W[i,k]*x[b,i] + U[l,k]*g[b,l])")
+    assert "  U[l,k] * g[b,l] counts once for each value of i\n" in message
+    assert "  W[i,k] * x[b,i] counts once for each value of l\n" in message
+
+
+SLOPED = [text for text in DOUBTFUL if ">" not in text]
+
+
+@pytest.mark.parametrize("text", ["v[n] = sum[d](exp(x[n,d] - mu[n]))", *SLOPED])
 def test_derived_programs_are_never_doubted(text: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

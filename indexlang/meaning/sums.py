@@ -1,37 +1,20 @@
 """Over what a statement sums: terms that do not have an index that is summed.
 
-In: a statement of a resolved body. Out: an error where a term of its sum lacks an index, a doubt where a term of a sum
-inside lacks one. The one rule: what is told shows the ways to write it, and each of them means one thing.
+In: a statement of a resolved body. Out: an error where a term of its sum lacks an index, a doubt where a sum inside
+comes late. The one rule: what is told shows the ways to write it, and each of them means one thing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
-from ..program.algebra import factors_of, sum_of, terms_of
-from ..program.ir import (
-    DOTS,
-    Access,
-    Call,
-    Const,
-    Domain,
-    Expr,
-    Reduce,
-    Statement,
-    Subscript,
-    children,
-    indices_of,
-    primal_of,
-    reads,
-    tensors_in,
-)
-from ..program.rebuild import transform_expr
+from ..program.algebra import sum_of, terms_of
+from ..program.ir import DOTS, Call, Domain, Expr, Reduce, Statement, indices_of, primal_of, reads, tensors_in
 from ..program.text import Names, expr_text, statement_text
+from .late import lacking, late_sums, shown_at, summed
 from .report import Report
 
 _LONGEST = 200  # characters of an expression that is shown
-_SIGNED = ("add", "sub", "neg")
-_DECIDED = ("lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not")  # at each point, as a condition is
 
 
 def check_sums(report: Report, stmts: Sequence[Statement], names: Names) -> None:
@@ -45,38 +28,37 @@ def check_sums(report: Report, stmts: Sequence[Statement], names: Names) -> None
 def _in_scope(report: Report, stmt: Statement, names: Names) -> bool:
     """No term of a sum lacks an index over which the statement sums: it would be counted once for each value of it."""
     terms = terms_of(stmt.value)
-    lacking = [[i for i in stmt.reduced if i not in set(indices_of(term))] for _, term in terms]
-    number = next((k for k, missing in enumerate(lacking) if missing), None)
+    missing = [[i for i in stmt.reduced if i not in set(indices_of(term))] for _, term in terms]
+    number = next((k for k, indices in enumerate(missing) if indices), None)
     if len(terms) < 2 or number is None:
         return True
-    term, index = terms[number][1], lacking[number][0]
+    term, index = terms[number][1], missing[number][0]
     if index == DOTS:
         rule = "the statement sums over the axes of '...', but one of its terms does not have them"
     else:
         rule = f"the statement sums over '{index}', but one of its terms does not have it"
     shown = expr_text(term, names)
     values = f"{shown} would be counted once for each value of {index}"
-    report.add("scope", rule, term.span or stmt.span, values, way_out=_ways_out(stmt, terms, lacking, names))
+    report.add("scope", rule, term.span or stmt.span, values, way_out=_ways_out(stmt, terms, missing, names))
     return False
 
 
-def _ways_out(stmt: Statement, terms: list[tuple[int, Expr]], lacking: list[list[str]], names: Names) -> str:
+def _ways_out(stmt: Statement, terms: list[tuple[int, Expr]], missing: list[list[str]], names: Names) -> str:
     """The statement as two, and with the sum written out, in its own words."""
     target, end = _around(stmt, names)
-    kept = [t for t, missing in zip(terms, lacking, strict=True) if not missing]
-    others = [t for t, missing in zip(terms, lacking, strict=True) if missing]
+    kept = [t for t, indices in zip(terms, missing, strict=True) if not indices]
+    others = [t for t, indices in zip(terms, missing, strict=True) if indices]
     statements: list[str] = []
     for group in (kept, others) if kept else ([t] for t in others):
         op = stmt.op if not statements else "+="
         statements.append(f"{target} {op} {_sum(group, names)}{end if group is kept else ''}")
-    ways = f"two statements, {'; '.join(statements)}" if kept else f"a statement for each, {'; '.join(statements)}"
+    ways = [f"two statements, {'; '.join(statements)}" if kept else f"a statement for each, {'; '.join(statements)}"]
     if DOTS not in stmt.reduced:
-        summed = [
-            (sign, term, tuple(i for i in stmt.reduced if i not in missing))
-            for (sign, term), missing in zip(terms, lacking, strict=True)
-        ]
-        ways += f"; or an explicit sum, {target} {stmt.op} {_explicit(summed, names)}{end}"
-    return ways
+        first = [(sign, late_sums(term, stmt.reduced)[1]) for sign, term in terms]
+        if first != terms:
+            ways.insert(0, f"the inner sum first, {target} {stmt.op} {_explicit(first, stmt.reduced, names)}{end}")
+        ways.append(f"an explicit sum, {target} {stmt.op} {_explicit(terms, stmt.reduced, names)}{end}")
+    return "; or ".join(ways)
 
 
 def _around(stmt: Statement, names: Names) -> tuple[str, str]:
@@ -90,13 +72,13 @@ def _sum(terms: list[tuple[int, Expr]], names: Names) -> str:
     return _joined([(sign, _as_term(term, names)) for sign, term in terms])
 
 
-def _explicit(terms: list[tuple[int, Expr, tuple[str, ...]]], names: Names) -> str:
-    return _joined(
-        [
-            (sign, f"sum[{','.join(over)}]({expr_text(term, names)})" if over else _as_term(term, names))
-            for sign, term, over in terms
-        ]
-    )
+def _explicit(terms: list[tuple[int, Expr]], reduced: Sequence[str], names: Names) -> str:
+    """The terms, each summed over what it has of the indices."""
+    shown = []
+    for sign, term in terms:
+        over = [i for i in reduced if i in indices_of(term)]
+        shown.append((sign, f"sum[{','.join(over)}]({expr_text(term, names)})" if over else _as_term(term, names)))
+    return _joined(shown)
 
 
 def _as_term(term: Expr, names: Names) -> str:
@@ -117,134 +99,58 @@ def _joined(terms: list[tuple[int, str]]) -> str:
 
 
 def _doubt(report: Report, stmt: Statement, names: Names) -> None:
-    """A sum inside, of which a term lacks an index that is summed over outside, was mostly meant to be over it."""
-    found: list[tuple[str, Expr, Expr]] = []  # an index, the term around, and what in it does not have the index
-    terms = []
-    for sign, around in terms_of(stmt.value):
-        term = around
-        for i in stmt.reduced:
-            inside = _lacking(term, i) if i != DOTS else None
-            if inside is not None:
-                found.append((i, around, next(t for _, t in terms_of(inside) if i not in indices_of(t))))
-                term = _replaced(term, inside, _summed(inside, i))
-        terms.append((sign, term))
-    if not found:
+    """A sum inside, which the statement takes last, was mostly meant to come first."""
+    terms = terms_of(stmt.value)
+    found = [late_sums(term, stmt.reduced) for _, term in terms]
+    over = tuple(i for i in stmt.reduced if any(i in late for late, _ in found))
+    if not over:
         return
-    over = tuple(dict.fromkeys(i for i, _, _ in found))
-    _, term, lone = found[0]
-    late = [i for i, around, other in found if other == lone and around is term]
-    shown = ", ".join(late)
-    text = expr_text(term, names)
+    value = sum_of([(sign, first) for (sign, _), (_, first) in zip(terms, found, strict=True)])
+    (around, late), *_ = ((term, late) for (_, term), (late, _) in zip(terms, found, strict=True) if late)
+    places = {i: shown_at(around, i) for i in late}
+    lone = _lone(places)
+    text = expr_text(around, names)
     report.doubt(
         "late-sum",
-        f"the statement sums over {', '.join(f'{i!r}' for i in late)} last, after a sum of which one term lacks it",
-        lone.span or stmt.span,
-        f"{text if len(text) < _LONGEST else 'the right side'} is summed over {shown}",
-        f"{expr_text(lone, names)} counts once for each value of {shown}",
-        way_out=f"say which sum is meant, {_both(stmt, terms, over, names)}",
+        f"the statement sums over {_and(map(repr, late))} last, after {_before(lone, late)}",
+        next(iter((*lone, *places.values()))).span or stmt.span,
+        f"{text if len(text) < _LONGEST else 'the right side'} is summed over {_and(late)}",
+        *(f"{expr_text(t, names)} counts once for each value of {_and(missing)}" for t, missing in lone.items()),
+        way_out=f"say which sum is meant, {_both(stmt, value, over, names)}",
     )
 
 
-def _both(stmt: Statement, terms: list[tuple[int, Expr]], over: tuple[str, ...], names: Names) -> str:
+def _and(words: Iterable[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _lone(places: dict[str, Expr]) -> dict[Expr, list[str]]:
+    """The terms that lack the indices at their places, as few as can be."""
+    found: dict[Expr, list[str]] = {}
+    for index, place in places.items():
+        others = lacking([t for _, t in terms_of(place)], index)
+        if others:
+            most = max(others, key=lambda t: (reads(t), sum(i not in indices_of(t) for i in places)))
+            found.setdefault(most, []).append(index)
+    return found
+
+
+def _before(lone: dict[Expr, list[str]], late: Sequence[str]) -> str:
+    """What is done before the sum."""
+    if not lone:
+        return "a function of products"
+    if [*late] in lone.values():
+        return f"a sum of which one term lacks {'it' if len(late) == 1 else 'them'}"
+    return "sums of which a term lacks one of them"
+
+
+def _both(stmt: Statement, value: Expr, over: tuple[str, ...], names: Names) -> str:
     """The statement with its inner sums first, and with all of it summed."""
-    value = sum_of(terms)
     for i in over:
-        value = _summed(value, i)
+        value = summed(value, i)
     target, end = _around(stmt, names)
     inner, outer = (expr_text(v, names) for v in (value, Reduce("sum", Domain(over), stmt.value)))
     if len(outer) > _LONGEST:
         return f"by sum[{','.join(over)}](...) around the terms inside, or around the whole right side"
     return f"the inner one first, {target} {stmt.op} {inner}{end}; or the outer one, {target} {stmt.op} {outer}{end}"
-
-
-def _lacking(term: Expr, index: str) -> Expr | None:
-    """The innermost sum that has all there is of an index, and a term without it."""
-    for found in reversed(tuple(_sums(term, index))):
-        terms = [t for _, t in terms_of(found)]
-        others = [t for t in terms if index not in indices_of(t)]
-        # 1 + x[i], x[i]**2 + eps: a number is no bias, unless it stands beside a product of matrices
-        doubtful = any(reads(t) or indices_of(t) for t in others) or (
-            others and any(_contracts(t, index) for t in terms)
-        )
-        if doubtful and not _is_outside(term, found, index):
-            return found
-    return None
-
-
-def _sums(term: Expr, index: str) -> Iterator[Call]:
-    """The sums below a term in which an index stands, outer ones first."""
-    left: list[Subscript] = [term]
-    seen = set[int]()
-    while left:
-        part = left.pop()
-        if id(part) in seen or index not in indices_of(part):
-            continue
-        seen.add(id(part))
-        match part:
-            case Call(fn=fn) if fn in _SIGNED:
-                terms = terms_of(part)
-                if len(terms) > 1:
-                    yield part
-                left += [t for _, t in terms]
-            case Call(fn="where", args=args):
-                left += args[1:]
-            case Call() if _is_deviation(part, index):
-                left += [t for _, t in terms_of(part.args[0])]
-            case Call(fn=fn) if fn not in _DECIDED:
-                left += children(part)
-            case Reduce(body=body):
-                left.append(body)
-            case _:
-                pass
-
-
-def _is_deviation(call: Call, index: str) -> bool:
-    """Whether a call is a square, and not of a product of matrices: one sums squares of deviations."""
-    match call:
-        case Call("pow", (base, Const(value=int(power)))) if power % 2 == 0:
-            pass
-        case Call("mul", (base, other)) if base == other:
-            pass
-        case _:
-            return False
-    return not any(_contracts(t, index) for _, t in terms_of(base))
-
-
-def _contracts(term: Expr, index: str) -> bool:
-    """Whether factors of different indices meet in an index."""
-    return len({frozenset(indices_of(f)) for f, _ in factors_of(term) if index in indices_of(f)}) > 1
-
-
-def _is_outside(term: Expr, inside: Expr, index: str) -> bool:
-    """Whether an index stands in a term elsewhere, too: then that sum alone could not be over it."""
-    left: list[Subscript] = [term]
-    seen = set[int]()
-    while left:
-        part = left.pop()
-        if id(part) in seen or index not in indices_of(part) or part == inside:
-            continue
-        seen.add(id(part))
-        parts = () if isinstance(part, Access) else children(part)
-        if not parts:
-            return True
-        left += parts
-    return False
-
-
-def _replaced(value: Expr, old: Expr, new: Expr) -> Expr:
-    return transform_expr(value, lambda part: new if part == old else None)
-
-
-def _summed(value: Expr, index: str) -> Expr:
-    """Each term that has an index summed over it."""
-    return sum_of([(sign, _over(term, index)) for sign, term in terms_of(value)])
-
-
-def _over(term: Expr, index: str) -> Expr:
-    if index not in indices_of(term):
-        return term
-    match term:
-        case Reduce("sum", Domain(indices, (), ()), body):
-            return Reduce("sum", Domain((*indices, index)), body)
-        case _:
-            return Reduce("sum", Domain((index,)), term)
