@@ -518,3 +518,8 @@ case(
     """,
     {"x": (2,)},
 )
+case(
+    "a computed position whose index one value is left of",
+    "y[i,k] = x[w[i,k]+i,k] * x[(k+w[0,0])%1,0] where i == 0",
+    {"x": (2, 3), "w": np.array([[0, 1, 0]])},
+)

@@ -23,7 +23,7 @@ from random_programs.trial import QUICK, Failure, InvalidError, trial
 
 from indexlang.plan.limits import NUMPY, TINY
 
-FRESH = 0  # groups of programs of a fresh seed; 20 as soon as no kind of failure is known
+FRESH = 25  # groups of programs of a fresh seed
 GROUP = 10  # programs
 FAILING: frozenset[int] = frozenset()  # of the fixed list: what fails today
 FIXED = [k for k in range(40) if k not in FAILING]

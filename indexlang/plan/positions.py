@@ -104,8 +104,9 @@ def _applied(fn: str, args: list[Interval | None]) -> Interval | None:
             return _most(a, b) if a and b else None
         case "min", [a, b]:
             return _least(a, b) if a and b else None
-        case "mod", [_, (lo, hi)] if lo == hi > 0:
-            return 0, hi - 1
+        case "mod", [whole, (n, m)] if n == m > 0:
+            one_turn = whole is not None and whole[0] // n == whole[1] // n
+            return (whole[0] % n, whole[1] % n) if whole is not None and one_turn else (0, n - 1)
         case "keep", [_, (lo, hi)]:
             return min(lo, 0), max(hi, 0)
         case "cast" | "int", [a]:

@@ -78,11 +78,24 @@ def put_subscript(s: Subscript, values: Mapping[str, Quotient], first: Sequence[
     """The same for a subscript; no value can stand in a merged axis."""
     match s:
         case Boundary(expr=e, value=value):
-            return replace(s, expr=put(e, values, first), value=put(value, values, first))
+            return replace(s, expr=_without_zeros(put(e, values, first)), value=put(value, values, first))
         case Merged() | Dots():
             return s
         case _:
-            return put(s, values, first)
+            return _without_zeros(put(s, values, first))
+
+
+def _without_zeros(position: Expr) -> Expr:
+    """A position without the zeros that are added in it, as it is read."""
+    match position:
+        case Call(fn="add", args=(a, Const(value=0))) | Call(fn="add", args=(Const(value=0), a)):
+            return _without_zeros(a)
+        case Call(fn="sub", args=(a, Const(value=0))):
+            return _without_zeros(a)
+        case Call(fn=fn, args=args) if fn in ("add", "sub", "mul", "neg", *_INTEGER):
+            return replace(position, args=tuple(map(_without_zeros, args)))
+        case _:
+            return position
 
 
 def _put(form: Affine, values: Mapping[str, Quotient]) -> Quotient:
