@@ -307,3 +307,30 @@ def test_files_and_nodes_tell_it_where_they_are_asked_for(tmp_path: Path) -> Non
         _ = indexlang.compile(path)
         edf.node(path)(edf.Input(), edf.Input(), edf.Input())
     assert [(w.category, w.filename) for w in found] == [(IndexLangWarning, __file__)] * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "way"),
+    [
+        ("y[i] = sum[j] * x[i,j]", "sum[k](...)"),
+        ("y = mean + 1", "mean[k](...)"),
+        ("y[i] = relu * x[i]", "relu(...)"),
+    ],
+)
+def test_functions_that_became_tensors_are_told(text: str, way: str) -> None:
+    (message,) = told(text)
+    assert "warning[function-name]" in message
+    assert f"way out: write {way}, or declare" in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "shape mean[N]\ny[i] = x[i] - mean[i]",
+        "sum[i] += x[i,j]\ny[i] = 2 * sum[i]",
+        "layer f(x[N], max[N]) -> y[N]:\n    y[i] = x[i] * max[i]",
+        "x.grad[i] += y.grad[i] * min[i]",
+    ],
+)
+def test_tensors_that_are_declared_or_defined_may_be_called_like_functions(text: str) -> None:
+    assert told(text) == []

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from ..errors import Span
 from ..program.interface import ANONYMOUS, default_interface
 from ..program.ir import (
+    Access,
     Index,
     Merged,
     Program,
@@ -23,7 +24,8 @@ from ..program.ir import (
     reads_of,
     walk,
 )
-from .converter import tree_nodes
+from ..syntax import tree
+from .converter import BUILTIN, tree_nodes
 from .definitions import reads
 from .dims import named
 from .indexed_statement import resolve_indexed
@@ -81,6 +83,7 @@ class Body(Known):
         else:
             interface = self.interface(default)
             name = None
+            self.check_inputs(interface[0])
         if outputs is not None:
             interface = (interface[0], self.chosen(outputs))
         if name is None and interface != default:
@@ -138,6 +141,20 @@ class Body(Known):
                 self.report.add(
                     "unused-shape", rule, shape.span, way_out=nearest(shape.tensor, known) or "drop the line"
                 )
+
+    def check_inputs(self, inputs: Sequence[str]) -> None:
+        """Who writes `sum[j] * x[i,j]` did not mean to pass a tensor `sum` in."""
+        if any(primal_of(name) is not None for name in inputs):
+            return  # derived: its forward program has been told of
+        for name in inputs:
+            if name not in self.shapes and (name in tree.REDUCTIONS or name in BUILTIN):
+                kind = "reduction" if name in tree.REDUCTIONS else "function"
+                call = f"{name}[k](...)" if kind == "reduction" else f"{name}(...)"
+                accesses = (p for s in self.statements for p in parts_of(s) if isinstance(p, Access))
+                span = next((a.span for a in accesses if a.tensor == name and a.span), None)
+                rule = f"'{name}' is read as a tensor that is passed in, and is the name of a {kind}"
+                way = f"write {call}, or declare the tensor by a shape line, or give it another name"
+                self.report.doubt("function-name", rule, span, way_out=way)
 
     def check_names(self) -> None:
         """No index is called like a tensor that stands without brackets."""

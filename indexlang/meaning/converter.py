@@ -21,7 +21,6 @@ from ..syntax.lexer import DEEPEST
 from .report import Report, count, imported, nearest
 
 BOUNDARIES = ("pad", "clamp", "wrap", "reflect")
-REDUCTIONS = ("sum", "prod", "max", "min", "mean", "logsumexp", "argmax", "argmin")
 RESERVED = frozenset(("size", *BOUNDARIES, *CONSTANTS))
 BUILTIN = frozenset(n for n, row in FUNCTIONS.items() if row.symbol is None or n == "pow")
 BINARY = {
@@ -171,7 +170,7 @@ class Converter(ABC):
                 return self.fail("arguments", f"'{name}' takes no argument by name", node.keywords[0][1].span)
             arity = FUNCTIONS[name].arity
             if len(node.args) != arity:
-                hint = f"write {name}[k](...) to reduce over an index k" if name in REDUCTIONS else None
+                hint = f"write {name}[k](...) to reduce over an index k" if name in tree.REDUCTIONS else None
                 rule = f"'{name}' takes {count(arity, 'argument')}, not {len(node.args)}"
                 return self.fail("arguments", rule, span, way_out=hint)
             inside = inside and name != "int"
@@ -184,7 +183,7 @@ class Converter(ABC):
         if self.definitions.is_layer(name):
             rule = f"'{name}' is a layer: it is called in a statement without brackets"
             return self.fail("layer-call", rule, node.span, way_out=f"write h = {name}(...) as a statement of its own")
-        if name in REDUCTIONS:
+        if name in tree.REDUCTIONS:
             rule, way = f"'{name}' names the index that it runs over", f"write {name}[k](...)"
             return self.fail("unknown-function", rule, node.span, way_out=way)
         known = (*BUILTIN, *self.definitions.callables(), "size")

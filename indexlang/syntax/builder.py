@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import LanguageSyntaxError, Problem, Span
 from .lexer import Token
 from .tree import (
+    REDUCTIONS,
     Binary,
     Call,
     Compare,
@@ -33,7 +34,6 @@ from .tree import (
     Unary,
 )
 
-REDUCTIONS = ("sum", "prod", "max", "min", "mean", "logsumexp", "argmax", "argmin")
 _MOST_DIGITS = 300  # of an integer: what a float64 holds
 
 Parts = Sequence[Any]

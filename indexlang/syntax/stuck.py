@@ -15,6 +15,7 @@ OPENS, CLOSES = ("(", "["), (")", "]")
 ENDS_OPERAND = (*NAMES, "NUMBER", *CLOSES)
 BEGINS_OPERAND = (*NAMES, "NUMBER", "(", "where", "not")
 BINARY = ("+", "-", "*", "/", "//", "%", "**", "<", "<=", ">", ">=", "==", "!=", "and", "or")
+_DIVIDES = ("+", "-", "<", "<=", ">", ">=", "==", "!=", "and", "or")  # terms, behind an operand
 EXAMPLE = "layer f(x[N], w[N]; scale=1) -> y[N]:"
 
 
@@ -81,10 +82,25 @@ class Place:
         """How the operand in front of the place is written; its brackets as (...) and [...]."""
         if self.before.kind not in CLOSES:
             return self.before.text
-        inside = Place(self.line, self.at - 1, self.expected).open
-        name = self.token(inside[-1] - 1)
+        opened = self.opened_before()
+        name = self.token(opened - 1)
         brackets = "(...)" if self.before.kind == ")" else "[...]"
-        return f"{name.text}{brackets}" if inside[-1] > 0 and name.kind in (*NAMES, "where") else brackets
+        return f"{name.text}{brackets}" if opened > 0 and name.kind in (*NAMES, "where") else brackets
+
+    def opened_before(self) -> int:
+        """The number of the bracket that the token in front of the place closes."""
+        return Place(self.line, self.at - 1, self.expected).open[-1]
+
+    def term_end(self) -> Token:
+        """The last token of the term that begins at the place."""
+        depth, last = 0, self.here
+        for token in self.line.tokens[self.at :]:
+            ends = token.kind in (*CLOSES, ",", "where") or (token.kind in _DIVIDES and last.kind in ENDS_OPERAND)
+            if depth == 0 and ends:
+                break
+            depth += (token.kind in OPENS) - (token.kind in CLOSES)
+            last = token
+        return last
 
     def problem(self, code: str, rule: str, way_out: str, place: Token | Span | None = None) -> Problem:
         span = place if isinstance(place, Span) else (place or self.here).span

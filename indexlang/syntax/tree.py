@@ -23,6 +23,8 @@ from typing import cast
 
 from ..errors import Span
 
+REDUCTIONS = ("sum", "prod", "max", "min", "mean", "logsumexp", "argmax", "argmin")
+
 
 def _span() -> Span:
     return cast(Span, field(compare=False, repr=False))

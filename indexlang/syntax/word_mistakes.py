@@ -13,6 +13,7 @@ from . import line_mistakes
 from .automaton import END
 from .lexer import Line, Token
 from .stuck import ASSIGNS, BEGINS_OPERAND, BINARY, CLOSES, ENDS_OPERAND, EXAMPLE, NAMES, OPENS, Place
+from .tree import REDUCTIONS
 
 _Rule = Callable[[Place], Problem | None]
 
@@ -173,6 +174,21 @@ def _brackets(p: Place) -> Problem | None:
     return None
 
 
+def _reduction(p: Place) -> Problem | None:
+    """`sum[j] x[i,j]`: what is reduced stands in parentheses."""
+    first = p.opened_before() if p.before.kind == "]" else p.at
+    name = p.token(first - 1)
+    if first == 0 or name.text not in REDUCTIONS or p.here.kind not in BEGINS_OPERAND:
+        return None
+    body = " ".join(p.here.span.to(p.term_end().span).text.split())
+    rule = f"what '{name.text}' reduces stands in parentheses"
+    if first == p.at:
+        way = f"write {name.text}[...]({body}), in the brackets the indices that it runs over"
+    else:
+        way = f"write {name.text}{p.token(first).span.to(p.before.span).text}({body})"
+    return p.problem("reduction-body", rule, way, name.span.to(p.here.span))
+
+
 def _operand(p: Place) -> Problem | None:
     """Something is missing in front of this token."""
     here, before = p.here, p.before
@@ -230,6 +246,7 @@ _RULES: tuple[_Rule, ...] = (
     _punctuation,
     _where,
     _brackets,
+    _reduction,
     _operand,
     _anything,
 )
