@@ -194,7 +194,8 @@ class _Derivation:
                     prepared[tensor] = self.prepare(tensor)
                 adjoint = prepared[tensor].pop()
                 if stmt.op == "*=" and self.poles.tensors[tensor] & INFINITE:
-                    adjoint.masks += (Call("ne", (replace(stmt.target, tensor=self.names[tensor]), Const(0))),)
+                    guard = Call("ne", (replace(stmt.target, tensor=self.names[tensor]), Const(0)))
+                    adjoint = replace(adjoint, masks=(*adjoint.masks, guard))
             self.derive(k, adjoint)
         gradients = tuple(self.names[n] for n in self.wrt)
         given = (*self.flat.inputs, *self.seeds)

@@ -48,9 +48,9 @@ _ELLIPSIS = "'...' stands beside other axes; write its axes out"
 Group = Sequence[tuple[Statement, Bounds]]  # the statements of one tensor with the bounds of their indices
 
 
-@dataclass
+@dataclass(frozen=True)
 class Adjoint:
-    """What a statement's value is multiplied by, and where; `extra` indices came with it."""
+    """What a statement's value is multiplied by, and where."""
 
     factor: Expr
     masks: tuple[Expr, ...] = ()

@@ -190,7 +190,7 @@ class _Arrangement:
             if worth and index in rows:
                 rows.remove(index)
                 self.batch.append(index)
-            elif worth and prod(held[i] for i in self.out) <= 4 * self.points(x):
+            elif worth and prod(held[i] for i in self.out) <= self.limits.larger * self.points(x):
                 self.blocks[index] = 1
                 continue
             self.now = held
@@ -207,7 +207,7 @@ class _Arrangement:
         result = self.points(self.out) * self.itemsize
         small = result <= self.limits.copy
         # Each block of a sum is added to the whole result: fewer and larger ones, where that is large.
-        budget = max(self.limits.copy, 4 * result) if small else self.limits.copy
+        budget = max(self.limits.copy, self.limits.larger * result) if small else self.limits.copy
         for number, x in enumerate((self.a, self.b)):
             if self.copies()[number]:
                 order = by_stride(x, x)
@@ -231,4 +231,4 @@ def separates(first: Sequence[str], second: Sequence[str], sizes: Sizes, limits:
     joint = prod(sizes[i] for i in {*first, *second})
     largest = max(prod(sizes[i] for i in group) for group in (first, second))
     alone = set(second) - set(first)
-    return bool(alone) and joint >= limits.separate and joint >= 4 * largest
+    return bool(alone) and joint >= limits.separate and joint >= limits.larger * largest

@@ -26,6 +26,9 @@ class Limits:
     rim: int = 1 << 14  # elements from which on only the rims of a longer copy are filled
     taps: int = 32  # taps from which on a table of positions may be better
     shared: int = 1 << 20  # operations on elements from which on threads pay
+    usual: int = 8  # additions that a function costs which is no arithmetic
+    larger: int = 4  # so many times larger than what it is made of, or becomes, an array on the way is not worth while
+    counted: int = 1024  # cells beyond that up to which positions are counted, not sorted
     # products
     separate: int = 1 << 14  # elements from which on a factor that is a sum is worth taking apart
     product: int = 1 << 14  # multiply-adds below which a matrix product is not worth its call
@@ -46,6 +49,7 @@ class Limits:
     filled: int = 4096  # elements of an array that holds one number
     # rewrites
     worth: int = 1 << 18  # multiply-adds from which on a product is worth keeping for a second use
+    dearer: int = 15  # per cent that an order of products may cost more for the sake of one that is kept
     scaled: int = 1 << 14  # elements from which on scaling them is worth a statement
     smaller: int = 3  # so many times smaller must the factor be
     thin: int = 2  # columns of a product up to which it is a thin one
@@ -63,4 +67,5 @@ TINY = Limits(
     block=64, copy=64, large=256, kept=256, window=64, short=4, run=2, long=4, table=1 << 22, rim=8, taps=4, shared=64,
     separate=8, product=8, columns=4, chunk=64, least=8, sum=16, many=2, narrow=2, full=2, register=4, filled=16,
     worth=16, scaled=8, smaller=2, fewest=2, unfolded=1 << 12, added=4,
+    larger=1, counted=1,
 )  # fmt: skip

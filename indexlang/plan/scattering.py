@@ -45,7 +45,7 @@ def scattered(stmt: Evaluation, target: Target, scope: Scope) -> None:
     total = prod(home.shape[axis] for axis in target.dynamic)
     straight = not rest and target.dynamic == tuple(range(len(home.shape)))
     real = home.dtype.startswith("float") and not b.complex_step
-    few = total <= 4 * prod(scope[i].n for i in shared) + 1024
+    few = total <= b.limits.larger * prod(scope[i].n for i in shared) + b.limits.counted
     is_table = all(isinstance(at, Load) and at.place.buffer.role == "table" for _, at in found)
     by = "count" if straight and op in SUMS and (counts or real) and few and not is_table else "join"
     b.run(View(home, tuple(rows)), combining(op), Scatter(found, value, shared, rest, condition, by, alone))

@@ -199,7 +199,8 @@ def target_of(b: Building, access: Access, home: Buffer, op: str, new: bool, del
         buffer = b.buffer(f"{home.name} work", shape, home.dtype) if folds else home
         moving = index_strides(rows, row_strides(buffer.shape))
         loops = () if injective((s, extents[i]) for i, s in moving.items()) else taps(rows, extents, b.limits)
-        long = prod(shape) > 4 * max(1, prod(home.shape)) + 4 * prod(extents[i] for i in indices_of(access))
+        few = max(1, prod(home.shape)) + prod(extents[i] for i in indices_of(access))
+        long = prod(shape) > b.limits.larger * few
         if not tabulated(loops, rows, extents, b.limits) and not (folds and long):
             return Target(b, access, op, home, buffer, tuple(rows), new, delivered, tuple(folds), loops)
         computed = set(range(len(known)))

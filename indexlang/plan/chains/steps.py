@@ -29,7 +29,6 @@ COSTS = {
     **dict.fromkeys(REDUCTIONS.values(), 1),
     "read": 0,
 }
-USUAL = 8  # additions that another function costs
 
 
 def chained(b: Building, chain: Chain) -> list[str]:
@@ -193,7 +192,8 @@ class ChainPlan:
 
     def work(self, nodes: Sequence[Node]) -> int:
         """How many additions of elements take as long."""
-        return sum(COSTS.get(n.fn, USUAL) * max(self.graph.points(a.indices) for a in (n, *n.args)) for n in nodes)
+        usual = self.b.limits.usual
+        return sum(COSTS.get(n.fn, usual) * max(self.graph.points(a.indices) for a in (n, *n.args)) for n in nodes)
 
     def bring_home(self) -> None:
         """What has been summed over all blocks, times what stands before the sum."""

@@ -2,7 +2,7 @@
 
 In: a Program with its shapes and types. Out: the same with statements before others that make what at least two of them
 multiply on their way. The one rule: a statement takes part only with a pair of factors that some good order of its own
-products begins with, so sharing never makes a product dearer than the best order by more than `SLACK`.
+products begins with, so sharing never makes a product dearer than the best order by more than `Limits.dearer`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from ...sizes.shapes import Shapes
 from ..blocks import itemsize
 from ..limits import Limits
 from ..order import order_pairs, products_cost
-
-SLACK = 1.15
 
 Extents = Mapping[str, tuple[int, int]]
 
@@ -127,7 +125,8 @@ def _pairs(stmt: Statement, extents: Extents, limits: Limits) -> Iterator[Pair]:
     sizes = {i: hi - lo for i, (lo, hi) in extents.items()}
     free = indices_of(stmt.target)
     groups = [indices_of(a) for a in reads]
-    limit = SLACK * products_cost(groups, order_pairs(groups, free, sizes, limits), free, sizes)
+    best = products_cost(groups, order_pairs(groups, free, sizes, limits), free, sizes)
+    limit = best * (100 + limits.dearer) / 100
     for x, y in combinations(range(len(reads)), 2):
         both = {*groups[x], *groups[y]}
         rest = [g for k, g in enumerate(groups) if k not in (x, y)]
