@@ -41,6 +41,10 @@ def take(w: Writer, target: Target, kernel: Take) -> None:
     moving = frozenset[str]().union(*(v.indices for _, v in kernel.at))
     order = [i for i in target.axes if i in moving]
     ats = [_positions(w, v, order) for _, v in kernel.at]
+    if w.checked:  # a Check that is missing would be hidden by clipping, or by counting from the end
+        for mark, at in zip(marks, ats, strict=True):
+            end = shape_of([mark], w.scope).items[0]
+            w.line(f"assert np.all(({py.text(at.code)} >= 0) & ({py.text(at.code)} < {py.text(end)})), {mark!r}")
     for i in x.indices:  # what the positions and the source have in common is gone along in both
         if i in order:
             marks.append(i)
