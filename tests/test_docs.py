@@ -161,3 +161,19 @@ def test_the_modules_that_the_design_names_are_there() -> None:
     named = re.findall(rf"`((?:{folders})/[\w/]+)", FENCE.sub("", page))
     assert len(named) > 150
     assert not [name for name in named if not any((package / f"{name}{end}").exists() for end in ("", ".py"))]
+
+
+@pytest.mark.filterwarnings("error::indexlang.IndexLangWarning")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_equations_in_running_text_and_tables_mean_what_they_say(page: Path) -> None:
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for equation in re.findall(r"`([^`\n]*\w\] (?:[+*]|max|min)?= [^`\n]*)`", text):
+        assert mistakes(equation) <= {"bound"}, equation  # as a number an option stands in a layer only
+
+
+def mistakes(text: str) -> set[str]:
+    try:
+        indexlang.compile(text)
+    except indexlang.IndexLangError as error:
+        return {problem.code for problem in error.problems}
+    return set()
