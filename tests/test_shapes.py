@@ -82,6 +82,9 @@ def test_the_shape_of_the_target(text: str, sizes: Sizes, shape: tuple[int, ...]
     [
         ("y[i] = A[i] + B[i]", {"A": (10,), "B": (4,)}, "size-mismatch", ("'i'", "A has size 10", "B has size 4")),
         ("y[i] = A[i] + B[i]", {"A": (10,), "B": (1,)}, "size-mismatch", ("does not stretch",)),
+        ("y[i] = A[i] + B[i]", {"A": (10,), "B": (1,)}, "size-mismatch", ("stretch: write 0 for i in B",)),
+        ("y[o] = W[i,o] * x[i]", {"W": (1, 2), "x": (3,)}, "size-mismatch", ("make the sizes equal, or write 0",)),
+        ("y = sum[i](a[i] * b[i])", {"a": (4,), "b": (1,)}, "size-mismatch", ("equal, or write 0 for i in b",)),
         ("y[i] = a[i]\nz[i] = y[i]*b[i]\nw[i] = b[i]", {"a": (3,), "b": (4,)}, "size-mismatch", ("y has size 3",)),
         ("w[i] = b[i]\ny[i] = a[i]\nz[i] = y[i]*b[i]", {"a": (3,), "b": (4,)}, "size-mismatch", ("b has size 4",)),
         ("shape y[5]\ny[i] = x[i]", {"x": (3,)}, "size-mismatch", ("y has size 5",)),

@@ -21,6 +21,7 @@ from ..program.ir import (
     Program,
     Statement,
     accesses_of,
+    indices_of,
     primal_of,
     reductions_of,
     tensors_in,
@@ -237,7 +238,14 @@ class _Numbers:
                 f"write 0 for {index} in {small}" if name == index else f"write the axes of {small} out, this one as 0"
             )
             way = f"an axis of size 1 does not stretch: {zero}"
+            if name == index and self.is_reduced(index, first, second):
+                way = f"make the sizes equal, or {zero}: an axis of size 1 does not stretch"
         return Problem("size-mismatch", rule, second.span, values, way)
+
+    def is_reduced(self, index: str, *found: Use) -> bool:
+        """Whether an index is reduced where these uses stand: then what stretches is hardly meant."""
+        stmts = [s for s in self.program.statements if all(u.access in accesses_of(s) for u in found)]
+        return any(index not in indices_of(s.target) for s in stmts)
 
     def define(self, stmt: Statement, solution: Solution) -> None:
         tensor = stmt.target.tensor
