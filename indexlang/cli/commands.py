@@ -36,7 +36,7 @@ from ..syntax.parser import parse
 from ..syntax.tree import File, Item, LayerDef, ShapeDecl, Statement
 from . import arguments, doctor
 from . import files as cli_files
-from .output import complain, described, print_json, print_program, report, table
+from .output import complain, described, print_findings, print_json, print_program, report, table
 
 Array = NDArray[Any]
 
@@ -136,10 +136,7 @@ def _check(args: argparse.Namespace) -> int:
     if args.format == "json":
         print_json({"errors": [described(p) for p in found], "warnings": [described(p) for p in warned]})
         return 1 if found else 0
-    report(warned, "warning")
-    report(found)
-    if not found:
-        print(f"{source.name}: no errors")
+    print_findings(source.name, found, warned)
     return 1 if found else 0
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import IO
 
 from ..errors import Problem, Span, render
+from ..meaning.report import count
 from ..oracle.gradcheck import Row
 
 _MESSAGE = (  # what is coloured in an error, and how
@@ -55,10 +56,22 @@ def report(problems: Sequence[Problem], kind: str = "error") -> None:
 
 def complain(message: str) -> None:
     """A rendered problem, on standard error."""
-    if colourful(sys.stderr):
+    print(_coloured(message, sys.stderr), file=sys.stderr)
+
+
+def print_findings(source: str, found: Sequence[Problem], warned: Sequence[Problem]) -> None:
+    """What was looked for: on standard output."""
+    for problem, kind in (*((p, "warning") for p in warned), *((p, "error") for p in found)):
+        print(_coloured(render(problem, kind), sys.stdout))
+    if not found:
+        print(f"{source}: no errors{', ' + count(len(warned), 'warning') if warned else ''}")
+
+
+def _coloured(message: str, stream: IO[str]) -> str:
+    if colourful(stream):
         for pattern, style in _MESSAGE:
             message = pattern.sub(style, message)
-    print(message, file=sys.stderr)
+    return message
 
 
 def table(rows: Sequence[Row]) -> str:
