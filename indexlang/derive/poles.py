@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..program.algebra import fold
+from ..program.functions import COMBINATIONS
 from ..program.ir import Access, Boundary, Call, Const, Expr, Index, Program, Range, Reduce, Size, Statement, indices_of
 from ..program.names import is_plain
 from ..program.signs import COUNTS, NUMBERS, POSITIVE, Signs, many, power_of, sign_of, signs_of
 from .contributions import Slopes
 
-_COMBINE = {"=": "add", "+=": "add", "*=": "mul", "max=": "max", "min=": "min"}
 # What an element is that no point reaches; an infinity that the language or an author wrote is as good as a number.
 _UNREACHED = {"=": "0", "+=": "0", "*=": "+", "max=": "-", "min=": "+"}
 
@@ -40,7 +40,7 @@ class Poles:
         self.tensors: dict[str, Signs] = dict.fromkeys(program.inputs, NUMBERS)
         self.known: dict[Expr, Signs] = {}  # of expressions of which nothing else is known
         for stmt in program.statements:
-            value, combine = self.signs(stmt.value, self.here(stmt)), _COMBINE[stmt.op]
+            value, combine = self.signs(stmt.value, self.here(stmt)), COMBINATIONS[stmt.op]
             if stmt.reduced or not is_plain(stmt.target):
                 value = many(value, combine)
             if not self._covers(stmt):

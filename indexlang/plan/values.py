@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import Problem, ShapeError
 from ..program.ir import Call, Const, Expr, Size
 from .building import Building
+from .operators import identity
 from .plan import Apply, Load, Number, Position, Reduced, Value
 from .views import Row
 
@@ -118,20 +119,8 @@ def _integer(fn: str, *args: Value) -> Value:
 
 
 def unit(op: str, dtype: str) -> Number:
-    """The operator's identity as a number: 0, 1, the least and the greatest value of the dtype."""
-    least = op == "max="
-    match op:
-        case "=" | "+=":
-            return Number(False if dtype == "bool" else 0, dtype)
-        case "*=":
-            return Number(1, dtype)
-        case _ if dtype.startswith(("float", "complex")):
-            return Number(float("-inf") if least else float("inf"), dtype)
-        case _ if dtype == "bool":
-            return Number(not least, dtype)
-        case _:
-            info = np.iinfo(dtype)
-            return Number(int(info.min if least else info.max), dtype)
+    """The operator's identity as a number."""
+    return Number(identity(op, dtype), dtype)
 
 
 def fixed(value: Value, at: Mapping[str, int], extents: Mapping[str, tuple[int, int]] | None = None) -> Value:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from ..program.functions import FUNCTIONS
+from ..program.functions import COMBINATIONS, FUNCTIONS
 from ..sizes.dtypes import DTYPES, kind_of
 from .plan import (
     Apply,
@@ -45,7 +45,7 @@ from .plan import (
 )
 from .views import Extents
 
-OPERATORS = frozenset({"=", "+=", "*=", "max=", "min="})
+OPERATORS = frozenset(COMBINATIONS)
 ARITHMETIC = frozenset({"+=", "-=", "*=", "/="})
 COMBINING = OPERATORS | ARITHMETIC
 REDUCING = frozenset({"sum", "product", "greatest", "least", "any", "all"})

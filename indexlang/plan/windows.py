@@ -6,9 +6,10 @@ positions of the window, and each pass is over whole arrays that stay in the cac
 
 from __future__ import annotations
 
+from ..program.functions import COMBINATIONS
 from ..program.ir import Expr
 from .evaluation import Evaluation
-from .operators import COMBINATIONS, SUMS, combining
+from .operators import SUMS, combining
 from .plan import Apply, Map, Value
 from .reads import value_of
 from .values import cast, fixed

@@ -224,3 +224,7 @@ def is_exact(expr: Expr) -> bool:
             return fn in EXACT and all(map(is_exact, args))
         case _:
             return not isinstance(expr, Reduce)
+
+
+# The functions by which the operators of statements bring values together.
+COMBINATIONS = {"=": "add", "+=": "add", "*=": "mul", "max=": "max", "min=": "min"}

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from .conditions import is_range, is_static
-from .functions import FUNCTIONS
+from .functions import COMBINATIONS, FUNCTIONS
 from .interface import is_told
 from .ir import (
     DOTS,
@@ -39,7 +39,6 @@ from .ir import (
 )
 from .text import expr_text, statement_text
 
-OPERATORS = ("=", "+=", "*=", "max=", "min=")
 REDUCTIONS = ("sum", "prod", "max", "min", "mean", "logsumexp", "argmax", "argmin")
 BOUNDARIES = ("pad", "clamp", "wrap", "reflect")
 
@@ -128,7 +127,7 @@ def _ranks(program: Program) -> Iterator[str]:
 
 
 def _statement(stmt: Statement) -> Iterator[str]:
-    if stmt.op not in OPERATORS:
+    if stmt.op not in COMBINATIONS:
         yield f"there is no operator {stmt.op}"
     canonical = statement(stmt.target, stmt.op, stmt.value, stmt.domain.ranges, stmt.domain.masks)
     if canonical.domain != stmt.domain:

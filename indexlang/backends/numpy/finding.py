@@ -13,12 +13,13 @@ from math import prod
 
 import numpy as np
 
+from ...plan.operators import identity
 from ...plan.plan import Apply, Buffer, Number, Part, Running, Search, Select
 from . import code as py
 from .arrays import Operand, aligned, array, axes_here, count_of, held, operand, shape_of, spread
 from .code import REST, Code, Item, Name, Operator, call, dtype, method, text
 from .expressions import UFUNCS, converted, truth, value
-from .loops import identity, looped
+from .loops import looped
 from .names import Writer
 from .targets import Target
 

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-import numpy as np
-
+from ...plan.operators import identity
 from ...plan.plan import Part
 from .arrays import operand
 from .code import REST, Code, Item, Name, Number, call, plus, row, text
@@ -112,17 +111,3 @@ def make(w: Writer, part: Part, op: str = "") -> None:
     w.make(part)
     if op:
         w.set(Item(operand(w, part).code, (REST,)), Number(identity(op, buffer.dtype)))
-
-
-def identity(op: str, kind: str) -> int | float | bool:
-    """What an operator leaves as it is."""
-    if op == "*=":
-        return 1
-    if op not in ("max=", "min="):
-        return False if kind == "bool" else 0
-    least = op == "max="
-    if kind == "bool":
-        return not least
-    if kind.startswith(("float", "complex")):
-        return float("-inf") if least else float("inf")
-    return int(np.iinfo(kind).min if least else np.iinfo(kind).max)

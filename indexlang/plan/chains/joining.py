@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from ...program.algebra import factors_of
+from ...program.functions import COMBINATIONS
 from ...program.ir import (
     Access,
     Expr,
@@ -24,12 +25,11 @@ from ...program.ir import (
 )
 from ...program.names import counted, free
 from ..blocks import even, itemsize
-from ..operators import COMBINATIONS, REDUCTIONS
+from ..operators import REDUCTIONS, identity
 from .chain import Chain, Facts, Store, renamed
 from .formulas import Formulas
 from .landing import Landing, landings
 from .statements import (
-    identity,
     is_contraction,
     is_merging,
     is_plain_product,
@@ -212,7 +212,7 @@ class Joining:
             return self.mapped(tensor, axes, op, node, first)
         reduced = stmt.reduced
         if not reduced:
-            node = self.masked(formula(stmt.value), masks, identity(op))
+            node = self.masked(formula(stmt.value), masks, identity(op, "float64"))
             return self.mapped(tensor, axes, op, node, first)
         if self.is_window(number, stmt) and not set(reduced) & set(self.labels):
             node = self.window(stmt)
@@ -237,7 +237,7 @@ class Joining:
                 else:
                     node = graph.times([node, *outer[0]], coefficient, outer[1])
         else:
-            value = self.masked(formula(stmt.value), masks, identity(op))
+            value = self.masked(formula(stmt.value), masks, identity(op, "float64"))
             node = graph.reduce(REDUCTIONS[op], value, reduced)
         if partial:
             if not set(self.labels) <= set(value.indices):

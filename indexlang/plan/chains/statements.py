@@ -81,11 +81,6 @@ def touched(stmt: Statement) -> tuple[str, ...]:
     return (*reads_of(stmt), stmt.target.tensor)
 
 
-def identity(op: str) -> float:
-    """What changes nothing."""
-    return {"*=": 1.0, "max=": float("-inf"), "min=": float("inf")}.get(op, 0)
-
-
 def size_of(shape: Sequence[int]) -> int:
     count = 1
     for n in shape:

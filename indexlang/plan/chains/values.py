@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 
+from ...program.functions import COMBINATIONS
 from ...program.ir import Const, Expr, indices_of
-from ..operators import COMBINATIONS
 
 
 class RefusedError(Exception):
