@@ -34,11 +34,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Span:
-    """A half-open range of offsets in a source."""
+    """A half-open range of offsets in a source; in a layer that was called, `caller` is the call."""
 
     source: Source
     start: int
     end: int
+    caller: Span | None = field(default=None, compare=False, repr=False)
 
     @property
     def line(self) -> int:
@@ -54,7 +55,17 @@ class Span:
 
     def to(self, other: Span) -> Span:
         """The span from the start of this one to the end of the other."""
-        return Span(self.source, self.start, max(self.end, other.end))
+        return Span(self.source, self.start, max(self.end, other.end), self.caller)
+
+    def called_from(self, call: Span) -> Span:
+        """The same place of a layer, called here; what called it inside of that layer stays."""
+        caller = call if self.caller is None else self.caller.called_from(call)
+        return Span(self.source, self.start, self.end, caller)
+
+    @property
+    def callers(self) -> tuple[Span, ...]:
+        """The call of the layer, the call of the layer that this one stands in, and so on."""
+        return () if self.caller is None else (self.caller, *self.caller.callers)
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,9 @@ def render(problem: Problem, kind: str = "error") -> str:
     else:
         lines.append(f"{problem.span.source.name}:{problem.span.line}:{problem.span.column}: {head}")
         lines.extend(_excerpt(problem.span))
+        for call in problem.span.callers:
+            lines.append(f"  called from {call.source.name}, line {call.line}:")
+            lines.extend(_excerpt(call))
     for label, span in problem.others:
         lines.append(f"  {label}, line {span.line}:")
         lines.extend(_excerpt(span))

@@ -49,6 +49,7 @@ def assert_prints(f: Function) -> None:
     assert again.program == f.program, f"{f}{again}"
 
 
+@pytest.mark.filterwarnings("ignore:[^\n]*function-name:indexlang.IndexLangWarning")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_tensor_may_have_any_name(text: str, name: str) -> None:

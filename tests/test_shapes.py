@@ -117,6 +117,52 @@ def test_what_does_not_fit(text: str, sizes: Sizes, code: str, parts: tuple[str,
         assert part in str(caught.value)
 
 
+NETWORK = """
+from conv import conv2d
+from linear import linear
+from pooling import maxpool2d
+
+layer convolutions(x, K1, b1, K2, b2) -> y:
+    h = conv2d(x, K1, b1)
+    y = conv2d(h, K2, b2)
+layer two(x, W, V) -> y:
+    y = linear(linear(x, W), V)
+layer four(x, A, B, C, D) -> y:
+    h = two(x, A, B)
+    y = two(h, C, D)
+layer pools(x) -> y:
+    h = maxpool2d(x)
+    y = maxpool2d(h)
+"""
+
+
+@pytest.mark.parametrize(
+    ("layer", "sizes", "calls"),
+    [
+        (
+            "convolutions",
+            [(1, 8, 8, 3), (3, 3, 3, 4), (4,), (3, 3, 5, 4), (4,)],
+            ["conv2d(h, K2, b2)"],
+        ),
+        ("two", [(2, 3), (5, 4), (4, 4)], ["linear(x, W)"]),
+        ("four", [(2, 3), (3, 4), (4, 4), (5, 4), (4, 4)], ["linear(x, W)", "two(h, C, D)"]),
+        ("four", [(2, 3), (3, 4), (5, 4), (4, 4), (4, 4)], ["linear(linear(x, W), V)", "two(x, A, B)"]),
+        ("pools", [(1, 3, 3, 2)], ["maxpool2d(h)"]),
+    ],
+)
+def test_an_error_in_a_layer_names_the_calls(layer: str, sizes: list[tuple[int, ...]], calls: list[str]) -> None:
+    found = resolve(parse(Source(NETWORK)), layer=layer)
+    with pytest.raises(ShapeError) as caught:
+        shapes.infer(found, dict(zip(found.inputs, sizes, strict=True)))
+    span = caught.value.span
+    assert span is not None
+    assert span.source.name.endswith(".idx")
+    assert [call.text for call in span.callers] == calls
+    for call in calls:
+        line = next(k for k, text in enumerate(NETWORK.split("\n"), 1) if call in text)
+        assert f"\n  called from <text>, line {line}:\n" in str(caught.value)
+
+
 def test_cutting_short_is_warned_about() -> None:
     found = shapes.infer(program("y[i] = a[i] * x[i+1]"), {"a": (9,), "x": (5,)})
     assert found.tensors["y"] == (4,)

@@ -94,6 +94,7 @@ def described(problem: Problem) -> dict[str, object]:
         "values": list(problem.values),
         "way_out": problem.way_out,
         "others": [{"label": label, **_place(span)} for label, span in problem.others],
+        "callers": [_place(call) for call in problem.span.callers] if problem.span else [],
     }
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
+from ..errors import Span
 from ..program.ir import (
+    Access,
     Call,
     Expr,
     Program,
@@ -109,6 +111,7 @@ def instantiate(
     outputs: tuple[str, ...],
     names: Names,
     size_of: Callable[[str, int], Expr],
+    call: Span,
 ) -> Instance:
     """An instance. `tensors` names inputs and wanted outputs in the caller, `size_of` tells sizes of its tensors."""
     program, name = template.program, template.header.name
@@ -124,7 +127,7 @@ def instantiate(
             while new in template.indices:
                 new = names.fresh(index)
             indices[index] = new
-    renaming = _Inlining(tensors, indices, size_of)
+    renaming = _Inlining(tensors, indices, call, size_of)
     shapes, checks = [], []
     for shape in program.shapes:
         if shape.tensor in targets and shape.tensor not in program.inputs:
@@ -152,20 +155,36 @@ def _of_gradients(template: Template, targets: Collection[str], tensors: Mapping
 
 @dataclass(frozen=True)
 class _Inlining(Renaming):
-    """Statements in other names. Sizes of tensors whose shapes are known are put in terms of those shapes."""
+    """Statements in other names. Sizes of tensors whose shapes are known are put in terms of those shapes.
 
+    What errors speak of, statements, tensors, sizes and shapes, knows the call.
+    """
+
+    call: Span | None = None
     size_of: Callable[[str, int], Expr] = Size
     sizes: dict[Size, Expr] = field(default_factory=dict)
 
     def rule(self, part: Subscript) -> Subscript | None:
-        return self.size(part) if isinstance(part, Size) else super().rule(part)
+        match part:
+            case Size():
+                return self.size(part)
+            case Access(tensor, subscripts, span):
+                return Access(self.tensors.get(tensor, tensor), subscripts, self.called(span))
+            case _:
+                return super().rule(part)
+
+    def called(self, span: Span | None) -> Span | None:
+        return span if span is None or self.call is None else span.called_from(self.call)
+
+    def statement(self, stmt: Statement) -> Statement:
+        return replace(super().statement(stmt), span=self.called(stmt.span))
 
     def size(self, size: Size) -> Expr:
         """A size in a statement."""
         found = self.declared_size(size)
         if not isinstance(found, Size):  # a number in its place could be folded into what stands beside it
             found = Size(self.tensors.get(size.tensor, size.tensor), size.axis)
-        return replace(found, span=size.span) if size.span is not None else found
+        return replace(found, span=self.called(size.span)) if size.span is not None else found
 
     def declared_size(self, size: Size) -> Expr:
         """A size in a shape."""
@@ -176,7 +195,7 @@ class _Inlining(Renaming):
         return found
 
     def shape(self, shape: Shape) -> Shape:
-        return Shape(self.tensors[shape.tensor], tuple(map(self.declared, shape.dims)), shape.span)
+        return Shape(self.tensors[shape.tensor], tuple(map(self.declared, shape.dims)), self.called(shape.span))
 
     def declared(self, expr: Expr) -> Expr:
         """A dim."""

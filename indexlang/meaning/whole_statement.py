@@ -323,7 +323,7 @@ class Whole(Converter):
                 self.pointwise(out.inside, "=", Access(tensors[out.name], (), span), span, span)
         scope.taken.update(template.indices)
         names = {**tensors, **{out.name: out.inside for out in outputs}}
-        found = instantiate(template, names, tuple(out.name for out in outputs), scope, body.size_of)
+        found = instantiate(template, names, tuple(out.name for out in outputs), scope, body.size_of, span)
         body.statements += found.statements
         if len(body.statements) > _MOST_STATEMENTS:
             self.fail("too-large", f"the program becomes longer than {_MOST_STATEMENTS} statements", span)

@@ -7,7 +7,7 @@ nothing guards what other masks read, too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import Span
 from ..program.facts import kept
@@ -31,7 +31,10 @@ class Use:
 
     @property
     def span(self) -> Span | None:
-        return self.subscript.span or self.access.span
+        inside, whole = self.subscript.span, self.access.span
+        if inside is None or whole is None or whole.caller is None:
+            return inside or whole
+        return replace(inside, caller=whole.caller)
 
 
 def called(index: str, found: Iterable[Use]) -> str | None:
