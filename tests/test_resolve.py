@@ -505,7 +505,7 @@ def test_broken_texts_are_errors_or_programs() -> None:
     pool = sorted({w for text in words for w in text})
     rnd = random.Random(3)
     sound = 0
-    for _ in range(600):
+    for _ in range(900):
         text = list(rnd.choice(words))
         for _ in range(rnd.choice((1, 1, 2, 3))):
             place = rnd.randrange(len(text))
