@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..derive import grad
 from ..errors import IndexLangError, Problem, ShapeError
 from ..program.ir import Access, Boundary, Call, Index, Program, Reduce, Statement, Subscript, parts_of
+from ..sizes.shapes import infer
 from . import loops
 
 Array = NDArray[Any]
@@ -246,8 +247,6 @@ def _plain_reads(node: Subscript) -> Iterator[str]:
 
 def _limits(program: Program, shapes: Mapping[str, Sequence[int]], positions: frozenset[str]) -> dict[str, int]:
     """Below which integer the values of each index tensor must stay, from the axes and indices they meet."""
-    from ..sizes.shapes import infer
-
     program = loops.expanded(program, {name: len(s) for name, s in shapes.items()})
     sizes = infer(program, {name: tuple(s) for name, s in shapes.items()})
     limits = dict.fromkeys(positions, 1 << 30)

@@ -37,6 +37,9 @@ from ..program.ir import (
     primal_of,
     walk,
 )
+from ..sizes import dtypes as types
+from ..sizes import shapes
+from ..sizes.ranks import expand
 from .functions import functions, is_nan
 
 Number = Any  # bool, int, float, complex
@@ -74,9 +77,7 @@ def run(
     arrays = {name: np.asarray(value) for name, value in inputs.items()}
     program = expanded(program, {name: a.ndim for name, a in arrays.items()})
     if sizes is None:
-        from ..sizes.shapes import infer
-
-        sizes = infer(program, {name: a.shape for name, a in arrays.items()})
+        sizes = shapes.infer(program, {name: a.shape for name, a in arrays.items()})
     if dtypes is None:
         dtypes = _dtypes(program, arrays) if not complex_step else {}
     tensors = {name: Tensor(a.shape, a.reshape(-1).tolist()) for name, a in arrays.items()}
@@ -343,16 +344,12 @@ _INSIDE: dict[str, Callable[[int, int], int]] = {
 def expanded(program: Program, ranks: Mapping[str, int]) -> Program:
     """The program with its ellipses written out, if it has any."""
     if any(isinstance(part, Dots) for stmt in program.statements for part in parts_of(stmt)):
-        from ..sizes.ranks import expand
-
         return expand(program, ranks)
     return program
 
 
 def _dtypes(program: Program, arrays: Mapping[str, Array]) -> Mapping[str, str]:
-    from ..sizes.dtypes import infer
-
-    return infer(program, {name: a.dtype.name for name, a in arrays.items()}).tensors
+    return types.infer(program, {name: a.dtype.name for name, a in arrays.items()}).tensors
 
 
 def _extreme(greatest: bool, dtype: str | None) -> Number:
