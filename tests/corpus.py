@@ -523,3 +523,14 @@ case(
     "y[i,k] = x[w[i,k]+i,k] * x[(k+w[0,0])%1,0] where i == 0",
     {"x": (2, 3), "w": np.array([[0, 1, 0]])},
 )
+case(
+    "a congruence whose index has two axes of the target",
+    "y[i,j] = x[i,k] + w[k,k+j] where (k + i) % 2 == 0",
+    {"x": (2, 8), "w": (8, 8)},
+)
+case(
+    "a product into merged axes of three",
+    "y[(b,a,c)] *= sin(x[a,c])**v[0,z[b]]",
+    {"x": between(0.5, 1.5, 2, 2), "v": (1, 3), "z": below(3, 2)},
+)
+case("a difference with a tensor of one", "y = (x[i]**x[j] - w[k])**2", {"x": between(0.5, 1.5, 3), "w": (1,)})

@@ -230,5 +230,5 @@ def separates(first: Sequence[str], second: Sequence[str], sizes: Sizes, limits:
     """Whether a factor that is the sum of two arrays is better taken apart: it is much larger than both of them."""
     joint = prod(sizes[i] for i in {*first, *second})
     largest = max(prod(sizes[i] for i in group) for group in (first, second))
-    alone = set(second) - set(first)
+    alone = {i for i in second if sizes[i] > 1}.difference(first)
     return bool(alone) and joint >= limits.separate and joint >= limits.larger * largest

@@ -232,7 +232,7 @@ class Box:
             case Call(fn="mul"):  # sizes times one index
                 form = Affine(0, ((atom, 1),))
                 names = indices_of(atom)
-                if not form.is_linear or len(names) != 1:
+                if not form.is_linear or len(names) != 1 or names[0] not in self.high:
                     return None
                 return form.coefficient(names[0]) * (self.high[names[0]] - 1 if sign > 0 else self.low[names[0]])
             case _:

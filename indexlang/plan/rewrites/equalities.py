@@ -249,13 +249,16 @@ class _Solver:
     def pads(self, points: _Points) -> set[str]:
         """The solved indices whose range a `pad` of the target can say."""
         names = {i for i in self.outside(points) if self.has_axis(i)}
-        return names if names and self.reads_inside(points) else set()
+        return names if names and self.stays_inside(points, names) else set()
 
-    def reads_inside(self, points: _Points) -> bool:
-        """Whether all reads stay inside of their axes, also where the target's `pad` drops what is read."""
+    def stays_inside(self, points: _Points, padded: set[str]) -> bool:
+        """Whether all reads and other axes of the target stay inside, also where the target's `pad` drops a point."""
         values = {i: Quotient(form) for i, form in points.values.items()}
-        for part in (p for root in (self.stmt.value, *self.masks) for p in walk(root) if isinstance(p, Access)):
+        roots = (self.stmt.target, self.stmt.value, *self.masks)
+        for part in (p for root in roots for p in walk(root) if isinstance(p, Access)):
             for s, size in zip(part.subscripts, self.sizes[part.tensor], strict=True):
+                if part is self.stmt.target and isinstance(s, Index) and s.name in padded:
+                    continue
                 if reads(s):
                     return False
                 if values.keys().isdisjoint(indices_of(s)) or (isinstance(s, Boundary) and s.lo is None):
