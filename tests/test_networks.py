@@ -246,7 +246,9 @@ def batch(net: networks.Network, count: int = 4, seed: int = 0) -> tuple[np.ndar
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_gradient_of_the_whole_network_is_right(name: str) -> None:
+def test_the_gradient_of_the_whole_network_is_right(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a plan that is verified, and code that checks itself."""
+    monkeypatch.setenv("INDEXLANG_VERIFY", "1")
     check_gradient(small(name))
 
 
