@@ -366,3 +366,22 @@ def test_positions_in_windows_of_any_length(taps: int) -> None:
     x[-30:] = x.max() + np.arange(30)  # winners at the ends of windows
     found = Function(f.program, limits=replace(NUMPY, window=400, long=4))(x=x)
     np.testing.assert_array_equal(found, [np.argmax(x[i : i + taps]) for i in range(41)])
+
+
+@pytest.mark.parametrize("size", [(2, 3), (4, 16), (60, 16), (200, 16)])
+@pytest.mark.parametrize(
+    "text", ["y[i,j] = x[i,d]-z[j,d]", "y[i,j] = sum[d](x[i,d]-z[j,d])", "y[i,j] = w[d]*(x[i,d]-z[j,d])"]
+)
+@pytest.mark.parametrize("where", ["all", "every second", "two"])
+def test_differences_of_what_is_far_out(size: tuple[int, int], text: str, where: str) -> None:
+    """As exact as term by term: what is near each other far from the rest, too."""
+    rng = np.random.default_rng(5)
+    x, z = (rng.standard_normal(size).astype(np.float32) for _ in range(2))
+    far = {"all": slice(None), "every second": slice(None, None, 2), "two": slice(2)}[where]
+    x[far] += 1e6
+    z[far] += 1e6
+    given = {"w": np.ones(size[1], np.float32)} if "w" in text else {}
+    difference = x[:, None].astype(np.float64) - z
+    right = difference.sum(-1)
+    error = np.abs(il.compile(text)(x=x, z=z, **given) - right)
+    assert np.all(error <= 4e-6 * np.abs(difference).sum(-1))

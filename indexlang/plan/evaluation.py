@@ -93,8 +93,17 @@ class Evaluation:
     # -- sums of products ----------------------------------------------------------------------
 
     def terms(self) -> list[Term]:
-        """The terms of a sum, each with its sign."""
-        return terms_of(self.value)
+        """The terms of a sum, each with its sign; a difference of reads is summed as it is written."""
+        found = terms_of(self.value)
+        return [(1, self.value)] if self.cancels(found) else found
+
+    def cancels(self, terms: list[Term]) -> bool:
+        """Whether two reads of other indices are subtracted: what they have in common is lost in sums of each alone."""
+        if len(terms) != 2 or not self.summed or not self.is_float:
+            return False
+        (sign, first), (other, second) = terms
+        reads = isinstance(first, Access) and isinstance(second, Access)
+        return reads and sign != other and set(indices_of(first)) != set(indices_of(second))
 
     def contractible(self) -> bool:
         """Whether every term is a product, or a plain read, over the reduced indices."""

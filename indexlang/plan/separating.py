@@ -11,12 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from ..program.algebra import terms_of
 from ..program.ir import Call, Expr, indices_of
 from .blocking import contraction_blocks
 from .building import here
 from .contraction import separates
 from .evaluation import Evaluation
 from .plan import Apply, Load, Map, Number, Reduced, Value
+from .values import cast
 from .views import Scope
 from .writes import Target
 
@@ -33,11 +35,12 @@ class Separable:
 
 def separable(stmt: Evaluation) -> Separable | None:
     """The factor to take apart, if there is one and no other one adds anything."""
-    if not stmt.is_float or stmt.inner or not stmt.contractible() or len(stmt.terms()) > 1:
+    if not stmt.is_float or stmt.inner or not stmt.summed or stmt.root is not None or len(stmt.terms()) > 1:
         return None
     core, _, _ = stmt.split(stmt.terms()[0][1])
     sums = [k for k, factor in enumerate(core) if isinstance(factor, Call) and factor.fn in ("add", "sub")]
-    if len(sums) != 1 or len(core) < 2:
+    alone = len(core) == 1 and stmt.cancels(terms_of(core[0]))
+    if len(sums) != 1 or not (alone or (len(core) > 1 and stmt.contractible())):
         return None
     factor = core[sums[0]]
     assert isinstance(factor, Call)
@@ -85,7 +88,8 @@ def _keeps_digits(stmt: Evaluation, total: Load, parts: list[Load], free: list[s
     difference of.
     """
     kind = "float64" if stmt.compute in ("float64", "complex128") else "float32"
-    limit = Number(stmt.b.limits.lost, kind)
+    limits = stmt.b.limits
+    limit = Number(limits.lost, kind)
     sizes = [_size(stmt, x, free, kind, scope) for x in (total, parts[0])]
     good: Value | None = None
     for index in free or [""]:
@@ -101,7 +105,18 @@ def _keeps_digits(stmt: Evaluation, total: Load, parts: list[Load], free: list[s
         kept = Reduced("all", kept, (index,)) if index in kept.indices else kept
         good = kept if good is None else Apply("and", (good, kept), "bool")
     assert good is not None
+    for lost in (limits.lost << 2, limits.lost << 8, limits.lost << 14):
+        good = Apply("and", (good, _few_lost(stmt, sizes, free, lost, scope)), "bool")
     return good
+
+
+def _few_lost(stmt: Evaluation, sizes: list[Load], free: list[str], lost: int, scope: Scope) -> Value:
+    """Whether no more elements than by chance are so many times smaller than what they are the difference of."""
+    mine, other = sizes
+    smaller = Apply("lt", (Apply("mul", (Number(lost, mine.dtype), mine), mine.dtype), other), "bool")
+    count = Reduced("sum", cast(smaller, "int64"), tuple(free)) if free else cast(smaller, "int64")
+    by_chance = 2 + 4 * prod(scope[i].n for i in free) // lost
+    return Apply("le", (count, Number(by_chance, "int64")), "bool")
 
 
 def _size(stmt: Evaluation, x: Load, free: list[str], kind: str, scope: Scope) -> Load:
