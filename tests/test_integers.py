@@ -77,3 +77,53 @@ def test_positions_never_wrap() -> None:
         il.compile("y[n] = x[ix[n]]")(x=x, ix=np.array([2**63 + 1], np.uint64))
     f = il.compile("y[n] = x[clamp(int(z[n])+1)]")
     np.testing.assert_array_equal(f(x=x, z=np.array([1e30, -1e30, 1.5])), [4, 0, 2])
+
+
+FAR = [2**40 + 1, 2**40, 2**62, 2**63 - 2, -(2**63) + 1, -(2**41), 5, -7, 0]
+POSITIONS = {
+    "ix[n]": lambda v: v,
+    "ix[n]+1": lambda v: v + 1,
+    "4*ix[n]": lambda v: 4 * v,
+    "-ix[n]": lambda v: -v,
+    "3*ix[n]-2*ix[n]": lambda v: v,
+    "ix[n]+9223372036854775807": lambda v: v + 2**63 - 1,
+}
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("kind", ["wrap", "reflect", "%"])
+def test_what_turns_is_exact_however_far(dtype: str, position: str, kind: str) -> None:
+    """By Python's integers, which have no end."""
+    n = 5
+    ix = np.array([v for v in FAR if v >= 0] + [2**63, 2**64 - 1] if dtype == "uint64" else FAR, dtype)
+    at = [POSITIONS[position](int(v)) for v in ix]
+    expected = [v % n for v in at]
+    if kind == "reflect":
+        expected = [min(v % (2 * n - 2), -v % (2 * n - 2)) for v in at]
+    text = f"y[n] = x[({position}) % {n}]" if kind == "%" else f"y[n] = x[{kind}({position})]"
+    found = il.compile(text)(x=np.arange(5.0), ix=ix)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "array", "held"),
+    [
+        ("-inf", np.array([True]), False),
+        ("inf", np.array([True]), True),
+        ("1", np.array([False]), True),
+        ("-inf", np.array([1.0], np.float16), -np.inf),
+        ("1e30", np.array([1.0], np.float32), np.float32(1e30)),
+        *((v, np.array([True]), None) for v in ("2", "2.5", "-1", "nan")),
+        ("nan", np.array([1]), None),
+        ("70000", np.array([1.0], np.float16), None),
+        ("1e39", np.array([1.0], np.float32), None),
+    ],
+)
+def test_what_a_pad_puts_around_is_of_the_type(value: str, array: np.ndarray, held: float | None) -> None:
+    f = il.compile(f"y[i] = x[pad(i,1,1,{value})]")
+    if held is None:
+        with pytest.raises(ShapeError, match="pad-value"):
+            f(x=array)
+    else:
+        np.testing.assert_array_equal(f(x=array), [held, array[0], held])

@@ -132,7 +132,9 @@ def positions(
     """An axis's positions over `axes`, all inside; and where a padding says that they are outside."""
     size = b.shapes[access.tensor][axis]
     row = subscribed(b, access, axis).row
-    value = position_of(row) if row is not None else saturated(value_of(b, at.expr, scope))
+    kind = "" if at.boundary is None else at.boundary.kind
+    turn = {"wrap": size, "reflect": 2 * (size - 1)}.get(kind, 0)  # after which positions are the same
+    value = position_of(row) if row is not None else saturated(value_of(b, at.expr, scope), turn)
     own = [i for i in here(axes, scope) if i in value.indices]
     stays = at.boundary is None and not (row is None and at.lo) and (not b.masks or (row is None and at.safe))
     if stays and isinstance(value, Load) and value.dtype == value.place.buffer.dtype == "int64":

@@ -5,6 +5,7 @@ In: numbers, rows, values. Out: values. The one rule: nothing here reads a buffe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -31,19 +32,24 @@ def number_of(b: Building, expr: Expr) -> Value:
 
 
 def padding(b: Building, expr: Expr, dtype: str) -> Value:
-    """What a pad puts around a tensor: of integers, infinities are the ends of their type. Errors: `ShapeError`."""
+    """What a pad puts around a tensor: infinities are the ends of a type without them. Errors: `ShapeError`."""
     value = number_of(b, expr)
     number = _folded(value)
-    if number is None or not dtype.startswith(("int", "uint")):
+    if number is None or dtype.startswith("complex"):
         return value
-    ends = np.iinfo(dtype)
-    if number in (float("inf"), float("-inf")):
-        return Number(int(ends.max if number > 0 else ends.min), dtype)
-    if number != int(number) or not ends.min <= number <= ends.max:
+    if dtype.startswith("float"):
+        fits = not math.isfinite(number) or abs(number) <= float(np.finfo(dtype).max)
+        found: int | float | bool = number
+    else:
+        low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        nearest = min(max(number, low), high)
+        fits = math.isinf(number) or (nearest == number and number == int(number))
+        found = int(nearest) if fits else 0
+    if not fits:
         rule = f"the value of a pad must be one of the tensor's: {number} is no {dtype}"
         way = "choose another value, or float(...) around the tensor in a statement of its own"
         raise ShapeError(Problem("pad-value", rule, expr.span, (), way))
-    return Number(int(number), dtype)
+    return Number(bool(found), dtype) if dtype == "bool" else Number(found, dtype) if dtype[0] in "iu" else value
 
 
 def _folded(value: Value) -> float | None:
@@ -59,8 +65,13 @@ def _folded(value: Value) -> float | None:
 FARTHEST = 1 << 40  # beyond every axis, and far from where 64 bits end
 
 
-def saturated(value: Value) -> Value:
-    """A computed position whose arithmetic does not wrap: what data say is first brought near enough."""
+def saturated(value: Value, turn: int = 0) -> Value:
+    """A computed position whose arithmetic does not wrap: what data say is first brought near enough.
+
+    Where only the remainder by `turn` counts, that is exact.
+    """
+    if turn:
+        return _remainder(value, turn)
     if not isinstance(value, Apply) or value.fn == "int":
         return _near(value) if value.dtype == "uint64" else value
     return _limited(value)
@@ -70,10 +81,39 @@ def _limited(value: Value) -> Value:
     match value:
         case Apply(fn="add" | "sub" | "mul" | "neg" | "floordiv" | "max" | "min" as fn, args=args, dtype=dtype):
             return Apply(fn, tuple(_limited(a) for a in args), dtype)
+        case Apply(fn="mod", args=(a, Number(value=int(turn)))) if turn > 0:
+            return _remainder(a, turn)
         case Load() | Apply(fn="int"):
             return _near(value)
+        case Number(value=int(number)):
+            return Number(min(max(number, -FARTHEST), FARTHEST), value.dtype)
         case _:
             return value
+
+
+def _remainder(value: Value, turn: int) -> Value:
+    """The remainder of a sum of products, of their remainders."""
+    match value:
+        case Apply(fn="add" | "sub" | "mul" | "neg" as fn, args=args):
+            made: Value = Apply(fn, tuple(_remainder(a, turn) for a in args), "int64")
+        case Number(value=int(number)):
+            return Number(number % turn, "int64")
+        case Load(place=place, at=at) if place.buffer.dtype == "uint64":
+            short = Apply("mod", (Load(place, "uint64", at), Number(turn, "uint64")), "uint64")
+            return Apply("cast", (short,), "int64")
+        case _:
+            made = value if _cannot_wrap(value) else _limited(value)
+    return Apply("mod", (made, Number(turn, "int64")), "int64")
+
+
+def _cannot_wrap(value: Value) -> bool:
+    match value:
+        case Load(place=place):
+            return place.buffer.dtype != "uint64"
+        case Apply(fn="floordiv" | "max" | "min", args=args):
+            return all(map(_cannot_wrap, args))
+        case _:
+            return isinstance(value, Number) or (isinstance(value, Apply) and value.fn == "int")
 
 
 def _near(value: Value) -> Value:
