@@ -534,3 +534,20 @@ case(
     {"x": between(0.5, 1.5, 2, 2), "v": (1, 3), "z": below(3, 2)},
 )
 case("a difference with a tensor of one", "y = (x[i]**x[j] - w[k])**2", {"x": between(0.5, 1.5, 3), "w": (1,)})
+case(
+    "a factor for some elements beside one for all",
+    """
+    y[i] *= 2 where 1 <= i < 3
+    y[j] *= x[j]
+    """,
+    {"x": (3,)},
+)
+case(
+    "a factor for some elements beside sums over all",
+    """
+    shape y[4]
+    y[i] *= v[i-1] where 1 <= i < 3
+    y[j] *= x[k] where j < 4
+    """,
+    {"v": (2,), "x": (3,)},
+)

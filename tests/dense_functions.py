@@ -69,7 +69,7 @@ def power(a: Array, n: Array) -> Array:
             found = multiply(found, a)
         return found if whole >= 0 else divide(np.ones(()), found)
     general = np.exp(multiply(n, np.log(a.astype(np.complex128))))
-    general = _where_real(general, np.power(floating(a.real), floating(n.real)))
+    general = _as_real(general, np.power(floating(a.real), floating(n.real)))
     at_zero = np.where(n.real > 0, 0.0, np.where(n.real == 0, 1.0, np.inf))
     return np.where(n == 0, 1.0, np.where(a == 0, at_zero, general))
 
@@ -89,8 +89,8 @@ def sigmoid(x: Array) -> Array:
 
 def softplus(x: Array) -> Array:
     x = floating(number(x))
-    small = np.exp(np.where(x.real > 0, -x, x))
-    return np.where(x.real > 0, x, 0) + np.log1p(small)
+    value = np.maximum(x.real, 0) + np.log1p(np.exp(-np.abs(x.real)))
+    return value if x.dtype.kind != "c" else joined(value, x.imag * sigmoid(x.real))
 
 
 def _error_function(f: Callable[[float], float], sign: int) -> Callable[[Array], Array]:
@@ -152,12 +152,12 @@ def remainder(a: Array, b: Array) -> Array:
 
 def _smooth(name: str) -> Callable[[Array], Array]:
     ufunc = getattr(np, name)
-    return lambda x: _where_real(ufunc(floating(number(x))), ufunc(floating(number(x.real))))
+    return lambda x: _as_real(ufunc(floating(number(x))), ufunc(floating(number(x.real))))
 
 
-def _where_real(found: Array, real: Array) -> Array:
-    """A complex step is taken only where the real function has a value."""
-    return np.where(np.isnan(real), np.nan, found) if found.dtype.kind == "c" else found
+def _as_real(found: Array, real: Array) -> Array:
+    """A complex step has the real function's value, where it has one: NumPy's complex one loses digits."""
+    return np.where(np.isnan(real), np.nan, joined(real, found.imag)) if found.dtype.kind == "c" else found
 
 
 def _step(whole: Callable[[Array], Array]) -> Callable[[Array], Array]:

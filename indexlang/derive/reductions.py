@@ -245,6 +245,7 @@ def _others(k: int, group: Group, names: Fresh) -> Iterator[tuple[Statement, Bou
                 continue
             if isinstance(its, Index) and isinstance(mine, Index) and its.name not in mapping and its.name not in own:
                 mapping[its.name] = mine.name
+                masks += _where_it_runs(mine.name, bounds[mine.name], extra[its.name])
             else:
                 if isinstance(mine, Dots) or isinstance(its, Dots):
                     raise _refused(stmt, _ELLIPSIS)
@@ -269,6 +270,14 @@ def _others(k: int, group: Group, names: Fresh) -> Iterator[tuple[Statement, Bou
         ranges = (*stmt.domain.ranges, *(r for r in copy.domain.ranges if r.index not in own))
         made = statement(place, "*=", copy.value, ranges, (*stmt.domain.masks, *inner), stmt.span)
         yield made, kept
+
+
+def _where_it_runs(index: str, bound: Bound, other: Bound) -> Iterator[Expr]:
+    """That an index is where another one runs, which becomes this one."""
+    if other.low != bound.low:
+        yield as_mask(Call("ge", (Index(index), other.lo)))
+    if other.high != bound.high:
+        yield as_mask(Call("lt", (Index(index), other.hi)))
 
 
 def _copied(

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import product
 from math import prod
+from typing import Any
+
+import numpy as np
 
 from .plan import Apply, Buffer, Count, Load, Map, Number, Part, Place, Position, Reduced, Run, Search, Take, Value
 from .views import Extents
@@ -69,7 +72,7 @@ class Positions:
 
     def interval(self, value: Value, extents: Extents) -> Interval | None:
         """The least and the greatest that a value can be; None for what is no integer."""
-        found = self._interval(value, extents)
+        found = _at_each_point(value, extents) or self._interval(value, extents)
         if not value.dtype.startswith(("int", "uint", "bool")):
             return None
         if found is None or found[0] < _ENDS[0] or found[1] > _ENDS[1]:  # what wraps can be anything
@@ -93,6 +96,48 @@ class Positions:
                 return self.interval(inner, extents) if op in ("greatest", "least") else None
             case Apply(fn=fn, args=args, dtype=dtype):
                 return (0, 1) if dtype == "bool" else _applied(fn, [self.interval(a, extents) for a in args])
+
+
+MOST_POINTS = 1 << 16  # that are looked at one by one
+
+_EACH = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "neg": np.negative,
+    "floordiv": np.floor_divide,
+    "mod": np.mod,
+    "max": np.maximum,
+    "min": np.minimum,
+    "abs": np.abs,
+}
+
+
+def _at_each_point(value: Value, extents: Extents) -> Interval | None:
+    """The least and the greatest of what indices alone say, exactly, where there are not too many points."""
+    if not isinstance(value, Apply) or prod(_size(i, extents) for i in value.indices) not in range(1, MOST_POINTS):
+        return None
+    order = sorted(value.indices)
+    grid = dict(zip(order, np.meshgrid(*(np.arange(*extents[i]) for i in order), indexing="ij"), strict=True))
+
+    def at(part: Value) -> Any:
+        match part:
+            case Number(value=int(number)) if abs(number) < 1 << 31:
+                return number
+            case Position(index=index):
+                return grid[index]
+            case Apply(fn="mod" | "floordiv", args=(_, divisor)) if (
+                not isinstance(divisor, Number) or divisor.value <= 0
+            ):
+                return None
+            case Apply(fn=fn, args=args) if fn in _EACH:
+                parts = [at(a) for a in args]
+                return None if any(p is None for p in parts) else _EACH[fn](*parts)
+            case _:
+                return None
+
+    found = at(value)
+    return None if found is None else (int(np.min(found)), int(np.max(found)))
 
 
 def _applied(fn: str, args: list[Interval | None]) -> Interval | None:

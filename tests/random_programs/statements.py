@@ -212,7 +212,7 @@ class Writer:
                     texts[at] = f"{scene.high(i) - 1}-{i}"
         if declared:  # the shape may be larger than what is reached
             scene.must.update(scene.outer)
-        return scene.read(name, texts) if texts else dice.one_of((name, f"{name}[]")), sizes if declared else []
+        return scene.read(name, texts) if texts else f"{name}[]", sizes if declared else []
 
     def accumulate(self, name: str, scene: Scene, values: Values) -> None:
         """A further statement into a tensor that nothing has read yet: biases."""
