@@ -73,6 +73,10 @@ class _Walk:
         match value:
             case Access():
                 yield Contribution(value, above.adjoint, above.masks)
+            case Call(fn="mul", args=(a, b)) if self.slopes(value, above.masks) & NO_NUMBER:  # a pole: as it is written
+                for part, other in ((a, b), (b, a)):
+                    if not is_constant(part):
+                        yield from self.contributions(part, self.below(above, multiplied(other), INFINITE))
             case Call(fn="mul"):
                 factors = multiplied(value)
                 for k, factor in enumerate(factors):
