@@ -99,6 +99,7 @@ def test_the_shape_of_the_target(text: str, sizes: Sizes, shape: tuple[int, ...]
         ("y[i] = x[i+k] * w[k]", {"x": (2,), "w": (5,)}, "empty-range", ("x has size 2",)),
         ("y[i] = x[i+3]", {"x": (2,)}, "empty-range", ("i would run from 0 to -2", "x has size 2")),
         ("y[i,j] = x[(i,j)] where j < 5", {"x": (12,)}, "merged-size", ("2 * 5 = 10", "size 12")),
+        ("y[i,j] = x[(i,j)] where j < 5", {"x": (3,)}, "merged-size", ("0 * 5 = 0", "size 3")),
         ("shape x[N,N]\ny[i] = x[i,j]", {"x": (2, 3)}, "declared-shape", ("N = 2",)),
         ("y[i] = x[clamp(i)] where i < 2", {"x": (0,)}, "empty-axis", ("clamp",)),
         (

@@ -193,7 +193,7 @@ class _Numbers:
         guarded: set[tuple[Access, int]] = set()
         empty = {i for i, (lo, hi) in box.items() if lo >= hi}
         for use in everywhere:
-            if empty.isdisjoint(use.scope):
+            if empty.isdisjoint(use.scope) or isinstance(use.subscript, Merged):  # less than one group is none
                 self.check(stmt, use, box, guarded)
         self.guarded.append(frozenset(guarded))
         for cut in solution.cuts[k]:
