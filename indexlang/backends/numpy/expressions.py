@@ -176,7 +176,8 @@ def _apply(w: Writer, v: Apply, args: list[Operand], axes: Sequence[str]) -> Ope
         codes.append(py.Number(0))
     form = _BESIDE[fn] if fn in _BESIDE else FORMS[fn]
     template, ufunc = form.numpy, form.ufunc
-    if w.complex_step and form.complex_step is not None:
+    whole_numbers = kind.startswith(("int", "uint")) and all(a.dtype.startswith(("int", "uint")) for a in args)
+    if w.complex_step and form.complex_step is not None and not whole_numbers:
         template, ufunc = form.complex_step, None
         if fn in ("max", "min") and args[1].weak and not args[0].weak:
             codes.reverse()  # at a tie the first one wins, but a constant before a tensor
