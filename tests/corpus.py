@@ -551,3 +551,21 @@ case(
     """,
     {"v": (2,), "x": (3,)},
 )
+case(
+    "a product into mirrored elements and into plain ones",
+    """
+    shape y[3]
+    y[reflect(3*i-1)] *= x[i] where i < 2
+    y[s] *= v[s]
+    """,
+    {"x": (2,), "v": (3,)},
+)
+case(
+    "a maximum of mirrored elements and of plain ones",
+    """
+    shape y[3]
+    y[reflect(3*i-1)] max= x[i] where i < 2
+    y[s] max= v[s]
+    """,
+    {"x": (2,), "v": (3,)},
+)

@@ -304,10 +304,10 @@ def _place(tensor: str, axis: int, s: Subscript, bounds: Bounds) -> Expr:
             return Call("min", (Call("max", (e, Const(0))), Call("sub", (end, Const(1)))))
         case Boundary(kind="wrap", expr=e):
             return Call("mod", (e, end))
-        case Boundary(expr=e):  # reflect: the distance from the far edge, within one period
+        case Boundary(expr=e):  # reflect: as far from the far edge as within one period
             last = Call("sub", (end, Const(1)))
             period = Call("max", (Call("mul", (Const(2), last)), Const(1)))
-            return Call("abs", (Call("sub", (last, Call("mod", (e, period)))),))
+            return Call("sub", (last, Call("abs", (Call("sub", (last, Call("mod", (e, period)))),))))
         case Merged(indices=names):
             return position(names, bounds).to_expr()
         case Dots():

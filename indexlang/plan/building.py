@@ -47,6 +47,7 @@ class Building:
     guarded: frozenset[tuple[Access, int]] = frozenset()
     steps: list[Step] = field(default_factory=list)
     depth: int = 0  # of loops and branches that are open
+    poles: tuple[Expr, ...] = ()
     once: int = 0  # of them, loops over one value
     copies: dict[tuple[View, object, object], Part] = field(default_factory=dict)  # that may be needed again
     room: int = -1  # bytes that may still be kept so
@@ -83,10 +84,14 @@ class Building:
         return Load(View(self.tables[key].buffer, tuple(plain(i).shifted(-lo) for i, (lo, _) in extents)), value.dtype)
 
     def begin(
-        self, extents: Extents, masks: tuple[Expr, ...], guarded: frozenset[tuple[Access, int]] = frozenset()
+        self,
+        extents: Extents,
+        masks: tuple[Expr, ...],
+        guarded: frozenset[tuple[Access, int]] = frozenset(),
+        poles: tuple[Expr, ...] = (),
     ) -> None:
-        """From here on a statement is planned whose indices run so far."""
-        self.extents, self.masks, self.guarded = dict(extents), masks, guarded
+        """From here on a statement is planned whose indices run so far; masks at `poles` keep no position inside."""
+        self.extents, self.masks, self.guarded, self.poles = dict(extents), masks, guarded, poles
         self.section.update(extents)
 
     def axis(self, n: int) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
 from ..program.algebra import Term, factors_of, terms_of
+from ..program.conditions import guard_of
 from ..program.ir import (
     Access,
     Call,
@@ -48,7 +49,8 @@ class Evaluation:
         free = set(self.free)
         self.outer = tuple(m for m in stmt.domain.masks if set(indices_of(m)) <= free)
         self.inner = (*(m for m in stmt.domain.masks if m not in self.outer), *own)
-        b.begin(sized.extents, (*stmt.domain.masks, *own), sized.guarded)
+        poles = tuple(m for m in stmt.domain.masks if guard_of(m, stmt) is not None)
+        b.begin(sized.extents, (*stmt.domain.masks, *own), sized.guarded, poles)
         self.sizes = {i: hi - lo for i, (lo, hi) in sized.extents.items()}
         self.notes: list[str] = []
 

@@ -55,8 +55,9 @@ def check_row(b: Building, access: Access, axis: int) -> None:
 def check(
     b: Building, access: Access, axis: int, position: Value, end: int, order: Sequence[str], scope: Scope
 ) -> None:
-    """Plan the check of computed positions at the points that masks admit."""
-    b.steps.append(Check(position, end, len(b.places), admitted(b, order, scope)))
+    """Plan the check of computed positions at the points that masks admit, those of a pole included."""
+    masks = tuple(m for m in b.masks if m not in b.poles)
+    b.steps.append(Check(position, end, len(b.places), admitted(b, masks, order, scope)))
     b.places.append((access, axis))
 
 
@@ -112,11 +113,11 @@ def masked(b: Building, value: Value, masks: Sequence[Expr], scope: Scope, fill:
     return Apply("select", (conjunction(b, masks, scope), value, fill), value.dtype)
 
 
-def admitted(b: Building, axes: Sequence[str], scope: Scope) -> Value | None:
-    """The points of `axes` that the masks admit for some value of the other indices; None for all."""
-    if not b.masks:
+def admitted(b: Building, masks: Sequence[Expr], axes: Sequence[str], scope: Scope) -> Value | None:
+    """The points of `axes` that masks admit for some value of the other indices; None for all."""
+    if not masks:
         return None
-    found = conjunction(b, b.masks, scope)
+    found = conjunction(b, masks, scope)
     inner = tuple(
         i for i in b.extents if i in found.indices and i not in axes and i in here(tuple(found.indices), scope)
     )

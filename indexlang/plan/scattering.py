@@ -92,7 +92,7 @@ def _computed(
         at, outside = positions(b, target.access, axis, subscribed(b, target.access, axis), shared, scope)
         found.append((mark, at))
         conditions += [Apply("not", (outside,), "bool")] if outside is not None else []
-    there = admitted(b, shared, scope)
+    there = admitted(b, b.masks, shared, scope)
     conditions += [there] if there is not None else []
     condition: Value | None = None
     for one in conditions:
