@@ -98,7 +98,7 @@ class Positions:
                 return (0, 1) if dtype == "bool" else _applied(fn, [self.interval(a, extents) for a in args])
 
 
-MOST_POINTS = 1 << 16  # that are looked at one by one
+MOST_POINTS = 1 << 12  # that are looked at one by one
 
 _EACH = {
     "add": np.add,
