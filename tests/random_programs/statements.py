@@ -23,6 +23,7 @@ STYLES = (
 )
 
 MOST = 8_000_000  # elements of all inputs: a diagonal asks for more than its statement has points
+FACTORS = 500  # of an element: the gradient of each is the product of all others, a square of points
 SWEPT = 10_000  # points of a statement below which limits are swept
 LENGTHS = ((35.0, 1), (33.0, 2), (20.0, 3), (12.0, 4))
 
@@ -145,6 +146,9 @@ class Writer:
             chosen = dice.shuffled(scene.outer)
         else:
             chosen = self.chosen(scene)
+        factors = math.prod(scope.high(i) - scope.extent[i][0] for i in scope.outer if i not in chosen)
+        if op == "*=" and factors > FACTORS:
+            op = "+="
         name = self.tensors.new_made()
         left, declared = self.target(name, chosen, scene, plain=style == "argument" or dice.chance(72))
         if op in ("=", "+="):  # a top-level sum must have all the reduced indices in all terms
