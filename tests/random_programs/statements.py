@@ -146,7 +146,7 @@ class Writer:
             chosen = dice.shuffled(scene.outer)
         else:
             chosen = self.chosen(scene)
-        factors = math.prod(scope.high(i) - scope.extent[i][0] for i in scope.outer if i not in chosen)
+        factors = math.prod(scene.high(i) - scene.extent[i][0] for i in scene.outer if i not in chosen)
         if op == "*=" and factors > FACTORS:
             op = "+="
         name = self.tensors.new_made()
