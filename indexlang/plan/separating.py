@@ -114,9 +114,10 @@ def _few_lost(stmt: Evaluation, sizes: list[Load], free: list[str], lost: int, s
     """Whether no more elements than by chance are so many times smaller than what they are the difference of."""
     mine, other = sizes
     smaller = Apply("lt", (Apply("mul", (Number(lost, mine.dtype), mine), mine.dtype), other), "bool")
-    count = Reduced("sum", cast(smaller, "int64"), tuple(free)) if free else cast(smaller, "int64")
+    ones = cast(smaller, mine.dtype)  # NumPy adds floats several times as fast as truths
+    count = Reduced("sum", ones, tuple(free)) if free else ones
     by_chance = 2 + 4 * prod(scope[i].n for i in free) // lost
-    return Apply("le", (count, Number(by_chance, "int64")), "bool")
+    return Apply("le", (count, Number(float(by_chance), mine.dtype)), "bool")
 
 
 def _size(stmt: Evaluation, x: Load, free: list[str], kind: str, scope: Scope) -> Load:
