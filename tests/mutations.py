@@ -7,32 +7,10 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from random import Random
 from typing import Any
 
-from indexlang.plan.plan import (
-    Apply,
-    Buffer,
-    Check,
-    Count,
-    Either,
-    Load,
-    Loop,
-    Make,
-    Number,
-    Part,
-    Plan,
-    Position,
-    Product,
-    Reduced,
-    Roles,
-    Run,
-    Running,
-    Scatter,
-    Search,
-    Section,
-    Select,
-    Table,
-    Take,
-    View,
-)
+from indexlang.plan.kernels import Product, Roles, Running, Scatter, Search, Select, Take
+from indexlang.plan.places import Buffer, Part, View
+from indexlang.plan.plan import Check, Either, Loop, Make, Plan, Run, Section, Table
+from indexlang.plan.quantities import Apply, Count, Load, Number, Position, Reduced
 from indexlang.plan.views import Row
 
 Path = tuple[str | int, ...]

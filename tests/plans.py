@@ -5,18 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from indexlang.backends.numpy.program import source
-from indexlang.plan.plan import (
-    Apply,
-    Buffer,
-    Load,
-    Part,
-    Plan,
-    Record,
-    Section,
-    Table,
-    View,
-)
-from indexlang.plan.plan import Number as Num
+from indexlang.plan.places import Buffer, Part, View
+from indexlang.plan.plan import Plan, Record, Section, Table
+from indexlang.plan.quantities import Apply, Load
+from indexlang.plan.quantities import Number as Num
 from indexlang.plan.views import Row
 
 F = "float64"

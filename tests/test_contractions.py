@@ -11,8 +11,9 @@ from planned import runs_of, sized
 
 import indexlang as il
 from indexlang.plan.contraction import separates
+from indexlang.plan.kernels import Map
 from indexlang.plan.limits import NUMPY
-from indexlang.plan.plan import Load, Map
+from indexlang.plan.quantities import Load
 from indexlang.plan.statement import Facts, choose
 from indexlang.plan.views import Row, together
 

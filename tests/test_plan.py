@@ -21,7 +21,8 @@ from planned import runs_of
 from test_corpus import DIFFERENTIABLE, backward_of, program_of, wrt_of
 
 from indexlang.plan.limits import NUMPY, TINY, Limits
-from indexlang.plan.plan import Buffer, Plan
+from indexlang.plan.places import Buffer
+from indexlang.plan.plan import Plan
 from indexlang.plan.planning import plan
 from indexlang.plan.printing import as_json, steps_text
 from indexlang.plan.record import Record

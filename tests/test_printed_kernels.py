@@ -4,17 +4,9 @@ import numpy as np
 import pytest
 from plans import Case, F, buf, data, fn, load, number, view
 
-from indexlang.plan.plan import (
-    Loop,
-    Map,
-    Position,
-    Run,
-    Running,
-    Scatter,
-    Search,
-    Select,
-    Take,
-)
+from indexlang.plan.kernels import Map, Running, Scatter, Search, Select, Take
+from indexlang.plan.plan import Loop, Run
+from indexlang.plan.quantities import Position
 
 # -- what is found ------------------------------------------------------------------------------------
 

@@ -6,17 +6,10 @@ import numpy as np
 import pytest
 from plans import Case, F, add, buf, data, fn, load, mul, number, view
 
-from indexlang.plan.plan import (
-    Check,
-    Either,
-    Loop,
-    Make,
-    Map,
-    Part,
-    Position,
-    Reduced,
-    Run,
-)
+from indexlang.plan.kernels import Map
+from indexlang.plan.places import Part
+from indexlang.plan.plan import Check, Either, Loop, Make, Run
+from indexlang.plan.quantities import Position, Reduced
 
 # -- views --------------------------------------------------------------------------------------------
 

@@ -4,15 +4,9 @@ import numpy as np
 import pytest
 from plans import Case, F, buf, data, fn, load, number, view
 
-from indexlang.plan.plan import (
-    Einsum,
-    Loop,
-    Map,
-    Part,
-    Product,
-    Roles,
-    Run,
-)
+from indexlang.plan.kernels import Einsum, Map, Product, Roles
+from indexlang.plan.places import Part
+from indexlang.plan.plan import Loop, Run
 
 
 def product_case(sizes, left, right, out, by="matmul", op="=", loops=(), fortran=False, made="direct", apart=""):

@@ -9,18 +9,9 @@ from plans import Case, F, buf, data, load, number, run, view
 
 from indexlang.backends.numpy.program import source
 from indexlang.plan.buffers import bytes_of, lifetimes, memory, without_copies
-from indexlang.plan.plan import (
-    Buffer,
-    Loop,
-    Make,
-    Map,
-    Part,
-    Plan,
-    Product,
-    Roles,
-    Run,
-    Section,
-)
+from indexlang.plan.kernels import Map, Product, Roles
+from indexlang.plan.places import Buffer, Part
+from indexlang.plan.plan import Loop, Make, Plan, Run, Section
 
 
 def test_outputs_are_delivered_in_their_types_and_no_array_twice():

@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 from plans import Case, add, buf, data, fn, load, mul, number, view
 
-from indexlang.plan.plan import (
-    Count,
-    Loop,
-    Map,
-    Part,
-    Position,
-    Reduced,
-    Run,
-    View,
-)
+from indexlang.plan.kernels import Map
+from indexlang.plan.places import Part, View
+from indexlang.plan.plan import Loop, Run
+from indexlang.plan.quantities import Count, Position, Reduced
 
 
 def valued(case, value, indices=("i", "j"), dtype=None):

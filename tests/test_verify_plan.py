@@ -14,29 +14,12 @@ from numpy.typing import NDArray
 from test_plan import plans
 
 import indexlang
+from indexlang.plan.kernels import Map, Product, Scatter, Search, Select, Take
 from indexlang.plan.limits import NUMPY, TINY, Limits
-from indexlang.plan.plan import (
-    Apply,
-    Buffer,
-    Check,
-    Either,
-    Load,
-    Loop,
-    Map,
-    Number,
-    Part,
-    Plan,
-    Product,
-    Reduced,
-    Run,
-    Scatter,
-    Search,
-    Section,
-    Select,
-    Take,
-    View,
-)
+from indexlang.plan.places import Buffer, Part, View
+from indexlang.plan.plan import Check, Either, Loop, Plan, Run, Section
 from indexlang.plan.planning import plan
+from indexlang.plan.quantities import Apply, Load, Number, Reduced
 from indexlang.plan.verify import PlanError, verify
 from indexlang.plan.views import Row
 

@@ -17,23 +17,10 @@ from typing import Any
 
 from ..program.facts import kept
 from .blocks import itemsize
-from .plan import (
-    Apply,
-    Buffer,
-    Either,
-    Load,
-    Loop,
-    Map,
-    Place,
-    Plan,
-    Reduced,
-    Run,
-    Search,
-    Section,
-    Step,
-    View,
-    parts_of,
-)
+from .kernels import Map, Search
+from .places import Buffer, Place, View
+from .plan import Either, Loop, Plan, Run, Section, Step
+from .quantities import Apply, Load, Reduced, parts_of
 from .views import Extents, Row, plain
 
 Lives = Mapping[Buffer, tuple[int, int]]

@@ -15,8 +15,11 @@ from typing import Any
 from ..program.ir import Access, Expr
 from ..program.names import Fresh
 from ..sizes import dtypes as kinds
+from .kernels import Einsum, Kernel
 from .limits import Limits
-from .plan import Buffer, Einsum, Either, Kernel, Load, Loop, Part, Place, Run, Step, Table, Value, View
+from .places import Buffer, Part, Place, View
+from .plan import Either, Loop, Run, Step, Table
+from .quantities import Load, Value
 from .views import Extents, Scope, Span, arrangement, plain, row_strides
 
 

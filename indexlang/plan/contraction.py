@@ -13,8 +13,8 @@ from itertools import pairwise
 from math import prod
 
 from .blocks import blocks
+from .kernels import Roles
 from .limits import Limits
-from .plan import Roles
 from .views import row_strides
 
 Steps = Mapping[str, int]  # strides in elements, by index

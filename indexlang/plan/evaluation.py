@@ -23,10 +23,11 @@ from ..program.ir import (
     walk,
 )
 from .building import Building, axes_of, here
+from .kernels import Map
 from .operators import REDUCTIONS, SUMS
 from .order import order_pairs
 from .pairs import Pairs, Sink
-from .plan import Apply, Count, Load, Map, Number, Reduced, Value
+from .quantities import Apply, Count, Load, Number, Reduced, Value
 from .reads import conjunction, masked, read, value_of
 from .sized import Sized
 from .values import cast, unit

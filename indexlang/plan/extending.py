@@ -12,7 +12,9 @@ from math import prod
 
 from ..program.ir import Access, Const, Expr, Index, indices_of
 from .building import Building
-from .plan import Buffer, Load, Map, Take, View
+from .kernels import Map, Take
+from .places import Buffer, View
+from .quantities import Load
 from .subscripts import Subscribed, subscribed
 from .values import edge, padding, position_of
 from .views import Row, plain

@@ -15,9 +15,12 @@ from math import prod
 from .blocks import blocks, even, itemsize
 from .building import Building, axes_of, sizes_of, steps_of
 from .contraction import MatrixProduct, by_stride, is_matrix, matrix_product, roles
+from .kernels import Map, Product, Roles
 from .operators import combining
 from .order import order_pairs
-from .plan import Apply, Load, Make, Map, Number, Place, Product, Reduced, Roles, Value, View
+from .places import Place, View
+from .plan import Make
+from .quantities import Apply, Load, Number, Reduced, Value
 from .values import fixed
 from .views import Scope
 from .writes import Target

@@ -25,9 +25,12 @@ from .chains.chain import Chain, Facts
 from .chains.schedule import schedule
 from .chains.steps import chained
 from .evaluation import operations
+from .kernels import Map
 from .limits import NUMPY, Limits
 from .operators import combining
-from .plan import Apply, Either, Load, Loop, Map, Number, Plan, Section, Step, View
+from .places import View
+from .plan import Either, Loop, Plan, Section, Step
+from .quantities import Apply, Load, Number
 from .record import Record
 from .rewrites.cancel import cancel
 from .rewrites.equalities import solve_equalities

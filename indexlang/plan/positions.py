@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .plan import Apply, Buffer, Count, Load, Map, Number, Part, Place, Position, Reduced, Run, Search, Take, Value
+from .kernels import Map, Search, Take
+from .places import Buffer, Part, Place
+from .plan import Run
+from .quantities import Apply, Count, Load, Number, Position, Reduced, Value
 from .views import Extents
 
 Interval = tuple[int, int]

@@ -14,35 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from .kernels import Einsum, Kernel, Map, Product, Running, Scatter, Search, Select, Take
 from .operators import REDUCTIONS
-from .plan import (
-    Apply,
-    Check,
-    Count,
-    Einsum,
-    Either,
-    Kernel,
-    Load,
-    Loop,
-    Make,
-    Map,
-    Number,
-    Part,
-    Place,
-    Plan,
-    Position,
-    Product,
-    Reduced,
-    Run,
-    Running,
-    Scatter,
-    Search,
-    Select,
-    Step,
-    Take,
-    Value,
-    View,
-)
+from .places import Part, Place, View
+from .plan import Check, Either, Loop, Make, Plan, Run, Step
+from .quantities import Apply, Count, Load, Number, Position, Reduced, Value
 from .views import Row
 
 INFIX = {

@@ -14,7 +14,10 @@ from math import prod
 from ..program.ir import Access, Call, Const, Expr, Index, Size, indices_of, reads
 from .building import Building, axes_of, here
 from .extending import inside
-from .plan import Apply, Buffer, Check, Load, Map, Number, Part, Place, Position, Reduced, Take, Value, View
+from .kernels import Map, Take
+from .places import Buffer, Part, Place, View
+from .plan import Check
+from .quantities import Apply, Load, Number, Position, Reduced, Value
 from .subscripts import Subscribed, subscribed
 from .values import cast, edge, number_of, padding, position_of, saturated
 from .views import Scope, plain, whole

@@ -12,9 +12,11 @@ from dataclasses import replace
 from ..program.ir import Expr, indices_of
 from .building import axes_of, here
 from .evaluation import Evaluation
+from .kernels import Running, Take
 from .operators import SUMS
 from .pairs import Pairs
-from .plan import Apply, Load, Number, Part, Place, Running, Take, Value
+from .places import Part, Place
+from .quantities import Apply, Load, Number, Value
 from .reads import masked, value_of
 from .scan import Bound, Scan, scan
 from .values import cast, position_of

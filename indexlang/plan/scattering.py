@@ -11,8 +11,10 @@ from math import prod
 from ..program.ir import Const, indices_of
 from .building import here
 from .evaluation import Evaluation
+from .kernels import Scatter
 from .operators import SUMS, combining
-from .plan import Apply, Load, Scatter, Value, View
+from .places import View
+from .quantities import Apply, Load, Value
 from .reads import admitted, positions
 from .subscripts import subscribed
 from .values import cast, edge, position_of

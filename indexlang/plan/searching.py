@@ -12,7 +12,8 @@ import numpy as np
 
 from ..program.ir import Access
 from .evaluation import Evaluation
-from .plan import Load, Number, Search, Value
+from .kernels import Search
+from .quantities import Load, Number, Value
 from .reads import conjunction, read, value_of
 from .values import cast
 from .views import Scope

@@ -12,8 +12,8 @@ from math import prod
 from ..program.ir import Access, indices_of, walk
 from .blocks import blocks, itemsize
 from .evaluation import Evaluation
+from .kernels import Select
 from .operators import SUMS, combining
-from .plan import Select
 from .reads import conjunction, value_of
 from .values import cast
 from .views import whole

@@ -17,7 +17,8 @@ from .blocking import contraction_blocks
 from .building import here
 from .contraction import separates
 from .evaluation import Evaluation
-from .plan import Apply, Load, Map, Number, Reduced, Value
+from .kernels import Map
+from .quantities import Apply, Load, Number, Reduced, Value
 from .values import cast
 from .views import Scope
 from .writes import Target

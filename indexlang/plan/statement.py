@@ -18,9 +18,9 @@ from .blocking import contraction_blocks, domain_blocks, kept, repeated, window_
 from .blocks import blocks, itemsize
 from .building import Building
 from .evaluation import Evaluation
+from .kernels import Map
 from .limits import Limits
 from .operators import SUMS
-from .plan import Map
 from .reads import guarded_by_static, prepare
 from .scanning import gone_along, scan_of, scanned
 from .scattering import scattered

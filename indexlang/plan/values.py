@@ -14,7 +14,7 @@ from ..errors import Problem, ShapeError
 from ..program.ir import Call, Const, Expr, Size
 from .building import Building
 from .operators import identity
-from .plan import Apply, Load, Number, Position, Reduced, Value
+from .quantities import Apply, Load, Number, Position, Reduced, Value
 from .views import Row
 
 

@@ -17,35 +17,11 @@ from itertools import product
 from .boxes import Box, covers, is_covered
 from .building import axes_of, steps_of
 from .contraction import is_matrix, merges
-from .plan import (
-    Buffer,
-    Check,
-    Count,
-    Einsum,
-    Either,
-    Kernel,
-    Load,
-    Loop,
-    Make,
-    Map,
-    Part,
-    Place,
-    Plan,
-    Position,
-    Product,
-    Run,
-    Running,
-    Scatter,
-    Search,
-    Section,
-    Select,
-    Step,
-    Take,
-    Value,
-    View,
-    parts_of,
-)
+from .kernels import Einsum, Kernel, Map, Product, Running, Scatter, Search, Select, Take
+from .places import Buffer, Part, Place, View
+from .plan import Check, Either, Loop, Make, Plan, Run, Section, Step
 from .positions import Positions
+from .quantities import Count, Load, Position, Value, parts_of
 from .views import Row, Span, determined, injective, plain, whole
 from .wellformed import problems
 from .written import Made, Memory, PlanError

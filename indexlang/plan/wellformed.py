@@ -13,36 +13,10 @@ from collections.abc import Collection, Iterable, Iterator
 
 from ..program.functions import COMBINATIONS, FUNCTIONS
 from ..sizes.dtypes import DTYPES, kind_of
-from .plan import (
-    Apply,
-    Buffer,
-    Check,
-    Count,
-    Einsum,
-    Either,
-    Kernel,
-    Load,
-    Loop,
-    Make,
-    Map,
-    Number,
-    Part,
-    Place,
-    Plan,
-    Position,
-    Product,
-    Reduced,
-    Run,
-    Running,
-    Scatter,
-    Search,
-    Select,
-    Step,
-    Take,
-    Value,
-    View,
-    parts_of,
-)
+from .kernels import Einsum, Kernel, Map, Product, Running, Scatter, Search, Select, Take
+from .places import Buffer, Part, Place, View
+from .plan import Check, Either, Loop, Make, Plan, Run, Step
+from .quantities import Apply, Count, Load, Number, Position, Reduced, Value, parts_of
 from .views import Extents
 
 OPERATORS = frozenset(COMBINATIONS)

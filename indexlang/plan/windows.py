@@ -9,8 +9,9 @@ from __future__ import annotations
 from ..program.functions import COMBINATIONS
 from ..program.ir import Expr
 from .evaluation import Evaluation
+from .kernels import Map
 from .operators import SUMS, combining
-from .plan import Apply, Map, Value
+from .quantities import Apply, Value
 from .reads import value_of
 from .values import cast, fixed
 from .views import Scope

@@ -13,8 +13,10 @@ from math import prod
 from ..program.affine import number
 from ..program.ir import Access, Boundary, Const, indices_of, reads
 from .building import Building
+from .kernels import Map, Scatter
 from .operators import combining
-from .plan import Apply, Buffer, Load, Map, Place, Scatter, Value, View
+from .places import Buffer, Place, View
+from .quantities import Apply, Load, Value
 from .reads import check_row, value_of
 from .subscripts import Subscribed, subscribed
 from .values import edge, position_of, unit

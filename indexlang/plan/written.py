@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .boxes import Box, covers, within
-from .plan import Buffer, Part, Place, View
+from .places import Buffer, Part, Place, View
 from .views import Extents, Span
 
 

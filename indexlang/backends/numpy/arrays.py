@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from ...plan.plan import Buffer, Part, Place, View
+from ...plan.places import Buffer, Part, Place, View
 from ...plan.views import Row as Position
 from ...plan.views import arrangement, row_strides, sliced
 from .code import (

@@ -14,7 +14,7 @@ from math import prod
 
 import numpy as np
 
-from ...plan.plan import Apply, Count, Load, Number, Position, Reduced, Value
+from ...plan.quantities import Apply, Count, Load, Number, Position, Reduced, Value
 from ...program.algebra import by_products, by_roots
 from . import code as py
 from .arrays import OUT, Fill, Operand, aligned, axes_here, count_of, held, operand

@@ -13,8 +13,10 @@ from math import prod
 
 import numpy as np
 
+from ...plan.kernels import Running, Search, Select
 from ...plan.operators import identity
-from ...plan.plan import Apply, Buffer, Number, Part, Running, Search, Select
+from ...plan.places import Buffer, Part
+from ...plan.quantities import Apply, Number
 from . import code as py
 from .arrays import Operand, aligned, array, axes_here, count_of, held, operand, shape_of, spread
 from .code import REST, Code, Item, Name, Operator, call, dtype, method, text

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from ...plan.operators import identity
-from ...plan.plan import Part
+from ...plan.places import Part
 from .arrays import operand
 from .code import REST, Code, Item, Name, Number, call, plus, row, text
 from .names import Writer

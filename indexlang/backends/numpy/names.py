@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ...plan.limits import Limits
-from ...plan.plan import Buffer, Part, Place
+from ...plan.places import Buffer, Part, Place
 from ...program.names import Fresh
 from .code import Call, Code, Name, Number, call, dtype, full, row, text
 from .function_support import SUPPORT

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ...plan.buffers import buffers_of
-from ...plan.plan import Einsum, Load, Place, Product, Roles
+from ...plan.kernels import Einsum, Product, Roles
+from ...plan.places import Place
+from ...plan.quantities import Load
 from . import code as py
 from .arrays import Fill, Operand, axes_here, count_of, merges, operand, shape_of, transposed
 from .code import Call, Code, Name, Text, call, method

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from textwrap import fill
 
 from ...plan.buffers import lifetimes
-from ...plan.plan import Buffer, Part, Place, Plan, Section, Step, Table
+from ...plan.places import Buffer, Part, Place
+from ...plan.plan import Plan, Section, Step, Table
 from ...plan.views import Extents, arrangement
 from .arrays import array, operand, spread
 from .code import Code, Name, call, dtype, method, row, text

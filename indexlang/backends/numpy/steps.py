@@ -8,23 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from ...plan.plan import (
-    Check,
-    Einsum,
-    Either,
-    Kernel,
-    Loop,
-    Make,
-    Map,
-    Product,
-    Run,
-    Running,
-    Scatter,
-    Search,
-    Select,
-    Step,
-    Take,
-)
+from ...plan.kernels import Einsum, Kernel, Map, Product, Running, Scatter, Search, Select, Take
+from ...plan.plan import Check, Either, Loop, Make, Run, Step
 from .arrays import Operand, axes_here
 from .code import Name, call, text
 from .expressions import UFUNCS, truth, value

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
-from ...plan.plan import Apply, Count, Load, Number, Position, Reduced, Scatter, Take, Value
+from ...plan.kernels import Scatter, Take
+from ...plan.quantities import Apply, Count, Load, Number, Position, Reduced, Value
 from ...plan.views import row_strides
 from . import code as py
 from .arrays import Operand, aligned, array, axes_here, count_of, operand, shape_of, spread, transposed

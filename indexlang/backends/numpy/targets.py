@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...plan.plan import Place
+from ...plan.places import Place
 from . import code as py
 from .arrays import Operand, aligned, array, operand
 from .code import REST, Code, Item, Name, Operator, call, dtype, full, row

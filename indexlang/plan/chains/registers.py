@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..building import Building
-from ..plan import Part
+from ..places import Part
 from ..views import Scope
 from .values import Node
 

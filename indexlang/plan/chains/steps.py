@@ -13,8 +13,11 @@ from math import prod
 from ...program.functions import FUNCTIONS
 from ...program.ir import Access, Expr, Index, walk
 from ..building import Building
+from ..kernels import Map
 from ..operators import REDUCTIONS, combining
-from ..plan import Apply, Load, Loop, Make, Map, Number, Part, Place, Reduced, Step, Value, View
+from ..places import Part, Place, View
+from ..plan import Loop, Make, Step
+from ..quantities import Apply, Load, Number, Reduced, Value
 from ..reads import prepare, read, value_of
 from ..values import cast, fixed
 from ..views import Row, Scope, Span, plain, whole

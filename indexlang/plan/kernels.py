@@ -1,0 +1,118 @@
+"""The kernels of a Plan: what a Run makes of values and places.
+
+The grammar stands in `plan`. The one rule: a kernel has just the axes of its place; each says what it gives, and by
+which way where there are several.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .places import Place
+from .quantities import Value
+
+
+@dataclass(frozen=True)
+class Map:
+    """A value at each point of the place."""
+
+    value: Value
+
+
+@dataclass(frozen=True)
+class Take:
+    """Elements of a place along some of its indices, which stand for axes, at positions that values give."""
+
+    source: Place
+    at: tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The indices of a pair: in both and kept, in the left, in the right, in both and summed."""
+
+    batch: tuple[str, ...]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    summed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Product:
+    """place[batch, rows, columns] = sum over summed of left[batch, rows, summed] * right[batch, summed, columns].
+
+    `by`: matmul (each side's groups merge into one axis as they lie), einsum, or einsum apart (into an array of its own
+    that is then copied). An operand may lack indices of the batch.
+    """
+
+    left: Place
+    right: Place
+    roles: Roles
+    by: str = "matmul"
+
+
+@dataclass(frozen=True)
+class Einsum:
+    """The product of values, summed over what the place lacks in one pass; `apart`: laid out as it is, then moved."""
+
+    factors: tuple[Value, ...]
+    apart: bool = False
+
+
+@dataclass(frozen=True)
+class Running:
+    """What an operator makes of each element and all before it along an index; or all behind it."""
+
+    op: str
+    source: Place
+    along: str
+    backwards: bool = False
+
+
+@dataclass(frozen=True)
+class Search:
+    """argmax, argmin (int64, the row-major position in the box of `over`, the first winner) or logsumexp of a value.
+
+    `admitted` says at which points; none gives 0, for logsumexp -inf. `by`: array (all points at once) or window (one
+    position after the other, for all points of the place, whose type holds their number); `best` may hold the extremum.
+    """
+
+    op: str
+    value: Value
+    over: tuple[str, ...]
+    admitted: Value | None = None
+    by: str = "array"
+    best: Place | None = None
+
+
+@dataclass(frozen=True)
+class Select:
+    """A value where a condition holds, nothing elsewhere, for each position of `among`: indices of the place and of the
+    condition that the value lacks. What is refused is cleared by bits: exact for whatever is not finite.
+    """
+
+    value: Value
+    condition: Value
+    among: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Values brought to the elements that positions say: `at` gives, for indices of the place that stand for axes,
+    the position of each point of `points`; the other indices of the place are `rest`.
+
+    Without a value each point counts 1. Points that are not `admitted` are dropped; their positions are inside, too.
+    `by`: count (bincount), or join (sort the elements once, combine what meets). `alone` if every element of the place
+    still holds what it was filled with: then the results are set.
+    """
+
+    at: tuple[tuple[str, Value], ...]
+    value: Value | None
+    points: tuple[str, ...]
+    rest: tuple[str, ...]
+    admitted: Value | None = None
+    by: str = "join"
+    alone: bool = False
+
+
+Kernel = Map | Take | Product | Einsum | Running | Search | Select | Scatter
