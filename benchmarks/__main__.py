@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measures indexlang beside its peers; `python -m benchmarks overhead`: what a call costs.
+"""`python -m benchmarks`: measures indexlang beside its peers; `overhead`: what a call costs; `cliffs`: what is slow.
 
 Some machines export settings that hold BLAS to older instructions or to one thread, or that keep Python from storing
 compiled modules. They would spoil every comparison, so all that measures runs in an environment without them, the same
@@ -26,7 +26,7 @@ SETTINGS = (
     "NPY_",
     "PYTHONDONTWRITEBYTECODE",
 )
-MEASUREMENTS = ("peers", "overhead")
+MEASUREMENTS = ("peers", "overhead", "cliffs")
 _CLEANED = "INDEXLANG_BENCHMARK_DROPPED"
 
 
@@ -39,7 +39,8 @@ def main() -> None:
     parser.add_argument("--peers", metavar="A,B", help="libraries; torch.compile only where it is named")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of every library")
     parser.add_argument("--busy", action="store_true", help="count the processor's time: on a machine that is shared")
-    parser.add_argument("--patience", type=float, default=30, metavar="S", help="seconds for a library to get ready")
+    parser.add_argument("--patience", type=float, metavar="S", help="seconds for a library to get ready")
+    parser.add_argument("--quick", action="store_true", help="cliffs: at their first size only")
     args = parser.parse_args()
     if _CLEANED not in os.environ:
         dropped = sorted(name for name in os.environ if name.startswith(SETTINGS))
@@ -52,6 +53,8 @@ def main() -> None:
     print(f"Settings of the environment dropped for everything measured here: {names or 'none was set'}.")
     if args.measurement == "overhead":
         import_module("benchmarks.overhead").main(args.rounds or 15)
+    elif args.measurement == "cliffs":
+        import_module("benchmarks.cliffs").main(args)
     else:
         import_module("benchmarks.run").main(args, names.split())
 

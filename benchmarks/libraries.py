@@ -53,7 +53,11 @@ def equations(text: str, output: str = "y", layer: str | None = None, **options:
             return y, pullback(dy)
 
         floats = [name for name, array in given.items() if array.dtype.kind == "f"]
-        return Prepared(step, lambda r: named(arrays, r[0], [r[1][n] for n in floats]))
+
+        def results(r: Any) -> Arrays:  # what only comparisons and positions read has no gradient
+            return named(arrays, r[0], [r[1].get(n, np.zeros_like(given[n])) for n in floats])
+
+        return Prepared(step, results)
 
     return build
 

@@ -24,6 +24,7 @@ from .turns import Measured, Settings, libraries, measure
 from .workload import FORWARD, OPTIONAL, PEERS, Workload
 
 ROUNDS = 7
+PATIENCE = 30.0
 PACKAGES = {"einsum": "numpy", "torch.compile": "torch"}
 
 
@@ -33,7 +34,7 @@ def main(args: argparse.Namespace, dropped: Sequence[str]) -> None:
     wanted = args.only.split(",") if args.only else []
     peers = _peers(args.peers.split(",") if args.peers else [])
     rounds = args.rounds or ROUNDS
-    settings = Settings(args.threads, args.busy, args.patience)
+    settings = Settings(args.threads, args.busy, PATIENCE if args.patience is None else args.patience)
     everything = not (args.only or args.peers or args.rounds or args.busy)
     chosen = {family: _chosen(family, wanted) for family in (*FAMILIES, "growth")}
     if not any(chosen.values()):

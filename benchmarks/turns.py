@@ -27,6 +27,7 @@ from .workload import Arrays, Workload
 TURN = 0.03  # seconds that a turn lasts at least
 ENOUGH = 4.0  # seconds of one library's turns after which the first few must do
 FEW = 3
+ONCE = math.inf  # seconds from which on a call is not measured again after its preparation
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -134,8 +135,13 @@ def measure(
     started: Mapping[str, Library],
     rounds: int,
     given_up: Sequence[str] = (),
+    once: float = ONCE,
+    turn: float = TURN,
 ) -> Measured:
-    """Prepare, compare, then `rounds` turns of each library, one after the other, but those that are `given_up`."""
+    """Prepare, compare, then `rounds` turns of each library, one after the other, but those that are `given_up`.
+
+    A call of more than `once` seconds counts as it was when it was prepared.
+    """
     ready: dict[str, Ready] = {}
     rows: dict[str, Row] = {}
     for peer, library in started.items():
@@ -149,11 +155,12 @@ def measure(
                 rows[peer] = Row(failed=reply.reason)
     rows |= {peer: Row(failed=reason) for peer, reason in compare(ready, workload.tolerance).items()}
     running = [peer for peer in ready if peer not in rows]
-    turns: dict[str, list[float]] = {peer: [] for peer in running}
-    calls = {peer: max(1, math.ceil(TURN / max(ready[peer].later, 1e-9))) for peer in running}
+    turns = {peer: [ready[peer].later] if ready[peer].later > once else [] for peer in running}
+    measured = [peer for peer in running if not turns[peer]]
+    calls = {peer: max(1, math.ceil(turn / max(ready[peer].later, 1e-9))) for peer in measured}
     for number in range(rounds):
-        shift = number % max(1, len(running))
-        for peer in running[shift:] + running[:shift]:
+        shift = number % max(1, len(measured))
+        for peer in measured[shift:] + measured[:shift]:
             if peer in rows or (number >= FEW and sum(turns[peer]) * calls[peer] > ENOUGH):
                 continue
             reply = started[peer].ask(Request("time", calls=calls[peer]))

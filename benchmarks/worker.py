@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import traceback
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,15 +25,18 @@ from typing import Any
 import numpy as np
 
 from .libraries import Fastest
-from .workload import STEP, Array, Arrays, Prepared
+from .workload import STEP, Array, Arrays, Build, Prepared
 
+_DOMAIN = 389047  # in which NumPy tells tracemalloc of its arrays
 Clock = Callable[[], float]
 SAMPLE = 1 << 17  # of larger results so many elements are compared, and their norm
+SLOW = 0.5  # seconds from which on the call before those that count does count
+HOPELESS = 2.0  # and from which on the very first call does
 
 
 @dataclass(frozen=True)
 class Request:
-    """`prepare` a workload, `time` so many calls of it, or `drop` it."""
+    """`prepare` a workload, `time` so many calls of it, find the `peak` of a call, or `drop` it."""
 
     what: str
     family: str = ""
@@ -85,6 +89,9 @@ def serve(peer: str, threads: int, busy: bool, connection: Connection) -> None:
                 case "time":
                     assert prepared is not None
                     connection.send(_timed(prepared, request.calls, clock))
+                case "peak":
+                    prepared = None
+                    connection.send(_traced(peer, request))
                 case _:
                     prepared = None
                     _tidy()
@@ -99,25 +106,30 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
 
 
-def _prepare(peer: str, request: Request, clock: Clock) -> tuple[Prepared, Ready]:
+def _found(peer: str, request: Request) -> tuple[Build, dict[str, Array], bool]:
     from .families import find
 
     workload = find(request.family, request.workload)
-    arrays, gradients = workload.arrays(), request.mode == STEP
-    build, note = workload.peers[peer], ""
+    return workload.peers[peer], workload.arrays(), request.mode == STEP
+
+
+def _prepare(peer: str, request: Request, clock: Clock) -> tuple[Prepared, Ready]:
+    build, arrays, gradients = _found(peer, request)
+    note = ""
     if isinstance(build, Fastest):
         note, build = build.choose(arrays, gradients)
     _tidy()
     base = _start_peak()
     start = clock()
     prepared = build(arrays, gradients)
+    built = clock()
     given = prepared.run()
-    first = clock() - start
+    first, ran = clock() - start, clock() - built
     results = {name: _sample(value) for name, value in prepared.results(given).items()}
     del given
     _tidy()
     _start_peak()
-    later = _timed(prepared, 1, clock)
+    later = ran if ran > HOPELESS else _timed(prepared, 1, clock)
     return prepared, Ready(first, later, max(_peak() - base, 0), results, note)
 
 
@@ -130,9 +142,13 @@ def _tidy() -> None:
 
 
 def _timed(prepared: Prepared, calls: int, clock: Clock) -> float:
-    """Seconds for one of so many calls, after one that nobody measures."""
+    """Seconds for one of so many calls, after one that nobody measures unless it is slow."""
     run = prepared.run
+    start = clock()
     run()
+    once = clock() - start
+    if once > SLOW:
+        return once
     gc.disable()
     start = clock()
     for _ in range(calls):
@@ -169,6 +185,24 @@ def _peak() -> int:
     except OSError:
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _traced(peer: str, request: Request) -> int:
+    """The most bytes of NumPy's arrays in a call: what it allocates, and what is kept for it from call to call."""
+    build, arrays, gradients = _found(peer, request)
+    tracemalloc.start()
+    try:
+        prepared = build(arrays, gradients)
+        prepared.run()
+        gc.collect()
+        own = tracemalloc.take_snapshot().filter_traces([tracemalloc.DomainFilter(True, _DOMAIN)])
+        kept = sum(trace.size for trace in own.traces)
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        prepared.run()
+        return kept + tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
 
 
 def _status(field: str) -> int:
