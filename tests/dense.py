@@ -124,6 +124,10 @@ class _Noise:
         moved = x * (1 + self.size * self.signs(x.shape))
         return np.where((x == np.round(x)) & (np.abs(x) < 2**20), x, moved)
 
+    def constant(self, x: Array) -> Array:
+        """A number of the source: float32 rounds it, too, unless it has few digits."""
+        return x if x.dtype.kind != "f" or self.rng is None or np.float32(x) == x else self(x)
+
     def signs(self, shape: tuple[int, ...]) -> Array:
         assert self.rng is not None
         return self.rng.choice((-1.0, -0.7, 0.7, 1.0), shape)
@@ -276,7 +280,7 @@ class _Whole:
     def value(self, expr: Expr, point: _Point) -> Array:
         match expr:
             case Const(value=constant):
-                return np.asarray(constant)
+                return self.noise.constant(np.asarray(constant))
             case Index(name=name):
                 return point.indices[name]
             case Size(tensor=tensor, axis=axis):

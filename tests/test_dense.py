@@ -56,3 +56,11 @@ def test_noise_moves_what_rounding_may_take() -> None:
     np.testing.assert_allclose(moved["y"], right["y"], atol=1e-6)
     np.testing.assert_array_equal(moved["n"], right["n"])  # whole numbers are exact
     assert 0 < abs(moved["s"] - right["s"]) < 1e-6
+
+
+def test_noise_moves_numbers_that_are_rounded() -> None:
+    program = resolve(parse(Source("y[i] = x[i] + 0.7\nz[i] = x[i] + 0.5")))
+    arrays = {"x": np.full(4, -0.7)}
+    right, moved = dense.run(program, arrays), dense.run(program, arrays, noise=1e-7)
+    assert np.all(np.abs(moved["y"] - right["y"]) > 4e-8)  # all digits of 0.7 that float32 has not got
+    np.testing.assert_allclose(moved["z"], right["z"], rtol=1e-6, atol=0)
