@@ -166,7 +166,7 @@ WAYS = [
     (Facts(root=True, position=True, reduced=1000, kept=1000), "search"),
     (Facts(sums=True, products=True, reduced=9, kept=1000, overlapping=True), "contraction"),
     (Facts(sums=True, products=True, reduced=9, masked=True), "whole domain"),
-    (Facts(sums=True, products=True, reduced=9, masked=True, maskable=True), "masked contraction"),
+    (Facts(sums=True, products=True, reduced=9, masked=True, admitted=True), "masked contraction"),
     (Facts(sums=True, reduced=9, kept=1000, overlapping=True), "window"),  # average pooling
     (Facts(reduced=4, kept=1000, overlapping=True), "window"),  # max pooling
     (Facts(reduced=4, kept=1000, overlapping=True, masked=True), "window"),
@@ -175,7 +175,7 @@ WAYS = [
     (Facts(reduced=400, kept=1000, overlapping=True), "whole domain"),
     (Facts(reduced=4, kept=10, overlapping=True), "whole domain"),
     (Facts(sums=True, reduced=1, kept=1000), "elementwise"),
-    (Facts(sums=True, reduced=9, masked=True, scan=True, products=True, maskable=True), "scan"),
+    (Facts(sums=True, reduced=9, masked=True, scan=True, products=True, admitted=True), "scan"),
     (Facts(chosen=9, points=9 * 300), "selection"),
     (Facts(chosen=9, points=9 * 200), "elementwise"),  # too few for each position
     (Facts(), "elementwise"),
@@ -188,7 +188,7 @@ def test_ways(facts: Facts, expected: str) -> None:
 
 
 def test_the_last_way_always_fits() -> None:
-    names = ("root", "position", "scattered", "sums", "masked", "products", "maskable", "overlapping")
+    names = ("root", "position", "scattered", "sums", "masked", "products", "admitted", "overlapping")
     for flags in itertools.product([False, True], repeat=len(names)):
         for reduced, kept in itertools.product([1, 10, 1000], repeat=2):
             assert choose(Facts(reduced=reduced, kept=kept, **dict(zip(names, flags, strict=True))), NUMPY)
@@ -339,6 +339,7 @@ def test_the_order_is_the_cheapest() -> None:
 
 def _cost(factors: list[str], out: str, sizes: Mapping[str, int], pairs: Sequence[tuple[int, int]]) -> int:
     parts, total = [set(f) for f in factors], 0
+    parts = [{i for i in p if i in out or any(i in q for q in parts if q is not p)} for p in parts]  # summed alone
     for x, y in pairs:
         a, b = parts[x], parts[y]
         rest = [p for k, p in enumerate(parts) if k not in (x, y)]

@@ -221,7 +221,7 @@ REFUSED: list[tuple[str, Source, Change, str]] = [
         "x must not be written",
     ),
     ("a loop without rounds", POOL, at(Loop, set_to(end=0)), "y is read before it is written"),
-    ("one branch of two", MASKED, at(Section, behind), "part is"),
+    ("one branch of two", MASKED, at(Section, behind), "bad is"),
     ("made longer", MATRICES, buffer("factor", shape=(9, 9)), "factor is"),
     # what meets
     ("two threads in an element", TAPS, at(Loop, set_to(how="thread", by=1)), "meet in y"),

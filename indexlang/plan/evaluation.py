@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
 from ..program.algebra import Term, factors_of, terms_of
-from ..program.conditions import guard_of
+from ..program.conditions import conjuncts, guard_of
 from ..program.ir import (
     Access,
     Call,
@@ -22,13 +22,14 @@ from ..program.ir import (
     indices_of,
     walk,
 )
+from .admitting import Admitting
 from .building import Building, axes_of, here
 from .kernels import Map
 from .operators import REDUCTIONS, SUMS
-from .order import order_pairs
+from .order import Order, best_order
 from .pairs import Pairs, Sink
 from .quantities import Apply, Count, Load, Number, Reduced, Value
-from .reads import conjunction, masked, read, value_of
+from .reads import masked, read, truth, value_of
 from .sized import Sized
 from .values import cast, unit
 from .views import Scope
@@ -159,18 +160,31 @@ class Evaluation:
         self.b.run(part, "=", Map(value))
         return Load(part, self.compute)
 
-    def maskable(self) -> int | None:
-        """The factor, of two, that has all indices of the masks, where the other one makes the domain larger."""
-        if not self.inner or not self.contractible() or len(self.terms()) > 1:
-            return None
-        core, _, _ = self.split(self.terms()[0][1])
-        mentioned = {i for m in self.inner for i in indices_of(m)}
-        if len(core) == 2:
-            for number, factor in enumerate(core):
-                own = set(indices_of(factor))
-                if mentioned <= own and not set(indices_of(core[1 - number])) <= own:
-                    return number
-        return None
+    def conditions(self) -> list[Expr]:
+        """The masks of reduced indices, each part by itself."""
+        return [part for mask in self.inner for part in conjuncts(mask)]
+
+    def order(self, term: Expr) -> Order:
+        """The order in which the factors of a term meet, under the masks of reduced indices."""
+        core, _, _ = self.split(term)
+        conditions = [indices_of(c) for c in self.conditions()]
+        return best_order([indices_of(f) for f in core], conditions, self.free, self.sizes, self.b.limits)
+
+    def admissible(self) -> bool:
+        """Whether every term is a product that has all indices of the masks."""
+        if not self.inner or not self.contractible():
+            return False
+        mentioned = {i for c in self.conditions() for i in indices_of(c)}
+        for _, term in self.terms():
+            core, _, _ = self.split(term)
+            if len(core) < 2 or not mentioned <= {i for f in core for i in indices_of(f)}:
+                return False
+        return True
+
+    def saves(self) -> bool:
+        """Whether products under conditions cost less than the whole domain."""
+        domain = self.b.limits.element * prod(self.sizes[i] for i in (*self.free, *self.summed))
+        return all(self.order(term).cost < (2 + len(self.split(term)[0])) * domain for _, term in self.terms())
 
     def contracted(
         self,
@@ -178,33 +192,30 @@ class Evaluation:
         term: Expr,
         sink: Sink | None,
         order: Sequence[str],
-        masked: int | None = None,
         given: Mapping[int, Load] | None = None,
     ) -> Value | None:
         """A term summed; None if it stands in the sink already. `order` is that in which the result is wanted.
 
-        The factor `masked` takes the masks; those `given` stand for others.
+        The factors `given` stand for others.
         """
         b = self.b
         core, outside, divisors = self.split(term)
         factors = [given[k] if given and k in given else self.factor(f, scope) for k, f in enumerate(core)]
-        if masked is not None:
-            x = factors[masked]
-            condition = conjunction(b, self.inner, scope)
-            value = Apply("select", (condition, x, Number(0, self.compute)), self.compute)
-            factors[masked] = self.held(value, axes_of(x.place, scope), scope)
         present = {i for f in factors for i in f.indices if not scope[i].tap}
         missing = tuple(i for i in self.summed if i not in present and not scope[i].tap)
         counts = prod(scope[i].size for i in missing) != 1 or any(not scope[i].whole for i in missing)
         out = [i for i in order if i in present]
-        work = Pairs(b, scope, self.compute)
         after: list[tuple[str, Value]] = [("mul", Count(missing))] if counts else []
         after += [("mul", value_of(b, f, scope)) for f in outside]
         after += [("div", value_of(b, d, scope)) for d in divisors]
         # What the whole sum is multiplied by is applied where it stands, if nothing else stands there.
         alone = sink is not None and sink.target.overwrites and not sink.negative and out and set(out) == set(order)
         extra = bool(after or self.outer)
-        result = work.run(factors, out, sink if not extra or (alone and not self.outer) else None)
+        conditions = [truth(b, c, scope) for c in self.conditions()]
+        admitting = Admitting(b, scope, self.compute, conditions, bool(after)) if conditions else None
+        work = admitting or Pairs(b, scope, self.compute)
+        direct = not extra or (alone and not self.outer and admitting is None)
+        result = work.run(factors, out, sink if direct else None)
         self.notes += work.notes
         if result is None and not extra:
             return None
@@ -219,6 +230,9 @@ class Evaluation:
                 b.run(result.place, "*=" if fn == "mul" else "/=", Map(part))
             else:
                 result, in_sink = Apply(fn, (result, part), self.compute), False
+        if admitting is not None and not in_sink:
+            for condition in admitting.late:
+                result = Apply("select", (condition, result, Number(0, self.compute)), self.compute)
         return None if in_sink else self.masked_outer(result, scope)
 
     def term(self, target: Target, scope: Scope, term: Term) -> None:
@@ -266,9 +280,10 @@ class Evaluation:
             for factor, group in zip(core, parts, strict=True):
                 if not is_view(factor):
                     yield group
-            for left, right in order_pairs(parts, self.free, self.sizes, self.b.limits)[:-1]:
+            conditions = [set(indices_of(c)) for c in self.conditions()]
+            for left, right in self.order(term).pairs[:-1]:
                 rest = [p for k, p in enumerate(parts) if k not in (left, right)]
-                needed = set(self.free).union(*rest)
+                needed = set(self.free).union(*rest, *conditions)
                 made = tuple(i for i in dict.fromkeys((*parts[left], *parts[right])) if i in needed)
                 yield made
                 parts = [*rest, made]

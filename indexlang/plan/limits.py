@@ -33,7 +33,8 @@ class Limits:
     separate: int = 1 << 14  # elements from which on a factor that is a sum is worth taking apart
     product: int = 1 << 14  # multiply-adds below which a matrix product is not worth its call
     lost: int = 64  # a result so many times smaller than its parts has lost too many digits
-    exhaustive: int = 5  # factors up to which every order of pairs is tried
+    exhaustive: int = 8  # factors up to which every order of pairs is tried
+    element: int = 24  # multiply-adds of a product that an operation on an element outside of one costs
     columns: int = 32  # of merged groups: they make a product of matrices worth its call
     # chains
     chunk: int = 256 << 10  # bytes of one array of a block: several of them stay in the cache of a core

@@ -55,7 +55,8 @@ def scattered(stmt: Evaluation, target: Target, scope: Scope) -> None:
 
 def _value(stmt: Evaluation, target: Target, scope: Scope) -> Value:
     """The value over all free indices, in the dtype of the tensor."""
-    sums = stmt.op in SUMS and stmt.summed and not stmt.inner and stmt.contractible()
+    admits = not stmt.inner or (stmt.admissible() and stmt.saves())
+    sums = stmt.op in SUMS and stmt.summed and admits and stmt.contractible()
     if sums and len(stmt.terms()) == 1:
         ((sign, term),) = stmt.terms()
         value = stmt.contracted(scope, term, None, here(target.order, scope))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from ..program.functions import is_exact
-from ..program.ir import Access, Call, Const, Subscript, children, indices_of, walk
+from ..program.ir import Access, Subscript, children, indices_of
 from .blocking import contraction_blocks, domain_blocks, kept, repeated, window_blocks
 from .blocks import blocks, itemsize
 from .building import Building
@@ -46,7 +46,7 @@ class Facts:
     kept: int = 1  # elements of the target that are written at once
     masked: bool = False  # a mask mentions a reduced index
     products: bool = False  # every term of the value is a product that a contraction can sum
-    maskable: bool = False  # one factor alone has all indices of the masks
+    admitted: bool = False  # products under the masks cost less than the whole domain
     overlapping: bool = False  # a subscript mixes a reduced index with others
     chosen: int = 1  # positions of a window, of which masks choose those that get the value
     points: int = 1  # of the free indices
@@ -108,7 +108,7 @@ class StatementPlan(Evaluation):
             kept=prod(self.sizes[i] for i in kept),
             masked=bool(self.inner),
             products=self.contractible(),
-            maskable=self.maskable() is not None,
+            admitted=self.admissible() and self.saves(),
             overlapping=self.overlapping(),
             spread=self.spread(),
             separable=not target.taps and separable(self) is not None,
@@ -152,44 +152,13 @@ class StatementPlan(Evaluation):
             target.put(target.view, self.evaluate(scope))
 
     def contraction(self, target: Target) -> None:
-        """Each term as a sum of products."""
+        """Each term as a sum of products, over the points that masks admit."""
         steps = contraction_blocks(self, target)
         self.start(target, steps, many=len(self.terms()) > 1)
         with ExitStack() as stack:
             scope = self.enter(stack, target, steps, drops=True)
             for term in self.terms():
                 self.term(target, scope, term)
-
-    def masked_contraction(self, target: Target) -> None:
-        """The masked factor is zero where it is refused: right as long as all that it is multiplied by is finite.
-
-        Where it is not, 0*inf would be nan, and the whole domain is gone through instead.
-        """
-        b, number = self.b, self.maskable()
-        assert number is not None
-        sign, term = self.terms()[0]
-        core, outside, divisors = self.split(term)
-        others = [core[1 - number], *outside, *(Call("div", (Const(1), d)) for d in divisors)]
-        others = [e for e in others if any(isinstance(p, Access) for p in walk(e))]
-        self.start(target, (), many=True)
-        with ExitStack() as stack:
-            scope = self.enter(stack, target, (), drops=False)
-
-            def fast() -> None:
-                order = [i for i in target.view.mentioned if not scope[i].tap]
-                value = self.contracted(scope, term, None, order, masked=number)
-                assert value is not None
-                target.put(target.view, value, sign < 0)
-
-            if not self.is_float or not others:
-                fast()
-                return
-            finite = self.all_finite([self.factor(e, scope) for e in others])
-            with b.either(finite) as (first, second):
-                with b.into(first):
-                    fast()
-                with b.into(second), b.loops(scope, domain_blocks(self, target)) as inner:
-                    target.put(target.view, self.evaluate(inner))
 
     def window_way(self, target: Target) -> None:
         """One position of the reduced indices after the other."""
@@ -306,8 +275,8 @@ WAYS = (
     ),
     Way(
         "masked contraction",
-        lambda f, limits: f.sums and f.reduced > 1 and f.masked and f.products and f.maskable,
-        StatementPlan.masked_contraction,
+        lambda f, limits: f.sums and f.reduced > 1 and f.masked and f.products and f.admitted,
+        StatementPlan.contraction,
     ),
     Way(
         "window",

@@ -1,0 +1,202 @@
+"""Sums of products over the points that conditions admit: pair by pair, each condition let in where it costs least.
+
+In: the factors as loads, conditions as values, the indices to keep. Out: steps, and the value that holds the sum. The
+one rule: a refused point adds exactly nothing. The operand that has a condition's indices is 0 where it refuses; the
+other one must be finite then, for 0*inf is nan. Where it is not, what is not finite is left out of the product, and
+added one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from .building import Building, here
+from .order import Met, best_order, met
+from .pairs import Pairs, Sink
+from .plan import Apply, Load, Map, Number, Place, Reduced, Value
+from .views import Scope
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A truth at each point of its indices. `exists` if it says at which of them some point has been admitted."""
+
+    value: Value
+    indices: frozenset[str]
+    exists: bool = False
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The product of some factors, by their numbers."""
+
+    load: Load
+    inside: frozenset[int]
+
+
+class Admitting(Pairs):
+    """A sum of products under conditions being planned. `multiplied` if its result will be."""
+
+    def __init__(self, b: Building, scope: Scope, dtype: str, conditions: Sequence[Value], multiplied: bool) -> None:
+        super().__init__(b, scope, dtype)
+        self.conditions = [Condition(v, frozenset(here(v.indices, scope))) for v in conditions]
+        self.multiplied = multiplied
+        self.groups: list[frozenset[str]] = []
+        self.out: tuple[str, ...] = ()
+
+    def run(self, factors: Sequence[Load], out: Sequence[str], sink: Sink | None) -> Value | None:
+        """The sum over all indices not in `out`; None if it stands in the sink."""
+        self.groups, self.out = [frozenset(self.axes(f)) for f in factors], tuple(out)
+        order = best_order(self.groups, [c.indices for c in self.conditions], out, self.sizes, self.limits)
+        parts = [self.alone(f, k) for k, f in enumerate(factors)]
+        found: Value | None = parts[0].load
+        for number, (left, right) in enumerate(order.pairs):
+            a, b = parts[left], parts[right]
+            last = number == len(order.pairs) - 1
+            found = self.join(a, b, sink if last and not self.late else None, last)
+            if found is None:
+                return None
+            if not isinstance(found, Load) and not last:
+                kept = self.met(a.inside | b.inside).kept
+                found = self.held(found, self.as_they_lie([i for i in self.scope if i in kept], a.load, b.load))
+            parts = [p for k, p in enumerate(parts) if k not in (left, right)]
+            if isinstance(found, Load):
+                parts.append(Joined(found, a.inside | b.inside))
+        return found
+
+    @property
+    def late(self) -> list[Value]:
+        """The conditions of what is kept: masks inside of loops over what they sum, and where nothing was admitted."""
+        over = self.met(frozenset(range(len(self.groups)))).let_in
+        return [c.value for k, c in enumerate(self.conditions) if k not in over]
+
+    def met(self, inside: Collection[int]) -> Met:
+        """What is left of some factors."""
+        others = [g for k, g in enumerate(self.groups) if k not in inside]
+        conditions = [c.indices for c in self.conditions]
+        return met([self.groups[k] for k in inside], others, conditions, frozenset(self.out))
+
+    def alone(self, factor: Load, number: int) -> Joined:
+        """A factor before it meets any other one: masked and summed over what it alone has."""
+        inside = frozenset((number,))
+        found = self.met(inside)
+        let_in = [self.conditions[k] for k in sorted(found.let_in)]
+        made = self.summed(self.cleared(factor, let_in), found.kept)
+        self.remember(let_in, found, last=len(self.groups) == 1)
+        return Joined(made, inside)
+
+    def join(self, a: Joined, b: Joined, sink: Sink | None, last: bool) -> Value | None:
+        """Two products multiplied, and summed over what nobody else needs."""
+        inside = a.inside | b.inside
+        found = self.met(inside)
+        new = found.let_in - self.met(a.inside).let_in - self.met(b.inside).let_in
+        let_in = [self.conditions[k] for k in sorted(new)]
+        made = self.multiply(a.load, b.load, let_in, found.kept, sink)
+        self.remember(let_in, found, last)
+        return made
+
+    def remember(self, let_in: Sequence[Condition], found: Met, last: bool) -> None:
+        """At which points of what is left nothing has been admitted: a later factor that is infinite adds nothing."""
+        mentioned = frozenset[str]().union(*(c.indices for c in let_in))
+        left = mentioned & found.kept
+        if left and (self.multiplied or not last):
+            gone = tuple(i for i in self.scope if i in mentioned - left)
+            self.conditions.append(Condition(Reduced("any", conjunction(let_in), gone), left, True))
+
+    # -- a pair --------------------------------------------------------------------------------------
+
+    def multiply(
+        self, a: Load, b: Load, let_in: Sequence[Condition], kept: frozenset[str], sink: Sink | None
+    ) -> Value | None:
+        """A pair summed over the points that conditions admit."""
+        left, right = frozenset(self.axes(a)), frozenset(self.axes(b))
+        out = [i for i in dict.fromkeys((*self.out, *self.axes(a), *self.axes(b))) if i in kept and i in left | right]
+        if any(not c.indices <= left and not c.indices <= right for c in let_in):
+            self.notes.append("the whole domain")
+            gone = tuple(i for i in self.scope if i in (left | right) - kept)
+            value = Apply("select", (conjunction(let_in), self.times(a, b), Number(0, self.dtype)), self.dtype)
+            return Reduced("sum", value, gone)
+        x = self.cleared(a, [c for c in let_in if c.indices <= left])
+        y = self.cleared(b, [c for c in let_in if c.indices <= right])
+        summed = (left & right) - kept
+        doubtful = [
+            other
+            for other, own in ((y, right), (x, left))
+            if any(not c.indices <= own and c.indices & summed for c in let_in)
+        ]
+        if not doubtful or not self.dtype.startswith(("float", "complex")):
+            return self.pair(x, y, out, sink)
+        direct = sink is not None and sink.target.overwrites and not sink.negative
+        found = self.pair(x, y, out, sink if direct else None)
+        if found is not None and not isinstance(found, Load):
+            found = self.held(found, out)
+        assert found is not None or sink is not None
+        place = found.place if found is not None else sink.place  # type: ignore[union-attr]
+        finite = [self.all_of(Apply("isfinite", (v,), "bool")) for v in doubtful]
+        good = finite[0] if len(finite) == 1 else Apply("and", (finite[0], finite[1]), "bool")
+        with self.b.either(Apply("not", (good,), "bool")) as (first, _), self.b.into(first):
+            self.rescue(x, y, doubtful, let_in, summed, out, place)
+        return found
+
+    def rescue(
+        self,
+        x: Load,
+        y: Load,
+        doubtful: Sequence[Load],
+        let_in: Sequence[Condition],
+        summed: frozenset[str],
+        out: Sequence[str],
+        place: Place,
+    ) -> None:
+        """The pair once more: a product of what is finite, and the rest value by value of what is summed."""
+        b, scope, told = self.b, self.scope, list(self.notes)
+        along = [i for i in self.scope if i in summed and any(i in c.indices for c in let_in)]
+        bad: Value | None = None
+        for load in doubtful:
+            over = tuple(i for i in self.axes(load) if i not in along)
+            one: Value = Apply("not", (Apply("isfinite", (load,), "bool"),), "bool")
+            one = Reduced("any", one, over) if over else one
+            bad = one if bad is None else Apply("or", (bad, one), "bool")
+        assert bad is not None
+        where = b.part("bad", along, "bool", scope)
+        b.run(where, "=", Map(bad))
+        clean = []
+        for load in (x, y):
+            value = Apply("select", (Load(where, "bool"), Number(0, self.dtype), load), self.dtype)
+            clean.append(self.held(value, self.axes(load), "finite"))
+        product = self.pair(clean[0], clean[1], out, None)
+        assert product is not None
+        b.run(place, "=", Map(product))
+        with b.loops(scope, [(i, 0) for i in along]) as inner:
+            rest = tuple(i for i in dict.fromkeys((*self.axes(x), *self.axes(y))) if i not in out and i not in along)
+            value = Apply("select", (conjunction(let_in), self.times(x, y), Number(0, self.dtype)), self.dtype)
+            with b.either(Load(where, "bool")) as (first, _), b.into(first):
+                b.run(place, "+=", Map(Reduced("sum", value, rest) if rest else value))
+            assert inner is not None
+        self.notes = told
+
+    def times(self, a: Load, b: Load) -> Value:
+        return Apply("mul", (a, b), self.dtype)
+
+    def all_of(self, value: Value) -> Value:
+        own = tuple(i for i in self.scope if i in here(value.indices, self.scope))
+        return Reduced("all", value, own) if own else value
+
+    def cleared(self, x: Load, conditions: Sequence[Condition]) -> Load:
+        """An operand that is 0 where conditions refuse its points; in place where it is ours."""
+        if not conditions:
+            return x
+        condition = conjunction(conditions)
+        if x.place in self.own and self.dtype.startswith("float") and not isinstance(condition, Number):
+            self.b.run(x.place, "=", Map(Apply("keep", (condition, x), self.dtype)))
+            return x
+        return self.held(Apply("select", (condition, x, Number(0, self.dtype)), self.dtype), self.axes(x), "admitted")
+
+
+def conjunction(conditions: Sequence[Condition]) -> Value:
+    """All conditions as one."""
+    first, *rest = (c.value for c in conditions)
+    for value in rest:
+        first = Apply("and", (first, value), "bool")
+    return first

@@ -1,0 +1,121 @@
+"""Sums of products under conditions: random ones, of few and of many factors, with inf and nan where masks refuse.
+
+What is right is said by NumPy over the whole domain: all factors multiplied, the admitted points summed.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
+from planned import sized
+
+import indexlang as il
+from indexlang.plan.limits import NUMPY, TINY
+from indexlang.plan.verify import verify
+
+Array = NDArray[Any]
+
+pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
+
+SEED = int(os.environ.get("INDEXLANG_SEED_ORDERS", "7"))
+NAMES = ("a", "b", "c", "d", "e")
+
+
+@dataclass(frozen=True)
+class Masked:
+    """An equation with its inputs and its value."""
+
+    text: str
+    inputs: dict[str, Array]
+    value: Array
+
+
+def masked(rng: Generator, spoil: bool) -> Masked:
+    """A random product of two to five factors under one to three conditions."""
+    indices = list("ijklm")[: int(rng.integers(2, 6))]
+    sizes = {i: int(rng.choice((1, 2, 3, 5, 7))) for i in indices}
+    groups: list[list[str]] = []
+    for _ in range(int(rng.integers(2, 6))):
+        groups.append(list(rng.permutation(indices)[: int(rng.integers(1, min(3, len(indices)) + 1))]))
+    groups[-1] += [i for i in indices if not any(i in g for g in groups)]
+    out = list(rng.permutation(indices)[: int(rng.integers(0, len(indices)))])
+    inputs: dict[str, Array] = {}
+    factors = []
+    for name, group in zip(NAMES, groups, strict=False):
+        inputs[name] = rng.standard_normal([sizes[i] for i in group])
+        factors.append(f"{name}[{','.join(group)}]" if rng.random() < 0.8 else f"tanh({name}[{','.join(group)}])")
+    masks, truths = [], []
+    for number in range(int(rng.integers(1, 4))):
+        text, truth = condition(rng, indices, sizes, inputs, number)
+        masks.append(text)
+        truths.append(truth)
+    if spoil:
+        for x in (inputs[name] for name in NAMES if name in inputs):
+            if rng.random() < 0.6:
+                x.reshape(-1)[int(rng.integers(x.size))] = rng.choice((np.inf, -np.inf, np.nan))
+    whole = np.ones([sizes[i] for i in indices])
+    for name, group, factor in zip(NAMES, groups, factors, strict=False):
+        x = np.tanh(inputs[name]) if factor.startswith("tanh") else inputs[name]
+        whole = whole * spread(x, group, indices)
+    admit = np.ones(whole.shape, bool)
+    for truth in truths:
+        admit = admit & truth
+    gone = tuple(k for k, i in enumerate(indices) if i not in out)
+    value = np.where(admit, whole, 0).sum(gone)
+    left = [i for i in indices if i in out]
+    value = value.transpose([left.index(i) for i in out])
+    return Masked(f"y[{','.join(out)}] += {' * '.join(factors)} where {', '.join(masks)}", inputs, value)
+
+
+def condition(
+    rng: Generator, indices: list[str], sizes: dict[str, int], inputs: dict[str, Array], number: int
+) -> tuple[str, Array]:
+    """A condition of one or two indices: of the indices themselves, or of data."""
+    i, j = (str(x) for x in rng.permutation(indices)[:2])
+    at = dict(zip(indices, np.ogrid[tuple(slice(sizes[k]) for k in indices)], strict=True))
+    kind = int(rng.integers(5))
+    shift = int(rng.integers(-1, 3))
+    if kind == 0:
+        return f"{i} <= {j} + {shift}", at[i] <= at[j] + shift
+    if kind == 1:
+        return f"{i} // 2 == {j} // 2", at[i] // 2 == at[j] // 2
+    name = f"g{number}"
+    if kind == 2:
+        inputs[name] = rng.standard_normal((sizes[i], sizes[j]))
+        return f"{name}[{i},{j}] > 0", spread(inputs[name], [i, j], indices) > 0
+    if kind == 3:
+        inputs[name] = rng.integers(0, sizes[i] + 1, sizes[j])
+        return f"{i} < {name}[{j}]", at[i] < spread(inputs[name], [j], indices)
+    inputs[name] = rng.standard_normal(sizes[i])
+    return f"{name}[{i}] > 0", spread(inputs[name], [i], indices) > 0
+
+
+def spread(x: Array, group: list[str], indices: list[str]) -> Array:
+    """An array over a group of indices as one over all of them."""
+    order = sorted(range(len(group)), key=lambda k: indices.index(group[k]))
+    shape = [x.shape[group.index(i)] if i in group else 1 for i in indices]
+    return x.transpose(order).reshape(shape)
+
+
+@pytest.mark.parametrize("spoil", [False, True], ids=["finite", "spoilt"])
+@pytest.mark.parametrize("number", range(120))
+def test_products_under_conditions(number: int, spoil: bool) -> None:
+    with np.errstate(all="ignore"):
+        case = masked(default_rng((SEED, number, spoil)), spoil)
+    for limits in (NUMPY, TINY, replace(NUMPY, element=1 << 30)):
+        f = sized(il.compile(case.text), limits)
+        verify(f.plan(**case.inputs))
+        assert_same(f(**case.inputs), case.value, case.text)
+
+
+def assert_same(found: Array, expected: Array, text: str) -> None:
+    """The same where it is finite, and not finite in the same places: inf*(p - q) may be inf*p - inf*q."""
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(np.isfinite(found), finite, err_msg=text)
+    np.testing.assert_allclose(found[finite], expected[finite], rtol=1e-9, atol=1e-12, err_msg=text)
