@@ -100,7 +100,7 @@ class Admitting(Pairs):
         """At which points of what is left nothing has been admitted: a later factor that is infinite adds nothing."""
         mentioned = frozenset[str]().union(*(c.indices for c in let_in))
         left = mentioned & found.kept
-        if left and (self.multiplied or not last):
+        if let_in and (self.multiplied or not last):
             gone = tuple(i for i in self.scope if i in mentioned - left)
             self.conditions.append(Condition(Reduced("any", conjunction(let_in), gone), left, True))
 
