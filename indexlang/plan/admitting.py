@@ -12,9 +12,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from .building import Building, here
+from .kernels import Map
 from .order import Met, best_order, met
 from .pairs import Pairs, Sink
-from .plan import Apply, Load, Map, Number, Place, Reduced, Value
+from .places import Place
+from .quantities import Apply, Load, Number, Reduced, Value
 from .views import Scope
 
 
