@@ -1,4 +1,5 @@
-"""`python -m benchmarks`: measures indexlang beside its peers; `overhead`: what a call costs; `cliffs`: what is slow.
+"""`python -m benchmarks`: measures indexlang beside its peers; `overhead`: what a call costs; `cliffs`: equations
+beside NumPy by hand; `library`: the standard layers beside PyTorch.
 
 Some machines export settings that hold BLAS to older instructions or to one thread, or that keep Python from storing
 compiled modules. They would spoil every comparison, so all that measures runs in an environment without them, the same
@@ -26,13 +27,13 @@ SETTINGS = (
     "NPY_",
     "PYTHONDONTWRITEBYTECODE",
 )
-MEASUREMENTS = ("peers", "overhead", "cliffs")
+MEASUREMENTS = ("peers", "overhead", "cliffs", "library")
 _CLEANED = "INDEXLANG_BENCHMARK_DROPPED"
 
 
 def main() -> None:
     """Clean the environment by starting anew, then measure."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n\n")[0])
     parser.add_argument("measurement", choices=MEASUREMENTS, nargs="?", default="peers")
     parser.add_argument("--rounds", type=int, help="how often each thing is measured, turn by turn")
     parser.add_argument("--only", metavar="A,B", help="families, or words of workloads' names")
@@ -53,8 +54,8 @@ def main() -> None:
     print(f"Settings of the environment dropped for everything measured here: {names or 'none was set'}.")
     if args.measurement == "overhead":
         import_module("benchmarks.overhead").main(args.rounds or 15)
-    elif args.measurement == "cliffs":
-        import_module("benchmarks.cliffs").main(args)
+    elif args.measurement in ("cliffs", "library"):
+        import_module(f"benchmarks.{args.measurement}").main(args)
     else:
         import_module("benchmarks.run").main(args, names.split())
 

@@ -76,7 +76,7 @@ class Cliff:
     @property
     def worst(self) -> float:
         """By which rows are sorted: par is 1 in both modes; what failed is worst."""
-        ratios = [self.ratio(FORWARD), self.ratio(STEP) / 3]
+        ratios = [self.ratio(mode) / (3 if mode == STEP else 1) for mode in self.row.modes]
         return math.inf if any(math.isnan(r) for r in ratios) else max(ratios)
 
 
@@ -98,11 +98,13 @@ def main(args: argparse.Namespace) -> None:
     print(f"\n{(time.perf_counter() - start) / 60:.1f} minutes, {args.threads} threads")
 
 
-def examined(row: Row, scales: Sequence[int], started: Mapping[str, Library], rounds: int) -> Cliff:
+def examined(
+    row: Row, scales: Sequence[int], started: Mapping[str, Library], rounds: int, family: str = FAMILY
+) -> Cliff:
     """All sizes and modes of a row that fit into its budget."""
     cliff = Cliff(row)
     for scale in scales:
-        for mode in (FORWARD, STEP):
+        for mode in row.modes:
             expected = estimate(cliff, scale, mode)
             if expected > BUDGET:
                 cliff.skipped[scale, mode] = expected
@@ -110,12 +112,12 @@ def examined(row: Row, scales: Sequence[int], started: Mapping[str, Library], ro
             peers = started if scale == 1 else {p: started[p] for p in (OURS, HAND)}
             turns = rounds if scale == 1 else min(rounds, 4)
             cliff.measured[scale, mode] = measure(
-                FAMILY, find(FAMILY, row.at(scale)), mode, peers, turns, (), ONCE, TURN
+                family, find(family, row.at(scale)), mode, peers, turns, (), ONCE, TURN
             )
-    for mode in (FORWARD, STEP):
+    for mode in row.modes:
         for peer in (OURS, HAND):
             if (peer == OURS or mode == FORWARD) and cliff.seconds(mode, peer) < ONCE:
-                reply = started[peer].ask(Request("peak", FAMILY, row.name, mode))
+                reply = started[peer].ask(Request("peak", family, row.name, mode))
                 if isinstance(reply, int):
                     cliff.peaks[mode, peer] = reply
     return cliff
@@ -185,7 +187,7 @@ def missing(cliff: Cliff, scale: int, mode: str) -> str:
     if (scale, mode) in cliff.skipped:
         seconds = cliff.skipped[scale, mode]
         return "?" if math.isinf(seconds) else f"> {seconds:.0f} s"
-    return "failed"
+    return "failed" if mode in cliff.row.modes else ""
 
 
 def totals(cliffs: Sequence[Cliff]) -> str:
@@ -193,7 +195,7 @@ def totals(cliffs: Sequence[Cliff]) -> str:
     lines = []
     for mode, par in ((FORWARD, 1), (STEP, 3)):
         ratios = [r for c in cliffs if not math.isnan(r := c.ratio(mode))]
-        failed = len(cliffs) - len(ratios)
+        failed = sum(mode in c.row.modes for c in cliffs) - len(ratios)
         counts = [str(sum(r > limit for r in ratios) + failed) for limit in (BAD, WORSE)]
         over = str(sum(r > BAD * par for r in ratios) + failed)
         lines.append([mode, shown(mean(ratios)), shown(max(ratios, default=math.nan)), *counts, over, str(failed)])

@@ -37,6 +37,14 @@ class Normal:
 
 
 @dataclass(frozen=True)
+class Positive(Normal):
+    """Their absolute values, away from zero."""
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        return np.abs(super().draw(rng)) + np.float32(0.1)
+
+
+@dataclass(frozen=True)
 class Below:
     """Integers from 0 up to a limit."""
 

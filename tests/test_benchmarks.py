@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -12,21 +13,24 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import cliffs  # noqa: E402 (a folder of the checkout, not a package that is installed)
+import indexlang  # noqa: E402
+from benchmarks import cliffs, library  # noqa: E402 (a folder of the checkout, not a package that is installed)
 from benchmarks.families.cliffs import ROWS  # noqa: E402
 from benchmarks.families.cliffs.row import Row  # noqa: E402
+from benchmarks.families.library import LAYERS  # noqa: E402
+from benchmarks.families.library import ROWS as PROGRAMS  # noqa: E402
 from benchmarks.turns import Measured, difference  # noqa: E402
 from benchmarks.turns import Row as Found  # noqa: E402
 from benchmarks.workload import FORWARD, STEP  # noqa: E402
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [*ROWS, *PROGRAMS], ids=lambda row: row.name)
 def test_row(row: Row) -> None:
     """Small, in float64: values against the hand, gradients against its differences in random directions."""
     workload = row.workload(row.small)
     arrays = {n: a.astype(np.float64) if a.dtype.kind == "f" else a for n, a in workload.arrays().items()}
-    prepared = {peer: workload.peers[peer](arrays, True) for peer in (cliffs.OURS, cliffs.HAND)}
+    prepared = {peer: workload.peers[peer](arrays, STEP in row.modes) for peer in (cliffs.OURS, cliffs.HAND)}
     ours, hand = (p.results(p.run()) for p in prepared.values())
     assert ours["y"].shape == workload.output
     assert not difference(ours, hand, 1e-6)
@@ -54,6 +58,31 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "| bilinear, one number |" in printed
     assert "failed" not in printed
     assert "| forward+backward |" in printed
+
+
+def test_all_layers_are_measured() -> None:
+    files = (Path(indexlang.__file__).parent / "library").glob("*.idx")
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    assert {layer.name for layer in LAYERS} == set(re.findall(r"^layer (\w+)", text, re.MULTILINE))
+    assert len({layer.title for layer in LAYERS}) == len(LAYERS)
+
+
+def test_layer() -> None:
+    """A layer as it is measured: the output and its shape."""
+    layer = next(layer for layer in LAYERS if layer.name == "batch_mean")
+    workload = layer.workload()
+    prepared = workload.peers["indexlang"](workload.arrays(), True)
+    results = prepared.results(prepared.run())
+    assert {n: a.shape for n, a in results.items()} == {"y": (), "ell.grad": (100000,)}
+
+
+def test_command_of_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"threads": 1, "busy": False, "patience": 60, "quick": True, "rounds": 1}
+    for only in ("batch_mean", "sines added, 256"):
+        library.main(argparse.Namespace(only=only, **given))
+        printed = capsys.readouterr().out
+        assert f"| {only}" in printed
+        assert "failed" not in printed
 
 
 def test_budget() -> None:

@@ -16,17 +16,18 @@ from zlib import crc32
 import numpy as np
 
 from ...libraries import eager, equations, inputs_of
-from ...workload import DY, Array, Arrays, Below, Build, Normal, Prepared, Workload
+from ...workload import DY, FORWARD, Array, Arrays, Below, Build, Normal, Positive, Prepared, Workload
+from ...workload import STEP as BOTH
 
 SCALES = (1, 2, 4)
 DIRECTIONS = 2
 STEP = 1e-6
-_INPUT = re.compile(r"(\w+)\[([^\]]*)\](?:<(\w+))?")
+_INPUT = re.compile(r"(\w+)\[([^\]]*)\](?:<(\w+)|(\+))?")
 
 
 @dataclass(frozen=True)
 class Row:
-    """`inputs` is "x[b,i+2] t[b]<v": floats, or integers below a size. `grows` names the sizes that scales multiply.
+    """`inputs` are those of `sources`, `output` is the result's shape. `grows` names the sizes that scales multiply.
 
     Sizes in braces stand for their numbers in the text. `small` are the sizes of the tests. `torch` is PyTorch's way,
     a function of torch and the inputs. `tolerance` is that of the greatest element.
@@ -43,6 +44,7 @@ class Row:
     torch: Callable[..., Any] | None = None
     scales: Mapping[str, float] = field(default_factory=dict)
     tolerance: float = 2e-3
+    modes: tuple[str, ...] = (FORWARD, BOTH)
 
     def scaled(self, scale: int) -> dict[str, int]:
         """The sizes, some of them multiplied."""
@@ -59,8 +61,15 @@ class Row:
         }
         if self.torch is not None:
             peers["torch"] = _shortened(eager(self.torch), slopes)
-        inputs = {n: _source(shape, below, sizes, self.scales.get(n, 1.0)) for n, shape, below in self._inputs()}
-        return Workload(name or self.name, inputs, _shape(self.output, sizes), peers, tolerance=self.tolerance)
+        inputs = sources(self.inputs, sizes, self.scales)
+        return Workload(
+            name or self.name,
+            inputs,
+            shape(self.output, sizes),
+            peers,
+            modes=self.modes,
+            tolerance=self.tolerance,
+        )
 
     def workloads(self) -> Iterator[Workload]:
         """A workload a scale."""
@@ -71,17 +80,22 @@ class Row:
         """The name of the workload at a scale."""
         return self.name if scale == 1 else f"{self.name}, x{scale}"
 
-    def _inputs(self) -> list[tuple[str, str, str]]:
-        return _INPUT.findall(self.inputs)
+
+def sources(
+    text: str, sizes: Mapping[str, int] | None = None, scales: Mapping[str, float] | None = None
+) -> dict[str, Normal | Below]:
+    """Inputs by name of "x[b,i+2] t[b]<v var[c]+": floats, integers below a size, positive floats."""
+    found: dict[str, Normal | Below] = {}
+    for name, extent, below, positive in _INPUT.findall(text):
+        at, scale = shape(extent, sizes or {}), (scales or {}).get(name, 1.0)
+        kind = Positive if positive else Normal
+        found[name] = Below(at, _number(below, sizes or {})) if below else kind(at, scale)
+    return found
 
 
-def _source(shape: str, below: str, sizes: Mapping[str, int], scale: float) -> Normal | Below:
-    extent = _shape(shape, sizes)
-    return Below(extent, _number(below, sizes)) if below else Normal(extent, scale)
-
-
-def _shape(text: str, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    return tuple(_number(part, sizes) for part in text.split(",") if part)
+def shape(text: str, sizes: Mapping[str, int] | None = None) -> tuple[int, ...]:
+    """The shape of "b,2*i+1"."""
+    return tuple(_number(part, sizes or {}) for part in text.split(",") if part)
 
 
 def _number(text: str, sizes: Mapping[str, int]) -> int:
