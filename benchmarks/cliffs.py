@@ -1,7 +1,8 @@
 """`python -m benchmarks cliffs`: equations as users write them beside short NumPy by hand, and how both grow.
 
 In: the rows of `families.cliffs`. Out: a table, worst first, and totals. The one rule: every row has a budget. A call
-that takes long is measured once, a larger size is left out where it can be seen to take too long, and both are said.
+that takes long is measured once, a larger size is left out where it can be seen to take too long, and that is said. All
+first sizes come before the larger ones, which end with the time of the command.
 
 Ratios are our time over the hand's forward time: less is better. Forward and backward, 3 is par.
 """
@@ -26,8 +27,10 @@ from .workload import FORWARD, STEP
 
 FAMILY, HAND, TORCH = "cliffs", "numpy", "torch"
 PATIENCE = 6.0  # seconds in which a library has to answer
+SHARED = 4
 ONCE = 0.5  # seconds of a call that is not measured again
 BUDGET = 1.5  # seconds of a call that is not tried
+MINUTES = 9.0  # after which no larger size is begun
 GUESS = 2.0  # by what power of the size time grows until it was seen
 TURN = 0.005  # seconds of a turn; the best one counts
 ROUNDS = 7
@@ -87,40 +90,44 @@ def main(args: argparse.Namespace) -> None:
     if not rows:
         raise SystemExit(f"no row has '{args.only}' in its name")
     peers = [OURS, HAND, *([TORCH] if find_spec(TORCH) and any(row.torch for row in rows) else [])]
-    settings = Settings(args.threads, args.busy, PATIENCE if args.patience is None else args.patience)
+    settings = Settings(args.threads, args.busy, patience(args))
     scales = SCALES[:1] if args.quick else SCALES
-    cliffs: list[Cliff] = []
+    cliffs = [Cliff(row) for row in rows]
     with libraries(peers, settings) as started:
-        for row in rows:
-            cliffs.append(examined(row, scales, started, args.rounds or ROUNDS))
-            print(line(cliffs[-1]), flush=True)
+        for cliff in cliffs:
+            examine(cliff, 1, started, args.rounds or ROUNDS)
+            print(line(cliff), flush=True)
+        for scale, cliff in ((s, c) for s in scales[1:] for c in cliffs):
+            if time.perf_counter() - start < 60 * MINUTES:
+                examine(cliff, scale, started, args.rounds or ROUNDS)
+            else:
+                cliff.skipped |= {(scale, mode): estimate(cliff, scale, mode) for mode in cliff.row.modes}
     print(f"\n{page(cliffs, scales, peers)}\n\n{totals(cliffs)}")
     print(f"\n{(time.perf_counter() - start) / 60:.1f} minutes, {args.threads} threads")
 
 
-def examined(
-    row: Row, scales: Sequence[int], started: Mapping[str, Library], rounds: int, family: str = FAMILY
-) -> Cliff:
-    """All sizes and modes of a row that fit into its budget."""
-    cliff = Cliff(row)
-    for scale in scales:
-        for mode in row.modes:
-            expected = estimate(cliff, scale, mode)
-            if expected > BUDGET:
-                cliff.skipped[scale, mode] = expected
-                continue
-            peers = started if scale == 1 else {p: started[p] for p in (OURS, HAND)}
-            turns = rounds if scale == 1 else min(rounds, 4)
-            cliff.measured[scale, mode] = measure(
-                family, find(family, row.at(scale)), mode, peers, turns, (), ONCE, TURN
-            )
+def patience(args: argparse.Namespace) -> float:
+    """What is asked for; more of it where others use the machine, too."""
+    return float(args.patience or PATIENCE * (SHARED if args.busy else 1))
+
+
+def examine(cliff: Cliff, scale: int, started: Mapping[str, Library], rounds: int, family: str = FAMILY) -> None:
+    """Both modes at a size, where they fit into the row's budget; at the first size the peaks, too."""
+    row = cliff.row
     for mode in row.modes:
-        for peer in (OURS, HAND):
-            if (peer == OURS or mode == FORWARD) and cliff.seconds(mode, peer) < ONCE:
-                reply = started[peer].ask(Request("peak", family, row.name, mode))
-                if isinstance(reply, int):
-                    cliff.peaks[mode, peer] = reply
-    return cliff
+        expected = estimate(cliff, scale, mode)
+        if expected > BUDGET:
+            cliff.skipped[scale, mode] = expected
+            continue
+        peers = started if scale == 1 else {p: started[p] for p in (OURS, HAND)}
+        turns = rounds if scale == 1 else min(rounds, 4)
+        workload = find(family, row.at(scale))
+        cliff.measured[scale, mode] = measure(family, workload, mode, peers, turns, (), ONCE, TURN)
+    for mode, peer in ((FORWARD, OURS), (FORWARD, HAND), (STEP, OURS)):
+        if scale == 1 and cliff.seconds(mode, peer) < ONCE:
+            reply = started[peer].ask(Request("peak", family, row.name, mode))
+            if isinstance(reply, int):
+                cliff.peaks[mode, peer] = reply
 
 
 def estimate(cliff: Cliff, scale: int, mode: str) -> float:
@@ -159,7 +166,9 @@ def page(cliffs: Sequence[Cliff], scales: Sequence[int], peers: Sequence[str]) -
     text = table(head, [[*cells(cliff, scales, peers)] for cliff in rows])
     notes = [f"- {c.row.name}: {c.failure}" for c in rows if c.failure]
     if any(c.skipped for c in rows):
-        notes.append("- >: a size left out, as a call would take more than so many seconds; ?: not known")
+        notes.append(
+            "- >: a size left out, as a call would take more than so many seconds; ?: it is not known how many"
+        )
     return "\n\n".join([text, "\n".join(notes)]) if notes else text
 
 

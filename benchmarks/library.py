@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 from . import cliffs
-from .cliffs import BAD, HAND, ONCE, PATIENCE, ROUNDS, TORCH, TURN
+from .cliffs import BAD, HAND, ONCE, ROUNDS, TORCH, TURN
 from .families.cliffs.row import SCALES
 from .families.library import LAYERS, ROWS
 from .families.library.layer import Layer
@@ -73,19 +73,20 @@ def main(args: argparse.Namespace) -> None:
     there = find_spec(TORCH) is not None
     if not there:
         print("PyTorch is not installed: its columns stay empty, and nothing is compared with it.")
-    rounds, patience = args.rounds or ROUNDS, PATIENCE if args.patience is None else args.patience
+    rounds = args.rounds or ROUNDS
     counts = sorted({1, args.threads})
     found = [Found(layer) for layer in layers]
     programs: list[cliffs.Cliff] = []
     for threads in counts:
-        settings = Settings(threads, args.busy, patience)
+        settings = Settings(threads, args.busy, cliffs.patience(args))
         with processors(threads), libraries([OURS, HAND, *([TORCH] if there else [])], settings) as started:
             for each in found:
                 examine(each, threads, started, rounds)
                 print(line(each, threads), flush=True)
             if threads == counts[-1]:
                 for row in rows:
-                    programs.append(cliffs.examined(row, SCALES[:1], started, rounds, FAMILY))
+                    programs.append(cliffs.Cliff(row))
+                    cliffs.examine(programs[-1], 1, started, rounds, FAMILY)
                     print(cliffs.line(programs[-1]), flush=True)
     if found:
         print(f"\n{page(found, counts)}\n\n{totals(found, counts)}")
