@@ -25,6 +25,7 @@ from .chains.chain import Chain, Facts
 from .chains.schedule import schedule
 from .chains.steps import chained
 from .evaluation import operations
+from .invariant import made_once
 from .kernels import Map
 from .limits import NUMPY, Limits
 from .operators import combining
@@ -97,7 +98,7 @@ def _tried(
             known = shapes.infer(way.program, sizes, rewritten=True)
             typed = kinds.infer(way.program, dtypes)
         work = _Planning(way.program, known, typed, limits, complex_step, places)
-        made = without_copies(work.plan(exact))
+        made = made_once(without_copies(work.plan(exact)))
         finite = tuple(place for tensor, place, _ in made.outputs if tensor in way.finite)
         outputs = tuple(o for o in made.outputs if o[0] in program.outputs)
         most = max(memory(made), 0 if found is None else found.workspace)

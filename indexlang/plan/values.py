@@ -1,4 +1,4 @@
-"""Values that need no access: numbers, positions, the rules of an edge, identities; and a value at fixed indices.
+"""Values that need no access: numbers, positions, edges, identities; a value at fixed indices, or along others.
 
 In: numbers, rows, values. Out: values. The one rule: nothing here reads a buffer.
 """
@@ -14,6 +14,7 @@ from ..errors import Problem, ShapeError
 from ..program.ir import Call, Const, Expr, Size
 from .building import Building
 from .operators import identity
+from .places import Part, View
 from .quantities import Apply, Load, Number, Position, Reduced, Value
 from .views import Row
 
@@ -176,5 +177,27 @@ def fixed(value: Value, at: Mapping[str, int], extents: Mapping[str, tuple[int, 
             return Apply(fn, tuple(fixed(a, at, extents) for a in args), dtype)
         case Reduced(op=op, value=inner, over=over):
             return Reduced(op, fixed(inner, at, extents), over)
+        case _:
+            return value
+
+
+def shifted(value: Value, runs: Mapping[str, tuple[str, int]], extents: Mapping[str, tuple[int, int]]) -> Value:
+    """The value along other indices: of each its values from number `first` on."""
+    match value:
+        case Load(place=View(buffer=buffer, rows=rows), dtype=dtype, at=at):
+            found = []
+            for row in rows:
+                const, coefs = row.const, []
+                for index, coef in row.coefs:
+                    run, first = runs.get(index, (index, None))
+                    const += 0 if first is None else coef * (extents[index][0] + first)
+                    coefs.append((run, coef))
+                found.append(Row(const, tuple(coefs)))
+            return Load(View(buffer, tuple(found)), dtype, at)
+        case Load(place=Part(buffer=buffer, indices=indices), dtype=dtype, at=at):
+            moved = tuple((i, *runs[i], 1) for i in indices if i in runs)
+            return Load(Part(buffer, indices, moved), dtype, at)
+        case Apply(fn=fn, args=args, dtype=dtype):
+            return Apply(fn, tuple(shifted(a, runs, extents) for a in args), dtype)
         case _:
             return value

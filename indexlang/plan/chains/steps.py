@@ -7,7 +7,7 @@ nothing needs it, and a tensor is written where it belongs by what makes it. Thr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 
 from ...program.functions import FUNCTIONS
@@ -19,19 +19,15 @@ from ..places import Part, Place, View
 from ..plan import Loop, Make, Step
 from ..quantities import Apply, Load, Number, Reduced, Value
 from ..reads import prepare, read, value_of
-from ..values import cast, fixed
+from ..values import cast, fixed, shifted
 from ..views import Row, Scope, Span, plain, whole
+from .ahead import cost, made_ahead
 from .chain import Chain, Store
 from .registers import Registers
 from .values import Node
 
 INTO = frozenset({"keep", "choose", "square", "zero", "spread"})  # beside the functions of the language
 SEVERAL = frozenset({"where", "sigmoid", "softplus", "silu", "erf", "gelu", "round", "int", "float"})  # no one pass
-COSTS = {
-    **dict.fromkeys(("add", "sub", "mul", "max", "min", "neg", "relu", "square"), 1),
-    **dict.fromkeys(REDUCTIONS.values(), 1),
-    "read": 0,
-}
 
 
 def chained(b: Building, chain: Chain) -> list[str]:
@@ -57,6 +53,10 @@ class ChainPlan:
             if set(self.labels) & set(node.indices) or not self.moving.isdisjoint(node.args):
                 self.moving.add(node)
         self.absorbed = self.products()
+        self.ahead = made_ahead(
+            self.graph, self.labels, [n for n in self.graph.nodes if self.uses[n]], self.moving, b.limits
+        )
+        self.moving -= self.ahead
         self.values: dict[Node, Value] = {}
         self.registers = Registers(b)
         self.given: set[str] = set()  # tensors whose memory another one has taken
@@ -112,7 +112,7 @@ class ChainPlan:
         everything = whole(self.graph.extents)
         for node in nodes:
             if not self.varies(node):
-                self.evaluate(node, everything, None)
+                self.before(node, everything)
         self.make_arrays(everything)
         inside = [n for n in nodes if self.varies(n)]
         threads = bool(self.labels) and self.work(inside) >= b.limits.shared
@@ -121,6 +121,18 @@ class ChainPlan:
         count = len(self.chain.numbers)
         how = [f"{step} {i} at a time" for i, step in self.chain.blocks] + ["in threads"] * threads
         return [", ".join([f"chain, {k} of {count}" if count > 1 else "chain", *how]) for k in range(1, count + 1)]
+
+    def before(self, node: Node, scope: Scope) -> None:
+        """Make a node that is the same in all blocks; as a part of what alone needs it, if there is more than one."""
+        if node in self.ahead:
+            for arg in self.read_by(node):
+                if arg.fn == "read":
+                    self.values[arg] = self.read(arg, scope)
+            passing = node.fn not in REDUCTIONS.values() and self.uses[node] == 1 and node not in self.stores
+            if passing and any(node in n.args and n.fn not in REDUCTIONS.values() for n in self.ahead):
+                self.values[node] = self.general(node, scope) if node.fn == "other" else self.operation(node)
+                return
+        self.evaluate(node, scope, None)
 
     def make_arrays(self, scope: Scope) -> None:
         """The tensors that the loop writes, and those in which parts of sums over some block indices meet."""
@@ -195,8 +207,8 @@ class ChainPlan:
 
     def work(self, nodes: Sequence[Node]) -> int:
         """How many additions of elements take as long."""
-        usual = self.b.limits.usual
-        return sum(COSTS.get(n.fn, usual) * max(self.graph.points(a.indices) for a in (n, *n.args)) for n in nodes)
+        limits = self.b.limits
+        return sum(cost(n, limits) * max(self.graph.points(a.indices) for a in (n, *n.args)) for n in nodes)
 
     def bring_home(self) -> None:
         """What has been summed over all blocks, times what stands before the sum."""
@@ -236,8 +248,7 @@ class ChainPlan:
                     self.add(store)
                 elif store is not used:
                     self.copy(store, node)
-            read_now = [n for a in node.args for n in (a.args if a in self.absorbed else (a,))]
-            for done in (*read_now, *([node] * len(stores))):
+            for done in (*self.read_by(node), *([node] * len(stores))):
                 self.left[done] -= 1
                 if not self.left[done]:
                     self.registers.release(done)
@@ -265,11 +276,7 @@ class ChainPlan:
             case "read":
                 self.values[node] = self.read(node, scope)
             case "other":
-                assert node.expr is not None
-                value = value_of(self.b, node.expr, scope)
-                self.values[node] = self.own(
-                    cast(fixed(value, dict(self.numbered(node)), self.b.extents), self.dtype(node)), node, scope
-                )
+                self.values[node] = self.own(self.general(node, scope), node, scope)
             case "part":
                 (whole_value,) = node.args
                 self.values[node] = fixed(self.values[whole_value], dict(self.numbered(node)), self.b.extents)
@@ -289,6 +296,16 @@ class ChainPlan:
                 self.values[node] = Load(part, self.compute)
             case _:
                 self.values[node] = self.own(self.operation(node), node, scope)
+
+    def read_by(self, node: Node) -> list[Node]:
+        """What the operation of a node reads."""
+        return [n for a in node.args for n in (a.args if a in self.absorbed else (a,))]
+
+    def general(self, node: Node, scope: Scope) -> Value:
+        """An expression that is left to the general rules."""
+        assert node.expr is not None
+        value = fixed(value_of(self.b, node.expr, scope), dict(self.numbered(node)), self.b.extents)
+        return cast(value, self.dtype(node))
 
     def dtype(self, node: Node) -> str:
         return "bool" if node.truth else self.compute
@@ -369,7 +386,7 @@ class ChainPlan:
             target: Place = View(place.buffer, tuple(rows))
         else:
             target = Part(place.buffer, place.indices, tuple(moved))
-        b.run(target, "+=", Map(_shifted(value, renamed, b.extents)))
+        b.run(target, "+=", Map(shifted(value, renamed, b.extents)))
 
     def large(self, node: Node, scope: Scope) -> bool:
         points = prod(scope[i].size for i in node.indices)
@@ -379,25 +396,3 @@ class ChainPlan:
 def _tensors(expr: Expr) -> set[str]:
     """The tensors that an expression reads, however deep."""
     return {p.tensor for p in walk(expr) if isinstance(p, Access)}
-
-
-def _shifted(value: Value, runs: Mapping[str, tuple[str, int]], extents: Mapping[str, tuple[int, int]]) -> Value:
-    """The value along other indices: of each its values from number `first` on."""
-    match value:
-        case Load(place=View(buffer=buffer, rows=rows), dtype=dtype, at=at):
-            found = []
-            for row in rows:
-                const, coefs = row.const, []
-                for index, coef in row.coefs:
-                    run, first = runs.get(index, (index, None))
-                    const += 0 if first is None else coef * (extents[index][0] + first)
-                    coefs.append((run, coef))
-                found.append(Row(const, tuple(coefs)))
-            return Load(View(buffer, tuple(found)), dtype, at)
-        case Load(place=Part(buffer=buffer, indices=indices), dtype=dtype, at=at):
-            moved = tuple((i, *runs[i], 1) for i in indices if i in runs)
-            return Load(Part(buffer, indices, moved), dtype, at)
-        case Apply(fn=fn, args=args, dtype=dtype):
-            return Apply(fn, tuple(_shifted(a, runs, extents) for a in args), dtype)
-        case _:
-            return value
