@@ -64,7 +64,7 @@ def standard(x: Array) -> Any:
 
 WORDS, FEW_WORDS = {"b": 4096, "v": 2000, "d": 64}, {"b": 9, "v": 7, "d": 3}
 BAGS, FEW_BAGS = {"b": 512, "l": 16, "v": 2000, "d": 64}, {"b": 5, "l": 4, "v": 7, "d": 3}
-MANY = {"n": 20000, "v": 256}
+MANY = {"n": 50000, "v": 256}
 ROWS_OF = {"n": 1024, "c": 256}
 LINE, SHORT = {"n": 8000}, {"n": 9}
 GRID, SMALL_GRID = {"b": 32, "n": 2048}, {"b": 3, "n": 7}
@@ -74,7 +74,7 @@ ROWS = (
         lambda t, E: E[t]),
     Row("rows of a table", "y[b,d] = E[t[b],d]", "E[v,d] t[b]<v", "b,d", WORDS, "b", FEW_WORDS, lambda E, t: E[t],
         lambda torch, E, t: torch.nn.functional.embedding(t, E)),
-    Row("one-hot in a score", "y[b] = where(t[b]==k,1,0)*s[b,k]", "t[b]<v s[b,v]", "b", {"b": 4096, "v": 1000}, "b",
+    Row("one-hot in a score", "y[b] = where(t[b]==k,1,0)*s[b,k]", "t[b]<v s[b,v]", "b", {"b": 16384, "v": 1000}, "b",
         FEW_WORDS, lambda t, s: s[np.arange(len(s)), t]),
     Row("bags of rows", "y[b,d] = E[t[b,l],d]", "E[v,d] t[b,l]<v", "b,d", BAGS, "b", FEW_BAGS,
         lambda E, t: E[t].sum(axis=1), lambda torch, E, t: torch.nn.functional.embedding_bag(t, E, mode="sum")),
@@ -84,10 +84,10 @@ ROWS = (
         FEW_BAGS, bagged),
     Row("one-hot counts", "y[v] = where(t[b]==v,1,0)*w[b] where v < {v}", "t[n]<v w[n]", "v", MANY, "n",
         {"n": 9, "v": 4}, lambda t, w: counted(t, w, 256 if len(t) > 9 else 4)),
-    Row("counts", "shape y[{v}]\ny[t[b]] += w[b]", "t[n]<v w[n]", "v", {"n": 50000, "v": 256}, "n", {"n": 9, "v": 4},
+    Row("counts", "shape y[{v}]\ny[t[b]] += w[b]", "t[n]<v w[n]", "v", MANY, "n", {"n": 9, "v": 4},
         lambda t, w: counted(t, w, 256 if len(t) > 9 else 4)),
     Row("one-hot, both of them", "y[u,v] = where(a[n]==u,1,0)*where(b[n]==v,1,0)*w[n] where u < {v}, v < {v}",
-        "a[n]<v b[n]<v w[n]", "v,v", {"n": 10000, "v": 32}, "n", {"n": 9, "v": 4},
+        "a[n]<v b[n]<v w[n]", "v,v", {"n": 40000, "v": 32}, "n", {"n": 9, "v": 4},
         lambda a, b, w: crossed(a, b, w, 32 if len(a) > 9 else 4)),
     Row("sums of classes, one-hot", "y[v,d] = where(t[n]==v,1,0)*x[n,d] where v < {v}", "t[n]<v x[n,d]", "v,d",
         {"n": 4096, "v": 64, "d": 32}, "n", {"n": 9, "v": 4, "d": 3},
@@ -114,10 +114,10 @@ ROWS = (
         lambda x, g: np.tril(g[:, None] == g).astype(x.dtype) @ x),
     Row("sums of the next 32", "y[i] = x[j] where i <= j, j < i+32, i < {n}", "x[n]", "n", LINE, "n", {"n": 40},
         lambda x: ahead(x, 32)),
-    Row("sums of what is not greater", "y[i] = w[j] where x[j] <= x[i]", "w[n] x[n]", "n", {"n": 2048}, "n",
-        SHORT, lambda w, x: before(x, w)),
+    Row("sums of what is not greater", "y[i] = w[j] where x[j] <= x[i]", "w[n] x[n]<m", "n",
+        {"n": 2048, "m": 100000}, "n", {**SHORT, "m": 7}, lambda w, x: before(x, w)),
     Row("mean over lengths", "y[b,d] = x[b,t,d]/(n[b]+1) where t <= n[b]", "x[b,t,d] n[b]<t", "b,d",
-        {"b": 32, "t": 128, "d": 64}, "t", {"b": 3, "t": 5, "d": 2},
+        {"b": 64, "t": 256, "d": 64}, "t", {"b": 3, "t": 5, "d": 2},
         lambda x, n: ((np.arange(x.shape[1]) <= n[:, None])[:, None].astype(x.dtype) @ x)[:, 0]
         / (n[:, None] + 1).astype(x.dtype)),
     Row("maximum over lengths", "y[b,d] max= x[b,t,d] where t <= n[b]", "x[b,t,d] n[b]<t", "b,d",
