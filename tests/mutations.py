@@ -135,7 +135,10 @@ def other(rng: Random, node: Any, path: Path, indices: tuple[str, ...], buffers:
                 lambda: replace(node, left=node.right, right=node.left),
             ]
         case Running():
-            options = [lambda: replace(node, along=index()), lambda: replace(node, op=rng.choice(("sum", "mean")))]
+            options = [
+                lambda: replace(node, along=index()),
+                lambda: replace(node, op=rng.choice(("sum", "argmax", "+="))),
+            ]
         case Take(at=at):
             options = [lambda: replace(node, at=at[1:]), lambda: replace(node, at=((index(), at[0][1]), *at[1:]))]
         case Scatter(at=at):

@@ -29,6 +29,43 @@ def test_running(op, backwards, along):
 
 
 @pytest.mark.parametrize("op", ["argmax", "argmin"])
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("along", ["i", "j", "k"])
+@pytest.mark.parametrize("kind", ["float64", "float32", "int64", "uint8"])
+def test_running_positions(op, backwards, along, kind):
+    case = Case(i=5, j=6, k=35)
+    array = data(6, 5, 35, dtype=kind)
+    array = np.round(array) if kind.startswith("float") else array // 4
+    if kind.startswith("float"):
+        array[[1, 3, 5, 5], [2, 2, 0, 4], [3, 9, 30, 0]] = np.nan
+        array[:, 1, 4] = array[2, :, 5] = array[3, 3] = -np.inf if op == "argmax" else np.inf
+    x = case.input("x", array)
+    y = view(buf("y", (5, 6, 35), "int64"), "i", "j", "k")
+    found = case.run([y], Run(y, "=", Running(op, view(x, "j", "i", "k"), along, backwards)))
+    values = np.moveaxis(array.transpose(1, 0, 2), "ijk".index(along), -1)
+    rows = np.moveaxis(found, "ijk".index(along), -1)
+    for at in np.ndindex(values.shape):
+        begin, end = (at[-1], values.shape[-1]) if backwards else (0, at[-1] + 1)
+        assert rows[at] == begin + getattr(np, op)(values[at[:-1]][begin:end])
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32"])
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("along", ["i", "j"])
+def test_running_logsumexp(kind, backwards, along):
+    case = Case(i=9, j=40)
+    array = data(9, 40, dtype=kind) * 50
+    array[2, 3], array[:4, 1], array[5, 5], array[8] = np.inf, -np.inf, np.nan, 1e4
+    x, y = case.input("x", array), view(buf("y", (9, 40), kind), "i", "j")
+    found = case.run([y], Run(y, "=", Running("logsumexp", view(x, "i", "j"), along, backwards)))
+    axis = "ij".index(along)
+    turned = np.flip(array, axis) if backwards else array
+    with np.errstate(all="ignore"):
+        expected = np.logaddexp.accumulate(turned.astype("float64"), axis).astype(kind)
+    np.testing.assert_array_equal(found, np.flip(expected, axis) if backwards else expected)
+
+
+@pytest.mark.parametrize("op", ["argmax", "argmin"])
 @pytest.mark.parametrize("by", ["array", "window"])
 @pytest.mark.parametrize("nan", [False, True])
 @pytest.mark.parametrize("kind", ["float64", "int64"])

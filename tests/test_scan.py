@@ -214,6 +214,40 @@ def test_an_empty_axis() -> None:
     assert run(text, {"x": np.zeros((0, 3))}).shape == (0, 4)
 
 
+SEARCHES = [
+    ("y[b,t] = argmax[u](x[b,u]) where u <= t, t < 9", "scan"),
+    ("y[b,t] = argmin[u](x[b,u]) where u <= t, t < 6", "scan"),
+    ("y[b,t] = argmax[u](x[b,u] * x[b,u]) where u >= t, t < 6", "scan"),
+    ("y[b,t] = argmin[u](-x[b,u]) where u >= t + 2, t < 9", "scan"),
+    ("y[b,t] = argmax[u](x[b,u]) where u < t, 2 <= u, u < 6, t < 9", "scan"),
+    ("y[t] = argmax[u](x[u,t]) where u <= t", "search"),
+    ("y[b,t] = argmax[u](x[b,u]) where u <= t, x[b,u] > 0, t < 6", "search"),
+    ("y[b,t] = argmax[u,v](x[u,v]) where u <= t, b < 3, t < 6", "search"),
+    ("y[b,t] = argmax[u](x[b,u]) where u <= t, u > t - 3, t < 6", "search"),
+    ("y[b,t] = logsumexp[u](x[b,u]) where u <= t, t < 9", "scan"),
+    ("y[b,t] = logsumexp[u](2*x[b,u]) where u > t, x[b,u] > 0, t < 9", "scan"),
+    ("y[b,t] = logsumexp[u,v](x[u,v]) where u <= t, b < 3, t < 6", "search"),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "uint8"])
+@pytest.mark.parametrize(("text", "way"), SEARCHES, ids=[t for t, _ in SEARCHES])
+def test_searches(text: str, way: str, dtype: str) -> None:
+    """Winners up to a bound, the first of the best, nan before all, and 0 where there is no point."""
+    arrays = arrays_of({"x": (3, 7)}, dtype)
+    arrays["x"] = (np.round(np.abs(arrays["x"])) * (1 if dtype == "uint8" else -1)).astype(dtype)  # with ties
+    for bad in (None, np.nan, np.inf, -np.inf) if "float" in dtype else (None,):
+        if bad is not None:
+            arrays["x"][:2, 3], arrays["x"][1, 5] = bad, bad
+        f = indexlang.compile(text)
+        assert f"kernel   {way}" in str(f.plan(**arrays))
+        with np.errstate(all="ignore"):
+            expected = loops(text, arrays)
+        for found in (f(**arrays), sized(f, block=64)(**arrays)):
+            assert found.dtype == expected.dtype
+            np.testing.assert_allclose(found, expected, rtol=2e-3 if dtype == "float16" else 3e-6)
+
+
 @pytest.mark.parametrize("shape", [(4, 5), (5, 4, 31), (5, 4, 32), (1, 1, 40), (3, 64)])
 @pytest.mark.parametrize("backwards", [False, True])
 def test_running(shape: tuple[int, ...], backwards: bool) -> None:

@@ -303,6 +303,13 @@ REFUSED: list[tuple[str, Source, Change, str]] = [
         at(Run, lambda r: replace(r, place=replace(r.place, buffer=replace(r.place.buffer, dtype="float64")))),
         "takes argmax",
     ),
+    (
+        "running winners as a sum",
+        RUNNING,
+        at(lambda n: type(n).__name__ == "Running", set_to(op="argmax")),
+        "takes argmax",
+    ),
+    ("a running mean", RUNNING, at(lambda n: type(n).__name__ == "Running", set_to(op="mean")), "runs by 'mean'"),
     ("a running sum along nobody", RUNNING, at(lambda n: type(n).__name__ == "Running", set_to(along="i")), "along i"),
 ]
 

@@ -61,7 +61,11 @@ class Einsum:
 
 @dataclass(frozen=True)
 class Running:
-    """What an operator makes of each element and all before it along an index; or all behind it."""
+    """What an operator makes of each element and all before it along an index; or all behind it.
+
+    `argmax` and `argmin` say where among these the first winner stands along the whole index (int64); `logsumexp` is
+    computed in float64.
+    """
 
     op: str
     source: Place

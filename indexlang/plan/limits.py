@@ -29,6 +29,8 @@ class Limits:
     usual: int = 8  # additions that a function costs which is no arithmetic
     larger: int = 4  # so many times larger than what it is made of, or becomes, an array on the way is not worth while
     counted: int = 1024  # cells beyond that up to which positions are counted, not sorted
+    pointed: int = 16  # positions above which the one that data choose is written alone
+    pointing: int = 1 << 14  # points of a statement from which on that is worth while
     # products
     separate: int = 1 << 14  # elements from which on a factor that is a sum is worth taking apart
     product: int = 1 << 14  # multiply-adds below which a matrix product is not worth its call
@@ -68,5 +70,5 @@ TINY = Limits(
     block=64, copy=64, large=256, kept=256, window=64, short=4, run=2, long=4, table=1 << 22, rim=8, taps=4, shared=64,
     separate=8, product=8, columns=4, chunk=64, least=8, sum=16, many=2, narrow=2, full=2, register=4, filled=16,
     worth=16, scaled=8, smaller=2, fewest=2, unfolded=1 << 12, added=4,
-    larger=1, counted=1,
+    larger=1, counted=1, pointed=4, pointing=8,
 )  # fmt: skip

@@ -37,6 +37,7 @@ from .rewrites.cancel import cancel
 from .rewrites.equalities import solve_equalities
 from .rewrites.guards import Way, ways
 from .rewrites.merge_groups import merge_groups
+from .rewrites.pointed import point
 from .rewrites.scale import scale
 from .rewrites.share import share
 from .rewrites.unfold import unfold
@@ -74,7 +75,10 @@ def plan(
     flat = solve_equalities(hoisted, known)
     known = known if flat is hoisted else shapes.infer(flat, sizes, rewritten=True)
     typed = kinds.infer(flat, dtypes, complex_step)
-    made = _tried(flat, known, typed, sizes, dtypes, limits, complex_step, exact)
+    pointed = point(flat, known, typed, limits)
+    if pointed is not flat:
+        known, typed = shapes.infer(pointed, sizes, rewritten=True), kinds.infer(pointed, dtypes, complex_step)
+    made = _tried(pointed, known, typed, sizes, dtypes, limits, complex_step, exact)
     delivered = {t: kinds.computing(d) if t in exact else d for t, d in typed.tensors.items()}
     made = replace(made, shapes=dict(known.tensors), dtypes=delivered)
     return Planned(made, written.warnings)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .kernels import Map, Search, Take
+from .kernels import Map, Running, Search, Take
 from .places import Buffer, Part, Place
 from .plan import Run
 from .quantities import Apply, Count, Load, Number, Position, Reduced, Value
@@ -54,6 +54,8 @@ class Positions:
                 found = self.interval(value, extents)
             case Take(source=source):
                 found = self.held.get(source.buffer)
+            case Running(op="argmax" | "argmin", along=along):
+                found = (0, max(0, _size(along, extents) - 1))
             case Search(over=over):
                 found = (0, max(0, prod(_size(i, extents) for i in over) - 1))
             case _:

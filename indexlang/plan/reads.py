@@ -147,6 +147,9 @@ def positions(
         return value, None
     part = b.part(f"at {access.tensor}", own, "int64", scope)
     result = Load(part, "int64")
+    if at.boundary is not None and kind != "pad" and at.safe and not (row is None and at.lo):
+        b.run(part, "=", Map(edge(kind, cast(value, "int64"), size)))
+        return result, None
     b.run(part, "=", Map(cast(value, "int64")))
     if not at.safe:
         shifted: Value = result

@@ -10,31 +10,43 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..program.ir import Expr, indices_of
+from ..sizes.dtypes import kind_of
 from .building import axes_of, here
 from .evaluation import Evaluation
-from .kernels import Running, Take
+from .kernels import Map, Running, Take
 from .operators import SUMS
 from .pairs import Pairs
 from .places import Part, Place
 from .quantities import Apply, Load, Number, Value
 from .reads import masked, value_of
 from .scan import Bound, Scan, scan
-from .values import cast, position_of
+from .values import cast, position_of, unit
 from .views import Extents, Row, Scope
 
 
 def scan_of(stmt: Evaluation) -> Scan | None:
     """How the statement is a scan, if it is one."""
-    if stmt.root is not None or stmt.compute == "bool" or not stmt.inner:
+    if stmt.compute == "bool" or not stmt.inner:
         return None
     core, _, _ = split(stmt)
     value = {i for factor in core for i in indices_of(factor)}
-    return scan(stmt.inner, value, stmt.summed, stmt.b.shapes)
+    found = scan(stmt.inner, value, stmt.summed, stmt.b.shapes)
+    return found if found is None or stmt.root is None or _searchable(stmt, found) else None
+
+
+def _searchable(stmt: Evaluation, found: Scan) -> bool:
+    """Whether one pass finds the winners: along one index, among all of its points."""
+    kind = kind_of(stmt.b.kind(stmt.value))
+    if stmt.root_of().op == "logsumexp":
+        plain = kind != "complex" and stmt.is_float and not stmt.b.complex_step
+    else:
+        plain = not found.own and kind != "bool"
+    return plain and len(stmt.summed) == 1 and stmt.sizes[found.index] > 0
 
 
 def split(stmt: Evaluation) -> tuple[list[Expr], list[Expr], list[Expr]]:
     """The value as factors that are summed, and the factors and divisors that a sum can wait for."""
-    if stmt.op in SUMS and len(terms := stmt.terms()) == 1 and terms[0][0] > 0:
+    if stmt.root is None and stmt.op in SUMS and len(terms := stmt.terms()) == 1 and terms[0][0] > 0:
         core, outside, divisors = stmt.split(terms[0][1])
         if core:
             return core, outside, divisors
@@ -44,7 +56,20 @@ def split(stmt: Evaluation) -> tuple[list[Expr], list[Expr], list[Expr]]:
 def gone_along(stmt: Evaluation) -> list[str]:
     """The indices of what is gone along."""
     core, _, _ = split(stmt)
-    return stmt.in_memory([i for i in stmt.stmt.domain.indices if any(i in indices_of(f) for f in core)])
+    every = dict.fromkeys((*stmt.stmt.domain.indices, *stmt.summed))
+    return stmt.in_memory([i for i in every if any(i in indices_of(f) for f in core)])
+
+
+def result_type(stmt: Evaluation) -> str:
+    """The type of what runs: positions are int64."""
+    return stmt.compute if stmt.root is None or stmt.root.op == "logsumexp" else "int64"
+
+
+def _of_nothing(stmt: Evaluation) -> Number:
+    """What comes of no point at all."""
+    if stmt.root is None:
+        return stmt.identity
+    return unit("max=", stmt.compute) if stmt.root.op == "logsumexp" else Number(0, "int64")
 
 
 def scanned(stmt: Evaluation, scope: Scope) -> Value:
@@ -52,14 +77,15 @@ def scanned(stmt: Evaluation, scope: Scope) -> Value:
     b, found = stmt.b, scan_of(stmt)
     assert found is not None
     core, outside, divisors = split(stmt)
+    op = stmt.op if stmt.root is None else stmt.root.op
     values = _values(stmt, found, core, scope)
-    running = b.part("running", axes_of(values, scope), stmt.compute, scope)
-    b.run(running, "=", Running(stmt.op, values, found.index, not found.upper))
+    running = b.part("running", axes_of(values, scope), result_type(stmt), scope)
+    b.run(running, "=", Running(op, values, found.index, not found.upper))
     result, nothing = _read(stmt, found, running, scope)
     for fn, part in [("mul", f) for f in outside] + [("div", d) for d in divisors]:
         result = Apply(fn, (result, value_of(b, part, scope)), stmt.compute)
     if nothing is not None:
-        result = Apply("select", (nothing, stmt.identity, result), stmt.compute)
+        result = Apply("select", (nothing, _of_nothing(stmt), result), result.dtype)
     return stmt.masked_outer(result, scope)
 
 
@@ -67,6 +93,13 @@ def _values(stmt: Evaluation, found: Scan, core: Sequence[Expr], scope: Scope) -
     """What is gone along: over the value's own indices, less the other reduced ones."""
     b, axes = stmt.b, here(gone_along(stmt), scope)
     kept = [i for i in axes if i not in stmt.summed or i == found.index]
+    if stmt.root is not None and stmt.root.op != "logsumexp":
+        value = value_of(b, stmt.value, scope)
+        if isinstance(value, Load) and value.dtype == value.place.buffer.dtype and set(kept) == set(axes):
+            return value.place
+        part = b.part("searched", kept, value.dtype, scope)
+        b.run(part, "=", Map(value))
+        return part
     if stmt.op in SUMS and not found.own and len(core) > 1:
         work = Pairs(b, scope, stmt.compute)
         result = work.run([stmt.factor(f, scope) for f in core], kept, None)
@@ -76,7 +109,7 @@ def _values(stmt: Evaluation, found: Scan, core: Sequence[Expr], scope: Scope) -
     value = cast(value_of(b, core[0], scope), stmt.compute)
     for factor in core[1:]:
         value = Apply("mul", (value, value_of(b, factor, scope)), stmt.compute)
-    value = masked(b, value, found.own, scope, stmt.identity)
+    value = masked(b, value, found.own, scope, _of_nothing(stmt))
     if isinstance(value, Load) and set(kept) == set(axes):
         return value.place
     return stmt.held(stmt.reduced(value, [i for i in axes if i not in kept]), kept, scope).place
@@ -89,7 +122,7 @@ def _read(stmt: Evaluation, found: Scan, running: Part, scope: Scope) -> tuple[V
     order = [i for i in stmt.stmt.domain.indices if i in found.read]
     first, last = _reach(found, b.extents)
     if lo <= first and last < hi and (straight := _straight(found, running, lo)) is not None:
-        return Load(straight, stmt.compute), None
+        return Load(straight, running.buffer.dtype), None
     at = _end(found.bounds[0])
     for bound in found.bounds[1:]:
         at = Apply("min" if found.upper else "max", (at, _end(bound)), "int64")
@@ -108,7 +141,7 @@ def _read(stmt: Evaluation, found: Scan, running: Part, scope: Scope) -> tuple[V
     indices = [i for axis in running.indices for i in (order if axis == found.index else [axis])]
     ends = b.part("ends", here(indices, scope), running.buffer.dtype, scope)
     b.run(ends, "=", Take(running, ((found.index, at),)))
-    return Load(ends, stmt.compute), nothing
+    return Load(ends, ends.buffer.dtype), nothing
 
 
 def _straight(found: Scan, running: Part, lo: int) -> Part | None:

@@ -15,7 +15,7 @@ from .kernels import Scatter
 from .operators import SUMS, combining
 from .places import View
 from .quantities import Apply, Load, Value
-from .reads import admitted, positions
+from .reads import admitted, positions, value_of
 from .subscripts import subscribed
 from .values import cast, edge, position_of
 from .views import Row, Scope, plain
@@ -27,7 +27,6 @@ def scattered(stmt: Evaluation, target: Target, scope: Scope) -> None:
     b, op = stmt.b, stmt.op
     counts = stmt.value == Const(1) and not stmt.summed and not b.masks and op in SUMS
     axes = here(target.order, scope)
-    value = None if counts else _value(stmt, target, scope)
     access, home = target.access, target.home
     moving = {i for axis in target.dynamic for i in indices_of(access.subscripts[axis])}
     shared = tuple(i for i in axes if i in moving)
@@ -44,6 +43,7 @@ def scattered(stmt: Evaluation, target: Target, scope: Scope) -> None:
     condition: Value | None = None
     if found is None:
         found, condition = _computed(target, marks, shared, scope)
+    value = None if counts else _value(stmt, target, scope, condition is not None and not rest)
     total = prod(home.shape[axis] for axis in target.dynamic)
     straight = not rest and target.dynamic == tuple(range(len(home.shape)))
     real = home.dtype.startswith("float") and not b.complex_step
@@ -53,8 +53,8 @@ def scattered(stmt: Evaluation, target: Target, scope: Scope) -> None:
     b.run(View(home, tuple(rows)), combining(op), Scatter(found, value, shared, rest, condition, by, alone))
 
 
-def _value(stmt: Evaluation, target: Target, scope: Scope) -> Value:
-    """The value over all free indices, in the dtype of the tensor."""
+def _value(stmt: Evaluation, target: Target, scope: Scope, refused: bool) -> Value:
+    """The value over all free indices, in the dtype of the tensor; `refused` if what masks refuse is dropped."""
     admits = not stmt.inner or (stmt.admissible() and stmt.saves())
     sums = stmt.op in SUMS and stmt.summed and admits and stmt.contractible()
     if sums and len(stmt.terms()) == 1:
@@ -62,6 +62,8 @@ def _value(stmt: Evaluation, target: Target, scope: Scope) -> Value:
         value = stmt.contracted(scope, term, None, here(target.order, scope))
         assert value is not None
         value = Apply("neg", (value,), value.dtype) if sign < 0 else value
+    elif refused and not stmt.summed:
+        value = value_of(stmt.b, stmt.value, scope)
     else:
         value = stmt.evaluate(scope)
     return cast(value, target.home.dtype)

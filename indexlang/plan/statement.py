@@ -241,6 +241,7 @@ class Way:
 
 WAYS = (
     Way("scatter", lambda f, limits: f.scattered, StatementPlan.scatter),
+    Way("scan", lambda f, limits: f.scan, StatementPlan.scan),
     Way(
         "window search",
         lambda f, limits: (
@@ -249,7 +250,6 @@ WAYS = (
         StatementPlan.window_search,
     ),
     Way("search", lambda f, limits: f.root, StatementPlan.search),
-    Way("scan", lambda f, limits: f.scan, StatementPlan.scan),
     Way(
         "selection",
         lambda f, limits: f.chosen > 1 and f.points >= limits.long * f.chosen,

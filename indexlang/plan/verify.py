@@ -232,9 +232,11 @@ class _Checking(Memory):
                 for value in factors:
                     self.value(value)
                 self.same(axes, set().union(*(self.here(v.indices) for v in factors)), inside=True)
-            case Running(source=source):
+            case Running(op=op, source=source, along=along):
                 self.load(source)
                 self.same(axes, self.here(source.mentioned))
+                there = self.scope[along].whole or op not in ("argmax", "argmin")
+                self.require(there, f"positions along {along} are of a part of it")
             case Search(value=value, over=over, admitted=admitted, best=best):
                 self.value(value)
                 if admitted is not None:

@@ -27,6 +27,8 @@ BESIDE = {"cast": 1, "isfinite": 1, "square": 1, "keep": 2, "quarters": 2, "sele
 CHOOSING = frozenset({"where", "select", "keep", "choose"})  # whose first argument is a condition
 DOWN = frozenset({"cast", "int", "float"})
 TRUTHS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not", "isfinite"})
+POSITIONS = frozenset({"argmax", "argmin"})
+SEARCHING = POSITIONS | {"logsumexp"}
 ROLES = frozenset({"input", "tensor", "copy", "workspace", "table"})
 _ORDER = ("bool", "int", "float", "complex")
 
@@ -258,8 +260,8 @@ class _Reading:
                     yield f"{name} is a product of nothing"
             case Running(op=by, source=source, along=along):
                 yield from self.place(source)
-                yield from self.fits(source.buffer.dtype, dtype, name)
-                if by not in OPERATORS or along not in source.mentioned:
+                yield from self.running(by, source.buffer.dtype, dtype, name)
+                if by not in OPERATORS | SEARCHING or along not in source.mentioned:
                     yield f"{source.buffer.name} runs by {by!r} along {along}"
             case Search(value=value, over=over, best=best):
                 yield from self.value(value)
@@ -270,7 +272,7 @@ class _Reading:
                 if kernel.by == "window" and (kernel.op == "logsumexp" or kernel.admitted is not None):
                     yield f"a window is not searched for {kernel.op}, or under a mask"
                 made = kind_of(value.dtype) if kernel.op == "logsumexp" else "int"
-                if kernel.op not in ("argmax", "argmin", "logsumexp") or kernel.by not in ("array", "window"):
+                if kernel.op not in SEARCHING or kernel.by not in ("array", "window"):
                     yield f"nothing is searched by {kernel.op!r}, {kernel.by!r}"
                 elif made != kind_of(dtype) or op != "=" or not over:
                     yield f"{name} is {dtype} and takes {kernel.op}"
@@ -292,6 +294,16 @@ class _Reading:
                 counts = op == "+=" and not rest if by == "count" else by == "join" and chosen is not None
                 if not at or not counts:
                     yield f"{name} is scattered to by {by!r}, {op}"
+
+    def running(self, by: str, source: str, dtype: str, name: str) -> Iterator[str]:
+        """What runs goes into the type of its place; positions are int64."""
+        if by in POSITIONS:
+            if dtype != "int64" or (kind_of(source) == "complex" and not self.complex_step):
+                yield f"{name} is {dtype} and takes {by} of {source}"
+            return
+        yield from self.fits(source, dtype, name)
+        if by == "logsumexp" and (kind_of(source) != "float" or self.complex_step):
+            yield f"{name} takes {by} of {source}"
 
     def product(self, kernel: Product, place: Place) -> Iterator[str]:
         """A product's roles share out the indices of both sides."""

@@ -25,6 +25,7 @@ from .loops import looped
 from .names import Writer
 from .targets import Target
 
+BEST = {"argmax": "np.maximum", "argmin": "np.minimum"}
 BITS = {1: "int8", 2: "int16", 4: "int32", 8: "int64"}  # the integers that hold an element's bits
 
 
@@ -32,8 +33,17 @@ def running(w: Writer, target: Target, kernel: Running) -> None:
     """A running reduction along an axis."""
     x = operand(w, kernel.source)
     backwards = [Name("True")] if kernel.backwards else []
-    made = call(w.use("running"), Name(UFUNCS[kernel.op]), x.code, x.axes.index(kernel.along), *backwards)
-    target.put(Operand(made, x.axes, x.dtype, fresh=True, laid=True))
+    along, code, kind = x.axes.index(kernel.along), x.code, x.dtype
+    if kernel.op in BEST:
+        code = call("np.real", code) if w.complex_step else code
+        w.use("running")
+        made, kind = call(w.use("leading"), Name(BEST[kernel.op]), code, along, *backwards), "int64"
+    elif kernel.op == "logsumexp":
+        made = call(w.use("running"), Name("np.logaddexp"), converted(w, x, "float64").code, along, *backwards)
+        made = made if kind == "float64" else method(made, "astype", dtype(kind))
+    else:
+        made = call(w.use("running"), Name(UFUNCS[kernel.op]), code, along, *backwards)
+    target.put(Operand(made, x.axes, kind, fresh=True, laid=True))
 
 
 # -- searches ------------------------------------------------------------------------------------------

@@ -73,6 +73,30 @@ def running(ufunc, values, axis, backwards=False):
     return result
 '''
 
+LEADING = '''\
+def leading(ufunc, values, axis, backwards=False):
+    """Where along an axis the best of each value and all before it stands first; or of all behind it."""
+    before = (slice(None),) * axis
+    most, last = running(ufunc, values, axis, backwards), values.shape[axis] - 1
+    here, other = (slice(0, last), slice(1, None)) if backwards else (slice(1, None), slice(0, last))
+    x, best = values[(*before, here)], most[(*before, other)]
+    names = ("greater", "greater_equal") if ufunc is np.maximum else ("less", "less_equal")
+    wins = getattr(np, names[backwards])(x, best)
+    end = most[(*before, 0 if backwards else last)]
+    if np.any(end != end):  # the first nan wins against all
+        wins |= (x != x) if backwards else (x != x) & (best == best)
+    if most.strides[axis] == most.itemsize and wins.size:  # each winner stands until the next one
+        won = np.ones(values.shape, bool)
+        won[(*before, here)] = wins
+        at = np.flatnonzero(won)
+        counts = np.diff(at, prepend=-1) if backwards else np.diff(at, append=won.size)
+        return np.repeat(at % (last + 1) if won.ndim > 1 else at, counts).reshape(values.shape)
+    places = np.arange(last + 1)[(slice(None),) + (None,) * (values.ndim - axis - 1)]
+    at = np.full(values.shape, last if backwards else 0)
+    np.copyto(at[(*before, here)], places[here], where=wins)
+    return running(np.minimum if backwards else np.maximum, at, axis, backwards)
+'''
+
 FINITE = '''\
 def finite(*arrays):
     """Whether all elements are finite, by their sums; a sum that overflows says no, too."""
@@ -123,6 +147,7 @@ if "POOL" not in globals():  # programs that are loaded together have one in com
 
 ARRAYS = {
     "running": RUNNING,
+    "leading": LEADING,
     "view": VIEW,
     "check": CHECK,
     "finite": FINITE,
