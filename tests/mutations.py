@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from random import Random
 from typing import Any
 
-from indexlang.plan.kernels import Product, Roles, Running, Scatter, Search, Select, Take
+from indexlang.plan.kernels import Grouped, Product, Roles, Running, Scatter, Search, Select, Take
 from indexlang.plan.places import Buffer, Part, View
 from indexlang.plan.plan import Check, Either, Loop, Make, Plan, Run, Section, Table
 from indexlang.plan.quantities import Apply, Count, Load, Number, Position, Reduced
@@ -132,6 +132,13 @@ def other(rng: Random, node: Any, path: Path, indices: tuple[str, ...], buffers:
         case Product():
             options = [
                 lambda: replace(node, by=rng.choice(("matmul", "einsum", "einsum apart", "hand"))),
+                lambda: replace(node, left=node.right, right=node.left),
+            ]
+        case Grouped():
+            options = [
+                lambda: replace(node, points=node.points[1:]),
+                lambda: replace(node, points=(*node.points, index())),
+                lambda: replace(node, mark=index()),
                 lambda: replace(node, left=node.right, right=node.left),
             ]
         case Running():

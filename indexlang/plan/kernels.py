@@ -52,6 +52,23 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Grouped:
+    """Products of matrices that data choose: one for all `points` at which `at`, a position along `mark`, is the same.
+
+    Where the left operand has `mark`, points are columns: place[points, rows] = sum over summed of
+    left[at, rows, summed] * right[points, summed]. Where the place has it, they are summed: left[points, rows] *
+    right[points, columns] is added to place[at, rows, columns].
+    """
+
+    left: Place
+    right: Place
+    roles: Roles
+    mark: str
+    at: Value
+    points: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Einsum:
     """The product of values, summed over what the place lacks in one pass; `apart`: laid out as it is, then moved."""
 
@@ -119,4 +136,4 @@ class Scatter:
     alone: bool = False
 
 
-Kernel = Map | Take | Product | Einsum | Running | Search | Select | Scatter
+Kernel = Map | Take | Product | Grouped | Einsum | Running | Search | Select | Scatter

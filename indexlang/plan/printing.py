@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from .kernels import Einsum, Kernel, Map, Product, Running, Scatter, Search, Select, Take
+from .kernels import Einsum, Grouped, Kernel, Map, Product, Running, Scatter, Search, Select, Take
 from .operators import REDUCTIONS
 from .places import Part, Place, View
 from .plan import Check, Either, Loop, Make, Plan, Run, Step
@@ -92,6 +92,10 @@ def _kernel(kernel: Kernel) -> str:
         case Product(left=left, right=right, roles=r, by=by):
             groups = " x ".join(f"({', '.join(g)})" for g in (r.batch, r.rows, r.columns, r.summed))
             return f"{by} {_place(left)} by {_place(right)} over batch x rows x columns x summed {groups}"
+        case Grouped(left=left, right=right, roles=r, mark=mark, at=at, points=points):
+            groups = " x ".join(f"({', '.join(g)})" for g in (r.rows, r.columns, r.summed))
+            what = f"{_place(left)} by {_place(right)} over rows x columns x summed {groups}"
+            return f"matmul {what} at {mark} = {_value(at)} for each {', '.join(points)} in groups"
         case Einsum(factors=factors):
             return f"sum of {' * '.join(_value(v) for v in factors)}"
         case Running(op=op, source=source, along=along, backwards=backwards):

@@ -18,6 +18,7 @@ from .blocking import contraction_blocks, domain_blocks, kept, repeated, window_
 from .blocks import blocks, itemsize
 from .building import Building
 from .evaluation import Evaluation
+from .grouping import grouped, grouping_of
 from .kernels import Map
 from .limits import Limits
 from .operators import SUMS
@@ -52,6 +53,7 @@ class Facts:
     points: int = 1  # of the free indices
     spread: bool = False  # a factor is computed over the whole domain: no product of matrices can save that
     separable: bool = False  # a factor adds arrays much smaller than itself
+    grouped: bool = False  # data choose matrices of a product, many points the same ones
     scan: bool = False  # the masks bound a reduced index, and the value does not mention by what
 
 
@@ -112,6 +114,7 @@ class StatementPlan(Evaluation):
             overlapping=self.overlapping(),
             spread=self.spread(),
             separable=not target.taps and separable(self) is not None,
+            grouped=grouping_of(self, target) is not None,
             scan=not target.taps and scan_of(self) is not None,
             chosen=prod(self.sizes[i] for i in chosen(self, target)),
             points=prod(self.sizes[i] for i in self.free),
@@ -193,6 +196,12 @@ class StatementPlan(Evaluation):
             scope = self.enter(stack, target, steps, drops=False)
             target.put(target.view, scanned(self, scope))
 
+    def grouped(self, target: Target) -> None:
+        """A product for each matrix that data choose."""
+        self.start(target, (), many=bool(target.dynamic))
+        with ExitStack() as stack:
+            grouped(self, target, self.enter(stack, target, (), drops=False))
+
     def scatter(self, target: Target) -> None:
         """A write at computed positions."""
         steps = domain_blocks(self, target)
@@ -240,6 +249,7 @@ class Way:
 
 
 WAYS = (
+    Way("grouped contraction", lambda f, limits: f.grouped, StatementPlan.grouped),
     Way("scatter", lambda f, limits: f.scattered, StatementPlan.scatter),
     Way("scan", lambda f, limits: f.scan, StatementPlan.scan),
     Way(

@@ -17,7 +17,7 @@ from itertools import product
 from .boxes import Box, covers, is_covered
 from .building import axes_of, steps_of
 from .contraction import is_matrix, merges
-from .kernels import Einsum, Kernel, Map, Product, Running, Scatter, Search, Select, Take
+from .kernels import Einsum, Grouped, Kernel, Map, Product, Running, Scatter, Search, Select, Take
 from .places import Buffer, Part, Place, View
 from .plan import Check, Either, Loop, Make, Plan, Run, Section, Step
 from .positions import Positions
@@ -228,6 +228,8 @@ class _Checking(Memory):
                         steps = steps_of(side, self.scope)
                         good = all(merges([i for i in g if i in steps], steps, sizes) for g in groups)
                         self.require(good, f"{side.buffer.name} is multiplied and is no matrix as it lies")
+            case Grouped():
+                self.grouped(kernel, place, axes)
             case Einsum(factors=factors):
                 for value in factors:
                     self.value(value)
@@ -262,6 +264,23 @@ class _Checking(Memory):
                 self.is_entire(place, at)
                 if scattered is not None:
                     self.same({*points, *rest}, self.here(scattered.indices), part=True)
+
+    def grouped(self, kernel: Grouped, place: Place, axes: set[str]) -> None:
+        """Positions are along what has the mark; each side has its rows or columns, and what is summed."""
+        r, mark, left, right = kernel.roles, kernel.mark, kernel.left, kernel.right
+        self.load(left)
+        self.load(right)
+        self.value(kernel.at)
+        chosen = mark in left.mentioned
+        self.require(place.buffer not in (left.buffer, right.buffer), f"{place.buffer.name} is written, and multiplied")
+        own = self.here(left.mentioned)
+        good = own == {mark, *r.rows, *r.summed} if chosen else own <= {*r.rows, *r.summed}
+        self.require(good, f"axes of {left.buffer.name} have no role in a product")
+        self.require(self.here(right.mentioned) <= {*r.columns, *r.summed}, f"axes of {right.buffer.name} have no role")
+        self.require(self.here(kernel.at.indices) <= set(kernel.points), "positions of other points")
+        self.same(axes, {*r.rows, *r.columns, *(() if chosen else (mark,))})
+        self.along(left if chosen else place, ((mark, kernel.at),))
+        self.is_entire(left if chosen else place, ((mark, kernel.at),))
 
     def along(self, place: Place, at: Iterable[tuple[str, Value]]) -> None:
         """Positions count the values of an index, all of which are there at once."""

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from ..program.functions import COMBINATIONS, FUNCTIONS
 from ..sizes.dtypes import DTYPES, kind_of
-from .kernels import Einsum, Kernel, Map, Product, Running, Scatter, Search, Select, Take
+from .kernels import Einsum, Grouped, Kernel, Map, Product, Running, Scatter, Search, Select, Take
 from .places import Buffer, Part, Place, View
 from .plan import Check, Either, Loop, Make, Plan, Run, Step
 from .quantities import Apply, Count, Load, Number, Position, Reduced, Value, parts_of
@@ -252,6 +252,8 @@ class _Reading:
                 yield from self.fits(source.buffer.dtype, dtype, name)
             case Product():
                 yield from self.product(kernel, place)
+            case Grouped():
+                yield from self.grouped(kernel, place, op)
             case Einsum(factors=factors):
                 for value in factors:
                     yield from self.value(value)
@@ -294,6 +296,19 @@ class _Reading:
                 counts = op == "+=" and not rest if by == "count" else by == "join" and chosen is not None
                 if not at or not counts:
                     yield f"{name} is scattered to by {by!r}, {op}"
+
+    def grouped(self, kernel: Grouped, place: Place, op: str) -> Iterator[str]:
+        """A product in groups has its points where the mark says, and adds to what has it."""
+        r, name, where = kernel.roles, place.buffer.name, kernel.left if kernel.mark in kernel.left.mentioned else place
+        points, inside = set(kernel.points), r.columns if where is kernel.left else r.summed
+        yield from self.known((*r.batch, *r.rows, *r.columns, *r.summed), name)
+        for side in (kernel.left, kernel.right):
+            yield from self.place(side)
+            yield from self.fits(side.buffer.dtype, place.buffer.dtype, name)
+        yield from self.at(((kernel.mark, kernel.at),), where.mentioned, where.buffer.name)
+        added = op == "+=" and kernel.left.buffer.dtype == place.buffer.dtype
+        if r.batch or not points or not points <= set(inside) or not (where is kernel.left or added):
+            yield f"{name} is no product in groups over {list(kernel.points)}"
 
     def running(self, by: str, source: str, dtype: str, name: str) -> Iterator[str]:
         """What runs goes into the type of its place; positions are int64."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from ...plan.kernels import Einsum, Kernel, Map, Product, Running, Scatter, Search, Select, Take
+from ...plan.kernels import Einsum, Grouped, Kernel, Map, Product, Running, Scatter, Search, Select, Take
 from ...plan.plan import Check, Either, Loop, Make, Run, Step
 from .arrays import Operand, axes_here
 from .code import Name, call, text
@@ -17,7 +17,7 @@ from .finding import running, search, select
 from .loops import looped, make
 from .names import Writer
 from .products import einsum, product
-from .taking import scatter, take
+from .taking import grouped, scatter, take
 from .targets import Target
 
 
@@ -59,6 +59,8 @@ def run(w: Writer, target: Target, kernel: Kernel) -> None:
             target.put(value(w, v, target.axes))
         case Product():
             product(w, target, kernel)
+        case Grouped():
+            grouped(w, target, kernel)
         case Einsum():
             einsum(w, target, kernel)
         case Take():

@@ -57,6 +57,28 @@ def join(ufunc, values, cells, axis=0):
     return found, cells
 '''
 
+BY_MATRIX = '''\
+def by_matrix(matrices, vectors, order, starts, hit):
+    """Vectors times the matrix of their group: a product for each group."""
+    vectors = vectors.take(order, 0)
+    made = np.empty((*vectors.shape[:2], matrices.shape[1]), matrices.dtype)
+    for k, begin, end in zip(hit, starts, [*starts[1:], order.size]):
+        rows = vectors[begin:end].reshape(-1, vectors.shape[2])
+        np.matmul(rows, matrices[k].T, out=made[begin:end].reshape(-1, made.shape[2]))
+    result = np.empty_like(made)
+    result[order] = made
+    return result
+'''
+
+OF_GROUPS = '''\
+def of_groups(home, left, right, order, starts, hit):
+    """What is summed over each group's products of left and right vectors, added to the group's place."""
+    left, right = left.take(order, 0), right.take(order, 0)
+    for k, begin, end in zip(hit, starts, [*starts[1:], order.size]):
+        first, second = (x[begin:end].reshape(-1, x.shape[2]) for x in (left, right))
+        home[k] += (first.T @ second).reshape(home.shape[1:])
+'''
+
 RUNNING = '''\
 def running(ufunc, values, axis, backwards=False):
     """What a ufunc makes of each value and all before it along an axis; or all behind it."""
@@ -148,6 +170,8 @@ if "POOL" not in globals():  # programs that are loaded together have one in com
 ARRAYS = {
     "running": RUNNING,
     "leading": LEADING,
+    "by_matrix": BY_MATRIX,
+    "of_groups": OF_GROUPS,
     "view": VIEW,
     "check": CHECK,
     "finite": FINITE,

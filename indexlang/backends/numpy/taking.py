@@ -1,7 +1,7 @@
-"""Elements at positions that values give: taken, or written to.
+"""Elements at positions that values give: taken, written to, or multiplied as matrices.
 
-In: a Take or a Scatter. Out: lines. The one rule: values that meet in an element are brought together first, by
-counting or by sorting the elements once; then each element is written once.
+In: a Take, a Scatter or a Grouped. Out: lines. The one rule: values that meet in an element are brought together first,
+by counting or by sorting the elements once; then each element is written once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
-from ...plan.kernels import Scatter, Take
+from ...plan.kernels import Grouped, Scatter, Take
 from ...plan.quantities import Apply, Count, Load, Number, Position, Reduced, Value
 from ...plan.views import row_strides
 from . import code as py
@@ -62,6 +62,43 @@ def take(w: Writer, target: Target, kernel: Take) -> None:
         w.run(call("np.take", x.code, ats[0].code, place, out=out, mode=py.Text("clip")))
     else:
         target.put(Operand(call("np.take", x.code, ats[0].code, place), axes, x.dtype, fresh=True, laid=True))
+
+
+# -- multiplying ---------------------------------------------------------------------------------------
+
+
+def grouped(w: Writer, target: Target, kernel: Grouped) -> None:
+    """A product for each matrix that positions choose."""
+    points, rows, columns, summed = (
+        axes_here(g, w.scope) for g in (kernel.points, kernel.roles.rows, kernel.roles.columns, kernel.roles.summed)
+    )
+    found = spread(_positions(w, kernel.at, points), points, w.scope)
+    at = w.hold(method(found.code, "reshape", -1), "cells")
+    if w.checked:
+        end = shape_of([kernel.mark], w.scope).items[0]
+        w.line(f"assert np.all(({py.text(at)} >= 0) & ({py.text(at)} < {py.text(end)})), {kernel.mark!r}")
+    left, right = operand(w, kernel.left), operand(w, kernel.right)
+    chosen = kernel.mark in left.axes
+    others = [i for i in (columns if chosen else summed) if i not in points]
+
+    def vectors(x: Operand, axes: Sequence[str]) -> Code:
+        """For each point, and each of the others, a vector over the axes."""
+        lengths = (count_of(g, w.scope) for g in (points, others, axes))
+        return method(spread(x, (*points, *others, *axes), w.scope).code, "reshape", *lengths)
+
+    groups = _grouped(w, at)
+    if not chosen:
+        place = operand(w, target.place)
+        home = transposed(array(place), [place.axes.index(i) for i in (kernel.mark, *rows, *columns)])
+        w.run(call(w.use("of_groups"), home, vectors(left, rows), vectors(right, columns), *groups))
+        return
+    code = transposed(left.code, [left.axes.index(i) for i in (kernel.mark, *rows, *summed)])
+    lengths = (shape_of([kernel.mark], w.scope).items[0], count_of(rows, w.scope), count_of(summed, w.scope))
+    made = call(w.use("by_matrix"), method(code, "reshape", *lengths), vectors(right, summed), *groups)
+    axes = (*points, *others, *rows)
+    target.put(
+        Operand(method(made, "reshape", *shape_of(axes, w.scope).items), axes, left.dtype, fresh=True, laid=True)
+    )
 
 
 # -- writing -------------------------------------------------------------------------------------------
