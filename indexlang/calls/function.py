@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..backends.numpy.load import Compiled, compile_program
+from ..backends.numpy.rooms import ROOMS
 from ..derive import grad as derivation
 from ..errors import DerivationError, MeaningError, Problem, ShapeError, warn_of
 from ..plan.limits import NUMPY, Limits
@@ -348,6 +349,11 @@ class Function:
     def _described(self, shapes: Mapping[str, Any]) -> Compiled:
         found = forms(shapes, self.program, self._ignored)
         return self._at(tuple([found[name] for name in self._names]))
+
+    @staticmethod
+    def release() -> None:
+        """Let go of the memory that calls of all Functions have left for the next ones."""
+        ROOMS.clear()
 
     # -- copies --------------------------------------------------------------------------------
 

@@ -28,6 +28,9 @@ class Limits:
     shared: int = 1 << 20  # operations on elements from which on threads pay
     usual: int = 8  # additions that a function costs which is no arithmetic
     larger: int = 4  # so many times larger than what it is made of, or becomes, an array on the way is not worth while
+    reused: int = 1 << 16  # bytes from which on an array lies in memory that is kept from call to call
+    room: int = 64 << 20  # bytes of it in one call, or in one thread of it
+    resting: int = 128 << 20  # bytes that all calls together leave for the next ones
     counted: int = 1024  # cells beyond that up to which positions are counted, not sorted
     pointed: int = 16  # positions above which the one that data choose is written alone
     pointing: int = 1 << 14  # points of a statement from which on that is worth while
@@ -71,5 +74,5 @@ TINY = Limits(
     block=64, copy=64, large=256, kept=256, window=64, short=4, run=2, long=4, table=1 << 22, rim=8, taps=4, shared=64,
     separate=8, product=8, columns=4, chunk=64, least=8, sum=16, many=2, narrow=2, full=2, register=4, filled=16,
     worth=16, scaled=8, smaller=2, fewest=2, unfolded=1 << 12, added=4,
-    larger=1, counted=1, pointed=4, pointing=8, grouped=4,
+    larger=1, counted=1, pointed=4, pointing=8, grouped=4, reused=32,
 )  # fmt: skip

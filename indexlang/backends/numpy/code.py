@@ -120,9 +120,9 @@ def _code(value: Code | int) -> Code:
     return Number(value) if isinstance(value, int) else value
 
 
-def full(shape: Sequence[int], number: Number, kind: str) -> Call:
+def full(shape: Sequence[int], number: Number | Name, kind: str) -> Call:
     """An array that holds one number."""
-    if number.value == 0 and not str(number.value).startswith("-"):
+    if isinstance(number, Number) and number.value == 0 and not str(number.value).startswith("-"):
         return call("np.zeros", row(shape), dtype(kind))
     return call("np.full", row(shape), number, dtype(kind))
 

@@ -77,11 +77,15 @@ def _threads(w: Writer, index: str, axis: Axis, by: int, sums: Sums, results: Na
     """A loop in parts that run side by side; what is made in it is each thread's own."""
     assert isinstance(axis.width, Number), "threads divide what is not divided yet"
     name, lo, hi = (w.fresh(hint) for hint in ("part", "lo", "hi"))
-    with w.inside("part", '@np.errstate(all="ignore")', f"def {name.text}({lo.text}, {hi.text}):"):
+    with w.inside("part", '@np.errstate(all="ignore")', f"def {name.text}({lo.text}, {hi.text}):") as body:
         for part, op in sums:
-            make(w, part, op)
+            w.make(part, identity(op, part.buffer.dtype), leaves=True)
         with _range(w, index, axis, by, lo, hi):
             yield
+        if body.room.size:
+            room = w.rooms.pop(w.level)
+            body.made.insert(0, f"{room.text} = ROOMS.take({body.room.size})")
+            w.line(f"ROOMS.give({room.text})")
         if sums:
             w.line(f"return {text(row(w.made.pop(part.buffer).name for part, _ in sums))}")
     shared = call(w.use("share"), name, axis.width, max(by, 1))

@@ -16,14 +16,15 @@ from dataclasses import dataclass, field
 
 from ...plan.limits import Limits
 from ...plan.places import Buffer, Part, Place
+from ...plan.rooms import Room
 from ...program.names import Fresh
-from .code import Call, Code, Name, Number, call, dtype, full, row, text
+from .code import Code, Name, Number, call, dtype, full, row, text
 from .function_support import SUPPORT
 from .scope import Axis, Scope
 from .support import ARRAYS
 
 _OTHER = re.compile(r"[^0-9A-Za-z_]")  # what stands in no identifier
-_GLOBALS: tuple[str, ...] = (*dir(builtins), "POOL", "WORKERS", "ThreadPoolExecutor", "said", "start")
+_GLOBALS: tuple[str, ...] = (*dir(builtins), "POOL", "WORKERS", "ROOMS", "Rooms", "ThreadPoolExecutor", "said", "start")
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Body:
     made: list[str] = field(default_factory=list)  # memory
     lines: list[str | Body] = field(default_factory=list)
     known: dict[str, Name] = field(default_factory=dict)  # the names of views, by their text
+    room: Room = field(default_factory=Room)  # of a part: what lies in the memory that it takes
 
     def printed(self, indent: str) -> Iterator[str]:
         """The lines, indented."""
@@ -73,6 +75,8 @@ class Writer:
     made: dict[Buffer, Made] = field(default_factory=dict)
     contiguous: set[Buffer] = field(default_factory=set)  # inputs that are made so
     passing: list[str] = field(default_factory=list)  # names that hold memory until the section ends
+    room: Room = field(default_factory=Room)  # of the function: what lies in the memory that it takes
+    rooms: dict[int, Name] = field(default_factory=dict)  # the names of that memory, by the level of the body
     names: Fresh = field(
         default_factory=lambda: Fresh({"np", "os", "run", *ARRAYS, *SUPPORT, *keyword.kwlist, *_GLOBALS}, "_")
     )
@@ -180,20 +184,43 @@ class Writer:
         self.made[place.buffer] = Made(name, level, axes)
         return self.made[place.buffer]
 
-    def make(self, place: Place, filled: float | bool | None = None, name: Name | None = None) -> Made:
-        """Memory for a place's buffer, before all loops."""
-        buffer = place.buffer
+    def make(
+        self, place: Place, filled: float | bool | None = None, name: Name | None = None, leaves: bool = False
+    ) -> Made:
+        """Memory for a place's buffer, before all loops; its own if it `leaves` the function."""
         level = self.own_level() if isinstance(place, Part) else 0
-        name, shape = name or self.fresh(buffer.name), buffer.shape
-        maker = self.maker(shape, buffer.dtype) if filled is None else full(shape, Number(filled), buffer.dtype)
-        self.bodies[level].made.append(f"{name.text} = {text(maker)}")
+        name = name or self.fresh(place.buffer.name)
+        self.memory(place.buffer, name, level, filled, leaves)
         return self.made_of(place, name, level)
 
-    def maker(self, shape: tuple[int, ...], kind: str) -> Call:
-        """Code of an array of no values yet; of values that stand out where everything is checked."""
-        if not self.checked:
-            return call("np.empty", row(shape), dtype(kind))
-        return call("np.full", row(shape), Name(_standing_out(kind)), dtype(kind))
+    def memory(
+        self, buffer: Buffer, name: Name, level: int, filled: float | bool | None = None, leaves: bool = False
+    ) -> None:
+        """Lines that make an array; of no values yet, or of values that stand out where everything is checked."""
+        shape, kind, made = buffer.shape, buffer.dtype, self.bodies[level].made
+        held = Name(_standing_out(kind)) if self.checked and filled is None else None
+        value = Number(filled) if filled is not None else held
+        at = None if leaves else self.lies(buffer, level)
+        if at is None:
+            empty = call("np.empty", row(shape), dtype(kind))
+            maker = empty if value is None else full(shape, value, kind)
+            made.append(f"{name.text} = {text(maker)}")
+            return
+        made.append(f"{name.text} = {text(call('np.ndarray', row(shape), dtype(kind), self.room_at(level), at))}")
+        if value is not None:
+            made.append(f"{name.text}.fill({text(value)})")
+
+    def lies(self, buffer: Buffer, level: int) -> int | None:
+        """Where an array lies in memory that is kept from call to call, if it does."""
+        if level == 0:
+            return self.room.at.get(buffer)
+        return self.bodies[level].room.add(buffer, self.limits)
+
+    def room_at(self, level: int) -> Name:
+        """The name of that memory."""
+        if level not in self.rooms:
+            self.rooms[level] = self.fresh("room")
+        return self.rooms[level]
 
     def checks(self, name: Name, shape: Code) -> None:
         """Where everything is checked, the shape of an array is."""

@@ -53,7 +53,12 @@ def _matmul(w: Writer, target: Target, g: _Groups, kernel: Product) -> None:
     kind = kernel.left.buffer.dtype
     is_written = target.op == "=" and kind == target.dtype and bool(result)
     straight = target.new and target.axes == result
-    if is_written and not straight and merges(w, target.place, g.rows) and merges(w, target.place, g.columns):
+    if (
+        is_written
+        and (not straight or target.rests)
+        and merges(w, target.place, g.rows)
+        and merges(w, target.place, g.columns)
+    ):
         place = target.out()
         code = _grouped(w, Operand(place.code, place.axes, place.dtype), g.batch, g.rows, g.columns)
         w.run(call("np.matmul", left, right, out=code))

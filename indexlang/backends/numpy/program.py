@@ -11,6 +11,7 @@ from textwrap import fill
 from ...plan.buffers import lifetimes
 from ...plan.places import Buffer, Part, Place
 from ...plan.plan import Plan, Section, Step, Table
+from ...plan.rooms import room_of
 from ...plan.views import Extents, arrangement
 from .arrays import array, operand, spread
 from .code import Code, Name, call, dtype, method, row, text
@@ -19,7 +20,7 @@ from .function_support import SUPPORT
 from .names import Body, Made, Writer
 from .scope import whole
 from .steps import steps
-from .support import ARRAYS, THREADS
+from .support import ARRAYS, ROOMS, THREADS
 
 
 def source(plan: Plan, checked: bool = False) -> str:
@@ -41,13 +42,14 @@ def source(plan: Plan, checked: bool = False) -> str:
     parts = ["import numpy as np\n"]
     if "share" in needed:
         parts = ["import os\nfrom concurrent.futures import ThreadPoolExecutor\n\nimport numpy as np\n", THREADS]
+    parts += [ROOMS] * any("ROOMS." in function for function in functions)
     parts += [found for name, found in {**ARRAYS, **SUPPORT}.items() if name in needed]
     return "\n\n".join([*parts, *functions])
 
 
 def _function(w: Writer, plan: Plan, name: Name, instead: Name | None) -> tuple[list[str], list[str]]:
     """The lines of the plan's tables, and of its function; constants of the module are left with the writer."""
-    w.entry, w.module, w.made, w.contiguous = [], [], {}, set()
+    w.entry, w.module, w.made, w.contiguous, w.room, w.rooms = [], [], {}, set(), room_of(plan), {}
     for buffer in plan.inputs:
         w.made[buffer] = Made(w.fresh(buffer.name), 0)
     inputs = ", ".join(w.made[b].name.text for b in plan.inputs)
@@ -62,14 +64,19 @@ def _function(w: Writer, plan: Plan, name: Name, instead: Name | None) -> tuple[
         lines += _section(w, section)
         if number + 1 < len(plan.sections):
             lines += _forgotten(w, ends.get(number, ()))
+    given = [f"ROOMS.give({room.text})" for room in w.rooms.values()]
+    if given:
+        w.entry.append(f"{w.rooms[0].text} = ROOMS.take({w.room.size})")
     if instead is not None:
-        lines += [f"    if not {_finite(w, plan)}:", f"        return {instead.text}({inputs})"]
+        leaving = (*given, f"return {instead.text}({inputs})")
+        lines += [f"    if not {_finite(w, plan)}:", *(f"        {line}" for line in leaving)]
     results = _results(w, plan)
+    lines += [f"    {line}" for line in given]
     end = f"    return ({', '.join(results)},)" if results else "    return ()"
     ends_of = dict(plan.extents)
-    given = _told((name, _shape(p, ends_of), d) for name, p, d in plan.outputs)
+    shown = _told((name, _shape(p, ends_of), d) for name, p, d in plan.outputs)
     taken = _told((b.name, list(b.shape), b.dtype) for b in plan.inputs)
-    told = fill(f'"""{given} of {taken}."""', 110, initial_indent="    ", subsequent_indent="    ")
+    told = fill(f'"""{shown} of {taken}."""', 110, initial_indent="    ", subsequent_indent="    ")
     head = f"def {name.text}({inputs}):"
     return tables, ['@np.errstate(all="ignore")', head, told, *(f"    {line}" for line in w.entry), *lines, end]
 

@@ -1,6 +1,7 @@
 """The source of the small NumPy functions that generated code calls, which are not functions of the language.
 
-In: nothing. Out: `ARRAYS`, from a function's name to its Python source, and `THREADS`, for those that share work.
+In: nothing. Out: `ARRAYS`, from a function's name to its Python source, `THREADS` and `ROOMS`, what
+they need to share work, and memory.
 The one rule: each entry is stand-alone text that needs `np`, and entries that it calls by name.
 """
 
@@ -165,6 +166,27 @@ if "POOL" not in globals():  # programs that are loaded together have one in com
     start()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=start)
+"""
+
+ROOMS = """\
+if "ROOMS" not in globals():  # programs that are loaded together have them in common
+
+
+    class Rooms(list):
+        \"""Memory that calls leave for the next ones; clear() lets it go.\"""
+
+        def take(self, size):
+            try:
+                room = self.pop()
+            except IndexError:
+                room = ()
+            return room if len(room) >= size else np.empty(size, np.uint8)
+
+        def give(self, room):
+            self.append(room)
+            del self[:-4]
+
+    ROOMS = Rooms()
 """
 
 ARRAYS = {

@@ -68,10 +68,14 @@ class Target:
         """The place as memory to be written."""
         if self.new:
             assert isinstance(self.here.code, Name)
-            maker = self.w.maker(self.place.buffer.shape, self.dtype)
-            self.w.body.made.append(f"{py.text(self.here.code)} = {py.text(maker)}")
+            self.w.memory(self.place.buffer, self.here.code, self.w.level)
             self.new = False
         return replace(self.here, code=array(self.here))
+
+    @property
+    def rests(self) -> bool:
+        """Whether the memory is kept from call to call: then it is there already."""
+        return self.place.buffer in self.w.room.at
 
     # -- putting -------------------------------------------------------------------------------
 
@@ -89,6 +93,8 @@ class Target:
         """Whether the operand itself becomes the array."""
         w, kind, shape = self.w, dtype(self.dtype), self.place.buffer.shape
         assert isinstance(self.here.code, Name)
+        if self.rests and (x.into or not x.fresh):
+            return False
         if x.weak and isinstance(x.code, py.Number):
             made: Code = full(shape, x.code, self.dtype)
         elif x.weak or x.axes != self.axes:

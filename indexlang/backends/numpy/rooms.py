@@ -1,0 +1,63 @@
+"""Memory that calls leave for the next ones, the same for all programs of a process.
+
+New memory costs a fault of a page for every few kilobytes; what was used before is there, and often in the cache.
+
+In: sizes; what is given back. Out: memory of which nothing is known. The one rule: it belongs to one call, or to one
+thread of it, until that gives it back: what is taken is no longer here, and an error loses it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...plan.limits import NUMPY
+from ...plan.rooms import LINE
+
+Memory = NDArray[np.uint8]
+
+
+class Rooms:
+    """Pieces of memory, `most` bytes of them at most. Lists take and give one element at a time, without a lock."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._resting: list[Memory] = []
+
+    @property
+    def size(self) -> int:
+        """The bytes that rest here."""
+        return sum(room.size for room in tuple(self._resting))
+
+    def take(self, size: int) -> Memory:
+        """Memory of at least so many bytes, and not of far more: what was given back last, or new."""
+        resting = self._resting
+        for k in range(len(resting) - 1, -1, -1):
+            try:
+                if size <= resting[k].size <= 2 * size:
+                    found = resting.pop(k)  # another one, perhaps, if somebody else has taken one
+                    if size <= found.size:
+                        return found
+                    resting.append(found)
+            except IndexError:
+                continue
+        whole = np.empty(size + LINE, np.uint8)
+        first = -int(whole.ctypes.data) % LINE
+        return whole[first : first + size]
+
+    def give(self, room: Memory) -> None:
+        """Leave memory for others; of too much, what has rested longest goes."""
+        resting = self._resting
+        resting.append(room)
+        while self.size > self.most:
+            try:
+                resting.pop(0)
+            except IndexError:
+                return
+
+    def clear(self) -> None:
+        """Let all of it go."""
+        self._resting.clear()
+
+
+ROOMS = Rooms(NUMPY.resting)

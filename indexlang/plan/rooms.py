@@ -1,0 +1,62 @@
+"""Where the larger arrays of a Plan lie in memory that is kept from call to call.
+
+In: a Plan. Out: how far from its beginning each of them lies, and the bytes of all. The one rule: arrays that live at
+once never share a byte, and what a caller gets lies elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .buffers import bytes_of, lifetimes
+from .limits import Limits
+from .places import Buffer
+from .plan import Plan
+
+LINE = 64  # bytes of a line of the cache: arrays begin there
+
+
+@dataclass
+class Room:
+    """Offsets of arrays in one piece of memory, of `size` bytes."""
+
+    at: dict[Buffer, int] = field(default_factory=dict)
+    size: int = 0
+
+    def add(self, buffer: Buffer, limits: Limits) -> int | None:
+        """Where one more array lies, which lives as long as all others; None if it is small, or too much."""
+        bytes_ = bytes_of(buffer)
+        if bytes_ < limits.reused or self.size + bytes_ > limits.room:
+            return None
+        self.at[buffer] = self.size
+        self.size = _lines(self.size + bytes_)
+        return self.at[buffer]
+
+
+def room_of(plan: Plan) -> Room:
+    """Where arrays lie that are made once in a call: the largest first, each as near to the beginning as may be."""
+    limits, lives = plan.limits, lifetimes(plan)
+    given = {place.buffer for _, place, _ in plan.outputs}
+    found = Room()
+    placed: list[tuple[int, int, int, int]] = []  # first and last section, offset and its end
+    for buffer in sorted(lives, key=lambda b: (-bytes_of(b), b.name)):
+        bytes_ = bytes_of(buffer)
+        if bytes_ < limits.reused:
+            break
+        if buffer in given:
+            continue
+        first, last = lives[buffer]
+        at = 0
+        for begin, end, low, high in sorted(placed, key=lambda p: p[2]):
+            if begin <= last and first <= end and low < at + bytes_ and at < high:
+                at = high
+        if at + bytes_ > limits.room:
+            continue
+        placed.append((first, last, at, _lines(at + bytes_)))
+        found.at[buffer] = at
+        found.size = max(found.size, _lines(at + bytes_))
+    return found
+
+
+def _lines(n: int) -> int:
+    return -(-n // LINE) * LINE
