@@ -34,6 +34,7 @@ class Building:
     complex_step: bool = False
     single: frozenset[str] = frozenset()  # tensors that one statement makes
     final: frozenset[str] = frozenset()  # tensors that one statement makes and none reads
+    parted: frozenset[str] = frozenset()  # tensors that statements make part by part
     buffers: dict[str, Buffer] = field(default_factory=dict)  # of tensors defined so far
     results: dict[str, Place] = field(default_factory=dict)  # tensors that are a part of a longer buffer
     tables: dict[object, Table] = field(default_factory=dict)

@@ -164,7 +164,12 @@ class Pairs:
     def is_whole(self, sink: Sink, result: Sequence[str]) -> bool:
         """Whether the place is all of a buffer that is being made, in the order of the result."""
         whole = all(self.scope[i].whole for i in sink.place.mentioned)
-        return whole and sink.target.overwrites and axes_of(sink.place, self.scope) == tuple(result)
+        return (
+            whole
+            and sink.target.overwrites
+            and sink.target.coverable
+            and axes_of(sink.place, self.scope) == tuple(result)
+        )
 
     def in_blocks(
         self, a: Load, b: Load, product: MatrixProduct, kernel: Roles, result: Sequence[str], sink: Sink | None

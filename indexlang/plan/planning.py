@@ -24,6 +24,7 @@ from .building import Building
 from .chains.chain import Chain, Facts
 from .chains.schedule import schedule
 from .chains.steps import chained
+from .disjoint import made_of_parts
 from .evaluation import operations
 from .invariant import made_once
 from .kernels import Map
@@ -150,6 +151,9 @@ class _Planning:
                 self.program.statements, self.known.extents, self.types.compute, self.known.guarded, strict=True
             )
         )
+
+        if not complex_step:
+            self.b.parted = made_of_parts(self.sized, self.b.shapes, self.program.inputs)
 
     def plan(self, exact: Collection[str]) -> Plan:
         """The whole."""

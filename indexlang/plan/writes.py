@@ -80,6 +80,11 @@ class Target:
         return alone and all(fills(row, self.b.extents, size) for row, size in axes)
 
     @property
+    def alone(self) -> bool:
+        """Whether nothing else writes its elements, and something each other one."""
+        return self.access.tensor in self.b.parted and not (self.folds or self.taps or self.dynamic)
+
+    @property
     def steps(self) -> tuple[tuple[str, int], ...]:
         """The loops over the taps, each with its step: 0 for one value at a time."""
         if not self.taps:
@@ -93,8 +98,10 @@ class Target:
 
     def start(self, once: bool) -> None:
         """Make what is written ready; `once` if the statement writes each of its points just once."""
-        self.overwrites = once and self.coverable
-        if not self.overwrites and (self.new or self.folds):
+        self.overwrites = once and (self.coverable or self.alone)
+        if self.alone and not self.overwrites:
+            self.b.run(self.view, "=", Map(unit("=", self.delivered)))
+        elif not self.overwrites and (self.new or self.folds):
             self.fill()
 
     def fill(self) -> None:
