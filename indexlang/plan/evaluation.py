@@ -25,6 +25,7 @@ from ..program.ir import (
 from .admitting import Admitting
 from .building import Building, axes_of, here
 from .kernels import Map
+from .narrow import sums, widened
 from .operators import REDUCTIONS, SUMS
 from .order import Order, best_order
 from .pairs import Pairs, Sink
@@ -68,6 +69,7 @@ class Evaluation:
         """The value where the masks admit it, reduced over the reduced indices."""
         summed = [i for i in self.summed if not scope[i].tap]
         value = cast(value_of(self.b, self.value, scope), self.compute)
+        value = widened(self.b, value, self.in_memory(self.stmt.domain.indices), scope) if self.is_float else value
         value = self.masked(value, self.inner if summed else self.b.masks, scope)
         return self.masked_outer(self.reduced(value, summed), scope) if summed else value
 
@@ -76,7 +78,8 @@ class Evaluation:
         own = tuple(i for i in summed if i in value.indices)
         missing = tuple(i for i in summed if i not in value.indices)
         if own:
-            value = Reduced(REDUCTIONS[self.op], value, own)
+            for group in sums(self.in_memory(self.stmt.domain.indices), own, self.sizes, self.b.limits):
+                value = Reduced(REDUCTIONS[self.op], value, group)
         if missing and self.op in (*SUMS, "*="):
             return Apply("mul" if self.op in SUMS else "pow", (value, Count(missing)), value.dtype)
         return value

@@ -21,6 +21,7 @@ class Limits:
     short: int = 8  # so many may, even where the reduced axis is one of its own: NumPy reduces short axes slowly
     tapped: int = 12  # indices among which the best ones to loop over are searched
     run: int = 64  # elements next to each other that make an inner loop of NumPy worth its start
+    slim: int = 64  # elements of innermost axes below which operands are repeated along them, and sums divided
     long: int = 256  # elements that make an operation on whole arrays worth its call
     table: int = 1 << 22  # so many positions may be kept as a constant table
     rim: int = 1 << 14  # elements from which on only the rims of a longer copy are filled
@@ -74,5 +75,5 @@ TINY = Limits(
     block=64, copy=64, large=256, kept=256, window=64, short=4, run=2, long=4, table=1 << 22, rim=8, taps=4, shared=64,
     separate=8, product=8, columns=4, chunk=64, least=8, sum=16, many=2, narrow=2, full=2, register=4, filled=16,
     worth=16, scaled=8, smaller=2, fewest=2, unfolded=1 << 12, added=4,
-    larger=1, counted=1, pointed=4, pointing=8, grouped=4, reused=32,
+    larger=1, counted=1, pointed=4, pointing=8, grouped=4, reused=32, slim=16,
 )  # fmt: skip

@@ -243,6 +243,8 @@ class Formulas(Graph):
             return self.keep(mask, first)
         if first.constant == 0 and second.fn != "number":
             return self.keep(self.node("not", (mask,), truth=True), second)
+        if _is_leaky(mask, first, second):
+            return self.node("max", (second, first))
         return self.node("choose", (mask, first, second))
 
     def _power(self, base: Expr, exponent: Expr) -> Node:
@@ -259,6 +261,14 @@ class Formulas(Graph):
         if quarters := by_roots(power):
             return self.node("quarters", (x, self.constant(quarters)))
         return self.node("pow", (x, self._term(exponent)))
+
+
+def _is_leaky(mask: Node, first: Node, second: Node) -> bool:
+    """Whether a choice between a value and a part of it, by its sign, is the greater of them, which is one pass."""
+    if mask.fn not in ("gt", "ge") or mask.args[0] is not first or mask.args[1].constant != 0 or second.fn != "mul":
+        return False
+    slopes = [a.constant for a in second.args if a is not first]
+    return len(slopes) == 1 and slopes[0] is not None and 0 < slopes[0] < 1
 
 
 def _is_arranged(expr: Subscript) -> bool:
