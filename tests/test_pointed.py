@@ -104,6 +104,31 @@ def test_positions_outside_are_refused(text: str, kind: str) -> None:
     assert_same(text, arrays)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "shape", [(3, 5, 4, 63), (3, 5, 4, 64), (3, 1, 1, 64), (3, 5, 60, 70), (1, 5, 4, 1), (2, 3, 1, 4)]
+)
+@pytest.mark.parametrize("access", ["x[b,i,j,c]", "x[b,c,i,j]", "x[i,j,b,c]", "exp(x[b,i,j,c])", "x[i,b,j,c]"])
+def test_pools_over_whole_axes(access: str, shape: tuple[int, ...], dtype: str) -> None:
+    text = f"y[b,c] max= {access}\np[b,c] = argmax[i,j]({access})"
+    f = indexlang.compile(text)
+    order = ["bijc".index(i) for i in access.rpartition("[")[2].rstrip("])").split(",")]
+    values = np.round(RNG.standard_normal(shape)).astype(dtype)
+    values[0, 0, 0, 0] = values[-1, 1 % shape[1], :, -1] = np.nan
+    x = np.ascontiguousarray(values.transpose(order))
+    flat = values.transpose(0, 3, 1, 2).reshape(shape[0], shape[3], -1)
+    winners = flat.argmax(-1)
+    for limits in (NUMPY, TINY):
+        found, pullback = sized(f, limits).vjp(x=x)
+        np.testing.assert_array_equal(found["p"], winners)
+        dy = RNG.standard_normal(winners.shape).astype(dtype)
+        gradient = pullback({"y": dy})["x"].transpose(np.argsort(order)).transpose(0, 3, 1, 2).reshape(flat.shape)
+        if "exp" not in access:
+            expected = np.zeros_like(flat)
+            np.put_along_axis(expected, winners[..., None], dy[..., None], -1)
+            np.testing.assert_array_equal(gradient, expected)
+
+
 @pytest.mark.parametrize("op", ["max=", "min="])
 @pytest.mark.parametrize(
     ("value", "window"),

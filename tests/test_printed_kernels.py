@@ -84,6 +84,24 @@ def test_searches(op, by, nan, kind, block):
     np.testing.assert_array_equal(found, getattr(np, op)(windows, -1))
 
 
+@pytest.mark.parametrize("op", ["argmax", "argmin"])
+@pytest.mark.parametrize("kind", ["float64", "float32", "int64", "uint8"])
+@pytest.mark.parametrize("block", [None, 2, 0])
+@pytest.mark.parametrize("size", [1, 3, 255, 256, 70000])
+def test_searches_in_rows(op, kind, block, size):
+    case = Case(b=3, i=size, j=2, c=4)
+    array = data(3, size, 2, 4, dtype=kind)
+    array = np.round(array) if kind.startswith("float") else array
+    if kind.startswith("float"):
+        array[0, -1, 1, 2] = array[0, 0, 0, 3] = array[2, :, 1, 1] = np.nan
+        array[1, :, :, 0] = np.inf
+    x = case.input("x", array)
+    y = view(buf("y", (4, 3), "int64"), "c", "b")
+    step = Run(y, "=", Search(op, load(view(x, "b", "i", "j", "c")), ("i", "j"), inner=("c",)))
+    found = case.run([y], step if block is None else Loop("b", block, (step,)))
+    np.testing.assert_array_equal(found.T, getattr(np, op)(array.reshape(3, -1, 4), 1))
+
+
 def test_a_window_search_into_bytes_with_known_extrema():
     case = Case(i=7, d=3)
     array = data(9)
@@ -249,3 +267,20 @@ def test_scatter_counts(weighted, by, n):
     expected = np.zeros((4, 3))
     np.add.at(expected, (case.arrays[0], case.arrays[1]), case.arrays[2] if weighted else 1)
     np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("op", ["+=", "-=", "max="])
+@pytest.mark.parametrize("block", [None, 2])
+def test_scatter_of_points_that_never_meet(alone, op, block):
+    case = Case(i=5, r=6, p=(0, 5), q=(0, 6))
+    v, at = case.input("v", data(5)), case.input("at", np.abs(data(5, dtype="int64")) % 6)
+    y = buf("y", (5, 6))
+    everything = view(y, "p", "q")
+    begin = Run(everything, "=", Map(number(0.0 if op != "max=" else -np.inf)))
+    where = (("p", Position("i")), ("q", load(view(at, "i"))))
+    step = Run(everything, op, Scatter(where, load(view(v, "i")), ("i",), (), None, "apart", alone))
+    found = case.run([everything], begin, step if block is None else Loop("i", block, (step,)))
+    expected = np.full((5, 6), 0.0 if op != "max=" else -np.inf)
+    expected[np.arange(5), case.arrays[1]] = -case.arrays[0] if op == "-=" else case.arrays[0]
+    np.testing.assert_array_equal(found, expected)

@@ -96,6 +96,7 @@ class Search:
 
     `admitted` says at which points; none gives 0, for logsumexp -inf. `by`: array (all points at once) or window (one
     position after the other, for all points of the place, whose type holds their number); `best` may hold the extremum.
+    `inner` are indices of the place that lie behind those of `over`: then whole rows of them are compared.
     """
 
     op: str
@@ -104,6 +105,7 @@ class Search:
     admitted: Value | None = None
     by: str = "array"
     best: Place | None = None
+    inner: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,9 @@ class Scatter:
     the position of each point of `points`; the other indices of the place are `rest`.
 
     Without a value each point counts 1. Points that are not `admitted` are dropped; their positions are inside, too.
-    `by`: count (bincount), or join (sort the elements once, combine what meets). `alone` if every element of the place
-    still holds what it was filled with: then the results are set.
+    `by`: count (bincount), join (sort the elements once, combine what meets), or apart (no two points meet, as each
+    index of the points is a position itself). `alone` if every element of the place still holds what it was filled
+    with: then the results are set.
     """
 
     at: tuple[tuple[str, Value], ...]

@@ -103,7 +103,8 @@ def _kernel(kernel: Kernel) -> str:
         case Search(op=op, value=value, over=over, admitted=admitted, by=by, best=best):
             where = f" where {_value(admitted)}" if admitted is not None else ""
             known = f", the best in {_place(best)}" if best is not None else ""
-            return f"{op}[{', '.join(over)}]({_value(value)}){where} by {by}{known}"
+            rows = f", rows of {', '.join(kernel.inner)}" if kernel.inner else ""
+            return f"{op}[{', '.join(over)}]({_value(value)}){where} by {by}{known}{rows}"
         case Select(value=value, condition=condition, among=among):
             return f"{_value(value)} where {_value(condition)} for each {', '.join(among)}"
         case Scatter(at=at, value=value, points=points, admitted=admitted, by=by):

@@ -14,7 +14,7 @@ from .evaluation import Evaluation
 from .kernels import Scatter
 from .operators import SUMS, combining
 from .places import View
-from .quantities import Apply, Load, Value
+from .quantities import Apply, Load, Position, Value
 from .reads import admitted, positions, value_of
 from .subscripts import subscribed
 from .values import cast, edge, position_of
@@ -49,7 +49,9 @@ def scattered(stmt: Evaluation, target: Target, scope: Scope) -> None:
     real = home.dtype.startswith("float") and not b.complex_step
     few = total <= b.limits.larger * prod(scope[i].n for i in shared) + b.limits.counted
     is_table = all(isinstance(at, Load) and at.place.buffer.role == "table" for _, at in found)
+    placed = {v.index for _, v in found if isinstance(v, Position)}
     by = "count" if straight and op in SUMS and (counts or real) and few and not is_table else "join"
+    by = "apart" if value is not None and by == "join" and set(shared) <= placed else by
     b.run(View(home, tuple(rows)), combining(op), Scatter(found, value, shared, rest, condition, by, alone))
 
 
@@ -94,6 +96,11 @@ def _computed(
     """The positions that data say, and the points that neither a mask nor a padding refuses."""
     b, found, conditions = target.b, list[tuple[str, Value]](), list[Value]()
     for axis, mark in marks.items():
+        own = subscribed(b, target.access, axis)
+        ends = (-1, 0) if own.row is None else own.row.interval(b.extents)
+        if own.row is not None and own.safe and ends[0] >= 0 and ends[1] < target.home.shape[axis]:
+            found.append((mark, position_of(own.row)))
+            continue
         at, outside = positions(b, target.access, axis, subscribed(b, target.access, axis), shared, scope)
         found.append((mark, at))
         conditions += [Apply("not", (outside,), "bool")] if outside is not None else []

@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 
 from ..program.ir import Access
+from .building import here
 from .evaluation import Evaluation
 from .kernels import Search
 from .quantities import Load, Number, Value
@@ -31,7 +32,17 @@ def searched(stmt: Evaluation, target: Target, scope: Scope) -> None:
         value = cast(value, stmt.compute if root.op == "logsumexp" else value.dtype)
         masks = root.domain.masks
         admitted = conjunction(b, masks, scope) if masks else None
-    _put(stmt, target, scope, Search(root.op, value, stmt.summed, admitted), result)
+    inner = _rows(stmt, value, scope) if admitted is None and root.op != "logsumexp" else ()
+    _put(stmt, target, scope, Search(root.op, value, stmt.summed, admitted, inner=inner), result)
+
+
+def _rows(stmt: Evaluation, value: Value, scope: Scope) -> tuple[str, ...]:
+    """The free indices that lie behind those that are searched, where they make rows that are long enough."""
+    over = here(stmt.summed, scope)
+    order = stmt.in_memory([i for i in scope if i in value.indices and not scope[i].tap])
+    inner = tuple(order[max((order.index(i) for i in over if i in order), default=len(order)) + 1 :])
+    found = any(scope[i].size > 1 for i in over) and prod(scope[i].size for i in inner) >= stmt.b.limits.run
+    return inner if found else ()
 
 
 def window_searched(stmt: Evaluation, target: Target, scope: Scope, known: Access | None) -> None:

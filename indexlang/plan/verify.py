@@ -246,6 +246,7 @@ class _Checking(Memory):
                 if best is not None:
                     self.load(best)
                 self.same(axes, self.here(value.indices) - set(over), part=True)
+                self.require(set(kernel.inner) <= axes, f"rows of {list(kernel.inner)} are searched, which it has not")
                 self.require(set(over) == self.here(over) - axes, f"a search over {list(over)} is for one of them")
                 if admitted is not None:
                     self.same(axes | set(over), self.here(admitted.indices), part=True)

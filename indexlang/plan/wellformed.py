@@ -268,7 +268,9 @@ class _Reading:
             case Search(value=value, over=over, best=best):
                 yield from self.value(value)
                 yield from self.admitted(kernel.admitted)
-                yield from self.known(over, "a search")
+                yield from self.known((*over, *kernel.inner), "a search")
+                if kernel.inner and (kernel.admitted is not None or kernel.by != "array" or kernel.op not in POSITIONS):
+                    yield f"rows are not searched for {kernel.op} by {kernel.by!r}, or under a mask"
                 if best is not None:
                     yield from self.place(best)
                 if kernel.by == "window" and (kernel.op == "logsumexp" or kernel.admitted is not None):
@@ -293,7 +295,9 @@ class _Reading:
                     yield from self.value(chosen)
                     yield from self.fits(chosen.dtype, dtype, name)
                 yield from self.known([*(i for i, _ in at), *rest], name)
-                counts = op == "+=" and not rest if by == "count" else by == "join" and chosen is not None
+                counts = op == "+=" and not rest if by == "count" else by in ("join", "apart") and chosen is not None
+                named = [v.index for _, v in at if isinstance(v, Position)]
+                counts = counts and (by != "apart" or set(points) <= set(named))
                 if not at or not counts:
                     yield f"{name} is scattered to by {by!r}, {op}"
 

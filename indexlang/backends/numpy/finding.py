@@ -67,6 +67,9 @@ def _in_array(w: Writer, target: Target, kernel: Search) -> Operand:
     over = axes_here(kernel.over, w.scope)
     flat = [*shape_of(free, w.scope).items, count_of(over, w.scope)]
 
+    if kernel.inner:
+        return _in_rows(w, free, kernel)
+
     def flattened(x: Operand, hint: str) -> Name:
         return w.hold(method(spread(x, (*free, *over), w.scope).code, "reshape", *flat), hint)
 
@@ -90,6 +93,20 @@ def _in_array(w: Writer, target: Target, kernel: Search) -> Operand:
     # A refused point hides the first winner only where all admitted ones are extreme themselves.
     made = call("np.where", hit, best, call("np.argmax", admitted, -1))
     return Operand(made, free, "int64", fresh=True)
+
+
+def _in_rows(w: Writer, free: tuple[str, ...], kernel: Search) -> Operand:
+    """The first that equals its best, for rows of the inner indices at once."""
+    outer, inner = [i for i in free if i not in kernel.inner], axes_here(kernel.inner, w.scope)
+    over = axes_here(kernel.over, w.scope)
+    found = value(w, kernel.value, [*outer, *over, *inner])
+    found = converted(w, found, kernel.value.dtype) if found.weak else found
+    everything = spread(found, (*outer, *over, *inner), w.scope).code
+    lengths = [*shape_of(outer, w.scope).items, count_of(over, w.scope), *shape_of(inner, w.scope).items]
+    everything = everything if len(over) == 1 else method(everything, "reshape", *lengths)
+    everything = call("np.real", everything) if w.complex_step else everything
+    made = call(w.use("winners"), Name(BEST[kernel.op]), everything, len(outer))
+    return Operand(made, (*outer, *inner), "int64", fresh=True)
 
 
 def _logsumexp(w: Writer, free: tuple[str, ...], x: Code, admitted: Name | None, kind: str) -> Operand:

@@ -58,6 +58,18 @@ def join(ufunc, values, cells, axis=0):
     return found, cells
 '''
 
+WINNERS = '''\
+def winners(ufunc, values, axis):
+    """The first position of the best along an axis, for the rows behind it at once."""
+    n, best = values.shape[axis], ufunc.reduce(values, axis, keepdims=True)
+    hits = values == best
+    if np.any(best != best):  # the first nan wins against all
+        hits |= values != values
+    left = np.arange(n, 0, -1, np.uint8 if n < 256 else np.uint16 if n < 65536 else np.int64)
+    numbers = hits.view(np.uint8) * left[(slice(None),) + (None,) * (values.ndim - axis - 1)]
+    return n - np.maximum.reduce(numbers, axis).astype(np.int64)
+'''
+
 BY_MATRIX = '''\
 def by_matrix(matrices, vectors, order, starts, hit):
     """Vectors times the matrix of their group: a product for each group."""
@@ -192,6 +204,7 @@ if "ROOMS" not in globals():  # programs that are loaded together have them in c
 ARRAYS = {
     "running": RUNNING,
     "leading": LEADING,
+    "winners": WINNERS,
     "by_matrix": BY_MATRIX,
     "of_groups": OF_GROUPS,
     "view": VIEW,

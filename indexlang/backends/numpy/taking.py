@@ -161,7 +161,9 @@ def _joined(
 ) -> None:
     """What belongs to the same element brought together, and into it."""
     combine = Name("np.add" if target.op in ("=", "+=", "-=") else UFUNCS[target.op])
-    if rest:  # a row for each element
+    if kernel.by == "apart":
+        together, hit = values, cells
+    elif rest:  # a row for each element
         together, hit = w.fresh("joined"), w.fresh("hit")
         w.line(f"{together.text}, {hit.text} = {py.text(call(w.use('join'), combine, values, cells))}")
         w.passing += [together.text, hit.text] if w.own_level() == 0 else []
