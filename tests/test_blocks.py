@@ -38,7 +38,17 @@ LIMITS = {
     "two numbers at a time": replace(TINY, block=16, copy=16, large=16, chunk=16),
     "no chains": replace(TINY, least=NEVER, sum=NEVER),
     "no windows, nothing kept": replace(
-        TINY, window=1, short=1, long=NEVER, kept=0, rim=NEVER, taps=NEVER, separate=NEVER, worth=NEVER, chunk=1024
+        TINY,
+        window=1,
+        sliding=1,
+        short=1,
+        long=NEVER,
+        kept=0,
+        rim=NEVER,
+        taps=NEVER,
+        separate=NEVER,
+        worth=NEVER,
+        chunk=1024,
     ),
 }
 

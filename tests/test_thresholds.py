@@ -364,7 +364,7 @@ def test_positions_in_windows_of_any_length(taps: int) -> None:
     f = il.compile(f"y[i] = argmax[k](x[i+k]) where k < {taps}")
     x = RNG.standard_normal(taps + 40)
     x[-30:] = x.max() + np.arange(30)  # winners at the ends of windows
-    found = Function(f.program, limits=replace(NUMPY, window=400, long=4))(x=x)
+    found = Function(f.program, limits=replace(NUMPY, sliding=400, long=4))(x=x)
     np.testing.assert_array_equal(found, [np.argmax(x[i : i + taps]) for i in range(41)])
 
 

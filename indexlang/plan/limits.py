@@ -18,6 +18,7 @@ class Limits:
     large: int = 32 << 20  # bytes from which on a whole domain is gone through in blocks, whatever is done with it
     kept: int = 32 << 20  # bytes of copies that are kept for those who need the same ones
     window: int = 64  # so many values of the reduced indices may become a loop of whole-array operations
+    sliding: int = 256  # so many, where neighbours share them: a reduction of a window view has no runs
     short: int = 8  # so many may, even where the reduced axis is one of its own: NumPy reduces short axes slowly
     tapped: int = 12  # indices among which the best ones to loop over are searched
     run: int = 64  # elements next to each other that make an inner loop of NumPy worth its start
@@ -75,5 +76,5 @@ TINY = Limits(
     block=64, copy=64, large=256, kept=256, window=64, short=4, run=2, long=4, table=1 << 22, rim=8, taps=4, shared=64,
     separate=8, product=8, columns=4, chunk=64, least=8, sum=16, many=2, narrow=2, full=2, register=4, filled=16,
     worth=16, scaled=8, smaller=2, fewest=2, unfolded=1 << 12, added=4,
-    larger=1, counted=1, pointed=4, pointing=8, grouped=4, reused=32, slim=16,
+    larger=1, counted=1, pointed=4, pointing=8, grouped=4, reused=32, slim=16, sliding=64,
 )  # fmt: skip

@@ -255,7 +255,7 @@ WAYS = (
     Way(
         "window search",
         lambda f, limits: (
-            f.position and f.overlapping and not f.masked and f.reduced <= limits.window and f.kept >= limits.long
+            f.position and f.overlapping and not f.masked and f.reduced <= limits.sliding and f.kept >= limits.long
         ),
         StatementPlan.window_search,
     ),
@@ -290,7 +290,9 @@ WAYS = (
     ),
     Way(
         "window",
-        lambda f, limits: 1 < f.reduced <= (limits.window if f.overlapping else limits.short) and f.kept >= limits.long,
+        lambda f, limits: (
+            1 < f.reduced <= (limits.sliding if f.overlapping else limits.short) and f.kept >= limits.long
+        ),
         StatementPlan.window_way,
     ),
     Way("whole domain", lambda f, limits: f.reduced > 1, StatementPlan.domain),
