@@ -38,6 +38,7 @@ class Limits:
     pointing: int = 1 << 14  # points of a statement from which on that is worth while
     # products
     grouped: int = 1 << 13  # elements of copied matrices for each product that would do without the copies
+    pieces: int = 8  # statements into which one may be taken apart
     separate: int = 1 << 14  # elements from which on a factor that is a sum is worth taking apart
     product: int = 1 << 14  # multiply-adds below which a matrix product is not worth its call
     lost: int = 64  # a result so many times smaller than its parts has lost too many digits

@@ -34,7 +34,9 @@ from .places import View
 from .plan import Either, Loop, Plan, Section, Step
 from .quantities import Apply, Load, Number
 from .record import Record
+from .rewrites.at_positions import at_each_position
 from .rewrites.cancel import cancel
+from .rewrites.distribute import distribute
 from .rewrites.equalities import solve_equalities
 from .rewrites.guards import Way, ways
 from .rewrites.merge_groups import merge_groups
@@ -133,6 +135,7 @@ class _Planning:
         places: list[tuple[Access, int]],
     ) -> None:
         program, known = cancel(program, known)
+        program, known, typed = at_each_position(*distribute(program, known, typed, limits), limits)
         self.program, self.known, self.types = unfold(*scale(*share(program, known, typed, limits), limits), limits)
         self.dims = dim_names(self.program)
         storage = {t: kinds.computing(d) for t, d in self.types.tensors.items()}

@@ -1,0 +1,133 @@
+"""Statements taken apart before they are planned: what depends on positions alone, choices and sums inside of products.
+
+What is right is said by loops in float64 over the whole domain (`dense`), forward and of every derived statement.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dense
+import numpy as np
+import pytest
+from numpy.random import default_rng
+from numpy.typing import NDArray
+from planned import sized
+
+import indexlang as il
+from indexlang.calls.function import Function
+from indexlang.derive import grad
+from indexlang.plan.limits import NUMPY, TINY
+from indexlang.plan.verify import verify
+
+Array = NDArray[Any]
+
+pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
+
+POSITIONS = {
+    "of one axis": ("y[b,i,o] = W[u,c,o] * relu(x[b,i+u,c])", {"x": (2, 9, 3), "W": (3, 3, 4)}),
+    "of two": ("y[i,j,o] = W[u,v,o] * tanh(x[i+u,j+v]*g + h)", {"x": (7, 8), "W": (3, 2, 4), "g": (), "h": ()}),
+    "by channel": (
+        "y[b,i,o] = W[u,c,o] * relu(x[b,i+u,c]*g[c] + h[c])",
+        {"x": (2, 9, 3), "W": (3, 3, 4), "g": (3,), "h": (3,)},
+    ),
+    "strided": ("y[b,i,o] = W[u,c,o] * exp(x[b,2*i+u,c])", {"x": (2, 11, 3), "W": (3, 3, 4)}),
+    "with gaps": ("y[b,i,o] = W[u,c,o] * exp(x[b,4*i+u,c])", {"x": (2, 11, 3), "W": (2, 3, 4)}),
+    "dilated": ("y[b,i,o] = W[u,c,o] * exp(x[b,i+3*u,c])", {"x": (2, 11, 3), "W": (3, 3, 4)}),
+    "all even": ("y[i,o] = W[u,o] * exp(x[2*i+2*u])", {"x": (13,), "W": (3, 4)}),
+    "padded": ("y[b,i,o] = W[u,c,o] * exp(x[b,pad(i+u,1,1),c])", {"x": (2, 9, 3), "W": (3, 3, 4)}),
+    "mirrored": ("y[b,i,o] = W[u,c,o] * exp(x[b,i-u+2,c]) where i < 7", {"x": (2, 9, 3), "W": (3, 3, 4)}),
+    "two neighbours": ("y[i,o] = W[u,o] * exp(x[i+u] - x[i+u+1]**2)", {"x": (9,), "W": (3, 4)}),
+    "clamped": ("y[i,o] = W[u,o] * exp(x[clamp(i+u-1)]) where i < 9", {"x": (9,), "W": (3, 4)}),
+    "the greatest": ("y[i] max= tanh(x[i+u]) * 2 where u < 3", {"x": (9,)}),
+    "masked by position": ("y[i,o] = W[u,o] * x[i+u] where m[i+u] > 0", {"x": (9,), "m": (9,), "W": (3, 4)}),
+    "masked by tap": ("y[i,o] = W[u,o] * relu(x[i+u]) where u <= i", {"x": (9,), "W": (3, 4)}),
+    "alone as well": ("y[i,o] = W[u,o] * exp(x[i+u] - x[i])", {"x": (9,), "W": (3, 4)}),
+    "divided": ("y[i,o] = W[u,o] / (1 + x[i+u]**2)", {"x": (9,), "W": (3, 4)}),
+    "a weight of positions": (
+        "y[i,o] = W[u,o] * x[i+u] * p[i+u] * q[o]",
+        {"x": (9,), "p": (9,), "q": (4,), "W": (3, 4)},
+    ),
+    "a sum of all": ("y = W[u,c] * z[i,c] * relu(x[i+u,c])", {"x": (9, 3), "W": (3, 3), "z": (7, 3)}),
+}
+
+APART = {
+    "a choice by column": ("y[i,j] = where(g[j]>0,A[i,k],B[i,k])*c[k,j]",
+                           {"g": (5,), "A": (4, 6), "B": (4, 6), "c": (6, 5)}),
+    "a choice by what is summed": ("y[i,j] = where(g[k,j]>0,A[i,k],1)*c[k,j]", {"g": (6, 5), "A": (4, 6), "c": (6, 5)}),
+    "a choice of 0": ("y[i,j] = where(g[k,j]>0,A[i,k],0)*c[k,j]", {"g": (6, 5), "A": (4, 6), "c": (6, 5)}),
+    "a choice of 0 else": ("y[i,j] = where(g[k,j]>0,0,A[i,k])*c[k,j]", {"g": (6, 5), "A": (4, 6), "c": (6, 5)}),
+    "a choice of a choice": (
+        "y[i,j] = where(g[j]>0,where(h[i]>0,A[i,k],1),B[i,k])*c[k,j]",
+        {"g": (5,), "h": (4,), "A": (4, 6), "B": (4, 6), "c": (6, 5)},
+    ),
+    "a sum": ("y[i,j] = a[i,k]*(c[k,j]+d[k,j]*u[i])", {"a": (4, 6), "c": (6, 5), "d": (6, 5), "u": (4,)}),
+    "a difference": ("y[i,j] = a[i,k]*(c[k,j]-d[k,j]*u[i])", {"a": (4, 6), "c": (6, 5), "d": (6, 5), "u": (4,)}),
+    "a sum with 1": ("y[i,j] = a[i,k]*(1+d[k,j]*u[i])", {"a": (4, 6), "d": (6, 5), "u": (4,)}),
+    "two sums": (
+        "y[i,j] = (a[i,k]+b[k]*u[i])*(c[k,j]+d[k,j]*u[i]*w[j])",
+        {"a": (4, 6), "b": (6,), "c": (6, 5), "d": (6, 5), "u": (4,), "w": (5,)},
+    ),
+    "a sum beside": ("y[i,j] = a[i,k]*(c[k,j]+d[k,j]*u[i]) - e[i,k]",
+                     {"a": (4, 6), "c": (6, 5), "d": (6, 5), "u": (4,), "e": (4, 6)}),
+    "negated": ("y[i,j] = -(where(g[j]>0,A[i,k],B[i,k])*c[k,j])", {"g": (5,), "A": (4, 6), "B": (4, 6), "c": (6, 5)}),
+    "subtracted": ("y[i] = x[i]\ny[i] += -(a[i,k]*(c[k]+d[k]*u[i]))",
+                   {"x": (4,), "a": (4, 6), "c": (6,), "d": (6,), "u": (4,)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("limits", [TINY, NUMPY], ids=["tiny", "numpy"])
+@pytest.mark.parametrize("name", [*POSITIONS, *APART])
+def test_apart_is_the_same(name: str, limits: Any) -> None:
+    text, shapes = (POSITIONS | APART)[name]
+    rng = default_rng(abs(hash(name)) % 1000)
+    inputs = {n: rng.standard_normal(s) for n, s in shapes.items()}
+    f = il.compile(text)
+    same(f, inputs, limits)
+    wrt = tuple(n for n in grad.differentiable(f.program) if n in inputs)
+    derived = grad.backward(f.program, wrt)
+    names, values = grad.gradient_names(f.program), dense.run(f.program, inputs)
+    given = inputs | {names[n]: rng.standard_normal(np.shape(values[n])) for n in f.program.outputs}
+    same(Function(derived, f.options, always_dict=True), {n: given[n] for n in derived.inputs}, limits)
+
+
+def same(f: Function, inputs: dict[str, Array], limits: Any) -> None:
+    """What loops give, by a plan that takes everything apart that it can."""
+    planned = sized(f, limits, separate=1)
+    verify(planned.plan(**inputs))
+    found, right = planned(**inputs), dense.run(f.program, inputs)
+    for name, value in right.items():
+        x = found[name] if isinstance(found, dict) else found
+        np.testing.assert_allclose(x, value, rtol=1e-9, atol=1e-10, err_msg=name)
+
+
+def statements(text: str, shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """The statements as they run."""
+    f = il.compile(text)
+    return [step.statement for step in f.plan(**{n: np.ones(s, np.float32) for n, s in shapes.items()}).steps]
+
+
+def test_a_function_of_a_window_is_computed_once_for_each_position() -> None:
+    text = "y[b,i,j,o] = W[u,v,c,o]*relu(x[b,i+u,j+v,c])"
+    found = statements(text, {"x": (8, 18, 18, 32), "W": (3, 3, 32, 32)})
+    assert found == ["at[b,p,q,c] = relu(x[b,p,q,c])", "y[b,i,j,o] = W[u,v,c,o] * at[b,i+u,j+v,c]"]
+
+
+def test_what_is_not_chosen_adds_nothing() -> None:
+    f = il.compile("y[i,j] = where(g[j]>0,A[i,k],B[i,k])*c[k,j]")
+    rng = default_rng(1)
+    g, c = np.array([1.0, -1.0, 2.0]), rng.standard_normal((4, 3))
+    a, b = rng.standard_normal((5, 4)), rng.standard_normal((5, 4))
+    b[2, 1] = np.inf
+    expected = np.where(g > 0, a @ c, b @ c)
+    np.testing.assert_allclose(sized(f, separate=1)(g=g, A=a, B=b, c=c), expected)
+
+
+def test_a_difference_of_reads_is_not_distributed() -> None:
+    """x - z is exact where they are close; x*a - z*a is not."""
+    text, shapes = "y[i] = (x[i,k]-z[i,k]*1.0)*w[k] + x[i,k]*0", {"x": (900, 50), "z": (900, 50), "w": (50,)}
+    rng = default_rng(2)
+    near = rng.standard_normal(shapes["x"]).astype(np.float32)
+    inputs = {"x": near + np.float32(1e-4), "z": near, "w": np.ones(50, np.float32)}
+    right = ((inputs["x"].astype(np.float64) - near) * inputs["w"]).sum(1)
+    np.testing.assert_allclose(il.compile(text)(**inputs), right, rtol=1e-5)
