@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from indexlang.calls.function import Function
 from indexlang.plan.limits import NUMPY, Limits
-from indexlang.plan.plan import Either, Loop, Plan, Run, Step
+from indexlang.plan.plan import Either, Loop, Plan, Run, Step, Within
 
 
 def sized(f: Function, base: Limits = NUMPY, /, **limits: int) -> Function:
@@ -23,7 +23,7 @@ def steps_of(plan: Plan) -> Iterator[Step]:
         step = stack.pop()
         yield step
         match step:
-            case Loop(steps=inner):
+            case Loop(steps=inner) | Within(steps=inner):
                 stack += reversed(inner)
             case Either(first=first, second=second):
                 stack += reversed((*first, *second))

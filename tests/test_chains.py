@@ -12,6 +12,7 @@ from planned import sized
 import indexlang
 from indexlang.backends.numpy import threads
 from indexlang.backends.numpy.threads import POOL, Pool
+from indexlang.plan.limits import TINY
 
 SOFTMAX = "y[n,k] = exp(x[n,k] - logsumexp[m](x[n,m]))"
 NORM = """
@@ -395,3 +396,14 @@ def test_the_winner_is_found_where_a_chain_could_take_it_from_a_softmax() -> Non
     np.testing.assert_allclose(y, np.maximum(p, 0.008 * s), rtol=1e-12)
     expected = p * (first - (first * p).sum(-1, keepdims=True)) + 0.008 * (dy - first)
     np.testing.assert_allclose(pullback(dy)["s"], expected, rtol=1e-10, atol=1e-14)
+
+
+def test_what_reads_a_window_is_not_made_ahead_of_it() -> None:
+    text = "y[k,j,i] += a[l,j,k] * tanh(d[j,l]) * e[i,j] where i < g[k], 2 * l <= k - 1, k - 3 < 2 * l"
+    rng = np.random.default_rng(3)
+    shapes = {"a": (3, 5, 3), "d": (5, 3), "e": (3, 5)}
+    inputs = {n: rng.standard_normal(s) for n, s in shapes.items()} | {"g": np.array([1, 2, 3])}
+    k, l, i = np.ogrid[:3, :3, :3]  # noqa: E741
+    admitted = (i < inputs["g"][k]) & (2 * l <= k - 1) & (k - 3 < 2 * l)
+    right = np.einsum("ljk,jl,ij,kli->kji", inputs["a"], np.tanh(inputs["d"]), inputs["e"], admitted.astype(float))
+    np.testing.assert_allclose(sized(indexlang.compile(text), TINY)(**inputs), right, rtol=1e-12)

@@ -79,12 +79,16 @@ def condition(
     """A condition of one or two indices: of the indices themselves, or of data."""
     i, j = (str(x) for x in rng.permutation(indices)[:2])
     at = dict(zip(indices, np.ogrid[tuple(slice(sizes[k]) for k in indices)], strict=True))
-    kind = int(rng.integers(5))
+    kind = int(rng.integers(7))
     shift = int(rng.integers(-1, 3))
     if kind == 0:
         return f"{i} <= {j} + {shift}", at[i] <= at[j] + shift
     if kind == 1:
         return f"{i} // 2 == {j} // 2", at[i] // 2 == at[j] // 2
+    if kind == 5:
+        return f"2 * {i} <= {j} + {shift}, {j} - 3 < 2 * {i}", (2 * at[i] <= at[j] + shift) & (at[j] - 3 < 2 * at[i])
+    if kind == 6:
+        return f"({i} + 1) // 3 < {j} // 2 + {shift}", (at[i] + 1) // 3 < at[j] // 2 + shift
     name = f"g{number}"
     if kind == 2:
         inputs[name] = rng.standard_normal((sizes[i], sizes[j]))
@@ -108,7 +112,7 @@ def spread(x: Array, group: list[str], indices: list[str]) -> Array:
 def test_products_under_conditions(number: int, spoil: bool) -> None:
     with np.errstate(all="ignore"):
         case = masked(default_rng((SEED, number, spoil)), spoil)
-    for limits in (NUMPY, TINY, replace(NUMPY, element=1 << 30)):
+    for limits in (NUMPY, TINY, replace(NUMPY, tile=2, call=0), replace(NUMPY, element=1 << 30)):
         f = sized(il.compile(case.text), limits)
         verify(f.plan(**case.inputs))
         assert_same(f(**case.inputs), case.value, case.text)

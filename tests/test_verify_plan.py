@@ -17,7 +17,7 @@ import indexlang
 from indexlang.plan.kernels import Map, Product, Scatter, Search, Select, Take
 from indexlang.plan.limits import NUMPY, TINY, Limits
 from indexlang.plan.places import Buffer, Part, View
-from indexlang.plan.plan import Check, Either, Loop, Plan, Run, Section
+from indexlang.plan.plan import Check, Either, Loop, Plan, Run, Section, Within
 from indexlang.plan.planning import plan
 from indexlang.plan.quantities import Apply, Load, Number, Reduced
 from indexlang.plan.verify import PlanError, verify
@@ -128,7 +128,8 @@ MATRICES = ("y[i,j] = exp(a[i,k])*b[k,j]", {"a": (3, 4), "b": (4, 5)})
 GATHER = ("y[i] = x[p[i]]", {"x": (4,), "p": (5,)})
 CLAMPED = ("y[i] = x[clamp(p[i]+1)]", {"x": (4,), "p": (5,)})
 SCATTER = ("y[p[i],j] += x[i,j]\nshape y[4,2]", {"x": (5, 2), "p": (5,)})
-MASKED = ("y[i,j] = a[i,k]*b[k,j] where k <= i", {"a": (4, 4), "b": (4, 3)}, TINY)
+MASKED = ("y[i,j] = a[i,k]*b[k,j] where m[i,k] > 0", {"a": (4, 4), "b": (4, 3), "m": (4, 4)}, TINY)
+TILED = ("y[i,j] = a[i,k]*b[k,j] where k <= i", {"a": (4, 4), "b": (4, 3)}, TINY)
 ARGMAX = ("y[i] = argmax[j](x[i,j])", {"x": (3, 4)})
 RUNNING = ("y[i] = x[j] where 2*j <= i, i < 5", {"x": (5,)})
 HALVES = ("y[i] = x[i//2] where i < 8", {"x": (6,)})
@@ -221,6 +222,9 @@ REFUSED: list[tuple[str, Source, Change, str]] = [
         "x must not be written",
     ),
     ("a loop without rounds", POOL, at(Loop, set_to(end=0)), "y is read before it is written"),
+    ("a part of nobody", TILED, at(Within, set_to(index="nobody")), "a part names nobody"),
+    ("a part of a tap", TILED, at(Loop, set_to(index="k", by=0)), "a part of the single value of k"),
+    ("a part from a float", TILED, at(Within, set_to(end=Number(1.0, "float64"))), "is float64"),
     ("one branch of two", MASKED, at(Section, behind), "bad is"),
     ("made longer", MATRICES, buffer("factor", shape=(9, 9)), "factor is"),
     # what meets

@@ -9,24 +9,30 @@ added one by one.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .building import Building, here
 from .kernels import Map
 from .order import Met, best_order, met
 from .pairs import Pairs, Sink
-from .places import Place
+from .places import Place, View
+from .plan import Run, Step
 from .quantities import Apply, Load, Number, Reduced, Value
-from .views import Scope
+from .views import Scope, whole
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A truth at each point of its indices. `exists` if it says at which of them some point has been admitted."""
+    """A truth at each point of its indices. `exists` if it says at which of them some point has been admitted.
+
+    If it has an `along`, it refuses nothing but in the `rims`: values of that index from one to before another.
+    """
 
     value: Value
     indices: frozenset[str]
     exists: bool = False
+    along: str = ""
+    rims: tuple[tuple[Value, Value], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,12 +44,23 @@ class Joined:
 
 
 class Admitting(Pairs):
-    """A sum of products under conditions being planned. `multiplied` if its result will be."""
+    """A sum of products under conditions being planned. `multiplied` if its result will be.
 
-    def __init__(self, b: Building, scope: Scope, dtype: str, conditions: Sequence[Value], multiplied: bool) -> None:
+    What is asked of whole inputs is asked `ahead` of all loops.
+    """
+
+    def __init__(
+        self,
+        b: Building,
+        scope: Scope,
+        dtype: str,
+        conditions: Sequence[Condition],
+        multiplied: bool,
+        ahead: list[Step],
+    ) -> None:
         super().__init__(b, scope, dtype)
-        self.conditions = [Condition(v, frozenset(here(v.indices, scope))) for v in conditions]
-        self.multiplied = multiplied
+        self.conditions = [replace(c, indices=frozenset(here(c.indices, scope))) for c in conditions]
+        self.multiplied, self.ahead = multiplied, ahead
         self.groups: list[frozenset[str]] = []
         self.out: tuple[str, ...] = ()
 
@@ -135,7 +152,7 @@ class Admitting(Pairs):
             found = self.held(found, out)
         assert found is not None or sink is not None
         place = found.place if found is not None else sink.place  # type: ignore[union-attr]
-        finite = [self.all_of(Apply("isfinite", (v,), "bool")) for v in doubtful]
+        finite = [self.finite(v) for v in doubtful]
         good = finite[0] if len(finite) == 1 else Apply("and", (finite[0], finite[1]), "bool")
         with self.b.either(Apply("not", (good,), "bool")) as (first, _), self.b.into(first):
             self.rescue(x, y, doubtful, let_in, summed, out, place)
@@ -181,19 +198,41 @@ class Admitting(Pairs):
     def times(self, a: Load, b: Load) -> Value:
         return Apply("mul", (a, b), self.dtype)
 
-    def all_of(self, value: Value) -> Value:
-        own = tuple(i for i in self.scope if i in here(value.indices, self.scope))
-        return Reduced("all", value, own) if own else value
+    def finite(self, x: Load) -> Value:
+        """Whether an operand is finite; of an input that is gone through in parts, whether all of it is."""
+        value: Value = Apply("isfinite", (x,), "bool")
+        parts = any(not self.scope[i].whole for i in x.place.mentioned)
+        everywhere = parts and isinstance(x.place, View) and x.place.buffer.role == "input" and not x.at
+        scope = whole({i: self.b.extents[i] for i in x.place.mentioned}) if everywhere else self.scope
+        own = tuple(i for i in scope if i in here(value.indices, scope))
+        found = Reduced("all", value, own) if own else value
+        if not everywhere:
+            return found
+        flag = self.b.part("finite", (), "bool", scope)
+        self.ahead.append(Run(flag, "=", Map(found)))
+        return Load(flag, "bool")
 
     def cleared(self, x: Load, conditions: Sequence[Condition]) -> Load:
         """An operand that is 0 where conditions refuse its points; in place where it is ours."""
         if not conditions:
             return x
+        if x.place in self.own and self.dtype.startswith("float"):
+            for c in conditions:
+                self.clear_rims(x, c)
+            conditions = [c for c in conditions if not c.along]
+            if not conditions:
+                return x
         condition = conjunction(conditions)
-        if x.place in self.own and self.dtype.startswith("float") and not isinstance(condition, Number):
+        if x.place in self.own and self.dtype.startswith("float"):
             self.b.run(x.place, "=", Map(Apply("keep", (condition, x), self.dtype)))
             return x
         return self.held(Apply("select", (condition, x, Number(0, self.dtype)), self.dtype), self.axes(x), "admitted")
+
+    def clear_rims(self, x: Load, condition: Condition) -> None:
+        """An array of ours, 0 where a condition refuses something in a rim."""
+        for begin, end in condition.rims:
+            with self.b.within(self.scope, condition.along, begin, end):
+                self.b.run(x.place, "=", Map(Apply("keep", (condition.value, x), self.dtype)))
 
 
 def conjunction(conditions: Sequence[Condition]) -> Value:

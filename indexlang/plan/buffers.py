@@ -19,7 +19,7 @@ from ..program.facts import kept
 from .blocks import itemsize
 from .kernels import Map, Search
 from .places import Buffer, Place, View
-from .plan import Either, Loop, Plan, Run, Section, Step
+from .plan import Either, Loop, Plan, Run, Section, Step, Within
 from .quantities import Apply, Load, Reduced, parts_of
 from .views import Extents, Row, plain
 
@@ -97,6 +97,8 @@ def _largest(step: Step, sizes: Mapping[str, int]) -> int:
         case Loop(index=index, by=by, steps=steps):
             inside = {**sizes, index: min(max(1, by), sizes[index])}
             return max((_largest(s, inside) for s in steps), default=0)
+        case Within(steps=steps):
+            return max((_largest(s, sizes) for s in steps), default=0)
         case Either(first=first, second=second):
             return max((_largest(s, sizes) for s in (*first, *second)), default=0)
         case Run(kernel=Map(value=Apply(args=args))):

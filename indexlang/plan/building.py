@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..sizes import dtypes as kinds
 from .kernels import Einsum, Kernel
 from .limits import Limits
 from .places import Buffer, Part, Place, View
-from .plan import Either, Loop, Run, Step, Table
+from .plan import Either, Loop, Run, Step, Table, Within
 from .quantities import Load, Value
 from .views import Extents, Scope, Span, arrangement, plain, row_strides
 
@@ -143,10 +143,20 @@ class Building:
         self.depth, self.once = self.depth + 1, self.once + once
         try:
             with self.apart() as found:
-                yield {**scope, index: Span(span.n, 1, True) if by == 0 else Span(span.n, min(by, span.size))}
+                yield {
+                    **scope,
+                    index: Span(span.n, 1, True) if by == 0 else Span(span.n, min(by, span.size), part=span.part),
+                }
         finally:
             self.depth, self.once = self.depth - 1, self.once - once
         self.steps.append(Loop(index, by, tuple(found), how, begin, end))
+
+    @contextmanager
+    def within(self, scope: Scope, index: str, begin: Value, end: Value) -> Iterator[Scope]:
+        """Steps for some values of an index, as single values say; the scope inside."""
+        with self.apart() as found:
+            yield {**scope, index: replace(scope[index], part=True)}
+        self.steps.append(Within(index, begin, end, tuple(found)))
 
     @contextmanager
     def loops(self, scope: Scope, steps: Sequence[tuple[str, int]]) -> Iterator[Scope]:

@@ -22,16 +22,18 @@ from ..program.ir import (
     indices_of,
     walk,
 )
-from .admitting import Admitting
+from .admitting import Admitting, Condition
 from .building import Building, axes_of, here
 from .kernels import Map
 from .narrow import sums, widened
 from .operators import REDUCTIONS, SUMS
 from .order import Order, best_order
 from .pairs import Pairs, Sink
+from .plan import Step
 from .quantities import Apply, Count, Load, Number, Reduced, Value
 from .reads import masked, read, truth, value_of
 from .sized import Sized
+from .tiles import Tile
 from .values import cast, unit
 from .views import Scope
 from .writes import Target
@@ -56,6 +58,8 @@ class Evaluation:
         b.begin(sized.extents, (*stmt.domain.masks, *own), sized.guarded, poles)
         self.sizes = {i: hi - lo for i, (lo, hi) in sized.extents.items()}
         self.notes: list[str] = []
+        self.ahead: list[Step] = []  # what is asked before all loops
+        self.tiled: Tile | None = None  # blocks that follow a mask
 
     @property
     def is_float(self) -> bool:
@@ -167,6 +171,13 @@ class Evaluation:
         """The masks of reduced indices, each part by itself."""
         return [part for mask in self.inner for part in conjuncts(mask)]
 
+    def condition(self, mask: Expr, scope: Scope) -> Condition:
+        """A condition where it is let in; in a tile, with the rims outside of which it refuses nothing."""
+        value, tile = truth(self.b, mask, scope), self.tiled
+        if tile is None or not scope[tile.inner].part or not tile.bounded(mask):
+            return Condition(value, value.indices)
+        return Condition(value, value.indices, False, tile.inner, tuple(tile.rims(mask, self.b.extents)))
+
     def order(self, term: Expr) -> Order:
         """The order in which the factors of a term meet, under the masks of reduced indices."""
         core, _, _ = self.split(term)
@@ -214,8 +225,8 @@ class Evaluation:
         # What the whole sum is multiplied by is applied where it stands, if nothing else stands there.
         alone = sink is not None and sink.target.overwrites and not sink.negative and out and set(out) == set(order)
         extra = bool(after or self.outer)
-        conditions = [truth(b, c, scope) for c in self.conditions()]
-        admitting = Admitting(b, scope, self.compute, conditions, bool(after)) if conditions else None
+        conditions = [self.condition(c, scope) for c in self.conditions()]
+        admitting = Admitting(b, scope, self.compute, conditions, bool(after), self.ahead) if conditions else None
         work = admitting or Pairs(b, scope, self.compute)
         direct = not extra or (alone and not self.outer and admitting is None)
         result = work.run(factors, out, sink if direct else None)

@@ -13,8 +13,8 @@ from dataclasses import replace
 from .buffers import buffers_of
 from .kernels import Map
 from .places import Buffer, Part
-from .plan import Either, Loop, Make, Plan, Run, Step
-from .quantities import Count, Load, Position, Reduced, Value, parts_of
+from .plan import Either, Loop, Make, Plan, Run, Step, Within
+from .quantities import Count, Load, Position, Reach, Reduced, Value, parts_of
 
 
 def made_once(plan: Plan) -> Plan:
@@ -29,6 +29,8 @@ def _outside(several: tuple[Step, ...]) -> tuple[Step, ...]:
         match step:
             case Loop():
                 found += _left(replace(step, steps=_outside(step.steps)))
+            case Within():
+                found.append(replace(step, steps=_outside(step.steps)))
             case Either(first=first, second=second):
                 found.append(replace(step, first=_outside(first), second=_outside(second)))
             case _:
@@ -70,6 +72,8 @@ def _indices(value: Value) -> Iterator[str]:
                 yield from place.indices if isinstance(place, Part) else ()
             case Position(index=index):
                 yield index
+            case Reach(row=row):
+                yield from (i for i, _ in row.coefs)
             case Count(over=over) | Reduced(over=over):
                 yield from over
             case _:
@@ -83,6 +87,8 @@ def _written(several: tuple[Step, ...]) -> Iterator[Buffer]:
             case Loop(steps=steps, sums=sums):
                 yield from _written(steps)
                 yield from (part.buffer for part, _ in sums)
+            case Within(steps=steps):
+                yield from _written(steps)
             case Either(first=first, second=second):
                 yield from _written((*first, *second))
             case Make(part=part):

@@ -38,6 +38,9 @@ class Limits:
     pointing: int = 1 << 14  # points of a statement from which on that is worth while
     # products
     grouped: int = 1 << 13  # elements of copied matrices for each product that would do without the copies
+    tile: int = 16  # values of the smallest block that follows a mask
+    call: int = 1 << 16  # multiply-adds that a call costs
+    calls: int = 8  # in a tile
     pieces: int = 8  # statements into which one may be taken apart
     separate: int = 1 << 14  # elements from which on a factor that is a sum is worth taking apart
     product: int = 1 << 14  # multiply-adds below which a matrix product is not worth its call
@@ -77,5 +80,5 @@ TINY = Limits(
     block=64, copy=64, large=256, kept=256, window=64, short=4, run=2, long=4, table=1 << 22, rim=8, taps=4, shared=64,
     separate=8, product=8, columns=4, chunk=64, least=8, sum=16, many=2, narrow=2, full=2, register=4, filled=16,
     worth=16, scaled=8, smaller=2, fewest=2, unfolded=1 << 12, added=4,
-    larger=1, counted=1, pointed=4, pointing=8, grouped=4, reused=32, slim=16, sliding=64,
+    larger=1, counted=1, pointed=4, pointing=8, grouped=4, reused=32, slim=16, sliding=64, tile=1, call=1, calls=1,
 )  # fmt: skip

@@ -4,8 +4,9 @@
     Buffer  ::= name shape dtype role            input | tensor | copy | workspace | table
     Table   ::= Buffer (index lo..hi)* Value     what positions alone say, made once
     Section ::= Record* (index lo..hi)* Step*    a statement as it runs, or several that run together
-    Step    ::= Loop | Make | Run | Either | Check
+    Step    ::= Loop | Within | Make | Run | Either | Check
     Loop    ::= index from..to by n how Step*    n values at a time (an axis), or one (n = 0: a tap); serial | thread
+    Within  ::= index from Value to Value Step*  those values of an index that can matter here: at least one
     Make    ::= Part [op]                        an array of no values yet; where none is, its first Run makes it
     Run     ::= Place op Kernel                  op: = += -= *= /= max= min=
     Either  ::= Value ? Step* : Step*            the fast way where the data allow it
@@ -17,7 +18,8 @@
     Kernel  ::= Map(Value) | Product(Place, Place, Roles, by) | Einsum(Value*, apart) | Running(op, Place, along)
               | Grouped(Place, Place, Roles, mark, at, point*)
               | Take(Place, at*) | Scatter(at*, Value, by) | Search(op, Value, over, by) | Select(Value, Value, among)
-    Value   ::= Number | Position(index) | Count(index*) | Load(Place) | Apply(fn, Value*) | Reduced(op, Value, over)
+    Value   ::= Number | Position(index) | Count(index*) | Reach(Row, most) | Load(Place) | Apply(fn, Value*)
+              | Reduced(op, Value, over)
 
 Every index of a Section has its extent there. A Loop restricts it: to a block, which is an axis still, or to one value.
 A View says where its elements lie for any values of its indices, whatever the loops; a Part holds a block, from 0 on.
@@ -67,6 +69,18 @@ class Loop:
 
 
 @dataclass(frozen=True)
+class Within:
+    """Steps for the values `begin` to below `end` of an index, both single values here: as many of them as there are,
+    and at least one. They have an axis, as those of a block have, and no step is repeated.
+    """
+
+    index: str
+    begin: Value
+    end: Value
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
 class Make:
     """An array over the values that its indices have here, of no values yet. In loops further inside, the Part is the
     part of it that belongs to the values there. With an operator it holds that one's identity.
@@ -104,7 +118,7 @@ class Check:
     admitted: Value | None = None
 
 
-Step = Loop | Make | Run | Either | Check
+Step = Loop | Within | Make | Run | Either | Check
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from .kernels import Map
 from .limits import NUMPY, Limits
 from .operators import combining
 from .places import View
-from .plan import Either, Loop, Plan, Section, Step
+from .plan import Either, Loop, Plan, Section, Step, Within
 from .quantities import Apply, Load, Number
 from .record import Record
 from .rewrites.at_positions import at_each_position
@@ -253,6 +253,8 @@ def _nested(steps: Iterable[Step], extents: Mapping[str, tuple[int, int]]) -> in
             case Loop(index=index, steps=inner, how=how):
                 lo, hi = extents.get(index, (0, 2))
                 deepest = max(deepest, _nested(inner, extents) + (how != "serial" or hi - lo > 1))
+            case Within(steps=inner):
+                deepest = max(deepest, _nested(inner, extents))
             case Either(first=first, second=second):
                 deepest = max(deepest, 1 + _nested((*first, *second), extents))
             case _:

@@ -16,7 +16,7 @@ import numpy as np
 from .kernels import Map, Running, Search, Take
 from .places import Buffer, Part, Place
 from .plan import Run
-from .quantities import Apply, Count, Load, Number, Position, Reduced, Value
+from .quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value
 from .views import Extents
 
 Interval = tuple[int, int]
@@ -89,6 +89,8 @@ class Positions:
         match value:
             case Number(value=number):
                 return (int(number), int(number)) if isinstance(number, int) else None
+            case Reach(row=row):
+                return row.interval(extents)
             case Position(index=index):
                 lo, hi = extents[index]
                 return lo, hi - 1

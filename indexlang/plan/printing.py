@@ -17,8 +17,8 @@ from typing import Any
 from .kernels import Einsum, Grouped, Kernel, Map, Product, Running, Scatter, Search, Select, Take
 from .operators import REDUCTIONS
 from .places import Part, Place, View
-from .plan import Check, Either, Loop, Make, Plan, Run, Step
-from .quantities import Apply, Count, Load, Number, Position, Reduced, Value
+from .plan import Check, Either, Loop, Make, Plan, Run, Step, Within
+from .quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value
 from .views import Row
 
 INFIX = {
@@ -51,6 +51,9 @@ def _steps(steps: Sequence[Step], indent: str) -> Iterator[str]:
                 sums = "".join(f", {_place(part)} {op} of its own" for part, op in step.sums)
                 each = f"by {by}" if by else "one by one"
                 yield f"{indent}for {index} {each}{ends}{' in threads' * (how == 'thread')}{sums}:"
+                yield from _steps(inner, indent + "  ")
+            case Within(index=index, begin=first, end=last, steps=inner):
+                yield f"{indent}{index} from {_value(first)} to {_value(last)}:"
                 yield from _steps(inner, indent + "  ")
             case Make(part=part, op=op):
                 yield f"{indent}make {_place(part)} {part.buffer.dtype}{f' for {op}' if op else ''}"
@@ -118,6 +121,8 @@ def _value(value: Value) -> str:
     match value:
         case Number(value=number):
             return repr(number)
+        case Reach(row=row, most=most):
+            return f"{'greatest' if most else 'least'}({_row(row)})"
         case Position(index=index):
             return index
         case Count(over=over):

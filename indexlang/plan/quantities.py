@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from .places import Place
+from .views import Row
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,16 @@ class Count:
     """How many values the indices have at once, together: what a sum over indices that a value lacks multiplies by."""
 
     over: tuple[str, ...]
+    dtype: str = "int64"
+    indices: ClassVar[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The greatest (`most`) or the least value of an affine position over what its indices have here: one number."""
+
+    row: Row
+    most: bool
     dtype: str = "int64"
     indices: ClassVar[frozenset[str]] = frozenset()
 
@@ -89,7 +100,7 @@ class Reduced:
         return self.value.indices - set(self.over)
 
 
-Value = Number | Position | Count | Load | Apply | Reduced
+Value = Number | Position | Count | Reach | Load | Apply | Reduced
 
 
 def parts_of(value: Value) -> Iterator[Value]:

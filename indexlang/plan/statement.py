@@ -29,6 +29,7 @@ from .searching import position_type, searched, window_searched
 from .selecting import chosen, selected
 from .separating import separable, separated
 from .sized import Sized
+from .tiles import Tile, tile_of
 from .values import unit
 from .views import Scope, whole
 from .windows import window
@@ -156,12 +157,29 @@ class StatementPlan(Evaluation):
 
     def contraction(self, target: Target) -> None:
         """Each term as a sum of products, over the points that masks admit."""
-        steps = contraction_blocks(self, target)
+        steps, tile = contraction_blocks(self, target), self.tile(target)
+        self.tiled = tile
+        if tile is not None:
+            steps = (*(s for s in steps if s[0] not in (tile.outer, tile.inner)), (tile.outer, tile.by))
         self.start(target, steps, many=len(self.terms()) > 1)
+        here = len(self.b.steps)
         with ExitStack() as stack:
             scope = self.enter(stack, target, steps, drops=True)
+            if tile is not None and not scope[tile.inner].tap:
+                self.notes.append(f"only as much of {tile.inner} as the masks admit")
+                scope = stack.enter_context(self.b.within(scope, tile.inner, *tile.ends(self.b.extents)))
             for term in self.terms():
                 self.term(target, scope, term)
+        self.b.steps[here:here] = self.ahead
+
+    def tile(self, target: Target) -> Tile | None:
+        """The blocks that follow a mask, where that pays."""
+        conditions = self.conditions()
+        if not conditions or target.taps:
+            return None
+        cost = sum(self.order(term).cost for _, term in self.terms())
+        b = self.b
+        return tile_of(conditions, self.free, self.summed, b.extents, b.shapes, cost, b.limits)
 
     def window_way(self, target: Target) -> None:
         """One position of the reduced indices after the other."""

@@ -11,7 +11,7 @@ element, nor do two threads. What is multiplied are matrices as they lie, and so
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 from .boxes import Box, covers, is_covered
@@ -19,9 +19,9 @@ from .building import axes_of, steps_of
 from .contraction import is_matrix, merges
 from .kernels import Einsum, Grouped, Kernel, Map, Product, Running, Scatter, Search, Select, Take
 from .places import Buffer, Part, Place, View
-from .plan import Check, Either, Loop, Make, Plan, Run, Section, Step
+from .plan import Check, Either, Loop, Make, Plan, Run, Section, Step, Within
 from .positions import Positions
-from .quantities import Count, Load, Position, Value, parts_of
+from .quantities import Count, Load, Position, Reach, Value, parts_of
 from .views import Row, Span, determined, injective, plain, whole
 from .wellformed import problems
 from .written import Made, Memory, PlanError
@@ -60,6 +60,7 @@ class _Checking(Memory):
 
     threads: list[tuple[str, frozenset[Buffer]]] = field(default_factory=list)  # their index, what was made before
     positions: Positions = field(default_factory=Positions)
+    parts: int = 0  # of indices, so far
 
     def shape_of(self, buffer: Buffer, shape: Iterable[int]) -> None:
         self.require(buffer.shape == tuple(shape), f"{buffer.name} has another shape than what it holds")
@@ -79,6 +80,8 @@ class _Checking(Memory):
             match step:
                 case Loop():
                     self.loop(step)
+                case Within():
+                    self.within(step)
                 case Make(part=part, op=op):
                     self.make(part, bool(op))
                 case Run():
@@ -105,8 +108,8 @@ class _Checking(Memory):
         if span.whole:
             self.reach[loop.index] = (lo + loop.begin, lo + end)
         elif (loop.begin, end) != (0, span.size):  # a part of each block: what it writes is no box
-            self.partial |= {loop.index}
-        inner = Span(span.n, 1, True) if loop.by == 0 else Span(span.n, min(loop.by, span.size))
+            self.partial |= {(loop.index, self.count())}
+        inner = Span(span.n, 1, True) if loop.by == 0 else Span(span.n, min(loop.by, span.size), part=span.part)
         self.scope = {**kept, loop.index: inner}
         if loop.how == "thread":
             mine = {part.buffer for part, _ in loop.sums}
@@ -120,13 +123,30 @@ class _Checking(Memory):
             self.threads.pop()
         self.scope, self.reach, self.partial = kept, reach, partial
 
+    def within(self, step: Within) -> None:
+        """The steps for some values of an index: what they write of it is no box."""
+        span, kept, partial = self.scope[step.index], self.scope, self.partial
+        self.require(not span.tap, f"a part of the single value of {step.index}")
+        for value in (step.begin, step.end):
+            self.value(value)
+            self.require(not self.here(value.indices), "where a part begins and ends is a single value")
+        self.scope = {**kept, step.index: replace(span, part=True)}
+        self.partial |= {(step.index, self.count())}
+        self.steps(step.steps)
+        self.scope, self.partial = kept, partial
+
+    def count(self) -> int:
+        """The number of a part of an index: each time another one."""
+        self.parts += 1
+        return self.parts
+
     def make(self, part: Part, filled: bool) -> None:
         """An array that begins here."""
         self.require(len(part.indices) == len(part.buffer.shape), f"{part.buffer.name} has not an axis for each index")
         for index, size in zip(part.indices, part.buffer.shape, strict=True):
             self.require(not self.scope[index].tap, f"{part.buffer.name} has an axis for the tap {index}")
             self.require(size >= self.scope[index].size, f"{part.buffer.name} is too small along {index}")
-        self.made[part.buffer] = Made(part.indices, dict(self.scope))
+        self.made[part.buffer] = Made(part.indices, dict(self.scope), self.partial)
         if any(not self.scope[i].whole for i in part.indices):
             self.pieces.setdefault(part.buffer, self.number)
         self.written.pop(part.buffer, None)
@@ -320,6 +340,9 @@ class _Checking(Memory):
             match part:
                 case Load(place=place):
                     self.load(place)
+                case Reach(row=row):
+                    for index, _ in row.coefs:
+                        self.require(index in self.scope, f"{index} has no values here")
                 case Position(index=index):
                     self.require(index in self.extents, f"the index {index} has no extent")
                 case Count(over=over):

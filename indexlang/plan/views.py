@@ -81,16 +81,17 @@ def index_strides(rows: Iterable[Row], strides: Sequence[int]) -> dict[str, int]
 class Span:
     """How an index runs where steps are made: `n` values in all, at most `size` of them at once.
 
-    `tap` if it has one value at a time, and no axis.
+    `tap` if it has one value at a time, and no axis; `part` if only some values are there, how many shows later.
     """
 
     n: int
     size: int
     tap: bool = False
+    part: bool = False
 
     @property
     def whole(self) -> bool:
-        return self.size == self.n and not self.tap
+        return self.size == self.n and not self.tap and not self.part
 
 
 Scope = Mapping[str, Span]

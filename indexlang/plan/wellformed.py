@@ -15,8 +15,8 @@ from ..program.functions import COMBINATIONS, FUNCTIONS
 from ..sizes.dtypes import DTYPES, kind_of
 from .kernels import Einsum, Grouped, Kernel, Map, Product, Running, Scatter, Search, Select, Take
 from .places import Buffer, Part, Place, View
-from .plan import Check, Either, Loop, Make, Plan, Run, Step
-from .quantities import Apply, Count, Load, Number, Position, Reduced, Value, parts_of
+from .plan import Check, Either, Loop, Make, Plan, Run, Step, Within
+from .quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value, parts_of
 from .views import Extents
 
 OPERATORS = frozenset(COMBINATIONS)
@@ -121,6 +121,10 @@ class _Reading:
             match part:
                 case Number(dtype=dtype):
                     yield from self.type("a number", dtype)
+                case Reach(row=row, dtype=dtype):
+                    yield from self.known([i for i, _ in row.coefs], "a reach")
+                    if dtype != "int64":
+                        yield f"a reach is {dtype}"
                 case Position(index=index, dtype=dtype):
                     yield from self.known([index], "a position")
                     yield from self.is_position(part)
@@ -196,6 +200,12 @@ class _Reading:
                 case Loop():
                     yield from self.loop(step)
                     yield from self.steps(step.steps, places)
+                case Within(index=index, begin=begin, end=end, steps=inner):
+                    yield from self.known([index], "a part")
+                    for value in (begin, end):
+                        yield from self.value(value)
+                        yield from self.is_position(value)
+                    yield from self.steps(inner, places)
                 case Make(part=part, op=op):
                     yield from self.place(part)
                     if op not in OPERATORS | {""} or part.moved:

@@ -24,6 +24,7 @@ class Made:
 
     indices: tuple[str, ...]
     scope: Mapping[str, Span]
+    partial: frozenset[tuple[str, int]] = frozenset()  # indices of which it holds some values only
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Memory:
     made: dict[Buffer, Made] = field(default_factory=dict)  # Parts
     pieces: dict[Buffer, int] = field(default_factory=dict)  # Parts of a block, with their section's number
     number: int = 0  # of the section
-    partial: frozenset[str] = frozenset()  # indices of which loops run over a part of each block
+    partial: frozenset[tuple[str, int]] = frozenset()  # indices of which steps have a part only, and which part
     where: str = ""
 
     def fail(self, message: str) -> PlanError:
@@ -120,7 +121,11 @@ class Memory:
     def wrote(self, place: Place) -> None:
         """What has been written: the whole box if no position of it is left out."""
         boxes = self.written.setdefault(place.buffer, [])
-        if self.is_empty(place) or self.partial & {*place.mentioned} or (isinstance(place, Part) and place.moved):
+        partial = self.partial
+        if place.buffer in self.made:  # of what has been made for just these values nothing is left out
+            partial -= self.made[place.buffer].partial
+        left_out = any(i in place.mentioned for i, _ in partial)
+        if self.is_empty(place) or left_out or (isinstance(place, Part) and place.moved):
             return
         if isinstance(place, View) and not self.is_dense(place):
             return

@@ -14,7 +14,7 @@ from math import prod
 
 import numpy as np
 
-from ...plan.quantities import Apply, Count, Load, Number, Position, Reduced, Value
+from ...plan.quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value
 from ...program.algebra import by_products, by_roots
 from . import code as py
 from .arrays import OUT, Fill, Operand, aligned, axes_here, count_of, held, operand
@@ -65,6 +65,8 @@ def value(w: Writer, v: Value, axes: Sequence[str]) -> Operand:
         case Count(over=over):
             count = count_of(over, w.scope)
             return Operand(count, (), v.dtype, weak=True, constant=isinstance(count, py.Number))
+        case Reach():
+            return Operand(_reach(w, v), (), v.dtype, weak=True)
         case Position(index=index):
             return _position(w, index, axes)
         case Load():
@@ -77,6 +79,35 @@ def value(w: Writer, v: Value, axes: Sequence[str]) -> Operand:
                 args.append(value(w, a, axes))
             found = _apply(w, v, args, axes)
             return held(w, found, "inner") if found.depth > DEEPEST else found
+
+
+def whole_number(w: Writer, v: Value) -> Code:
+    """A single integer as Python's own: NumPy takes a microsecond for each operation on one."""
+    match v:
+        case Number(value=int(number)):
+            return py.Number(number)
+        case Reach():
+            return _reach(w, v)
+        case Apply(fn="add", args=(a, b)):
+            return plus(0, [(1, whole_number(w, a)), (1, whole_number(w, b))])
+        case Apply(fn="neg", args=(a,)):
+            return plus(0, [(-1, whole_number(w, a))])
+        case Apply(fn="mul", args=(a, Number(value=int(by)))):
+            return plus(0, [(by, whole_number(w, a))])
+        case Apply(fn="floordiv", args=(a, b)):
+            return Operator("//", (whole_number(w, a), whole_number(w, b)))
+        case Apply(fn="min" | "max" as fn, args=(a, b)):
+            return call(fn, whole_number(w, a), whole_number(w, b))
+        case _:
+            return call("int", value(w, v, ()).code)
+
+
+def _reach(w: Writer, v: Reach) -> Code:
+    """The end of what an affine position takes here."""
+    ends = [(c, w.scope[i].width) for i, c in v.row.coefs if (c > 0) == v.most]
+    ends = [(c, width) for c, width in ends if width is not None]
+    first = position(v.row.const - sum(c for c, _ in ends), v.row.coefs, w.scope)
+    return plus(0, [(1, first), *[(c, width) for c, width in ends if width is not None]])
 
 
 def _literal(number: float | bool, kind: str) -> py.Number:

@@ -53,6 +53,22 @@ def looped(
 
 
 @contextmanager
+def some(w: Writer, index: str, begin: Code, end: Code) -> Iterator[None]:
+    """Some values of an index, at least one: those from one position to before another, as far as there are any."""
+    kept, axis = w.scope, w.scope[index]
+    assert axis.width is not None, f"{index} has one value here"
+    first, width = w.fresh(index), w.fresh(f"n_{index}")
+    before = [(-1, v) for v in axis.at]
+    last = plus(-1, [(1, axis.width)])
+    w.set(first, call("max", Number(0), call("min", last, plus(-axis.lo, [(1, begin), *before]))))
+    beyond = call("min", axis.width, plus(-axis.lo, [(1, end), *before]))
+    w.set(width, call("max", Number(1), plus(0, [(1, beyond), (-1, first)])))
+    w.scope = {**kept, index: Axis(axis.lo, axis.n, width, axis.size, (*axis.at, first), w.level)}
+    yield
+    w.scope = kept
+
+
+@contextmanager
 def _blocks(w: Writer, index: str, axis: Axis, by: int, begin: Code, total: Code) -> Iterator[None]:
     """A loop from one number of values to another."""
     var = w.fresh(index)

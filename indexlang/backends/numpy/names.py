@@ -151,6 +151,8 @@ class Writer:
 
     def hoisted(self, code: Code, level: int, hint: str) -> Name:
         """A name for a view, in the body in which it is known, before what uses it again and again."""
+        while level < self.level and self.bodies[level + 1].kind == "branch":
+            level += 1  # what only a branch uses is made there
         body, key = self.bodies[level], text(code)
         if key not in body.known:
             body.known[key] = self.fresh(hint)

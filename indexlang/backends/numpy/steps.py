@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from itertools import islice
 
 from ...plan.kernels import Einsum, Grouped, Kernel, Map, Product, Running, Scatter, Search, Select, Take
-from ...plan.plan import Check, Either, Loop, Make, Run, Step
+from ...plan.plan import Check, Either, Loop, Make, Run, Step, Within
 from .arrays import Operand, axes_here
 from .code import Name, call, text
-from .expressions import UFUNCS, truth, value
+from .expressions import UFUNCS, truth, value, whole_number
 from .finding import running, search, select
-from .loops import looped, make
+from .loops import looped, make, some
 from .names import Writer
 from .products import einsum, product
 from .taking import grouped, scatter, take
@@ -27,6 +27,9 @@ def steps(w: Writer, several: Sequence[Step]) -> None:
         match step:
             case Loop():
                 loop(w, step)
+            case Within(index, begin, end, inner):
+                with some(w, index, whole_number(w, begin), whole_number(w, end)):
+                    steps(w, inner)
             case Make(part, op):
                 make(w, part, op)
             case Run(place, op, kernel):

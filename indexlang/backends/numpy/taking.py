@@ -11,7 +11,7 @@ from dataclasses import replace
 from math import prod
 
 from ...plan.kernels import Grouped, Scatter, Take
-from ...plan.quantities import Apply, Count, Load, Number, Position, Reduced, Value
+from ...plan.quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value
 from ...plan.views import row_strides
 from . import code as py
 from .arrays import Operand, aligned, array, axes_here, count_of, operand, shape_of, spread, transposed
@@ -203,6 +203,8 @@ def _static(w: Writer, v: Value) -> bool:
     match v:
         case Number() | Count():
             return True
+        case Reach():
+            return False
         case Position(index=index):
             return w.scope[index].whole
         case Load(place=place):

@@ -34,10 +34,10 @@ def made_ahead(
     if len(labels) < 2 or graph.points(labels[:1]) < 2:
         return set()
     again: dict[Node, int] = {}  # nodes without the outermost index, and what an element of each costs
-    outer = {n for n in needed if labels[0] in n.indices}
+    outer = {n for n in needed if labels[0] in n.indices or n.at}  # one position of a window is read inside
     for node in needed:  # a node comes after what it reads
         outer.update([node] if not outer.isdisjoint(node.args) else ())
-        if node in moving and node not in outer and not node.at:
+        if node in moving and node not in outer:
             again[node] = cost(node, limits) + max((again.get(a, 0) for a in node.args), default=0)
     size = itemsize(graph.compute)
     found: set[Node] = set()
