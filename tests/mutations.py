@@ -172,7 +172,7 @@ def other(rng: Random, node: Any, path: Path, indices: tuple[str, ...], buffers:
                 lambda: replace(node, begin=rng.choice((-1, 1, 9))),
                 lambda: replace(node, end=rng.choice((-1, 0, 1, 99))),
                 lambda: replace(node, index=index()),
-                lambda: replace(node, how=rng.choice(("serial", "thread", "wild"))),
+                lambda: replace(node, how=rng.choice(("serial", "backwards", "thread", "wild"))),
                 lambda: replace(node, steps=()),
                 lambda: replace(node, sums=node.sums[1:]),
             ]

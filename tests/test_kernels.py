@@ -176,6 +176,7 @@ WAYS = [
     (Facts(reduced=4, kept=10, overlapping=True), "whole domain"),
     (Facts(sums=True, reduced=1, kept=1000), "elementwise"),
     (Facts(sums=True, reduced=9, masked=True, scan=True, products=True, admitted=True), "scan"),
+    (Facts(sums=True, reduced=9, masked=True, running=True, products=True, admitted=True), "running products"),
     (Facts(chosen=9, points=9 * 300), "selection"),
     (Facts(chosen=9, points=9 * 200), "elementwise"),  # too few for each position
     (Facts(), "elementwise"),

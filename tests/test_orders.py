@@ -123,3 +123,47 @@ def assert_same(found: Array, expected: Array, text: str) -> None:
     finite = np.isfinite(expected)
     np.testing.assert_array_equal(np.isfinite(found), finite, err_msg=text)
     np.testing.assert_allclose(found[finite], expected[finite], rtol=1e-9, atol=1e-12, err_msg=text)
+
+
+RUNNING = {
+    "causal": ("y[t,e] = q[t,d] * k[s,d] * v[s,e] where s <= t", "<="),
+    "before": ("y[t,e] = q[t,d] * k[s,d] * v[s,e] where s < t", "<"),
+    "from here": ("y[t,e] = q[t,d] * k[s,d] * v[s,e] where s >= t", ">="),
+    "behind": ("y[t,e] = q[t,d] * k[s,d] * v[s,e] where t < s", ">"),
+    "scaled": ("y[t,e] = 0.5 * q[t,d] * k[s,d] * v[s,e] * w[t] / z[e] where s <= t", "<="),
+    "of a function": ("y[t,e] = exp(q[t,d]) * exp(k[s,d]) * v[s,e] where s <= t", "<="),
+    "added": ("y[t,e] = v[t,e]\ny[t,e] += q[t,d] * k[s,d] * v[s,e] where s <= t", "<="),
+}
+
+
+@pytest.mark.parametrize("spoil", [False, True], ids=["finite", "spoilt"])
+@pytest.mark.parametrize("n", [1, 7, 33, 257])
+@pytest.mark.parametrize("name", RUNNING)
+def test_running_products(name: str, n: int, spoil: bool) -> None:
+    """A state that grows block by block: what stands behind the bound never reaches a point."""
+    text, bound = RUNNING[name]
+    rng = default_rng(n)
+    q, k, v = (rng.standard_normal((n, d)) for d in (3, 3, 5))
+    w, z = rng.standard_normal(n), rng.uniform(1, 2, 5)
+    if spoil:
+        q[0, 0], k[n // 2, 1], v[-1, 2] = np.inf, np.nan, -np.inf
+    inputs = {"q": q, "k": k, "v": v} | ({"w": w, "z": z} if name == "scaled" else {})
+    a, b = (np.exp(q), np.exp(k)) if name == "of a function" else (q, k)
+    t, s = np.ogrid[:n, :n]
+    admit = {"<=": s <= t, "<": s < t, ">=": s >= t, ">": s > t}[bound]
+    with np.errstate(all="ignore"):
+        points = a[:, None, :, None] * b[None, :, :, None] * v[None, :, None, :]
+        right = np.where(admit[:, :, None, None], points, 0).sum((1, 2))
+        right = 0.5 * right * w[:, None] / z if name == "scaled" else right
+        right = right + v if name == "added" else right
+    for limits in (NUMPY, replace(NUMPY, tile=2, call=0), replace(TINY, tile=4, element=1000)):
+        f = sized(il.compile(text), limits)
+        verify(f.plan(**inputs))
+        assert_same(f(**inputs), right, f"{text}, {n}")
+
+
+def test_running_products_are_chosen() -> None:
+    f = il.compile(RUNNING["causal"][0])
+    shapes = {"q": (2048, 32), "k": (2048, 32), "v": (2048, 32)}
+    (step,) = f.plan(**shapes).steps
+    assert step.kernel.startswith("running products, sums along s")

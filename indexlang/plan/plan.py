@@ -5,7 +5,7 @@
     Table   ::= Buffer (index lo..hi)* Value     what positions alone say, made once
     Section ::= Record* (index lo..hi)* Step*    a statement as it runs, or several that run together
     Step    ::= Loop | Within | Make | Run | Either | Check
-    Loop    ::= index from..to by n how Step*    n values at a time (an axis), or one (n = 0: a tap); serial | thread
+    Loop    ::= index from..to by n how Step*    n values at a time (an axis), or one (n = 0: a tap); how: see below
     Within  ::= index from Value to Value Step*  those values of an index that can matter here: at least one
     Make    ::= Part [op]                        an array of no values yet; where none is, its first Run makes it
     Run     ::= Place op Kernel                  op: = += -= *= /= max= min=
@@ -56,7 +56,8 @@ class Loop:
     """Steps for each block of `by` values of an index, or for each value where it is 0: those numbered begin..end-1 of
     its extent (of the block, inside of another loop over it); `end` None is all.
 
-    `how`: serial, or thread (blocks run side by side; arrays that are made inside are each thread's own).
+    `how`: serial, backwards (the last block first), or thread (blocks run side by side; arrays that are made inside are
+    each thread's own).
     """
 
     index: str

@@ -252,7 +252,7 @@ def _nested(steps: Iterable[Step], extents: Mapping[str, tuple[int, int]]) -> in
         match step:
             case Loop(index=index, steps=inner, how=how):
                 lo, hi = extents.get(index, (0, 2))
-                deepest = max(deepest, _nested(inner, extents) + (how != "serial" or hi - lo > 1))
+                deepest = max(deepest, _nested(inner, extents) + (how == "thread" or hi - lo > 1))
             case Within(steps=inner):
                 deepest = max(deepest, _nested(inner, extents))
             case Either(first=first, second=second):

@@ -27,6 +27,9 @@ INFIX = {
 }  # fmt: skip
 
 
+HOW = {"serial": "", "backwards": " backwards", "thread": " in threads"}
+
+
 def steps_text(plan: Plan) -> str:
     """The sections with their steps, one a line."""
     lines: list[str] = []
@@ -50,7 +53,7 @@ def _steps(steps: Sequence[Step], indent: str) -> Iterator[str]:
                 ends = f" from {begin}" * bool(begin) + f" to {end}" * (end is not None)
                 sums = "".join(f", {_place(part)} {op} of its own" for part, op in step.sums)
                 each = f"by {by}" if by else "one by one"
-                yield f"{indent}for {index} {each}{ends}{' in threads' * (how == 'thread')}{sums}:"
+                yield f"{indent}for {index} {each}{ends}{HOW[how]}{sums}:"
                 yield from _steps(inner, indent + "  ")
             case Within(index=index, begin=first, end=last, steps=inner):
                 yield f"{indent}{index} from {_value(first)} to {_value(last)}:"

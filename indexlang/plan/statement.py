@@ -14,6 +14,7 @@ from math import prod
 
 from ..program.functions import is_exact
 from ..program.ir import Access, Subscript, children, indices_of
+from .accumulating import accumulated, accumulation_of
 from .blocking import contraction_blocks, domain_blocks, kept, repeated, window_blocks
 from .blocks import blocks, itemsize
 from .building import Building
@@ -55,6 +56,7 @@ class Facts:
     spread: bool = False  # a factor is computed over the whole domain: no product of matrices can save that
     separable: bool = False  # a factor adds arrays much smaller than itself
     grouped: bool = False  # data choose matrices of a product, many points the same ones
+    running: bool = False  # a bound is all that ties the factors of two indices
     scan: bool = False  # the masks bound a reduced index, and the value does not mention by what
 
 
@@ -116,6 +118,7 @@ class StatementPlan(Evaluation):
             spread=self.spread(),
             separable=not target.taps and separable(self) is not None,
             grouped=grouping_of(self, target) is not None,
+            running=accumulation_of(self, target) is not None,
             scan=not target.taps and scan_of(self) is not None,
             chosen=prod(self.sizes[i] for i in chosen(self, target)),
             points=prod(self.sizes[i] for i in self.free),
@@ -171,6 +174,12 @@ class StatementPlan(Evaluation):
             for term in self.terms():
                 self.term(target, scope, term)
         self.b.steps[here:here] = self.ahead
+
+    def running(self, target: Target) -> None:
+        """A state that grows block by block."""
+        self.start(target, (), many=True)
+        with ExitStack() as stack:
+            accumulated(self, target, self.enter(stack, target, (), drops=True))
 
     def tile(self, target: Target) -> Tile | None:
         """The blocks that follow a mask, where that pays."""
@@ -296,6 +305,7 @@ WAYS = (
         ),
         StatementPlan.window_way,
     ),
+    Way("running products", lambda f, limits: f.running, StatementPlan.running),
     Way(
         "contraction",
         lambda f, limits: f.sums and f.reduced > 1 and not f.masked and f.products,

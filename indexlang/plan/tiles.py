@@ -173,16 +173,29 @@ def _price(tile: Tile, extents: Extents, cost: int, limits: Limits, least: int) 
 
 def bounds_of(condition: Expr, summed: Iterable[str], shapes: Sizes) -> Iterator[Bound]:
     """What a comparison of integers says about each of some indices."""
-    for fn, a, b in comparisons(condition):
+    for fn, a, b in _without_distances(condition):
         if reads(a) or reads(b) or not (is_integer(a) and is_integer(b)):
             continue
         difference = numeric(Affine.from_expr(b) - Affine.from_expr(a), shapes)
-        for margin in (difference, -difference) if fn == "eq" else (difference if fn in ("lt", "le") else -difference,):
-            form = margin - 1 if fn in ("lt", "gt") else margin
+        for margin in (difference, -difference) if fn == "eq" else (difference,):
+            form = margin - 1 if fn == "lt" else margin
             for index in summed:
                 found = _bound(form, index, condition, shapes)
                 if found is not None:
                     yield found
+
+
+def _without_distances(condition: Expr) -> Iterator[tuple[str, Expr, Expr]]:
+    """The comparisons of a condition; `abs(t - s) <= 16` is two."""
+    for fn, a, b in comparisons(condition):
+        if fn in ("gt", "ge"):
+            fn, a, b = ("lt" if fn == "gt" else "le"), b, a
+        match a:
+            case Call(fn="abs", args=(e,)) if fn in ("lt", "le"):
+                yield fn, e, b
+                yield fn, Call("neg", (e,)), b
+            case _:
+                yield fn, a, b
 
 
 def _bound(margin: Affine, index: str, condition: Expr, shapes: Sizes) -> Bound | None:

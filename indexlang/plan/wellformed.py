@@ -228,7 +228,7 @@ class _Reading:
 
     def loop(self, loop: Loop) -> Iterator[str]:
         yield from self.known([loop.index], "a loop")
-        if loop.how not in ("serial", "thread") or loop.by < 0 or (loop.by == 0 and loop.how == "thread"):
+        if loop.how not in ("serial", "backwards", "thread") or loop.by < 0 or (loop.by == 0 and loop.how == "thread"):
             yield f"a loop goes by {loop.by}, {loop.how}"
         for part, op in loop.sums:
             yield from self.place(part)

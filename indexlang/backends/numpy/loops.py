@@ -46,7 +46,7 @@ def looped(
             w.scope = {**kept, index: axis.fixed(begin)}
             yield results
         else:
-            with _blocks(w, index, axis, by, Number(begin), total):
+            with _blocks(w, index, axis, by, Number(begin), total, how == "backwards"):
                 yield results
     finally:
         w.scope = kept
@@ -69,11 +69,14 @@ def some(w: Writer, index: str, begin: Code, end: Code) -> Iterator[None]:
 
 
 @contextmanager
-def _blocks(w: Writer, index: str, axis: Axis, by: int, begin: Code, total: Code) -> Iterator[None]:
+def _blocks(
+    w: Writer, index: str, axis: Axis, by: int, begin: Code, total: Code, backwards: bool = False
+) -> Iterator[None]:
     """A loop from one number of values to another."""
     var = w.fresh(index)
     ends = [total] if begin == Number(0) and by <= 1 else [begin, total]
     head = call("range", *ends, *([Number(by)] if by > 1 else []))
+    head = call("reversed", head) if backwards else head
     with w.inside("loop", f"for {var.text} in {text(head)}:") as body:
         at, level = (*axis.at, var), w.level
         if by == 0:

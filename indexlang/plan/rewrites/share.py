@@ -66,7 +66,7 @@ def _best(program: Program, shapes: Shapes, types: Types, limits: Limits) -> tup
             len(ready) > 1
             and alike
             and pair.work >= limits.worth
-            and size <= limits.large
+            and size <= (limits.block if any(program.statements[k].domain.masks for k in ready) else limits.large)
             and (best is None or saved > best[0])
         ):
             best = saved, pair, ready
@@ -75,7 +75,7 @@ def _best(program: Program, shapes: Shapes, types: Types, limits: Limits) -> tup
 
 def _takes_part(stmt: Statement, shapes: Shapes, types: Types, number: int) -> bool:
     """Whether a statement is a product of at least three reads of the type it computes in."""
-    if stmt.op not in ("=", "+=") or stmt.domain.masks or shapes.guarded[number]:
+    if stmt.op not in ("=", "+=") or shapes.guarded[number]:
         return False
     split = factored(stmt.value)
     kind = types.compute[number]
@@ -125,12 +125,13 @@ def _pairs(stmt: Statement, extents: Extents, limits: Limits) -> Iterator[Pair]:
     sizes = {i: hi - lo for i, (lo, hi) in extents.items()}
     free = indices_of(stmt.target)
     groups = [indices_of(a) for a in reads]
+    masked = {i for mask in stmt.domain.masks for i in indices_of(mask)}  # summed only where masks are let in
     best = products_cost(groups, order_pairs(groups, free, sizes, limits), free, sizes)
     limit = best * (100 + limits.dearer) / 100
     for x, y in combinations(range(len(reads)), 2):
         both = {*groups[x], *groups[y]}
         rest = [g for k, g in enumerate(groups) if k not in (x, y)]
-        kept = frozenset(both & set(free).union(*rest))
+        kept = frozenset(both & set(free).union(*rest, masked))
         if reads[x] == reads[y] or not (both - kept) & set(groups[x]) & set(groups[y]):
             continue
         later = [*rest, tuple(kept)]
