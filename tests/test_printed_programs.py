@@ -8,10 +8,11 @@ import pytest
 from plans import Case, F, buf, data, load, number, run, view
 
 from indexlang.backends.numpy.program import source
-from indexlang.plan.buffers import bytes_of, lifetimes, memory, without_copies
+from indexlang.plan.buffers import bytes_of, lifetimes, without_copies
 from indexlang.plan.kernels import Map, Product, Roles
 from indexlang.plan.places import Buffer, Part
 from indexlang.plan.plan import Loop, Make, Plan, Run, Section
+from indexlang.plan.rooms import memory
 
 
 def test_outputs_are_delivered_in_their_types_and_no_array_twice():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from math import prod
@@ -71,11 +71,13 @@ def bytes_of(buffer: Buffer) -> int:
     return prod(buffer.shape) * itemsize(buffer.dtype)
 
 
-def memory(plan: Plan) -> int:
-    """The bytes of the arrays that are there at once, at most."""
+def passing_memory(plan: Plan, kept: Collection[Buffer] = ()) -> int:
+    """The bytes of the arrays that are there at once, at most, without those that are `kept` through the call."""
     begins: dict[int, int] = {}
     ends: dict[int, int] = {}
     for buffer, (first, last) in lifetimes(plan).items():
+        if buffer in kept:
+            continue
         begins[first] = begins.get(first, 0) + bytes_of(buffer)
         ends[last] = ends.get(last, 0) + bytes_of(buffer)
     now, most = 0, 0

@@ -19,7 +19,7 @@ from ..rewrite.scoped import as_written
 from ..sizes import dtypes as kinds
 from ..sizes import ranks, shapes
 from .blocks import itemsize
-from .buffers import memory, without_copies
+from .buffers import without_copies
 from .building import Building
 from .chains.chain import Chain, Facts
 from .chains.schedule import schedule
@@ -44,6 +44,7 @@ from .rewrites.pointed import point
 from .rewrites.scale import scale
 from .rewrites.share import share
 from .rewrites.unfold import unfold
+from .rooms import memory
 from .sized import Sized
 from .statement import StatementPlan, planned
 from .views import plain

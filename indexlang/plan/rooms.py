@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .buffers import bytes_of, lifetimes
+from .buffers import bytes_of, lifetimes, passing_memory
 from .limits import Limits
 from .places import Buffer
 from .plan import Plan
@@ -56,6 +56,12 @@ def room_of(plan: Plan) -> Room:
         found.at[buffer] = at
         found.size = max(found.size, _lines(at + bytes_))
     return found
+
+
+def memory(plan: Plan) -> int:
+    """The bytes of the arrays that are there at once, at most: the room, and what comes and goes beside it."""
+    room = room_of(plan)
+    return room.size + passing_memory(plan, room.at)
 
 
 def _lines(n: int) -> int:
