@@ -24,6 +24,7 @@ from .building import Building
 from .chains.chain import Chain, Facts
 from .chains.schedule import schedule
 from .chains.steps import chained
+from .costs import section_cost
 from .disjoint import made_of_parts
 from .evaluation import operations
 from .invariant import made_once
@@ -197,9 +198,11 @@ class _Planning:
             way = "split it: name a part of it in a statement of its own"
             raise ShapeError(Problem("too-many-indices", rule, program.statements[numbers[-1]].span, (), way))
         records = []
+        cost = section_cost(Section((), tuple(b.section.items()), tuple(b.steps))).flops if len(numbers) == 1 else 0
         for k, kernel in zip(numbers, kernels, strict=True):
             stmt = program.statements[k]
-            records.append(_record(stmt, statement_text(as_written(stmt), self.dims), kernel, self.sized[k], b))
+            runs = cost if k == numbers[-1] else 0
+            records.append(_record(stmt, statement_text(as_written(stmt), self.dims), kernel, self.sized[k], b, runs))
         return Section(tuple(records), tuple(b.section.items()), tuple(b.steps))
 
     def statement(self, sized: Sized) -> str:
@@ -263,10 +266,10 @@ def _nested(steps: Iterable[Step], extents: Mapping[str, tuple[int, int]]) -> in
     return deepest
 
 
-def _record(stmt: Statement, text: str, kernel: str, sized: Sized, b: Building) -> Record:
+def _record(stmt: Statement, text: str, kernel: str, sized: Sized, b: Building, planned_flops: int) -> Record:
     points = prod(max(0, hi - lo) for lo, hi in sized.extents.values())
     value = stmt.value.body if isinstance(stmt.value, Reduce) else stmt.value
     work = operations(value) + (stmt.op != "=" or bool(stmt.reduced) or isinstance(stmt.value, Reduce))
     touched = {p.tensor for p in parts_of(stmt) if isinstance(p, Access)}
     moved = sum(prod(b.shapes[t]) * itemsize(b.dtypes[t]) for t in touched)
-    return Record(text, kernel, tuple(sized.extents.items()), points * work, moved)
+    return Record(text, kernel, tuple(sized.extents.items()), points * work, moved, planned_flops)

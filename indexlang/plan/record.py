@@ -11,13 +11,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Record:
-    """A statement as it is run. `flops` counts scalar operations, `moved` the bytes of the tensors it names."""
+    """A statement as it is run. `flops` counts scalar operations as it is written, `moved` the bytes of the tensors it
+    names; `planned` counts the operations that run, 0 where these are told of another statement.
+    """
 
     statement: str
     kernel: str
     extents: tuple[tuple[str, tuple[int, int]], ...]
     flops: int
     moved: int
+    planned: int = 0
 
 
 def told(
@@ -31,6 +34,9 @@ def told(
         lines.append(f"   kernel   {record.kernel}")
         lines.append(f"   domain   {domain or 'one point'}")
         lines.append(f"   work     {amount(record.flops, 'flop')}, {amount(record.moved, 'B')}")
+        if 0 < 2 * record.planned < record.flops:
+            fewer = amount(record.flops / record.planned, "").strip()
+            lines.append(f"   planned  {amount(record.planned, 'flop')}, {fewer} times fewer")
         flops += record.flops
     lines.append(f"tensors   {', '.join(f'{t}{list(s)} {dtypes[t]}' for t, s in shapes.items())}")
     lines.append(f"total     {amount(flops, 'flop')}, {amount(workspace, 'B')} of tensors and workspace at most")

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from math import prod
 
+from ..program.algebra import factors_of
 from ..program.functions import is_exact
 from ..program.ir import Access, Subscript, children, indices_of
 from .accumulating import accumulated, accumulation_of
@@ -86,6 +87,8 @@ class StatementPlan(Evaluation):
         if way.name == "window search" and new and self.tensor in b.single:
             home = b.buffers[self.tensor] = replace(home, dtype=position_type(self))
             target = target_of(b, self.stmt.target, home, self.op, new, self.dtype)
+        if way.name == "whole domain" and prod(self.sizes.values()) >= b.limits.advised:
+            self.notes.append(self.advice())
         way.plan(self, target)
         target.finish()
         if self.op in ("max=", "min=") and self.tensor in b.single:
@@ -147,6 +150,19 @@ class StatementPlan(Evaluation):
         """Make the target ready; `many` if several writes meet in it."""
         self.notes += [f"{step or 1} {i} at a time" for i, step in steps]
         target.start(once=not many and not any(i in self.summed for i, _ in steps))
+
+    def advice(self) -> str:
+        """Why every point is gone through, and what would help."""
+        if self.op not in SUMS:
+            return f"for {self.op} has no products: name what lacks an index in a statement of its own"
+        everything = {i for i in (*self.free, *self.summed) if self.sizes[i] > 1}
+        for _, term in self.terms():
+            for factor, _ in factors_of(term):
+                if everything <= set(indices_of(factor)):
+                    return "for one factor has all indices: name what in it lacks one in a statement of its own"
+        if self.inner and self.compute != "bool":
+            return "for a mask has indices that no two factors have: say it of fewer indices, or in several statements"
+        return "for the value is no product of arrays of fewer indices"
 
     # -- ways ----------------------------------------------------------------------------------
 
