@@ -5,6 +5,7 @@ What is right is said by loops in float64 over the whole domain (`dense`), forwa
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import dense
@@ -76,10 +77,24 @@ APART = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("limits", [TINY, NUMPY], ids=["tiny", "numpy"])
-@pytest.mark.parametrize("name", [*POSITIONS, *APART])
+SHORT = replace(NUMPY, call=0, tile=2)
+
+QKV = {"q": (9, 2), "k": (9, 2), "v": (9, 2)}
+
+INLINED = {
+    "between a mask": ("w[t,s] = q[t,d]*k[s,d]\ny[t,e] = w[t,s]*v[s,e] where s <= t", QKV),
+    "a band": ("w[t,s] = q[t,d]*k[s,d]\ny[t,d] = w[t,s]*v[s,d] where s <= t, t < s + 3", QKV),
+    "turned": ("w[s,t] = q[t,d]*k[s,d]/2\ny[t,d] = 3*w[t,s]*v[s,d]*q[t,d]", QKV),
+    "three": ("w[t,s] = q[t,d]*k[s,d]\nu[t,f] = w[t,s]*v[s,f]\ny[t,d] = u[t,f]*z[f,d]", QKV | {"z": (2, 3)}),
+    "read twice": ("w[t,s] = q[t,d]*k[s,d]\ny[t,e] = w[t,s]*w[s,t]*v[s,e]", QKV),
+    "counted": ("w[t,s] = q[t,d]*k[s,d] where d < 2, g < 3\ny[t,e] = w[t,s]*v[s,e]", QKV),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("limits", [TINY, NUMPY, SHORT], ids=["tiny", "numpy", "short"])
+@pytest.mark.parametrize("name", [*POSITIONS, *APART, *INLINED])
 def test_apart_is_the_same(name: str, limits: Any) -> None:
-    text, shapes = (POSITIONS | APART)[name]
+    text, shapes = (POSITIONS | APART | INLINED)[name]
     rng = default_rng(abs(hash(name)) % 1000)
     inputs = {n: rng.standard_normal(s) for n, s in shapes.items()}
     f = il.compile(text)
@@ -101,9 +116,15 @@ def same(f: Function, inputs: dict[str, Array], limits: Any) -> None:
         np.testing.assert_allclose(x, value, rtol=1e-9, atol=1e-10, err_msg=name)
 
 
+def test_a_product_between_a_mask_is_inlined() -> None:
+    text = "w[t,s] = q[t,d]*k[s,d]\ny[t,e] = w[t,s]*v[s,e] where s <= t, t < s + 32"
+    found = statements(text, dict.fromkeys("qkv", (2048, 32)))
+    assert found == ["y[t,e] = q[t,d] * k[s,d] * v[s,e] where s <= t, t < s + 32"]
+
+
 def statements(text: str, shapes: dict[str, tuple[int, ...]]) -> list[str]:
     """The statements as they run."""
-    f = il.compile(text)
+    f = il.compile(text, outputs=["y"])
     return [step.statement for step in f.plan(**{n: np.ones(s, np.float32) for n, s in shapes.items()}).steps]
 
 

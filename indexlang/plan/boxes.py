@@ -6,7 +6,7 @@ In: boxes. Out: what two of them share, whether some cover an array. The one rul
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise, product
+from itertools import pairwise
 from math import prod
 
 Box = tuple[tuple[int, int], ...]
@@ -24,14 +24,24 @@ def covers(shape: tuple[int, ...], boxes: Iterable[Box]) -> bool:
 
 
 def is_covered(whole: Box, boxes: Sequence[Box]) -> bool:
-    """Whether every cell of a box, between the ends of others, lies in one of these."""
+    """Whether every cell of a box lies in one of these: axis by axis, between the ends of the boxes along it."""
     if not whole:
         return bool(boxes)
-    if whole in boxes:
+    parts = {part for box in boxes if (part := within(whole, box)) is not None}
+    if whole in parts:
         return True
-    parts = [part for box in boxes if (part := within(whole, box)) is not None]
-    ends = [sorted({lo, hi, *(e for box in parts for e in box[k])}) for k, (lo, hi) in enumerate(whole)]
-    return all(
-        any(all(lo <= a and b <= hi for (a, b), (lo, hi) in zip(cell, box, strict=True)) for box in boxes)
-        for cell in product(*(tuple(pairwise(e)) for e in ends))
-    )
+    if sum(map(_cells, parts)) < _cells(whole):  # they are too small together, however they lie
+        return False
+    ends = sorted({whole[0][0], whole[0][1], *(end for part in parts for end in part[0])})
+    known: dict[frozenset[Box], bool] = {}
+    for a, b in pairwise(ends):
+        rest = frozenset(part[1:] for part in parts if part[0][0] <= a and b <= part[0][1])
+        if rest not in known:
+            known[rest] = is_covered(whole[1:], list(rest))
+        if not known[rest]:
+            return False
+    return True
+
+
+def _cells(box: Box) -> int:
+    return prod(hi - lo for lo, hi in box)

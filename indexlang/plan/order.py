@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from math import prod
 
@@ -42,8 +43,21 @@ def best_order(
     limits: Limits,
 ) -> Order:
     """The cheapest of all orders up to a few factors; of more, the cheapest pairs meet first until so few are left."""
-    search = _Search([frozenset(f) for f in factors], [frozenset(c) for c in conditions], frozenset(out), sizes, limits)
-    return search.found()
+    groups, admitting = tuple(map(frozenset, factors)), tuple(map(frozenset, conditions))
+    mentioned = sorted(frozenset[str]().union(*groups, *admitting))
+    return _best(groups, admitting, frozenset(out), tuple((i, sizes[i]) for i in mentioned), limits)
+
+
+@lru_cache(1 << 12)
+def _best(
+    factors: tuple[frozenset[str], ...],
+    conditions: tuple[frozenset[str], ...],
+    out: frozenset[str],
+    sizes: tuple[tuple[str, int], ...],
+    limits: Limits,
+) -> Order:
+    """The same; a statement asks several times."""
+    return _Search(factors, conditions, out, dict(sizes), limits).found()
 
 
 @dataclass(frozen=True)

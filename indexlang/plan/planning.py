@@ -40,6 +40,7 @@ from .rewrites.cancel import cancel
 from .rewrites.distribute import distribute
 from .rewrites.equalities import solve_equalities
 from .rewrites.guards import Way, ways
+from .rewrites.inline import inline
 from .rewrites.merge_groups import merge_groups
 from .rewrites.pointed import point
 from .rewrites.scale import scale
@@ -137,6 +138,7 @@ class _Planning:
         places: list[tuple[Access, int]],
     ) -> None:
         program, known = cancel(program, known)
+        program, known, typed = inline(program, known, typed, limits)
         program, known, typed = at_each_position(*distribute(program, known, typed, limits), limits)
         self.program, self.known, self.types = unfold(*scale(*share(program, known, typed, limits), limits), limits)
         self.dims = dim_names(self.program)

@@ -14,31 +14,34 @@ from ..program.conditions import conjuncts
 from ..program.ir import Access, Call, Expr, Statement, Subscript, children, indices_of, walk
 from .limits import Limits
 from .order import best_order
+from .tiles import tile_of
 
 Extents = Mapping[str, tuple[int, int]]
+Shapes = Mapping[str, Sequence[int]]
 
 
-def price(stmt: Statement, extents: Extents, limits: Limits) -> int:
+def price(stmt: Statement, extents: Extents, limits: Limits, shapes: Shapes) -> int:
     """The cost of a statement that sums."""
     sizes = {i: hi - lo for i, (lo, hi) in extents.items()}
     summed = set(stmt.reduced)
     masks = [c for mask in stmt.domain.masks for c in conjuncts(mask)]
-    inner = [indices_of(c) for c in masks if summed & set(indices_of(c))]
+    inner = [c for c in masks if summed & set(indices_of(c))]
     done = 1 + sum(map(operations, masks)) + len(masks)
     whole = limits.element * (operations(stmt.value) + done) * points(stmt.domain.indices, sizes)
     if not summed:
         return whole
-    terms = [term_price(term, stmt, inner, sizes, limits) for _, term in terms_of(stmt.value)]
+    terms = [term_price(term, stmt, inner, extents, limits, shapes) for _, term in terms_of(stmt.value)]
     outer = limits.element * (done - len(inner)) * points(indices_of(stmt.target), sizes)
     found = sum(t for t in terms if t is not None) + outer
     return whole if None in terms else min(whole, found)
 
 
 def term_price(
-    term: Expr, stmt: Statement, inner: Sequence[Sequence[str]], sizes: Mapping[str, int], limits: Limits
+    term: Expr, stmt: Statement, conditions: Sequence[Expr], extents: Extents, limits: Limits, shapes: Shapes
 ) -> int | None:
     """A term as products of its factors; None if it is none that has all indices of the masks."""
-    summed, free = set(stmt.reduced), indices_of(stmt.target)
+    sizes = {i: hi - lo for i, (lo, hi) in extents.items()}
+    summed, free, inner = set(stmt.reduced), indices_of(stmt.target), [indices_of(c) for c in conditions]
     parts = factors_of(term)
     core = [part for part, _ in parts if summed & set(indices_of(part))]
     groups = [indices_of(f) for f in core]
@@ -47,7 +50,9 @@ def term_price(
     cost = sum(limits.element * operations(part) * points(indices_of(part), sizes) for part, _ in parts)
     cost += sum(4 * limits.element * points(indices_of(f), sizes) for f in core if is_computed(f))
     left = [g for g in groups if g]
-    cost += best_order(left, inner, free, sizes, limits).cost
+    products = best_order(left, inner, free, sizes, limits).cost
+    tile = tile_of(conditions, free, stmt.reduced, extents, shapes, products, limits) if conditions else None
+    cost += products if tile is None else tile.price
     if len(left) == 1:
         cost += limits.element * points(left[0], sizes)
     return cost + limits.element * (len(parts) - len(core) + 1) * points(free, sizes)

@@ -9,7 +9,7 @@ A condition `s <= t` bounds s for a block of t by its greatest t; a band, or a b
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..program.affine import Affine
 from ..program.conditions import comparisons, is_integer
@@ -80,6 +80,7 @@ class Tile:
     by: int
     inner: str
     bounds: tuple[Bound, ...]
+    price: int = 0
 
     def rims(self, condition: Expr, extents: Extents) -> list[tuple[Value, Value]]:
         """Where some point of a block may be refused by a condition that bounds the inner index."""
@@ -145,7 +146,7 @@ def tile_of(
                 tile = Tile(outer, by, inner, tuple(bounds))
                 price = _price(tile, extents, cost, limits, least)
                 if price < least:
-                    best, least = tile, price
+                    best, least = replace(tile, price=price), price
     return best
 
 

@@ -353,4 +353,9 @@ class _Checking(Memory):
 
 def _in_both(one: Sequence[Box], other: Sequence[Box]) -> list[Box]:
     """The boxes of either that the other one covers, too."""
-    return [box for mine, theirs in ((one, other), (other, one)) for box in mine if is_covered(box, theirs)]
+    first, second = dict.fromkeys(one), dict.fromkeys(other)
+    both = [box for box in first if box in second]
+    if len(both) == len(first) == len(second):
+        return both
+    sides = ((first, second), (second, first))
+    return both + [b for mine, theirs in sides for b in mine if b not in both and is_covered(b, list(theirs))]

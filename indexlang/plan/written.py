@@ -129,7 +129,10 @@ class Memory:
             return
         if isinstance(place, View) and not self.is_dense(place):
             return
-        boxes.append(self.box(place))
+        box = self.box(place)
+        if box in boxes:
+            return
+        boxes.append(box)
         if covers(place.buffer.shape, boxes):
             self.define(place.buffer)
 

@@ -172,7 +172,7 @@ class _Work:
         if isinstance(stmt.value, Reduce) or (len(parts) < 2 and not masks):
             return None
         best: Made | None = None
-        least = price(stmt, extents, self.limits)
+        least = price(stmt, extents, self.limits, self.tensors)
         if least < self.limits.separate * self.limits.element:
             return None
         for one in (*masks, *(f for f, _ in parts)):
@@ -185,8 +185,8 @@ class _Work:
             found = self.split(stmt, extents, parts, masks, windows)
             if found is None:
                 continue
-            cost = price(found.first, found.first_extents, self.limits)
-            cost += price(found.second, found.second_extents, self.limits)
+            cost = price(found.first, found.first_extents, self.limits, self.tensors)
+            cost += price(found.second, found.second_extents, self.limits, self.tensors)
             if cost * 5 < least * 4:
                 best, least = found, cost
         return best

@@ -24,6 +24,7 @@ from ..limits import Limits
 from ..prices import price
 
 Extents = Mapping[str, tuple[int, int]]
+Sizes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Piece:
 def distribute(program: Program, shapes: Shapes, types: Types, limits: Limits) -> tuple[Program, Shapes, Types]:
     """The program with products of sums and choices taken apart where that pays."""
     found = [
-        apart(s, e, limits) if kind.startswith("float") and not g else None
+        apart(s, e, limits, shapes.tensors) if kind.startswith("float") and not g else None
         for s, e, kind, g in zip(program.statements, shapes.extents, types.compute, shapes.guarded, strict=True)
     ]
     if not any(found):
@@ -59,7 +60,7 @@ def distribute(program: Program, shapes: Shapes, types: Types, limits: Limits) -
     )
 
 
-def apart(stmt: Statement, extents: Extents, limits: Limits) -> list[Piece] | None:
+def apart(stmt: Statement, extents: Extents, limits: Limits, sizes: Sizes) -> list[Piece] | None:
     """The pieces of a statement that is worth taking apart."""
     if stmt.op not in ("=", "+=") or not stmt.reduced or isinstance(stmt.value, Reduce):
         return None
@@ -69,7 +70,7 @@ def apart(stmt: Statement, extents: Extents, limits: Limits) -> list[Piece] | No
         return None
 
     def cost(pieces: list[Piece]) -> int:
-        return sum(price(_with(stmt, piece, True), extents, limits) for piece in pieces)
+        return sum(price(_with(stmt, piece, True), extents, limits, sizes) for piece in pieces)
 
     best = [Piece(stmt.value)]
     least = cost(best)
