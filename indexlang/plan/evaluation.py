@@ -74,7 +74,7 @@ class Evaluation:
         summed = [i for i in self.summed if not scope[i].tap]
         value = cast(value_of(self.b, self.value, scope), self.compute)
         value = widened(self.b, value, self.in_memory(self.stmt.domain.indices), scope) if self.is_float else value
-        value = self.masked(value, self.inner if summed else self.b.masks, scope)
+        value = self.masked(value, self.inner if summed else (*self.outer, *self.inner), scope)
         return self.masked_outer(self.reduced(value, summed), scope) if summed else value
 
     def reduced(self, value: Value, summed: Sequence[str]) -> Value:

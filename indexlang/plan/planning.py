@@ -36,6 +36,7 @@ from .plan import Either, Loop, Plan, Section, Step, Within
 from .quantities import Apply, Load, Number
 from .record import Record
 from .rewrites.at_positions import at_each_position
+from .rewrites.by_data import index_by_data
 from .rewrites.cancel import cancel
 from .rewrites.distribute import distribute
 from .rewrites.equalities import solve_equalities
@@ -81,10 +82,12 @@ def plan(
     flat = solve_equalities(hoisted, known)
     known = known if flat is hoisted else shapes.infer(flat, sizes, rewritten=True)
     typed = kinds.infer(flat, dtypes, complex_step)
-    pointed = point(flat, known, typed, limits)
-    if pointed is not flat:
-        known, typed = shapes.infer(pointed, sizes, rewritten=True), kinds.infer(pointed, dtypes, complex_step)
-    made = _tried(pointed, known, typed, sizes, dtypes, limits, complex_step, exact)
+    for rewrite in (index_by_data, point):
+        found = rewrite(flat, known, typed, limits)
+        if found is not flat:
+            known, typed = shapes.infer(found, sizes, rewritten=True), kinds.infer(found, dtypes, complex_step)
+        flat = found
+    made = _tried(flat, known, typed, sizes, dtypes, limits, complex_step, exact)
     delivered = {t: kinds.computing(d) if t in exact else d for t, d in typed.tensors.items()}
     made = replace(made, shapes=dict(known.tensors), dtypes=delivered)
     return Planned(made, written.warnings)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from math import prod
 
 from ..program.ir import Access, Call, Const, Expr, Index, Size, indices_of, reads
+from ..sizes.in_bounds import stays_by
 from .building import Building, axes_of, here
 from .extending import inside
 from .kernels import Map, Take
@@ -151,7 +152,7 @@ def positions(
         b.run(part, "=", Map(edge(kind, cast(value, "int64"), size)))
         return result, None
     b.run(part, "=", Map(cast(value, "int64")))
-    if not at.safe:
+    if not at.safe and not (at.boundary is None and stays_by(at.expr, at.end, b.masks)):
         shifted: Value = result
         if row is not None and at.lo:
             shifted = Apply("add", (result, Number(at.lo, "int64")), "int64")

@@ -15,7 +15,7 @@ from .kernels import Scatter
 from .operators import SUMS, combining
 from .places import View
 from .quantities import Apply, Load, Position, Value
-from .reads import admitted, positions, value_of
+from .reads import admitted, positions
 from .subscripts import subscribed
 from .values import cast, edge, position_of
 from .views import Row, Scope, plain
@@ -25,11 +25,13 @@ from .writes import Target
 def scattered(stmt: Evaluation, target: Target, scope: Scope) -> None:
     """The value over all free indices, brought to its elements."""
     b, op = stmt.b, stmt.op
-    counts = stmt.value == Const(1) and not stmt.summed and not b.masks and op in SUMS
     axes = here(target.order, scope)
     access, home = target.access, target.home
     moving = {i for axis in target.dynamic for i in indices_of(access.subscripts[axis])}
     shared = tuple(i for i in axes if i in moving)
+    if all(set(indices_of(m)) <= set(shared) for m in stmt.outer):
+        stmt.outer = ()  # refused points are left out, whatever their value is
+    counts = stmt.value == Const(1) and not stmt.summed and not stmt.outer and op in SUMS
     rest = tuple(i for i in axes if i not in moving)
     marks = {axis: b.axis(home.shape[axis]) for axis in target.dynamic}
     rows: list[Row] = []
@@ -43,7 +45,6 @@ def scattered(stmt: Evaluation, target: Target, scope: Scope) -> None:
     condition: Value | None = None
     if found is None:
         found, condition = _computed(target, marks, shared, scope)
-    value = None if counts else _value(stmt, target, scope, condition is not None and not rest)
     total = prod(home.shape[axis] for axis in target.dynamic)
     straight = not rest and target.dynamic == tuple(range(len(home.shape)))
     real = home.dtype.startswith("float") and not b.complex_step
@@ -51,12 +52,13 @@ def scattered(stmt: Evaluation, target: Target, scope: Scope) -> None:
     is_table = all(isinstance(at, Load) and at.place.buffer.role == "table" for _, at in found)
     placed = {v.index for _, v in found if isinstance(v, Position)}
     by = "count" if straight and op in SUMS and (counts or real) and few and not is_table else "join"
+    value = None if counts and by == "count" else _value(stmt, target, scope)
     by = "apart" if value is not None and by == "join" and set(shared) <= placed else by
     b.run(View(home, tuple(rows)), combining(op), Scatter(found, value, shared, rest, condition, by, alone))
 
 
-def _value(stmt: Evaluation, target: Target, scope: Scope, refused: bool) -> Value:
-    """The value over all free indices, in the dtype of the tensor; `refused` if what masks refuse is dropped."""
+def _value(stmt: Evaluation, target: Target, scope: Scope) -> Value:
+    """The value over all free indices, in the dtype of the tensor."""
     admits = not stmt.inner or (stmt.admissible() and stmt.saves())
     sums = stmt.op in SUMS and stmt.summed and admits and stmt.contractible()
     if sums and len(stmt.terms()) == 1:
@@ -64,8 +66,6 @@ def _value(stmt: Evaluation, target: Target, scope: Scope, refused: bool) -> Val
         value = stmt.contracted(scope, term, None, here(target.order, scope))
         assert value is not None
         value = Apply("neg", (value,), value.dtype) if sign < 0 else value
-    elif refused and not stmt.summed:
-        value = value_of(stmt.b, stmt.value, scope)
     else:
         value = stmt.evaluate(scope)
     return cast(value, target.home.dtype)

@@ -18,12 +18,13 @@ from ..program.ir import Access, Subscript, children, indices_of
 from .accumulating import accumulated, accumulation_of
 from .blocking import contraction_blocks, domain_blocks, kept, repeated, window_blocks
 from .blocks import blocks, itemsize
-from .building import Building
+from .building import Building, axes_of
 from .evaluation import Evaluation
 from .grouping import grouped, grouping_of
 from .kernels import Map
 from .limits import Limits
 from .operators import SUMS
+from .quantities import Apply, Load, Number, Value
 from .reads import guarded_by_static, prepare
 from .scanning import gone_along, scan_of, scanned
 from .scattering import scattered
@@ -172,7 +173,24 @@ class StatementPlan(Evaluation):
         self.start(target, steps)
         with ExitStack() as stack:
             scope = self.enter(stack, target, steps, drops=True)
-            target.put(target.view, self.evaluate(scope))
+            value = self.evaluate(scope)
+            match value:
+                case Apply(fn="select", args=(condition, inner, Number() as fill)) if self.of_rows(
+                    condition, inner, target, scope
+                ):
+                    self.b.run(target.view, "=", Map(inner))
+                    kept = Load(target.view, value.dtype)
+                    self.b.run(target.view, "=", Map(Apply("select", (condition, kept, fill), value.dtype)))
+                case _:
+                    target.put(target.view, value)
+
+    def of_rows(self, condition: Value, value: Value, target: Target, scope: Scope) -> bool:
+        """Whether a condition decides of whole rows of what is written: these are filled when the value is there."""
+        axes = axes_of(target.view, scope)
+        rows = [i for i in axes if i in condition.indices]
+        long = prod(scope[i].size for i in axes[len(rows) :]) >= self.b.limits.short
+        whole_rows = bool(rows) and long and rows == list(axes[: len(rows)])
+        return target.overwrites and whole_rows and value.dtype == target.buffer.dtype and value.indices >= set(axes)
 
     def contraction(self, target: Target) -> None:
         """Each term as a sum of products, over the points that masks admit."""

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from math import gcd, prod
 
 from ..program.affine import Affine, Sizes
-from ..program.conditions import margins, value_at
+from ..program.conditions import comparisons, margins, value_at
 from ..program.ir import Call, Const, Expr, Index, Size, indices_of, reads, walk
 
 Box = Mapping[str, tuple[int, int]]  # lo <= index < hi
@@ -94,6 +94,21 @@ def _corner(form: Affine, box: Box, above: bool) -> tuple[int, Mapping[str, int]
         lo, hi = box[i]
         point[i] = hi - 1 if (form.coefficient(i).const > 0) == above else lo
     return form.value({}, point), point
+
+
+def stays_by(expr: Expr, end: int, masks: Iterable[Expr]) -> bool:
+    """Whether masks say of a position of data that it lies in 0..end-1: it is compared with both ends as it stands."""
+    form = Affine.from_expr(expr)
+    if [abs(c) for atom, c in form.terms if reads(atom)] != [1]:  # what does not stay in 64 bits is outside, too
+        return False
+    low = high = False
+    for fn, a, b in (found for mask in masks for found in comparisons(mask)):
+        margin = Affine.from_expr(b) - Affine.from_expr(a)
+        margin = (-margin if fn in ("gt", "ge") else margin) - (fn in ("lt", "gt"))
+        above, below = margin - form, margin + form
+        low = low or (above.is_constant and above.const <= 0)
+        high = high or (below.is_constant and below.const < end)
+    return low and high
 
 
 # -- under masks -----------------------------------------------------------------------------------

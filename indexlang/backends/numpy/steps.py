@@ -10,8 +10,9 @@ from itertools import islice
 
 from ...plan.kernels import Einsum, Grouped, Kernel, Map, Product, Running, Scatter, Search, Select, Take
 from ...plan.plan import Check, Either, Loop, Make, Run, Step, Within
-from .arrays import Operand, axes_here
-from .code import Name, call, text
+from ...plan.quantities import Apply, Load, Number, Value
+from .arrays import Operand, array, axes_here, spread
+from .code import ALL, Item, Name, call, text
 from .expressions import UFUNCS, truth, value, whole_number
 from .finding import running, search, select
 from .loops import looped, make, some
@@ -59,7 +60,8 @@ def run(w: Writer, target: Target, kernel: Kernel) -> None:
     """What a kernel makes, brought into its place."""
     match kernel:
         case Map(value=v):
-            target.put(value(w, v, target.axes))
+            if not rows_filled(w, target, v):
+                target.put(value(w, v, target.axes))
         case Product():
             product(w, target, kernel)
         case Grouped():
@@ -76,6 +78,26 @@ def run(w: Writer, target: Target, kernel: Kernel) -> None:
             select(w, target, kernel)
         case Scatter():
             scatter(w, target, kernel)
+
+
+def rows_filled(w: Writer, target: Target, v: Value) -> bool:
+    """Rows of what is there filled with a number; false if the value is no such choice."""
+    match v:
+        case Apply(fn="select", args=(condition, Load(place=place, at=()), Number() as fill)):
+            fills = False
+        case Apply(fn="select", args=(condition, Number() as fill, Load(place=place, at=()))):
+            fills = True
+        case _:
+            return False
+    axes = [i for i in target.axes if i in condition.indices]
+    first = target.axes.index(axes[0]) if axes else 0
+    rows = bool(axes) and len(axes) < len(target.axes) and list(target.axes[first : first + len(axes)]) == axes
+    if place != target.place or target.op != "=" or target.new or v.dtype != target.dtype or not rows:
+        return False
+    where = spread(value(w, condition, axes), axes, w.scope)
+    mask = truth(where) if fills else call("np.logical_not", truth(where))
+    w.set(Item(array(target.here), (*[ALL] * first, mask)), value(w, fill, ()).code)
+    return True
 
 
 def either(w: Writer, step: Either) -> None:

@@ -92,6 +92,12 @@ def of_groups(home, left, right, order, starts, hit):
         home[k] += (first.T @ second).reshape(home.shape[1:])
 '''
 
+CHOSEN = '''\
+def chosen(values, where):
+    """The rows at which a condition holds; as they lie where it holds at all of them."""
+    return values if where.all() else values[where]
+'''
+
 RUNNING = '''\
 def running(ufunc, values, axis, backwards=False):
     """What a ufunc makes of each value and all before it along an axis; or all behind it."""
@@ -212,6 +218,7 @@ ARRAYS = {
     "finite": FINITE,
     "group": GROUP,
     "join": JOIN,
+    "chosen": CHOSEN,
     "keep": KEEP,
     "choose": CHOOSE,
     "share": SHARE,

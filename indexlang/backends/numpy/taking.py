@@ -125,8 +125,8 @@ def scatter(w: Writer, target: Target, kernel: Scatter) -> None:
         where = value(w, kernel.admitted, points)
         full = spread(Operand(truth(where), where.axes, "bool"), points, w.scope)
         admitted = w.hold(method(full.code, "reshape", -1), "admitted")
-        cells = w.hold(Item(cells, (admitted,)), "cells")
-        values = None if values is None else w.hold(Item(values, (admitted,)), "values")
+        cells = w.hold(call(w.use("chosen"), cells, admitted), "cells")
+        values = None if values is None else w.hold(call("chosen", values, admitted), "values")
     if kernel.by == "count":
         weights = () if values is None else (values,)
         counted = call("np.bincount", cells, *weights, minlength=py.Number(prod(sizes)))
