@@ -32,6 +32,7 @@ from .searching import position_type, searched, window_searched
 from .selecting import chosen, selected
 from .separating import separable, separated
 from .sized import Sized
+from .squaring import expanded, squared
 from .tiles import Tile, tile_of
 from .values import unit
 from .views import Scope, whole
@@ -56,6 +57,7 @@ class Facts:
     chosen: int = 1  # positions of a window, of which masks choose those that get the value
     points: int = 1  # of the free indices
     spread: bool = False  # a factor is computed over the whole domain: no product of matrices can save that
+    squared: bool = False  # a factor squares the difference of two arrays much smaller than itself
     separable: bool = False  # a factor adds arrays much smaller than itself
     grouped: bool = False  # data choose matrices of a product, many points the same ones
     running: bool = False  # a bound is all that ties the factors of two indices
@@ -120,6 +122,7 @@ class StatementPlan(Evaluation):
             admitted=self.admissible() and self.saves(),
             overlapping=self.overlapping(),
             spread=self.spread(),
+            squared=not target.taps and squared(self) is not None,
             separable=not target.taps and separable(self) is not None,
             grouped=grouping_of(self, target) is not None,
             running=accumulation_of(self, target) is not None,
@@ -276,6 +279,20 @@ class StatementPlan(Evaluation):
         with ExitStack() as stack:
             separated(self, target, self.enter(stack, target, (), drops=True))
 
+    def squares(self, target: Target) -> None:
+        """Squares of differences as squares and products; as they are written where that loses digits."""
+        steps = (*domain_blocks(self, target), *((i, 0) for i in repeated(self, target)))
+        self.start(target, steps)
+        ((sign, _),) = self.terms()
+        with ExitStack() as stack:
+            scope = self.enter(stack, target, (), drops=True)
+            total, good = expanded(self, target, scope)
+            with self.b.either(good) as (fast, slow):
+                with self.b.into(fast):
+                    target.put(target.view, self.masked_outer(total, scope), sign < 0)
+                with self.b.into(slow), self.b.loops(scope, steps) as inner:
+                    target.put(target.view, self.evaluate(inner))
+
     def selection(self, target: Target) -> None:
         """What the chosen position of each window gets."""
         selected(self, target)
@@ -326,6 +343,7 @@ WAYS = (
         lambda f, limits: f.chosen > 1 and f.points >= limits.long * f.chosen,
         StatementPlan.selection,
     ),
+    Way("squares of differences", lambda f, limits: f.sums and f.reduced > 1 and f.squared, StatementPlan.squares),
     Way("separated contraction", lambda f, limits: f.sums and f.reduced > 1 and f.separable, StatementPlan.separated),
     Way(
         "window",

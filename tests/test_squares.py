@@ -1,0 +1,135 @@
+"""Sums of squares of differences: by squares and products where that keeps the digits, else as written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.random import default_rng
+from numpy.typing import NDArray
+from planned import sized
+
+import indexlang as il
+from indexlang.plan.limits import NUMPY, TINY
+from indexlang.plan.verify import verify
+
+Array = NDArray[Any]
+
+pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
+
+CASES = {
+    "distances": ("y[i,j] = (x[i,d]-z[j,d])**2", "i,j"),
+    "of itself": ("y[i,j] = (x[i,d]-x[j,d])**2", "i,j"),
+    "transposed": ("y[j,i] = (x[i,d]-z[j,d])**2", "j,i"),
+    "weighed": ("y[i,j] = w[d]*(x[i,d]-z[j,d])**2", "i,j"),
+    "weighed, of itself": ("y[i,j] = -(w[d]*(x[i,d]-x[j,d])**2)/3", "i,j"),
+    "masked outside": ("y[i,j] = (x[i,d]-z[j,d])**2*2 where i != j", "i,j"),
+    "of pairs": ("y[i,j] = r[i,j]*(x[i,d]-z[j,d])**2", "i,j"),
+    "all of them": ("y[i] = r[i,j]*(x[i,d]-z[j,d])**2", "i"),
+    "one number": ("y = (x[i,d]-z[j,d])**2", ""),
+    "of columns": ("y[i,j] = (u[d,i]-v[d,j])**2", "i,j"),
+    "a kernel": ("y[i,j] = exp(-sum[d]((x[i,d]-z[j,d])**2)/8)", "i,j"),
+}
+
+
+def inputs(rng: np.random.Generator, n: int, m: int, d: int, kind: str, case: str = "spread") -> dict[str, Array]:
+    x, z = rng.standard_normal((n, d)), rng.standard_normal((m, d))
+    if case == "near":
+        z[: min(n, m)] = x[: min(n, m)] + 1e-4 * rng.standard_normal((min(n, m), d))
+    if case == "far":
+        x, z = x + 1e4, z + 1e4
+    if case == "clusters":
+        x[::2] += 300
+        z[::2] += 300
+    found = {"x": x, "z": z, "w": rng.standard_normal(d), "r": rng.standard_normal((n, m)), "u": x.T, "v": z.T}
+    return {k: np.ascontiguousarray(a.astype(kind)) for k, a in found.items()}
+
+
+def expected(text: str, given: dict[str, Array]) -> Array:
+    """Over the whole domain in float64, by NumPy."""
+    x, z, w, r = (given[k].astype(np.float64) for k in "xzwr")
+    whole = (x[:, None] - (x if "-x" in text else z)) ** 2
+    if "w[d]" in text:
+        whole = whole * w
+    if "r[i,j]" in text:
+        whole = whole * r[:, :, None]
+    y = whole.sum(2)
+    if "exp" in text:
+        return np.exp(-y / 8)
+    if "/3" in text:
+        return -y / 3
+    if "i != j" in text:
+        return np.where(np.arange(len(x))[:, None] != np.arange(y.shape[1]), 2 * y, 0)
+    if text.startswith("y[j,i]"):
+        return y.T
+    return y if "y[i,j]" in text else y.sum(1) if "y[i]" in text else y.sum()
+
+
+def scale(text: str, given: dict[str, Array]) -> Array:
+    """What the errors of a result are measured by: the sum of its values' sizes."""
+    return np.abs(expected(text, {k: np.abs(a) if k in "wr" else a for k, a in given.items()}))
+
+
+@pytest.mark.parametrize("limits", [TINY, NUMPY], ids=["tiny", "numpy"])
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("case", ["spread", "near", "far", "clusters"])
+@pytest.mark.parametrize("name", CASES)
+def test_sums_of_squares(name: str, case: str, kind: str, limits: Any) -> None:
+    text, _ = CASES[name]
+    rng = default_rng(5)
+    for n, m, d in ((40, 50, 9), (3, 4, 4), (1, 5, 8), (150, 90, 12)):
+        given = inputs(rng, n, n if "-x" in text else m, d, kind, case)
+        f = sized(il.compile(text), limits)
+        given = {k: a for k, a in given.items()}
+        mine = {k: given[k] for k in f.inputs}
+        verify(f.plan(**mine))
+        y = f(**mine)
+        if case == "far":  # nothing else is wrong than by the rounding of what is passed
+            given = {k: a.astype(kind).astype(np.float64) for k, a in given.items()}
+        bound = (2e-5 if kind == "float32" else 1e-13) * scale(text, given)
+        if name == "a kernel":
+            bound = bound + 1e-5 * (1 if kind == "float32" else 1e-8)
+        error = np.abs(y - expected(text, given))
+        assert np.all(error <= bound), (n, m, d, float(np.max(error - bound)))
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan, 1e20, 3e19])
+@pytest.mark.parametrize("name", ["distances", "of itself", "weighed", "one number"])
+def test_what_is_not_finite_is_as_it_is_written(name: str, bad: float) -> None:
+    text, _ = CASES[name]
+    given = inputs(default_rng(1), 40, 40, 9, "float32")
+    for k in "xzw":
+        for place in (0, 5):
+            spoilt = {n: a.copy() for n, a in given.items()}
+            spoilt[k].reshape(-1)[place] = bad
+            with np.errstate(all="ignore"):
+                f = sized(il.compile(text), TINY)
+                x, z, w = (spoilt[n] for n in "xzw")
+                whole = (x[:, None] - (x if "-x" in text else z)) ** 2
+                whole = (whole * w if "w[d]" in text else whole).sum(2)
+                right = whole.sum() if text.startswith("y =") else whole
+                y = f(**{n: spoilt[n] for n in f.inputs})
+            np.testing.assert_array_equal(np.isfinite(y), np.isfinite(right))
+            good = np.isfinite(right)
+            np.testing.assert_allclose(y[good], right[good], rtol=1e-4, atol=1e-4)
+
+
+def test_points_at_themselves_have_no_distance() -> None:
+    x = default_rng(0).standard_normal((300, 32)).astype(np.float32)
+    f = il.compile("y[i,j] = (x[i,d]-x[j,d])**2")
+    (step,) = f.plan(x=x).steps
+    assert "squares" in step.kernel
+    assert np.all(np.diag(f(x=x)) == 0)
+
+
+def test_what_squares_do_not_serve_stays() -> None:
+    for text, shapes in (
+        ("y[i] = (x[i,d]-m[d])**2", {"x": (300, 32), "m": (32,)}),
+        ("y[i,j] = (x[i,d]-z[j,d])**3", {"x": (300, 32), "z": (300, 32)}),
+        ("y[i,j] = (x[i,d]-z[j,d])**2", {"x": (300, 2), "z": (300, 2)}),
+        ("y[i,j] = (x[i,d]-z[j,d])**2 where d <= i", {"x": (300, 32), "z": (300, 32)}),
+    ):
+        f = il.compile(text)
+        found = f.plan(**{k: np.ones(s, np.float32) for k, s in shapes.items()}).steps
+        assert all("squares" not in step.kernel for step in found)
