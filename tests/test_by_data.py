@@ -210,3 +210,30 @@ def test_rows_are_filled_not_chosen() -> None:
     expected = np.zeros((40, 16))
     expected[n > 0] = x[n > 0] * g
     np.testing.assert_array_equal(f(x=x, g=g, n=n), expected)
+
+
+@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize("n", [1, 200])
+def test_matrices_that_data_choose_in_groups(n: int, far: bool) -> None:
+    rng = default_rng(n)
+    a = rng.integers(0, 5, n)
+    a[a == 2] = 3
+    W, x, dy = rng.standard_normal((5, 16, 24)), rng.standard_normal((n, 16)), rng.standard_normal((n, 24))
+    W[2] = np.nan
+    if far:
+        a[::3] = rng.choice((-1, 5, -(2**63), 2**63 - 1), len(a[::3]))
+        x[::3], dy[::3] = np.inf, np.nan
+    inside = (a >= 0) & (a < 5)
+    y, g, v = np.zeros((n, 24)), np.zeros((5, 16, 24)), np.zeros((n, 16))
+    y[inside] = np.einsum("kio,ki->ko", W[a[inside]], x[inside])
+    v[inside] = np.einsum("kio,ko->ki", W[a[inside]], dy[inside])
+    np.add.at(g, a[inside], x[inside][:, :, None] * dy[inside][:, None])
+    for limits in (NUMPY, TINY):
+        f = sized(il.compile("y[k,o] = where(a[k]==e,1,0)*W[e,i,o]*x[k,i]"), limits, separate=0)
+        assert n == 1 or any("grouped" in s.kernel for s in f.plan(a=a, W=W, x=x).steps)
+        np.testing.assert_allclose(f(a=a, W=W, x=x), y, atol=1e-10)
+        f = sized(il.compile("v[k,i] = where(a[k]==e,1,0)*W[e,i,o]*dy[k,o]"), limits, separate=0)
+        np.testing.assert_allclose(f(a=a, W=W, dy=dy), v, atol=1e-10)
+        f = sized(il.compile("g[e,i,o] = where(a[k]==e,1,0)*x[k,i]*dy[k,o] where e < 5"), limits, separate=0)
+        verify(f.plan(a=a, x=x, dy=dy))
+        np.testing.assert_allclose(f(a=a, x=x, dy=dy), g, atol=1e-10)

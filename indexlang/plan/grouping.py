@@ -12,13 +12,14 @@ from math import prod
 
 from ..program.algebra import factors_of
 from ..program.ir import Access, Call, Expr, Index, indices_of
+from .building import here
 from .evaluation import Evaluation
 from .extending import inside
-from .kernels import Grouped, Roles
+from .kernels import Grouped, Map, Roles
 from .operators import SUMS
-from .places import View
-from .quantities import Apply, Load, Value
-from .reads import positions, value_of
+from .places import Place, View
+from .quantities import Apply, Load, Number, Value
+from .reads import admitted, positions, value_of
 from .subscripts import subscribed
 from .views import Scope, plain
 from .writes import Target
@@ -39,7 +40,7 @@ class Grouping:
 def grouping_of(stmt: Evaluation, target: Target) -> Grouping | None:
     """How the statement is a product in groups, if it is one and that pays."""
     b, plainly = stmt.b, stmt.root is None and stmt.op in SUMS and stmt.compute != "bool"
-    if not plainly or b.masks or target.taps or target.folds or len(terms := stmt.terms()) != 1:
+    if not plainly or stmt.inner or target.taps or target.folds or len(terms := stmt.terms()) != 1:
         return None
     sign, term = terms[0]
     found = _added(stmt, target, term) if target.dynamic and sign > 0 else None
@@ -48,6 +49,9 @@ def grouping_of(stmt: Evaluation, target: Target) -> Grouping | None:
         tried = (_chosen(stmt, f, core) for f in core if isinstance(f, Access))
         found = next((g for g in tried if g is not None), None)
     if found is None:
+        return None
+    sides = [{i for f in side for i in indices_of(f)} for side in (found.left, found.right) if found.left]
+    if any(not set(indices_of(m)) <= set(found.points).intersection(*sides) for m in b.masks):
         return None
     matrix = (i for s in found.access.subscripts if isinstance(s, Index) for i in indices_of(s))
     points = prod(stmt.sizes[i] for i in found.points)
@@ -115,13 +119,17 @@ def grouped(stmt: Evaluation, target: Target, scope: Scope) -> None:
     size = b.shapes[found.access.tensor][found.axis]
     mark = b.axis(size)
     at, _ = positions(b, found.access, found.axis, subscribed(b, found.access, found.axis), found.points, scope)
+    condition = admitted(b, b.masks, found.points, scope)
     right = _side(stmt, found.right, scope).place
     if found.left:
+        left = _side(stmt, found.left, scope).place
+        if condition is not None:  # what is refused is multiplied as well, 0 by 0
+            left, right = (_cleared(stmt, x, condition, scope) for x in (left, right))
         rows = tuple(
             plain(mark) if k == found.axis else subscribed(b, found.access, k).row or plain(mark)
             for k in range(len(found.access.subscripts))
         )
-        kernel = Grouped(_side(stmt, found.left, scope).place, right, found.roles, mark, at, found.points)
+        kernel = Grouped(left, right, found.roles, mark, at, found.points)
         b.run(View(target.home, rows), "+=", kernel)
         return
     buffer, known = inside(b, found.access)
@@ -133,13 +141,26 @@ def grouped(stmt: Evaluation, target: Target, scope: Scope) -> None:
     _, outside, divisors = stmt.split(term)
     if sign > 0 and target.overwrites and target.buffer.dtype == stmt.compute and not (outside or divisors):
         b.run(target.view, "=", kernel)
+        if condition is not None:
+            b.run(target.view, "=", Map(_chosen_rows(Load(target.view, stmt.compute), condition)))
         return
     part = b.part("part", (*found.roles.columns, *found.roles.rows), stmt.compute, scope)
     b.run(part, "=", kernel)
     value: Value = Load(part, stmt.compute)
     for fn, factor in [("mul", f) for f in outside] + [("div", d) for d in divisors]:
         value = Apply(fn, (value, value_of(b, factor, scope)), stmt.compute)
-    target.put(target.view, value, sign < 0)
+    target.put(target.view, value if condition is None else _chosen_rows(value, condition), sign < 0)
+
+
+def _chosen_rows(value: Value, condition: Value) -> Value:
+    """The value, 0 at the points that masks refuse."""
+    return Apply("select", (condition, value, Number(0, value.dtype)), value.dtype)
+
+
+def _cleared(stmt: Evaluation, place: Place, condition: Value, scope: Scope) -> Place:
+    """A side that is 0 at the points that masks refuse."""
+    own = here(place.mentioned, scope)
+    return stmt.held(_chosen_rows(Load(place, stmt.compute), condition), own, scope, "admitted").place
 
 
 def _side(stmt: Evaluation, factors: Sequence[Expr], scope: Scope) -> Load:
