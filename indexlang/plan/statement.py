@@ -19,6 +19,7 @@ from .accumulating import accumulated, accumulation_of
 from .blocking import contraction_blocks, domain_blocks, kept, repeated, window_blocks
 from .blocks import blocks, itemsize
 from .building import Building, axes_of
+from .conditioned import conditioned
 from .evaluation import Evaluation
 from .grouping import grouped, grouping_of
 from .kernels import Map
@@ -387,4 +388,6 @@ def choose(facts: Facts, limits: Limits) -> Way:
 
 def planned(b: Building, sized: Sized) -> str:
     """A statement as steps; its kernel in words."""
-    return StatementPlan(b, sized).plan()
+    found = StatementPlan(b, sized)
+    other = conditioned(found)
+    return (found if other is None else StatementPlan(b, replace(sized, stmt=other))).plan()

@@ -1,0 +1,62 @@
+"""Conditions on indices that no factor has: factors of 0 and 1, so that a masked sum is a product of matrices.
+
+In: a statement that sums one product under masks. Out: the same with a factor for each group of conditions, or None:
+
+    y[i,c] = x[j,c] where j <= i, g[i] == g[j]
+    y[i,c] = where(j <= i and g[i] == g[j], 1, 0) * x[j,c] where j <= i, g[i] == g[j]
+
+The one rule: the masks stay, so a refused point adds nothing, whatever the other factors are there; and it must pay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..program.algebra import product_of
+from ..program.ir import Call, Const, Expr, Statement, indices_of
+from .evaluation import Evaluation
+from .operators import SUMS
+from .prices import price
+from .scanning import scan_of
+
+
+def conditioned(stmt: Evaluation) -> Statement | None:
+    """The statement with its conditions as factors, where no scan serves and that costs less."""
+    if stmt.op not in SUMS or not stmt.inner or stmt.root is not None or not stmt.compute.startswith("float"):
+        return None
+    terms = stmt.terms()
+    core, outside, divisors = stmt.split(terms[0][1])
+    present = {i for f in core for i in indices_of(f)}
+    missing = [c for c in stmt.conditions() if not set(indices_of(c)) <= present]
+    if len(terms) > 1 or not missing or not core or stmt.overlapping() or scan_of(stmt) is not None:
+        return None
+    extents = stmt.b.extents
+    least = price(stmt.stmt, extents, stmt.b.limits)
+    if least < stmt.b.limits.separate * stmt.b.limits.element:
+        return None
+    factors: list[Expr] = [Call("where", (_all(group), Const(1), Const(0))) for group in _groups(missing)]
+    value = product_of([*outside, *core, *factors], divisors)
+    if terms[0][0] < 0:
+        value = Call("neg", (value,))
+    new = replace(stmt.stmt, value=value)
+    return new if 5 * price(new, extents, stmt.b.limits) < 4 * least else None
+
+
+def _groups(conditions: Sequence[Expr]) -> list[list[Expr]]:
+    """Conditions that share indices."""
+    groups: list[tuple[set[str], list[Expr]]] = []
+    for condition in conditions:
+        own, together = set(indices_of(condition)), [condition]
+        for group in [g for g in groups if g[0] & own]:
+            groups.remove(group)
+            own, together = own | group[0], [*group[1], *together]
+        groups.append((own, together))
+    return [together for _, together in groups]
+
+
+def _all(conditions: Sequence[Expr]) -> Expr:
+    first, *rest = conditions
+    for one in rest:
+        first = Call("and", (first, one))
+    return first
