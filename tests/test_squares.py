@@ -133,3 +133,22 @@ def test_what_squares_do_not_serve_stays() -> None:
         f = il.compile(text)
         found = f.plan(**{k: np.ones(s, np.float32) for k, s in shapes.items()}).steps
         assert all("squares" not in step.kernel for step in found)
+
+
+def test_the_differences_of_points_and_themselves_are_no_lost_digits() -> None:
+    rng = default_rng(3)
+    f = il.compile("y[i,j] += w[i,o]*(x[j,o]-x[i,o])")
+    for kind in ("float32", "float64"):
+        x, w = rng.standard_normal((80, 9)).astype(kind), rng.standard_normal((80, 9)).astype(kind)
+        right = np.einsum("io,ijo->ij", w.astype(np.float64), x.astype(np.float64)[None] - x[:, None])
+        for limits in (TINY, NUMPY):
+            y = sized(f, limits)(w=w, x=x)
+            assert np.all(np.diag(y) == 0)
+            np.testing.assert_allclose(y, right, rtol=1e-3 if kind == "float32" else 1e-9, atol=1e-5)
+            for bad in (np.inf, np.nan):
+                v = w.copy()
+                v[4, 2] = bad
+                with np.errstate(all="ignore"):
+                    expected = np.einsum("io,ijo->ij", v, x[None] - x[:, None])
+                    y = sized(f, limits)(w=v, x=x)
+                np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))

@@ -16,6 +16,7 @@ from ..program.ir import (
     Call,
     Const,
     Expr,
+    Index,
     Reduce,
     Subscript,
     children,
@@ -271,6 +272,17 @@ class Evaluation:
         for one in found[1:]:
             result = Apply("and", (result, one), "bool")
         return result
+
+    def meeting(self, first: Expr, second: Expr, free: Sequence[str], scope: Scope) -> Value | None:
+        """Where two reads of one tensor are of one element, for two indices of the result."""
+        if not (isinstance(first, Access) and isinstance(second, Access)) or first.tensor != second.tensor:
+            return None
+        different = [(a, b) for a, b in zip(first.subscripts, second.subscripts, strict=True) if a != b]
+        match different:
+            case [(Index(name=i), Index(name=j))] if i in free and j in free:
+                return truth(self.b, Call("eq", (Index(i), Index(j))), scope)
+            case _:
+                return None
 
     def overlapping(self) -> bool:
         """Whether some subscript mixes a reduced index with others."""

@@ -76,17 +76,23 @@ def separated(stmt: Evaluation, target: Target, scope: Scope) -> None:
         assert value is not None
         values.append(stmt.held(value, [i for i in order if i in value.indices], scope, "side"))
     free = [i for i in order if any(i in v.indices for v in values)]
-    total = stmt.held(Apply("sub" if found.minus else "add", (values[0], values[1]), kind), free, scope, "total")
-    with b.either(_keeps_digits(stmt, total, values, free, scope)) as (fast, slow):
+    made: Value = Apply("sub" if found.minus else "add", (values[0], values[1]), kind)
+    itself = stmt.meeting(found.first, found.second, free, scope) if found.minus else None
+    if itself is not None:
+        made = Apply("select", (itself, Number(0, kind), made), kind)
+    total = stmt.held(made, free, scope, "total")
+    with b.either(_keeps_digits(stmt, total, values, free, scope, itself)) as (fast, slow):
         with b.into(fast):
             target.put(place, total, sign < 0)
         with b.into(slow), b.loops(scope, contraction_blocks(stmt, target)) as inner:
             stmt.term(target, inner, (sign, term))
 
 
-def _keeps_digits(stmt: Evaluation, total: Load, parts: list[Load], free: list[str], scope: Scope) -> Value:
+def _keeps_digits(
+    stmt: Evaluation, total: Load, parts: list[Load], free: list[str], scope: Scope, itself: Value | None
+) -> Value:
     """Whether everything is finite, and each row and column of the result is not much smaller than what it is the
-    difference of.
+    difference of. Where `itself`, nothing is lost: the difference is 0.
     """
     kind = "float64" if stmt.compute in ("float64", "complex128") else "float32"
     limits = stmt.b.limits
@@ -107,14 +113,16 @@ def _keeps_digits(stmt: Evaluation, total: Load, parts: list[Load], free: list[s
         good = kept if good is None else Apply("and", (good, kept), "bool")
     assert good is not None
     for lost in (limits.lost << 2, limits.lost << 8, limits.lost << 14):
-        good = Apply("and", (good, _few_lost(stmt, sizes, free, lost, scope)), "bool")
+        good = Apply("and", (good, _few_lost(sizes, free, lost, scope, itself)), "bool")
     return good
 
 
-def _few_lost(stmt: Evaluation, sizes: list[Load], free: list[str], lost: int, scope: Scope) -> Value:
+def _few_lost(sizes: list[Load], free: list[str], lost: int, scope: Scope, itself: Value | None) -> Value:
     """Whether no more elements than by chance are so many times smaller than what they are the difference of."""
     mine, other = sizes
     smaller = Apply("lt", (Apply("mul", (Number(lost, mine.dtype), mine), mine.dtype), other), "bool")
+    if itself is not None:
+        smaller = Apply("and", (smaller, Apply("not", (itself,), "bool")), "bool")
     ones = cast(smaller, mine.dtype)  # NumPy adds floats several times as fast as truths
     count = Reduced("sum", ones, tuple(free)) if free else ones
     by_chance = 2 + 4 * prod(scope[i].n for i in free) // lost

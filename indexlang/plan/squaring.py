@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from math import prod
 
 from ..program.algebra import product_of
-from ..program.ir import Access, Call, Const, Expr, Index, indices_of
+from ..program.ir import Access, Call, Const, Expr, indices_of
 from .building import here
 from .contraction import separates
 from .evaluation import Evaluation
 from .quantities import Apply, Load, Number, Reduced, Value
-from .reads import truth
 from .views import Scope
 from .writes import Target
 
@@ -72,7 +71,7 @@ def expanded(stmt: Evaluation, target: Target, scope: Scope) -> tuple[Value, Val
     weights = [stmt.factor(f, scope) for f in found.others]
     sides, total = _sum(stmt, scope, found, points, squares, weights, order)
     free = here([i for i in order if i in total.indices], scope)
-    itself = _meets_itself(stmt, found, free, scope)
+    itself = stmt.meeting(found.first, found.second, free, scope)
     if itself is not None:
         total = Apply("select", (itself, Number(0, kind), total), kind)
     held = stmt.held(total, free, scope, "total")
@@ -111,19 +110,6 @@ def _summed(stmt: Evaluation, scope: Scope, term: Expr, order: list[str], given:
     value = stmt.contracted(scope, term, None, order, given)
     assert value is not None
     return stmt.held(value, here([i for i in order if i in value.indices], scope), scope, "side")
-
-
-def _meets_itself(stmt: Evaluation, found: Squared, free: list[str], scope: Scope) -> Value | None:
-    """Where both reads are one element, for two indices of the result."""
-    if found.first.tensor != found.second.tensor:
-        return None
-    pairs = zip(found.first.subscripts, found.second.subscripts, strict=True)
-    different = [(a, b) for a, b in pairs if a != b]
-    match different:
-        case [(Index(name=i), Index(name=j))] if i in free and j in free:
-            return truth(stmt.b, Call("eq", (Index(i), Index(j))), scope)
-        case _:
-            return None
 
 
 def _keeps_digits(stmt: Evaluation, total: Value, sides: list[Load], free: list[str], itself: Value | None) -> Value:
