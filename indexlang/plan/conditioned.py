@@ -32,7 +32,7 @@ def conditioned(stmt: Evaluation) -> Statement | None:
     if len(terms) > 1 or not missing or not core or stmt.overlapping() or scan_of(stmt) is not None:
         return None
     extents = stmt.b.extents
-    least = price(stmt.stmt, extents, stmt.b.limits)
+    least = price(stmt.stmt, extents, stmt.b.limits, stmt.b.shapes)
     if least < stmt.b.limits.separate * stmt.b.limits.element:
         return None
     factors: list[Expr] = [Call("where", (_all(group), Const(1), Const(0))) for group in _groups(missing)]
@@ -40,7 +40,7 @@ def conditioned(stmt: Evaluation) -> Statement | None:
     if terms[0][0] < 0:
         value = Call("neg", (value,))
     new = replace(stmt.stmt, value=value)
-    return new if 5 * price(new, extents, stmt.b.limits) < 4 * least else None
+    return new if 5 * price(new, extents, stmt.b.limits, stmt.b.shapes) < 4 * least else None
 
 
 def _groups(conditions: Sequence[Expr]) -> list[list[Expr]]:

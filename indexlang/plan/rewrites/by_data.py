@@ -90,9 +90,9 @@ class _Statement:
     def indexed(self, stmt: Statement, extents: Extents) -> Statement:
         """The statement with as many indices replaced as pays."""
         found = self.masked(stmt)
-        if price(found, extents, self.limits) < self.limits.separate * self.limits.element:
+        if price(found, extents, self.limits, self.shapes.tensors) < self.limits.separate * self.limits.element:
             return stmt
-        best, least = stmt, price(found, extents, self.limits)
+        best, least = stmt, price(found, extents, self.limits, self.shapes.tensors)
         improved = True
         while improved:
             improved = False
@@ -100,7 +100,7 @@ class _Statement:
                 new = self.replaced(found, extents, tie)
                 if new is not None and self.is_typed_as(stmt, new):
                     left = {i: e for i, e in extents.items() if i != tie.index}
-                    cost = price(new, left, self.limits)
+                    cost = price(new, left, self.limits, self.shapes.tensors)
                     if cost * 5 < least * 4:
                         best, found, extents, least, improved = new, new, left, cost, True
                         break
