@@ -16,6 +16,8 @@ from .places import Part, Place
 from .plan import Check, Either, Loop, Make, Plan, Run, Section, Step, Within
 from .quantities import Apply, Load, Number, Reach, Reduced, Value, parts_of
 
+MOST = 1 << 12  # rounds of a loop that are looked at one by one
+
 Ranges = Mapping[str, tuple[int, int]]  # of the values of each index at a step
 
 
@@ -93,13 +95,14 @@ def _loop(loop: Loop, ranges: Ranges) -> Cost:
     begins = range(lo + loop.begin, end, max(1, loop.by))
     if not len(begins):
         return Cost()
-    blocks = [(b, min(end, b + max(1, loop.by))) for b in begins]
-    if any(isinstance(s, Within) for s in _inside(loop.steps)):
-        return total(_steps(loop.steps, {**ranges, loop.index: block}) for block in blocks)
-    found = _steps(loop.steps, {**ranges, loop.index: blocks[0]})
-    if len(blocks) == 1:
-        return found
-    return found * (len(blocks) - 1) + _steps(loop.steps, {**ranges, loop.index: blocks[-1]})
+
+    def round_at(begin: int) -> Cost:
+        return _steps(loop.steps, {**ranges, loop.index: (begin, min(end, begin + max(1, loop.by)))})
+
+    if len(begins) <= MOST and any(isinstance(s, Within) for s in _inside(loop.steps)):
+        return total(map(round_at, begins))
+    found = round_at(begins[0])
+    return found if len(begins) == 1 else found * (len(begins) - 1) + round_at(begins[-1])
 
 
 def _inside(steps: Iterable[Step]) -> Iterable[Step]:

@@ -40,6 +40,7 @@ class Limits:
     grouped: int = 1 << 13  # elements of copied matrices for each product that would do without the copies
     tile: int = 16  # values of the smallest block that follows a mask
     advised: int = 1 << 22  # points from which on it is said why all of them are gone through
+    tiles: int = 1 << 13  # blocks of an index, at most, that follow a mask
     call: int = 1 << 16  # multiply-adds that a call costs
     calls: int = 8  # in a tile
     pieces: int = 8  # statements into which one may be taken apart

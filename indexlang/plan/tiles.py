@@ -143,6 +143,8 @@ def tile_of(
         for outer in sorted(others, key=lambda i: i not in free):
             lo, hi = extents[outer]
             for by in _steps(hi - lo, bounds, limits):
+                if (hi - lo) // by > limits.tiles:
+                    continue
                 tile = Tile(outer, by, inner, tuple(bounds))
                 price = _price(tile, extents, cost, limits, least)
                 if price < least:
