@@ -40,6 +40,7 @@ POSITIONS = {
     "mirrored": ("y[b,i,o] = W[u,c,o] * exp(x[b,i-u+2,c]) where i < 7", {"x": (2, 9, 3), "W": (3, 3, 4)}),
     "two neighbours": ("y[i,o] = W[u,o] * exp(x[i+u] - x[i+u+1]**2)", {"x": (9,), "W": (3, 4)}),
     "clamped": ("y[i,o] = W[u,o] * exp(x[clamp(i+u-1)]) where i < 9", {"x": (9,), "W": (3, 4)}),
+    "two windows, one in the other": ("y[i,j] = exp(x[i+u]) ** z[i,j+v] where v < 2, u < 3", {"x": (7,), "z": (4, 3)}),
     "the greatest": ("y[i] max= tanh(x[i+u]) * 2 where u < 3", {"x": (9,)}),
     "masked by position": ("y[i,o] = W[u,o] * x[i+u] where m[i+u] > 0", {"x": (9,), "m": (9,), "W": (3, 4)}),
     "masked by tap": ("y[i,o] = W[u,o] * relu(x[i+u]) where u <= i", {"x": (9,), "W": (3, 4)}),

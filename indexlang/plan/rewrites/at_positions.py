@@ -100,6 +100,7 @@ class _Work:
                 return name
         name = free(counted("at" if found.first.op == "=" else "taps"), self.tensors)
         self.tensors[name], self.kinds[name] = found.shape, self.types.compute[number]
+        self.known = kinds.Known(self.kinds, self.types.weak)
         self.put(_named(found.first, name), found.first_extents, number)
         self.made[key] = name, len(self.rows)
         return name
