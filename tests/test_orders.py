@@ -167,3 +167,19 @@ def test_running_products_are_chosen() -> None:
     shapes = {"q": (2048, 32), "k": (2048, 32), "v": (2048, 32)}
     (step,) = f.plan(**shapes).steps
     assert step.kernel.startswith("running products, sums along s")
+
+
+def test_what_is_asked_ahead_is_asked_wherever_products_are_made() -> None:
+    """A sum under a mask that is scattered: its factor is an input, gone through value by value."""
+    text = "z[V[v]] += h[2-j] * K[v,r] * s[j] where v < 3, j < 3, r < 3, j < v + 3, out[r] == v"
+    rng = default_rng(5)
+    inputs = {"h": rng.standard_normal(3), "K": rng.standard_normal((3, 3)), "s": rng.standard_normal(3)}
+    inputs |= {"V": np.array([1, 0, 1]), "out": np.array([0, 2, 1])}
+    right = np.zeros(2)
+    for v, j, r in np.ndindex(3, 3, 3):
+        if j < v + 3 and inputs["out"][r] == v:
+            right[inputs["V"][v]] += inputs["h"][2 - j] * inputs["K"][v, r] * inputs["s"][j]
+    f = il.compile(f"shape z[2]\n{text}")
+    for limits in (NUMPY, TINY):
+        verify(sized(f, limits).plan(**inputs))
+        np.testing.assert_allclose(sized(f, limits)(**inputs), right)

@@ -119,7 +119,6 @@ def accumulated(stmt: Evaluation, target: Target, scope: Scope) -> None:
     kept = [i for i in found.state if not scope[i].tap]
     state = b.part("state", kept, kind, scope)
     b.run(state, "=", Map(Number(0, kind)))
-    here = len(b.steps)
     stmt.notes.append(f"sums along {found.inner}, {found.by} {found.outer} at a time")
     with ExitStack() as stack:
         block = stack.enter_context(b.loop(scope, found.outer, found.by, "backwards" if found.backwards else "serial"))
@@ -145,7 +144,6 @@ def accumulated(stmt: Evaluation, target: Target, scope: Scope) -> None:
         for fn, part in [("mul", f) for f in outside] + [("div", d) for d in divisors]:
             result = Apply(fn, (result, value_of(b, part, block)), kind)
         target.put(place, result, sign < 0)
-    b.steps[here:here] = stmt.ahead
 
 
 def _before(

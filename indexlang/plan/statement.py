@@ -93,7 +93,9 @@ class StatementPlan(Evaluation):
             target = target_of(b, self.stmt.target, home, self.op, new, self.dtype)
         if way.name == "whole domain" and prod(self.sizes.values()) >= b.limits.advised:
             self.notes.append(self.advice())
+        here = len(b.steps)
         way.plan(self, target)
+        b.steps[here:here] = self.ahead
         target.finish()
         if self.op in ("max=", "min=") and self.tensor in b.single:
             b.extrema[self.sought(self.op)] = self.tensor
@@ -203,7 +205,6 @@ class StatementPlan(Evaluation):
         if tile is not None:
             steps = (*(s for s in steps if s[0] not in (tile.outer, tile.inner)), (tile.outer, tile.by))
         self.start(target, steps, many=len(self.terms()) > 1)
-        here = len(self.b.steps)
         with ExitStack() as stack:
             scope = self.enter(stack, target, steps, drops=True)
             if tile is not None and not scope[tile.inner].tap:
@@ -211,7 +212,6 @@ class StatementPlan(Evaluation):
                 scope = stack.enter_context(self.b.within(scope, tile.inner, *tile.ends(self.b.extents)))
             for term in self.terms():
                 self.term(target, scope, term)
-        self.b.steps[here:here] = self.ahead
 
     def running(self, target: Target) -> None:
         """A state that grows block by block."""
