@@ -64,7 +64,7 @@ CASES = {
     "a quotient": ("y[b,d] = E[v,d] where v == t[b]//2", {"t": (9,), "E": (5, 3)},
                    "y[b,d] = E[t[b]//2,d] where 0 <= t[b] // 2, t[b] // 2 < 5"),
     "a window": ("y[b] = E[v+k]*w[k] where v == t[b]", {"t": (9,), "E": (7,), "w": (3,)},
-                 "y[b] = E[t[b]+k] * w[k] where 0 <= t[b], t[b] < 5"),
+                 "y[b] = E[v+k] * w[k] where v == t[b]"),
     "matrices": ("y[k,o] = where(t[k]==e,1,0)*W[e,i,o]*x[k,i]", {"t": (9,), "W": (40, 3, 4), "x": (9, 3)},
                  "y[k,o] = W[t[k],i,o] * x[k,i] where 0 <= t[k], t[k] < 40"),
     "twice the same": ("y[b] = E[v]*F[v] where t[b] == v, r[b] == v", {"t": (9,), "r": (9,), "E": (5,), "F": (5,)},

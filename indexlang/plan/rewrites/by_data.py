@@ -97,8 +97,10 @@ class _Statement:
         while improved:
             improved = False
             for tie in self.ties(found):
+                if tie.index in _mixed(found):
+                    continue
                 new = self.replaced(found, extents, tie)
-                if new is not None and self.is_typed_as(stmt, new):
+                if new is not None and tie.index not in new.domain.indices and self.is_typed_as(stmt, new):
                     left = {i: e for i, e in extents.items() if i != tie.index}
                     cost = price(new, left, self.limits, self.shapes.tensors)
                     if cost * 5 < least * 4:
@@ -257,3 +259,9 @@ def _clamped(mask: Expr, values: Mapping[str, Quotient]) -> Expr:
 
 def _is_zero(expr: Expr) -> bool:
     return isinstance(expr, Const) and expr.value == 0 and not isinstance(expr.value, bool)
+
+
+def _mixed(stmt: Statement) -> set[str]:
+    """The indices that stand in a position with others, or at an edge, where data would have to be checked."""
+    accesses = [p for p in parts_of(stmt) if isinstance(p, Access)]
+    return {i for a in accesses for s in a.subscripts if not isinstance(s, Index) for i in indices_of(s)}
