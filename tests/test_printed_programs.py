@@ -12,7 +12,9 @@ from indexlang.plan.buffers import bytes_of, lifetimes, without_copies
 from indexlang.plan.kernels import Map, Product, Roles
 from indexlang.plan.places import Buffer, Part
 from indexlang.plan.plan import Loop, Make, Plan, Run, Section
+from indexlang.plan.quantities import Apply
 from indexlang.plan.rooms import memory
+from indexlang.plan.verify import verify
 
 
 def test_outputs_are_delivered_in_their_types_and_no_array_twice():
@@ -127,3 +129,20 @@ def test_a_workspace_that_becomes_a_tensor_is_that_tensor(made):
     assert (part.buffer in lifetimes(joined)) == (made not in ("whole", "blocks"))
     np.testing.assert_array_equal(run(source(joined), *case.arrays)[0], run(source(plan), *case.arrays)[0])
     assert memory(joined) <= memory(plan)
+
+
+def test_axes_of_one_element_keep_their_names():
+    """Two arrays of one element may hold the same and still have other axes: neither stands for the other."""
+    case = Case(i=1, j=1)
+    x = case.input("x", data(1, 1))
+    y = buf("y", (1, 1))
+    first = Part(buf("a", (1, 1), role="workspace"), ("i", "j"))
+    second = Part(buf("b", (1, 1), role="workspace"), ("j", "i"))
+    steps = [
+        Run(first, "=", Map(load(view(x, "i", "j")))),
+        Run(second, "=", Map(load(first))),
+        Run(view(y, "i", "j"), "=", Map(Apply("neg", (load(second),), F))),
+    ]
+    plan = without_copies(case.plan([view(y, "i", "j")], *steps))
+    verify(plan)
+    np.testing.assert_array_equal(run(source(plan), *case.arrays)[0], -case.arrays[0])

@@ -18,7 +18,7 @@ from typing import Any
 from ..program.facts import kept
 from .blocks import itemsize
 from .kernels import Map, Search
-from .places import Buffer, Place, View
+from .places import Buffer, Part, Place, View
 from .plan import Either, Loop, Plan, Run, Section, Step, Within
 from .quantities import Apply, Load, Reduced, parts_of
 from .views import Extents, Row, plain
@@ -168,6 +168,8 @@ def _copy(step: Step, extents: Extents) -> tuple[Buffer, Buffer] | None:
             like = (given.shape, given.dtype, dtype) == (made.shape, made.dtype, made.dtype)
             order = _whole(place, extents)
             same = given.role == "workspace" and like and order is not None and order == _whole(source, extents)
+            if isinstance(place, Part) and isinstance(source, Part):  # axes of one element have their names, too
+                same = same and place.indices == source.indices
             return (given, made) if same else None
         case _:
             return None
