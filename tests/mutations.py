@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from random import Random
 from typing import Any
 
-from indexlang.plan.kernels import Grouped, Product, Roles, Running, Scatter, Search, Select, Take
+from indexlang.plan.kernels import Grouped, Order, Product, Rank, Roles, Running, Scatter, Search, Select, Take
 from indexlang.plan.places import Buffer, Part, View
 from indexlang.plan.plan import Check, Either, Loop, Make, Plan, Run, Section, Table
 from indexlang.plan.quantities import Apply, Count, Load, Number, Position, Reduced
@@ -146,6 +146,10 @@ def other(rng: Random, node: Any, path: Path, indices: tuple[str, ...], buffers:
                 lambda: replace(node, along=index()),
                 lambda: replace(node, op=rng.choice(("sum", "argmax", "+="))),
             ]
+        case Order():
+            options = [lambda: replace(node, rank=index())]
+        case Rank():
+            options = [lambda: replace(node, value=Number(1, rng.choice(DTYPES))), lambda: replace(node, equal=True)]
         case Take(at=at):
             options = [lambda: replace(node, at=at[1:]), lambda: replace(node, at=((index(), at[0][1]), *at[1:]))]
         case Scatter(at=at):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from plans import Case, F, buf, data, fn, load, number, view
 
-from indexlang.plan.kernels import Map, Running, Scatter, Search, Select, Take
+from indexlang.plan.kernels import Map, Order, Rank, Running, Scatter, Search, Select, Take
 from indexlang.plan.plan import Loop, Run
 from indexlang.plan.quantities import Position
 
@@ -165,6 +165,29 @@ def test_select(kind, op, block):
         value = case.arrays[0][i, j]
         expected[2 * i + d, 2 * j + e] += -value if op == "-=" else value
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32", "int64", "uint8"])
+@pytest.mark.parametrize("equal", [False, True])
+def test_order_and_rank(kind, equal):
+    case = Case(i=9, j=40, r=40)
+    array, bounds = np.round(data(40, dtype=kind)), np.round(data(9, dtype=kind))
+    if kind.startswith("float"):
+        array[[3, 7]], array[5], bounds[2], bounds[4] = np.nan, -np.inf, np.inf, np.nan
+    x, z = case.input("x", array), case.input("z", bounds)
+    order, ascending, count = buf("order", (40,), "int64"), buf("ascending", (40,), kind), buf("count", (9,), "int64")
+    order, ascending = view(order, "r"), view(ascending, "r")
+    steps = (
+        Run(order, "=", Order(view(x, "j"), "r")),
+        Run(ascending, "=", Take(view(x, "j"), (("j", load(order, "int64")),))),
+        Run(view(count, "i"), "=", Rank(ascending, load(view(z, "i"), kind), equal)),
+    )
+    found = case.run([view(count, "i")], *steps)
+    for k, bound in enumerate(bounds):
+        expected = np.sum(array <= bound if equal else array < bound)
+        if bound != bound:  # nan is above all, and not above itself
+            expected = 40 if equal else 38
+        assert found[k] == expected
 
 
 # -- taking and scattering ----------------------------------------------------------------------------

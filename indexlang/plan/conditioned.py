@@ -18,6 +18,7 @@ from ..program.ir import Call, Const, Expr, Statement, indices_of
 from .evaluation import Evaluation
 from .operators import SUMS
 from .prices import price
+from .ranking import ranking_of
 from .scanning import scan_of
 
 
@@ -30,6 +31,8 @@ def conditioned(stmt: Evaluation) -> Statement | None:
     present = {i for f in core for i in indices_of(f)}
     missing = [c for c in stmt.conditions() if not set(indices_of(c)) <= present]
     if len(terms) > 1 or not missing or not core or stmt.overlapping() or scan_of(stmt) is not None:
+        return None
+    if ranking_of(stmt) is not None:
         return None
     extents = stmt.b.extents
     least = price(stmt.stmt, extents, stmt.b.limits, stmt.b.shapes)

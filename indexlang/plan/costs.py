@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from .kernels import Einsum, Grouped, Kernel, Map, Product, Running, Scatter, Search, Select, Take
+from .kernels import Einsum, Grouped, Kernel, Map, Order, Product, Rank, Running, Scatter, Search, Select, Take
 from .limits import Limits
 from .places import Part, Place
 from .plan import Check, Either, Loop, Make, Plan, Run, Section, Step, Within
 from .quantities import Apply, Load, Number, Reach, Reduced, Value, parts_of
 
+SORTING = 20  # operations on an element that sorting takes for each, or finding a place in what is sorted
 MOST = 1 << 12  # rounds of a loop that are looked at one by one
 
 Ranges = Mapping[str, tuple[int, int]]  # of the values of each index at a step
@@ -132,6 +133,10 @@ def _kernel(kernel: Kernel, place: Place, ranges: Ranges) -> Cost:
             return Cost(0, _points(indices, ranges) + sum(_elements(f, ranges) for f in factors), 1)
         case Take() | Running():
             return Cost(0, 2 * own, 1)
+        case Order(source=source):
+            return Cost(0, SORTING * _points(_indices(source), ranges), 1)
+        case Rank(source=source, value=value):
+            return Cost(0, SORTING * own + _elements(value, ranges), 1)
         case Search(value=value, over=over):
             return Cost(0, own * _points(over, ranges) + _elements(value, ranges), 1)
         case Select(value=value, condition=condition):

@@ -291,6 +291,14 @@ class Evaluation:
         mixed = (indices_of(s) for a in accesses for s in a.subscripts if not isinstance(s, Access))
         return any(len(names) > 1 and summed & set(names) for names in mixed)
 
+    def spread(self) -> bool:
+        """Whether every term computes a factor over the whole domain, whose taps lie in subscripts."""
+        if not self.overlapping() or not self.contractible():
+            return False
+        domain = {i for i in (*self.free, *self.summed) if self.sizes[i] > 1}
+        cores = [self.split(term)[0] for _, term in self.terms()]
+        return all(any(not isinstance(f, Access) and domain <= set(indices_of(f)) for f in core) for core in cores)
+
     def in_memory(self, group: Sequence[str]) -> list[str]:
         """The indices as they lie in the access that has most of them, outermost first."""
         accesses = [p for p in walk(self.value) if isinstance(p, Access)]

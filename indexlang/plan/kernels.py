@@ -91,6 +91,27 @@ class Running:
 
 
 @dataclass(frozen=True)
+class Order:
+    """The positions along the only axis of a source in ascending order of its elements, nan last, equal ones in any
+    order: the place has `rank` in its stead.
+    """
+
+    source: Place
+    rank: str
+
+
+@dataclass(frozen=True)
+class Rank:
+    """How many elements of a source, which ascend along its only axis, are less than a value; or not greater, if
+    `equal`. Elements and values are of one type; nan is above all.
+    """
+
+    source: Place
+    value: Value
+    equal: bool
+
+
+@dataclass(frozen=True)
 class Search:
     """argmax, argmin (int64, the row-major position in the box of `over`, the first winner) or logsumexp of a value.
 
@@ -139,4 +160,4 @@ class Scatter:
     alone: bool = False
 
 
-Kernel = Map | Take | Product | Grouped | Einsum | Running | Search | Select | Scatter
+Kernel = Map | Take | Product | Grouped | Einsum | Running | Order | Rank | Search | Select | Scatter

@@ -18,6 +18,7 @@
     Kernel  ::= Map(Value) | Product(Place, Place, Roles, by) | Einsum(Value*, apart) | Running(op, Place, along)
               | Grouped(Place, Place, Roles, mark, at, point*)
               | Take(Place, at*) | Scatter(at*, Value, by) | Search(op, Value, over, by) | Select(Value, Value, among)
+              | Order(Place, rank) | Rank(Place, Value, equal)
     Value   ::= Number | Position(index) | Count(index*) | Reach(Row, most) | Load(Place) | Apply(fn, Value*)
               | Reduced(op, Value, over)
 

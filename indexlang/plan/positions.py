@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .kernels import Map, Running, Search, Take
+from .kernels import Map, Order, Rank, Running, Search, Take
 from .places import Buffer, Part, Place
 from .plan import Run
 from .quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value
@@ -56,6 +56,10 @@ class Positions:
                 found = self.held.get(source.buffer)
             case Running(op="argmax" | "argmin", along=along):
                 found = (0, max(0, _size(along, extents) - 1))
+            case Order(rank=rank):
+                found = (0, max(0, _size(rank, extents) - 1))
+            case Rank(source=source):
+                found = (0, prod(_size(i, extents) for i in source.mentioned))
             case Search(over=over):
                 found = (0, max(0, prod(_size(i, extents) for i in over) - 1))
             case _:

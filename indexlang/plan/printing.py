@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from .kernels import Einsum, Grouped, Kernel, Map, Product, Running, Scatter, Search, Select, Take
+from .kernels import Einsum, Grouped, Kernel, Map, Order, Product, Rank, Running, Scatter, Search, Select, Take
 from .operators import REDUCTIONS
 from .places import Part, Place, View
 from .plan import Check, Either, Loop, Make, Plan, Run, Step, Within
@@ -106,6 +106,10 @@ def _kernel(kernel: Kernel) -> str:
             return f"sum of {' * '.join(_value(v) for v in factors)}"
         case Running(op=op, source=source, along=along, backwards=backwards):
             return f"running {REDUCTIONS.get(op, op)} of {_place(source)} along {along}{' backwards' * backwards}"
+        case Order(source=source, rank=rank):
+            return f"order of {_place(source)} by {rank}"
+        case Rank(source=source, value=value, equal=equal):
+            return f"how many of {_place(source)} are {'not greater' if equal else 'less'} than {_value(value)}"
         case Search(op=op, value=value, over=over, admitted=admitted, by=by, best=best):
             where = f" where {_value(admitted)}" if admitted is not None else ""
             known = f", the best in {_place(best)}" if best is not None else ""

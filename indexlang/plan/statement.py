@@ -26,6 +26,7 @@ from .kernels import Map
 from .limits import Limits
 from .operators import SUMS
 from .quantities import Apply, Load, Number, Value
+from .ranking import batches, ranked, ranking_of
 from .reads import guarded_by_static, prepare
 from .scanning import gone_along, scan_of, scanned
 from .scattering import scattered
@@ -62,6 +63,7 @@ class Facts:
     separable: bool = False  # a factor adds arrays much smaller than itself
     grouped: bool = False  # data choose matrices of a product, many points the same ones
     running: bool = False  # a bound is all that ties the factors of two indices
+    ranking: bool = False  # data compare a reduced index with others, and the value does not mention with which
     scan: bool = False  # the masks bound a reduced index, and the value does not mention by what
 
 
@@ -129,18 +131,11 @@ class StatementPlan(Evaluation):
             separable=not target.taps and separable(self) is not None,
             grouped=grouping_of(self, target) is not None,
             running=accumulation_of(self, target) is not None,
+            ranking=not target.taps and ranking_of(self) is not None,
             scan=not target.taps and scan_of(self) is not None,
             chosen=prod(self.sizes[i] for i in chosen(self, target)),
             points=prod(self.sizes[i] for i in self.free),
         )
-
-    def spread(self) -> bool:
-        """Whether every term computes a factor over the whole domain, whose taps lie in subscripts."""
-        if not self.overlapping() or not self.contractible():
-            return False
-        domain = {i for i in (*self.free, *self.summed) if self.sizes[i] > 1}
-        cores = [self.split(term)[0] for _, term in self.terms()]
-        return all(any(not isinstance(f, Access) and domain <= set(indices_of(f)) for f in core) for core in cores)
 
     def enter(self, stack: ExitStack, target: Target, steps: Sequence[tuple[str, int]], drops: bool) -> Scope:
         """The loops around what is made at once: blocks, taps; `drops` if indices of one value need no axis."""
@@ -261,6 +256,13 @@ class StatementPlan(Evaluation):
             scope = self.enter(stack, target, steps, drops=False)
             target.put(target.view, scanned(self, scope))
 
+    def ranking(self, target: Target) -> None:
+        """A running reduction in the order of data, for each order that there is."""
+        self.start(target, ())
+        with ExitStack() as stack:
+            scope = self.enter(stack, target, batches(self), drops=False)
+            target.put(target.view, ranked(self, scope))
+
     def grouped(self, target: Target) -> None:
         """A product for each matrix that data choose."""
         self.start(target, (), many=bool(target.dynamic))
@@ -330,6 +332,7 @@ class Way:
 WAYS = (
     Way("grouped contraction", lambda f, limits: f.grouped, StatementPlan.grouped),
     Way("scatter", lambda f, limits: f.scattered, StatementPlan.scatter),
+    Way("ranks", lambda f, limits: f.ranking, StatementPlan.ranking),
     Way("scan", lambda f, limits: f.scan, StatementPlan.scan),
     Way(
         "window search",

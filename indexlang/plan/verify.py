@@ -17,7 +17,7 @@ from itertools import product
 from .boxes import Box, covers, is_covered
 from .building import axes_of, steps_of
 from .contraction import is_matrix, merges
-from .kernels import Einsum, Grouped, Kernel, Map, Product, Running, Scatter, Search, Select, Take
+from .kernels import Einsum, Grouped, Kernel, Map, Order, Product, Rank, Running, Scatter, Search, Select, Take
 from .places import Buffer, Part, Place, View
 from .plan import Check, Either, Loop, Make, Plan, Run, Section, Step, Within
 from .positions import Positions
@@ -259,6 +259,19 @@ class _Checking(Memory):
                 self.same(axes, self.here(source.mentioned))
                 there = self.scope[along].whole or op not in ("argmax", "argmin")
                 self.require(there, f"positions along {along} are of a part of it")
+            case Order(source=source, rank=rank):
+                self.load(source)
+                (along,) = self.only(source)
+                alike = self.extents[along][1] - self.extents[along][0] == self.extents[rank][1] - self.extents[rank][0]
+                self.require(
+                    self.scope[along].whole and self.scope[rank].whole and alike, f"a part of {along} in order"
+                )
+                self.same(axes, {rank})
+            case Rank(source=source, value=value):
+                self.load(source)
+                self.only(source)
+                self.value(value)
+                self.same(axes, self.here(value.indices))
             case Search(value=value, over=over, admitted=admitted, best=best):
                 self.value(value)
                 if admitted is not None:
@@ -328,6 +341,12 @@ class _Checking(Memory):
         else:
             self.require(made <= axes, f"axes {sorted(made - axes)} of a value have no place")
             self.require(part or made == axes, f"axes {sorted(axes - made)} of a place have no value")
+
+    def only(self, place: Place) -> set[str]:
+        """The one axis of what is put in order."""
+        found = self.here(place.mentioned)
+        self.require(len(found) == 1, f"{place.buffer.name} has axes {sorted(found)}, of which none is put in order")
+        return found
 
     def load(self, place: Place) -> None:
         """What is read lies in its buffer and has been written."""

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from ..program.functions import COMBINATIONS, FUNCTIONS
 from ..sizes.dtypes import DTYPES, kind_of
-from .kernels import Einsum, Grouped, Kernel, Map, Product, Running, Scatter, Search, Select, Take
+from .kernels import Einsum, Grouped, Kernel, Map, Order, Product, Rank, Running, Scatter, Search, Select, Take
 from .places import Buffer, Part, Place, View
 from .plan import Check, Either, Loop, Make, Plan, Run, Step, Within
 from .quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value, parts_of
@@ -275,6 +275,16 @@ class _Reading:
                 yield from self.running(by, source.buffer.dtype, dtype, name)
                 if by not in OPERATORS | SEARCHING or along not in source.mentioned:
                     yield f"{source.buffer.name} runs by {by!r} along {along}"
+            case Order(source=source, rank=rank):
+                yield from self.place(source)
+                yield from self.known([rank], "an order")
+                yield from self.ranked(source, dtype, name)
+            case Rank(source=source, value=value):
+                yield from self.place(source)
+                yield from self.value(value)
+                yield from self.ranked(source, dtype, name)
+                if value.dtype != source.buffer.dtype:
+                    yield f"{value.dtype} has no rank among {source.buffer.dtype}"
             case Search(value=value, over=over, best=best):
                 yield from self.value(value)
                 yield from self.admitted(kernel.admitted)
@@ -333,6 +343,11 @@ class _Reading:
         yield from self.fits(source, dtype, name)
         if by == "logsumexp" and (kind_of(source) != "float" or self.complex_step):
             yield f"{name} takes {by} of {source}"
+
+    def ranked(self, source: Place, dtype: str, name: str) -> Iterator[str]:
+        """What is put in order can be compared; positions and numbers of elements are int64."""
+        if dtype != "int64" or kind_of(source.buffer.dtype) == "complex":
+            yield f"{name} is {dtype} and takes ranks of {source.buffer.dtype}"
 
     def product(self, kernel: Product, place: Place) -> Iterator[str]:
         """A product's roles share out the indices of both sides."""

@@ -1,7 +1,7 @@
 """What is found by going through positions: winners, running reductions, what chosen positions get.
 
-In: a Search, a Running or a Select. Out: lines. The one rule: ties and nan are settled as in a loop over the points:
-the first of the best wins, and the first nan beats all.
+In: a Search, a Running, an Order, a Rank or a Select. Out: lines. The one rule: ties and nan are settled as in a loop
+over the points: the first of the best wins, and the first nan beats all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from ...plan.kernels import Running, Search, Select
+from ...plan.kernels import Order, Rank, Running, Search, Select
 from ...plan.operators import identity
 from ...plan.places import Buffer, Part
 from ...plan.quantities import Apply, Number
@@ -44,6 +44,22 @@ def running(w: Writer, target: Target, kernel: Running) -> None:
     else:
         made = call(w.use("running"), Name(UFUNCS[kernel.op]), code, along, *backwards)
     target.put(Operand(made, x.axes, kind, fresh=True, laid=True))
+
+
+def order(w: Writer, target: Target, kernel: Order) -> None:
+    """The positions of elements in ascending order."""
+    x = operand(w, kernel.source)
+    target.put(Operand(call("np.argsort", x.code), (kernel.rank,), "int64", fresh=True, laid=True))
+
+
+def rank(w: Writer, target: Target, kernel: Rank) -> None:
+    """How many elements of what is sorted are less than values."""
+    x = operand(w, kernel.source)
+    found = value(w, kernel.value, target.axes)
+    found = converted(w, found, kernel.value.dtype) if found.weak else found
+    side = py.Text("right" if kernel.equal else "left")
+    made = call("np.searchsorted", x.code, found.code, side)
+    target.put(Operand(made, found.axes, "int64", fresh=bool(found.axes), laid=True))
 
 
 # -- searches ------------------------------------------------------------------------------------------
