@@ -47,7 +47,12 @@ CASES: list[tuple[str, Shapes, bool]] = [  # and whether it is a product in grou
     ("y[b,o] = W[a[b],o,i]*x[b,i] where i <= a[b]", MOST, False),
     ("y[b,o] = W[a[b],o,i]*x[b,i] where i < 4, 1 <= i", MOST, False),
     ("y[b,o] = W[a[b],b,o,i]*x[b,i]", {**MOST, "W": (5, 7, 3, 4)}, False),
-    ("y[o] = W[a[b],o,i]*x[b,i]", MOST, False),
+    ("y[o] = W[a[b],o,i]*x[b,i]", MOST, True),
+    ("y[k,o] = g[k,r]*W[a[k,r],o,i]*x[k,i]", {**MOST, "a": (7, 2), "g": (7, 2)}, True),
+    ("y[k,o] = W[a[k,r],o,i]*x[k,i]/g[k] where a[k,r] > 1, a[k,0] > 0", {**MOST, "a": (7, 2)}, True),
+    ("y[k,o] = W[a[k,r],o,i]*x[r,i] where k + r > 0", {**MOST, "a": (9, 7)}, True),
+    ("y[o] = -W[a[k,r],o,i]*x[k,i] where a[k,r] != 2", {**MOST, "a": (7, 2)}, True),
+    ("y[k,o] = W[a[k],o,i]*x[i,0]", {**MOST, "x": (4, 1)}, False),
     ("y[b,o] max= W[a[b],o,i]*x[b,i]", MOST, False),
 ]
 

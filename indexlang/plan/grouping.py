@@ -40,7 +40,7 @@ class Grouping:
 def grouping_of(stmt: Evaluation, target: Target) -> Grouping | None:
     """How the statement is a product in groups, if it is one and that pays."""
     b, plainly = stmt.b, stmt.root is None and stmt.op in SUMS and stmt.compute != "bool"
-    if not plainly or stmt.inner or target.taps or target.folds or len(terms := stmt.terms()) != 1:
+    if not plainly or target.taps or target.folds or len(terms := stmt.terms()) != 1:
         return None
     sign, term = terms[0]
     found = _added(stmt, target, term) if target.dynamic and sign > 0 else None
@@ -83,7 +83,7 @@ def _chosen(stmt: Evaluation, access: Access, core: Sequence[Expr]) -> Grouping 
     rows = tuple(i for i in own if i in stmt.free)
     summed = tuple(i for i in own if i not in stmt.free)
     ends = {i: stmt.b.extents[i][0] for i in own}
-    good = set(points) <= others & set(stmt.free) and not others & set(rows) and set(stmt.summed) == set(summed)
+    good = bool(others & set(points)) and not others & set(rows) and set(stmt.summed) <= {*summed, *points}
     if not (rows and summed and good and set(summed) <= others) or any(ends.values()):
         return None
     columns = (*points, *(i for i in stmt.free if i in others and i not in points))
@@ -139,7 +139,14 @@ def grouped(stmt: Evaluation, target: Target, scope: Scope) -> None:
     kernel = Grouped(matrices, right, found.roles, mark, at, found.points)
     ((sign, term),) = stmt.terms()
     _, outside, divisors = stmt.split(term)
-    if sign > 0 and target.overwrites and target.buffer.dtype == stmt.compute and not (outside or divisors):
+    gone = [i for i in found.points if i in stmt.summed]
+    if (
+        sign > 0
+        and not gone
+        and target.overwrites
+        and target.buffer.dtype == stmt.compute
+        and not (outside or divisors)
+    ):
         b.run(target.view, "=", kernel)
         if condition is not None:
             b.run(target.view, "=", Map(_chosen_rows(Load(target.view, stmt.compute), condition)))
@@ -147,9 +154,15 @@ def grouped(stmt: Evaluation, target: Target, scope: Scope) -> None:
     part = b.part("part", (*found.roles.columns, *found.roles.rows), stmt.compute, scope)
     b.run(part, "=", kernel)
     value: Value = Load(part, stmt.compute)
+    if gone:
+        value = stmt.reduced(value if condition is None else _chosen_rows(value, condition), gone)
     for fn, factor in [("mul", f) for f in outside] + [("div", d) for d in divisors]:
         value = Apply(fn, (value, value_of(b, factor, scope)), stmt.compute)
-    target.put(target.view, value if condition is None else _chosen_rows(value, condition), sign < 0)
+    if gone:
+        value = stmt.masked_outer(value, scope)
+    elif condition is not None:
+        value = _chosen_rows(value, condition)
+    target.put(target.view, value, sign < 0)
 
 
 def _chosen_rows(value: Value, condition: Value) -> Value:

@@ -38,6 +38,7 @@ from .record import Record
 from .rewrites.at_positions import at_each_position
 from .rewrites.by_data import index_by_data
 from .rewrites.cancel import cancel
+from .rewrites.chosen import take_apart
 from .rewrites.distribute import distribute
 from .rewrites.equalities import solve_equalities
 from .rewrites.guards import Way, ways
@@ -143,7 +144,8 @@ class _Planning:
         program, known = cancel(program, known)
         program, known, typed = inline(program, known, typed, limits)
         program, known, typed = at_each_position(*distribute(program, known, typed, limits), limits)
-        self.program, self.known, self.types = unfold(*scale(*share(program, known, typed, limits), limits), limits)
+        program, known, typed = take_apart(*share(program, known, typed, limits), limits)
+        self.program, self.known, self.types = unfold(*scale(program, known, typed, limits), limits)
         self.dims = dim_names(self.program)
         storage = {t: kinds.computing(d) for t, d in self.types.tensors.items()}
         made = Counter(s.target.tensor for s in self.program.statements)

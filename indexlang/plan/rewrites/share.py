@@ -58,7 +58,8 @@ def _best(program: Program, shapes: Shapes, types: Types, limits: Limits) -> tup
         written[stmt.target.tensor] = k
     best: tuple[int, Pair, list[int]] | None = None
     for pair, numbers in users.items():
-        ready = [k for k in numbers if all(written.get(a.tensor, -1) < numbers[0] for a in pair.factors)]
+        needed = {p.tensor for a in pair.factors for p in walk(a) if isinstance(p, Access)}
+        ready = [k for k in numbers if all(written.get(t, -1) < numbers[0] for t in needed)]
         saved = (len(ready) - 1) * pair.work
         size = prod(hi - lo for i, (lo, hi) in pair.extents if i in pair.kept) * itemsize(types.compute[numbers[0]])
         alike = len({types.compute[k] for k in numbers}) == 1
@@ -77,7 +78,7 @@ def _takes_part(stmt: Statement, shapes: Shapes, types: Types, number: int) -> b
     """Whether a statement is a product of at least three reads of the type it computes in."""
     if stmt.op not in ("=", "+=") or shapes.guarded[number]:
         return False
-    split = factored(stmt.value)
+    split = factored(stmt.value, computed=True)
     kind = types.compute[number]
     return (
         split is not None
@@ -88,10 +89,12 @@ def _takes_part(stmt: Statement, shapes: Shapes, types: Types, number: int) -> b
     )
 
 
-def factored(value: Expr, divide: bool = False) -> tuple[list[Access], list[Expr], list[Expr]] | None:
+def factored(
+    value: Expr, divide: bool = False, computed: bool = False
+) -> tuple[list[Access], list[Expr], list[Expr]] | None:
     """A product as reads, and what no index runs through: factors and divisors; None if it is no such product.
 
-    With `divide`, divisors may be any reads.
+    With `divide`, divisors may be any reads; with `computed`, factors may be read where data say.
     """
 
     def opens(call: Call) -> bool:
@@ -103,7 +106,7 @@ def factored(value: Expr, divide: bool = False) -> tuple[list[Access], list[Expr
     for part, below in factors_of(value, opens):
         if below:
             divisors.append(part)
-        elif isinstance(part, Access) and indices_of(part) and _is_direct(part):
+        elif isinstance(part, Access) and indices_of(part) and (computed or _is_direct(part)):
             reads.append(part)
         elif not indices_of(part):
             factors.append(part)
@@ -119,7 +122,7 @@ def _is_direct(expr: Expr) -> bool:
 
 def _pairs(stmt: Statement, extents: Extents, limits: Limits) -> Iterator[Pair]:
     """The pairs that a good order may begin with."""
-    split = factored(stmt.value)
+    split = factored(stmt.value, computed=True)
     assert split is not None
     reads = split[0]
     sizes = {i: hi - lo for i, (lo, hi) in extents.items()}
@@ -132,6 +135,8 @@ def _pairs(stmt: Statement, extents: Extents, limits: Limits) -> Iterator[Pair]:
         both = {*groups[x], *groups[y]}
         rest = [g for k, g in enumerate(groups) if k not in (x, y)]
         kept = frozenset(both & set(free).union(*rest, masked))
+        if masked and not (_is_direct(reads[x]) and _is_direct(reads[y])):
+            continue  # what a mask refuses may be read nowhere
         if reads[x] == reads[y] or not (both - kept) & set(groups[x]) & set(groups[y]):
             continue
         later = [*rest, tuple(kept)]
@@ -145,7 +150,7 @@ def _with(
 ) -> tuple[Program, Shapes, Types]:
     """The program in which the pair is a tensor of its own."""
     first = users[0]
-    split = factored(program.statements[first].value)
+    split = factored(program.statements[first].value, computed=True)
     assert split is not None
     a, b = (x for x in split[0] if x in pair.factors)
     in_both = {*indices_of(a)} & {*indices_of(b)}
@@ -166,12 +171,19 @@ def _with(
 
 
 def inserted(
-    program: Program, shapes: Shapes, types: Types, number: int, hint: str, target: Access, value: Expr
+    program: Program,
+    shapes: Shapes,
+    types: Types,
+    number: int,
+    hint: str,
+    target: Access,
+    value: Expr,
+    masks: tuple[Expr, ...] = (),
 ) -> tuple[Program, Shapes, Types, Access]:
     """The program with a tensor of a new name made before a statement, over extents of that; and its access."""
     name = free(counted(hint), types.tensors)
     made = Access(name, target.subscripts)
-    stmt = Statement(made, "=", value, domain_of((made, value), (), ()))
+    stmt = Statement(made, "=", value, domain_of((made, value), (), masks))
     extents = {i: shapes.extents[number][i] for i in stmt.domain.indices}
     kind = types.compute[number]
     shape = tuple(extents[i][1] for i in indices_of(made))  # read by the same indices, which may begin after 0
@@ -197,7 +209,7 @@ def _before(items: Sequence[Item], number: int, item: Item) -> tuple[Item, ...]:
 
 def _rebuilt(value: Expr, pair: Pair, made: Access) -> Expr:
     """The product with the pair's tensor instead of its factors."""
-    split = factored(value)
+    split = factored(value, computed=True)
     assert split is not None
     reads, factors, divisors = split
     left = set(pair.factors)
