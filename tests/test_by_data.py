@@ -39,6 +39,12 @@ CASES = {
                 "y[b,d] = E[t[b],d] / w[b] where 0 <= t[b], t[b] < 5"),
     "a score": ("y[b] = where(t[b]==k,1,0)*s[b,k]", {"t": (9,), "s": (9, 5)},
                 "y[b] = s[b,t[b]] where 0 <= t[b], t[b] < 5"),
+    "nothing summed": ("y[b,k] = where(t[b]==k,1,0)*w[b] where k < 17", {"t": (9,), "w": (9,)},
+                       "y[b,t[b]] = w[b] where 0 <= t[b], t[b] < 17"),
+    "nothing summed, read at the index": ("y[b,k] = where(t[b]==k and p[b,k] > 0,1,0)*p[b,k]/w[b]",
+                                          {"t": (9,), "w": (9,), "p": (9, 17)},
+                                          "y[b,t[b]] = p[b,t[b]] / w[b] where 0 <= t[b], t[b] < 17, "
+                                          "p[b,clamp(t[b])] > 0"),
     "counts": ("c[v] += where(t[b]==v,1,0) where v < 5", {"t": (9,)}, "c[t[b]] += 1 where 0 <= t[b], t[b] < 5"),
     "counts of a pair": ("c[v,b] += where(t[b,k]==v,1,0) where v < 5", {"t": (9, 4)},
                          "c[t[b,k],b] += 1 where 0 <= t[b,k], t[b,k] < 5"),
@@ -76,6 +82,7 @@ KEPT = {
     "floats": ("y[b,d] = where(g[b]==v,1,0)*E[v,d]", {"g": (9,), "E": (5, 3)}),
     "itself": ("y[b] = E[v] where t[v] == b, b < 4", {"t": (9,), "E": (9,)}),
     "merged": ("y[b] = E[(v,d)] where t[b] == v, v < 5", {"t": (9,), "E": (15,)}),
+    "nothing summed, few positions": ("y[b,k] = E[b,k] where t[b] == k", {"t": (9,), "E": (9, 16)}),
     "a choice of another number": ("y[b,d] = where(t[b]==v,1,2)*E[v,d]", {"t": (9,), "E": (5, 3)}),
     "doubled": ("y[b,d] = E[v,d] where 2*t[b] == v", {"t": (9,), "E": (5, 3)}),
 }
@@ -181,6 +188,11 @@ def test_what_is_refused_adds_nothing(n: int, far: bool) -> None:
         np.testing.assert_array_equal(f(t=t, E=E, w=w), y)
         f = sized(il.compile("g[v,d] = dy[b,d]*where(t[b]==v,1,0)*w[b] where v < 40"), **limits)
         np.testing.assert_allclose(f(dy=dy, t=t, w=w), g, atol=1e-12)
+        f = sized(il.compile("s[b,v] += w[b]*where(t[b]==v,1,0) where v < 40"), pointing=1, **limits)
+        s = np.zeros((n, 40))
+        s[inside, t[inside]] = w[inside]
+        rows = inside if separate else slice(None)  # what is infinite times 0 is nan where it is written out
+        np.testing.assert_array_equal(f(t=t, w=w)[rows], s[rows])
         f = sized(il.compile("c[v] += where(t[b]==v,1,0) where v < 40"), **limits)
         np.testing.assert_array_equal(f(t=t), c)
         f = sized(il.compile("c[v] += where(t[b]==v,1,0)*u where v < 40"), **limits)
@@ -237,3 +249,14 @@ def test_matrices_that_data_choose_in_groups(n: int, far: bool) -> None:
         f = sized(il.compile("g[e,i,o] = where(a[k]==e,1,0)*x[k,i]*dy[k,o] where e < 5"), limits, separate=0)
         verify(f.plan(a=a, x=x, dy=dy))
         np.testing.assert_allclose(f(a=a, x=x, dy=dy), g, atol=1e-10)
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_positions_that_sizes_keep_inside_are_not_clamped(shift: int) -> None:
+    f = il.compile(f"y[b] = s[b+{shift},t[b]] where 0 <= t[b], t[b] < 5, b < 9")
+    rng = default_rng(2)
+    s, t = rng.standard_normal((9 + shift, 5)), rng.integers(-3, 9, 9)
+    assert f.emit(s=s, t=t).count("np.minimum") == 1
+    inside = (t >= 0) & (t < 5)
+    expected = np.where(inside, s[np.arange(9) + shift, np.clip(t, 0, 4)], 0)
+    np.testing.assert_array_equal(f(s=s, t=t), expected)

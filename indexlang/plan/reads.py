@@ -133,10 +133,14 @@ def admitted(b: Building, masks: Sequence[Expr], axes: Sequence[str], scope: Sco
 
 def positions(
     b: Building, access: Access, axis: int, at: Subscribed, axes: Sequence[str], scope: Scope
-) -> tuple[Load, Load | None]:
+) -> tuple[Value, Load | None]:
     """An axis's positions over `axes`, all inside; and where a padding says that they are outside."""
     size = b.shapes[access.tensor][axis]
     row = subscribed(b, access, axis).row
+    if row is not None:
+        first, last = row.interval(b.extents)
+        if 0 <= first <= last < size:
+            return position_of(row), None
     kind = "" if at.boundary is None else at.boundary.kind
     turn = {"wrap": size, "reflect": 2 * (size - 1)}.get(kind, 0)  # after which positions are the same
     value = position_of(row) if row is not None else saturated(value_of(b, at.expr, scope), turn)
@@ -183,7 +187,7 @@ def _taken(b: Building, access: Access, buffer: Buffer, known: Sequence[Subscrib
     fills: list[tuple[int, Load]] = []
     for group in _groups(known, computed):
         order = [i for i in dict.fromkeys(i for a in group for i in indices_of(known[a].sub)) if not scope[i].tap]
-        ats = []
+        ats = list[tuple[str, Value]]()
         for axis in group:
             at, outside = positions(b, access, axis, known[axis], order, scope)
             ats.append((marks[axis], at))

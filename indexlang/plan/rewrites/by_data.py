@@ -97,8 +97,9 @@ class _Statement:
         while improved:
             improved = False
             for tie in self.ties(found):
-                if tie.index in _mixed(found):
-                    continue
+                lo, hi = extents[tie.index]
+                if tie.index in _mixed(found) or not (stmt.reduced or hi - lo > self.limits.pointed):
+                    continue  # elements are written one by one
                 new = self.replaced(found, extents, tie)
                 if new is not None and tie.index not in new.domain.indices and self.is_typed_as(stmt, new):
                     left = {i: e for i, e in extents.items() if i != tie.index}
@@ -119,7 +120,7 @@ class _Statement:
         """The statement with its choices of 0 by such an equality as masks."""
         masks = [c for mask in stmt.domain.masks for c in conjuncts(mask)]
         terms = terms_of(stmt.value)
-        if stmt.op in _SUMS and stmt.reduced and len(terms) == 1:
+        if stmt.op in _SUMS and len(terms) == 1:
             ((sign, term),) = terms
             parts = factors_of(term)
             opened = [self.opened(part) if not below else (part, []) for part, below in parts]
