@@ -8,9 +8,13 @@ In: a Program without ellipses, its shapes. Out: an equal one, the same object w
     x.grad[u] += y.grad[pad((u-k)//2)] * w[k] where (u - k) % 2 == 0
     x.grad[pad(2*p+k-1)] += y.grad[pad(p-1)] * w[k] where p < 9, k < 3
 
+    y[t] = q[t,d] * k[s,d] where (t - s) % 8 == 0, s <= t
+    y[r+8*p] = q[r+8*p,d] * k[r+8*p2,d] where r < 8, p < 128, p2 < 128, p2 <= p
+
 The one rule: the admitted points stay. An equation of indices, or one modulo a number, is solved for an index whose
-coefficient is 1; the others, and the quotient, run on. How far the solved one runs becomes a range of the only index
-that it is made of, a `pad` of the target, or a mask. What is left must be at most two thirds of the points.
+coefficient is 1; the others, and the quotient, run on. Of two long indices that stand apart a residue runs on, with
+both quotients: a batch of products. How far the solved one runs becomes a range of the only index that it is made of, a
+`pad` of the target, or a mask. What is left must be at most two thirds of the points.
 """
 
 from __future__ import annotations
@@ -47,6 +51,8 @@ from ...program.names import Fresh
 from ...rewrite.substitution import Quotient, combined, linear, put, put_subscript
 from ...sizes.in_bounds import interval, numeric
 from ...sizes.shapes import Shapes
+
+FEWEST = 4  # values of each residue from which on a product for each residue pays
 
 Sizes = Mapping[str, Sequence[int]]
 Box = Mapping[str, tuple[int, int]]  # lo <= index < hi
@@ -133,6 +139,12 @@ class _Solver:
             case Call(fn="eq", args=(Call(fn="mod", args=(e, Const(value=int(m)))), Const(value=int(c)))) if 0 <= c < m:
                 form = self.form(e)
                 return None if form is None else (form - c, m)
+            case Call(
+                fn="eq",
+                args=(Call(fn="mod", args=(a, Const(value=int(m)))), Call(fn="mod", args=(b, Const(value=int(n))))),
+            ) if m == n > 0:
+                left, right = self.form(a), self.form(b)
+                return None if left is None or right is None else (left - right, m)
             case Call(fn="eq", args=(a, b)):
                 left, right = self.form(a), self.form(b)
                 return None if left is None or right is None else (left - right, 0)
@@ -147,6 +159,8 @@ class _Solver:
     def solve(self, points: _Points, zero: Affine, modulus: int) -> _Points | None:
         """The points at which a form is 0; None if there are none, or no index can be made of the others."""
         zero = points.put(zero)
+        if modulus and (found := self.residues(points, zero, modulus)) is not None:
+            return found
         if modulus:
             low, high = _interval(zero, points.box)
             name = self.fresh.fresh("p")
@@ -170,6 +184,38 @@ class _Solver:
             points = points.within(name, low, high + 1).solved(i, _index(name) - (step - _index(i)))
             zero = points.put(zero)
         return None if zero.const else points
+
+    def residues(self, points: _Points, zero: Affine, modulus: int) -> _Points | None:
+        """The points with two indices of a product as multiples and a residue that both have: a batch of products."""
+        terms = [(_name(a), c % modulus) for a, c in zero.terms if c % modulus]
+        if len(terms) != 2 or not self.stmt.reduced or any(c not in (1, modulus - 1) for _, c in terms):
+            return None
+        (i, c), (j, d) = terms
+        if not all(k in points.box and self.is_long(k, modulus) for k in (i, j)) or self.together(i, j):
+            return None
+        residue = self.fresh.fresh("r")
+        points = replace(points, box={residue: (0, modulus), **points.box})
+        shift = (-zero.const if d == 1 else zero.const) % modulus  # j is the residue, or what is left to a multiple
+        other = _index(residue) if c != d or modulus == 2 else Affine() - _index(residue)
+        other = other + shift - (modulus if other.terms[0][1] > 0 and shift > modulus // 2 else 0)
+        for index, offset in ((i, _index(residue)), (j, other)):
+            lo, hi = points.box[index]
+            least, most = _interval(offset, points.box)
+            name = self.fresh.fresh("p")
+            points = points.within(name, -((most - lo) // modulus), (hi - 1 - least) // modulus + 1)
+            points = points.solved(index, _index(name) * modulus + offset)
+        return points
+
+    def is_long(self, index: str, modulus: int) -> bool:
+        """Whether an index has enough values of each residue for products of matrices."""
+        lo, hi = self.extents.get(index, (0, 0))
+        return index not in self.merged and hi - lo >= FEWEST * modulus
+
+    def together(self, one: str, other: str) -> bool:
+        """Whether a subscript mixes two indices: one of them is better made of the other."""
+        roots = (self.stmt.target, self.stmt.value)
+        accesses = (p for root in roots for p in walk(root) if isinstance(p, Access))
+        return any({one, other} <= set(indices_of(s)) for a in accesses for s in a.subscripts)
 
     def cost(self, points: _Points, index: str, value: Affine) -> tuple[bool, int, bool]:
         """What speaks against solving for an index: it is new; what becomes of its range; it stands in the target."""
@@ -289,7 +335,9 @@ class _Solver:
         said = [m for m in self.masks if self.is_linear(m)]
         needed = {limit.mask for limit in left if limit.mask is not None}
         ends = [limit.form for limit in left if limit.index is not None and limit.index not in pads]
-        masks = [put(m, values, first) for m in self.masks if m not in said or m in needed]
+        masks = [
+            self.shorter(points, m, first) or put(m, values, first) for m in self.masks if m not in said or m in needed
+        ]
         target = [
             Boundary("pad", values[s.name].expr(first))
             if isinstance(s, Index) and s.name in pads
@@ -304,6 +352,20 @@ class _Solver:
             (*(Call("le", (Const(0), Quotient(form).expr(first))) for form in ends), *masks),
             self.stmt.span,
         )
+
+    def shorter(self, points: _Points, mask: Expr, first: Sequence[str]) -> Expr | None:
+        """A comparison of multiples of a number without it: p2 <= p for r + 8*p2 <= r + 8*p."""
+        margin = list(margins(mask)) if self.equation(mask) is None else []
+        form = numeric(margin[0], self.sizes) if len(margin) == 1 else Affine()
+        if not form.terms or not all(isinstance(a, Index) for a, _ in form.terms):
+            return None
+        form = points.put(form)
+        by = gcd(*(c for _, c in form.terms))
+        if by < 2:
+            return None
+        more = Affine(form.const // by, tuple((a, c // by) for a, c in form.terms if c > 0))
+        less = Affine(0, tuple((a, -c // by) for a, c in form.terms if c < 0))
+        return Call("le", (Quotient(less).expr(first), Quotient(more).expr(first)))
 
     def is_linear(self, mask: Expr) -> bool:
         """Whether a mask is one of the equations and limits."""
