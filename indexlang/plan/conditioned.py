@@ -12,14 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 from ..program.algebra import product_of
-from ..program.ir import Call, Const, Expr, Statement, indices_of
+from ..program.conditions import as_factor
+from ..program.ir import Call, Expr, Statement, indices_of
 from .evaluation import Evaluation
 from .operators import SUMS
 from .prices import price
 from .ranking import ranking_of
 from .scanning import scan_of
+from .separating import separable
+from .squaring import squared
 
 
 def conditioned(stmt: Evaluation) -> Statement | None:
@@ -28,22 +32,37 @@ def conditioned(stmt: Evaluation) -> Statement | None:
         return None
     terms = stmt.terms()
     core, outside, divisors = stmt.split(terms[0][1])
-    present = {i for f in core for i in indices_of(f)}
-    missing = [c for c in stmt.conditions() if not set(indices_of(c)) <= present]
-    if len(terms) > 1 or not missing or not core or stmt.overlapping() or scan_of(stmt) is not None:
+    if len(terms) > 1 or not core or stmt.overlapping() or scan_of(stmt) is not None or ranking_of(stmt) is not None:
         return None
-    if ranking_of(stmt) is not None:
+    present = {i for f in core for i in indices_of(f)}
+    apart = _is_taken_apart(stmt)
+    missing = [c for c in stmt.conditions() if apart or not set(indices_of(c)) <= present]
+    if not missing:
         return None
     extents = stmt.b.extents
     least = price(stmt.stmt, extents, stmt.b.limits, stmt.b.shapes)
     if least < stmt.b.limits.separate * stmt.b.limits.element:
         return None
-    factors: list[Expr] = [Call("where", (_all(group), Const(1), Const(0))) for group in _groups(missing)]
+    factors = [as_factor(group) for group in _groups(missing)]
     value = product_of([*outside, *core, *factors], divisors)
     if terms[0][0] < 0:
         value = Call("neg", (value,))
     new = replace(stmt.stmt, value=value)
+    if apart:
+        return new
     return new if 5 * price(new, extents, stmt.b.limits, stmt.b.shapes) < 4 * least else None
+
+
+def _is_taken_apart(stmt: Evaluation) -> bool:
+    """Whether a difference in a factor is taken apart once the conditions are factors of fewer indices than it has."""
+    groups = [{i for c in group for i in indices_of(c)} for group in _groups(stmt.conditions())]
+    largest = max(prod(stmt.sizes[i] for i in group) for group in groups)
+    with stmt.everywhere():
+        found = squared(stmt) or separable(stmt)
+    if found is None:
+        return False
+    whole = prod(stmt.sizes[i] for i in {*indices_of(found.first), *indices_of(found.second)})
+    return largest * stmt.b.limits.larger <= whole
 
 
 def _groups(conditions: Sequence[Expr]) -> list[list[Expr]]:
@@ -56,10 +75,3 @@ def _groups(conditions: Sequence[Expr]) -> list[list[Expr]]:
             own, together = own | group[0], [*group[1], *together]
         groups.append((own, together))
     return [together for _, together in groups]
-
-
-def _all(conditions: Sequence[Expr]) -> Expr:
-    first, *rest = conditions
-    for one in rest:
-        first = Call("and", (first, one))
-    return first

@@ -7,10 +7,11 @@ that a mask refuses gives the operator's identity, whatever is computed there; a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import prod
 
 from ..program.algebra import Term, factors_of, terms_of
-from ..program.conditions import conjuncts, guard_of
+from ..program.conditions import conjuncts, guard_of, said_by
 from ..program.ir import (
     Access,
     Call,
@@ -171,6 +172,20 @@ class Evaluation:
     def conditions(self) -> list[Expr]:
         """The masks of reduced indices, each part by itself."""
         return [part for mask in self.inner for part in conjuncts(mask)]
+
+    def written_out(self) -> bool:
+        """Whether factors of 0 and 1 say all that the masks of reduced indices do."""
+        said = {c for _, term in self.terms() for f in self.split(term)[0] for c in said_by(f)}
+        return said.issuperset(self.conditions())
+
+    @contextmanager
+    def everywhere(self) -> Iterator[None]:
+        """While no mask of reduced indices refuses anything: factors say it, and what they refuse is finite."""
+        inner, self.inner = self.inner, ()
+        try:
+            yield
+        finally:
+            self.inner = inner
 
     def condition(self, mask: Expr, scope: Scope) -> Condition:
         """A condition where it is let in; in a tile, with the rims outside of which it refuses nothing."""

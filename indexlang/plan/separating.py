@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import prod
 
 from ..program.algebra import terms_of
+from ..program.conditions import said_by
 from ..program.ir import Call, Expr, indices_of
 from .blocking import contraction_blocks
 from .building import here
@@ -36,7 +37,9 @@ class Separable:
 
 def separable(stmt: Evaluation) -> Separable | None:
     """The factor to take apart, if there is one and no other one adds anything."""
-    if not stmt.is_float or stmt.inner or not stmt.summed or stmt.root is not None or len(stmt.terms()) > 1:
+    if not stmt.is_float or not stmt.summed or stmt.root is not None or len(stmt.terms()) > 1:
+        return None
+    if not stmt.written_out():
         return None
     core, _, _ = stmt.split(stmt.terms()[0][1])
     sums = [k for k, factor in enumerate(core) if isinstance(factor, Call) and factor.fn in ("add", "sub")]
@@ -70,9 +73,12 @@ def separated(stmt: Evaluation, target: Target, scope: Scope) -> None:
     for x, fn in ((first, "sub" if found.minus else "add"), (second, "sub")):
         axes = here(x.place.mentioned, scope)
         parts.append(stmt.held(Apply(fn, (x, mean), kind), axes, scope, "moved"))
+    core, _, _ = stmt.split(term)
+    said = {k: stmt.factor(f, scope) for k, f in enumerate(core) if said_by(f)}
     values = []
     for x in parts:
-        value = stmt.contracted(scope, term, None, order, given={found.number: x})
+        with stmt.everywhere():
+            value = stmt.contracted(scope, term, None, order, given={**said, found.number: x})
         assert value is not None
         values.append(stmt.held(value, [i for i in order if i in value.indices], scope, "side"))
     free = [i for i in order if any(i in v.indices for v in values)]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import prod
 
 from ..program.algebra import product_of
+from ..program.conditions import said_by
 from ..program.ir import Access, Call, Const, Expr, indices_of
 from .building import here
 from .contraction import separates
@@ -33,7 +34,9 @@ class Squared:
 
 def squared(stmt: Evaluation) -> Squared | None:
     """The square to take apart, if there is one."""
-    if not stmt.compute.startswith("float") or stmt.inner or stmt.root is not None or len(stmt.terms()) > 1:
+    if not stmt.compute.startswith("float") or stmt.root is not None or len(stmt.terms()) > 1:
+        return None
+    if not stmt.written_out():
         return None
     core, _, _ = stmt.split(stmt.terms()[0][1])
     found: list[Squared] = []
@@ -76,7 +79,9 @@ def expanded(stmt: Evaluation, target: Target, scope: Scope) -> tuple[Value, Val
         total = Apply("select", (itself, Number(0, kind), total), kind)
     held = stmt.held(total, free, scope, "total")
     size: Value = held
-    if weights:  # which may cancel by themselves: what counts is what is lost of the squares
+    if not all(
+        map(said_by, found.others)
+    ):  # weights, which may cancel by themselves: what counts is what is lost of the squares
         large = [stmt.held(Apply("abs", (w,), kind), here(w.place.mentioned, scope), scope) for w in weights]
         sides, size = _sum(stmt, scope, found, points, squares, large, order)
     return held, _keeps_digits(stmt, size, sides, free, itself)

@@ -289,7 +289,8 @@ class StatementPlan(Evaluation):
         ((sign, _),) = self.terms()
         with ExitStack() as stack:
             scope = self.enter(stack, target, (), drops=True)
-            total, good = expanded(self, target, scope)
+            with self.everywhere():
+                total, good = expanded(self, target, scope)
             with self.b.either(good) as (fast, slow):
                 with self.b.into(fast):
                     target.put(target.view, self.masked_outer(total, scope), sign < 0)

@@ -104,6 +104,23 @@ def as_mask(condition: Expr) -> Expr:
     return condition
 
 
+def as_factor(conditions: Sequence[Expr]) -> Call:
+    """1 where all conditions hold, else 0."""
+    first, *rest = conditions
+    for one in rest:
+        first = Call("and", (first, one))
+    return Call("where", (first, Const(1), Const(0)))
+
+
+def said_by(factor: Expr) -> tuple[Expr, ...]:
+    """The conditions of a factor that is 1 where they hold, else 0."""
+    match factor:
+        case Call(fn="where", args=(condition, Const(value=1), Const(value=0))):
+            return tuple(conjuncts(condition))
+        case _:
+            return ()
+
+
 # -- at a point --------------------------------------------------------------------------------------
 
 _VALUES: Mapping[str, Callable[..., int]] = {
