@@ -1,6 +1,6 @@
 """Sums over all positions up to a bound: which masks let a running sum serve every point.
 
-In: the masks of a statement, the indices of its value, sizes. Out: a `Scan`, or None. The one rule: the value of a scan
+In: the masks of a statement, the indices of its value, sizes. Out: `Scan`s, none if it is none. The one rule: the value of a scan
 does not mention the indices of its bounds, so that one pass over the reduced index holds what each of them asks for.
 """
 
@@ -60,6 +60,29 @@ def scan(
         if len(known) == len(bounds) and same and not mentioned & {*value, *reduced}:
             return Scan(index, known, own)
     return None
+
+
+def scans(
+    masks: Sequence[Expr], value: Collection[str], reduced: Sequence[str], sizes: Mapping[str, Sequence[int]]
+) -> tuple[Scan, ...]:
+    """One scan, or one after the other along several indices, each with bounds of its own: sums over a corner."""
+    alone = scan(masks, value, reduced, sizes)
+    if alone is not None:
+        return (alone,)
+    parts = [p for mask in masks for p in conjuncts(mask)]
+    own = tuple(p for p in parts if set(indices_of(p)) <= set(value))
+    groups: dict[str, list[Bound]] = {}
+    for part in (p for p in parts if p not in own):
+        along = [i for i in reduced if i in indices_of(part)]
+        found = bound(part, along[0], sizes) if len(along) == 1 else None
+        if found is None:
+            return ()
+        groups.setdefault(along[0], []).append(found)
+    several = [Scan(i, tuple(bounds), () if n else own) for n, (i, bounds) in enumerate(groups.items())]
+    read = [i for s in several for i in s.read]
+    apart = len(set(read)) == len(read) and not set(read) & {*value, *reduced}
+    same = all(b.upper == s.upper for s in several for b in s.bounds)
+    return tuple(several) if apart and same and set(reduced) <= set(value) else ()
 
 
 def bound(mask: Expr, index: str, sizes: Mapping[str, Sequence[int]]) -> Bound | None:

@@ -1,6 +1,6 @@
 """A reduction up to a bound as one running reduction, read where each bound ends.
 
-In: a statement and its `Scan`. Out: its value over the free indices. The one rule: what stands behind a bound never
+In: a statement and its `Scan`s. Out: its value over the free indices. The one rule: what stands behind a bound never
 enters what is read there, so infinities and nan stay where the loops have them; nothing is subtracted again.
 """
 
@@ -19,19 +19,19 @@ from .pairs import Pairs
 from .places import Part, Place
 from .quantities import Apply, Load, Number, Value
 from .reads import masked, value_of
-from .scan import Bound, Scan, scan
+from .scan import Bound, Scan, scans
 from .values import cast, position_of, unit
 from .views import Extents, Row, Scope
 
 
-def scan_of(stmt: Evaluation) -> Scan | None:
-    """How the statement is a scan, if it is one."""
+def scans_of(stmt: Evaluation) -> tuple[Scan, ...]:
+    """How the statement is a scan, or several; empty if it is none."""
     if stmt.compute == "bool" or not stmt.inner:
-        return None
+        return ()
     core, _, _ = split(stmt)
     value = {i for factor in core for i in indices_of(factor)}
-    found = scan(stmt.inner, value, stmt.summed, stmt.b.shapes)
-    return found if found is None or stmt.root is None or _searchable(stmt, found) else None
+    found = scans(stmt.inner, value, stmt.summed, stmt.b.shapes)
+    return found if not found or stmt.root is None or _searchable(stmt, found[0]) else ()
 
 
 def _searchable(stmt: Evaluation, found: Scan) -> bool:
@@ -74,14 +74,18 @@ def _of_nothing(stmt: Evaluation) -> Number:
 
 def scanned(stmt: Evaluation, scope: Scope) -> Value:
     """The value over the free indices."""
-    b, found = stmt.b, scan_of(stmt)
-    assert found is not None
+    b, several = stmt.b, scans_of(stmt)
     core, outside, divisors = split(stmt)
     op = stmt.op if stmt.root is None else stmt.root.op
-    values = _values(stmt, found, core, scope)
-    running = b.part("running", axes_of(values, scope), result_type(stmt), scope)
-    b.run(running, "=", Running(op, values, found.index, not found.upper))
-    result, nothing = _read(stmt, found, running, scope)
+    place, nothing = _values(stmt, several, core, scope), None
+    for found in several:
+        if nothing is not None:
+            value = Apply("select", (nothing, _of_nothing(stmt), Load(place, stmt.compute)), stmt.compute)
+            place = stmt.held(value, _axes(place, scope), scope).place
+        running = b.part("running", _axes(place, scope), result_type(stmt), scope)
+        b.run(running, "=", Running(op, place, found.index, not found.upper))
+        place, nothing = _read(stmt, found, running, scope)
+    result: Value = Load(place, place.buffer.dtype)
     for fn, part in [("mul", f) for f in outside] + [("div", d) for d in divisors]:
         result = Apply(fn, (result, value_of(b, part, scope)), stmt.compute)
     if nothing is not None:
@@ -89,10 +93,16 @@ def scanned(stmt: Evaluation, scope: Scope) -> Value:
     return stmt.masked_outer(result, scope)
 
 
-def _values(stmt: Evaluation, found: Scan, core: Sequence[Expr], scope: Scope) -> Place:
+def _axes(place: Place, scope: Scope) -> list[str]:
+    """The indices of a place, a moved one by what it moves with."""
+    return here(place.mentioned, scope) if isinstance(place, Part) else list(axes_of(place, scope))
+
+
+def _values(stmt: Evaluation, several: Sequence[Scan], core: Sequence[Expr], scope: Scope) -> Place:
     """What is gone along: over the value's own indices, less the other reduced ones."""
     b, axes = stmt.b, here(gone_along(stmt), scope)
-    kept = [i for i in axes if i not in stmt.summed or i == found.index]
+    along, own = {s.index for s in several}, several[0].own
+    kept = [i for i in axes if i not in stmt.summed or i in along]
     if stmt.root is not None and stmt.root.op != "logsumexp":
         value = value_of(b, stmt.value, scope)
         if isinstance(value, Load) and value.dtype == value.place.buffer.dtype and set(kept) == set(axes):
@@ -100,7 +110,7 @@ def _values(stmt: Evaluation, found: Scan, core: Sequence[Expr], scope: Scope) -
         part = b.part("searched", kept, value.dtype, scope)
         b.run(part, "=", Map(value))
         return part
-    if stmt.op in SUMS and not found.own and len(core) > 1:
+    if stmt.op in SUMS and not own and len(core) > 1:
         work = Pairs(b, scope, stmt.compute)
         result = work.run([stmt.factor(f, scope) for f in core], kept, None)
         stmt.notes += work.notes
@@ -109,20 +119,20 @@ def _values(stmt: Evaluation, found: Scan, core: Sequence[Expr], scope: Scope) -
     value = cast(value_of(b, core[0], scope), stmt.compute)
     for factor in core[1:]:
         value = Apply("mul", (value, value_of(b, factor, scope)), stmt.compute)
-    value = masked(b, value, found.own, scope, _of_nothing(stmt))
+    value = masked(b, value, own, scope, _of_nothing(stmt))
     if isinstance(value, Load) and set(kept) == set(axes):
         return value.place
     return stmt.held(stmt.reduced(value, [i for i in axes if i not in kept]), kept, scope).place
 
 
-def _read(stmt: Evaluation, found: Scan, running: Part, scope: Scope) -> tuple[Value, Value | None]:
+def _read(stmt: Evaluation, found: Scan, running: Part, scope: Scope) -> tuple[Part, Value | None]:
     """The running values at the bounds, and where nothing is within them."""
     b = stmt.b
     lo, hi = b.extents[found.index]
     order = [i for i in stmt.stmt.domain.indices if i in found.read]
     first, last = _reach(found, b.extents)
     if lo <= first and last < hi and (straight := _straight(found, running, lo)) is not None:
-        return Load(straight, running.buffer.dtype), None
+        return straight, None
     at = _end(found.bounds[0])
     for bound in found.bounds[1:]:
         at = Apply("min" if found.upper else "max", (at, _end(bound)), "int64")
@@ -141,7 +151,7 @@ def _read(stmt: Evaluation, found: Scan, running: Part, scope: Scope) -> tuple[V
     indices = [i for axis in running.indices for i in (order if axis == found.index else [axis])]
     ends = b.part("ends", here(indices, scope), running.buffer.dtype, scope)
     b.run(ends, "=", Take(running, ((found.index, at),)))
-    return Load(ends, ends.buffer.dtype), nothing
+    return ends, nothing
 
 
 def _straight(found: Scan, running: Part, lo: int) -> Part | None:

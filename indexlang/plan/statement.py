@@ -28,7 +28,7 @@ from .operators import SUMS
 from .quantities import Apply, Load, Number, Value
 from .ranking import batches, ranked, ranking_of
 from .reads import guarded_by_static, prepare
-from .scanning import gone_along, scan_of, scanned
+from .scanning import gone_along, scanned, scans_of
 from .scattering import scattered
 from .searching import position_type, searched, window_searched
 from .selecting import chosen, selected
@@ -132,7 +132,7 @@ class StatementPlan(Evaluation):
             grouped=grouping_of(self, target) is not None,
             running=accumulation_of(self, target) is not None,
             ranking=not target.taps and ranking_of(self) is not None,
-            scan=not target.taps and scan_of(self) is not None,
+            scan=not target.taps and bool(scans_of(self)),
             chosen=prod(self.sizes[i] for i in chosen(self, target)),
             points=prod(self.sizes[i] for i in self.free),
         )
