@@ -77,7 +77,7 @@ def test_the_order_is_the_cheapest_of_all(number: int) -> None:
 
 def spellings(rng: Generator) -> tuple[list[str], Shapes]:
     """A product of three under a mask in several spellings, and its shapes."""
-    t, d, e = (int(rng.choice((64, 160, 500))), int(rng.choice((16, 48))), int(rng.choice((16, 48))))
+    t, d, e = (int(rng.choice((64, 160, 500, 1100))), int(rng.choice((16, 48))), int(rng.choice((16, 48))))
     mask, other = [
         ("s <= t", "u <= r"),
         ("s <= t, t < s + 24", "u <= r, r < u + 24"),

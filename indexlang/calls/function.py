@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..derive import grad as derivation
 from ..errors import DerivationError, MeaningError, Problem, ShapeError, warn_of
 from ..plan.limits import NUMPY, Limits
 from ..plan.plan import Plan
+from ..plan.rewrites.keep_bands import derived_in_bands
 from ..program import latex as typesetting
 from ..program.affine import Affine
 from ..program.ir import Program, primal_of
@@ -29,9 +30,8 @@ from ..rewrite.phases import split
 from ..rewrite.starting import START, optional, started, starting
 from .arguments import Form, Signature, by_name, forms, forms_of
 from .arrays import Array, as_buffers
+from .keeping import keep
 from .pullback import Pulling
-
-MOST_SIZES = 1024  # sets of sizes whose code is kept
 
 
 class Function:
@@ -122,7 +122,7 @@ class Function:
                 found = self._compiled.get(key)
                 if found is None:
                     found = self._plan(dict(zip(self._names, key, strict=True)))
-                    _keep(self._compiled, key, found)
+                    keep(self._compiled, key, found)
         return found
 
     def _plan(self, signature: Signature) -> Compiled:
@@ -221,8 +221,8 @@ class Function:
                 return y, lambda dy: {n.removeprefix(START): g for n, g in pull(dy).items()}
             arrays = [named[name] for name in self._names]
             pulling = self._pulling(arrays)
-        given, chosen = arrays, pulling
-        results = chosen.forward(given)
+        given = arrays
+        chosen, results = pulling.run(given)
         values = chosen.values(results)
 
         def pullback(dy: Any) -> dict[str, Array]:
@@ -242,21 +242,28 @@ class Function:
         return arrays if all([type(a) is np.ndarray for a in arrays]) else None
 
     def _pulling(self, arrays: Sequence[Array]) -> Pulling:
-        """The two parts at these sizes and types."""
+        """The two parts at these sizes and types; those over blocks of bands, with the whole ones instead of them."""
         key = forms_of(arrays)
         found = self._pulls.get(key)
         if found is None:
-            dtypes = dict(zip(self._names, (a.dtype for a in arrays), strict=True))
-            wrt = tuple(n for n in self._reached if dtypes[n].kind in "fc")
-            integers = tuple((n, dtypes[n].name) for n in self._reached if not wrt)
-            first, second = self._parts(wrt)
-            named = dict(zip(self._names, arrays, strict=True))
-            compiled = first._at(forms_of([named[n] for n in first.inputs]))
-            parts = (compiled, first.inputs, first.outputs, second._at, second.inputs, second.outputs)
-            found = Pulling(self._names, self.outputs, *parts, self._gradients, wrt, integers)
+            forms = dict(zip(self._names, key, strict=True))
+            wrt = tuple(n for n in self._reached if forms[n][1].kind in "fc")
+            sizes = {n: shape for n, (shape, _) in forms.items()}
+            both = partial(self._valued, wrt)
+            banded = derived_in_bands(self.program, both, self._gradients, sizes, self._limits, bool(wrt))
+            whole = cache(lambda: self._parted(forms, wrt, *self._parts(wrt)))
+            parts = () if banded is None else (*self._split(banded.program), banded.finite, whole)
+            found = self._parted(forms, wrt, *parts) if parts else whole()
             with self._lock:
-                _keep(self._pulls, key, found)
+                keep(self._pulls, key, found)
         return found
+
+    def _parted(self, forms: Signature, wrt: tuple[str, ...], first: Function, second: Function, *sure: Any) -> Pulling:
+        """The pullback of two parts."""
+        integers = tuple((n, forms[n][1].name) for n in self._reached if not wrt)
+        compiled = first._at(tuple(forms[n] for n in first.inputs))
+        parts = (compiled, first.inputs, first.outputs, second._at, second.inputs, second.outputs)
+        return Pulling(self._names, self.outputs, *parts, self._gradients, wrt, integers, *sure)
 
     def value_and_grad(self, wrt: Sequence[str] | str | None = None, **inputs: Any) -> tuple[Any, dict[str, Array]]:
         """The value of a scalar output and its gradients by the inputs that `wrt` names."""
@@ -273,10 +280,7 @@ class Function:
             if name in named and named[name].dtype.kind not in "fc":
                 rule = f"'{name}' is {named[name].dtype}: an integer tensor has no gradient"
                 raise DerivationError(Problem("integer-gradient", rule, way_out="pass it as floating-point numbers"))
-        both: Function = self._made(
-            ("both", chosen),
-            lambda: self._like(derivation.backward(self.program, chosen, values=True), always_dict=True),
-        )
+        both: Function = self._made(("both", chosen), lambda: self._like(self._valued(chosen), always_dict=True))
         plan = self._at(forms_of([named[n] for n in self._names])).plan
         if plan.shapes[output] != ():
             rule = f"value_and_grad needs a scalar, {output} has shape {plan.shapes[output]}"
@@ -301,13 +305,21 @@ class Function:
             if not wrt:
                 nothing = Program((), (), (), name="nothing")
                 return self._like(self.program, always_dict=True), self._like(nothing, always_dict=True)
-            both = derivation.backward(self.program, wrt, values=True)
-            forward, backward, kept = split(both, [self._gradients[o] for o in self.outputs])
-            exact = [n for n in kept if n not in self.outputs]
-            return self._like(forward, always_dict=True, exact=exact), self._like(backward, always_dict=True)
+            return self._split(self._valued(wrt))
 
         found: tuple[Function, Function] = self._made(("parts", wrt), make)
         return found
+
+    def _valued(self, wrt: tuple[str, ...]) -> Program:
+        """The derived program that gives the outputs, too."""
+        found: Program = self._made(("valued", wrt), lambda: derivation.backward(self.program, wrt, values=True))
+        return found
+
+    def _split(self, both: Program) -> tuple[Function, Function]:
+        """The part of a derived program that needs no cotangents, and the rest."""
+        forward, backward, kept = split(both, [self._gradients[o] for o in self.outputs])
+        exact = [n for n in kept if n not in self.outputs]
+        return self._like(forward, always_dict=True, exact=exact), self._like(backward, always_dict=True)
 
     # -- what can be looked at -----------------------------------------------------------------
 
@@ -380,13 +392,6 @@ def _remade(
 ) -> Function:
     how: dict[str, Any] = {"always_dict": always_dict, "exact": exact, "expected": expected, "limits": limits}
     return Function(program, options, ignored=ignored, **how)
-
-
-def _keep(kept: dict[Any, Any], key: object, value: object) -> None:
-    """Keep what belongs to a set of sizes; of too many, the first goes."""
-    while len(kept) >= MOST_SIZES:
-        kept.pop(next(iter(kept)), None)
-    kept[key] = value
 
 
 def _names(wrt: Sequence[str] | str | None) -> tuple[str, ...] | None:

@@ -36,6 +36,15 @@ class Pulling:
     gradients: Mapping[str, str]  # by tensor
     wrt: tuple[str, ...]
     integers: tuple[tuple[str, str], ...]  # inputs that would have gradients, and their types, if there are no others
+    finite: tuple[str, ...] = ()  # what the parts give that must be finite for the rest to hold
+    instead: Callable[[], Pulling] | None = None  # what holds where they are not
+
+    def run(self, arrays: Arrays) -> tuple[Pulling, tuple[Array, ...]]:
+        """All that the forward part gives, from the program's inputs; and whose it is, this one or the one instead."""
+        results = self.forward(arrays)
+        if self.instead is None or all(np.isfinite(results[k]) for k in self._first_finite):
+            return self, results
+        return self.instead().run(arrays)
 
     def forward(self, arrays: Arrays) -> tuple[Array, ...]:
         """All that the forward part gives, from the program's inputs."""
@@ -67,6 +76,9 @@ class Pulling:
         if run is None:
             run = self.__dict__["_run"] = self.second(forms_of(given)).run
         found = run(*given)
+        if self.instead is not None and not all(np.isfinite(found[k]) for k in self._second_finite):
+            other, results = self.instead().run(arrays)
+            return other.backward(arrays, results, dy)
         return {n: found[k] for n, k in self._gradients}
 
     def cotangents(self, dy: Any) -> list[Array]:
@@ -99,6 +111,14 @@ class Pulling:
     @cached_property
     def _into_first(self) -> tuple[int, ...]:
         return tuple(self.inputs.index(n) for n in self.first_takes)
+
+    @cached_property
+    def _first_finite(self) -> tuple[int, ...]:
+        return tuple(k for k, n in enumerate(self.first_gives) if n in self.finite)
+
+    @cached_property
+    def _second_finite(self) -> tuple[int, ...]:
+        return tuple(k for k, n in enumerate(self.second_gives) if n in self.finite)
 
     @cached_property
     def _outputs(self) -> tuple[tuple[str, int, bool], ...]:

@@ -40,6 +40,7 @@ class Limits:
     grouped: int = 1 << 13  # elements of copied matrices for each product that would do without the copies
     tile: int = 16  # values of the smallest block that follows a mask
     advised: int = 1 << 22  # points from which on it is said why all of them are gone through
+    banded: int = 1 << 19  # points of tensors of which a band may be kept alone
     tiles: int = 1 << 13  # blocks of an index, at most, that follow a mask
     call: int = 1 << 16  # multiply-adds that a call costs
     calls: int = 8  # in a tile
@@ -83,4 +84,5 @@ TINY = Limits(
     separate=8, product=8, columns=4, chunk=64, least=8, sum=16, many=2, narrow=2, full=2, register=4, filled=16,
     worth=16, scaled=8, smaller=2, fewest=2, unfolded=1 << 12, added=4,
     larger=1, counted=1, pointed=4, pointing=8, grouped=4, reused=32, slim=16, sliding=64, tile=1, call=1, calls=1,
+    banded=16,
 )  # fmt: skip

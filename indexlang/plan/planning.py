@@ -43,6 +43,7 @@ from .rewrites.distribute import distribute
 from .rewrites.equalities import solve_equalities
 from .rewrites.guards import Way, ways
 from .rewrites.inline import inline
+from .rewrites.keep_bands import Banded, keep_bands
 from .rewrites.merge_groups import merge_groups
 from .rewrites.pointed import point
 from .rewrites.scale import scale
@@ -88,7 +89,10 @@ def plan(
         if found is not flat:
             known, typed = shapes.infer(found, sizes, rewritten=True), kinds.infer(found, dtypes, complex_step)
         flat = found
-    made = _tried(flat, known, typed, sizes, dtypes, limits, complex_step, exact)
+    banded = None if complex_step else keep_bands(flat, known, limits)
+    made = _tried(flat, banded, known, typed, sizes, dtypes, limits, complex_step, exact)
+    if banded is not None:  # what is told is what runs
+        known, typed = shapes.infer(banded.program, sizes, rewritten=True), kinds.infer(banded.program, dtypes)
     delivered = {t: kinds.computing(d) if t in exact else d for t, d in typed.tensors.items()}
     made = replace(made, shapes=dict(known.tensors), dtypes=delivered)
     return Planned(made, written.warnings)
@@ -96,6 +100,7 @@ def plan(
 
 def _tried(
     program: Program,
+    banded: Banded | None,
     known: shapes.Shapes,
     typed: kinds.Types,
     sizes: Mapping[str, tuple[int, ...]],
@@ -107,7 +112,10 @@ def _tried(
     """The fastest way of a program, with those that run where its results do not hold."""
     found: Plan | None = None
     places: list[tuple[Access, int]] = []
-    for way in reversed([Way(program)] if complex_step else ways(program)):
+    found_ways = [Way(program)] if complex_step else ways(program)
+    if banded is not None:
+        found_ways[:0] = [Way(w.program, (*w.finite, *banded.finite)) for w in ways(banded.program)]
+    for way in reversed(found_ways):
         if way.program is not program:
             known = shapes.infer(way.program, sizes, rewritten=True)
             typed = kinds.infer(way.program, dtypes)
@@ -115,8 +123,7 @@ def _tried(
         made = made_once(without_copies(work.plan(exact)))
         finite = tuple(place for tensor, place, _ in made.outputs if tensor in way.finite)
         outputs = tuple(o for o in made.outputs if o[0] in program.outputs)
-        most = max(memory(made), 0 if found is None else found.workspace)
-        found = replace(made, outputs=outputs, finite=finite, instead=found, workspace=most)
+        found = replace(made, outputs=outputs, finite=finite, instead=found, workspace=memory(made))
     assert found is not None
     return replace(found, places=tuple(places))
 

@@ -94,6 +94,8 @@ def _guarded(run: Run, places: tuple[tuple[Access, int], ...], known: Mapping[st
             rule = f"a position in {access.tensor} is out of range"
             way = "correct the index tensor, or say pad(...), clamp(...), wrap(...) or a where"
             raise ShapeError(Problem("index-out-of-range", rule, sub.span or access.span, values, way)) from None
+        except MemoryError as error:
+            raise _too_large((str(error),)) from None
         except ValueError as error:
             if "negative integer powers" not in str(error):
                 raise
@@ -117,6 +119,9 @@ def _afford(needed: int) -> None:
         except (AttributeError, OSError, ValueError):
             available = 1 << 46
     if needed > available:
-        values = (f"needed: {amount(needed, 'B')}", f"available: {amount(available, 'B')}")
-        way = "make the tensors smaller, or go through them in parts"
-        raise ShapeError(Problem("too-large", "the tensors of the program do not fit into memory", None, values, way))
+        raise _too_large((f"needed: {amount(needed, 'B')}", f"available: {amount(available, 'B')}"))
+
+
+def _too_large(values: tuple[str, ...]) -> ShapeError:
+    way = "make the tensors smaller, or go through them in parts"
+    return ShapeError(Problem("too-large", "the tensors of the program do not fit into memory", None, values, way))

@@ -1,0 +1,63 @@
+"""Choices of 0 by positions alone as masks: `where(s <= t, x, 0)` is x where s <= t.
+
+In: a statement. Out: the same with masks. The one rule: a branch that is not chosen adds nothing, as a mask says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...program.algebra import factors_of, product_of, terms_of
+from ...program.conditions import as_mask, conjuncts, is_integer, negation
+from ...program.ir import Call, Const, Domain, Expr, Statement
+
+
+def with_masks(stmt: Statement) -> Statement:
+    """The statement with such choices in a product that is its whole value as masks, these one by one."""
+    masks = [c for mask in stmt.domain.masks for c in conjuncts(mask)]
+    value = stmt.value
+    terms = terms_of(value)
+    if stmt.op in ("=", "+=") and len(terms) == 1:
+        ((sign, term),) = terms
+        parts = [(*_opened(f), below) if not below else (f, (), below) for f, below in factors_of(term)]
+        said = [c for _, conditions, _ in parts for c in conditions]
+        if said:
+            masks += [as_mask(c) for c in said]
+            factors = [f for f, _, below in parts if not below and f != Const(1)] or [Const(1)]
+            value = product_of(factors, [f for f, _, below in parts if below])
+            value = Call("neg", (value,)) if sign < 0 else value
+    if value is stmt.value and len(masks) == len(stmt.domain.masks):
+        return stmt
+    return replace(
+        stmt, value=value, domain=Domain(stmt.domain.indices, stmt.domain.ranges, tuple(dict.fromkeys(masks)))
+    )
+
+
+def _opened(factor: Expr) -> tuple[Expr, tuple[Expr, ...]]:
+    """A factor without such choices, and their conditions."""
+    said: tuple[Expr, ...] = ()
+    while isinstance(factor, Call) and factor.fn == "where":
+        condition, first, second = factor.args
+        if first == Const(0):
+            condition, first, second = negation(condition), second, first
+        conditions = tuple(conjuncts(condition))
+        if second != Const(0) or not all(_compares(c) for c in conditions):
+            break
+        said, factor = (*said, *conditions), first
+    return factor, said
+
+
+def _compares(condition: Expr) -> bool:
+    """Whether a condition compares positions."""
+    match condition:
+        case Call(fn="lt" | "le" | "gt" | "ge" | "eq", args=(a, b)):
+            return is_integer(_undistanced(a)) and is_integer(_undistanced(b))
+        case Call(fn="not", args=(inner,)):
+            return _compares(inner)
+        case _:
+            return False
+
+
+def _undistanced(expr: Expr) -> Expr:
+    """What a distance is that of."""
+    return expr.args[0] if isinstance(expr, Call) and expr.fn == "abs" else expr

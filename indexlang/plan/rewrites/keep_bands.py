@@ -1,0 +1,371 @@
+"""Tensors of which only a band is read, kept as blocks of it: attention in which a query sees near keys alone.
+
+In: a Program with its shapes. Out: an equal Program in which such tensors, and the statements that read them, run over
+blocks of one index and, for each, a window of the other:
+
+    e[t,s] = exp(l[t,s] - m[t]) where s <= t, t < s + 32
+    e_band[a,b,c] = exp(l_band[a,b,c] - m[(a,b)]) where c <= b + 31, b <= c, a*64 + c >= 31
+
+The one rule: both make the same. Where windows stick out, what is read there is the last of its axis, and nothing of
+it is used: it is refused by a mask, or multiplied by 0. What must be finite for that is an output of the new Program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from ...program.affine import Affine
+from ...program.conditions import conjuncts
+from ...program.interface import with_header
+from ...program.ir import (
+    GRAD,
+    Access,
+    Boundary,
+    Call,
+    Const,
+    Domain,
+    Expr,
+    Index,
+    Merged,
+    Program,
+    Range,
+    Reduce,
+    Shape,
+    Statement,
+    Subscript,
+    domain_of,
+    indices_of,
+    primal_of,
+    statement,
+)
+from ...program.names import Fresh
+from ...program.rebuild import transform_expr
+from ...rewrite.hoist import hoist
+from ...rewrite.substitution import Quotient, put, put_subscript, written
+from ...sizes import ranks
+from ...sizes import shapes as sized
+from ...sizes.shapes import Shapes
+from ..limits import Limits
+from .balance import balanced
+from .bands import Axes, Extents, Pair, Reading, bands_of, masks_of, may_have_bands, touched_by
+from .choices import with_masks
+
+
+@dataclass(frozen=True)
+class Banded:
+    """The new Program, and those of its outputs that must be finite for the others to hold."""
+
+    program: Program
+    finite: tuple[str, ...]
+
+
+def keep_bands(program: Program, shapes: Shapes, limits: Limits) -> Banded | None:
+    """The program with such tensors as blocks of a band; None if it has none that are worth it."""
+    if not may_have_bands(program):
+        return None
+    program = replace(program, statements=tuple(map(with_masks, program.statements)))
+    for band in bands_of(program, shapes, limits):
+        banding = _Banding(program, shapes, Reading(program, shapes, band))
+        if any(banding.pairs):
+            return banding.banded()
+    return None
+
+
+def derived_in_bands(
+    program: Program,
+    derived: Callable[[], Program],
+    gradients: Mapping[str, str],
+    sizes: Mapping[str, tuple[int, ...]],
+    limits: Limits,
+    wanted: bool = True,
+) -> Banded | None:
+    """The program derived from one, at sizes of the inputs of that, with blocks for tensors of which only a band is
+    read; None if there are no such ones. `gradients` names the cotangent of each output. Errors: `ShapeError`.
+    """
+    if not wanted or not may_have_bands(program):
+        return None
+    known = sized.infer(ranks.expand(program, {n: len(s) for n, s in sizes.items()}), sizes).tensors
+    given = {**sizes, **{gradients[o]: known[o] for o in program.outputs}}
+    hoisted = hoist(ranks.expand(derived(), {n: len(s) for n, s in given.items()}))
+    return keep_bands(hoisted, sized.infer(hoisted, given, rewritten=True), limits)
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """The indices that stand for a pair: blocks, rows in a block, columns in its window."""
+
+    pair: Pair
+    block: str
+    row: str
+    column: str
+
+
+class _Banding:
+    """The new statements so far."""
+
+    def __init__(self, program: Program, shapes: Shapes, reading: Reading) -> None:
+        self.program, self.shapes, self.reading, self.band = program, shapes, reading, reading.band
+        self.names = Fresh.of(program)
+        direct = [reading.direct(k) for k in range(len(program.statements))]
+        self.pairs = [(*reading.pairs(k), *([d] if d is not None else ())) for k, d in enumerate(direct)]
+        self.statements: list[Statement] = []
+        self.declared: dict[str, tuple[int, ...]] = {}
+        self.kept: dict[str, tuple[Axes, str]] = {}
+        for axes in sorted(reading.kept, key=lambda a: a.tensor):
+            now = [(n,) for n in shapes.tensors[axes.tensor]]
+            shape = _in_blocks(now, axes, ((self.band.blocks,), (self.band.by,), (self.band.width,)))
+            self.kept[axes.tensor] = axes, self.named(axes.tensor, "band", [n for (n,) in shape])
+        self.padded: dict[tuple[str, int, bool], str] = {}  # of the tensors as they are now
+        self.checked: set[object] = set()
+        self.finite: list[str] = []
+        base = min(self.band.low, 0)
+        last = (self.band.blocks - 1) * self.band.by + self.band.end
+        self.base, self.long = base, max(self.band.columns, last) - base
+
+    def named(self, tensor: str, what: str, shape: Sequence[int]) -> str:
+        """A new tensor beside another one, a gradient's name if that is one."""
+        primal = primal_of(tensor)
+        name = self.names.fresh(f"{tensor}_{what}" if primal is None else f"{primal}_{what}.{GRAD}")
+        self.declared[name] = tuple(shape)
+        return name
+
+    def banded(self) -> Banded:
+        """The whole."""
+        program = self.program
+        for k, stmt in enumerate(program.statements):
+            if self.pairs[k]:
+                self.check(k, stmt)
+                self.statement(k, stmt)
+            else:
+                self.statements.append(stmt)
+            self.padded = {key: name for key, name in self.padded.items() if key[0] != stmt.target.tensor}
+        known = {s.tensor: s for s in program.shapes if s.tensor not in self.kept}
+        changed = {s.target.tensor for k, s in enumerate(program.statements) if self.pairs[k]}
+        for tensor in changed - {*known, *self.kept, *program.inputs}:
+            self.declared[tensor] = self.shapes.tensors[tensor]
+        shapes = (*known.values(), *(Shape(t, tuple(map(Const, s))) for t, s in self.declared.items()))
+        outputs = (*program.outputs, *self.finite)
+        new = replace(program, statements=tuple(self.statements), shapes=shapes, outputs=outputs)
+        return Banded(with_header(new), tuple(self.finite))
+
+    def check(self, number: int, stmt: Statement) -> None:
+        """A tensor that is finite where all is that a 0 outside of the band would be multiplied by."""
+        extents, found = self.shapes.extents[number], list[tuple[Expr, bool]]()
+        for pair in self.pairs[number]:
+            if pair not in self.reading.inside[number]:
+                found += self.reading.beside(number, pair) or []
+        keys = {(f, below, tuple((i, extents[i]) for i in indices_of(f))): None for f, below in found}
+        new = [key for key in keys if key not in self.checked]
+        if not new:
+            return
+        self.checked.update(new)
+        name = self.names.fresh("beside")
+        for factor, below, _ in new:
+            value = Call("div" if below else "mul", (Const(0.0), factor))
+            self.statements.append(_over(Access(name), "+=", value, extents))
+        self.finite.append(name)
+
+    # -- a statement -------------------------------------------------------------------------------
+
+    def statement(self, number: int, stmt: Statement) -> None:
+        """The statement over blocks."""
+        extents = dict(self.shapes.extents[number])
+        taken = Fresh({*self.names.taken, *extents})
+        blocks = [_Blocks(p, *(taken.letter("abcuvw") for _ in range(3))) for p in self.pairs[number]]
+        band, values = self.band, dict[str, Quotient]()
+        for b in blocks:
+            for i in b.pair:
+                del extents[i]
+            extents |= {b.block: (0, band.blocks), b.row: (0, band.by), b.column: (0, band.width)}
+            begin = Affine(0, ((Index(b.block), band.by),))
+            values[b.pair[0]] = Quotient(begin + Affine(0, ((Index(b.row), 1),)))
+            values[b.pair[1]] = Quotient(begin + Affine(band.low, ((Index(b.column), 1),)))
+        moving = _Moving(self, number, blocks, values)
+        target, op, after = self.target(stmt, blocks, moving)
+        value = moving.expr(stmt.value.body if isinstance(stmt.value, Reduce) else stmt.value)
+        masks = [m for mask in masks_of(stmt) for part in conjuncts(mask) for m in balanced(moving.expr(part), extents)]
+        for b in blocks:
+            if moving.reaches or b.pair in self.reading.inside[number]:
+                masks += self.inside(b)
+        self.statements.append(self.made(stmt, target, op, value, masks, blocks, extents))
+        if after is not None:
+            self.statements.append(after)
+
+    def made(
+        self,
+        stmt: Statement,
+        target: Access,
+        op: str,
+        value: Expr,
+        masks: Sequence[Expr],
+        blocks: Sequence[_Blocks],
+        extents: Extents,
+    ) -> Statement:
+        """The statement with explicit ranges; a reduction that is the whole value goes over the columns."""
+        masks = tuple(dict.fromkeys(masks))
+        if not isinstance(stmt.value, Reduce):
+            return _over(target, op, value, extents, masks)
+        own = {b.pair[1]: b.column for b in blocks}
+        inner = tuple(own.get(i, i) for i in stmt.value.domain.indices)
+        ranges = tuple(Range(i, Const(lo), Const(hi)) for i, (lo, hi) in extents.items() if i in inner)
+        within = tuple(m for m in masks if set(inner) & set(indices_of(m)))
+        reduce = Reduce(stmt.value.op, Domain(inner, ranges, within), value)
+        others = tuple(m for m in masks if m not in within)
+        outer = {i: e for i, e in extents.items() if i not in inner}
+        return _over(target, op, reduce, outer, others)
+
+    def inside(self, blocks: _Blocks) -> Iterator[Expr]:
+        """Conditions that refuse what sticks out of rows and columns."""
+        band = self.band
+        begin = Affine(0, ((Index(blocks.block), band.by),))
+        row, column = (
+            begin + Affine(0, ((Index(blocks.row), 1),)),
+            begin + Affine(band.low, ((Index(blocks.column), 1),)),
+        )
+        if not band.is_whole:
+            yield Call("lt", (written(row), Const(band.rows)))
+        if band.low < 0:
+            yield Call("ge", (written(column), Const(0)))
+        if (band.blocks - 1) * band.by + band.end > band.columns:
+            yield Call("lt", (written(column), Const(band.columns)))
+
+    def target(
+        self, stmt: Statement, blocks: Sequence[_Blocks], moving: _Moving
+    ) -> tuple[Access, str, Statement | None]:
+        """Where the values go, and how; where that is a longer tensor, the statement that brings them home."""
+        target, band = stmt.target, self.band
+        touched = [(b, i) for b in blocks for i in touched_by(target, b.pair)]
+        if target.tensor in self.kept or not any(Index(i) in target.subscripts for _, i in touched):
+            return moving.access(target), stmt.op, None
+        ((found, index),) = touched
+        axis = target.subscripts.index(Index(index))
+        is_row = index == found.pair[0]
+        if band.is_whole and (is_row or self.is_tiled):
+            merged = Merged((found.block, found.row if is_row else found.column))
+            return self.with_axis(target, axis, merged), stmt.op, None
+        shape = list(self.shapes.tensors[target.tensor])
+        shape[axis] = band.blocks * band.by if is_row else self.long
+        name, op = self.named(target.tensor, "sums", shape), stmt.op
+        if op in ("=", "+="):
+            op = "=" if is_row else "+="
+        position: Subscript = Merged((found.block, found.row))
+        if not is_row:
+            form = Affine(band.low - self.base, ((Index(found.block), band.by), (Index(found.column), 1)))
+            position = written(form)
+        shift = Affine(0 if is_row else -self.base, ((Index(index), 1),))
+        back = self.with_axis(replace(target, tensor=name), axis, written(shift))
+        extents = {index: (0, band.rows if is_row else band.columns)}
+        extents |= {i: e for i, e in moving.extents.items() if i in indices_of(target) and i != index}
+        after = _over(target, stmt.op, back, extents)
+        return self.with_axis(replace(target, tensor=name), axis, position), op, after
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether windows lie side by side and are all of the columns."""
+        band = self.band
+        return band.low == 0 and band.width == band.by and band.blocks * band.by == band.columns
+
+    def with_axis(self, access: Access, axis: int, sub: Subscript) -> Access:
+        return replace(access, subscripts=tuple(sub if k == axis else s for k, s in enumerate(access.subscripts)))
+
+    # -- what is read --------------------------------------------------------------------------------
+
+    def lengthened(self, tensor: str, axis: int, is_row: bool) -> str:
+        """The tensor with an axis as long as blocks and windows reach, its ends repeated."""
+        key = tensor, axis, is_row
+        if key not in self.padded:
+            shape = list(self.shapes.tensors[tensor])
+            shape[axis] = self.band.blocks * self.band.by if is_row else self.long
+            name = self.padded[key] = self.named(tensor, "long", shape)
+            indices = [self.names.letter("pqrstu") for _ in shape]
+            form = Affine(0 if is_row else self.base, ((Index(indices[axis]), 1),))
+            subscripts = tuple(
+                Boundary("clamp", written(form)) if k == axis else Index(i) for k, i in enumerate(indices)
+            )
+            target = Access(name, tuple(map(Index, indices)))
+            extents = {i: (0, n) for i, n in zip(indices, shape, strict=True)}
+            self.statements.append(_over(target, "=", Access(tensor, subscripts), extents))
+        return self.padded[key]
+
+
+class _Moving:
+    """Expressions of a statement over blocks. `reaches` if some position may lie outside where windows stick out."""
+
+    def __init__(
+        self, banding: _Banding, number: int, blocks: Sequence[_Blocks], values: Mapping[str, Quotient]
+    ) -> None:
+        self.banding, self.number, self.blocks, self.values = banding, number, blocks, values
+        self.extents = banding.shapes.extents[number]
+        self.reaches = False
+
+    def expr(self, expr: Expr) -> Expr:
+        """The expression with blocks and windows in place of the pairs."""
+
+        def rule(part: Subscript) -> Subscript | None:
+            return self.access(part) if isinstance(part, Access) else None
+
+        return put(transform_expr(expr, rule), self.values)
+
+    def access(self, access: Access) -> Access:
+        """An access over blocks."""
+        banding, band = self.banding, self.banding.band
+        kept = banding.kept.get(access.tensor)
+        if kept is not None:
+            axes, name = kept
+            return Access(name, self.in_blocks(access, axes))
+        for b in self.blocks:
+            if set(b.pair) <= set(indices_of(access)):
+                continue
+            for index, is_row in zip(b.pair, (True, False), strict=True):
+                axes_of = [k for k, s in enumerate(access.subscripts) if s == Index(index)]
+                fits = axes_of and banding.shapes.tensors[access.tensor][axes_of[0]] == (
+                    band.rows if is_row else band.columns
+                )
+                if len(axes_of) != 1 or not fits:
+                    continue
+                axis, inner = axes_of[0], b.row if is_row else b.column
+                if is_row or banding.is_tiled:
+                    if not band.is_whole:
+                        access = replace(access, tensor=banding.lengthened(access.tensor, axis, True))
+                    access = banding.with_axis(access, axis, Merged((b.block, inner)))
+                else:
+                    low = band.low
+                    if not band.is_inside:
+                        access = replace(access, tensor=banding.lengthened(access.tensor, axis, False))
+                        low -= banding.base
+                    form = Affine(low, ((Index(b.block), band.by), (Index(inner), 1)))
+                    access = banding.with_axis(access, axis, written(form))
+        if not self.values.keys().isdisjoint(indices_of(access)):
+            self.reaches = True
+            access = replace(access, subscripts=tuple(put_subscript(s, self.values) for s in access.subscripts))
+        return access
+
+    def in_blocks(self, access: Access, axes: Axes) -> tuple[Subscript, ...]:
+        """The subscripts of what is kept: blocks in front of the first of rows and columns."""
+        pair = self.banding.reading.pair(access, axes, self.number)
+        (found,) = (b for b in self.blocks if b.pair == pair)
+        return _in_blocks(access.subscripts, axes, (Index(found.block), Index(found.row), Index(found.column)))
+
+
+Item = TypeVar("Item")
+
+
+def _in_blocks(axes_now: Sequence[Item], axes: Axes, new: tuple[Item, Item, Item]) -> tuple[Item, ...]:
+    """What belongs to the axes of a tensor, as it belongs to its blocks."""
+    block, row, column = new
+    found: list[Item] = []
+    for k, s in enumerate(axes_now):
+        found += [block] if k == min(axes.row, axes.column) else []
+        found.append(row if k == axes.row else column if k == axes.column else s)
+    return tuple(found)
+
+
+def _over(target: Access, op: str, value: Expr, extents: Extents, masks: Sequence[Expr] = ()) -> Statement:
+    """A statement whose indices run as far as is said."""
+    domain = domain_of((target, value), (), tuple(masks))
+    ranges = tuple(
+        Range(i, Const(lo) if lo else None, Const(hi)) for i, (lo, hi) in extents.items() if i in domain.indices
+    )
+    return statement(target, op, value, ranges, tuple(masks))

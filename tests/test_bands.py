@@ -1,0 +1,207 @@
+"""Tensors of which only a band is read: values and gradients as over the whole, in the memory of the band."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import dense
+import numpy as np
+import pytest
+
+import indexlang as il
+from indexlang.calls.function import Function
+from indexlang.derive.grad import backward
+from indexlang.plan.limits import NUMPY, TINY, Limits
+from indexlang.plan.rewrites.keep_bands import derived_in_bands
+
+WHOLE = replace(NUMPY, banded=1 << 60)
+SMALL = replace(NUMPY, banded=16, tile=2, call=16)
+MASKS = {
+    "causal band": "s <= t, t < s + 5",
+    "around": "abs(t - s) <= 3",
+    "blocks": "t//8 == s//8",
+    "causal blocks": "t//8 == s//8, s <= t",
+    "the block before": "t//4 == s//4 + 1",
+    "ahead": "t < s, s < t + 9",
+    "steps of two": "2*t <= s, s <= 2*t + 3",
+    "a band and data": "s <= t, t < s + 5, k[s,0] > 0",
+}
+SOFTMAX = """
+l[t,s] = q[t,d]*k[s,d]
+m[t] max= l[t,s] where {mask}
+e[t,s] = exp(l[t,s] - m[t]) where {mask}
+z[t] = e[t,s]
+y[t,c] = e[t,s]*v[s,c] / z[t]
+"""
+PROGRAMS = {
+    "softmax": SOFTMAX,
+    "logsumexp": """
+l[t,s] = q[t,d]*k[s,d]
+z[t] = logsumexp[s](l[t,s]) where {mask}
+p[t,s] = exp(l[t,s] - z[t]) where {mask}
+y[t,c] = p[t,s]*v[s,c]
+""",
+    "a bias by distance": """
+l[t,s] = q[t,d]*k[s,d]
+l[t,s] += w[t-s+size(k,0)-1]
+e[t,s] = exp(l[t,s]) where {mask}
+z[t] = 1 + 0*q[t,0]
+z[t] += e[t,s]
+y[t,c] = e[t,s]*v[s,c] / z[t]
+""",
+    "sums of columns": """
+l[t,s] = q[t,d]*k[s,d]
+e[t,s] = exp(l[t,s]) where {mask}
+z[s] = e[t,s]
+y[t,c] = e[t,s]*v[s,c] / (1 + z[s])
+""",
+    "heads": """
+l[h,t,s] = q[t,d]*k[s,d]*g[h]
+e[h,t,s] = exp(l[h,t,s]) where {mask}
+z[h,t] = e[h,t,s]
+y[h,t,c] = e[h,t,s]*v[s,c] / (1 + z[h,t])
+""",
+    "transposed": """
+l[s,t] = q[t,d]*k[s,d]
+e[t,s] = l[s,t]**2 where {mask}
+y[t,c] = e[t,s]*v[s,c]
+""",
+    "choices": """
+l[t,s] = q[t,d]*k[s,d]
+e[t,s] = where({both}, exp(l[t,s]), 0)
+z[t] = e[t,s]
+y[t,c] = e[t,s]*v[s,c] / (1 + z[t])
+""",
+    "in one statement": "y[t,c] = q[t,d]*k[s,d]*v[s,c] where {mask}",
+}
+
+
+def text_of(program: str, mask: str) -> str:
+    both = " and ".join(f"({part})" for part in MASKS[mask].split(", "))
+    return PROGRAMS[program].replace("{mask}", MASKS[mask]).replace("{both}", both)
+
+
+def inputs_of(program: str, rows: int, columns: int, seed: int, dtype: str = "float64") -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    shapes = {"q": (rows, 3), "k": (columns, 3), "v": (columns, 2)}
+    shapes |= {"w": (rows + columns - 1,)} if "w[" in program else {}
+    shapes |= {"g": (2,)} if "g[" in program else {}
+    return {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+
+
+def limited(text: str, limits: Limits) -> Function:
+    return Function(il.compile(text, outputs=["y"]).program, limits=limits)
+
+
+def is_banded(f: Function, inputs: dict[str, Any], limits: Limits) -> bool:
+    sizes = {name: x.shape for name, x in inputs.items()}
+    wrt = f._reached
+    return derived_in_bands(f.program, lambda: f._valued(wrt), f._gradients, sizes, limits) is not None
+
+
+def assert_equal(found: Any, right: Any, near: float) -> None:
+    """What is finite is equal; in another order of products, what is not may be nan or infinite."""
+    finite = np.isfinite(right)
+    np.testing.assert_array_equal(np.isfinite(found), finite)
+    np.testing.assert_allclose(np.asarray(found, "float64")[finite], right[finite], rtol=near, atol=near)
+
+
+@pytest.mark.parametrize(("rows", "columns", "limits"), [(64, 64, SMALL), (37, 67, SMALL), (30, 33, TINY)])
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_values_and_gradients_are_those_of_loops(
+    program: str, mask: str, rows: int, columns: int, limits: Limits
+) -> None:
+    text = text_of(program, mask)
+    f, inputs = limited(text, limits), inputs_of(text, rows, columns, 5)
+    right = dense.run(f.program, inputs)["y"]
+    here = np.isfinite(right).all()  # rows that see nothing are divided by 0
+    assert_equal(f(**inputs), right, 1e-9)
+    y, pull = f.vjp(**inputs)
+    assert_equal(y, right, 1e-9)
+    if here:
+        dy = np.random.default_rng(6).standard_normal(y.shape)
+        gradients = dense.run(backward(f.program, None), {**inputs, "y.grad": dy})
+        for name, value in pull(dy).items():
+            assert_equal(value, gradients[f"{name}.grad"], 1e-8)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_derived_program_by_itself(program: str) -> None:
+    text = text_of(program, "causal band")
+    f, inputs = limited(text, SMALL), inputs_of(text, 37, 67, 5)
+    inputs["y.grad"] = np.random.default_rng(6).standard_normal(f(**inputs).shape)
+    gradients = dense.run(backward(f.program, None), inputs)
+    for name, value in f.grad()(**{n: a for n, a in inputs.items() if n in f.grad().inputs}).items():
+        assert_equal(value, gradients[name], 1e-8)
+
+
+@pytest.mark.parametrize("mask", ["causal band", "around", "blocks", "the block before", "ahead"])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_they_are_kept_as_bands(program: str, mask: str) -> None:
+    text = text_of(program, mask)
+    assert is_banded(limited(text, SMALL), inputs_of(text, 64, 64, 5), SMALL)
+
+
+@pytest.mark.parametrize("where", ["q", "v", "dy"])
+@pytest.mark.parametrize("bad", [-np.inf, np.nan])
+@pytest.mark.parametrize("mask", ["causal band", "blocks"])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_is_not_finite_is_as_over_the_whole(program: str, mask: str, bad: float, where: str) -> None:
+    text = text_of(program, mask)
+    inputs = inputs_of(text, 48, 48, 7, "float32")
+    f, whole = limited(text, SMALL), limited(text, WHOLE)
+    dy = np.random.default_rng(8).standard_normal(whole(**inputs).shape).astype("float32")
+    {**inputs, "dy": dy}[where].reshape(-1)[17] = bad
+    with np.errstate(all="ignore"):
+        (y, pull), (right, other) = f.vjp(**inputs), whole.vjp(**inputs)
+        found, gradients = pull(dy), other(dy)
+    assert_equal(y, right, 2e-4)
+    for name, value in gradients.items():
+        assert_equal(found[name], value, 2e-3)
+
+
+NEAR = "s <= t, t < s + 32"
+
+
+@pytest.mark.parametrize("n", [700, 1024])
+def test_at_real_sizes_as_by_numpy(n: int) -> None:
+    f = il.compile(SOFTMAX.replace("{mask}", NEAR))
+    rng = np.random.default_rng(9)
+    q, k, v, dy = (rng.standard_normal((n, 16)) for _ in range(4))
+    y, pull = f.vjp(q=q, k=k, v=v)
+    found = pull(dy)
+    t, s = np.arange(n)[:, None], np.arange(n)
+    scores = np.where((s <= t) & (t < s + 32), q @ k.T, -np.inf)
+    p = np.exp(scores - scores.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    dp = dy @ v.T
+    dl = p * (dp - (p * dp).sum(1, keepdims=True))
+    for value, right in ((y, p @ v), (found["v"], p.T @ dy), (found["q"], dl @ k), (found["k"], dl.T @ q)):
+        assert_equal(value, right, 1e-9)
+
+
+def test_memory_is_that_of_the_band() -> None:
+    f = il.compile(SOFTMAX.replace("{mask}", NEAR))
+    shapes = {name: (1 << 17, 32) for name in "qkv"}
+    assert f.plan(**shapes).workspace < 400 << 20  # the whole scores would be 69 GB
+    assert f.grad().plan(**shapes, **{"y.grad": (1 << 17, 32)}).workspace < 1 << 30
+
+
+@pytest.mark.parametrize(
+    "last",
+    ["y[t,c] = e[t,s]*v[s,c]\nx[t,s] = e[t,s]", "y[t,c] = (e[t,s] + 1)*v[s,c]", "y[t,c] = e[t,s]*v[s,c]/l[t,s]",
+     "y[t] max= e[t,s]", "y[t] = e[t,s]*e[t,s+1] where s < 63", "y[t] = exp(e[t,s])"],
+)  # fmt: skip
+def test_what_is_read_elsewhere_is_kept_whole(last: str) -> None:
+    text = f"l[t,s] = q[t,d]*k[s,d]\ne[t,s] = exp(l[t,s]) where s <= t, t < s + 5\n{last}"
+    inputs = inputs_of(text, 64, 64, 5)
+    program = il.compile(text).program
+    f = Function(program, limits=SMALL)
+    inputs = {n: a for n, a in inputs.items() if n in f.inputs}
+    found, right = f(**inputs), dense.run(program, inputs)
+    found = found if isinstance(found, dict) else {f.outputs[0]: found}
+    for name, value in right.items():
+        assert_equal(found[name], value, 1e-9)
+    assert "e_band" not in str(f.plan(**inputs))
