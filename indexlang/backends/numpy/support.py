@@ -36,19 +36,22 @@ def group(cells):
 
 JOIN = '''\
 def join(ufunc, values, cells, axis=0):
-    """Bring what belongs to the same cell together: a value for each cell, and the cells."""
+    """Bring what belongs to the same cell together: a value for each cell, and the cells, those of most values first."""
     order, starts, cells = group(cells)
     lengths = np.diff(np.append(starts, order.size))
-    before = (slice(None),) * axis
+    left = (33 - np.minimum(lengths, 33)).astype(np.uint8)  # sorted by their digits
+    most = np.argsort(left, kind="stable")
+    starts, cells, ends = starts[most], cells[most], np.cumsum(np.bincount(left, minlength=33))
+    before, many = (slice(None),) * axis, ends[0]
     found = values.take(order[starts], axis)
-    at, rank = np.flatnonzero((lengths > 1) & (lengths <= 32)), 1
-    while at.size:  # what comes second everywhere, then what comes third
-        place = (*before, at)
-        found[place] = ufunc(found[place], values.take(order[starts[at] + rank], axis))
-        rank += 1
-        at = at[lengths[at] > rank]
-    for k in np.flatnonzero(lengths > 32):  # much in one cell: pair by pair
-        n = lengths[k]
+    for rank in range(1, 32):  # what comes second everywhere, then what comes third
+        end = ends[32 - rank]
+        if end == many:
+            break
+        place = (*before, slice(many, end))
+        ufunc(found[place], values.take(order[starts[many:end] + rank], axis), out=found[place])
+    for k in range(many):  # much in one cell: pair by pair
+        n = lengths[most[k]]
         rows = values.take(order[starts[k] : starts[k] + n], axis)
         while n > 1:
             first = rows[(*before, slice(n // 2))]
