@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from planned import sized
 
 from indexlang.backends.numpy.support import GROUP, JOIN
 from indexlang.calls.function import Function
@@ -14,6 +15,7 @@ from indexlang.derive import grad
 from indexlang.errors import Source
 from indexlang.meaning.resolve import resolve
 from indexlang.oracle import loops
+from indexlang.plan.limits import NUMPY, TINY, Limits
 from indexlang.program.ir import Program
 from indexlang.syntax.parser import parse
 
@@ -53,6 +55,11 @@ def test_join(times: list[int], first: int, ufunc: np.ufunc) -> None:
         for k, cell in enumerate(hit):
             expected = ufunc.reduce(values.take(np.flatnonzero(cells == cell), axis), axis)
             np.testing.assert_array_equal(found.take(k, axis), expected)
+        rows = RNG.integers(0, cells.size, cells.size)
+        same, again = support()(ufunc, values, cells, axis, rows=rows)
+        full, _ = support()(ufunc, values.take(rows, axis), cells, axis)
+        np.testing.assert_array_equal(again, hit)
+        np.testing.assert_array_equal(same, full)
 
 
 def program(text: str) -> Program:
@@ -97,6 +104,33 @@ def test_values(text: str, dtype: str) -> None:
         p = program(text)
         expected = loops.run(p, {n: arrays[n] for n in p.inputs})["E"]  # type: ignore[misc]
         np.testing.assert_allclose(run(p, arrays)["E"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [None, np.inf, np.nan])
+@pytest.mark.parametrize("limits", [NUMPY, TINY], ids=["numpy", "tiny"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "E[tok[b,t],e] += u[b,e]",
+        "E[tok[b,t],e] += u[b,e]*g[e] where t < tok[b,0]",
+        "E[tok[b,t],e] += s[t,e]",
+        "E[tok[b,t],e] max= s[t,e] where tok[b,t] != 2",
+        "E[tok[b,t],e] += g[e]",
+        "E[tok[b,t],e] min= u[b,e]",
+    ],
+)
+def test_several_points_have_the_same_value(text: str, limits: Limits, bad: float | None) -> None:
+    p = program("shape E[7,3]\n" + text)
+    for shape in ((1, 1), (2, 3), (3, 30), (0, 3), (2, 0)):
+        sizes = {"u": (shape[0], 3), "s": (shape[1], 3), "g": (3,)}
+        arrays = {n: RNG.normal(size=size) for n, size in sizes.items()} | {"tok": RNG.integers(0, 7, shape)}
+        if bad is not None and all(shape):
+            arrays["u"][-1, 1] = arrays["s"][0, 2] = bad
+        arrays = {n: arrays[n] for n in p.inputs}
+        with np.errstate(all="ignore"):
+            expected = loops.run(p, arrays)["E"]
+            found = sized(Function(p), limits)(**arrays)
+        np.testing.assert_allclose(found, expected, rtol=1e-12)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int8", "uint8", "float32", "bool"])

@@ -35,12 +35,16 @@ def group(cells):
 '''
 
 JOIN = '''\
-def join(ufunc, values, cells, axis=0):
-    """Bring what belongs to the same cell together: a value for each cell, and the cells, those of most values first."""
+def join(ufunc, values, cells, axis=0, rows=None):
+    """Bring what belongs to the same cell together: a value for each cell, and the cells, those of most values first.
+
+    With `rows`, each cell says by number which value is its own: several cells may have the same one.
+    """
     order, starts, cells = group(cells)
     lengths = np.diff(np.append(starts, order.size))
     left = (33 - np.minimum(lengths, 33)).astype(np.uint8)  # sorted by their digits
     most = np.argsort(left, kind="stable")
+    order = order if rows is None else rows[order]
     starts, cells, ends = starts[most], cells[most], np.cumsum(np.bincount(left, minlength=33))
     before, many = (slice(None),) * axis, ends[0]
     found = values.take(order[starts], axis)

@@ -111,12 +111,18 @@ def scatter(w: Writer, target: Target, kernel: Scatter) -> None:
     sizes = tuple(w.scope[m].n for m in marks)
     cells: Code = _cells(w, kernel, points, sizes)
     is_static = kernel.admitted is None and all(_static(w, v) for _, v in kernel.at)
-    values = None
+    values: Name | None = None
+    rows: Code | None = None  # which value is each point's own, where several have the same
     if kernel.value is not None:
         found = value(w, kernel.value, [*points, *rest])
         found = found if not found.weak and found.dtype == target.dtype else converted(w, found, target.dtype)
-        shape = [count_of(points, w.scope), *shape_of(rest, w.scope).items]
-        values = w.hold(method(spread(found, [*points, *rest], w.scope).code, "reshape", *shape), "values")
+        own = [i for i in points if i in found.axes]
+        if kernel.by == "join" and rest and len(own) < len(points):
+            rows = _numbers(w, own, points)
+        else:
+            own = points
+        shape = [count_of(own, w.scope), *shape_of(rest, w.scope).items]
+        values = w.hold(method(spread(found, [*own, *rest], w.scope).code, "reshape", *shape), "values")
     if is_static:
         cells = w.constant(cells, "positions")
     else:
@@ -126,7 +132,10 @@ def scatter(w: Writer, target: Target, kernel: Scatter) -> None:
         full = spread(Operand(truth(where), where.axes, "bool"), points, w.scope)
         admitted = w.hold(method(full.code, "reshape", -1), "admitted")
         cells = w.hold(call(w.use("chosen"), cells, admitted), "cells")
-        values = None if values is None else w.hold(call("chosen", values, admitted), "values")
+        if rows is not None:
+            rows = w.hold(call("chosen", rows, admitted), "rows")
+        elif values is not None:
+            values = w.hold(call("chosen", values, admitted), "values")
     if kernel.by == "count":
         weights = () if values is None else (values,)
         counted = call("np.bincount", cells, *weights, minlength=py.Number(prod(sizes)))
@@ -137,10 +146,19 @@ def scatter(w: Writer, target: Target, kernel: Scatter) -> None:
         ones = row([py.Attribute(cells, "size"), *shape_of(rest, w.scope).items])
         values = w.hold(call("np.ones", ones, dtype(target.dtype)), "values")
     if is_static:
-        _joined(w, target, kernel, cells, values, rest, sizes)
+        _joined(w, target, kernel, cells, values, rows, rest, sizes)
         return
     with w.inside("branch", f"if {py.text(py.Attribute(cells, 'size'))}:"):
-        _joined(w, target, kernel, cells, values, rest, sizes)
+        _joined(w, target, kernel, cells, values, rows, rest, sizes)
+
+
+def _numbers(w: Writer, own: Sequence[str], points: Sequence[str]) -> Code:
+    """Code of the row-major number that each point has among those of some of its indices."""
+    shape = shape_of(points, w.scope)
+    sides = [side if i in own else py.Number(1) for i, side in zip(points, shape.items, strict=True)]
+    numbers = method(call("np.arange", count_of(own, w.scope)), "reshape", *sides)
+    code = method(call("np.broadcast_to", numbers, shape), "reshape", -1)
+    return w.constant(code, "rows") if all(w.scope[i].whole for i in points) else w.hold(code, "rows")
 
 
 def _cells(w: Writer, kernel: Scatter, points: Sequence[str], sizes: Sequence[int]) -> Code:
@@ -157,7 +175,14 @@ def _cells(w: Writer, kernel: Scatter, points: Sequence[str], sizes: Sequence[in
 
 
 def _joined(
-    w: Writer, target: Target, kernel: Scatter, cells: Code, values: Name, rest: Sequence[str], sizes: Sequence[int]
+    w: Writer,
+    target: Target,
+    kernel: Scatter,
+    cells: Code,
+    values: Name,
+    rows: Code | None,
+    rest: Sequence[str],
+    sizes: Sequence[int],
 ) -> None:
     """What belongs to the same element brought together, and into it."""
     combine = Name("np.add" if target.op in ("=", "+=", "-=") else UFUNCS[target.op])
@@ -165,7 +190,9 @@ def _joined(
         together, hit = values, cells
     elif rest:  # a row for each element
         together, hit = w.fresh("joined"), w.fresh("hit")
-        w.line(f"{together.text}, {hit.text} = {py.text(call(w.use('join'), combine, values, cells))}")
+        shared = {} if rows is None else {"rows": rows}
+        made = call(w.use("join"), combine, values, cells, **shared)
+        w.line(f"{together.text}, {hit.text} = {py.text(made)}")
         w.passing += [together.text, hit.text] if w.own_level() == 0 else []
     else:
         order, starts, hit = _grouped(w, cells)
