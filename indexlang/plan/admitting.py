@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 from .building import Building, here
 from .kernels import Map
@@ -136,13 +137,13 @@ class Admitting(Pairs):
             gone = tuple(i for i in self.scope if i in (left | right) - kept)
             value = Apply("select", (conjunction(let_in), self.times(a, b), Number(0, self.dtype)), self.dtype)
             return Reduced("sum", value, gone)
-        x = self.cleared(a, [c for c in let_in if c.indices <= left])
-        y = self.cleared(b, [c for c in let_in if c.indices <= right])
+        here_left, here_right = self.sides(let_in, left, right)
+        x, y = self.cleared(a, here_left), self.cleared(b, here_right)
         summed = (left & right) - kept
         doubtful = [
             other
-            for other, own in ((y, right), (x, left))
-            if any(not c.indices <= own and c.indices & summed for c in let_in)
+            for other, own in ((y, here_right), (x, here_left))
+            if any(c not in own and c.indices & summed for c in let_in)
         ]
         if not doubtful or not self.dtype.startswith(("float", "complex")):
             return self.pair(x, y, out, sink)
@@ -156,6 +157,20 @@ class Admitting(Pairs):
         good = finite[0] if len(finite) == 1 else Apply("and", (finite[0], finite[1]), "bool")
         with self.b.either(Apply("not", (good,), "bool")) as (first, _), self.b.into(first):
             self.rescue(x, y, doubtful, let_in, summed, out, place)
+        return found
+
+    def sides(
+        self, let_in: Sequence[Condition], left: frozenset[str], right: frozenset[str]
+    ) -> tuple[list[Condition], list[Condition]]:
+        """The conditions let in by each operand; by the smaller one alone where the other is much larger."""
+        a, b = (prod(self.sizes[i] for i in own) for own in (left, right))
+        found: tuple[list[Condition], list[Condition]] = [], []
+        for c in let_in:
+            both = c.indices <= left and c.indices <= right
+            if c.indices <= left and not (both and a >= self.limits.larger * b):
+                found[0].append(c)
+            if c.indices <= right and not (both and b > self.limits.larger * a):
+                found[1].append(c)
         return found
 
     def rescue(
@@ -199,11 +214,19 @@ class Admitting(Pairs):
         return Apply("mul", (a, b), self.dtype)
 
     def finite(self, x: Load) -> Value:
-        """Whether an operand is finite; of an input that is gone through in parts, whether all of it is."""
+        """Whether an operand is finite; of an input that is gone through in parts, whether all of it is; of elements
+        taken from what is smaller, whether that is.
+        """
+        parts, source = any(not self.scope[i].whole for i in x.place.mentioned), self.b.sources.get(x.place.buffer)
+        elements = prod(self.scope[i].size for i in x.place.mentioned)
+        if source is not None and 2 * prod(source.shape) <= elements and (source.role == "input" or not parts):
+            x = Load(self.b.everything(source), x.dtype)
+            scope: Scope = whole({i: self.b.extents[i] for i in x.place.mentioned})
+            everywhere = parts
+        else:
+            everywhere = parts and isinstance(x.place, View) and x.place.buffer.role == "input" and not x.at
+            scope = whole({i: self.b.extents[i] for i in x.place.mentioned}) if everywhere else self.scope
         value: Value = Apply("isfinite", (x,), "bool")
-        parts = any(not self.scope[i].whole for i in x.place.mentioned)
-        everywhere = parts and isinstance(x.place, View) and x.place.buffer.role == "input" and not x.at
-        scope = whole({i: self.b.extents[i] for i in x.place.mentioned}) if everywhere else self.scope
         own = tuple(i for i in scope if i in here(value.indices, scope))
         found = Reduced("all", value, own) if own else value
         if not everywhere:

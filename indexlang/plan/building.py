@@ -42,6 +42,7 @@ class Building:
     extrema: dict[object, str] = field(default_factory=dict)  # tensors, by what is the greatest or least in them
     prepared: dict[object, tuple[Buffer, tuple[Any, ...]]] = field(default_factory=dict)  # longer copies, by access
     gathered: dict[object, Part] = field(default_factory=dict)  # elements taken, by what is read where
+    sources: dict[Buffer, Buffer] = field(default_factory=dict)  # what elements have been taken from, by what has them
     names: Fresh = field(default_factory=lambda: Fresh(set(), "_"))  # of buffers
     own: dict[str, tuple[int, int]] = field(default_factory=dict)  # the extents of the plan's own indices
     section: dict[str, tuple[int, int]] = field(default_factory=dict)  # the extents of all indices of the section

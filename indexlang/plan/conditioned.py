@@ -37,6 +37,9 @@ def conditioned(stmt: Evaluation) -> Statement | None:
     present = {i for f in core for i in indices_of(f)}
     apart = _is_taken_apart(stmt)
     missing = [c for c in stmt.conditions() if apart or not set(indices_of(c)) <= present]
+    if not missing and len(core) == 1:  # sums of rows of which only some are admitted
+        most = prod(stmt.sizes[i] for i in present) // stmt.b.limits.larger
+        missing = [c for c in stmt.conditions() if prod(stmt.sizes[i] for i in indices_of(c)) <= most]
     if not missing:
         return None
     extents = stmt.b.extents

@@ -6,7 +6,7 @@ something is spelt; an operation on an element costs `Limits.element`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 
 from ..program.algebra import factors_of, terms_of
@@ -30,6 +30,7 @@ def price(stmt: Statement, extents: Extents, limits: Limits, shapes: Shapes) -> 
     whole = limits.element * (operations(stmt.value) + done) * points(stmt.domain.indices, sizes)
     if not summed:
         return whole
+    whole += sum(4 * limits.element * points(indices_of(a), sizes) for a in set(taken(stmt.value)))
     terms = [term_price(term, stmt, inner, extents, limits, shapes) for _, term in terms_of(stmt.value)]
     outer = limits.element * (done - len(inner)) * points(indices_of(stmt.target), sizes)
     found = sum(t for t in terms if t is not None) + outer
@@ -66,6 +67,15 @@ def points(indices: Iterable[str], sizes: Mapping[str, int]) -> int:
 def is_computed(factor: Expr) -> bool:
     """Whether a factor is read at positions that data say: elements are taken one by one."""
     return isinstance(factor, Access) and any(isinstance(p, Access) for s in factor.subscripts for p in walk(s))
+
+
+def taken(expr: Subscript) -> Iterator[Access]:
+    """The reads in an expression whose elements are taken one by one."""
+    if isinstance(expr, Access):
+        yield from [expr] if is_computed(expr) else []
+    else:
+        for part in children(expr):
+            yield from taken(part)
 
 
 def operations(expr: Subscript) -> int:

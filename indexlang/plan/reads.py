@@ -202,6 +202,8 @@ def _taken(b: Building, access: Access, buffer: Buffer, known: Sequence[Subscrib
         b.run(made, "=", Take(found, tuple(ats)))
         found = made
     assert isinstance(found, Part)
+    if not fills:
+        b.sources[found.buffer] = buffer
     for axis, where in sorted(fills, key=lambda f: f[0], reverse=True):  # the first axis that is out of range says
         boundary = known[axis].boundary
         assert boundary is not None
