@@ -72,8 +72,8 @@ def same(text: str, given: dict[str, Array], limits: Any) -> None:
 @pytest.mark.parametrize("kind", ["float32", "float64"])
 @pytest.mark.parametrize("name", TEXTS)
 def test_values_and_gradients(name: str, kind: str, limits: Any) -> None:
-    for b, l, d in ((9, 5, 20), (1, 1, 20), (40, 30, 20)):
-        same(TEXTS[name], inputs({"b": b, "l": l, "d": d, "v": 7}, kind), limits)
+    for b, rows, d in ((9, 5, 20), (1, 1, 20), (40, 30, 20)):
+        same(TEXTS[name], inputs({"b": b, "l": rows, "d": d, "v": 7}, kind), limits)
 
 
 @pytest.mark.parametrize("limits", [TINY, NUMPY], ids=["tiny", "numpy"])
@@ -107,8 +107,8 @@ def test_refused_positions_may_lie_anywhere(limits: Any) -> None:
 
 def test_empty_axes() -> None:
     f = il.compile(TEXTS["bags of lengths"])
-    for b, l, d in ((0, 3, 4), (3, 0, 4), (3, 4, 0)):
-        given = inputs({"b": b, "l": l, "d": d, "v": 5}, "float64")
+    for b, rows, d in ((0, 3, 4), (3, 0, 4), (3, 4, 0)):
+        given = inputs({"b": b, "l": rows, "d": d, "v": 5}, "float64")
         y = f(E=given["E"], t=given["t"], n=given["n"])
         assert y.shape == (b, d) and not y.any()
 
