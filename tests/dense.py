@@ -55,21 +55,24 @@ def magnitudes(program: Program, inputs: Arrays) -> tuple[float, float]:
 def run(
     program: Program, inputs: Arrays, *, noise: float = 0.0, seed: int = 0, met: Met | None = None
 ) -> dict[str, Array]:
-    """The outputs of a program by name. Errors: `IndexError` for a subscript outside its axis."""
+    """The outputs of a program by name. Errors: `IndexError` for a subscript outside its axis.
+
+    With a seed below 0 every operation is rounded to float32, instead of being moved by noise: ties are as there.
+    """
     given = {name: np.asarray(a) for name, a in inputs.items()}
     program = expanded(program, {name: a.ndim for name, a in given.items()})
     sizes = shapes.infer(program, {name: a.shape for name, a in given.items()})
     stepped = any(a.dtype.kind == "c" for a in given.values())
     dtypes = types.infer(program, {n: a.dtype.name if a.dtype.kind != "c" else "float64" for n, a in given.items()})
     tensors = {name: Tensor(_wide(a)) for name, a in given.items()}
-    rng = np.random.default_rng(seed) if noise else None
+    rng = np.random.default_rng(seed) if noise and seed >= 0 else None
     with np.errstate(all="ignore"):
         for stmt, extents in zip(program.statements, sizes.extents, strict=True):
             name = stmt.target.tensor
             if name not in tensors:
                 shape, kind = tuple(sizes.tensors[name]), np.dtype(dtypes.tensors[name])
                 tensors[name] = Tensor.fresh(shape, kind, stmt.op, stepped)
-            _Whole(stmt, tensors, extents, _Noise(noise, rng, met)).run()
+            _Whole(stmt, tensors, extents, _Noise(noise, rng, met, bool(noise) and seed < 0)).run()
     return {name: tensors[name].cells for name in program.outputs}
 
 
@@ -115,10 +118,13 @@ class _Noise:
     size: float
     rng: np.random.Generator | None
     met: Met | None = None
+    rounds: bool = False  # to float32, instead of moving
 
     def __call__(self, x: Array) -> Array:
         if self.met is not None and x.dtype.kind == "f":
             self.met.see(np.atleast_1d(x))
+        if self.rounds and x.dtype.kind == "f":
+            return x.astype(np.float32).astype(x.dtype)
         if self.rng is None or x.dtype.kind != "f":
             return x
         moved = x * (1 + self.size * self.signs(x.shape))
@@ -136,6 +142,8 @@ class _Noise:
         """A sum of `count` numbers whose absolute values add up to `size`."""
         if self.met is not None and total.dtype.kind == "f":
             self.met.see(np.atleast_1d(total))
+        if self.rounds and total.dtype.kind == "f":
+            return total.astype(np.float32).astype(total.dtype)
         if self.rng is None or total.dtype.kind != "f":
             return total
         moved = total + self.size * math.sqrt(count) * size * self.signs(total.shape)

@@ -11,6 +11,7 @@ from indexlang.derive import grad
 from indexlang.errors import Source
 from indexlang.meaning.resolve import resolve
 from indexlang.oracle import gradcheck, loops
+from indexlang.plan.limits import TINY
 from indexlang.program.ir import Program
 from indexlang.program.text import statement_text, to_text
 from indexlang.program.verify import verify
@@ -96,3 +97,14 @@ def test_bilinear_interpolation() -> None:
     f, g = f[:, None, None], g[:, None, None]
     assert np.allclose(found["f"], (dy * ((c - a) * (1 - g) + (d - b) * g)).sum((1, 2)))
     assert np.allclose(found["g"], (dy * ((b - a) * (1 - f) + (d - c) * f)).sum((1, 2)))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_small_differences_keep_their_digits(seed: int) -> None:
+    """Of few elements none may lose digits by chance."""
+    rng = np.random.default_rng(seed)
+    f = Function(program("y[i,d] = s[i,j] * (x[i,d] - z[j,d])"), limits=TINY)
+    s, x, z = (rng.standard_normal(n).astype("float32") for n in ((6, 2), (6, 6), (2, 6)))
+    terms = s.astype(float)[:, :, None] * (x.astype(float)[:, None] - z.astype(float))
+    right, size = terms.sum(1), np.abs(terms).sum(1)
+    assert (np.abs(f(s=s, x=x, z=z) - right) <= 4e-7 * size).all()

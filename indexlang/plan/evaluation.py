@@ -46,6 +46,7 @@ class Evaluation:
 
     def __init__(self, b: Building, sized: Sized) -> None:
         self.b, self.stmt, self.dtype, self.compute = b, sized.stmt, sized.dtype, sized.compute
+        self.written = sized.compute  # the type of what is written, where products are computed in a wider one
         stmt = sized.stmt
         self.tensor, self.op = stmt.target.tensor, stmt.op
         self.root = stmt.value if isinstance(stmt.value, Reduce) else None
@@ -142,7 +143,7 @@ class Evaluation:
                 return True
             a, b = call.args
             apart = set(indices_of(b)) < everything and summed & set(indices_of(a))
-            return kind(call) == kind(a) == self.compute and bool(not summed & set(indices_of(b)) or apart)
+            return kind(call) == kind(a) == self.written and bool(not summed & set(indices_of(b)) or apart)
 
         for part, below in factors_of(term, opens):
             if below and not summed & set(indices_of(part)):
@@ -186,6 +187,17 @@ class Evaluation:
             yield
         finally:
             self.inner = inner
+
+    @contextmanager
+    def wider(self, wanted: bool) -> Iterator[int]:
+        """While float32 is computed in float64, where `wanted`; a result may be so many times smaller."""
+        lost = self.b.limits.lost
+        if wanted and self.compute == "float32":
+            self.compute, lost = "float64", lost << 20
+        try:
+            yield lost
+        finally:
+            self.compute = self.written
 
     def condition(self, mask: Expr, scope: Scope) -> Condition:
         """A condition where it is let in; in a tile, with the rims outside of which it refuses nothing."""
@@ -236,8 +248,9 @@ class Evaluation:
         counts = prod(scope[i].size for i in missing) != 1 or any(not scope[i].whole for i in missing)
         out = [i for i in order if i in present]
         after: list[tuple[str, Value]] = [("mul", Count(missing))] if counts else []
-        after += [("mul", value_of(b, f, scope)) for f in outside]
-        after += [("div", value_of(b, d, scope)) for d in divisors]
+        typed = (lambda v: v) if self.compute == self.written else (lambda v: cast(v, self.compute))
+        after += [("mul", typed(value_of(b, f, scope))) for f in outside]
+        after += [("div", typed(value_of(b, d, scope))) for d in divisors]
         # What the whole sum is multiplied by is applied where it stands, if nothing else stands there.
         alone = sink is not None and sink.target.overwrites and not sink.negative and out and set(out) == set(order)
         extra = bool(after or self.outer)

@@ -48,6 +48,7 @@ class Limits:
     separate: int = 1 << 14  # elements from which on a factor that is a sum is worth taking apart
     product: int = 1 << 14  # multiply-adds below which a matrix product is not worth its call
     lost: int = 64  # a result so many times smaller than its parts has lost too many digits
+    few: int = 1 << 12  # elements of a difference up to which it is computed in float64: none of them may lose digits
     exhaustive: int = 8  # factors up to which every order of pairs is tried
     element: int = 24  # multiply-adds of a product that an operation on an element outside of one costs
     columns: int = 32  # of merged groups: they make a product of matrices worth its call

@@ -1,7 +1,8 @@
 """Sums over all positions up to a bound: which masks let a running sum serve every point.
 
-In: the masks of a statement, the indices of its value, sizes. Out: `Scan`s, none if it is none. The one rule: the value of a scan
-does not mention the indices of its bounds, so that one pass over the reduced index holds what each of them asks for.
+In: the masks of a statement, the indices of its value, sizes. Out: `Scan`s, none if it is none. The one rule: the value
+of a scan does not mention the indices of its bounds, so that one pass over the reduced index holds what each of them
+asks for.
 """
 
 from __future__ import annotations

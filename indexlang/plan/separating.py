@@ -17,8 +17,8 @@ from ..program.ir import Call, Expr, indices_of
 from .blocking import contraction_blocks
 from .building import here
 from .contraction import separates
+from .digits import hardly_cancels, keeps_digits
 from .evaluation import Evaluation
-from .kernels import Map
 from .quantities import Apply, Load, Number, Reduced, Value
 from .values import cast
 from .views import Scope
@@ -59,11 +59,23 @@ def separable(stmt: Evaluation) -> Separable | None:
 
 def separated(stmt: Evaluation, target: Target, scope: Scope) -> None:
     """Plan the sum as two contractions, and as it stands where these lose digits."""
-    found, b, kind = separable(stmt), stmt.b, stmt.compute
+    found, b = separable(stmt), stmt.b
     assert found is not None
     ((sign, term),) = stmt.terms()
-    place = target.view
-    order = [i for i in place.mentioned if not scope[i].tap]
+    few = prod(stmt.sizes[i] for i in stmt.free) <= stmt.b.limits.few
+    with stmt.wider(few) as lost:
+        total, good = _apart(stmt, found, target, scope, lost)
+    with b.either(good) as (fast, slow):
+        with b.into(fast):
+            target.put(target.view, cast(total, stmt.compute), sign < 0)
+        with b.into(slow), b.loops(scope, contraction_blocks(stmt, target)) as inner:
+            stmt.term(target, inner, (sign, term))
+
+
+def _apart(stmt: Evaluation, found: Separable, target: Target, scope: Scope, lost: int) -> tuple[Load, Value]:
+    """The sum as two contractions, and whether it keeps its digits."""
+    kind, ((_, term),) = stmt.compute, stmt.terms()
+    order = [i for i in target.view.mentioned if not scope[i].tap]
     first, second = stmt.factor(found.first, scope), stmt.factor(found.second, scope)
     common = [i for i in here(second.place.mentioned, scope) if i in first.indices]
     moved = tuple(i for i in here(second.place.mentioned, scope) if i not in common)
@@ -87,57 +99,6 @@ def separated(stmt: Evaluation, target: Target, scope: Scope) -> None:
     if itself is not None:
         made = Apply("select", (itself, Number(0, kind), made), kind)
     total = stmt.held(made, free, scope, "total")
-    with b.either(_keeps_digits(stmt, total, values, free, scope, itself)) as (fast, slow):
-        with b.into(fast):
-            target.put(place, total, sign < 0)
-        with b.into(slow), b.loops(scope, contraction_blocks(stmt, target)) as inner:
-            stmt.term(target, inner, (sign, term))
-
-
-def _keeps_digits(
-    stmt: Evaluation, total: Load, parts: list[Load], free: list[str], scope: Scope, itself: Value | None
-) -> Value:
-    """Whether everything is finite, and each row and column of the result is not much smaller than what it is the
-    difference of. Where `itself`, nothing is lost: the difference is 0.
-    """
-    kind = "float64" if stmt.compute in ("float64", "complex128") else "float32"
-    limits = stmt.b.limits
-    limit = Number(limits.lost, kind)
-    sizes = [_size(stmt, x, free, kind, scope) for x in (total, parts[0])]
-    good: Value | None = None
-    for index in free or [""]:
-        largest: list[Value] = []
-        for x in sizes:
-            over = tuple(i for i in free if i != index and i in x.indices)
-            left = [i for i in x.indices if i == index]
-            largest.append(stmt.held(Reduced("greatest", x, over), left, scope, "largest") if over else x)
-        mine, other = largest
-        kept: Value = Apply("ge", (Apply("mul", (limit, mine), kind), other), "bool")
-        if good is None:  # one index tells it of all elements
-            kept = Apply("and", (kept, Apply("isfinite", (mine,), "bool")), "bool")
-        kept = Reduced("all", kept, (index,)) if index in kept.indices else kept
-        good = kept if good is None else Apply("and", (good, kept), "bool")
-    assert good is not None
-    for lost in (limits.lost << 2, limits.lost << 8, limits.lost << 14):
-        good = Apply("and", (good, _few_lost(sizes, free, lost, scope, itself)), "bool")
-    return good
-
-
-def _few_lost(sizes: list[Load], free: list[str], lost: int, scope: Scope, itself: Value | None) -> Value:
-    """Whether no more elements than by chance are so many times smaller than what they are the difference of."""
-    mine, other = sizes
-    smaller = Apply("lt", (Apply("mul", (Number(lost, mine.dtype), mine), mine.dtype), other), "bool")
-    if itself is not None:
-        smaller = Apply("and", (smaller, Apply("not", (itself,), "bool")), "bool")
-    ones = cast(smaller, mine.dtype)  # NumPy adds floats several times as fast as truths
-    count = Reduced("sum", ones, tuple(free)) if free else ones
-    by_chance = 2 + 4 * prod(scope[i].n for i in free) // lost
-    return Apply("le", (count, Number(float(by_chance), mine.dtype)), "bool")
-
-
-def _size(stmt: Evaluation, x: Load, free: list[str], kind: str, scope: Scope) -> Load:
-    """How large each element is, the longest axis innermost: NumPy is slow in finding the greatest of a few."""
-    axes = sorted((i for i in free if i in x.indices), key=lambda i: stmt.sizes[i])
-    part = stmt.b.part("size", axes, kind, scope)
-    stmt.b.run(part, "=", Map(Apply("abs", (x,), kind)))
-    return Load(part, kind)
+    if stmt.compute != stmt.written:
+        return total, keeps_digits(stmt, total, values[0], free, lost, itself)
+    return total, hardly_cancels(stmt, total, values, free, scope, itself)

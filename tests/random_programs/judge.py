@@ -60,7 +60,7 @@ def wrong(found: Arrays, right: Arrays, again: Again, dtype: str = "float64") ->
     if not doubtful:
         return None
     spread = {name: np.zeros(right[name].shape) for name in doubtful}
-    for seed in range(precision.runs):
+    for seed in range(-1 if dtype == "float32" else 0, precision.runs):  # ties as float32 has them first
         moved = again(precision.noise, seed)
         for name, bad in list(doubtful.items()):
             distance = np.abs(moved[name] - right[name])
