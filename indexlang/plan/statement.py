@@ -21,6 +21,7 @@ from .blocks import blocks, itemsize
 from .building import Building, axes_of
 from .conditioned import conditioned
 from .evaluation import Evaluation
+from .facts import Facts
 from .grouping import grouped, grouping_of
 from .kernels import Map
 from .limits import Limits
@@ -34,37 +35,13 @@ from .searching import position_type, searched, window_searched
 from .selecting import chosen, selected
 from .separating import separable, separated
 from .sized import Sized
+from .skewing import Skewing, skew_of
 from .squaring import expanded, squared
 from .tiles import Tile, tile_of
 from .values import unit
 from .views import Scope, whole
 from .windows import window
 from .writes import Target, target_of
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What decides how the value of a statement is computed and brought into its target."""
-
-    root: bool = False  # an argmax, argmin or logsumexp
-    position: bool = False  # an argmax or argmin
-    scattered: bool = False  # the target's positions come from data or a table
-    sums: bool = False  # the operator adds
-    reduced: int = 1  # values of the reduced indices
-    kept: int = 1  # elements of the target that are written at once
-    masked: bool = False  # a mask mentions a reduced index
-    products: bool = False  # every term of the value is a product that a contraction can sum
-    admitted: bool = False  # products under the masks cost less than the whole domain
-    overlapping: bool = False  # a subscript mixes a reduced index with others
-    chosen: int = 1  # positions of a window, of which masks choose those that get the value
-    points: int = 1  # of the free indices
-    spread: bool = False  # a factor is computed over the whole domain: no product of matrices can save that
-    squared: bool = False  # a factor squares the difference of two arrays much smaller than itself
-    separable: bool = False  # a factor adds arrays much smaller than itself
-    grouped: bool = False  # data choose matrices of a product, many points the same ones
-    running: bool = False  # a bound is all that ties the factors of two indices
-    ranking: bool = False  # data compare a reduced index with others, and the value does not mention with which
-    scan: bool = False  # the masks bound a reduced index, and the value does not mention by what
 
 
 class StatementPlan(Evaluation):
@@ -101,7 +78,7 @@ class StatementPlan(Evaluation):
         target.finish()
         if self.op in ("max=", "min=") and self.tensor in b.single:
             b.extrema[self.sought(self.op)] = self.tensor
-        taps = [] if way.name == "selection" else target.steps
+        taps = [] if way.name in ("selection", "diagonals") else target.steps
         loops = [f"{self.sizes[i]} taps over {i}{f', {n} at a time' if n else ''}" for i, n in taps]
         return ", ".join([way.name, *loops, *dict.fromkeys(self.notes)])
 
@@ -129,6 +106,7 @@ class StatementPlan(Evaluation):
             spread=self.spread(),
             squared=not target.taps and squared(self) is not None,
             separable=not target.taps and separable(self) is not None,
+            skewed=skew_of(self, target) is not None,
             grouped=grouping_of(self, target) is not None,
             running=accumulation_of(self, target) is not None,
             ranking=not target.taps and ranking_of(self) is not None,
@@ -282,6 +260,27 @@ class StatementPlan(Evaluation):
         with ExitStack() as stack:
             separated(self, target, self.enter(stack, target, (), drops=True))
 
+    def skewed(self, target: Target) -> None:
+        """Along diagonals; as it is written where zeros would meet what is not finite."""
+        work = Skewing(self, target)
+        if work.found.reading:
+            self.start(target, ())
+            work.read()
+            return
+        other = choose(replace(self.facts(target), skewed=False), self.b.limits)
+        if not (met := work.met_by_zeros()):
+            self.start(target, (), many=work.found.mixed < 0)
+            work.add()
+            return
+        with self.b.either(self.all_finite(met)) as (fast, slow):
+            with self.b.into(fast):
+                self.start(target, (), many=work.found.mixed < 0)
+                work.add()
+                told = list(self.notes)
+            with self.b.into(slow):
+                other.plan(self, target)
+            self.notes = told
+
     def squares(self, target: Target) -> None:
         """Squares of differences as squares and products; as they are written where that loses digits."""
         steps = (*domain_blocks(self, target), *((i, 0) for i in repeated(self, target)))
@@ -348,6 +347,7 @@ WAYS = (
         lambda f, limits: f.chosen > 1 and f.points >= limits.long * f.chosen,
         StatementPlan.selection,
     ),
+    Way("diagonals", lambda f, limits: f.skewed, StatementPlan.skewed),
     Way("squares of differences", lambda f, limits: f.sums and f.reduced > 1 and f.squared, StatementPlan.squares),
     Way("separated contraction", lambda f, limits: f.sums and f.reduced > 1 and f.separable, StatementPlan.separated),
     Way(
