@@ -22,7 +22,22 @@ from numpy.typing import NDArray
 
 import indexlang
 
-from .house import Function, IndexLangError, Program, gather, grad, infer_types, optimize, program_of, to_text, verify
+from .house import (
+    Boundary,
+    Const,
+    Function,
+    IndexLangError,
+    Program,
+    accesses_of,
+    gather,
+    grad,
+    infer_types,
+    optimize,
+    program_of,
+    to_text,
+    verify,
+    walk,
+)
 from .judge import PRECISIONS, wrong
 from .limits import limits_of
 from .oracles import fresh_memory_is_nan, oracle, points, verified
@@ -107,6 +122,8 @@ class Trial:
             self.failed("compile", error)
             return self.failures
         arrays = {n: a for n, a in self.sample.arrays().items() if n in program.inputs}
+        if pads_with_fractions(program, arrays):
+            raise InvalidError("a pad's value is none of its tensor's")
         try:
             large = points(program, arrays) > LOOPS
             values = oracle(program, arrays, LOOPS)
@@ -339,6 +356,15 @@ class Trial:
             return
         kind = "refused" if isinstance(error, IndexLangError) else "crash"
         self.failures.append(Failure(stage, kind, f"{type(error).__name__}: {str(error)[:2000]}", place(error)))
+
+
+def pads_with_fractions(program: Program, arrays: Arrays) -> bool:
+    """Whether a tensor of integers is padded with a number that is none: refused with an error of its own."""
+    known = infer_types(program, {n: a.dtype.name for n, a in arrays.items()}).tensors
+    accesses = (a for s in program.statements for a in accesses_of(s) if known[a.tensor].startswith(("int", "uint")))
+    values = (s.value for a in accesses for s in a.subscripts if isinstance(s, Boundary) and s.kind == "pad")
+    numbers = [p.value for v in values for p in walk(v) if isinstance(p, Const)]
+    return any(math.isfinite(n) and n != int(n) for n in numbers)
 
 
 # -- what stages share -------------------------------------------------------------------------------
