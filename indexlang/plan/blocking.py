@@ -37,6 +37,17 @@ def contraction_blocks(stmt: Evaluation, target: Target) -> tuple[tuple[str, int
     return tuple(found.items())
 
 
+def scatter_blocks(stmt: Evaluation, target: Target) -> tuple[tuple[str, int], ...]:
+    """Blocks of sums of products that are written at computed positions: each sum is in memory before it is."""
+    found = contraction_blocks(stmt, target)
+    free, size, limits = kept(stmt, target), itemsize(stmt.compute), stmt.b.limits
+    now = {**stmt.sizes, **dict(found)}
+    points = prod(now[i] for i in free) * prod(max(1, n) for _, n in target.steps)
+    if points * size <= limits.large:
+        return found
+    return tuple({**dict(found), **dict(blocks(free, now, points, size, limits.block))}.items())
+
+
 def window_blocks(stmt: Evaluation, target: Target) -> tuple[tuple[str, int], ...]:
     """Blocks of the free indices; what is read for each position counts, too."""
     free, size, limits = kept(stmt, target), itemsize(stmt.compute), stmt.b.limits

@@ -57,11 +57,16 @@ def scattered(stmt: Evaluation, target: Target, scope: Scope) -> None:
     b.run(View(home, tuple(rows)), combining(op), Scatter(found, value, shared, rest, condition, by, alone))
 
 
+def contracted(stmt: Evaluation) -> bool:
+    """Whether the value is a sum of products that a contraction makes."""
+    admits = not stmt.inner or (stmt.admissible() and stmt.saves())
+    sums = stmt.op in SUMS and bool(stmt.summed) and admits and stmt.contractible()
+    return sums and len(stmt.terms()) == 1
+
+
 def _value(stmt: Evaluation, target: Target, scope: Scope) -> Value:
     """The value over all free indices, in the dtype of the tensor."""
-    admits = not stmt.inner or (stmt.admissible() and stmt.saves())
-    sums = stmt.op in SUMS and stmt.summed and admits and stmt.contractible()
-    if sums and len(stmt.terms()) == 1:
+    if contracted(stmt):
         ((sign, term),) = stmt.terms()
         value = stmt.contracted(scope, term, None, here(target.order, scope))
         assert value is not None

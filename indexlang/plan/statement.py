@@ -16,7 +16,7 @@ from ..program.algebra import factors_of
 from ..program.functions import is_exact
 from ..program.ir import Access, Subscript, children, indices_of
 from .accumulating import accumulated, accumulation_of
-from .blocking import contraction_blocks, domain_blocks, kept, repeated, window_blocks
+from .blocking import contraction_blocks, domain_blocks, kept, repeated, scatter_blocks, window_blocks
 from .blocks import blocks, itemsize
 from .building import Building, axes_of
 from .conditioned import conditioned
@@ -30,7 +30,7 @@ from .quantities import Apply, Load, Number, Value
 from .ranking import batches, ranked, ranking_of
 from .reads import guarded_by_static, prepare
 from .scanning import gone_along, scanned, scans_of
-from .scattering import scattered
+from .scattering import contracted, scattered
 from .searching import position_type, searched, window_searched
 from .selecting import chosen, selected
 from .separating import separable, separated
@@ -249,7 +249,7 @@ class StatementPlan(Evaluation):
 
     def scatter(self, target: Target) -> None:
         """A write at computed positions."""
-        steps = domain_blocks(self, target)
+        steps = scatter_blocks(self, target) if contracted(self) else domain_blocks(self, target)
         self.start(target, steps)
         with ExitStack() as stack:
             scattered(self, target, self.enter(stack, target, steps, drops=False))
