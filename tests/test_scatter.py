@@ -1,4 +1,4 @@
-"""What meets in one element: scattered rows, numbers and counts, against plain loops."""
+"""What meets in one element: scattered rows, numbers and counts, against plain loops; elements taken along axes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from planned import sized
 
-from indexlang.backends.numpy.support import GROUP, JOIN
+import indexlang as il
+from indexlang.backends.numpy.support import GROUP, JOIN, TAKEN
 from indexlang.calls.function import Function
 from indexlang.derive import grad
 from indexlang.errors import Source
@@ -200,3 +201,31 @@ def test_blocks_of_a_reduced_index_meet_in_their_elements(op: str) -> None:
     ufunc = {"+=": np.add, "*=": np.multiply, "max=": np.maximum, "min=": np.minimum}[op]
     expected = [ufunc.reduce(np.sin(s[:, at == k]), None) for k in (0, 1, 3)]
     np.testing.assert_allclose(run(p, {"s": s, "p": at})["y"][[0, 1, 3]], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("layout", ["C", "F", "strided"])
+@pytest.mark.parametrize("rest", [(), (3,), (2, 3)])
+def test_elements_along_the_first_axes(layout: str, rest: tuple[int, ...]) -> None:
+    scope: dict[str, Callable[..., NDArray[np.generic]]] = {}
+    exec(TAKEN, scope)
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((4, 10, *rest))
+    x = {"C": x, "F": np.asfortranarray(x), "strided": x[:, ::2]}[layout]
+    for shapes in (((6,), (6,)), ((2, 1), (2, 3)), ((), (3,)), ((0,), (0,)), ((2, 1), (1, 3))):
+        at = [rng.integers(0, n, s) for n, s in zip(x.shape, shapes, strict=False)]
+        np.testing.assert_array_equal(scope["taken"](x, *at), x[tuple(at)])
+
+
+def test_a_sum_of_products_is_scattered_at_once() -> None:
+    f = il.compile("shape y[70,64]\ny[t[b,i],c] += u[b,i,o]*W[c,o]")
+    rng = np.random.default_rng(3)
+    t, u, w = rng.integers(0, 70, (8, 1024)), rng.standard_normal((8, 1024, 40)), rng.standard_normal((64, 40))
+    given = {"t": t, "u": u, "W": w}
+    assert "for " not in f.emit(**given).split("def run")[1]  # though the domain has 160 MB
+    expected = np.zeros((70, 64))
+    np.add.at(expected, t, u @ w.T)
+    np.testing.assert_allclose(f(**given), expected, rtol=1e-9, atol=1e-9)
+    few = sized(f, TINY)(t=t[:2, :9], u=u[:2, :9], W=w)
+    expected = np.zeros((70, 64))
+    np.add.at(expected, t[:2, :9], u[:2, :9] @ w.T)
+    np.testing.assert_allclose(few, expected, rtol=1e-9, atol=1e-9)

@@ -155,26 +155,37 @@ def positions(
     if at.boundary is not None and kind != "pad" and at.safe and not (row is None and at.lo):
         b.run(part, "=", Map(edge(kind, cast(value, "int64"), size)))
         return result, None
-    b.run(part, "=", Map(cast(value, "int64")))
+    held = value
+    if not isinstance(value, Load) or value.dtype != value.place.buffer.dtype or value.dtype != "int64":
+        inside = at.boundary is None and (at.safe or stays_by(at.expr, at.end, b.masks))
+        if inside and b.masks and not (row is None and (at.lo or at.safe)):
+            b.run(part, "=", Map(edge("clamp", cast(value, "int64"), size)))
+            return result, None
+        b.run(part, "=", Map(cast(value, "int64")))
+        held = result
     if not at.safe and not (at.boundary is None and stays_by(at.expr, at.end, b.masks)):
-        shifted: Value = result
+        shifted: Value = held
         if row is not None and at.lo:
-            shifted = Apply("add", (result, Number(at.lo, "int64")), "int64")
+            shifted = Apply("add", (held, Number(at.lo, "int64")), "int64")
         check(b, access, axis, shifted, at.end, axes, scope)
     if row is None and at.lo:
-        b.run(part, "=", Map(Apply("sub", (result, Number(at.lo, "int64")), "int64")))
+        b.run(part, "=", Map(Apply("sub", (held, Number(at.lo, "int64")), "int64")))
+        held = result
     if at.boundary is None:
         if b.masks and not (row is None and at.safe):
-            b.run(part, "=", Map(edge("clamp", result, size)))
+            b.run(part, "=", Map(edge("clamp", held, size)))
+            held = result
+        elif held is not result:
+            b.run(part, "=", Map(held))
         return result, None
     outside = None
     if at.boundary.kind == "pad":
         where = b.part("outside", part.indices, "bool", scope)
         outside = Load(where, "bool")
-        below = Apply("lt", (result, Number(0, "int64")), "bool")
-        above = Apply("ge", (result, Number(size, "int64")), "bool")
+        below = Apply("lt", (held, Number(0, "int64")), "bool")
+        above = Apply("ge", (held, Number(size, "int64")), "bool")
         b.run(where, "=", Map(Apply("or", (below, above), "bool")))
-    b.run(part, "=", Map(edge(at.boundary.kind, result, size)))
+    b.run(part, "=", Map(edge(at.boundary.kind, held, size)))
     return result, outside
 
 

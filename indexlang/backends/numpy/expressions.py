@@ -247,6 +247,12 @@ def _into(
         case "max" | "min" if ufunc is not None:
             numbers = [isinstance(c, py.Number) for c in codes]
             found = [_filled(w, c, axes, kind) if n else c for c, n in zip(codes, numbers, strict=True)]
+            inner = [a for a, n in zip(args, numbers, strict=True) if not n]
+            if len(inner) == 1 and inner[0].into and inner[0].dtype == kind:  # what is inside is made there, too
+                return (
+                    *inner[0].into,
+                    Fill(ufunc, tuple(c if n else OUT for c, n in zip(found, numbers, strict=True))),
+                )
             return (Fill(ufunc, tuple(found)),)
         case "rsqrt":
             return (Fill("np.sqrt", tuple(codes)), Fill("np.divide", (py.Number(1), OUT)))

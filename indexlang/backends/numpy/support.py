@@ -65,6 +65,17 @@ def join(ufunc, values, cells, axis=0, rows=None):
     return found, cells
 '''
 
+TAKEN = '''\
+def taken(x, *at):
+    """The elements at positions along the first axes: numbered in one, where they lie one behind the other."""
+    if not x.flags.c_contiguous:
+        return x[at]
+    cells = at[0]
+    for size, more in zip(x.shape[1:], at[1:]):
+        cells = cells * size + more
+    return x.reshape(-1, *x.shape[len(at) :]).take(cells, 0)
+'''
+
 WINNERS = '''\
 def winners(ufunc, values, axis):
     """The first position of the best along an axis, for the rows behind it at once."""
@@ -220,6 +231,7 @@ ARRAYS = {
     "winners": WINNERS,
     "by_matrix": BY_MATRIX,
     "of_groups": OF_GROUPS,
+    "taken": TAKEN,
     "view": VIEW,
     "check": CHECK,
     "finite": FINITE,

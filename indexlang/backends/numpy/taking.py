@@ -53,7 +53,10 @@ def take(w: Writer, target: Target, kernel: Take) -> None:
     rest = [i for i in x.indices if i not in marks]
     if len(marks) > 1:
         source = transposed(x.code, [x.axes.index(i) for i in (*marks, *rest)])
-        target.put(Operand(Item(source, tuple(a.code for a in ats)), (*order, *rest), x.dtype, fresh=bool(order)))
+        found = (
+            call(w.use("taken"), source, *(a.code for a in ats)) if order else Item(source, tuple(a.code for a in ats))
+        )
+        target.put(Operand(found, (*order, *rest), x.dtype, fresh=bool(order)))
         return
     place = x.axes.index(marks[0])
     axes = (*x.axes[:place], *order, *x.axes[place + 1 :])
