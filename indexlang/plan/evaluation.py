@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 
+from ..program.affine import Affine
 from ..program.algebra import Term, factors_of, terms_of
-from ..program.conditions import conjuncts, guard_of, said_by
+from ..program.conditions import conjuncts, guard_of, margins, said_by
 from ..program.ir import (
     Access,
     Call,
@@ -24,6 +25,7 @@ from ..program.ir import (
     indices_of,
     walk,
 )
+from ..sizes.in_bounds import numeric
 from .admitting import Admitting, Condition
 from .building import Building, axes_of, here
 from .kernels import Map
@@ -203,8 +205,15 @@ class Evaluation:
         """A condition where it is let in; in a tile, with the rims outside of which it refuses nothing."""
         value, tile = truth(self.b, mask, scope), self.tiled
         if tile is None or not scope[tile.inner].part or not tile.bounded(mask):
-            return Condition(value, value.indices)
-        return Condition(value, value.indices, False, tile.inner, tuple(tile.rims(mask, self.b.extents)))
+            return Condition(value, value.indices, margin=self.margin(mask))
+        rims = tuple(tile.rims(mask, self.b.extents))
+        return Condition(value, value.indices, False, tile.inner, rims, self.margin(mask))
+
+    def margin(self, mask: Expr) -> Affine | None:
+        """A form over indices that is not negative where a mask of positions holds, and only there."""
+        found = list(margins(mask)) if isinstance(mask, Call) and mask.fn in ("lt", "le", "gt", "ge") else []
+        form = numeric(found[0], self.b.shapes) if len(found) == 1 else None
+        return form if form is not None and all(isinstance(a, Index) for a, _ in form.terms) else None
 
     def order(self, term: Expr) -> Order:
         """The order in which the factors of a term meet, under the masks of reduced indices."""
