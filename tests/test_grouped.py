@@ -188,3 +188,28 @@ def test_unchecked_positions_are_refused() -> None:
     case, y, run = by_hand()
     with pytest.raises(PlanError, match="positions in W"):
         verify(case.plan([y], run))
+
+
+def test_positions_are_sorted_once() -> None:
+    text = "h[b,o] = W[a[b],o,i]*x[b,i]\ny[b,p] = V[a[b],p,o]*h[b,o]\nz[b,p] = V[c[b],p,o]*h[b,o]"
+    f = sized(indexlang.compile(text, outputs=["y", "z"]), TINY)
+    rng = np.random.default_rng(2)
+    w, v, x = (rng.standard_normal(s) for s in ((5, 3, 4), (5, 6, 3), (9, 4)))
+    a, c = rng.integers(0, 5, (2, 9))
+    given = {"W": w, "V": v, "x": x, "a": a, "c": c}
+    assert f.emit(**given).count(" = group(") == 2
+    h = np.einsum("boi,bi->bo", w[a], x)
+    found = f(**given)
+    np.testing.assert_allclose(found["y"], np.einsum("bpo,bo->bp", v[a], h), rtol=1e-12)
+    np.testing.assert_allclose(found["z"], np.einsum("bpo,bo->bp", v[c], h), rtol=1e-12)
+
+
+def test_points_in_another_order_are_sorted_anew() -> None:
+    text = "y[b,t,o] = W[a[b,t],o,i]*x[b,t,i]\nz[t,b,o] = W[a[b,t],o,i]*x[b,t,i]*2"
+    f = sized(indexlang.compile(text, outputs=["y", "z"]), TINY)
+    rng = np.random.default_rng(2)
+    w, x, a = rng.standard_normal((5, 3, 4)), rng.standard_normal((6, 2, 4)), rng.integers(0, 5, (6, 2))
+    found = f(W=w, x=x, a=a)
+    expected = np.einsum("btoi,bti->bto", w[a], x)
+    np.testing.assert_allclose(found["y"], expected, rtol=1e-12)
+    np.testing.assert_allclose(found["z"], 2 * expected.transpose(1, 0, 2), rtol=1e-12)

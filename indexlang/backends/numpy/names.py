@@ -74,6 +74,7 @@ class Writer:
     support: set[str] = field(default_factory=set)  # names of ARRAYS and of the functions' SUPPORT
     made: dict[Buffer, Made] = field(default_factory=dict)
     contiguous: set[Buffer] = field(default_factory=set)  # inputs that are made so
+    groups: dict[str, tuple[Name, Name, Name]] = field(default_factory=dict)  # of inputs' positions, by their code
     passing: list[str] = field(default_factory=list)  # names that hold memory until the section ends
     room: Room = field(default_factory=Room)  # of the function: what lies in the memory that it takes
     rooms: dict[int, Name] = field(default_factory=dict)  # the names of that memory, by the level of the body

@@ -50,6 +50,7 @@ def source(plan: Plan, checked: bool = False) -> str:
 def _function(w: Writer, plan: Plan, name: Name, instead: Name | None) -> tuple[list[str], list[str]]:
     """The lines of the plan's tables, and of its function; constants of the module are left with the writer."""
     w.entry, w.module, w.made, w.contiguous, w.room, w.rooms = [], [], {}, set(), room_of(plan), {}
+    w.groups = {}
     for buffer in plan.inputs:
         w.made[buffer] = Made(w.fresh(buffer.name), 0)
     inputs = ", ".join(w.made[b].name.text for b in plan.inputs)

@@ -89,7 +89,7 @@ def grouped(w: Writer, target: Target, kernel: Grouped) -> None:
         lengths = (count_of(g, w.scope) for g in (points, others, axes))
         return method(spread(x, (*points, *others, *axes), w.scope).code, "reshape", *lengths)
 
-    groups = _grouped(w, at)
+    groups = _grouped(w, at, py.text(found.code) if _stays(w, kernel.at) else "")
     if not chosen:
         place = operand(w, target.place)
         home = transposed(array(place), [place.axes.index(i) for i in (kernel.mark, *rows, *columns)])
@@ -214,8 +214,20 @@ def _joined(
     w.set(Item(home, (at,)), found)
 
 
-def _grouped(w: Writer, cells: Code) -> tuple[Name, Name, Name]:
-    """The elements sorted: the order of the points, where each element's run starts, the elements; once if possible."""
+def _stays(w: Writer, v: Value) -> bool:
+    """Whether positions are all of an input, and asked for where what is made of them can be asked for again."""
+    return (
+        w.at_top and isinstance(v, Load) and v.place.buffer.role == "input" and all(w.scope[i].whole for i in v.indices)
+    )
+
+
+def _grouped(w: Writer, cells: Code, known: str = "") -> tuple[Name, Name, Name]:
+    """The elements sorted: the order of the points, where each element's run starts, the elements; once if possible.
+
+    Those of an input that is `known` by its code are kept for all that ask for them later.
+    """
+    if known in w.groups:
+        return w.groups[known]
     code = call(w.use("group"), cells)
     if isinstance(cells, Name) and cells in w.constants.values():
         groups = w.constant(code, "groups")
@@ -224,7 +236,10 @@ def _grouped(w: Writer, cells: Code) -> tuple[Name, Name, Name]:
         return order, starts, hit
     order, starts, hit = (w.fresh(hint) for hint in ("order", "starts", "hit"))
     w.line(f"{order.text}, {starts.text}, {hit.text} = {py.text(code)}")
-    w.passing += [order.text, starts.text, hit.text] if w.own_level() == 0 else []
+    if known:
+        w.groups[known] = order, starts, hit
+    elif w.own_level() == 0:
+        w.passing += [order.text, starts.text, hit.text]
     return order, starts, hit
 
 
