@@ -64,3 +64,56 @@ def test_a_bound_in_blocks_of_what_it_bounds() -> None:
         with np.errstate(all="ignore"):
             expected = dense.run(resolve(parse(Source(text))), given)["y"]
             np.testing.assert_allclose(f(**given), expected, rtol=1e-12)
+
+
+ROWS = [
+    "y[b,d] = x[b,t,d]/(n[b]+1) where t <= n[b]",
+    "y[b,d] = x[b,t,d] where t < n[b]",
+    "y[b,d] = x[b,t,d]*c[d] where t >= n[b], t != 3",
+    "y[b,d] += -x[b,t,d]/c[d] where t <= n[b], m[t] > 0",
+]
+
+
+@pytest.mark.parametrize("text", ROWS)
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_rows_of_which_some_are_admitted(text: str, kind: str) -> None:
+    """By a product with 0 and 1, not by a chain; what is refused adds nothing, nor does what stands around no point."""
+    rng = np.random.default_rng(4)
+    arrays = {"x": rng.random((6, 8, 5)), "c": rng.random(5), "m": rng.normal(size=8)}
+    given = {k: a.astype(kind) for k, a in arrays.items() if f"{k}[" in text}
+    given["n"] = np.array([-1, 0, 3, 7, 8, 20])
+    f = sized(indexlang.compile(text), sum=16, separate=1, slim=2, larger=1, call=1)
+    assert "masked contraction" in str(f.plan(**given))
+    for spoilt in ("", "x", "c"):
+        if spoilt and spoilt not in given:
+            continue
+        for bad in (np.inf, np.nan):
+            again = {name: a.copy() for name, a in given.items()}
+            if spoilt:
+                again[spoilt].reshape(-1)[[0, again[spoilt].size // 2, -1]] = bad
+            with np.errstate(all="ignore"):
+                expected = dense.run(resolve(parse(Source(text))), again)["y"]
+                np.testing.assert_allclose(f(**again), expected, rtol=1e-12 if kind == "float64" else 1e-5)
+
+
+@pytest.mark.parametrize("text", ["y[b,d] = x[b,k,d]*v[b,k]", "y[b,d] = v[b,k]*x[b,d,k]", "y[d,b] = x[k,b,d]*v[k,b]"])
+@pytest.mark.parametrize("shape", [(7, 2, 3), (7, 9, 8), (7, 1, 80), (40, 80, 1), (1, 9, 8)])
+@pytest.mark.parametrize("kind", ["float32", "float64", "complex64", "int64"])
+def test_a_batch_of_matrices_by_vectors(text: str, shape: tuple[int, int, int], kind: str) -> None:
+    rng = np.random.default_rng(5)
+    size = dict(zip("bkd", shape, strict=True))
+    axes = {name: text.split(f"{name}[")[1].split("]")[0].split(",") for name in "xv"}
+    arrays = {name: (rng.normal(size=[size[i] for i in own]) * 9).astype(kind) for name, own in axes.items()}
+    for limits in (NUMPY, TINY):
+        f = sized(indexlang.compile(text), limits)
+        found, told = f(**arrays), str(f.plan(**arrays))
+        wanted = np.einsum(_letters(text), arrays["x"], arrays["v"])
+        np.testing.assert_allclose(found, wanted, rtol=1e-4 if kind in ("float32", "complex64") else 1e-12, atol=1e-3)
+    large = shape == (7, 9, 8) and kind != "int64" and limits is TINY
+    assert not large or "einsum of two" not in told
+
+
+def _letters(text: str) -> str:
+    """The program as einsum writes it, x before v."""
+    own = {name: text.split(f"{name}[")[1].split("]")[0].replace(",", "") for name in "yxv"}
+    return f"{own['x']},{own['v']}->{own['y']}"

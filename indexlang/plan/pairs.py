@@ -257,6 +257,15 @@ class Pairs:
             return (self.neighbours(*((a, b) if self.points(part.rows) == 1 else (b, a)), out, part),)
         return (self.einsum(a, b, out, part),) if batch > 1 else None
 
+    def are_matrices(self, a: Load, b: Load, part: Roles) -> bool:
+        """Whether each of a batch is a matrix by a vector as it lies, large enough for BLAS."""
+        one = self.points((*part.rows, *part.columns, *part.summed))
+        lies = is_matrix(part.rows, part.summed, self.steps(a), self.sizes)
+        lies = lies and is_matrix(part.summed, part.columns, self.steps(b), self.sizes)
+        floats = self.dtype.startswith(("float32", "float64", "complex"))
+        matrices = self.points((*part.rows, *part.columns)) > 1 and self.points(part.summed) > 1
+        return floats and lies and matrices and one >= self.limits.slim
+
     def is_outer(self, summed: Sequence[str], *sides: dict[str, int]) -> bool:
         """Whether the larger operand's innermost index is kept, so that whole-array operations run along it."""
         big = max(sides, key=self.points)
@@ -282,18 +291,21 @@ class Pairs:
         return found if not steps or found == steps[0][0] else None
 
     def einsum(self, a: Load, b: Load, out: Sequence[str], part: Roles) -> Load:
-        """Sums along an axis of two arrays with the same other indices: one pass, no temporary."""
-        self.notes.append("einsum of two")
+        """Sums along an axis of two arrays with the same other indices: one pass, no temporary; BLAS where it can."""
+        by = "matmul" if self.are_matrices(a, b, part) else "einsum"
+        out = [*part.batch, *part.rows, *part.columns] if by == "matmul" else out
+        self.notes.append("matrices by vectors" if by == "matmul" else "einsum of two")
         made = self.b.part("part", out, self.dtype, self.scope)
         self.own.add(made)
         outer = self.divided(out, self.points({*self.axes(a), *self.axes(b)}))
         if outer is None:
-            self.b.run(made, "=", Product(a.place, b.place, part, "einsum"))
+            self.b.run(made, "=", Product(a.place, b.place, part, by))
             return Load(made, self.dtype)
         self.notes.append("in threads")
         self.b.steps.append(Make(made))
         # Short runs are laid out as einsum goes through them, and brought in order afterwards.
-        by = "einsum" if self.sizes[out[-1]] >= self.limits.run else "einsum apart"
+        if by == "einsum" and self.sizes[out[-1]] < self.limits.run:
+            by = "einsum apart"
         with self.b.loop(self.scope, outer, even(self.sizes[outer], -(-self.sizes[outer] // 4)), "thread"):
             self.b.run(made, "=", Product(a.place, b.place, part, by))
         return Load(made, self.dtype)

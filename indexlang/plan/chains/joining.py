@@ -308,11 +308,29 @@ class Joining:
             return True
         stmt, extents = self.facts.program.statements[self.numbers[0]], self.facts.shapes.extents[self.numbers[0]]
         is_sum = any(extents[i][1] - extents[i][0] > 1 for i in stmt.reduced)
+        if is_sum and self.is_of_rows(stmt):
+            return False
         if not isinstance(stmt.value, Access):
             return not is_sum or not is_plain_product(stmt.value) or self.is_long(stmt)
         if is_sum:  # each thread takes a part
             return self.graph.points(self.graph.order) >= self.limits.sum
         return bool(stmt.domain.masks)
+
+    def is_of_rows(self, stmt: Statement) -> bool:
+        """Whether masks admit some rows of one factor: a product with 0 and 1 sums them, and reads each once."""
+        if stmt.op not in ("=", "+=") or not stmt.domain.masks or not self.graph.compute.startswith("float"):
+            return False
+        core = [f for f, _ in factors_of(stmt.value) if set(stmt.reduced) & set(indices_of(f))]
+        if (
+            len(core) != 1
+            or not isinstance(core[0], Access)
+            or any(isinstance(p, Access) for s in core[0].subscripts for p in walk(s))
+        ):
+            return False
+        said = {i for mask in stmt.domain.masks for i in indices_of(mask)}
+        rest = set(indices_of(core[0])) - said
+        rows = bool(said & set(stmt.reduced)) and said <= set(indices_of(core[0])) and not rest & set(stmt.reduced)
+        return rows and self.graph.points(rest) >= self.limits.slim
 
     def is_long(self, stmt: Statement) -> bool:
         """Whether a sum of products reads all factors at each of many points: BLAS has no product for that."""
