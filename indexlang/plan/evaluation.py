@@ -6,7 +6,7 @@ that a mask refuses gives the operator's identity, whatever is computed there; a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 
@@ -31,7 +31,7 @@ from .building import Building, axes_of, here
 from .kernels import Map
 from .narrow import sums, widened
 from .operators import REDUCTIONS, SUMS
-from .order import Order, best_order
+from .order import Met, Order, best_order, met
 from .pairs import Pairs, Sink
 from .plan import Step
 from .quantities import Apply, Count, Load, Number, Reduced, Value
@@ -345,19 +345,31 @@ class Evaluation:
 
     def temporaries(self) -> Iterator[Sequence[str]]:
         """The indices of the arrays that a contraction makes on its way: computed factors, products before the last."""
+        conditions = [frozenset(indices_of(c)) for c in self.conditions()]
         for _, term in self.terms():
             core, _, _ = self.split(term)
-            parts = [tuple(indices_of(f)) for f in core]
-            for factor, group in zip(core, parts, strict=True):
+            for factor in core:
                 if not is_view(factor):
-                    yield group
-            conditions = [set(indices_of(c)) for c in self.conditions()]
-            for left, right in self.order(term).pairs[:-1]:
-                rest = [p for k, p in enumerate(parts) if k not in (left, right)]
-                needed = set(self.free).union(*rest, *conditions)
-                made = tuple(i for i in dict.fromkeys((*parts[left], *parts[right])) if i in needed)
-                yield made
-                parts = [*rest, made]
+                    yield indices_of(factor)
+            groups, pairs = [frozenset(indices_of(f)) for f in core], self.order(term).pairs
+            parts = [frozenset((k,)) for k in range(len(core))]
+            for number, (left, right) in enumerate(pairs):
+                sides = [self.met(groups, part, conditions) for part in (parts[left], parts[right])]
+                both = parts[left] | parts[right]
+                here = self.met(groups, both, conditions)
+                new = here.let_in - sides[0].let_in - sides[1].let_in
+                apart = all(any(conditions[k] <= side.kept for side in sides) for k in new)
+                made = here.kept if apart else sides[0].kept | sides[1].kept
+                if number < len(pairs) - 1 or not apart:
+                    yield tuple(i for i in self.stmt.domain.indices if i in made)
+                parts = [*(p for k, p in enumerate(parts) if k not in (left, right)), both]
+
+    def met(
+        self, groups: Sequence[frozenset[str]], inside: Collection[int], conditions: Sequence[frozenset[str]]
+    ) -> Met:
+        """What is left of some factors."""
+        others = [g for k, g in enumerate(groups) if k not in inside]
+        return met([groups[k] for k in inside], others, conditions, frozenset(self.free))
 
 
 def is_view(factor: Expr) -> bool:
