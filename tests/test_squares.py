@@ -25,6 +25,9 @@ CASES = {
     "weighed": ("y[i,j] = w[d]*(x[i,d]-z[j,d])**2", "i,j"),
     "weighed, of itself": ("y[i,j] = -(w[d]*(x[i,d]-x[j,d])**2)/3", "i,j"),
     "masked outside": ("y[i,j] = (x[i,d]-z[j,d])**2*2 where i != j", "i,j"),
+    "weighed by what is not negative": ("y[i,j] = a[d]*(x[i,d]-z[j,d])**2", "i,j"),
+    "by component": ("y[d] = (x[i,d]-z[j,d])**2", "d"),
+    "by component, weighed": ("y[d] = r[i,j]*(x[i,d]-z[j,d])**2", "d"),
     "of pairs": ("y[i,j] = r[i,j]*(x[i,d]-z[j,d])**2", "i,j"),
     "all of them": ("y[i] = r[i,j]*(x[i,d]-z[j,d])**2", "i"),
     "one number": ("y = (x[i,d]-z[j,d])**2", ""),
@@ -42,18 +45,30 @@ def inputs(rng: np.random.Generator, n: int, m: int, d: int, kind: str, case: st
     if case == "clusters":
         x[::2] += 300
         z[::2] += 300
-    found = {"x": x, "z": z, "w": rng.standard_normal(d), "r": rng.standard_normal((n, m)), "u": x.T, "v": z.T}
+    found = {
+        "x": x,
+        "z": z,
+        "w": rng.standard_normal(d),
+        "a": rng.random(d),
+        "r": rng.standard_normal((n, m)),
+        "u": x.T,
+        "v": z.T,
+    }
     return {k: np.ascontiguousarray(a.astype(kind)) for k, a in found.items()}
 
 
 def expected(text: str, given: dict[str, Array]) -> Array:
     """Over the whole domain in float64, by NumPy."""
-    x, z, w, r = (given[k].astype(np.float64) for k in "xzwr")
+    x, z, w, r, a = (given[k].astype(np.float64) for k in "xzwra")
     whole = (x[:, None] - (x if "-x" in text else z)) ** 2
     if "w[d]" in text:
         whole = whole * w
     if "r[i,j]" in text:
         whole = whole * r[:, :, None]
+    if "a[d]" in text:
+        whole = whole * a
+    if "y[d]" in text:
+        return whole.sum((0, 1))
     y = whole.sum(2)
     if "exp" in text:
         return np.exp(-y / 8)
@@ -95,19 +110,20 @@ def test_sums_of_squares(name: str, case: str, kind: str, limits: Any) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan, 1e20, 3e19])
-@pytest.mark.parametrize("name", ["distances", "of itself", "weighed", "one number"])
+@pytest.mark.parametrize("name", ["distances", "of itself", "weighed", "one number", "by component, weighed"])
 def test_what_is_not_finite_is_as_it_is_written(name: str, bad: float) -> None:
     text, _ = CASES[name]
     given = inputs(default_rng(1), 40, 40, 9, "float32")
-    for k in "xzw":
+    for k in "xzwr":
         for place in (0, 5):
             spoilt = {n: a.copy() for n, a in given.items()}
             spoilt[k].reshape(-1)[place] = bad
             with np.errstate(all="ignore"):
                 f = sized(il.compile(text), TINY)
-                x, z, w = (spoilt[n] for n in "xzw")
+                x, z, w, r = (spoilt[n] for n in "xzwr")
                 whole = (x[:, None] - (x if "-x" in text else z)) ** 2
-                whole = (whole * w if "w[d]" in text else whole).sum(2)
+                whole = whole * w if "w[d]" in text else whole
+                whole = (whole * r[:, :, None]).sum((0, 1)) if "r[i,j]" in text else whole.sum(2)
                 right = whole.sum() if text.startswith("y =") else whole
                 y = f(**{n: spoilt[n] for n in f.inputs})
             np.testing.assert_array_equal(np.isfinite(y), np.isfinite(right))

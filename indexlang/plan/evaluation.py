@@ -300,13 +300,16 @@ class Evaluation:
 
     def all_finite(self, values: Sequence[Value]) -> Value:
         """Whether every element of the values is finite."""
+        return self.at_all_points([Apply("isfinite", (value,), "bool") for value in values])
+
+    def at_all_points(self, tests: Sequence[Value]) -> Value:
+        """Whether conditions hold at every point."""
         found: list[Value] = []
-        for value in values:
-            one: Value = Apply("isfinite", (value,), "bool")
-            own = tuple(i for i in self.b.extents if i in value.indices)
+        for one in tests:
+            own = tuple(i for i in self.b.extents if i in one.indices)
             found.append(Reduced("all", one, own) if own else one)
-        result = found[0]
-        for one in found[1:]:
+        result, *rest = found
+        for one in rest:
             result = Apply("and", (result, one), "bool")
         return result
 

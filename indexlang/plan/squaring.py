@@ -17,7 +17,10 @@ from ..program.ir import Access, Call, Const, Expr, indices_of
 from .building import here
 from .contraction import separates
 from .evaluation import Evaluation
+from .kernels import Map
+from .order import best_order
 from .quantities import Apply, Load, Number, Reduced, Value
+from .reads import value_of
 from .views import Scope
 from .writes import Target
 
@@ -48,16 +51,35 @@ def squared(stmt: Evaluation) -> Squared | None:
                 pass
     if len(found) != 1 or any(stmt.b.kind(e) != stmt.compute for e in (found[0].first, found[0].second)):
         return None
-    groups = [[i for i in stmt.stmt.domain.indices if i in indices_of(e)] for e in (found[0].first, found[0].second)]
-    first, second = groups
-    deep = prod(stmt.sizes[i] for i in first if i in second and i in stmt.summed)
-    pays = deep >= stmt.b.limits.short and separates(first, second, stmt.sizes, stmt.b.limits)
+    first, second = (
+        [i for i in stmt.stmt.domain.indices if i in indices_of(e)] for e in (found[0].first, found[0].second)
+    )
+    pays = separates(first, second, stmt.sizes, stmt.b.limits) and _cost(stmt, found[0]) < _whole(stmt)
     return found[0] if pays else None
+
+
+PASSES = 8  # over the result: what it is made of, and whether digits are lost
+
+
+def _cost(stmt: Evaluation, found: Squared) -> int:
+    """Multiply-adds of the sums of both squares and of their product, twice where weights are judged, and of passes."""
+    limits, sizes = stmt.b.limits, stmt.sizes
+    others = [indices_of(f) for f in found.others]
+    arrays = [indices_of(found.first), indices_of(found.second)]
+    sums = [best_order([*others, *group], (), stmt.free, sizes, limits) for group in ([arrays[0]], [arrays[1]], arrays)]
+    elements = PASSES * prod(sizes[i] for i in stmt.free) + PASSES * sum(prod(sizes[i] for i in g) for g in arrays)
+    elements += 2 * sum(prod(sizes[i] for i in g) for g in others)
+    return (1 if all(map(said_by, found.others)) else 2) * sum(o.cost for o in sums) + limits.element * elements
+
+
+def _whole(stmt: Evaluation) -> int:
+    """Multiply-adds of the square as it is written."""
+    return 3 * stmt.b.limits.element * prod(stmt.sizes[i] for i in (*stmt.free, *stmt.summed))
 
 
 def expanded(stmt: Evaluation, target: Target, scope: Scope) -> tuple[Value, Value]:
     """The sum by squares and products, and whether no digits are lost in it."""
-    found, kind = squared(stmt), stmt.compute
+    found, kind, b = squared(stmt), stmt.compute, stmt.b
     assert found is not None
     order = [i for i in target.view.mentioned if not scope[i].tap]
     first, second = stmt.factor(found.first, scope), stmt.factor(found.second, scope)
@@ -71,23 +93,58 @@ def expanded(stmt: Evaluation, target: Target, scope: Scope) -> tuple[Value, Val
         for x in (first, second)
     ]
     squares = [stmt.held(Apply("square", (x,), kind), here(x.place.mentioned, scope), scope, "square") for x in points]
+    twice = Apply("mul", (points[0], Number(2, kind)), kind)
+    points[0] = stmt.held(twice, here(points[0].place.mentioned, scope), scope, "moved")
     weights = [stmt.factor(f, scope) for f in found.others]
-    sides, total = _sum(stmt, scope, found, points, squares, weights, order)
-    free = here([i for i in order if i in total.indices], scope)
+    sums = _sums(stmt, scope, found, points, squares, weights, order)
+    free = here([i for i in order if any(i in x.indices for x in sums)], scope)
     itself = stmt.meeting(found.first, found.second, free, scope)
+    total: Value = Apply("sub", (Apply("add", (sums[0], sums[1]), kind), sums[2]), kind)
     if itself is not None:
         total = Apply("select", (itself, Number(0, kind), total), kind)
-    held = stmt.held(total, free, scope, "total")
-    size: Value = held
-    if not all(
-        map(said_by, found.others)
-    ):  # weights, which may cancel by themselves: what counts is what is lost of the squares
-        large = [stmt.held(Apply("abs", (w,), kind), here(w.place.mentioned, scope), scope) for w in weights]
-        sides, size = _sum(stmt, scope, found, points, squares, large, order)
-    return held, _keeps_digits(stmt, size, sides, free, itself)
+    ((_, term),) = stmt.terms()
+    _, outside, divisors = stmt.split(term)
+    around: list[Value] = []
+    for fn, part in [("mul", f) for f in outside] + [("div", d) for d in divisors]:
+        value = value_of(b, part, scope)
+        around.append(value if fn == "mul" else Apply("div", (Number(1, kind), value), kind))
+        total = Apply(fn, (total, value), kind)
+    around = [v for v in around if v.indices]
+    good = b.part("good", (), "bool", scope)
+
+    def judge(sums: list[Load]) -> None:
+        b.run(good, "=", Map(_keeps_digits(stmt, sums, free, itself, around)))
+
+    # Weights may cancel by themselves: what counts is what is lost of the squares. Those of a condition are 0 and 1.
+    doubtful = [w for f, w in zip(found.others, weights, strict=True) if not said_by(f)]
+
+    def judge_by_magnitudes() -> None:
+        large = [_magnitude(stmt, w, scope) if w in doubtful else w for w in weights]
+        judge(_sums(stmt, scope, found, points, squares, large, order))
+
+    if not doubtful:
+        judge(sums)
+    elif b.limits.larger * sum(_elements(stmt, w) for w in doubtful) > prod(stmt.sizes[i] for i in free):
+        judge_by_magnitudes()
+    else:  # of few it is soon known that none is negative
+        tests = [Apply("ge", (w, Number(0, kind)), "bool") for w in doubtful]
+        with b.either(stmt.at_all_points(tests)) as (same, other):
+            with b.into(same):
+                judge(sums)
+            with b.into(other):
+                judge_by_magnitudes()
+    return total, Load(good, "bool")
 
 
-def _sum(
+def _magnitude(stmt: Evaluation, x: Load, scope: Scope) -> Load:
+    return stmt.held(Apply("abs", (x,), stmt.compute), here(x.place.mentioned, scope), scope)
+
+
+def _elements(stmt: Evaluation, x: Load) -> int:
+    return prod(stmt.sizes[i] for i in x.indices)
+
+
+def _sums(
     stmt: Evaluation,
     scope: Scope,
     found: Squared,
@@ -95,19 +152,18 @@ def _sum(
     squares: list[Load],
     weights: list[Load],
     order: list[str],
-) -> tuple[list[Load], Value]:
-    """The weighed sums of both squares, and of the squares of the differences."""
-    kind, last = stmt.compute, len(weights)
-    ((_, term),) = stmt.terms()
-    numbers = [n for n in range(last + 1) if n != found.number]
-    rest = dict(zip(numbers, weights, strict=True))
-    sides = [_summed(stmt, scope, term, order, {found.number: x, **rest}) for x in squares]
-    _, outside, divisors = stmt.split(term)
-    product = product_of([*outside, *found.others, found.first, found.second], divisors)
-    given = {**dict(enumerate(weights)), last: points[0], last + 1: points[1]}
-    cross = _summed(stmt, scope, product, order, given)
-    twice = Apply("mul", (cross, Number(2, kind)), kind)
-    return sides, Apply("sub", (Apply("add", (sides[0], sides[1]), kind), twice), kind)
+) -> list[Load]:
+    """The weighed sums of both squares, and of twice the products."""
+    last = len(weights)
+    alone = product_of([*found.others, Call("pow", (found.first, Const(2)))])
+    other = product_of([*found.others, Call("pow", (found.second, Const(2)))])
+    both = product_of([*found.others, found.first, found.second])
+    given = dict(enumerate(weights))
+    return [
+        _summed(stmt, scope, alone, order, {**given, last: squares[0]}),
+        _summed(stmt, scope, other, order, {**given, last: squares[1]}),
+        _summed(stmt, scope, both, order, {**given, last: points[0], last + 1: points[1]}),
+    ]
 
 
 def _summed(stmt: Evaluation, scope: Scope, term: Expr, order: list[str], given: dict[int, Load]) -> Load:
@@ -117,14 +173,19 @@ def _summed(stmt: Evaluation, scope: Scope, term: Expr, order: list[str], given:
     return stmt.held(value, here([i for i in order if i in value.indices], scope), scope, "side")
 
 
-def _keeps_digits(stmt: Evaluation, total: Value, sides: list[Load], free: list[str], itself: Value | None) -> Value:
-    """Whether every element is large enough beside what it is made of, and that is finite."""
+def _keeps_digits(
+    stmt: Evaluation, sums: list[Load], free: list[str], itself: Value | None, around: list[Value]
+) -> Value:
+    """Whether every element is large enough beside the squares that it is made of, and all is finite.
+
+    The difference of a and b is at least one part of a: b is at most all others.
+    """
     kind, lost = stmt.compute, stmt.b.limits.lost // 4
-    first, second = (Apply("abs", (x,), kind) for x in sides)
-    mine: Value = Apply("mul", (Apply("abs", (total,), kind), Number(lost, kind)), kind)
-    kept: Value = Apply("ge", (mine, Apply("add", (first, second), kind)), "bool")
+    *sides, twice = sums
+    most = [Apply("mul", (x, Number(1 - 1 / lost, kind)), kind) for x in sides]
+    kept: Value = Apply("le", (twice, Apply("add", (most[0], most[1]), kind)), "bool")
     if itself is not None:
         kept = Apply("or", (itself, kept), "bool")
     good: Value = Reduced("all", kept, tuple(i for i in free if i in kept.indices)) if free else kept
-    finite = stmt.all_finite([Apply("mul", (x, Number(8, kind)), kind) for x in sides])
+    finite = stmt.all_finite([*(Apply("mul", (x, Number(8, kind)), kind) for x in sides), *around])
     return Apply("and", (finite, good), "bool")
