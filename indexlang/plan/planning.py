@@ -45,6 +45,7 @@ from .rewrites.guards import Way, ways
 from .rewrites.inline import inline
 from .rewrites.keep_bands import Banded, keep_bands
 from .rewrites.merge_groups import merge_groups
+from .rewrites.one_axis import on_one_axis
 from .rewrites.pointed import point
 from .rewrites.scale import scale
 from .rewrites.share import share
@@ -149,7 +150,7 @@ class _Planning:
         places: list[tuple[Access, int]],
     ) -> None:
         program, known = cancel(program, known)
-        program, known, typed = inline(program, known, typed, limits)
+        program, known, typed = inline(*on_one_axis(program, known, typed, limits), limits)
         program, known, typed = at_each_position(*distribute(program, known, typed, limits), limits)
         program, known, typed = take_apart(*share(program, known, typed, limits), limits)
         self.program, self.known, self.types = unfold(*scale(program, known, typed, limits), limits)
