@@ -11,7 +11,7 @@ much of it rounding may take.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -111,6 +111,14 @@ class Met:
         size = np.abs(x[x != 0])
         self.least = min(self.least, float(np.min(size, initial=math.inf)))
         self.greatest = max(self.greatest, float(np.max(size, initial=0.0)))
+
+    def see_vanish(self, product: Array, factors: Sequence[Array]) -> None:
+        """A product that is 0 though no factor is has gone below the least number: in another order it may not."""
+        vanished: Array = np.asarray(product == 0)
+        for factor in factors:
+            vanished = vanished & (factor != 0) & np.isfinite(factor)
+        if product.dtype.kind == "f" and vanished.any():
+            self.least = 0.0
 
 
 @dataclass(frozen=True)
@@ -307,7 +315,11 @@ class _Whole:
                     a, b = b, a
                 return greater(self.value(a, point), self.value(b, point), 1 if fn == "max" else -1)
             case Call(fn=fn, args=args):
-                return self.noise(FUNCTIONS[fn](*[self.value(a, point) for a in args]))
+                values = [self.value(a, point) for a in args]
+                found = FUNCTIONS[fn](*values)
+                if self.noise.met is not None and fn in ("mul", "div", "pow"):
+                    self.noise.met.see_vanish(found, values)
+                return self.noise(found)
             case Reduce():
                 return self.reduce(expr, point)
 

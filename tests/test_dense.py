@@ -8,6 +8,7 @@ import pytest
 from corpus import CASES, Case
 from numpy.typing import NDArray
 
+import indexlang as il
 from indexlang.derive import grad
 from indexlang.errors import Source
 from indexlang.meaning.resolve import resolve
@@ -64,3 +65,10 @@ def test_noise_moves_numbers_that_are_rounded() -> None:
     right, moved = dense.run(program, arrays), dense.run(program, arrays, noise=1e-7)
     assert np.all(np.abs(moved["y"] - right["y"]) > 4e-8)  # all digits of 0.7 that float32 has not got
     np.testing.assert_allclose(moved["z"], right["z"], rtol=1e-6, atol=0)
+
+
+def test_a_product_that_vanishes_is_seen() -> None:
+    program = il.compile("y = a*b*c").program
+    given = {"a": np.array(1e-200), "b": np.array(1e-200), "c": np.array(1e300)}
+    assert dense.magnitudes(program, given)[0] == 0.0
+    assert dense.magnitudes(program, {**given, "b": np.array(0.0)})[0] > 0.0
