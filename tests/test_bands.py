@@ -12,8 +12,9 @@ import pytest
 import indexlang as il
 from indexlang.calls.function import Function
 from indexlang.derive.grad import backward
+from indexlang.plan.derived import fitted
 from indexlang.plan.limits import NUMPY, TINY, Limits
-from indexlang.plan.rewrites.keep_bands import derived_in_bands
+from indexlang.program.text import to_text
 
 WHOLE = replace(NUMPY, banded=1 << 60)
 SMALL = replace(NUMPY, banded=16, tile=2, call=16)
@@ -97,7 +98,8 @@ def limited(text: str, limits: Limits) -> Function:
 def is_banded(f: Function, inputs: dict[str, Any], limits: Limits) -> bool:
     sizes = {name: x.shape for name, x in inputs.items()}
     wrt = f._reached
-    return derived_in_bands(f.program, lambda: f._valued(wrt), f._gradients, sizes, limits) is not None
+    found = fitted(f.program, lambda: f._valued(wrt), f._gradients, sizes, dict.fromkeys(sizes, "float64"), limits)
+    return found is not None and "(a,b)" in to_text(found.program)
 
 
 def assert_equal(found: Any, right: Any, near: float) -> None:

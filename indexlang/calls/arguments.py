@@ -18,6 +18,18 @@ Form = tuple[tuple[int, ...], "np.dtype[Any]"]
 Signature = Mapping[str, Form]
 
 
+def direct(args: Sequence[Any], kwargs: Mapping[str, Any], names: Sequence[str]) -> Sequence[Array] | None:
+    """The arrays of a plain call, in order: all inputs, each an array of NumPy, by position or by name."""
+    arrays: Sequence[Any] = args
+    if not args and kwargs:
+        arrays = [kwargs.get(name) for name in names]
+    elif kwargs:
+        return None
+    if len(arrays) != len(names) or (kwargs and len(kwargs) != len(arrays)):
+        return None
+    return arrays if all([type(a) is np.ndarray for a in arrays]) else None
+
+
 def by_name(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],

@@ -17,9 +17,9 @@ from ..backends.numpy.load import Compiled, compile_program
 from ..backends.numpy.rooms import ROOMS
 from ..derive import grad as derivation
 from ..errors import DerivationError, MeaningError, Problem, ShapeError, warn_of
+from ..plan.derived import fitted
 from ..plan.limits import NUMPY, Limits
 from ..plan.plan import Plan
-from ..plan.rewrites.keep_bands import derived_in_bands
 from ..program import latex as typesetting
 from ..program.affine import Affine
 from ..program.ir import Program, primal_of
@@ -28,7 +28,7 @@ from ..program.text import to_text
 from ..rewrite import gather as gathering
 from ..rewrite.phases import split
 from ..rewrite.starting import START, optional, started, starting
-from .arguments import Form, Signature, by_name, forms, forms_of
+from .arguments import Form, Signature, by_name, direct, forms, forms_of
 from .arrays import Array, as_buffers
 from .keeping import keep
 from .pullback import Pulling
@@ -211,7 +211,7 @@ class Function:
         gradients: they are left out, and where nothing else is left, the pullback refuses. The inputs must not be
         changed before the pullback has run; outputs that it reads again cannot be written to.
         """
-        arrays = self._direct(args, kwargs)
+        arrays = direct(args, kwargs, self._names)
         pulling = None if arrays is None else self._pulls.get(tuple([(a.shape, a.dtype) for a in arrays]))
         if arrays is None or pulling is None:
             named = self._named(args, kwargs)
@@ -220,7 +220,7 @@ class Function:
                 y, pull = self._started(initial).vjp(**starting(named, initial))
                 return y, lambda dy: {n.removeprefix(START): g for n, g in pull(dy).items()}
             arrays = [named[name] for name in self._names]
-            pulling = self._pulling(arrays)
+            pulling = self._pulling(forms_of(arrays))
         given = arrays
         chosen, results = pulling.run(given)
         values = chosen.values(results)
@@ -230,29 +230,18 @@ class Function:
 
         return (values if self._always_dict else values[self.outputs[0]]), pullback
 
-    def _direct(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Array] | None:
-        """The arrays of a plain call, in order: all inputs, each an array of NumPy, by position or by name."""
-        arrays: Sequence[Any] = args
-        if not args and kwargs:
-            arrays = [kwargs.get(name) for name in self._names]
-        elif kwargs:
-            return None
-        if len(arrays) != len(self._names) or (kwargs and len(kwargs) != len(arrays)):
-            return None
-        return arrays if all([type(a) is np.ndarray for a in arrays]) else None
-
-    def _pulling(self, arrays: Sequence[Array]) -> Pulling:
-        """The two parts at these sizes and types; those over blocks of bands, with the whole ones instead of them."""
-        key = forms_of(arrays)
+    def _pulling(self, key: tuple[Form, ...]) -> Pulling:
+        """The two parts at these sizes and types; where they hold for some data only, with others for the rest."""
         found = self._pulls.get(key)
         if found is None:
             forms = dict(zip(self._names, key, strict=True))
             wrt = tuple(n for n in self._reached if forms[n][1].kind in "fc")
             sizes = {n: shape for n, (shape, _) in forms.items()}
+            dtypes = {n: dtype.name for n, (_, dtype) in forms.items()}
             both = partial(self._valued, wrt)
-            banded = derived_in_bands(self.program, both, self._gradients, sizes, self._limits, bool(wrt))
+            made = fitted(self.program, both, self._gradients, sizes, dtypes, self._limits) if wrt else None
             whole = cache(lambda: self._parted(forms, wrt, *self._parts(wrt)))
-            parts = () if banded is None else (*self._split(banded.program), banded.finite, whole)
+            parts = () if made is None else (*self._split(made.program), made.finite, whole if made.finite else None)
             found = self._parted(forms, wrt, *parts) if parts else whole()
             with self._lock:
                 keep(self._pulls, key, found)
@@ -351,6 +340,11 @@ class Function:
     def plan(self, /, **shapes: Any) -> Plan:
         """What would run at these sizes; each input a shape, an array, or (shape, dtype). float32 where unsaid."""
         return self._described(shapes).plan
+
+    def plans(self, /, **shapes: Any) -> tuple[Plan, Plan]:
+        """What `vjp` would run at these sizes, and what its pullback would; the inputs as for `plan`."""
+        found = forms(shapes, self.program, self._ignored)
+        return self._pulling(tuple([found[name] for name in self._names])).plans(found)
 
     def emit(self, target: str = "numpy", /, **shapes: Any) -> str:
         """The stand-alone Python source that runs at these sizes."""

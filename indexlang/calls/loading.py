@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..meaning.converter import Given
 from ..meaning.header import CompileTime
 from ..meaning.report import Report
 from ..meaning.resolve import layer_names, resolve
+from ..plan.limits import NEVER, NUMPY
 from ..syntax import tree
 from ..syntax.parser import parse, read
 from .function import Function
@@ -28,10 +30,12 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     layer: str | None = None,
     backend: str = "auto",
     outputs: Sequence[str] | None = None,
+    recompute: bool = False,
     **options: Any,
 ) -> Function:
     """A text, or the path of a .idx file, as a Function; `layer` chooses a layer of it, options go by keyword.
 
+    With `recompute` no product is kept from the forward run of `vjp` that its pullback can make again.
     Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text.
     """
     if backend not in BACKENDS:
@@ -41,7 +45,8 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     doubts: list[Problem] = []
     program = resolve(file, layer=layer, options=options, outputs=outputs, folder=folder, doubt=doubts.append)
     warn_of(doubts, 2)
-    return Function(program, _options(file, layer, options))
+    limits = replace(NUMPY, deep=NEVER) if recompute else NUMPY
+    return Function(program, _options(file, layer, options), limits=limits)
 
 
 def _source(text: str | os.PathLike[str]) -> tuple[Source, Path | None]:

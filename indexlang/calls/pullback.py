@@ -15,6 +15,7 @@ import numpy as np
 
 from ..backends.numpy.load import Compiled
 from ..errors import DerivationError, Problem, ShapeError
+from ..plan.plan import Plan
 from .arguments import Form, forms_of
 from .arrays import Array, as_array
 
@@ -45,6 +46,13 @@ class Pulling:
         if self.instead is None or all(np.isfinite(results[k]) for k in self._first_finite):
             return self, results
         return self.instead().run(arrays)
+
+    def plans(self, known: Mapping[str, Form]) -> tuple[Plan, Plan]:
+        """The plans of both parts, from the forms of the program's inputs."""
+        first = self.first.plan
+        forms = {**known, **{n: (first.shapes[n], np.dtype(d)) for n, _, d in first.outputs}}
+        forms |= {self.gradients[o]: (first.shapes[o], k) for o, k in zip(self.outputs, self._kinds, strict=True)}
+        return first, self.second(tuple(forms[n] for n in self.second_takes)).plan
 
     def forward(self, arrays: Arrays) -> tuple[Array, ...]:
         """All that the forward part gives, from the program's inputs."""

@@ -133,6 +133,7 @@ ARGUMENTS = {
     ),
     "grad": _argument("--grad", action="store_true", help="also the gradients, for -i y.grad=dy.npy, else for ones"),
     "grad of a plan": _argument("--grad", action="store_true", help="of the derived program"),
+    "vjp": _argument("--vjp", action="store_true", help="of both runs: what the forward one keeps, too"),
     "shape": _argument("--shape", type=shape, metavar="x=2,9,8,3", help="the shape of an input", **_ONE_OF_MANY),
     "dtype": _argument(
         "--dtype",
@@ -158,7 +159,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         "compare the derived gradients with numerical ones, at random inputs",
         (*_PROGRAM, "shape", "seed"),
     ),
-    "explain": ("print the plan", (*_PROGRAM, "shape", "dtype", "grad of a plan", "format of check", "steps")),
+    "explain": ("print the plan", (*_PROGRAM, "shape", "dtype", "grad of a plan", "vjp", "format of check", "steps")),
     "emit": ("print the stand-alone source", (*_PROGRAM, "shape", "dtype", "grad of a plan", "target")),
     "fmt": ("print the file in canonical layout", ("write", "check")),
     "summary": (

@@ -24,6 +24,7 @@ from ..derive import grad
 from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError, warn_of
 from ..meaning.resolve import layer_names, resolve
 from ..oracle.gradcheck import gradcheck, random_inputs
+from ..plan.plan import Plan
 from ..plan.printing import as_json, steps_text
 from ..program.ir import Program, accesses_of
 from ..program.latex import to_latex
@@ -221,13 +222,16 @@ def _backward(derived: Program, inputs: Mapping[str, Array]) -> Mapping[str, Arr
 
 
 def _explain(args: argparse.Namespace) -> int:
-    plan = _planned(args).plan
+    plans = _both(args) if args.vjp else (_planned(args).plan,)
     if args.format == "json":
-        print(as_json(plan))
+        print(f"[{', '.join(map(as_json, plans))}]" if args.vjp else as_json(plans[0]))
         return 0
-    print(plan)
-    if args.steps:
-        print(f"\n{steps_text(plan)}")
+    for number, plan in enumerate(plans):
+        if args.vjp:
+            print(("forward:", "\nbackward, from what was kept:")[number])
+        print(plan)
+        if args.steps:
+            print(f"\n{steps_text(plan)}")
     return 0
 
 
@@ -325,13 +329,25 @@ def _example(program: Program, tensor: str) -> str:
     return ",".join(str(2 + k) for k in range(rank))
 
 
-def _planned(args: argparse.Namespace) -> Compiled:
-    """The program, or with --grad its derived program, planned at the shapes and types that were given."""
+def _both(args: argparse.Namespace) -> tuple[Plan, Plan]:
+    """The plans of the program's forward run that keeps what its backward run needs, and of that."""
     program = _program(args)
-    shapes = _shapes(program, args.shape)
+    given, (shapes, dtypes) = Function(program), _forms(args, program)
+    return given.plans(**{n: (shapes[n], dtypes[n]) for n in program.inputs})
+
+
+def _forms(args: argparse.Namespace, program: Program) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """The shapes and types of a program's inputs."""
     types: dict[str, str] = dict(args.dtype)
     default, integers = types.get("", "float32"), indexing(program)
     dtypes = {n: types.get(n, "int64" if n in integers else default) for n in program.inputs}
+    return _shapes(program, args.shape), dtypes
+
+
+def _planned(args: argparse.Namespace) -> Compiled:
+    """The program, or with --grad its derived program, planned at the shapes and types that were given."""
+    program = _program(args)
+    shapes, dtypes = _forms(args, program)
     compiled = compile_program(program, shapes, dtypes)
     if args.grad:
         names, derived = grad.gradient_names(program), grad.backward(program, args.wrt)

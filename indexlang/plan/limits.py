@@ -66,6 +66,7 @@ class Limits:
     filled: int = 4096  # elements of an array that holds one number
     # rewrites
     worth: int = 1 << 18  # multiply-adds from which on a product is worth keeping for a second use
+    deep: int = 16  # multiply-adds for each element from which on one is kept for the backward part, in the cache
     dearer: int = 15  # per cent that an order of products may cost more for the sake of one that is kept
     scaled: int = 1 << 14  # elements from which on scaling them is worth a statement
     smaller: int = 3  # so many times smaller must the factor be
@@ -77,6 +78,7 @@ class Limits:
     indices: int = 48  # of one statement; NumPy's arrays have at most 64 axes, and einsum 52 letters
 
 
+NEVER = 1 << 62  # a size that nothing reaches
 NUMPY = Limits()
 
 # Every threshold is passed by a few elements: for tests.

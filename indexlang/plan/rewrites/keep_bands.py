@@ -12,7 +12,7 @@ it is used: it is refused by a mask, or multiplied by 0. What must be finite for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -42,10 +42,7 @@ from ...program.ir import (
 )
 from ...program.names import Fresh
 from ...program.rebuild import transform_expr
-from ...rewrite.hoist import hoist
 from ...rewrite.substitution import Quotient, put, put_subscript, written
-from ...sizes import ranks
-from ...sizes import shapes as sized
 from ...sizes.shapes import Shapes
 from ..limits import Limits
 from .balance import balanced
@@ -71,25 +68,6 @@ def keep_bands(program: Program, shapes: Shapes, limits: Limits) -> Banded | Non
         if any(banding.pairs):
             return banding.banded()
     return None
-
-
-def derived_in_bands(
-    program: Program,
-    derived: Callable[[], Program],
-    gradients: Mapping[str, str],
-    sizes: Mapping[str, tuple[int, ...]],
-    limits: Limits,
-    wanted: bool = True,
-) -> Banded | None:
-    """The program derived from one, at sizes of the inputs of that, with blocks for tensors of which only a band is
-    read; None if there are no such ones. `gradients` names the cotangent of each output. Errors: `ShapeError`.
-    """
-    if not wanted or not may_have_bands(program):
-        return None
-    known = sized.infer(ranks.expand(program, {n: len(s) for n, s in sizes.items()}), sizes).tensors
-    given = {**sizes, **{gradients[o]: known[o] for o in program.outputs}}
-    hoisted = hoist(ranks.expand(derived(), {n: len(s) for n, s in given.items()}))
-    return keep_bands(hoisted, sized.infer(hoisted, given, rewritten=True), limits)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ products begins with, so sharing never makes a product dearer than the best orde
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import prod
@@ -34,6 +34,11 @@ class Pair:
     extents: tuple[tuple[str, tuple[int, int]], ...]
 
     @property
+    def depth(self) -> int:
+        """Multiply-adds for each element."""
+        return prod(hi - lo for i, (lo, hi) in self.extents if i not in self.kept)
+
+    @property
     def work(self) -> int:
         """Multiply-adds."""
         return prod(hi - lo for _, (lo, hi) in self.extents)
@@ -46,8 +51,26 @@ def share(program: Program, shapes: Shapes, types: Types, limits: Limits) -> tup
     return program, shapes, types
 
 
-def _best(program: Program, shapes: Shapes, types: Types, limits: Limits) -> tuple[Pair, list[int]] | None:
-    """The pair that saves most, with the statements that use it."""
+def keep_products(
+    program: Program, shapes: Shapes, types: Types, limits: Limits, early: Collection[int]
+) -> tuple[Program, Shapes, Types]:
+    """The program with products made once that some of the statements `early` and some of the others have in common.
+
+    They are kept between: where that takes less time than to make them again, in the cache.
+    """
+    numbers = list(range(len(program.statements)))
+    while (
+        found := _best(program, shapes, types, limits, {k for k, n in enumerate(numbers) if n in early})
+    ) is not None:
+        program, shapes, types = _with(program, shapes, types, *found)
+        numbers.insert(found[1][0], min(early))
+    return program, shapes, types
+
+
+def _best(
+    program: Program, shapes: Shapes, types: Types, limits: Limits, early: Collection[int] | None = None
+) -> tuple[Pair, list[int]] | None:
+    """The pair that saves most, with the statements that use it; some `early` and some not, if that is said."""
     users: dict[Pair, list[int]] = {}
     for k, stmt in enumerate(program.statements):
         if _takes_part(stmt, shapes, types, k):
@@ -63,11 +86,14 @@ def _best(program: Program, shapes: Shapes, types: Types, limits: Limits) -> tup
         saved = (len(ready) - 1) * pair.work
         size = prod(hi - lo for i, (lo, hi) in pair.extents if i in pair.kept) * itemsize(types.compute[numbers[0]])
         alike = len({types.compute[k] for k in numbers}) == 1
+        masked = early is not None or any(program.statements[k].domain.masks for k in ready)
+        if early is not None and not (0 < sum(k in early for k in ready) < len(ready) and pair.depth >= limits.deep):
+            continue
         if (
             len(ready) > 1
             and alike
             and pair.work >= limits.worth
-            and size <= (limits.block if any(program.statements[k].domain.masks for k in ready) else limits.large)
+            and size <= (limits.block if masked else limits.large)
             and (best is None or saved > best[0])
         ):
             best = saved, pair, ready

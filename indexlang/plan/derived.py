@@ -1,0 +1,85 @@
+"""A derived program made ready for its sizes, before it is cut into a forward and a backward part.
+
+In: a Program, the one derived from it, sizes and types of its inputs. Out: the derived Program as it is run in two
+parts, where that differs from its text: blocks of bands for whole tensors, and products that both parts need made once,
+in the forward part, and kept. The one rule: a product is kept if it fits the cache and to make it again would take
+longer than to write and read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+from ..errors import ShapeError
+from ..program.ir import Program, reads_of
+from ..rewrite.hoist import hoist
+from ..sizes import dtypes as kinds
+from ..sizes import ranks, shapes
+from .limits import Limits
+from .rewrites.bands import may_have_bands
+from .rewrites.keep_bands import Banded, keep_bands
+from .rewrites.share import keep_products
+
+Sizes = Mapping[str, tuple[int, ...]]
+
+
+def fitted(
+    program: Program,
+    derived: Callable[[], Program],
+    gradients: Mapping[str, str],
+    sizes: Sizes,
+    dtypes: Mapping[str, str],
+    limits: Limits,
+) -> Banded | None:
+    """The derived program for these sizes; None if its text is as good. `gradients` names each output's cotangent.
+
+    Errors: `ShapeError`.
+    """
+    if not may_have_bands(program) and not _may_share(program):
+        return None
+    expanded = ranks.expand(program, {n: len(s) for n, s in sizes.items()})
+    known, typed = shapes.infer(expanded, sizes), kinds.infer(expanded, dtypes)
+    late = {gradients[o]: o for o in program.outputs}
+    given = {**sizes, **{g: known.tensors[o] for g, o in late.items()}}
+    kind = {**dtypes, **{g: _cotangent(typed.tensors[o]) for g, o in late.items()}}
+    both = hoist(ranks.expand(derived(), {n: len(s) for n, s in given.items()}))
+    sized = shapes.infer(both, given, rewritten=True)
+    banded = keep_bands(both, sized, limits)
+    finite: tuple[str, ...] = ()
+    if banded is not None:
+        both, finite = banded.program, banded.finite
+        sized = shapes.infer(both, given, rewritten=True)
+    kept = _keeping(both, sized, given, kind, late, limits)
+    if kept is not None:
+        return Banded(kept, finite)
+    return banded
+
+
+def _may_share(program: Program) -> bool:
+    """Whether some statement reads three tensors: what can be seen without sizes."""
+    return any(len(reads_of(s)) > 2 for s in program.statements)
+
+
+def _keeping(
+    both: Program, known: shapes.Shapes, sizes: Sizes, dtypes: Mapping[str, str], late: Collection[str], limits: Limits
+) -> Program | None:
+    """The derived program with products that its forward part makes for the backward part, too."""
+    typed = kinds.infer(both, dtypes)
+    waiting = set(late)
+    for stmt in both.statements:
+        if waiting & set(reads_of(stmt)):
+            waiting.add(stmt.target.tensor)
+    early = frozenset(k for k, s in enumerate(both.statements) if s.target.tensor not in waiting)
+    program, made, _ = keep_products(both, known, typed, limits, early)
+    if program is both:
+        return None
+    try:
+        again = shapes.infer(program, sizes, rewritten=True)
+    except ShapeError:  # a product over a part of its axes would have to say so
+        return None
+    same = all(dict(a) == dict(b) for a, b in zip(again.extents, made.extents, strict=True))
+    return program if same else None
+
+
+def _cotangent(dtype: str) -> str:
+    return dtype if dtype.startswith(("float", "complex")) else "float64"
