@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from math import prod
 
+from .blocks import blocks, itemsize
+from .building import sizes_of
 from .evaluation import Evaluation
 from .kernels import Map
+from .places import Place
+from .plan import Make
 from .quantities import Apply, Load, Number, Reduced, Value
 from .values import cast
 from .views import Scope
@@ -30,49 +34,75 @@ def keeps_digits(stmt: Evaluation, total: Value, side: Load, free: list[str], lo
 
 
 def hardly_cancels(
-    stmt: Evaluation, total: Load, parts: list[Load], free: list[str], scope: Scope, itself: Value | None
-) -> Value:
-    """The same where one is computed as exactly as what is delivered: each row and column must keep its digits, and no
-    more elements than by chance may have lost many.
+    stmt: Evaluation, made: Value, side: Load, free: list[str], scope: Scope, apart: Value | None
+) -> tuple[Load, Value]:
+    """A difference in an array of its own, and the same of it where one is computed as exactly as what is delivered:
+    each row and column must keep its digits, and no more elements than by chance may have lost many.
+
+    All is asked of a block while the cache holds it. Where `apart` is not, nothing is lost.
     """
+    b, limits = stmt.b, stmt.b.limits
     kind = "float64" if stmt.compute in ("float64", "complex128") else "float32"
-    limits = stmt.b.limits
+    total = b.part("total", free, stmt.compute, scope)
+    points = prod(scope[i].size for i in free)
+    steps = blocks(free, sizes_of(scope), points, itemsize(stmt.compute), limits.chunk)
+    gone = {i for i, _ in steps}
+    other = side if gone & side.indices else _size(stmt, side, free, kind, scope)
+    levels = [limits.lost << k for k in (2, 8, 14)]
+    counts = [b.part("count", (), "int64", scope) for _ in levels]
+    pairs = [(_rests(index, total, free), _rests(index, side.place, free)) for index in free or [""]]
+    largest = [[b.part("largest", left, kind, scope) for left, _ in pair] for pair in pairs]
+    if steps:
+        b.steps.append(Make(total))
+        b.steps += [Make(part, "+=") for part in counts]
+        for pair, parts in zip(pairs, largest, strict=True):
+            b.steps += [Make(part, "max=") for (_, over), part in zip(pair, parts, strict=True)]
+    with b.loops(scope, steps) as inner:
+        b.run(total, "=", Map(made))
+        mine = _size(stmt, Load(total, stmt.compute), free, kind, inner)
+        other = _size(stmt, side, free, kind, inner) if gone & side.indices else other
+        for pair, parts in zip(pairs, largest, strict=True):
+            for x, (_, over), part in zip((mine, other), pair, parts, strict=True):
+                b.run(part, "max=" if steps else "=", Map(Reduced("greatest", x, over) if over else x))
+        for lost, part in zip(levels, counts, strict=True):
+            count = _lost(mine, other, lost, free, apart)
+            b.run(part, "+=" if steps else "=", Map(count))
     limit = Number(limits.lost, kind)
-    sizes = [_size(stmt, x, free, kind, scope) for x in (total, parts[0])]
     good: Value | None = None
-    for index in free or [""]:
-        largest: list[Value] = []
-        for x in sizes:
-            over = tuple(i for i in free if i != index and i in x.indices)
-            left = [i for i in x.indices if i == index]
-            largest.append(stmt.held(Reduced("greatest", x, over), left, scope, "largest") if over else x)
-        mine, other = largest
+    for index, parts in zip(free or [""], largest, strict=True):
+        mine, other = (Load(part, kind) for part in parts)
         kept: Value = Apply("ge", (Apply("mul", (limit, mine), kind), other), "bool")
         if good is None:  # one index tells it of all elements
             kept = Apply("and", (kept, Apply("isfinite", (mine,), "bool")), "bool")
         kept = Reduced("all", kept, (index,)) if index in kept.indices else kept
         good = kept if good is None else Apply("and", (good, kept), "bool")
     assert good is not None
-    for lost in (limits.lost << 2, limits.lost << 8, limits.lost << 14):
-        good = Apply("and", (good, _few_lost(sizes, free, lost, scope, itself)), "bool")
-    return good
+    for lost, part in zip(levels, counts, strict=True):
+        by_chance = 2 + 4 * prod(scope[i].n for i in free) // lost
+        good = Apply("and", (good, Apply("le", (Load(part, "int64"), Number(by_chance, "int64")), "bool")), "bool")
+    return Load(total, stmt.compute), good
 
 
-def _few_lost(sizes: list[Load], free: list[str], lost: int, scope: Scope, itself: Value | None) -> Value:
-    """Whether no more elements than by chance are so many times smaller than what they are the difference of."""
-    mine, other = sizes
-    smaller = Apply("lt", (Apply("mul", (Number(lost, mine.dtype), mine), mine.dtype), other), "bool")
-    if itself is not None:
-        smaller = Apply("and", (smaller, Apply("not", (itself,), "bool")), "bool")
-    ones = cast(smaller, mine.dtype)  # NumPy adds floats several times as fast as truths
-    count = Reduced("sum", ones, tuple(free)) if free else ones
-    by_chance = 2 + 4 * prod(scope[i].n for i in free) // lost
-    return Apply("le", (count, Number(float(by_chance), mine.dtype)), "bool")
+def _rests(index: str, place: Place, free: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """What is left of an array's indices beside one, and over which others its greatest are looked for."""
+    own = [i for i in free if i in place.mentioned]
+    return [i for i in own if i == index], tuple(i for i in own if i != index)
+
+
+def _lost(mine: Load, other: Load, lost: int, free: list[str], apart: Value | None) -> Value:
+    """How many elements are so many times smaller than what they are the difference of."""
+    kind = mine.dtype
+    smaller: Value = Apply("lt", (mine, Apply("mul", (other, Number(1 / lost, kind)), kind)), "bool")
+    if apart is not None:
+        smaller = Apply("and", (smaller, apart), "bool")
+    over = tuple(i for i in free if i in smaller.indices)
+    count = cast(smaller, "int64")
+    return Reduced("sum", count, over) if over else count
 
 
 def _size(stmt: Evaluation, x: Load, free: list[str], kind: str, scope: Scope) -> Load:
     """How large each element is, the longest axis innermost: NumPy is slow in finding the greatest of a few."""
-    axes = sorted((i for i in free if i in x.indices), key=lambda i: stmt.sizes[i])
+    axes = sorted((i for i in free if i in x.indices), key=lambda i: scope[i].size)
     part = stmt.b.part("size", axes, kind, scope)
     stmt.b.run(part, "=", Map(Apply("abs", (x,), kind)))
     return Load(part, kind)

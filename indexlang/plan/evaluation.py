@@ -313,14 +313,14 @@ class Evaluation:
             result = Apply("and", (result, one), "bool")
         return result
 
-    def meeting(self, first: Expr, second: Expr, free: Sequence[str], scope: Scope) -> Value | None:
-        """Where two reads of one tensor are of one element, for two indices of the result."""
+    def meeting(self, first: Expr, second: Expr, free: Sequence[str], scope: Scope, fn: str = "eq") -> Value | None:
+        """Where two reads of one tensor are of one element, for two indices of the result; "ne": where not."""
         if not (isinstance(first, Access) and isinstance(second, Access)) or first.tensor != second.tensor:
             return None
         different = [(a, b) for a, b in zip(first.subscripts, second.subscripts, strict=True) if a != b]
         match different:
             case [(Index(name=i), Index(name=j))] if i in free and j in free:
-                return truth(self.b, Call("eq", (Index(i), Index(j))), scope)
+                return truth(self.b, Call(fn, (Index(i), Index(j))), scope)
             case _:
                 return None
 

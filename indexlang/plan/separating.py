@@ -67,9 +67,12 @@ def separated(stmt: Evaluation, target: Target, scope: Scope) -> None:
         total, good = _apart(stmt, found, target, scope, lost)
     with b.either(good) as (fast, slow):
         with b.into(fast):
+            target.start(once=True)
             target.put(target.view, cast(total, stmt.compute), sign < 0)
-        with b.into(slow), b.loops(scope, contraction_blocks(stmt, target)) as inner:
-            stmt.term(target, inner, (sign, term))
+        with b.into(slow):
+            target.start(once=False)
+            with b.loops(scope, contraction_blocks(stmt, target)) as inner:
+                stmt.term(target, inner, (sign, term))
 
 
 def _apart(stmt: Evaluation, found: Separable, target: Target, scope: Scope, lost: int) -> tuple[Load, Value]:
@@ -95,10 +98,13 @@ def _apart(stmt: Evaluation, found: Separable, target: Target, scope: Scope, los
         values.append(stmt.held(value, [i for i in order if i in value.indices], scope, "side"))
     free = [i for i in order if any(i in v.indices for v in values)]
     made: Value = Apply("sub" if found.minus else "add", (values[0], values[1]), kind)
-    itself = stmt.meeting(found.first, found.second, free, scope) if found.minus else None
+    apart = stmt.meeting(found.first, found.second, free, scope, "ne") if found.minus else None
+    if stmt.compute == stmt.written:
+        if apart is not None:  # what is not finite there is so elsewhere, too: NumPy chooses far more slowly
+            made = Apply("add", (Apply("mul", (made, cast(apart, kind)), kind), Number(0, kind)), kind)
+        return hardly_cancels(stmt, made, values[0], free, scope, apart)
+    itself = None if apart is None else Apply("not", (apart,), "bool")
     if itself is not None:
         made = Apply("select", (itself, Number(0, kind), made), kind)
     total = stmt.held(made, free, scope, "total")
-    if stmt.compute != stmt.written:
-        return total, keeps_digits(stmt, total, values[0], free, lost, itself)
-    return total, hardly_cancels(stmt, total, values, free, scope, itself)
+    return total, keeps_digits(stmt, total, values[0], free, lost, itself)

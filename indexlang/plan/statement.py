@@ -256,7 +256,6 @@ class StatementPlan(Evaluation):
 
     def separated(self, target: Target) -> None:
         """A factor that adds two arrays, taken apart."""
-        self.start(target, (), many=True)
         with ExitStack() as stack:
             separated(self, target, self.enter(stack, target, (), drops=True))
 

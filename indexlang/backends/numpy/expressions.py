@@ -157,6 +157,9 @@ def _reduced(w: Writer, v: Reduced, axes: Sequence[str]) -> Operand:
     if not places:
         return found
     gone: Code = py.Number(places[0]) if len(places) == 1 else py.row(places)
+    if len(places) == len(found.axes) and (condition := _counted(v)) is not None:
+        whole = value(w, condition, over)
+        return Operand(call("np.int64", call("np.count_nonzero", whole.code)), (), "int64", depth=whole.depth + 1)
     made = Fill(f"{UFUNCS[v.op]}.reduce", (found.code, gone))
     result: Code = call(made.function, *made.args)
     left = tuple(i for i in found.axes if i not in over)
@@ -165,6 +168,15 @@ def _reduced(w: Writer, v: Reduced, axes: Sequence[str]) -> Operand:
     into = (made,) if len(left) == len(found.axes) - len(places) else ()
     kind = _reduced_type(v.op, found.dtype)
     return Operand(result, left, kind, fresh=True, depth=found.depth + 1, into=into)
+
+
+def _counted(v: Reduced) -> Value | None:
+    """The condition of which it is counted how often it holds."""
+    match v:
+        case Reduced(op="sum", value=Apply(fn="cast", args=(condition,), dtype="int64")) if condition.dtype == "bool":
+            return condition
+        case _:
+            return None
 
 
 def _reduced_type(op: str, kind: str) -> str:
