@@ -46,6 +46,7 @@ from .rewrites.inline import inline
 from .rewrites.keep_bands import Banded, keep_bands
 from .rewrites.merge_groups import merge_groups
 from .rewrites.one_axis import on_one_axis
+from .rewrites.passes import in_passes
 from .rewrites.pointed import point
 from .rewrites.scale import scale
 from .rewrites.share import share
@@ -151,7 +152,8 @@ class _Planning:
     ) -> None:
         program, known = cancel(program, known)
         program, known, typed = inline(*on_one_axis(program, known, typed, limits), limits)
-        program, known, typed = at_each_position(*distribute(program, known, typed, limits), limits)
+        program, known, typed = in_passes(*distribute(program, known, typed, limits), limits)
+        program, known, typed = at_each_position(program, known, typed, limits)
         program, known, typed = take_apart(*share(program, known, typed, limits), limits)
         self.program, self.known, self.types = unfold(*scale(program, known, typed, limits), limits)
         self.dims = dim_names(self.program)

@@ -84,7 +84,7 @@ class _Work:
             return
         self.changed = True
         name = self.tensor(found, number)
-        self.add(_named(found.second, name), found.second_extents, number)
+        self.add(named(found.second, name), found.second_extents, number)
 
     def put(self, stmt: Statement, extents: Extents, number: int) -> None:
         self.rows.append((stmt, extents, number))
@@ -101,7 +101,7 @@ class _Work:
         name = free(counted("at" if found.first.op == "=" else "taps"), self.tensors)
         self.tensors[name], self.kinds[name] = found.shape, self.types.compute[number]
         self.known = kinds.Known(self.kinds, self.types.weak)
-        self.put(_named(found.first, name), found.first_extents, number)
+        self.put(named(found.first, name), found.first_extents, number)
         self.made[key] = name, len(self.rows)
         return name
 
@@ -251,7 +251,7 @@ def _extents(stmt: Statement, extents: Extents, windows: tuple[Window, ...]) -> 
     return {i: positions[i] if i in positions else extents[i] for i in stmt.domain.indices}
 
 
-def _named(stmt: Statement, name: str) -> Statement:
+def named(stmt: Statement, name: str) -> Statement:
     """The statement with the tensor over positions under its name."""
 
     def rule(part: Subscript) -> Subscript | None:
