@@ -162,7 +162,10 @@ WAYS = [
     (Facts(root=True, position=True, overlapping=True, reduced=4, kept=1000), "window search"),
     (Facts(root=True, position=True, overlapping=True, reduced=4, kept=1000, masked=True), "search"),
     (Facts(root=True, position=True, overlapping=True, reduced=4, kept=10), "search"),
-    (Facts(root=True, overlapping=True, reduced=4, kept=1000), "search"),  # logsumexp
+    (Facts(root=True, overlapping=True, reduced=4, kept=1000), "search"),  # logsumexp of complex numbers
+    (Facts(root=True, powers=True, overlapping=True, reduced=4, kept=1000), "window"),
+    (Facts(root=True, powers=True, overlapping=True, reduced=4, kept=10), "search"),
+    (Facts(root=True, powers=True, reduced=1000, kept=1000), "search"),
     (Facts(root=True, position=True, reduced=1000, kept=1000), "search"),
     (Facts(sums=True, products=True, reduced=9, kept=1000, overlapping=True), "contraction"),
     (Facts(sums=True, products=True, reduced=9, masked=True), "whole domain"),

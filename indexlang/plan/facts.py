@@ -15,6 +15,7 @@ class Facts:
 
     root: bool = False  # an argmax, argmin or logsumexp
     position: bool = False  # an argmax or argmin
+    powers: bool = False  # a logsumexp of real values
     scattered: bool = False  # the target's positions come from data or a table
     sums: bool = False  # the operator adds
     reduced: int = 1  # values of the reduced indices

@@ -40,7 +40,7 @@ from .squaring import expanded, squared
 from .tiles import Tile, tile_of
 from .values import unit
 from .views import Scope, whole
-from .windows import window
+from .windows import logarithm, window
 from .writes import Target, target_of
 
 
@@ -95,6 +95,7 @@ class StatementPlan(Evaluation):
         return Facts(
             root=self.root is not None,
             position=self.root is not None and self.root.op != "logsumexp",
+            powers=self.root is not None and self.root.op == "logsumexp" and not self.b.complex_step,
             scattered=bool(target.dynamic),
             sums=self.op in SUMS and self.root is None,
             reduced=prod(self.sizes[i] for i in self.summed),
@@ -206,7 +207,8 @@ class StatementPlan(Evaluation):
         steps = window_blocks(self, target)
         self.start(target, steps)
         with ExitStack() as stack:
-            window(self, target, self.enter(stack, target, steps, drops=False))
+            make = window if self.root is None else logarithm
+            make(self, target, self.enter(stack, target, steps, drops=False))
 
     def window_search(self, target: Target) -> None:
         """The winner of a window, one position after the other."""
@@ -328,6 +330,12 @@ class Way:
     plan: Callable[[StatementPlan, Target], None]
 
 
+def few(facts: Facts, limits: Limits) -> bool:
+    """Whether the positions of a window are few, and the arrays large."""
+    most = limits.sliding if facts.overlapping else limits.short
+    return 1 < facts.reduced <= most and facts.kept >= limits.long
+
+
 WAYS = (
     Way("grouped contraction", lambda f, limits: f.grouped, StatementPlan.grouped),
     Way("scatter", lambda f, limits: f.scattered, StatementPlan.scatter),
@@ -340,6 +348,7 @@ WAYS = (
         ),
         StatementPlan.window_search,
     ),
+    Way("window", lambda f, limits: f.powers and few(f, limits), StatementPlan.window_way),
     Way("search", lambda f, limits: f.root, StatementPlan.search),
     Way(
         "selection",
@@ -372,13 +381,7 @@ WAYS = (
         lambda f, limits: f.sums and f.reduced > 1 and f.masked and f.products and f.admitted,
         StatementPlan.contraction,
     ),
-    Way(
-        "window",
-        lambda f, limits: (
-            1 < f.reduced <= (limits.sliding if f.overlapping else limits.short) and f.kept >= limits.long
-        ),
-        StatementPlan.window_way,
-    ),
+    Way("window", few, StatementPlan.window_way),
     Way("whole domain", lambda f, limits: f.reduced > 1, StatementPlan.domain),
     Way("elementwise", lambda f, limits: True, StatementPlan.domain),
 )
