@@ -13,6 +13,8 @@ from ..places import Part
 from ..views import Scope
 from .values import Node
 
+ELSEWHERE = frozenset({"sign"})  # functions that take ten times as long over their own argument: NumPy's loops branch
+
 
 class Registers:
     """The arrays of one chain."""

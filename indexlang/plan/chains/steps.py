@@ -23,7 +23,7 @@ from ..values import cast, fixed, shifted
 from ..views import Row, Scope, Span, plain, whole
 from .ahead import cost, made_ahead
 from .chain import Chain, Store
-from .registers import Registers
+from .registers import ELSEWHERE, Registers
 from .values import Node
 
 INTO = frozenset({"keep", "choose", "square", "zero", "spread"})  # beside the functions of the language
@@ -283,7 +283,7 @@ class ChainPlan:
             case _ if place is not None:
                 self.into(node, place)
             case _ if fills(node) and self.varies(node) and (self.large(node, scope) or node.fn == "spread"):
-                free = [a for a in node.args if self.left[a] == node.args.count(a)]
+                free = [a for a in node.args if self.left[a] == node.args.count(a) and node.fn not in ELSEWHERE]
                 self.into(node, self.registers.take(node, self.dtype(node), node.indices, free, scope))
             case "spread":
                 part = self.b.part("t", node.indices, self.compute, scope)
