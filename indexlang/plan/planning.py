@@ -116,7 +116,8 @@ def _tried(
     places: list[tuple[Access, int]] = []
     found_ways = [Way(program)] if complex_step else ways(program)
     if banded is not None:
-        found_ways[:0] = [Way(w.program, (*w.finite, *banded.finite)) for w in ways(banded.program)]
+        first = [Way(w.program, (*w.finite, *banded.finite)) for w in ways(banded.program)]
+        found_ways = [*first, *found_ways] if banded.finite else first  # what always holds needs nothing instead
     for way in reversed(found_ways):
         if way.program is not program:
             known = shapes.infer(way.program, sizes, rewritten=True)

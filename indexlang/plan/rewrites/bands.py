@@ -152,16 +152,29 @@ _MOST_BLOCKS = 2048  # that are looked at one by one
 
 def _windows(bounds: Sequence[Bound], row: str, rows: int, by: int) -> Iterator[tuple[int, int, int]]:
     """Blocks, by where they begin, and from where to where the bounds admit columns there: as many as differ."""
-    alike = all(b.by == b.block == 1 and b.form.row.coefs == ((row, 1),) and not b.form.quotients for b in bounds)
+    alike = all(_moves(b, row, by) == by for b in bounds)
     begins = range(0, 1 if alike else rows, by)
     if len(begins) > _MOST_BLOCKS:
         return
     for begin in begins:
-        here = {row: (begin, min(rows, begin + by))}
+        here = {row: (begin, begin + by if alike else min(rows, begin + by))}
         low = max(b.end(here) for b in bounds if not b.upper)
         high = min(b.end(here) for b in bounds if b.upper)
         if high > low:
             yield begin, low, high
+
+
+def _moves(bound: Bound, row: str, by: int) -> int | None:
+    """By how much an end moves from each block of rows to the next; None if not by the same."""
+    step = by * dict(bound.form.row.coefs).get(row, 0)
+    for inside, divisor, coef in bound.form.quotients:
+        moved = by * dict(inside.coefs).get(row, 0)
+        if moved % divisor:
+            return None
+        step += coef * (moved // divisor)
+    if step % bound.by:
+        return None
+    return (step if bound.upper else -step) // bound.by * bound.block  # a lower bound is the form's opposite
 
 
 # -- what --------------------------------------------------------------------------------------------------
