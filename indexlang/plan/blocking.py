@@ -11,6 +11,7 @@ from math import prod
 from ..program.ir import Access, indices_of, walk
 from .blocks import blocks, itemsize
 from .evaluation import Evaluation, operations
+from .limits import Limits
 from .writes import Target
 
 
@@ -23,12 +24,15 @@ def contraction_blocks(stmt: Evaluation, target: Target) -> tuple[tuple[str, int
     """The indices to go through in blocks, so that arrays on the way stay small."""
     free, size, limits = kept(stmt, target), itemsize(stmt.compute), stmt.b.limits
     now, found = dict(stmt.sizes), dict[str, int]()
+    everything = {i for i in (*stmt.free, *stmt.summed) if stmt.sizes[i] > 1}
     for group in stmt.temporaries():
         points = prod(now[i] for i in group)
-        if points * size > 2 * limits.block:
+        # What is over the whole domain meets nothing more than once: its passes cost, and each makes arrays of its own.
+        most = _passing(limits) if everything <= set(group) else limits.block
+        if points * size > 2 * most:
             few = prod(now[i] for i in free) * size <= limits.block
             order = stmt.in_memory(group) if few else [i for i in (*free, *stmt.summed) if i in group]
-            more = dict(blocks(order, now, points, size, limits.block))
+            more = dict(blocks(order, now, points, size, most))
             now.update(more)
             found.update(more)
     if target.taps:  # the products wait for their sum, and should do so in the cache
@@ -64,14 +68,20 @@ def domain_blocks(stmt: Evaluation, target: Target) -> tuple[tuple[str, int], ..
     points = prod(stmt.sizes[i] for i in inside) * prod(max(1, n) for _, n in target.steps)
     calls = sum(operations(e) for e in (stmt.value, *stmt.b.masks))
     passes = calls + (not target.new) + bool(stmt.summed)  # over arrays of this size
-    budget = limits.block if target.taps else 2 * limits.block if passes > 1 else limits.large
+    most = limits.block if target.taps else _passing(limits)
+    budget = limits.block if target.taps else 2 * most if passes > 1 else limits.large
     if points * size <= budget:
         return ()
     order = free
     if stmt.root is None:
         few = prod(stmt.sizes[i] for i in free) * size <= limits.block
         order = stmt.in_memory(inside) if few else inside
-    return blocks(order, stmt.sizes, points, size, limits.block)
+    return blocks(order, stmt.sizes, points, size, most if passes > 1 else limits.block)
+
+
+def _passing(limits: Limits) -> int:
+    """Bytes of an array of a block of which several are there at once: each function of a value makes one."""
+    return min(limits.block, 2 * limits.chunk)
 
 
 def repeated(stmt: Evaluation, target: Target) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from ..program.ir import (
 )
 from ..sizes.in_bounds import numeric
 from .admitting import Admitting, Condition
+from .bitwise import by_data, is_zero, keeps
 from .building import Building, axes_of, here
 from .kernels import Map
 from .narrow import sums, widened
@@ -79,8 +80,19 @@ class Evaluation:
         summed = [i for i in self.summed if not scope[i].tap]
         value = cast(value_of(self.b, self.value, scope), self.compute)
         value = widened(self.b, value, self.in_memory(self.stmt.domain.indices), scope) if self.is_float else value
-        value = self.masked(value, self.inner if summed else (*self.outer, *self.inner), scope)
-        return self.masked_outer(self.reduced(value, summed), scope) if summed else value
+        if not summed:
+            return self.masked(value, (*self.outer, *self.inner), scope)
+        value = self.masked(value, self.inner, scope)
+        match value:
+            case Apply(fn="select", args=(condition, inner, Number(value=other))):
+                axes = here([i for i in self.in_memory(self.stmt.domain.indices) if i in value.indices], scope)
+                large = prod(scope[i].size for i in axes) >= self.b.limits.filled
+                if large and is_zero(other) and keeps(value.dtype) and by_data(condition) and not self.b.complex_step:
+                    kept: Value = Apply("keep", (condition, inner), value.dtype)
+                    value = self.held(kept, axes, scope, "kept")
+            case _:
+                pass
+        return self.masked_outer(self.reduced(value, summed), scope)
 
     def reduced(self, value: Value, summed: Sequence[str]) -> Value:
         """A value reduced by the statement's operator over indices, those that it lacks included."""

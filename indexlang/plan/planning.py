@@ -18,6 +18,7 @@ from ..rewrite.hoist import hoist
 from ..rewrite.scoped import as_written
 from ..sizes import dtypes as kinds
 from ..sizes import ranks, shapes
+from .bitwise import kept_by_bits
 from .blocks import itemsize
 from .buffers import without_copies
 from .building import Building
@@ -123,7 +124,7 @@ def _tried(
             known = shapes.infer(way.program, sizes, rewritten=True)
             typed = kinds.infer(way.program, dtypes)
         work = _Planning(way.program, known, typed, limits, complex_step, places)
-        made = made_once(without_copies(work.plan(exact)))
+        made = kept_by_bits(made_once(without_copies(work.plan(exact))))
         finite = tuple(place for tensor, place, _ in made.outputs if tensor in way.finite)
         outputs = tuple(o for o in made.outputs if o[0] in program.outputs)
         found = replace(made, outputs=outputs, finite=finite, instead=found, workspace=memory(made))

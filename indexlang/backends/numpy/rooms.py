@@ -1,6 +1,8 @@
 """Memory that calls leave for the next ones, the same for all programs of a process.
 
-New memory costs a fault of a page for every few kilobytes; what was used before is there, and often in the cache.
+New memory costs a fault of a page for every few kilobytes; what was used before is there, and often in the cache. That
+goes for what NumPy makes on the way, too: the C library gives larger arrays back to the system as soon as they are let
+go, until it has seen an array as large as `SEEN` come and go. One that nobody touches costs nothing.
 
 In: sizes; what is given back. Out: memory of which nothing is known. The one rule: it belongs to one call, or to one
 thread of it, until that gives it back: what is taken is no longer here, and an error loses it.
@@ -15,6 +17,8 @@ from ...plan.limits import NUMPY
 from ...plan.rooms import LINE
 
 Memory = NDArray[np.uint8]
+
+SEEN = (32 << 20) - (64 << 10)  # bytes: glibc learns from up to 32 MB, with its own words about them
 
 
 class Rooms:
@@ -61,3 +65,4 @@ class Rooms:
 
 
 ROOMS = Rooms(NUMPY.resting)
+np.empty(SEEN, np.uint8)

@@ -223,6 +223,7 @@ if "ROOMS" not in globals():  # programs that are loaded together have them in c
             del self[:-4]
 
     ROOMS = Rooms()
+    np.empty((32 << 20) - (64 << 10), np.uint8)  # let go at once: the C library then keeps what is as large for arrays
 """
 
 ARRAYS = {

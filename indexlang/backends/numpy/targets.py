@@ -95,6 +95,8 @@ class Target:
         assert isinstance(self.here.code, Name)
         if self.rests and (x.into or not x.fresh):
             return False
+        if x.into and x.into[-1].function in ARRAYS and x.axes == self.axes and x.dtype == self.dtype:
+            return False  # written by a function of ours, which wants memory
         if x.weak and isinstance(x.code, py.Number):
             made: Code = full(shape, x.code, self.dtype)
         elif x.weak or x.axes != self.axes:
