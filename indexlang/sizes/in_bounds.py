@@ -97,8 +97,14 @@ def _corner(form: Affine, box: Box, above: bool) -> tuple[int, Mapping[str, int]
 
 
 def stays_by(expr: Expr, end: int, masks: Iterable[Expr]) -> bool:
-    """Whether masks say of a position of data that it lies in 0..end-1: it is compared with both ends as it stands."""
+    """Whether masks say of a position of data that it lies in 0..end-1: it is compared with both ends as it stands.
+
+    A remainder does so by itself.
+    """
     form = Affine.from_expr(expr)
+    match form:
+        case Affine(const=0, terms=((Call(fn="mod", args=(_, Const(value=int(by)))), 1),)) if 0 < by <= end:
+            return True
     if [abs(c) for atom, c in form.terms if reads(atom)] != [1]:  # what does not stay in 64 bits is outside, too
         return False
     low = high = False

@@ -4,6 +4,7 @@ In: a Program with its shapes and types. Out: an equal Program without these ind
 
     y[b,d] = where(t[b] == v, 1, 0) * E[v,d]                 y[b,d] = E[t[b],d] where 0 <= t[b], t[b] < 2000
     E.grad[v,d] += y.grad[b,d] * where(t[b] == v, 1, 0)      E.grad[t[b],d] += y.grad[b,d] where 0 <= t[b], ...
+    g[u,v] += w[n] where 3*u + v == t[n]                     g[t[n]//3,t[n]%3] += w[n] where 0 <= t[n] // 3, ...
 
 The one rule: the same points are added up. Data are integers as they are read, nothing is rounded; what lies outside
 of the index's range is refused by a mask, as no value of the index has been equal to it.
@@ -45,6 +46,7 @@ from ...program.rebuild import transform_expr
 from ...rewrite.substitution import Quotient, put, put_subscript, written
 from ...sizes import dtypes as kinds
 from ...sizes.dtypes import Types
+from ...sizes.in_bounds import numeric
 from ...sizes.shapes import Shapes
 from ..limits import Limits
 from ..prices import Extents, price
@@ -89,7 +91,7 @@ class _Statement:
 
     def indexed(self, stmt: Statement, extents: Extents) -> Statement:
         """The statement with as many indices replaced as pays."""
-        found = self.masked(stmt)
+        found = self.masked(stmt, extents)
         if price(found, extents, self.limits, self.shapes.tensors) < self.limits.separate * self.limits.element:
             return stmt
         best, least = stmt, price(found, extents, self.limits, self.shapes.tensors)
@@ -116,8 +118,8 @@ class _Statement:
 
     # -- masks -----------------------------------------------------------------------------------
 
-    def masked(self, stmt: Statement) -> Statement:
-        """The statement with its choices of 0 by such an equality as masks."""
+    def masked(self, stmt: Statement, extents: Extents) -> Statement:
+        """The statement with its choices of 0 by such an equality as masks, an index in each of them."""
         masks = [c for mask in stmt.domain.masks for c in conjuncts(mask)]
         terms = terms_of(stmt.value)
         if stmt.op in _SUMS and len(terms) == 1:
@@ -128,8 +130,34 @@ class _Statement:
                 masks += [as_mask(c) for _, said in opened for c in said]
                 factors = [f for (f, _), (_, below) in zip(opened, parts, strict=True) if not below and f != Const(1)]
                 value = product_of(factors or [Const(1)], [f for f, below in parts if below])
+                masks = [digit for m in masks for digit in self.digits(m, extents)]
                 return _with(stmt, Call("neg", (value,)) if sign < 0 else value, masks)
-        return _with(stmt, stmt.value, masks)
+        return _with(stmt, stmt.value, [digit for m in masks for digit in self.digits(m, extents)])
+
+    def digits(self, mask: Expr, extents: Extents) -> list[Expr]:
+        """A number of several indices that is equal to data, as an equality for each of its digits."""
+        match mask:
+            case Call(fn="eq", args=(a, b)) if all(kinds.kind(e, self.known).kind == "int" for e in (a, b)):
+                zero = numeric(Affine.from_expr(a) - Affine.from_expr(b), self.shapes.tensors)
+            case _:
+                return [mask]
+        data = [(atom, -c) for atom, c in zero.terms if reads(atom)]
+        if zero.const or len(data) != 1 or abs(data[0][1]) != 1 or not self.is_whole(data[0][0]):
+            return [mask]
+        ((number, sign),) = data
+        terms = [(atom, c * sign) for atom, c in zero.terms if isinstance(atom, Index)]
+        terms.sort(key=lambda term: term[1])
+        coefs = [c for _, c in terms]
+        if len(terms) < 2 or len(terms) + 1 < len(zero.terms) or coefs[0] != 1 or self.is_long(number):
+            return [mask]
+        found: list[Expr] = []
+        for (index, c), above in zip(terms, [*coefs[1:], 0], strict=True):
+            lo, hi = extents[index.name]
+            if index.name in indices_of(number) or lo < 0 or (above and (above % c or hi > above // c)):
+                return [mask]
+            digit = number if c == 1 else Call("floordiv", (number, Const(c)))
+            found.append(Call("eq", (index, Call("mod", (digit, Const(above // c))) if above else digit)))
+        return found
 
     def opened(self, factor: Expr) -> tuple[Expr, list[Expr]]:
         """A factor without choices of 0 that an equality with data makes, and the conditions of these."""
@@ -196,7 +224,10 @@ class _Statement:
         """The statement with one index replaced."""
         value = written(tie.value)
         lo, hi = extents[tie.index]
-        ends = Call("le", (Const(lo), value)), Call("lt", (value, Const(hi)))
+        ends: tuple[Expr, ...] = (Call("le", (Const(lo), value)), Call("lt", (value, Const(hi))))
+        match value:
+            case Call(fn="mod", args=(_, Const(value=int(n)))) if lo <= 0 < n <= hi:
+                ends = ()  # as is every remainder
         values = {tie.index: Quotient(tie.value)}
         others = [m for m in stmt.domain.masks if m != tie.mask]
         if any(reads(sub) for m in others for sub in _positions(m, tie.index)):
