@@ -40,6 +40,7 @@ def inputs_of(f: Function, batch: int, length: int) -> dict[str, Any]:
 @pytest.mark.parametrize("case", CASES)
 def test_values_and_gradients_are_those_of_loops(case: str, batch: int, length: int, limits: Any) -> None:
     f = Function(il.compile(CASES[case]).program, limits=limits)
+    length = min(length, 40) if "*=" in CASES[case] else length  # the derivative of a product asks for all the others
     inputs = inputs_of(f, batch, length)
     right = dense.run(f.program, inputs)
     y, pull = f.vjp(**inputs)

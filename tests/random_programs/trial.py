@@ -122,9 +122,9 @@ class Trial:
             self.failed("compile", error)
             return self.failures
         arrays = {n: a for n, a in self.sample.arrays().items() if n in program.inputs}
-        if pads_with_fractions(program, arrays):
-            raise InvalidError("a pad's value is none of its tensor's")
         try:
+            if pads_with_fractions(program, arrays):
+                raise InvalidError("a pad's value is none of its tensor's")
             large = points(program, arrays) > LOOPS
             values = oracle(program, arrays, LOOPS)
         except (IndexError, IndexLangError) as error:
