@@ -18,7 +18,7 @@ from ..sizes import ranks, shapes
 from .limits import Limits
 from .rewrites.bands import may_have_bands
 from .rewrites.keep_bands import Banded, keep_bands
-from .rewrites.share import keep_products
+from .rewrites.share import factored, keep_products
 
 Sizes = Mapping[str, tuple[int, ...]]
 
@@ -56,8 +56,9 @@ def fitted(
 
 
 def _may_share(program: Program) -> bool:
-    """Whether some statement reads three tensors: what can be seen without sizes."""
-    return any(len(reads_of(s)) > 2 for s in program.statements)
+    """Whether some statement multiplies three tensors: what can be seen without sizes."""
+    products = (factored(s.value, computed=True) for s in program.statements if len(reads_of(s)) > 2)
+    return any(found is not None and len(found[0]) > 2 for found in products)
 
 
 def _keeping(

@@ -85,9 +85,21 @@ class Axes:
 
 
 def may_have_bands(program: Program) -> bool:
-    """Whether something compares indices: what can be seen without sizes."""
-    parts = (p for s in program.statements for p in parts_of(s) if isinstance(p, Call) and p.fn in COMPARISONS)
-    return any(len(indices_of(p)) > 1 and not reads(p) for p in parts)
+    """Whether some statement compares two indices from both sides: what can be seen without sizes."""
+    return any(_compares_twice(s) for s in program.statements)
+
+
+def _compares_twice(stmt: Statement) -> bool:
+    seen: set[frozenset[str]] = set()
+    for part in parts_of(stmt):
+        if not isinstance(part, Call) or part.fn not in COMPARISONS or reads(part):
+            continue
+        pair = frozenset(indices_of(part))
+        both = part.fn == "eq" or any(isinstance(p, Call) and p.fn == "abs" for p in walk(part))
+        if len(pair) == 2 and (both or pair in seen):
+            return True
+        seen.add(pair)
+    return False
 
 
 def masks_of(stmt: Statement) -> tuple[Expr, ...]:
