@@ -160,3 +160,11 @@ def test_only_where_it_pays() -> None:
     assert not planned("y[t,o] = x[t+k,c]*w[k,c,o]", x=(64, 8), w=(5, 8, 16))  # a convolution
     assert planned("y[s-t+63,d] = p[t,s]*q[t,d]\nshape y[127,16]", p=(64, 64), q=(64, 16))
     assert not planned("y[t+k,d] = x[t,c]*w[k,c,d]\nshape y[68,16]", x=(64, 8), w=(5, 8, 16))
+
+
+@pytest.mark.parametrize("name", ["u", "k", "p"])
+def test_prices_do_not_depend_on_names(name: str) -> None:
+    f = indexlang.compile(f"g[{name}] += a[i+{name},j]*y[i,j]")
+    assert "diagonals" not in str(f.plan(a=(264, 256), y=(256, 256)))
+    a, y = np.random.default_rng(2).normal(size=(264, 256)), np.random.default_rng(3).normal(size=(256, 256))
+    np.testing.assert_allclose(f(a=a, y=y), [np.vdot(a[k : k + 256], y) for k in range(9)])

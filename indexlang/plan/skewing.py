@@ -34,7 +34,7 @@ from .subscripts import subscribed
 from .views import Row, Scope, plain, whole
 from .writes import Target
 
-MIXED = "u"  # the position, as long as it has no name
+MIXED = "+"  # the position, as long as it has no name: none that an index may have
 
 
 @dataclass(frozen=True)
