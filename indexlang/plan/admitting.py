@@ -161,10 +161,17 @@ class Admitting(Pairs):
         left, right = frozenset(self.axes(a)), frozenset(self.axes(b))
         out = [i for i in dict.fromkeys((*self.out, *self.axes(a), *self.axes(b))) if i in kept and i in left | right]
         if any(not c.indices <= left and not c.indices <= right for c in let_in):
-            self.notes.append("the whole domain")
-            gone = tuple(i for i in self.scope if i in (left | right) - kept)
-            value = Apply("select", (conjunction(let_in), self.times(a, b), Number(0, self.dtype)), self.dtype)
-            return Reduced("sum", value, gone)
+            asked = kept.union(*(c.indices for c in let_in))
+            value: Value = self.times(a, b)
+            if (left & right) - asked:  # summed before it is asked: a product of matrices
+                found = self.pair(a, b, [i for i in dict.fromkeys((*self.axes(a), *self.axes(b))) if i in asked], None)
+                assert found is not None
+                value = found if isinstance(found, Load) else self.held(found, here(found.indices, self.scope))
+            else:
+                self.notes.append("the whole domain")
+            gone = tuple(i for i in self.scope if i in value.indices - kept)
+            value = Apply("select", (conjunction(let_in), value, Number(0, self.dtype)), self.dtype)
+            return Reduced("sum", value, gone) if gone else value
         here_left, here_right = self.sides(let_in, left, right)
         x, y = self.cleared(a, here_left), self.cleared(b, here_right)
         summed = (left & right) - kept
