@@ -153,3 +153,10 @@ def test_a_difference_of_reads_is_not_distributed() -> None:
     inputs = {"x": near + np.float32(1e-4), "z": near, "w": np.ones(50, np.float32)}
     right = ((inputs["x"].astype(np.float64) - near) * inputs["w"]).sum(1)
     np.testing.assert_allclose(il.compile(text)(**inputs), right, rtol=1e-5)
+
+
+def test_what_is_larger_at_each_position_is_not_made_there() -> None:
+    """Two factors of one position were multiplied out over all their indices: the mask then met no two factors."""
+    f = il.compile("y[t,c] = q[t,d]*k[s,d]*v[s,c] where abs(t-s) <= 64")
+    for plan in f.plans(**dict.fromkeys("qkv", (4001, 32))):
+        assert not any("whole domain" in step.kernel for step in plan.steps)

@@ -208,3 +208,21 @@ def test_what_is_read_elsewhere_is_kept_whole(last: str) -> None:
     for name, value in right.items():
         assert_equal(found[name], value, 1e-9)
     assert "e_band" not in str(f.plan(**inputs))
+
+
+@pytest.mark.parametrize("limits", [SMALL, TINY], ids=["small", "tiny"])
+@pytest.mark.parametrize("n", [64, 61])
+@pytest.mark.parametrize("mask", ["causal band", "around", "blocks", "ahead"])
+@pytest.mark.parametrize(
+    "last",
+    ["h[t,c] = e[t,s]*v[s,c]\ny[t,c] = e[t,s]*h[s,c]", "z[t] = e[t,s]\nz[s] += e[t,s]\ny[t,c] = e[t,s]*v[s,c]*z[s]"],
+)
+def test_a_tensor_may_stand_for_rows_and_for_columns(last: str, mask: str, n: int, limits: Limits) -> None:
+    """A gradient has the shape of its tensor: those of rows and of columns are of different ones."""
+    f = limited(f"e[t,s] = exp(-v[t,0]*v[s,0]) where {MASKS[mask]}\n{last}", limits)
+    v = np.random.default_rng(n).standard_normal((n, 2)) / 3
+    right = dense.run(f.program, {"v": v})["y"]
+    y, pull = f.vjp(v=v)
+    dy = np.random.default_rng(6).standard_normal(y.shape)
+    assert_equal(y, right, 1e-9)
+    assert_equal(pull(dy)["v"], dense.run(backward(f.program, None), {"v": v, "y.grad": dy})["v.grad"], 1e-8)

@@ -133,8 +133,16 @@ class _Work:
             points = prod(extents[i][1] - extents[i][0] for i in indices_of(part))
             if points < self.limits.separate or 2 * prod(shape) > points:
                 continue
-            return self.computed(stmt, extents, part, windows, axes, shape)
+            found = self.computed(stmt, extents, part, windows, axes, shape)
+            if stmt.op not in ("=", "+=") or self.pays(stmt, extents, found):
+                return found
         return None
+
+    def pays(self, stmt: Statement, extents: Extents, found: Made) -> bool:
+        """Whether a sum costs no more where products may have lost factors to meet."""
+        cost = price(found.first, found.first_extents, self.limits, self.tensors)
+        cost += price(found.second, found.second_extents, self.limits, self.tensors)
+        return cost <= price(stmt, extents, self.limits, self.tensors)
 
     def candidates(self, expr: Expr) -> Iterator[Expr]:
         """Functions of values, the largest first, what has no window in itself left out."""

@@ -40,7 +40,7 @@ from ...program.ir import (
     primal_of,
     statement,
 )
-from ...program.names import Fresh
+from ...program.names import Fresh, counted
 from ...program.rebuild import transform_expr
 from ...rewrite.substitution import Quotient, put, put_subscript, written
 from ...sizes.shapes import Shapes
@@ -90,6 +90,7 @@ class _Banding:
         self.pairs = [(*reading.pairs(k), *([d] if d is not None else ())) for k, d in enumerate(direct)]
         self.statements: list[Statement] = []
         self.declared: dict[str, tuple[int, ...]] = {}
+        self.stems: dict[str, tuple[int, ...]] = {}  # of new names, and the shape of what has one
         self.kept: dict[str, tuple[Axes, str]] = {}
         for axes in sorted(reading.kept, key=lambda a: a.tensor):
             now = [(n,) for n in shapes.tensors[axes.tensor]]
@@ -103,9 +104,17 @@ class _Banding:
         self.base, self.long = base, max(self.band.columns, last) - base
 
     def named(self, tensor: str, what: str, shape: Sequence[int]) -> str:
-        """A new tensor beside another one, a gradient's name if that is one."""
+        """A new tensor beside another one, a gradient's name if that is one.
+
+        A gradient has the shape of its tensor: so that of none of another shape may have its name.
+        """
         primal = primal_of(tensor)
-        name = self.names.fresh(f"{tensor}_{what}" if primal is None else f"{primal}_{what}.{GRAD}")
+        for stem in counted(f"{tensor if primal is None else primal}_{what}"):
+            name = stem if primal is None else f"{stem}.{GRAD}"
+            both = {stem, f"{stem}.{GRAD}"}
+            alike = self.stems.setdefault(stem, tuple(shape)) == tuple(shape) and name not in self.declared
+            if alike and not both & self.names.taken:
+                break
         self.declared[name] = tuple(shape)
         return name
 
