@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dense
 import numpy as np
 import pytest
 from planned import sized
 
 import indexlang as il
-from indexlang.plan.limits import NUMPY
+from indexlang.calls.function import Function
+from indexlang.derive import grad
+from indexlang.plan.limits import NUMPY, TINY, Limits
 from indexlang.plan.order import order_pairs, products_cost
 
 RNG = np.random.default_rng(3)
@@ -104,3 +107,32 @@ def test_cost_of_an_order() -> None:
     assert products_cost(groups, [(0, 1), (0, 1)], ("i", "l"), sizes) == 10 * 20 * 30 + 10 * 30 * 2
     best = order_pairs(groups, ("i", "l"), sizes, NUMPY)
     assert products_cost(groups, best, ("i", "l"), sizes) == 20 * 30 * 2 + 10 * 20 * 2
+
+
+COSINES = "m[i] = x[i,d]**2\nn[j] = z[j,d]**2\ny[i,j] = x[i,d]*z[j,d]/sqrt(m[i]*n[j])"
+
+
+@pytest.mark.parametrize("limits", [NUMPY, TINY], ids=["default", "tiny"])
+@pytest.mark.parametrize("text", [COSINES, "y[i,d] = x[i,d]*u[i]/w[i,d]\nv[i] = x[i,d]*u[i]*x[i,d]/w[i,d]"])
+@pytest.mark.parametrize("n", [1, 6, 150])
+def test_quotients_in_common_are_made_once(text: str, n: int, limits: Limits) -> None:
+    f = Function(il.compile(text).program, limits=limits)
+    rng = np.random.default_rng(n)
+    shapes = {"x": (n, 3), "z": (n + 1, 3), "u": (n,), "w": (n, 3)}
+    inputs = {name: rng.standard_normal(shapes[name]) for name in f.inputs}
+    right = dense.run(f.program, inputs)
+    dy = {name: rng.standard_normal(v.shape) for name, v in right.items()}
+    names = grad.gradient_names(f.program)
+    gradients = dense.run(grad.backward(f.program, None), {**inputs, **{names[o]: d for o, d in dy.items()}})
+    for name, value in f.vjp(**inputs)[1](dy if len(dy) > 1 else dy["y"]).items():
+        np.testing.assert_allclose(value, gradients[names[name]], rtol=1e-9, atol=1e-9)
+
+
+def test_the_gradients_of_cosines_divide_once() -> None:
+    told = str(il.compile(COSINES).plans(x=(256, 32), z=(256, 32))[1])
+    assert told.count("/ sqrt_m[i,j]") == 1
+
+
+def test_a_shared_product_lies_as_the_largest_array_that_it_meets() -> None:
+    told = str(il.compile("y[i,o] = A[r,i,j]*x[j,f]*W[r,f,o]").plans(A=(4, 256, 256), x=(256, 32), W=(4, 32, 32))[1])
+    assert "shared2[r,i,f] = y.grad[i,o] * W[r,f,o]" in told

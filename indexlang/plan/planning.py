@@ -51,6 +51,7 @@ from .rewrites.passes import in_passes
 from .rewrites.pointed import point
 from .rewrites.scale import scale
 from .rewrites.share import share
+from .rewrites.share_quotients import share_quotients
 from .rewrites.unfold import unfold
 from .rooms import memory
 from .sized import Sized
@@ -156,7 +157,7 @@ class _Planning:
         program, known, typed = inline(*on_one_axis(program, known, typed, limits), limits)
         program, known, typed = in_passes(*distribute(program, known, typed, limits), limits)
         program, known, typed = at_each_position(program, known, typed, limits)
-        program, known, typed = take_apart(*share(program, known, typed, limits), limits)
+        program, known, typed = take_apart(*share(*share_quotients(program, known, typed, limits), limits), limits)
         self.program, self.known, self.types = unfold(*scale(program, known, typed, limits), limits)
         self.dims = dim_names(self.program)
         storage = {t: kinds.computing(d) for t, d in self.types.tensors.items()}

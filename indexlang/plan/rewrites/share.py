@@ -14,7 +14,7 @@ from math import prod
 from typing import TypeVar
 
 from ...program.algebra import factors_of, product_of
-from ...program.ir import Access, Call, Expr, Index, Program, Statement, domain_of, indices_of, walk
+from ...program.ir import Access, Call, Expr, Index, Program, Statement, accesses_of, domain_of, indices_of, walk
 from ...program.names import counted, free
 from ...sizes.dtypes import Types
 from ...sizes.shapes import Shapes
@@ -181,6 +181,8 @@ def _with(
     a, b = (x for x in split[0] if x in pair.factors)
     in_both = {*indices_of(a)} & {*indices_of(b)}
     order = [i for i in dict.fromkeys((*indices_of(a), *indices_of(b))) if i in pair.kept]
+    lies = _largest_beside([(program.statements[k], shapes.extents[k]) for k in users], pair)
+    order.sort(key=lambda i: lies.index(i) if i in lies else len(lies))  # as what it will meet: nothing is copied
     order.sort(key=lambda i: i not in in_both)  # what both have is a batch, and outermost
     value = Call("mul", (a, b))
     program, shapes, types, made = inserted(
@@ -194,6 +196,19 @@ def _with(
         statements[k] = replace(old, value=rebuilt, domain=old.domain.without(summed))
         boxes[k] = {i: boxes[k][i] for i in statements[k].domain.indices}
     return replace(program, statements=tuple(statements)), replace(shapes, extents=tuple(boxes)), types
+
+
+def _largest_beside(users: Sequence[tuple[Statement, Extents]], pair: Pair) -> tuple[str, ...]:
+    """The indices of the largest array, read or made, in which several of those that are kept stand."""
+    found: tuple[str, ...] = ()
+    most = 0
+    for stmt, extents in users:
+        for access in accesses_of(stmt):
+            names = indices_of(access)
+            size = prod(hi - lo for lo, hi in (extents[i] for i in names))
+            if access not in pair.factors and len(pair.kept & set(names)) > 1 and size > most:
+                found, most = names, size
+    return found
 
 
 def inserted(
