@@ -114,6 +114,9 @@ def _write(run: report.Run, folder: Path) -> None:
         drawn.append("results/growth.svg")
         pictures.growth(run, folder / drawn[1])
     page = report.page(run, drawn)
+    others = results / "cliffs.md"  # what `cliffs` and `library` printed, put there by hand
+    if others.exists():
+        page = f"{page.rstrip()}\n\n{others.read_text(encoding='utf-8')}"
     (folder / "RESULTS.md").write_text(page, encoding="utf-8")
     (results / "results.json").write_text(json.dumps(report.as_json(run), indent=1) + "\n", encoding="utf-8")
     print(f"\n{report.summary(run)}\n\n{report.targets(run)}\n\n{folder / 'RESULTS.md'}: {run.minutes:.1f} minutes")
