@@ -4,7 +4,11 @@ In: `y[t,e] = q[t,d] * k[s,d] * v[s,e] where s <= t`. Out: steps. For each block
 and the square of the block itself under the mask; then the block's k v are added to the sum. The one rule: what stands
 behind a bound is never in the state that a point reads, so inf and nan stay where the loops have them.
 
-(Katharopoulos et al., "Transformers are RNNs", 2020; in blocks: Hua et al., "Transformer quality in linear time", 2022)
+A factor `c**(t-s)` fades the state from block to block: from where a block begins to a point, and from what was added
+to where the next block begins. That is right where c is not above 1; data that say so are asked.
+
+(Katharopoulos et al., "Transformers are RNNs", 2020; in blocks: Hua et al., "Transformer quality in linear time", 2022;
+fading: Sun et al., "Retentive network", 2023)
 """
 
 from __future__ import annotations
@@ -13,17 +17,23 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from ..program.ir import indices_of
+from ..program.affine import Affine
+from ..program.conditions import is_integer
+from ..program.ir import Access, Call, Const, Expr, Index, indices_of
+from ..sizes.in_bounds import numeric
 from .admitting import Admitting
+from .blocking import contraction_blocks
+from .building import here
 from .evaluation import Evaluation
 from .kernels import Map
 from .order import best_order
 from .pairs import Pairs
 from .places import Part
 from .plan import Make
-from .quantities import Apply, Load, Number, Reach, Value
+from .quantities import Apply, Load, Number, Position, Reach, Reduced, Value
 from .reads import value_of
 from .tiles import Bound, bounds_of
+from .values import cast
 from .views import Row, Scope, plain
 from .writes import Target
 
@@ -39,6 +49,16 @@ class Accumulation:
     reading: tuple[int, ...]
     adding: tuple[int, ...]
     state: tuple[str, ...]
+    fading: tuple[tuple[int, Fading], ...] = ()
+
+
+@dataclass(frozen=True)
+class Fading:
+    """A factor `base ** (step * distance + more)`, the distance that of the free index from the summed one."""
+
+    base: Expr
+    step: int
+    more: int
 
 
 def accumulation_of(stmt: Evaluation, target: Target) -> Accumulation | None:
@@ -54,18 +74,49 @@ def accumulation_of(stmt: Evaluation, target: Target) -> Accumulation | None:
     if len(found) != 1 or (ends := _ends(stmt, found[0])) is None:
         return None
     outer, inner, backwards = ends
-    if any({outer, inner} <= g for g in groups):
-        return None
-    reading = tuple(k for k, g in enumerate(groups) if outer in g)
-    adding = tuple(k for k, g in enumerate(groups) if outer not in g)
-    wanted = set(stmt.free).union(*(groups[k] for k in reading))
-    held = {i for k in adding for i in groups[k]} - {inner}
+    fading: list[tuple[int, Fading]] = []
+    for k, g in enumerate(groups):
+        if {outer, inner} <= g:
+            fades = _fading(stmt, core[k], (inner, outer) if backwards else (outer, inner))
+            if fades is None:
+                return None
+            fading.append((k, fades))
+    others = [k for k in range(len(core)) if k not in dict(fading)]
+    reading = tuple(k for k in others if outer in groups[k])
+    adding = tuple(k for k in others if outer not in groups[k])
+    bases = {i for _, f in fading for i in indices_of(f.base)}
+    wanted = set(stmt.free).union(bases, *(groups[k] for k in reading))
+    held = ({i for k in adding for i in groups[k]} | bases) - {inner}
     lost = {i for k in reading for i in groups[k]} - wanted
-    if not reading or not any(inner in groups[k] for k in adding) or lost:
+    if not (reading or fading) or not any(inner in groups[k] for k in adding) or lost:
         return None
     state = tuple(i for i in stmt.stmt.domain.indices if i in held & wanted)
-    by = _block(stmt, [groups[k] for k in reading], [groups[k] for k in adding], state, outer, inner)
-    return None if by is None else Accumulation(outer, inner, by, backwards, reading, adding, state)
+    read = [*(groups[k] for k in reading), *({outer, *indices_of(f.base)} for _, f in fading)]
+    added = [*(groups[k] for k in adding), *({inner, *indices_of(f.base)} for _, f in fading)]
+    by = _block(stmt, read, added, state, outer, inner)
+    return None if by is None else Accumulation(outer, inner, by, backwards, reading, adding, state, tuple(fading))
+
+
+def _fading(stmt: Evaluation, factor: Expr, ends: tuple[str, str]) -> Fading | None:
+    """A power of what knows neither index, by the distance from the second one to the first."""
+    match factor:
+        case Call(fn="pow", args=(base, exponent)) if is_integer(exponent) and not set(ends) & set(indices_of(base)):
+            form = numeric(Affine.from_expr(exponent), stmt.b.shapes)
+        case _:
+            return None
+    terms = dict(form.terms)
+    step = terms.get(Index(ends[0]), 0)
+    if (
+        set(terms) != {Index(ends[0]), Index(ends[1])}
+        or step < 1
+        or terms[Index(ends[1])] != -step
+        or form.const < -step
+    ):  # what is added is one step away at least
+        return None
+    if isinstance(base, Const):
+        return Fading(base, step, form.const) if abs(base.value) <= 1 else None
+    plain = isinstance(base, Access) and all(isinstance(s, Index) for s in base.subscripts)
+    return Fading(base, step, form.const) if plain and stmt.b.kind(base) == stmt.compute else None
 
 
 def _ends(stmt: Evaluation, bound: Bound) -> tuple[str, str, bool] | None:
@@ -106,14 +157,33 @@ def _block(
 
 
 def accumulated(stmt: Evaluation, target: Target, scope: Scope) -> None:
-    """Plan the blocks."""
+    """Plan the blocks; the statement as it stands where data let it grow."""
     found = accumulation_of(stmt, target)
     assert found is not None
+    bases = [stmt.factor(f.base, scope) for _, f in found.fading if not isinstance(f.base, Const)]
+    if not bases:
+        _in_blocks(stmt, found, target, scope)
+        return
+    good: Value | None = None
+    for base in bases:
+        small: Value = Apply("le", (Apply("abs", (base,), stmt.compute), Number(1, stmt.compute)), "bool")
+        own = tuple(here(base.place.mentioned, scope))
+        small = Reduced("all", small, own) if own else small
+        good = small if good is None else Apply("and", (good, small), "bool")
+    assert good is not None
+    with stmt.b.either(good) as (fast, slow):
+        with stmt.b.into(fast):
+            _in_blocks(stmt, found, target, scope)
+        with stmt.b.into(slow), stmt.b.loops(scope, contraction_blocks(stmt, target)) as inner:
+            stmt.term(target, inner, stmt.terms()[0])
+
+
+def _in_blocks(stmt: Evaluation, found: Accumulation, target: Target, scope: Scope) -> None:
     b, kind = stmt.b, stmt.compute
     ((sign, term),) = stmt.terms()
     core, outside, divisors = stmt.split(term)
     (mask,) = stmt.conditions()
-    lo, hi = b.extents[found.outer]
+    ends = b.extents[found.outer]
     place = target.view
     order = [i for i in dict.fromkeys((*place.mentioned, *stmt.free)) if not scope[i].tap]
     kept = [i for i in found.state if not scope[i].tap]
@@ -124,26 +194,86 @@ def accumulated(stmt: Evaluation, target: Target, scope: Scope) -> None:
         block = stack.enter_context(b.loop(scope, found.outer, found.by, "backwards" if found.backwards else "serial"))
         reading = [stmt.factor(core[k], block) for k in found.reading]
         present = {i for k in (*found.reading, *found.adding) for i in indices_of(core[k])}
+        present |= {found.outer, *(i for _, f in found.fading for i in indices_of(f.base))} if found.fading else set()
         out = [i for i in order if i in present]
         total = b.part("total", out, kind, block)
-        _before(stmt, found, reading, state, total, block, (lo, hi))
+        fades = _Fades(stmt, found, block)
+        _before(stmt, found, [*reading, *fades.to_points()], state, total, block, ends)
         first, last = Reach(plain(found.outer), False), Reach(plain(found.outer), True)
         with b.within(block, found.inner, first, Apply("add", (last, Number(1, "int64")), "int64")) as inside:
             factors = {k: r for k, r in zip(found.reading, reading, strict=True)}
-            factors |= {k: stmt.factor(core[k], inside) for k in found.adding}
+            factors |= {k: stmt.factor(core[k], inside) for k in (*found.adding, *dict(found.fading))}
             square = Admitting(b, inside, kind, [stmt.condition(mask, inside)], False, stmt.ahead)
             value = square.run([factors[k] for k in sorted(factors)], out, None)
             assert value is not None
             for late in square.late:
                 value = Apply("select", (late, value, Number(0, kind)), kind)
             b.run(total, "+=", Map(value))
-            added = Pairs(b, inside, kind).run([factors[k] for k in found.adding], kept, None)
+            added = Pairs(b, inside, kind).run(
+                [*(factors[k] for k in found.adding), *fades.to_next(inside)], kept, None
+            )
             assert added is not None
+            fades.over(state, _is_first(found, ends))
             b.run(state, "+=", Map(added))
         result: Value = Load(total, kind)
         for fn, part in [("mul", f) for f in outside] + [("div", d) for d in divisors]:
             result = Apply(fn, (result, value_of(b, part, block)), kind)
         target.put(place, result, sign < 0)
+
+
+class _Fades:
+    """The powers by which a state fades: to a point of a block, to the next block, and over a whole one."""
+
+    def __init__(self, stmt: Evaluation, found: Accumulation, block: Scope) -> None:
+        self.stmt, self.found, self.block = stmt, found, block
+        self.least, self.most = Reach(plain(found.outer), False), Reach(plain(found.outer), True)
+
+    def to_points(self) -> list[Load]:
+        """From where the block begins."""
+        at = Position(self.found.outer)
+        distance = _less(self.most, at) if self.found.backwards else _less(at, self.least)
+        return [self.held(f, distance, 0, [self.found.outer], self.block) for _, f in self.found.fading]
+
+    def to_next(self, inside: Scope) -> list[Load]:
+        """From what is added to where the next block begins."""
+        at, one = Position(self.found.inner), Number(1, "int64")
+        distance = _less(at, self.least) if self.found.backwards else _less(self.most, at)
+        after: Value = Apply("add", (distance, one), "int64")
+        return [self.held(f, after, f.more, [self.found.inner], inside) for _, f in self.found.fading]
+
+    def over(self, state: Part, is_first: Value) -> None:
+        """The state from where the block begins to where the next one does; none is there before the first."""
+        long: Value = Apply("add", (_less(self.most, self.least), Number(1, "int64")), "int64")
+        b = self.stmt.b
+        if self.found.fading:
+            with b.either(Apply("not", (is_first,), "bool")) as (first, _), b.into(first):
+                for _, f in self.found.fading:
+                    b.run(state, "*=", Map(self.power(f, long, 0, self.block)))
+
+    def held(self, fades: Fading, distance: Value, more: int, axes: list[str], scope: Scope) -> Load:
+        own = [i for i in self.stmt.stmt.domain.indices if i in indices_of(fades.base)]
+        value = self.power(fades, distance, more, scope)
+        return self.stmt.held(value, here([*own, *axes], scope), scope, "fades")
+
+    def power(self, fades: Fading, distance: Value, more: int, scope: Scope) -> Value:
+        kind = self.stmt.compute
+        base: Value = (
+            Number(fades.base.value, kind) if isinstance(fades.base, Const) else self.stmt.factor(fades.base, scope)
+        )
+        exponent: Value = Apply("mul", (distance, Number(fades.step, "int64")), "int64") if fades.step > 1 else distance
+        exponent = Apply("add", (exponent, Number(more, "int64")), "int64") if more else exponent
+        return Apply("pow", (base, cast(exponent, kind)), kind)
+
+
+def _less(a: Value, b: Value) -> Value:
+    return Apply("sub", (a, b), "int64")
+
+
+def _is_first(found: Accumulation, ends: tuple[int, int]) -> Value:
+    """Whether nothing has come before the block."""
+    lo, hi = ends
+    at = Reach(plain(found.outer), found.backwards)
+    return Apply("ge" if found.backwards else "le", (at, Number(hi - 1 if found.backwards else lo, "int64")), "bool")
 
 
 def _before(
@@ -157,13 +287,8 @@ def _before(
 ) -> None:
     """What comes from before the block; nothing, before the first one, whatever reads it."""
     b, kind = stmt.b, stmt.compute
-    at = Reach(plain(found.outer), found.backwards)
-    lo, hi = ends
-    is_first = Apply("ge", (at, Number(hi - 1, "int64")), "bool")
-    if not found.backwards:
-        is_first = Apply("le", (at, Number(lo, "int64")), "bool")
     b.steps.append(Make(total))
-    with b.either(is_first) as (nothing, something):
+    with b.either(_is_first(found, ends)) as (nothing, something):
         with b.into(nothing):
             b.run(total, "=", Map(Number(0, kind)))
         with b.into(something):
