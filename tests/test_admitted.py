@@ -6,6 +6,7 @@ import dense
 import numpy as np
 import pytest
 from planned import sized
+from random_programs.one import assert_right
 
 import indexlang
 from indexlang.errors import Source
@@ -131,3 +132,9 @@ def test_what_is_summed_under_a_condition_needs_no_room() -> None:
     assert "at a time" in str(g.plan(**given))
     expected = np.einsum("bij,bi,bj->b", given["x"][:, :, None] < given["z"][:, None], given["x"], given["z"])
     np.testing.assert_allclose(g(**given), expected, rtol=1e-12)
+
+
+def test_an_index_of_a_loop_is_not_summed_again() -> None:
+    text = "y[i,j] = x[k,i] * w[l] where j < 1, l < 2, 1 == j, i + l"
+    rng = np.random.default_rng(1)
+    assert_right(text, {"x": rng.standard_normal((2, 1)), "w": rng.standard_normal(2)}, "vjp float64")

@@ -169,7 +169,7 @@ class Admitting(Pairs):
                 value = found if isinstance(found, Load) else self.held(found, here(found.indices, self.scope))
             else:
                 self.notes.append("the whole domain")
-            gone = tuple(i for i in self.scope if i in value.indices - kept)
+            gone = tuple(i for i in self.scope if i in ((left | right) - kept) & value.indices)  # no tap
             value = Apply("select", (conjunction(let_in), value, Number(0, self.dtype)), self.dtype)
             return Reduced("sum", value, gone) if gone else value
         here_left, here_right = self.sides(let_in, left, right)
