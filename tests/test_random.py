@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from random_programs.judge import wrong
 from random_programs.limits import limits_of
-from random_programs.one import Outcome, attempt
+from random_programs.one import Outcome, assert_right, attempt
 from random_programs.report import HEAD, as_test
 from random_programs.sample import FLOATS, LAYOUTS, Input, Sample, laid
 from random_programs.shrink import shrunk
@@ -126,3 +126,9 @@ def test_limits_lie_between_tiny_and_those_of_the_engine() -> None:
         for name, value in vars(limits_of(f"mixed:{seed}")).items():
             ends = sorted((getattr(TINY, name), getattr(NUMPY, name)))
             assert ends[0] <= value <= ends[1]
+
+
+def test_a_pad_that_is_refused_makes_no_failure() -> None:
+    text = "y[i,j,k] = argmax[l](x[j,k]) where i < 8, l < 1\nz = y[k,pad(m,1,value=-0.5),n] where p < 8"
+    with pytest.raises(InvalidError):
+        assert_right(text, {"x": np.zeros((8, 9))}, "gathered")

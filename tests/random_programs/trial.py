@@ -124,7 +124,7 @@ class Trial:
         arrays = {n: a for n, a in self.sample.arrays().items() if n in program.inputs}
         try:
             if pads_with_fractions(program, arrays):
-                raise InvalidError("a pad's value is none of its tensor's")
+                raise IndexError("a pad's value is none of its tensor's")
             large = points(program, arrays) > LOOPS
             values = oracle(program, arrays, LOOPS)
         except (IndexError, IndexLangError) as error:
