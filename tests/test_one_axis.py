@@ -22,6 +22,7 @@ CASES = {
     "largest of groups": "y[b,g] max= x[b,i,(g,c)] where g < 3",
     "products of groups": "y[b,g] *= x[b,i,(g,c)] where g < 3",
     "three in one axis": "y[b,(g,c,d),i] = x[b,i,(g,c,d)] + u[b,g] where g < 3, d < 2",
+    "a diagonal": "y[b] = x[b,i,(g,c)] * v[(g,c),g] where g < 3\nz[c] = v[(g,c),g] * x[b,i,(g,c)] where g < 3",
     "a number": "y[b,i,(g,c)] = x[b,i,(g,c)] * g where g < 3",
     "a mask": "y[b,i,(g,c)] = x[b,i,(g,c)] where g < 3, c < i",
     "softmax of groups": "e[b,i,k] = exp(x[b,i,k])\nz[b,i,g] = e[b,i,(g,c)] where g < 3\n"
@@ -31,7 +32,7 @@ CASES = {
 
 def inputs_of(f: Function, batch: int, length: int) -> dict[str, Any]:
     rng = np.random.default_rng(3)
-    shapes = {"x": (batch, length, 12), "w": (12,), "u": (batch, 3)}
+    shapes = {"x": (batch, length, 12), "w": (12,), "u": (batch, 3), "v": (12, 3)}
     return {n: rng.standard_normal(shapes[n]) for n in f.inputs}
 
 

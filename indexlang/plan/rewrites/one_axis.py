@@ -169,6 +169,8 @@ def axis_of(stmt: Statement, extents: Extents, limits: Limits) -> Axis | None:
     other = {i for s in elsewhere if not isinstance(s, Index) for i in indices_of(s)}
     if other & set(names) or set(names) <= apart:
         return None
+    if any(Merged(names) in a.subscripts and apart & set(names) & _alone(a) for a in accesses_of(stmt)):
+        return None  # a diagonal: both ways in one access
     name = free(lettered("pqrs"), {*extents, *stmt.domain.indices})
     return Axis(names, frozenset(apart & set(names)), name, prod(extents[i][1] for i in names))
 
@@ -185,6 +187,11 @@ def _elsewhere(stmt: Statement) -> Iterator[Subscript]:
             yield Merged((part.name,))  # a number: no plain subscript
         else:
             stack += children(part)
+
+
+def _alone(access: Access) -> set[str]:
+    """The indices that are plain subscripts."""
+    return {s.name for s in access.subscripts if isinstance(s, Index)}
 
 
 def _is_apart(access: Access, axis: Axis) -> bool:
