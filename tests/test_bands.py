@@ -74,6 +74,12 @@ e[t,s] = where({both}, exp(l[t,s]), 0)
 z[t] = e[t,s]
 y[t,c] = e[t,s]*v[s,c] / (1 + z[t])
 """,
+    "an index that only counts": """
+l[t,s] = q[t,d]*k[s,d]
+e[t,s] = exp(l[t,s]) where {mask}, u < 3
+y[t,c] = e[t,s]*v[s,c] where u < 2
+""",
+    "counting beside a product": "y[t,c] = q[t,d]*k[s,d]*v[s,c] where {mask}, u < 3",
     "in one statement": "y[t,c] = q[t,d]*k[s,d]*v[s,c] where {mask}",
 }
 

@@ -111,3 +111,7 @@ def test_small_differences_keep_their_digits() -> None:
 def test_values_that_tie_in_float32_are_won_by_the_first() -> None:
     x = 30000 + np.random.default_rng(50241).standard_normal((3, 4))
     assert_right("y min= 1 - 1 / x[i,j]**2", {"x": x}, "vjp float32")
+
+
+def test_a_guard_beside_numbers_alone() -> None:
+    assert_right("y[] = rsqrt(sin(2)) * x where i < 1", {"x": np.array(0.7)}, "vjp float64")

@@ -23,6 +23,7 @@ CASES = {
     "products of groups": "y[b,g] *= x[b,i,(g,c)] where g < 3",
     "three in one axis": "y[b,(g,c,d),i] = x[b,i,(g,c,d)] + u[b,g] where g < 3, d < 2",
     "a diagonal": "y[b] = x[b,i,(g,c)] * v[(g,c),g] where g < 3\nz[c] = v[(g,c),g] * x[b,i,(g,c)] where g < 3",
+    "an index that only counts": "y[b,(g,c)] = x[b,i,(g,c)] * u[b,g] where r < 2",
     "a number": "y[b,i,(g,c)] = x[b,i,(g,c)] * g where g < 3",
     "a mask": "y[b,i,(g,c)] = x[b,i,(g,c)] where g < 3, c < i",
     "softmax of groups": "e[b,i,k] = exp(x[b,i,k])\nz[b,i,g] = e[b,i,(g,c)] where g < 3\n"

@@ -303,8 +303,9 @@ class Reading:
         """
         stmt = self.program.statements[number]
         free = indices_of(stmt.target)
+        summed = set(stmt.reduced) & set(indices_of(stmt.value))
         for pair in sorted(self.inside[number], key=lambda p: (p[0] not in free, p)):  # rows are written without sums
-            if set(stmt.reduced) - set(pair) and self.fits(stmt, {pair: None}) and not self.pairs(number):
+            if summed - set(pair) and self.fits(stmt, {pair: None}) and not self.pairs(number):
                 return pair
         return None
 

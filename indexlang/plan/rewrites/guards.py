@@ -141,6 +141,8 @@ def _sifted(program: Program) -> Way | None:
             bounds += [{i: solution.bounds[k][i] for i in t.domain.indices} for t in tests]
         statements.append(stmt)
         bounds.append({i: solution.bounds[k][i] for i in stmt.domain.indices} if k in chosen else None)
+    if not tested:  # nothing that is read could be no number
+        return None
     outputs = (*program.outputs, refused)
     name = program.name or "sifted"
     sifted = replace(program, statements=tuple(statements), outputs=outputs, name=name)

@@ -35,7 +35,6 @@ from ...program.ir import (
     Shape,
     Statement,
     Subscript,
-    domain_of,
     indices_of,
     primal_of,
     statement,
@@ -151,7 +150,8 @@ class _Banding:
         name = self.names.fresh("beside")
         for factor, below, _ in new:
             value = Call("div" if below else "mul", (Const(0.0), factor))
-            self.statements.append(_over(Access(name), "+=", value, extents))
+            own = {i: extents[i] for i in indices_of(factor)}
+            self.statements.append(_over(Access(name), "+=", value, own))
         self.finite.append(name)
 
     # -- a statement -------------------------------------------------------------------------------
@@ -350,9 +350,6 @@ def _in_blocks(axes_now: Sequence[Item], axes: Axes, new: tuple[Item, Item, Item
 
 
 def _over(target: Access, op: str, value: Expr, extents: Extents, masks: Sequence[Expr] = ()) -> Statement:
-    """A statement whose indices run as far as is said."""
-    domain = domain_of((target, value), (), tuple(masks))
-    ranges = tuple(
-        Range(i, Const(lo) if lo else None, Const(hi)) for i, (lo, hi) in extents.items() if i in domain.indices
-    )
+    """A statement whose indices run as far as is said; those that stand nowhere count."""
+    ranges = tuple(Range(i, Const(lo) if lo else None, Const(hi)) for i, (lo, hi) in extents.items())
     return statement(target, op, value, ranges, tuple(masks))

@@ -130,6 +130,8 @@ class _Rewriting:
         op = "=" if gathered and stmt.op in ("=", "+=") else stmt.op
         ranges = tuple(r for r in stmt.domain.ranges if r.index not in axis.indices)
         domain = domain_of((target, value), ranges, stmt.domain.masks)
+        counting = (i for i in stmt.domain.indices if i not in (*axis.indices, *domain.indices))
+        domain = replace(domain, indices=(*domain.indices, *counting))
         self.add(replace(stmt, target=target, op=op, value=value, domain=domain), extents, compute)
         if gathered:
             back = replace(target, subscripts=_along(stmt.target, axis, Merged(axis.indices)))
