@@ -21,6 +21,8 @@ CASES = {
     "two steps": "y[t,c] = x[s,c]*{b}**(2*t-2*s+1) where s <= t, t < size(x,0)",
     "from the end": "y[t,c] = {b}**(s-t)*x[s,c] where s >= t, t < size(x,0)",
     "attention": "y[t,e] = q[t,d]*k[s,d]*v[s,e]*{b}**(t-s) where s <= t",
+    "an index that only counts": "y[t,e] = q[t,d]*k[s,d]*v[s,e]*{b}**(t-s) where s <= t, u < 3",
+    "without fading": "y[t,e] = q[t,d]*k[s,d]*v[s,e] where s <= t, u < 3",
     "by head": "y[h,t,e] = r[h,t,d]*l[h,s,d]*u[h,s,e]*g[h]**(t-s) where s <= t",
     "by channel": "y[t,c] = a[c]**(t-s)*x[s,c]*w[c] where s <= t, t < size(x,0)",
     "state space": "y[t,c] = f[n]**(t-s)*B[s,n]*C[t,n]*x[s,c] where s <= t",

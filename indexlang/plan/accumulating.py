@@ -30,7 +30,7 @@ from .order import best_order
 from .pairs import Pairs
 from .places import Part
 from .plan import Make
-from .quantities import Apply, Load, Number, Position, Reach, Reduced, Value
+from .quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value
 from .reads import value_of
 from .tiles import Bound, bounds_of
 from .values import cast
@@ -216,6 +216,10 @@ def _in_blocks(stmt: Evaluation, found: Accumulation, target: Target, scope: Sco
             fades.over(state, _is_first(found, ends))
             b.run(state, "+=", Map(added))
         result: Value = Load(total, kind)
+        there = {i for factor in core for i in indices_of(factor)}
+        counted = tuple(i for i in stmt.summed if i not in there)
+        if counted:
+            result = Apply("mul", (result, Count(counted)), kind)
         for fn, part in [("mul", f) for f in outside] + [("div", d) for d in divisors]:
             result = Apply(fn, (result, value_of(b, part, block)), kind)
         target.put(place, result, sign < 0)
