@@ -232,3 +232,27 @@ def test_a_tensor_may_stand_for_rows_and_for_columns(last: str, mask: str, n: in
     dy = np.random.default_rng(6).standard_normal(y.shape)
     assert_equal(y, right, 1e-9)
     assert_equal(pull(dy)["v"], dense.run(backward(f.program, None), {"v": v, "y.grad": dy})["v.grad"], 1e-8)
+
+
+@pytest.mark.parametrize("limits", [SMALL, TINY], ids=["small", "tiny"])
+@pytest.mark.parametrize("mask", ["causal band", "around", "blocks", "ahead"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y[(h,t),c] = r[t,h,d]*k[s,d]*v[s,c] where {m}",
+        "y[t,c] = p[(h,t),d]*k[s,d]*v[s,c] where {m}, h < 2",
+        "y[t,c] = q[t,d]*l[(s,h),d]*v[s,c] where {m}, h < 2",
+        "e[t,s] = exp(sum[d](q[t,d]*l[(s,h),d])) where {m}, h < 2\ny[(t,h),c] = e[t,s]*v[s,c] where h < 2",
+    ],
+)
+def test_rows_and_columns_in_merged_axes(text: str, mask: str, limits: Limits) -> None:
+    f = limited(text.replace("{m}", MASKS[mask]), limits)
+    rng = np.random.default_rng(2)
+    shapes = {"r": (61, 2, 3), "p": (122, 3), "q": (61, 3), "k": (61, 3), "l": (122, 3), "v": (61, 2)}
+    inputs = {name: rng.standard_normal(shapes[name]) for name in f.inputs}
+    y, pull = f.vjp(**inputs)
+    dy = rng.standard_normal(y.shape)
+    assert_equal(y, dense.run(f.program, inputs)["y"], 1e-9)
+    gradients = dense.run(backward(f.program, None), {**inputs, "y.grad": dy})
+    for name, value in pull(dy).items():
+        assert_equal(value, gradients[f"{name}.grad"], 1e-8)

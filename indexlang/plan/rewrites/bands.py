@@ -315,6 +315,9 @@ class Reading:
             return False
         if reductions_of(stmt) and not _is_root(stmt, pairs):
             return False
+        merged = {i for p in parts_of(stmt) if isinstance(p, Merged) for i in p.indices}
+        if any(merged & set(pair) for pair in pairs):  # no position stands in a merged axis
+            return False
         kept = bool(self.of(stmt.target))
         plain = [s.name for s in stmt.target.subscripts if isinstance(s, Index)]
         sizes = dict(zip(stmt.target.subscripts, self.shapes.tensors[stmt.target.tensor], strict=True))

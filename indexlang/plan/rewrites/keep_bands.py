@@ -176,7 +176,9 @@ class _Banding:
         for b in blocks:
             if moving.reaches or b.pair in self.reading.inside[number]:
                 masks += self.inside(b)
-        self.statements.append(self.made(stmt, target, op, value, masks, blocks, extents))
+        made = self.made(stmt, target, op, value, masks, blocks, extents)
+        assert not {i for b in blocks for i in b.pair} & set(made.domain.indices), "an index is still there"
+        self.statements.append(made)
         if after is not None:
             self.statements.append(after)
 
