@@ -185,3 +185,13 @@ def test_nothing_is_read_that_a_mask_refuses() -> None:
     assert f(x=x, z=z, p=p, q=q).tolist() == [[0, 3], [0, 0]]
     with pytest.raises(indexlang.ShapeError, match="out of range"):
         f(x=x, z=z, p=p, q=np.array([[0, 1], [0, 1]]))
+
+
+def test_an_end_that_is_written_may_lie_behind_an_axis() -> None:
+    """Then it stays written where the reduction is a statement of its own: here `w` ends before `j` does."""
+    f = indexlang.compile("y = x[i] * max[k,l](w[l,j]) where j < 2, k < 1, j <= i")
+    given = {"x": np.array([3.0]), "w": np.array([[5.0], [7.0]])}
+    y, pull = f.vjp(**given)
+    found = pull(1.0)
+    assert float(y) == 21.0
+    assert {n: g.tolist() for n, g in found.items()} == {"x": [7.0], "w": [[0.0], [3.0]]}

@@ -48,7 +48,10 @@ ZERO = Affine(0)
 
 @dataclass(frozen=True)
 class Bound:
-    """low <= index < high. `sources` are the axes that it subscripts plainly; all of them have size `high`."""
+    """low <= index < high. `sources` are the axes that it subscripts plainly; all of them have size `high`.
+
+    An index whose end is written has none: under a mask it may end behind an axis.
+    """
 
     low: Affine
     high: Affine
@@ -343,9 +346,8 @@ class _Statement:
 
     def bounds(self) -> dict[str, Bound]:
         low, high, canonical = self.box.low, self.box.high, self.sizes.canonical
-        return {
-            i: Bound(canonical(low[i]), canonical(high[i]), frozenset(self.sources.get(i, ()))) for i in self.indices
-        }
+        sources = {i: frozenset(() if i in self.fixed else axes) for i, axes in self.sources.items()}
+        return {i: Bound(canonical(low[i]), canonical(high[i]), sources.get(i, frozenset())) for i in self.indices}
 
     def define(self) -> None:
         """The shape of the target, if this statement is the first to define it."""

@@ -237,7 +237,8 @@ class Writer:
         reduced = [i for i in scene.outer if i not in indices]
         if self.open[name] == "+=":
             value = self.whole(value, reduced, scene, values)
-        self.add([], f"{scene.read(name, indices)} {self.open[name]} {value}", scene, name)
+        target = scene.read(name, indices) if indices else f"{name}[]"  # of whole tensors without any bracket
+        self.add([], f"{target} {self.open[name]} {value}", scene, name)
 
     # -- ranges --------------------------------------------------------------------------------
 
