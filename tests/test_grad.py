@@ -303,3 +303,13 @@ def test_ranges_are_written_in_the_order_of_the_forward_statement() -> None:
     text = "mu[c] = x[b,i,j,c] / 7\nv[c] = (x[b,i,j,c] - mu[c])**2\ny[b,i,j,c] = x[b,i,j,c] * v[c]"
     second = indexlang.compile(text).grad().grad().source
     assert "mu.grad.grad[c] * v.grad[c] where b < size(x,0), i < size(x,1), j < size(x,2)\n" in second
+
+
+def test_by_an_input_that_a_later_statement_brings_in() -> None:
+    """What an output collects before the input's own statements is no reason to leave the output out."""
+    f = indexlang.compile("y[i] += a[i]\nh[i] = 2*x[i]\nk[i] = h[i]**2\ny[i] += h[i]*k[i]")
+    found = f.grad(wrt=["x"])(a=np.ones(2), x=np.array([1.0, 3.0]), **{"y.grad": np.ones(2)})
+    assert found["x.grad"].tolist() == [24.0, 216.0]  # of 8 x**3
+    g = indexlang.compile("y[i] min= a[i]\ny[i] min= exp(q) * (i + 1)")
+    found = g.grad(wrt=["q"])(a=np.array([5.0, 0.5]), q=0.0, **{"y.grad": np.ones(2)})
+    assert found["q.grad"] == 1.0

@@ -35,7 +35,7 @@ def dependencies(program: Program) -> Dependencies:
 
 
 def reaching(known: Mapping[str, set[str]], outputs: Iterable[str]) -> set[str]:
-    """The tensors that the outputs depend on, outputs included."""
+    """The tensors that the outputs depend on, outputs included: all that is found by going from tensor to tensor."""
     reached: set[str] = set()
     left = list(outputs)
     while left:
@@ -47,9 +47,9 @@ def reaching(known: Mapping[str, set[str]], outputs: Iterable[str]) -> set[str]:
 
 
 def depending(known: Mapping[str, set[str]], inputs: Iterable[str]) -> set[str]:
-    """The tensors that depend on the inputs, inputs included; definitions come before reads."""
-    active = set(inputs)
+    """The tensors that depend on the inputs, inputs included."""
+    readers: dict[str, set[str]] = {}
     for tensor, sources in known.items():
-        if sources & active:
-            active.add(tensor)
-    return active
+        for source in sources:
+            readers.setdefault(source, set()).add(tensor)
+    return reaching(readers, inputs)

@@ -353,13 +353,14 @@ def _interfaced(forward: Program, program: Program, possible: Sequence[str]) -> 
             more = [p.tensor for p in walk(dim) if isinstance(p, Size) and p.tensor not in needed]
             needed.update(dict.fromkeys(more))
             left += more
+    missing = set(needed) - defined - set(possible)
+    assert not missing, f"nothing defines {', '.join(sorted(missing))}"
     kept = tuple(s for s in program.shapes if s.tensor in needed)
     shown = {p for s in kept for d in s.dims for p in walk(d)}
     program = replace(program, shapes=kept, dims=tuple((n, e) for n, e in program.dims if e in shown))
     closed = set(needed) - defined <= set(inputs)
     if forward.name is None and closed and set(outputs) == set(program.outputs):
         return replace(program, inputs=inputs, outputs=outputs, name=None)
-    order = (*(n for n in possible if n in needed and n not in defined),)
-    rest = tuple(n for n in needed if n not in defined and n not in order)
+    order = tuple(n for n in possible if n in needed and n not in defined)
     name = forward.name if forward.name and forward.name.endswith(f"_{GRAD}") else f"{forward.name or ANONYMOUS}_{GRAD}"
-    return replace(program, inputs=(*order, *rest), name=name)
+    return replace(program, inputs=order, name=name)
