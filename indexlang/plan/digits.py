@@ -6,17 +6,20 @@ lost too many digits, is found; float32 that is computed in float64 may lose man
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from math import prod
 
 from .blocks import blocks, itemsize
 from .building import sizes_of
 from .evaluation import Evaluation
 from .kernels import Map
-from .places import Place
+from .places import Part, Place
 from .plan import Make
 from .quantities import Apply, Load, Number, Reduced, Value
 from .values import cast
 from .views import Scope
+
+PASSES = 16  # over each element, to look whether it has lost digits
 
 
 def keeps_digits(stmt: Evaluation, total: Value, side: Load, free: list[str], lost: int, itself: Value | None) -> Value:
@@ -33,17 +36,15 @@ def keeps_digits(stmt: Evaluation, total: Value, side: Load, free: list[str], lo
     return Apply("and", (finite, good), "bool")
 
 
-def hardly_cancels(
-    stmt: Evaluation, made: Value, side: Load, free: list[str], scope: Scope, apart: Value | None
-) -> tuple[Load, Value]:
-    """A difference in an array of its own, and the same of it where one is computed as exactly as what is delivered:
-    each row and column must keep its digits, and no more elements than by chance may have lost many.
+def hardly_cancels(stmt: Evaluation, made: Value, side: Load, total: Place, scope: Scope, apart: Value | None) -> Value:
+    """A difference put into `total`, and whether it keeps its digits: each row and column must, and no more elements
+    than by chance may have lost many.
 
-    All is asked of a block while the cache holds it. Where `apart` is not, nothing is lost.
+    All is asked of a block while the cache holds it. Where `apart` is not, nothing is lost: the difference is 0.
     """
     b, limits = stmt.b, stmt.b.limits
     kind = "float64" if stmt.compute in ("float64", "complex128") else "float32"
-    total = b.part("total", free, stmt.compute, scope)
+    free = [i for i in total.mentioned if not scope[i].tap]
     points = prod(scope[i].size for i in free)
     steps = blocks(free, sizes_of(scope), points, itemsize(stmt.compute), limits.chunk)
     gone = {i for i, _ in steps}
@@ -52,21 +53,32 @@ def hardly_cancels(
     counts = [b.part("count", (), "int64", scope) for _ in levels]
     pairs = [(_rests(index, total, free), _rests(index, side.place, free)) for index in free or [""]]
     largest = [[b.part("largest", left, kind, scope) for left, _ in pair] for pair in pairs]
+    threads = bool(steps) and points * PASSES >= limits.shared and b.depth == b.once
+    combined = [(part, "+=") for part in counts] + [(part, "max=") for parts in largest for part in parts]
+    private = [(part, op) for part, op in combined if threads and steps[0][0] not in part.indices]
     if steps:
-        b.steps.append(Make(total))
-        b.steps += [Make(part, "+=") for part in counts]
-        for pair, parts in zip(pairs, largest, strict=True):
-            b.steps += [Make(part, "max=") for (_, over), part in zip(pair, parts, strict=True)]
-    with b.loops(scope, steps) as inner:
+        b.steps += [Make(total)] if isinstance(total, Part) else []
+        b.steps += [Make(part, op) for part, op in combined if (part, op) not in private]
+    with ExitStack() as stack:
+        inner = scope
+        for k, (index, by) in enumerate(steps):
+            how, sums = ("thread", private) if threads and k == 0 else ("serial", [])
+            inner = stack.enter_context(b.loop(inner, index, by, how, sums=sums))
         b.run(total, "=", Map(made))
-        mine = _size(stmt, Load(total, stmt.compute), free, kind, inner)
+        difference = Load(total, stmt.compute)
+        if apart is not None:  # what is not finite there is so elsewhere, too
+            b.run(total, "*=", Map(cast(apart, stmt.compute)))
+            b.run(total, "+=", Map(Number(0, stmt.compute)))  # no -0
+        mine = _size(stmt, difference, free, kind, inner)
         other = _size(stmt, side, free, kind, inner) if gone & side.indices else other
         for pair, parts in zip(pairs, largest, strict=True):
             for x, (_, over), part in zip((mine, other), pair, parts, strict=True):
                 b.run(part, "max=" if steps else "=", Map(Reduced("greatest", x, over) if over else x))
+        grown = 1
         for lost, part in zip(levels, counts, strict=True):
-            count = _lost(mine, other, lost, free, apart)
-            b.run(part, "+=" if steps else "=", Map(count))
+            b.run(mine.place, "*=", Map(Number(lost // grown, kind)))
+            b.run(part, "+=" if steps else "=", Map(_smaller(mine, other, free, apart)))
+            grown = lost
     limit = Number(limits.lost, kind)
     good: Value | None = None
     for index, parts in zip(free or [""], largest, strict=True):
@@ -80,7 +92,7 @@ def hardly_cancels(
     for lost, part in zip(levels, counts, strict=True):
         by_chance = 2 + 4 * prod(scope[i].n for i in free) // lost
         good = Apply("and", (good, Apply("le", (Load(part, "int64"), Number(by_chance, "int64")), "bool")), "bool")
-    return Load(total, stmt.compute), good
+    return good
 
 
 def _rests(index: str, place: Place, free: list[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -89,10 +101,9 @@ def _rests(index: str, place: Place, free: list[str]) -> tuple[list[str], tuple[
     return [i for i in own if i == index], tuple(i for i in own if i != index)
 
 
-def _lost(mine: Load, other: Load, lost: int, free: list[str], apart: Value | None) -> Value:
-    """How many elements are so many times smaller than what they are the difference of."""
-    kind = mine.dtype
-    smaller: Value = Apply("lt", (mine, Apply("mul", (other, Number(1 / lost, kind)), kind)), "bool")
+def _smaller(mine: Load, other: Load, free: list[str], apart: Value | None) -> Value:
+    """How many elements are smaller than others."""
+    smaller: Value = Apply("lt", (mine, other), "bool")
     if apart is not None:
         smaller = Apply("and", (smaller, apart), "bool")
     over = tuple(i for i in free if i in smaller.indices)

@@ -68,7 +68,8 @@ def separated(stmt: Evaluation, target: Target, scope: Scope) -> None:
     with b.either(good) as (fast, slow):
         with b.into(fast):
             target.start(once=True)
-            target.put(target.view, cast(total, stmt.compute), sign < 0)
+            if total.place != target.view:
+                target.put(target.view, cast(total, stmt.compute), sign < 0)
         with b.into(slow):
             target.start(once=False)
             with b.loops(scope, contraction_blocks(stmt, target)) as inner:
@@ -77,7 +78,7 @@ def separated(stmt: Evaluation, target: Target, scope: Scope) -> None:
 
 def _apart(stmt: Evaluation, found: Separable, target: Target, scope: Scope, lost: int) -> tuple[Load, Value]:
     """The sum as two contractions, and whether it keeps its digits."""
-    kind, ((_, term),) = stmt.compute, stmt.terms()
+    kind, ((sign, term),) = stmt.compute, stmt.terms()
     order = [i for i in target.view.mentioned if not scope[i].tap]
     first, second = stmt.factor(found.first, scope), stmt.factor(found.second, scope)
     common = [i for i in here(second.place.mentioned, scope) if i in first.indices]
@@ -100,9 +101,11 @@ def _apart(stmt: Evaluation, found: Separable, target: Target, scope: Scope, los
     made: Value = Apply("sub" if found.minus else "add", (values[0], values[1]), kind)
     apart = stmt.meeting(found.first, found.second, free, scope, "ne") if found.minus else None
     if stmt.compute == stmt.written:
-        if apart is not None:  # what is not finite there is so elsewhere, too: NumPy chooses far more slowly
-            made = Apply("add", (Apply("mul", (made, cast(apart, kind)), kind), Number(0, kind)), kind)
-        return hardly_cancels(stmt, made, values[0], free, scope, apart)
+        at_home = (
+            target.coverable and sign > 0 and target.buffer.dtype == kind and set(free) == set(target.view.mentioned)
+        )
+        place = target.view if at_home else stmt.b.part("total", free, kind, scope)
+        return Load(place, kind), hardly_cancels(stmt, made, values[0], place, scope, apart)
     itself = None if apart is None else Apply("not", (apart,), "bool")
     if itself is not None:
         made = Apply("select", (itself, Number(0, kind), made), kind)
