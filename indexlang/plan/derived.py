@@ -1,9 +1,9 @@
 """A derived program made ready for its sizes, before it is cut into a forward and a backward part.
 
 In: a Program, the one derived from it, sizes and types of its inputs. Out: the derived Program as it is run in two
-parts, where that differs from its text: blocks of bands for whole tensors, and products that both parts need made once,
-in the forward part, and kept. The one rule: a product is kept if it fits the cache and to make it again would take
-longer than to write and read it.
+parts, where that differs from its text: blocks of bands for whole tensors, taps of windows in front of other axes, and
+products that both parts need made once, in the forward part, and kept. The one rule: a product is kept if it fits the
+cache and to make it again would take longer than to write and read it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .limits import Limits
 from .rewrites.bands import may_have_bands
 from .rewrites.keep_bands import Banded, keep_bands
 from .rewrites.share import factored, keep_products
+from .rewrites.taps_outside import may_move_taps, taps_outside
 
 Sizes = Mapping[str, tuple[int, ...]]
 
@@ -35,7 +36,7 @@ def fitted(
 
     Errors: `ShapeError`.
     """
-    if not may_have_bands(program) and not _may_share(program):
+    if not (may_have_bands(program) or _may_share(program) or may_move_taps(program)):
         return None
     expanded = ranks.expand(program, {n: len(s) for n, s in sizes.items()})
     known, typed = shapes.infer(expanded, sizes), kinds.infer(expanded, dtypes)
@@ -49,9 +50,11 @@ def fitted(
     if banded is not None:
         both, finite = banded.program, banded.finite
         sized = shapes.infer(both, given, rewritten=True)
-    kept = _keeping(both, sized, given, kind, late, limits)
-    if kept is not None:
-        return Banded(kept, finite)
+    moved = taps_outside(both, sized, limits)
+    sized = sized if moved is both else shapes.infer(moved, given, rewritten=True)
+    kept = _keeping(moved, sized, given, kind, late, limits)
+    if kept is not None or moved is not both:
+        return Banded(moved if kept is None else kept, finite)
     return banded
 
 

@@ -52,6 +52,7 @@ from .rewrites.pointed import point
 from .rewrites.scale import scale
 from .rewrites.share import share
 from .rewrites.share_quotients import share_quotients
+from .rewrites.taps_outside import taps_outside
 from .rewrites.unfold import unfold
 from .rooms import memory
 from .sized import Sized
@@ -93,6 +94,9 @@ def plan(
         if found is not flat:
             known, typed = shapes.infer(found, sizes, rewritten=True), kinds.infer(found, dtypes, complex_step)
         flat = found
+    if not complex_step and (moved := taps_outside(flat, known, limits)) is not flat:
+        flat, known = moved, shapes.infer(moved, sizes, rewritten=True)
+        typed = kinds.infer(flat, dtypes)
     banded = None if complex_step else keep_bands(flat, known, limits)
     made = _tried(flat, banded, known, typed, sizes, dtypes, limits, complex_step, exact)
     if banded is not None:  # what is told is what runs
