@@ -72,3 +72,10 @@ def test_a_product_that_vanishes_is_seen() -> None:
     given = {"a": np.array(1e-200), "b": np.array(1e-200), "c": np.array(1e300)}
     assert dense.magnitudes(program, given)[0] == 0.0
     assert dense.magnitudes(program, {**given, "b": np.array(0.0)})[0] > 0.0
+
+
+def test_a_step_decides_no_tie() -> None:
+    """At x = 0 all squares are equal, and the first one is chosen: that of a small step is not less than another's."""
+    f = il.compile("z = x * v[argmin[k]((w[k]*x)**2)]")
+    given = {"x": np.float64(0.0), "v": np.array([2.0, 5.0]), "w": np.array([1.0, 3.0])}
+    assert all(row.ok for row in gradcheck.gradcheck(f.program, given))

@@ -280,9 +280,9 @@ def check_gradient(net: networks.Network) -> None:
     f = compile_program(program, shapes, {n: arrays[n].dtype.name for n in program.inputs}, complex_step=True)
     for _ in range(2):
         directions = {p.name: rng.standard_normal(p.shape) for p in trained}
-        moved = arrays | {n: arrays[n] + 1e-30j * d for n, d in directions.items()}
+        moved = arrays | {n: arrays[n] + 1e-200j * d for n, d in directions.items()}
         losses = f.run(*(moved[n] for n in program.inputs))[program.outputs.index(assembled.tensors[loss])]
-        expected = losses.mean().imag / 1e-30
+        expected = losses.mean().imag / 1e-200
         found = sum(float(np.sum(p.grad * directions[p.name])) for p in trained)
         size = sum(float(np.sum(np.abs(p.grad * directions[p.name]))) for p in trained)
         assert abs(found - expected) < 1e-10 * max(size, 1), (found, expected)

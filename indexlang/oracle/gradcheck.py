@@ -1,7 +1,7 @@
 """Derived gradients against numerical ones that know nothing of the derivation.
 
 In: a program (or callables) and arrays. Out: a row for each gradient with its greatest error. The one rule: real
-tensors get the complex step, `f(x + 1e-30j*e).imag / 1e-30`, exact to rounding; complex ones central differences of
+tensors get the complex step, `f(x + 1e-200j*e).imag / 1e-200`, exact to rounding; complex ones central differences of
 a real function, along both axes of the plane.
 """
 
@@ -25,7 +25,7 @@ Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 Forward = Callable[[Arrays], Arrays]
 
-STEP = 1e-30  # so small that its square is lost, and nothing is ever subtracted
+STEP = 1e-200  # its square is 0, also where it alone would decide what is less, and nothing is ever subtracted
 DIFFERENCE = 1e-6
 TOLERANCE = {"complex step": 1e-9, "differences": 1e-5}
 

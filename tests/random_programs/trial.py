@@ -50,7 +50,7 @@ LOOPS = 100_000  # points up to which the plain loops are the oracle of values
 LOOPS_DERIVED = 6_000  # and of derived statements
 DEEP = 60_000  # points of a derived program up to which it is derived again
 LONG = 16  # statements of it from which it is not
-STEP = 1e-30
+STEP = 1e-200  # its square is 0, also where it alone would decide what is less
 
 
 @dataclass(frozen=True)
