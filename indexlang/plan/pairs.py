@@ -327,7 +327,7 @@ class Pairs:
         order = by_stride(axes_of(total, self.scope), steps_of(total, self.scope))
         sides = [self.widened(x, order) for x in (a, b)]
         points = self.points(out)
-        steps = blocks(order, self.sizes, points, self.itemsize, self.limits.block)
+        steps = blocks(order, self.sizes, points, self.itemsize, self.limits.chunk)
         with ExitStack() as stack:
             outer, inner = self.divided(order, points * self.points(summed), steps), self.scope
             if outer is not None:
