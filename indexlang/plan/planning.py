@@ -49,6 +49,7 @@ from .rewrites.merge_groups import merge_groups
 from .rewrites.one_axis import on_one_axis
 from .rewrites.passes import in_passes
 from .rewrites.pointed import point
+from .rewrites.reuse import reuse
 from .rewrites.scale import scale
 from .rewrites.share import share
 from .rewrites.share_quotients import share_quotients
@@ -161,7 +162,9 @@ class _Planning:
         program, known, typed = inline(*on_one_axis(program, known, typed, limits), limits)
         program, known, typed = in_passes(*distribute(program, known, typed, limits), limits)
         program, known, typed = at_each_position(program, known, typed, limits)
-        program, known, typed = take_apart(*share(*share_quotients(program, known, typed, limits), limits), limits)
+        program, known, typed = take_apart(
+            *share(*reuse(*share_quotients(program, known, typed, limits), limits), limits), limits
+        )
         self.program, self.known, self.types = unfold(*scale(program, known, typed, limits), limits)
         self.dims = dim_names(self.program)
         storage = {t: kinds.computing(d) for t, d in self.types.tensors.items()}

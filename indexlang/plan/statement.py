@@ -65,11 +65,12 @@ class StatementPlan(Evaluation):
             with guarded_by_static(b):
                 for mask in (*self.outer, *self.inner):
                     self.prepare(mask)
-        target = target_of(b, self.stmt.target, home, self.op, new, self.dtype)
+        inner = "".join(self.in_memory(self.stmt.domain.indices)[-1:])
+        target = target_of(b, self.stmt.target, home, self.op, new, self.dtype, inner)
         way = choose(self.facts(target), b.limits)
         if way.name == "window search" and new and self.tensor in b.single:
             home = b.buffers[self.tensor] = replace(home, dtype=position_type(self))
-            target = target_of(b, self.stmt.target, home, self.op, new, self.dtype)
+            target = target_of(b, self.stmt.target, home, self.op, new, self.dtype, inner)
         if way.name == "whole domain" and prod(self.sizes.values()) >= b.limits.advised:
             self.notes.append(self.advice())
         here = len(b.steps)

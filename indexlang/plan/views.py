@@ -138,15 +138,16 @@ def injective(steps: Iterable[tuple[int, int]]) -> bool:
     return True
 
 
-def taps(rows: Sequence[Row], extents: Mapping[str, int], limits: Limits) -> tuple[str, ...]:
+def taps(rows: Sequence[Row], extents: Mapping[str, int], limits: Limits, inner: str = "") -> tuple[str, ...]:
     """The indices to loop over so that the rest of a write meets no element twice: those of the smallest product.
 
+    Of equal ones, those without `inner`, along which memory lies.
     Two points meet in no element if, axis by axis, the position tells the indices that are still unknown.
     """
     indices = list(dict.fromkeys(i for row in rows for i, _ in row.coefs))
     moving = {i for i in indices if extents[i] > 1}
     alone = {row.coefs[0][0] for row in rows if len([i for i, _ in row.coefs if i in moving]) == 1 == len(row.coefs)}
-    candidates = sorted((i for i in indices if i in moving - alone), key=lambda i: extents[i])
+    candidates = sorted((i for i in indices if i in moving - alone), key=lambda i: (extents[i], i == inner))
     best: tuple[int, tuple[str, ...]] | None = None
     if len(candidates) > limits.tapped:  # the shortest ones, as many as it takes
         found = next(n for n in range(len(candidates) + 1) if determined(rows, moving - {*candidates[:n]}, extents))

@@ -166,8 +166,8 @@ class Target:
         return made
 
 
-def target_of(b: Building, access: Access, home: Buffer, op: str, new: bool, delivered: str) -> Target:
-    """How a statement's target is written."""
+def target_of(b: Building, access: Access, home: Buffer, op: str, new: bool, delivered: str, inner: str = "") -> Target:
+    """How a statement's target is written. What is read lies along `inner`: another index is rather a tap."""
     known = [subscribed(b, access, axis) for axis in range(len(access.subscripts))]
     extents = {i: hi - lo for i, (lo, hi) in b.extents.items()}
     tables = {k: fold for k in range(len(known)) if (fold := _tabled(b, access, k, known[k])) is not None}
@@ -207,7 +207,7 @@ def target_of(b: Building, access: Access, home: Buffer, op: str, new: bool, del
     if not computed:
         buffer = b.buffer(f"{home.name} work", shape, home.dtype) if folds else home
         moving = index_strides(rows, row_strides(buffer.shape))
-        loops = () if injective((s, extents[i]) for i, s in moving.items()) else taps(rows, extents, b.limits)
+        loops = () if injective((s, extents[i]) for i, s in moving.items()) else taps(rows, extents, b.limits, inner)
         few = max(1, prod(home.shape)) + prod(extents[i] for i in indices_of(access))
         long = prod(shape) > b.limits.larger * few
         if not tabulated(loops, rows, extents, b.limits) and not (folds and long):

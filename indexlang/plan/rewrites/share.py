@@ -74,7 +74,7 @@ def _best(
     users: dict[Pair, list[int]] = {}
     for k, stmt in enumerate(program.statements):
         if _takes_part(stmt, shapes, types, k):
-            for pair in _pairs(stmt, shapes.extents[k], limits):
+            for pair in pairs_of(stmt, shapes.extents[k], limits):
                 users.setdefault(pair, []).append(k)
     written: dict[str, int] = {}
     for k, stmt in enumerate(program.statements):
@@ -146,10 +146,11 @@ def _is_direct(expr: Expr) -> bool:
     return isinstance(expr, Access) and not any(isinstance(p, Access) for s in expr.subscripts for p in walk(s))
 
 
-def _pairs(stmt: Statement, extents: Extents, limits: Limits) -> Iterator[Pair]:
-    """The pairs that a good order may begin with."""
+def pairs_of(stmt: Statement, extents: Extents, limits: Limits) -> Iterator[Pair]:
+    """The pairs that a good order may begin with; none where the value is no product of reads."""
     split = factored(stmt.value, computed=True)
-    assert split is not None
+    if split is None:
+        return
     reads = split[0]
     sizes = {i: hi - lo for i, (lo, hi) in extents.items()}
     free = indices_of(stmt.target)
@@ -181,6 +182,7 @@ def _with(
     a, b = (x for x in split[0] if x in pair.factors)
     in_both = {*indices_of(a)} & {*indices_of(b)}
     order = [i for i in dict.fromkeys((*indices_of(a), *indices_of(b))) if i in pair.kept]
+    order.sort(key=lambda i: i not in indices_of(program.statements[first].target))  # rows of the first product
     lies = _largest_beside([(program.statements[k], shapes.extents[k]) for k in users], pair)
     order.sort(key=lambda i: lies.index(i) if i in lies else len(lies))  # as what it will meet: nothing is copied
     order.sort(key=lambda i: i not in in_both)  # what both have is a batch, and outermost
@@ -191,9 +193,8 @@ def _with(
     statements, boxes = list(program.statements), list(shapes.extents)
     for k in (k + 1 for k in users):
         old = statements[k]
-        rebuilt = _rebuilt(old.value, pair, made)
         summed = {i for i, _ in pair.extents} - pair.kept  # a written range would count each point again
-        statements[k] = replace(old, value=rebuilt, domain=old.domain.without(summed))
+        statements[k] = replace(old, value=rebuilt(old.value, pair, made), domain=old.domain.without(summed))
         boxes[k] = {i: boxes[k][i] for i in statements[k].domain.indices}
     return replace(program, statements=tuple(statements)), replace(shapes, extents=tuple(boxes)), types
 
@@ -204,7 +205,7 @@ def _largest_beside(users: Sequence[tuple[Statement, Extents]], pair: Pair) -> t
     most = 0
     for stmt, extents in users:
         for access in accesses_of(stmt):
-            names = indices_of(access)
+            names = tuple(s.name for s in access.subscripts if isinstance(s, Index))
             size = prod(hi - lo for lo, hi in (extents[i] for i in names))
             if access not in pair.factors and len(pair.kept & set(names)) > 1 and size > most:
                 found, most = names, size
@@ -248,7 +249,7 @@ def _before(items: Sequence[Item], number: int, item: Item) -> tuple[Item, ...]:
     return (*items[:number], item, *items[number:])
 
 
-def _rebuilt(value: Expr, pair: Pair, made: Access) -> Expr:
+def rebuilt(value: Expr, pair: Pair, made: Access) -> Expr:
     """The product with the pair's tensor instead of its factors."""
     split = factored(value, computed=True)
     assert split is not None
