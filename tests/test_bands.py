@@ -74,6 +74,29 @@ e[t,s] = where({both}, exp(l[t,s]), 0)
 z[t] = e[t,s]
 y[t,c] = e[t,s]*v[s,c] / (1 + z[t])
 """,
+    "minus infinity": """
+l[t,s] = where({both}, sum[d](q[t,d]*k[s,d]), -inf)
+p[t,s] = exp(l[t,s] - logsumexp[r](l[t,r]))
+y[t,c] = p[t,s]*v[s,c]
+""",
+    "minus infinity, the other way round": """
+x[t,s] = q[t,d]*k[s,d]
+l[t,s] = where(not ({both}), -inf, x[t,s]/2)
+m[t] max= l[t,s]
+e[t,s] = exp(l[t,s] - m[t])
+z[t] = e[t,s]
+y[t,c] = e[t,s]*v[s,c] / z[t]
+""",
+    "minus infinity, transposed": """
+l[s,t] = where({both}, sum[d](q[t,d]*k[s,d]), -inf)
+p[t,s] = exp(l[s,t] - q[t,0])*k[s,0]
+y[t,c] = p[t,s]*v[s,c]
+""",
+    "minus infinity, also read elsewhere": """
+l[t,s] = where({both}, sum[d](q[t,d]*k[s,d]), -inf)
+p[t,s] = exp(l[t,s]) + tanh(l[t,s])
+y[t,c] = p[t,s]*v[s,c]
+""",
     "an index that only counts": """
 l[t,s] = q[t,d]*k[s,d]
 e[t,s] = exp(l[t,s]) where {mask}, u < 3
@@ -190,9 +213,10 @@ def test_at_real_sizes_as_by_numpy(n: int) -> None:
         assert_equal(value, right, 1e-9)
 
 
+@pytest.mark.parametrize("program", ["softmax", "logsumexp", "minus infinity", "minus infinity, the other way round"])
 @pytest.mark.parametrize("mask", [NEAR, "t//64 == s//64", "abs(t - s) <= 40", "s//32 == t//32 + 1"])
-def test_memory_is_that_of_the_band(mask: str) -> None:
-    f = il.compile(SOFTMAX.replace("{mask}", mask))
+def test_memory_is_that_of_the_band(mask: str, program: str) -> None:
+    f = il.compile(PROGRAMS[program].replace("{mask}", mask).replace("{both}", mask.replace(", ", " and ")))
     shapes = {name: (1 << 20, 32) for name in "qkv"}
     assert f.plan(**shapes).workspace < 2 << 30  # the whole scores would be 4.4 TB
     assert f.grad().plan(**shapes, **{"y.grad": (1 << 20, 32)}).workspace < 4 << 30

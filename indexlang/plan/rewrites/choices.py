@@ -41,19 +41,19 @@ def _opened(factor: Expr) -> tuple[Expr, tuple[Expr, ...]]:
         if first == Const(0):
             condition, first, second = negation(condition), second, first
         conditions = tuple(conjuncts(condition))
-        if second != Const(0) or not all(_compares(c) for c in conditions):
+        if second != Const(0) or not all(compares(c) for c in conditions):
             break
         said, factor = (*said, *conditions), first
     return factor, said
 
 
-def _compares(condition: Expr) -> bool:
+def compares(condition: Expr) -> bool:
     """Whether a condition compares positions."""
     match condition:
         case Call(fn="lt" | "le" | "gt" | "ge" | "eq", args=(a, b)):
             return is_integer(_undistanced(a)) and is_integer(_undistanced(b))
         case Call(fn="not", args=(inner,)):
-            return _compares(inner)
+            return compares(inner)
         case _:
             return False
 

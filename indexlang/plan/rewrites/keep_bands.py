@@ -47,6 +47,7 @@ from ..limits import Limits
 from .balance import balanced
 from .bands import Axes, Extents, Pair, Reading, bands_of, masks_of, may_have_bands, touched_by
 from .choices import with_masks
+from .exclusions import Beside, without_exclusions
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,10 @@ def keep_bands(program: Program, shapes: Shapes, limits: Limits) -> Banded | Non
     """The program with such tensors as blocks of a band; None if it has none that are worth it."""
     if not may_have_bands(program):
         return None
-    program = replace(program, statements=tuple(map(with_masks, program.statements)))
+    excluded = without_exclusions(replace(program, statements=tuple(map(with_masks, program.statements))))
+    program = excluded.program
     for band in bands_of(program, shapes, limits):
-        banding = _Banding(program, shapes, Reading(program, shapes, band))
+        banding = _Banding(program, shapes, Reading(program, shapes, band), excluded.beside)
         if any(banding.pairs):
             return banding.banded()
     return None
@@ -82,8 +84,9 @@ class _Blocks:
 class _Banding:
     """The new statements so far."""
 
-    def __init__(self, program: Program, shapes: Shapes, reading: Reading) -> None:
+    def __init__(self, program: Program, shapes: Shapes, reading: Reading, powers: Mapping[int, Beside]) -> None:
         self.program, self.shapes, self.reading, self.band = program, shapes, reading, reading.band
+        self.powers = powers
         self.names = Fresh.of(program)
         direct = [reading.direct(k) for k in range(len(program.statements))]
         self.pairs = [(*reading.pairs(k), *([d] if d is not None else ())) for k, d in enumerate(direct)]
@@ -121,8 +124,8 @@ class _Banding:
         """The whole."""
         program = self.program
         for k, stmt in enumerate(program.statements):
+            self.check(k)
             if self.pairs[k]:
-                self.check(k, stmt)
                 self.statement(k, stmt)
             else:
                 self.statements.append(stmt)
@@ -136,22 +139,22 @@ class _Banding:
         new = replace(program, statements=tuple(self.statements), shapes=shapes, outputs=outputs)
         return Banded(with_header(new), tuple(self.finite))
 
-    def check(self, number: int, stmt: Statement) -> None:
+    def check(self, number: int) -> None:
         """A tensor that is finite where all is that a 0 outside of the band would be multiplied by."""
-        extents, found = self.shapes.extents[number], list[tuple[Expr, bool]]()
+        found = list(self.powers.get(number, ()))
         for pair in self.pairs[number]:
             if pair not in self.reading.inside[number]:
-                found += self.reading.beside(number, pair) or []
-        keys = {(f, below, tuple((i, extents[i]) for i in indices_of(f))): None for f, below in found}
+                found += [(f, below, number) for f, below in self.reading.beside(number, pair) or []]
+        extents = self.shapes.extents
+        keys = {(f, below, tuple((i, extents[k][i]) for i in indices_of(f))): None for f, below, k in found}
         new = [key for key in keys if key not in self.checked]
         if not new:
             return
         self.checked.update(new)
         name = self.names.fresh("beside")
-        for factor, below, _ in new:
+        for factor, below, own in new:
             value = Call("div" if below else "mul", (Const(0.0), factor))
-            own = {i: extents[i] for i in indices_of(factor)}
-            self.statements.append(_over(Access(name), "+=", value, own))
+            self.statements.append(_over(Access(name), "+=", value, dict(own)))
         self.finite.append(name)
 
     # -- a statement -------------------------------------------------------------------------------
