@@ -280,3 +280,12 @@ def test_rows_and_columns_in_merged_axes(text: str, mask: str, limits: Limits) -
     gradients = dense.run(backward(f.program, None), {**inputs, "y.grad": dy})
     for name, value in pull(dy).items():
         assert_equal(value, gradients[f"{name}.grad"], 1e-8)
+
+
+def test_a_gradient_that_is_whole_beside_a_tensor_that_is_not() -> None:
+    """Its shape was that of the tensor, of which only blocks are left."""
+    f = limited("h[i,j,0] = x[i,j]\ny[k,l] = h[k,m,l] where m < 16, m == k", TINY)
+    x, dy = np.random.default_rng(3).standard_normal((16, 16)), np.arange(16.0)[:, None]
+    y, pull = f.vjp(x=x)
+    assert_equal(y, np.diag(x)[:, None], 1e-12)
+    assert_equal(pull(dy)["x"], np.diag(dy[:, 0]), 1e-12)

@@ -131,7 +131,9 @@ class _Banding:
                 self.statements.append(stmt)
             self.padded = {key: name for key, name in self.padded.items() if key[0] != stmt.target.tensor}
         known = {s.tensor: s for s in program.shapes if s.tensor not in self.kept}
+        made = {s.target.tensor for s in program.statements}
         changed = {s.target.tensor for k, s in enumerate(program.statements) if self.pairs[k]}
+        changed |= {t for t in made if primal_of(t) in self.kept}  # whose shape was that of what is gone
         for tensor in changed - {*known, *self.kept, *program.inputs}:
             self.declared[tensor] = self.shapes.tensors[tensor]
         shapes = (*known.values(), *(Shape(t, tuple(map(Const, s))) for t, s in self.declared.items()))
