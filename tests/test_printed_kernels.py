@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from plans import Case, F, buf, data, fn, load, number, view
 
-from indexlang.plan.kernels import Map, Order, Rank, Running, Scatter, Search, Select, Take
+from indexlang.plan.kernels import Fading, Map, Order, Rank, Running, Scatter, Search, Select, Take
 from indexlang.plan.plan import Loop, Run
 from indexlang.plan.quantities import Position
 
@@ -63,6 +63,29 @@ def test_running_logsumexp(kind, backwards, along):
     with np.errstate(all="ignore"):
         expected = np.logaddexp.accumulate(turned.astype("float64"), axis).astype(kind)
     np.testing.assert_array_equal(found, np.flip(expected, axis) if backwards else expected)
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32", "complex128"])
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("along", ["i", "j", "k"])
+def test_fading(along, backwards, kind):
+    case = Case(i=3, j=9, k=2)
+    x, f = case.input("x", data(9, 3, 2, dtype=kind)), case.input("f", data(3, 9, dtype=kind))
+    y = view(buf("y", (3, 9, 2), kind), "i", "j", "k")
+    fades = view(f, "i", "j")
+    if along == "k":
+        f = case.input("g", data(2, 3, dtype=kind))
+        fades = view(f, "k", "i")
+    found = case.run([y], Run(y, "=", Fading(view(x, "j", "i", "k"), fades, along, backwards)))
+    axis = "ijk".index(along)
+    given = case.arrays[0].transpose(1, 0, 2)
+    by = np.broadcast_to(case.arrays[2].T[:, None, :] if along == "k" else case.arrays[1][:, :, None], given.shape)
+    given, by = (np.moveaxis(a, axis, 0)[:: -1 if backwards else 1] for a in (given, by))
+    expected = [given[0]]
+    for k in range(1, len(given)):
+        expected.append(given[k] + by[k - 1] * expected[-1])
+    result = np.moveaxis(np.array(expected)[:: -1 if backwards else 1], 0, axis)
+    np.testing.assert_allclose(found, result, rtol=1e-5 if kind == "float32" else 1e-12, atol=1e-6)
 
 
 @pytest.mark.parametrize("op", ["argmax", "argmin"])

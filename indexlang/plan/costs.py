@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from .kernels import Einsum, Grouped, Kernel, Map, Order, Product, Rank, Running, Scatter, Search, Select, Take
+from .kernels import Einsum, Fading, Grouped, Kernel, Map, Order, Product, Rank, Running, Scatter, Search, Select, Take
 from .limits import Limits
 from .places import Part, Place
 from .plan import Check, Either, Loop, Make, Plan, Run, Section, Step, Within
@@ -133,6 +133,8 @@ def _kernel(kernel: Kernel, place: Place, ranges: Ranges) -> Cost:
             return Cost(0, _points(indices, ranges) + sum(_elements(f, ranges) for f in factors), 1)
         case Take() | Running():
             return Cost(0, 2 * own, 1)
+        case Fading():
+            return Cost(0, 4 * own, 1)
         case Order(source=source):
             return Cost(0, SORTING * _points(_indices(source), ranges), 1)
         case Rank(source=source, value=value):

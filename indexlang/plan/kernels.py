@@ -91,6 +91,18 @@ class Running:
 
 
 @dataclass(frozen=True)
+class Fading:
+    """A running sum that fades: each element and what has come before it along an index, which is multiplied by the
+    fade that stands there. So place[t] = source[t] + fades[t-1] * place[t-1]; from the end if `backwards`.
+    """
+
+    source: Place
+    fades: Place
+    along: str
+    backwards: bool = False
+
+
+@dataclass(frozen=True)
 class Order:
     """The positions along the only axis of a source in ascending order of its elements, nan last, equal ones in any
     order: the place has `rank` in its stead.
@@ -160,4 +172,4 @@ class Scatter:
     alone: bool = False
 
 
-Kernel = Map | Take | Product | Grouped | Einsum | Running | Order | Rank | Search | Select | Scatter
+Kernel = Map | Take | Product | Grouped | Einsum | Running | Fading | Order | Rank | Search | Select | Scatter

@@ -47,6 +47,7 @@ from .rewrites.inline import inline
 from .rewrites.keep_bands import Banded, keep_bands
 from .rewrites.merge_groups import merge_groups
 from .rewrites.one_axis import on_one_axis
+from .rewrites.others import write_others
 from .rewrites.passes import in_passes
 from .rewrites.pointed import point
 from .rewrites.reuse import reuse
@@ -59,6 +60,13 @@ from .rooms import memory
 from .sized import Sized
 from .statement import StatementPlan, planned
 from .views import plain
+
+
+# Each leaves to the next ones what it makes.
+REWRITES = (
+    *(on_one_axis, inline, distribute, in_passes, at_each_position),
+    *(share_quotients, reuse, share, take_apart, scale, unfold),
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,8 @@ def plan(
     if banded is not None:  # what is told is what runs
         known, typed = shapes.infer(banded.program, sizes, rewritten=True), kinds.infer(banded.program, dtypes)
     delivered = {t: kinds.computing(d) if t in exact else d for t, d in typed.tensors.items()}
-    made = replace(made, shapes=dict(known.tensors), dtypes=delivered)
+    kept = {t: s for t, s in known.tensors.items() if t in made.shapes}
+    made = replace(made, shapes=kept, dtypes=delivered)
     return Planned(made, written.warnings)
 
 
@@ -134,6 +143,7 @@ def _tried(
         finite = tuple(place for tensor, place, _ in made.outputs if tensor in way.finite)
         outputs = tuple(o for o in made.outputs if o[0] in program.outputs)
         found = replace(made, outputs=outputs, finite=finite, instead=found, workspace=memory(made))
+        found = replace(found, shapes=dict(work.known.tensors))
     assert found is not None
     return replace(found, places=tuple(places))
 
@@ -159,13 +169,9 @@ class _Planning:
         places: list[tuple[Access, int]],
     ) -> None:
         program, known = cancel(program, known)
-        program, known, typed = inline(*on_one_axis(program, known, typed, limits), limits)
-        program, known, typed = in_passes(*distribute(program, known, typed, limits), limits)
-        program, known, typed = at_each_position(program, known, typed, limits)
-        program, known, typed = take_apart(
-            *share(*reuse(*share_quotients(program, known, typed, limits), limits), limits), limits
-        )
-        self.program, self.known, self.types = unfold(*scale(program, known, typed, limits), limits)
+        for rewrite in REWRITES:
+            program, known, typed = rewrite(program, known, typed, limits)
+        self.program, self.known, self.types = write_others(program, known, typed)
         self.dims = dim_names(self.program)
         storage = {t: kinds.computing(d) for t, d in self.types.tensors.items()}
         made = Counter(s.target.tensor for s in self.program.statements)

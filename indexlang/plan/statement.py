@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from math import prod
 
-from ..program.algebra import factors_of
 from ..program.functions import is_exact
-from ..program.ir import Access, Subscript, children, indices_of
+from ..program.ir import Access, Subscript, children
 from .accumulating import accumulated, accumulation_of
+from .advice import advice
 from .blocking import contraction_blocks, domain_blocks, kept, repeated, scatter_blocks, window_blocks
 from .blocks import blocks, itemsize
 from .building import Building, axes_of
@@ -29,6 +29,7 @@ from .operators import SUMS
 from .quantities import Apply, Load, Number, Value
 from .ranking import batches, ranked, ranking_of
 from .reads import guarded_by_static, prepare
+from .recurring import read_by, recurred, recurrence_of
 from .scanning import gone_along, scanned, scans_of
 from .scattering import contracted, scattered
 from .searching import position_type, searched, window_searched
@@ -60,7 +61,8 @@ class StatementPlan(Evaluation):
                 b.run(b.everything(home), "=", Map(unit(self.op, self.dtype)))
             return "nothing: the domain is empty"
         if self.root is None or all(self.sizes[i] > 0 for i in self.summed):
-            for part in (self.value, *self.stmt.target.subscripts):
+            found = recurrence_of(self.stmt)
+            for part in (*((self.value,) if found is None else read_by(found)), *self.stmt.target.subscripts):
                 self.prepare(part)
             with guarded_by_static(b):
                 for mask in (*self.outer, *self.inner):
@@ -72,7 +74,7 @@ class StatementPlan(Evaluation):
             home = b.buffers[self.tensor] = replace(home, dtype=position_type(self))
             target = target_of(b, self.stmt.target, home, self.op, new, self.dtype, inner)
         if way.name == "whole domain" and prod(self.sizes.values()) >= b.limits.advised:
-            self.notes.append(self.advice())
+            self.notes.append(advice(self))
         here = len(b.steps)
         way.plan(self, target)
         b.steps[here:here] = self.ahead
@@ -92,6 +94,8 @@ class StatementPlan(Evaluation):
 
     def facts(self, target: Target) -> Facts:
         """What decides the way."""
+        if recurrence_of(self.stmt) is not None:
+            return Facts(recurrence=True)
         kept = [i for i in self.free if i not in target.taps]
         return Facts(
             root=self.root is not None,
@@ -132,19 +136,6 @@ class StatementPlan(Evaluation):
         """Make the target ready; `many` if several writes meet in it."""
         self.notes += [f"{step or 1} {i} at a time" for i, step in steps]
         target.start(once=not many and not any(i in self.summed for i, _ in steps))
-
-    def advice(self) -> str:
-        """Why every point is gone through, and what would help."""
-        if self.op not in SUMS:
-            return f"for {self.op} has no products: name what lacks an index in a statement of its own"
-        everything = {i for i in (*self.free, *self.summed) if self.sizes[i] > 1}
-        for _, term in self.terms():
-            for factor, _ in factors_of(term):
-                if everything <= set(indices_of(factor)):
-                    return "for one factor has all indices: name what in it lacks one in a statement of its own"
-        if self.inner and self.compute != "bool":
-            return "for a mask has indices that no two factors have: say it of fewer indices, or in several statements"
-        return "for the value is no product of arrays of fewer indices"
 
     # -- ways ----------------------------------------------------------------------------------
 
@@ -236,6 +227,15 @@ class StatementPlan(Evaluation):
         with ExitStack() as stack:
             scope = self.enter(stack, target, steps, drops=False)
             target.put(target.view, scanned(self, scope))
+
+    def recurrence(self, target: Target) -> None:
+        """What follows an element is summed while it is multiplied."""
+        found = recurrence_of(self.stmt)
+        assert found is not None
+        self.start(target, ())
+        with ExitStack() as stack:
+            scope = self.enter(stack, target, (), drops=False)
+            target.put(target.view, recurred(self, found, scope), found.negative)
 
     def ranking(self, target: Target) -> None:
         """A running reduction in the order of data, for each order that there is."""
@@ -338,6 +338,7 @@ def few(facts: Facts, limits: Limits) -> bool:
 
 
 WAYS = (
+    Way("recurrence", lambda f, limits: f.recurrence, StatementPlan.recurrence),
     Way("grouped contraction", lambda f, limits: f.grouped, StatementPlan.grouped),
     Way("scatter", lambda f, limits: f.scattered, StatementPlan.scatter),
     Way("ranks", lambda f, limits: f.ranking, StatementPlan.ranking),

@@ -17,7 +17,7 @@ from itertools import product
 from .boxes import Box, covers, is_covered
 from .building import axes_of, steps_of
 from .contraction import is_matrix, merges
-from .kernels import Einsum, Grouped, Kernel, Map, Order, Product, Rank, Running, Scatter, Search, Select, Take
+from .kernels import Einsum, Fading, Grouped, Kernel, Map, Order, Product, Rank, Running, Scatter, Search, Select, Take
 from .places import Buffer, Part, Place, View
 from .plan import Check, Either, Loop, Make, Plan, Run, Section, Step, Within
 from .positions import Positions
@@ -259,6 +259,11 @@ class _Checking(Memory):
                 self.same(axes, self.here(source.mentioned))
                 there = self.scope[along].whole or op not in ("argmax", "argmin")
                 self.require(there, f"positions along {along} are of a part of it")
+            case Fading(source=source, fades=fades):
+                for side in (source, fades):
+                    self.load(side)
+                    self.require(side.buffer != place.buffer, f"{place.buffer.name} is written while it fades")
+                self.same(axes, {*self.here(source.mentioned), *self.here(fades.mentioned)})
             case Order(source=source, rank=rank):
                 self.load(source)
                 (along,) = self.only(source)

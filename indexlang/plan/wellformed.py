@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from ..program.functions import COMBINATIONS, FUNCTIONS
 from ..sizes.dtypes import DTYPES, kind_of
-from .kernels import Einsum, Grouped, Kernel, Map, Order, Product, Rank, Running, Scatter, Search, Select, Take
+from .kernels import Einsum, Fading, Grouped, Kernel, Map, Order, Product, Rank, Running, Scatter, Search, Select, Take
 from .places import Buffer, Part, Place, View
 from .plan import Check, Either, Loop, Make, Plan, Run, Step, Within
 from .quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value, parts_of
@@ -275,6 +275,12 @@ class _Reading:
                 yield from self.running(by, source.buffer.dtype, dtype, name)
                 if by not in OPERATORS | SEARCHING or along not in source.mentioned:
                     yield f"{source.buffer.name} runs by {by!r} along {along}"
+            case Fading(source=source, fades=fades, along=along):
+                for side in (source, fades):
+                    yield from self.place(side)
+                    yield from self.fits(side.buffer.dtype, dtype, name)
+                    if along not in side.mentioned:
+                        yield f"{side.buffer.name} does not run along {along}"
             case Order(source=source, rank=rank):
                 yield from self.place(source)
                 yield from self.known([rank], "an order")

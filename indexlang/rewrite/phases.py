@@ -27,6 +27,7 @@ from ..program.ir import (
     accesses_of,
     parts_of,
     primal_of,
+    reads_of,
     reductions_of,
     statement,
     walk,
@@ -34,6 +35,7 @@ from ..program.ir import (
 from ..program.names import Fresh
 from ..program.rebuild import transform_expr
 from ..ranges.solve import attempt
+from .others import others_of
 
 
 def mentioned(statements: Iterable[Statement], declared: Collection[str]) -> dict[str, None]:
@@ -61,6 +63,7 @@ def split(program: Program, late: Sequence[str]) -> tuple[Program, Program, tupl
     for stmt in program.statements:  # a tensor waits if any of its statements does
         if waiting & set(_read(stmt)):
             waiting.add(stmt.target.tensor)
+    waiting |= _made_late(program, waiting)
     program = _keep_powers(program, waiting)
     first = tuple(s for s in program.statements if s.target.tensor not in waiting)
     second = tuple(s for s in program.statements if s.target.tensor in waiting)
@@ -75,6 +78,14 @@ def split(program: Program, late: Sequence[str]) -> tuple[Program, Program, tupl
     forward = _part(program, first, (*outputs, *(k for k in kept if k not in outputs)), "forward")
     backward = _part(program, second, tuple(o for o in program.outputs if o in waiting), "backward")
     return forward, backward, kept
+
+
+def _made_late(program: Program, waiting: Collection[str]) -> set[str]:
+    """The products of all others up to a bound that only the second part reads: it makes them as it goes along."""
+    made = [s.target.tensor for s in program.statements]
+    found = {t for s in program.statements if (t := s.target.tensor) not in waiting and others_of(s) is not None}
+    early = {t for s in program.statements if s.target.tensor not in waiting for t in reads_of(s)}
+    return {t for t in found if made.count(t) == 1 and t not in early and t not in program.outputs}
 
 
 def _declare(program: Program, second: Sequence[Statement], made: Collection[str]) -> Program:

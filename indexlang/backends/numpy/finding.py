@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from ...plan.kernels import Order, Rank, Running, Search, Select
+from ...plan.kernels import Fading, Order, Rank, Running, Search, Select
 from ...plan.operators import identity
 from ...plan.places import Buffer, Part
 from ...plan.quantities import Apply, Number
@@ -44,6 +44,17 @@ def running(w: Writer, target: Target, kernel: Running) -> None:
     else:
         made = call(w.use("running"), Name(UFUNCS[kernel.op]), code, along, *backwards)
     target.put(Operand(made, x.axes, kind, fresh=True, laid=True))
+
+
+def fading(w: Writer, target: Target, kernel: Fading) -> None:
+    """A running sum that fades along an axis."""
+    axes = target.axes
+    sides = [
+        spread(converted(w, operand(w, p), target.dtype), axes, w.scope).code for p in (kernel.source, kernel.fades)
+    ]
+    backwards = [Name("True")] if kernel.backwards else []
+    made = call(w.use("fading"), *sides, axes.index(kernel.along), *backwards)
+    target.put(Operand(made, axes, target.dtype, fresh=True, laid=True))
 
 
 def order(w: Writer, target: Target, kernel: Order) -> None:

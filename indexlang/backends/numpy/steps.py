@@ -8,13 +8,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from ...plan.kernels import Einsum, Grouped, Kernel, Map, Order, Product, Rank, Running, Scatter, Search, Select, Take
+from ...plan.kernels import (
+    Einsum,
+    Fading,
+    Grouped,
+    Kernel,
+    Map,
+    Order,
+    Product,
+    Rank,
+    Running,
+    Scatter,
+    Search,
+    Select,
+    Take,
+)
 from ...plan.plan import Check, Either, Loop, Make, Run, Step, Within
 from ...plan.quantities import Apply, Load, Number, Value
 from .arrays import Operand, array, axes_here, spread
 from .code import ALL, Item, Name, call, text
 from .expressions import UFUNCS, truth, value, whole_number
-from .finding import order, rank, running, search, select
+from .finding import fading, order, rank, running, search, select
 from .loops import looped, make, some
 from .names import Writer
 from .products import einsum, product
@@ -72,6 +86,8 @@ def run(w: Writer, target: Target, kernel: Kernel) -> None:
             take(w, target, kernel)
         case Running():
             running(w, target, kernel)
+        case Fading():
+            fading(w, target, kernel)
         case Order():
             order(w, target, kernel)
         case Rank():

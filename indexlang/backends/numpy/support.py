@@ -156,6 +156,29 @@ def leading(ufunc, values, axis, backwards=False):
     return running(np.minimum if backwards else np.maximum, at, axis, backwards)
 '''
 
+FADING = '''\
+def fading(values, fades, axis, backwards=False):
+    """Along an axis, each value and what has come before it, times the fade that stands there; or what is behind it."""
+    turn = (slice(None),) * axis + (slice(None, None, -1 if backwards else 1),)
+    given, fade = (np.moveaxis(x[turn], axis, 0) for x in (values, fades))
+    result = np.empty(values.shape, values.dtype)
+    made = np.moveaxis(result[turn], axis, 0)
+    if made[0].size < 16:  # element by element: Python's numbers take less time than calls
+        for at in np.ndindex(made.shape[1:]):
+            row = (slice(None), *at)
+            last, kept = 0.0, []
+            for value, by in zip(given[row].tolist(), [0.0, *fade[row].tolist()]):
+                last = value + by * last if kept else value
+                kept.append(last)
+            made[row] = kept
+        return result
+    made[0], step = given[0], np.empty(made.shape[1:], made.dtype)
+    for k in range(1, len(made)):
+        np.multiply(fade[k - 1], made[k - 1], out=step)
+        np.add(given[k], step, out=made[k])
+    return result
+'''
+
 FINITE = '''\
 def finite(*arrays):
     """Whether all elements are finite, by their sums; a sum that overflows says no, too."""
@@ -229,6 +252,7 @@ if "ROOMS" not in globals():  # programs that are loaded together have them in c
 ARRAYS = {
     "running": RUNNING,
     "leading": LEADING,
+    "fading": FADING,
     "winners": WINNERS,
     "by_matrix": BY_MATRIX,
     "of_groups": OF_GROUPS,
