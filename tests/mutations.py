@@ -7,7 +7,20 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from random import Random
 from typing import Any
 
-from indexlang.plan.kernels import Fading, Grouped, Order, Product, Rank, Roles, Running, Scatter, Search, Select, Take
+from indexlang.plan.kernels import (
+    Fading,
+    Grouped,
+    Order,
+    Product,
+    Ranged,
+    Rank,
+    Roles,
+    Running,
+    Scatter,
+    Search,
+    Select,
+    Take,
+)
 from indexlang.plan.places import Buffer, Part, View
 from indexlang.plan.plan import Check, Either, Loop, Make, Plan, Run, Section, Table
 from indexlang.plan.quantities import Apply, Count, Load, Number, Position, Reduced
@@ -145,6 +158,12 @@ def other(rng: Random, node: Any, path: Path, indices: tuple[str, ...], buffers:
             options = [
                 lambda: replace(node, along=index()),
                 lambda: replace(node, op=rng.choice(("sum", "argmax", "+="))),
+            ]
+        case Ranged():
+            options = [
+                lambda: replace(node, along=index()),
+                lambda: replace(node, begin=node.end, end=node.begin),
+                lambda: replace(node, op=rng.choice(("sum", "argmax", "max="))),
             ]
         case Fading():
             options = [

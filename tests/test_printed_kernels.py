@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from plans import Case, F, buf, data, fn, load, number, view
 
-from indexlang.plan.kernels import Fading, Map, Order, Rank, Running, Scatter, Search, Select, Take
+from indexlang.plan.kernels import Fading, Map, Order, Ranged, Rank, Running, Scatter, Search, Select, Take
 from indexlang.plan.plan import Loop, Run
 from indexlang.plan.quantities import Position
 
@@ -63,6 +63,24 @@ def test_running_logsumexp(kind, backwards, along):
     with np.errstate(all="ignore"):
         expected = np.logaddexp.accumulate(turned.astype("float64"), axis).astype(kind)
     np.testing.assert_array_equal(found, np.flip(expected, axis) if backwards else expected)
+
+
+@pytest.mark.parametrize("op", ["max=", "min=", "argmax", "argmin"])
+@pytest.mark.parametrize("kind", ["float64", "float32", "int64", "uint8"])
+def test_ranges(op, kind):
+    case = Case(i=3, j=19, p=19, q=19)
+    array = data(3, 19, dtype=kind)
+    array = np.round(array) if kind.startswith("float") else array // 4
+    if kind.startswith("float"):
+        array[1, ::5] = np.nan
+    x = case.input("x", array)
+    y = view(buf("y", (3, 19, 19), "int64" if op.startswith("arg") else kind), "i", "p", "q")
+    found = case.run([y], Run(y, "=", Ranged(op, view(x, "i", "j"), "j", Position("p"), Position("q"))))
+    best = np.argmax if "max" in op else np.argmin
+    for i, p, q in np.ndindex(found.shape):
+        if p <= q:
+            at = p + best(array[i, p : q + 1])
+            np.testing.assert_array_equal(found[i, p, q], at if op.startswith("arg") else array[i, at])
 
 
 @pytest.mark.parametrize("kind", ["float64", "float32", "complex128"])

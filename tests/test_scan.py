@@ -67,6 +67,7 @@ SCANS = [
     ("y[t] += x[u,v] where v <= t, u != 2", "v"),
     ("y[s,t] = x[u] where u <= s + t", "u"),
     ("y[b,t] = x[b,u] where u <= t, u > t - 3", None),  # a window
+    ("y[b,t] max= x[b,u] where u <= t, u > t - 3", None),  # an extremum of one, where both sides are asked for
     ("y[b,t] = x[b,u] * z[t] where u <= t", None),  # the value mentions t: what a sum can wait for is taken out before
     ("y[t] += x[u] where u <= s, s <= t", None),  # counts the values of s
     ("y[t] += x[u] where u == t", None),
@@ -113,6 +114,10 @@ CASES: list[tuple[str, dict[str, tuple[int, ...]]]] = [
     ("y[b,t] max= x[b,u] where u <= t", {"x": (3, 7)}),
     ("y[b,t] max= x[b,u] where u < t", {"x": (3, 7)}),
     ("y[b,t] min= x[b,u] + z[u] where u >= t", {"x": (3, 7), "z": (7,)}),
+    ("y[b,t] max= x[b,u] where u <= t, u > t - 5", {"x": (3, 7)}),
+    ("y[t,b] min= x[b,u] where u >= t - 1, u < t + 6, t < 9", {"x": (3, 7)}),
+    ("y[t,s,b] min= x[b,u]*z[b] where s <= u, u <= t, u < s + 5, s < 8, t < 9", {"x": (3, 7), "z": (3,)}),
+    ("y[s,t,b] max= x[b,u] where s <= u, u <= t, u % 3 != 1, s < 8, t < 9", {"x": (3, 7)}),
     ("y[b,t] *= x[b,u] where u <= t", {"x": (3, 7)}),
     ("y[b,t] *= x[b,u] where u < t, u != 2", {"x": (3, 7)}),
     ("y[b,t] = w[b,t]\ny[b,t] += x[b,u] where u < t", {"x": (3, 7), "w": (3, 6)}),
@@ -229,7 +234,21 @@ SEARCHES = [
     ("y[t] = argmax[u](x[u,t]) where u <= t", "search"),
     ("y[b,t] = argmax[u](x[b,u]) where u <= t, x[b,u] > 0, t < 6", "search"),
     ("y[b,t] = argmax[u,v](x[u,v]) where u <= t, b < 3, t < 6", "search"),
-    ("y[b,t] = argmax[u](x[b,u]) where u <= t, u > t - 3, t < 6", "search"),
+    ("y[b,t] = argmax[u](x[b,u]) where u <= t, u > t - 3, t < 6", "scan"),
+    ("y[t,b] = argmin[u](x[b,u]*x[b,u]) where u < t, u > t - 4, t < 12", "scan"),
+    ("y[b,t] = argmax[u](x[b,u]) where u >= t - 4, t + 2 > u, u < t + 1, 1 <= u, t < 13", "scan"),
+    ("y[b,t] = argmin[u](x[b,u]) where 2*u <= 3*t + 1, 3*u >= t, t < 9", "scan"),
+    ("y[s,b,t] = argmax[u](x[b,u]) where u <= t, u >= s, s < 5, t < 9", "scan"),
+    ("y[s,t,b] = argmin[u](x[b,u]) where s <= u, u <= t, u < s + 2, s < 8, t < 9", "scan"),
+    ("y[b,t] = argmax[u](x[b,u]) where u <= t, u > t - 3, x[b,u] > 0, t < 6", "search"),
+    ("y[s,t] = argmax[u,v](x[u,v]) where u <= s, v <= t, s < 3, t < 7", "scan"),
+    ("y[s,t] = argmax[v,u](x[u,v]) where u <= s, v <= t, s < 4, t < 9", "scan"),
+    ("y[t,s] = argmin[u,v](x[u,v]) where u >= s, v < t, s < 4, t < 9", "scan"),
+    ("y[t,s] = argmax[v,u](x[u,v]) where u > s, v + 1 < t, s < 4, t < 9", "scan"),
+    ("y[s,t] = argmin[u,v](x[u,v]) where 2*u <= s, v >= t, 1 <= u, v < 6, s < 7, t < 7", "scan"),
+    ("y[s,t,a] = argmax[u,v,w](x[u,v]*x[u,w]) where u <= s, v <= t, w >= a, s < 3, t < 7, a < 6", "scan"),
+    ("y[b,s,t] = argmax[u,v](x[u,v] + x[b,v]) where u >= s, v >= t, s < 3, t < 7", "scan"),
+    ("y[s,t] = argmax[u,v](x[u,v]) where u <= s, v <= t, v > t - 3, s < 3, t < 7", "search"),
     ("y[b,t] = logsumexp[u](x[b,u]) where u <= t, t < 9", "scan"),
     ("y[b,t] = logsumexp[u](2*x[b,u]) where u > t, x[b,u] > 0, t < 9", "scan"),
     ("y[b,t] = logsumexp[u,v](x[u,v]) where u <= t, b < 3, t < 6", "search"),
@@ -252,6 +271,36 @@ def test_searches(text: str, way: str, dtype: str) -> None:
         for found in (f(**arrays), sized(f, block=64)(**arrays)):
             assert found.dtype == expected.dtype
             np.testing.assert_allclose(found, expected, rtol=2e-3 if dtype == "float16" else 3e-6)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 7, 16, 33, 200])
+@pytest.mark.parametrize("bad", [None, np.nan, -np.inf])
+def test_windows_of_maxima(width: int, bad: float | None) -> None:
+    """The gradient of a maximum under a mask of two sides, by hand; ties and what is not finite included."""
+    f = indexlang.compile(f"y[b,t] max= x[b,s] where s <= t, t < s + {width}, t < size(x,1)")
+    x, dy = np.round(RNG.normal(size=(3, 100)) * 3), RNG.normal(size=(3, 100))
+    if bad is not None:
+        x[0, 40:90:7] = x[1, 10:80] = bad
+    expected, best = np.zeros(x.shape), np.empty(x.shape)
+    for b, t in np.ndindex(x.shape):
+        first = max(0, t + 1 - width)
+        at = first + int(np.argmax(x[b, first : t + 1]))
+        best[b, t] = x[b, at]
+        expected[b, at] += dy[b, t]
+    y, pullback = f.vjp(x=x)
+    np.testing.assert_array_equal(y, best)
+    np.testing.assert_allclose(pullback(dy)["x"], expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(5, 1), (1, 9), (12, 17)])
+def test_corners_of_maxima(shape: tuple[int, int]) -> None:
+    f = indexlang.compile("y[i,j] max= x[u,v] where u <= i, v >= j, i < size(x,0), j < size(x,1)")
+    x, dy, expected = np.round(RNG.normal(size=shape) * 2), RNG.normal(size=shape), np.zeros(shape)
+    for i, j in np.ndindex(shape):
+        part = x[: i + 1, j:]
+        u, v = np.unravel_index(np.argmax(part), part.shape)
+        expected[u, v + j] += dy[i, j]
+    np.testing.assert_allclose(f.vjp(x=x)[1](dy)["x"], expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (5, 4, 31), (5, 4, 32), (1, 1, 40), (3, 64)])

@@ -10,7 +10,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from .kernels import Einsum, Fading, Grouped, Kernel, Map, Order, Product, Rank, Running, Scatter, Search, Select, Take
+from .kernels import (
+    Einsum,
+    Fading,
+    Grouped,
+    Kernel,
+    Map,
+    Order,
+    Product,
+    Ranged,
+    Rank,
+    Running,
+    Scatter,
+    Search,
+    Select,
+    Take,
+)
 from .limits import Limits
 from .places import Part, Place
 from .plan import Check, Either, Loop, Make, Plan, Run, Section, Step, Within
@@ -133,6 +148,9 @@ def _kernel(kernel: Kernel, place: Place, ranges: Ranges) -> Cost:
             return Cost(0, _points(indices, ranges) + sum(_elements(f, ranges) for f in factors), 1)
         case Take() | Running():
             return Cost(0, 2 * own, 1)
+        case Ranged(source=source, along=along):
+            levels = _points([along], ranges).bit_length()
+            return Cost(0, 6 * levels * _points(_indices(source), ranges) + 6 * own, 1)
         case Fading():
             return Cost(0, 4 * own, 1)
         case Order(source=source):

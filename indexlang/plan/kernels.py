@@ -91,6 +91,19 @@ class Running:
 
 
 @dataclass(frozen=True)
+class Ranged:
+    """The greatest (or the least) of what stands from `begin` to `end` along an index, counted from 0; `argmax` and
+    `argmin` say where the first of these stands (int64). What there is between no ends says nothing.
+    """
+
+    op: str
+    source: Place
+    along: str
+    begin: Value
+    end: Value
+
+
+@dataclass(frozen=True)
 class Fading:
     """A running sum that fades: each element and what has come before it along an index, which is multiplied by the
     fade that stands there. So place[t] = source[t] + fades[t-1] * place[t-1]; from the end if `backwards`.
@@ -172,4 +185,4 @@ class Scatter:
     alone: bool = False
 
 
-Kernel = Map | Take | Product | Grouped | Einsum | Running | Fading | Order | Rank | Search | Select | Scatter
+Kernel = Map | Take | Product | Grouped | Einsum | Running | Ranged | Fading | Order | Rank | Search | Select | Scatter

@@ -16,7 +16,8 @@
     Part    ::= Buffer index*                    an array over just the values that its indices have here
     Row     ::= const (index, coef)*             the position in one axis
     Kernel  ::= Map(Value) | Product(Place, Place, Roles, by) | Einsum(Value*, apart) | Running(op, Place, along)
-              | Fading(Place, Place, along) | Grouped(Place, Place, Roles, mark, at, point*)
+              | Ranged(op, Place, along, Value, Value) | Fading(Place, Place, along)
+              | Grouped(Place, Place, Roles, mark, at, point*)
               | Take(Place, at*) | Scatter(at*, Value, by) | Search(op, Value, over, by) | Select(Value, Value, among)
               | Order(Place, rank) | Rank(Place, Value, equal)
     Value   ::= Number | Position(index) | Count(index*) | Reach(Row, most) | Load(Place) | Apply(fn, Value*)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .kernels import Map, Order, Rank, Running, Search, Take
+from .kernels import Map, Order, Ranged, Rank, Running, Search, Take
 from .places import Buffer, Part, Place
 from .plan import Run
 from .quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value
@@ -54,7 +54,7 @@ class Positions:
                 found = self.interval(value, extents)
             case Take(source=source):
                 found = self.held.get(source.buffer)
-            case Running(op="argmax" | "argmin", along=along):
+            case Running(op="argmax" | "argmin", along=along) | Ranged(op="argmax" | "argmin", along=along):
                 found = (0, max(0, _size(along, extents) - 1))
             case Order(rank=rank):
                 found = (0, max(0, _size(rank, extents) - 1))

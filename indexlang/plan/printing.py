@@ -14,7 +14,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from .kernels import Einsum, Fading, Grouped, Kernel, Map, Order, Product, Rank, Running, Scatter, Search, Select, Take
+from .kernels import (
+    Einsum,
+    Fading,
+    Grouped,
+    Kernel,
+    Map,
+    Order,
+    Product,
+    Ranged,
+    Rank,
+    Running,
+    Scatter,
+    Search,
+    Select,
+    Take,
+)
 from .operators import REDUCTIONS
 from .places import Part, Place, View
 from .plan import Check, Either, Loop, Make, Plan, Run, Step, Within
@@ -106,6 +121,8 @@ def _kernel(kernel: Kernel) -> str:
             return f"sum of {' * '.join(_value(v) for v in factors)}"
         case Running(op=op, source=source, along=along, backwards=backwards):
             return f"running {REDUCTIONS.get(op, op)} of {_place(source)} along {along}{' backwards' * backwards}"
+        case Ranged(op=op, source=source, along=along, begin=begin, end=end):
+            return f"{REDUCTIONS.get(op, op)} of {_place(source)} along {along} from {_value(begin)} to {_value(end)}"
         case Fading(source=source, fades=fades, along=along, backwards=backwards):
             return f"fading sum of {_place(source)} by {_place(fades)} along {along}{' backwards' * backwards}"
         case Order(source=source, rank=rank):

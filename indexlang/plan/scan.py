@@ -1,4 +1,4 @@
-"""Sums over all positions up to a bound: which masks let a running sum serve every point.
+"""Reductions over all positions up to a bound: which masks let a running one serve every point.
 
 In: the masks of a statement, the indices of its value, sizes. Out: `Scan`s, none if it is none. The one rule: the value
 of a scan does not mention the indices of its bounds, so that one pass over the reduced index holds what each of them
@@ -28,11 +28,16 @@ class Bound:
 
 @dataclass(frozen=True)
 class Scan:
-    """The index to run along, its bounds (all upper ones, or all lower ones), and the masks of the value alone."""
+    """The index to run along, its bounds (upper ones, lower ones, or both), and the masks of the value alone."""
 
     index: str
     bounds: tuple[Bound, ...]
     own: tuple[Expr, ...]
+
+    @property
+    def between(self) -> bool:
+        """Whether it is bounded from both sides."""
+        return len({b.upper for b in self.bounds}) == 2
 
     @property
     def upper(self) -> bool:
@@ -45,9 +50,16 @@ class Scan:
 
 
 def scan(
-    masks: Iterable[Expr], value: Collection[str], reduced: Sequence[str], sizes: Mapping[str, Sequence[int]]
+    masks: Iterable[Expr],
+    value: Collection[str],
+    reduced: Sequence[str],
+    sizes: Mapping[str, Sequence[int]],
+    between: bool = False,
 ) -> Scan | None:
-    """The first reduced index along which a running reduction gives the statement; `value` are the value's indices."""
+    """The first reduced index along which a running reduction gives the statement; `value` are the value's indices.
+
+    `between` if bounds from both sides will do.
+    """
     parts = [p for mask in masks for p in conjuncts(mask)]
     own = tuple(p for p in parts if set(indices_of(p)) <= set(value))
     rest = [p for p in parts if p not in own]
@@ -57,17 +69,21 @@ def scan(
         bounds = [bound(p, index, sizes) for p in rest]
         known = tuple(b for b in bounds if b is not None)
         mentioned = {i for b in known for i, _ in b.row.coefs}
-        same = len({b.upper for b in known}) == 1
-        if len(known) == len(bounds) and same and not mentioned & {*value, *reduced}:
+        same = between or len({b.upper for b in known}) == 1
+        if known and len(known) == len(bounds) and same and not mentioned & {*value, *reduced}:
             return Scan(index, known, own)
     return None
 
 
 def scans(
-    masks: Sequence[Expr], value: Collection[str], reduced: Sequence[str], sizes: Mapping[str, Sequence[int]]
+    masks: Sequence[Expr],
+    value: Collection[str],
+    reduced: Sequence[str],
+    sizes: Mapping[str, Sequence[int]],
+    between: bool = False,
 ) -> tuple[Scan, ...]:
     """One scan, or one after the other along several indices, each with bounds of its own: sums over a corner."""
-    alone = scan(masks, value, reduced, sizes)
+    alone = scan(masks, value, reduced, sizes, between)
     if alone is not None:
         return (alone,)
     parts = [p for mask in masks for p in conjuncts(mask)]

@@ -1,7 +1,8 @@
 """A reduction up to a bound as one running reduction, read where each bound ends.
 
 In: a statement and its `Scan`s. Out: its value over the free indices. The one rule: what stands behind a bound never
-enters what is read there, so infinities and nan stay where the loops have them; nothing is subtracted again.
+enters what is read there, so infinities and nan stay where the loops have them; nothing is subtracted again. An
+extremum may have bounds from both sides: it is that of two ranges whose lengths are a power of 2.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from ..program.ir import Expr, indices_of
 from ..sizes.dtypes import kind_of
 from .building import axes_of, here
 from .evaluation import Evaluation
-from .kernels import Map, Running, Take
+from .kernels import Map, Ranged, Running, Take
 from .operators import SUMS
 from .pairs import Pairs
 from .places import Part, Place
@@ -21,7 +22,9 @@ from .quantities import Apply, Load, Number, Value
 from .reads import masked, value_of
 from .scan import Bound, Scan, scans
 from .values import cast, position_of, unit
-from .views import Extents, Row, Scope
+from .views import Extents, Row, Scope, whole
+
+WINNERS = {"argmax": "max=", "argmin": "min="}  # and by which operator they win
 
 
 def scans_of(stmt: Evaluation) -> tuple[Scan, ...]:
@@ -30,18 +33,21 @@ def scans_of(stmt: Evaluation) -> tuple[Scan, ...]:
         return ()
     core, _, _ = split(stmt)
     value = {i for factor in core for i in indices_of(factor)}
-    found = scans(stmt.inner, value, stmt.summed, stmt.b.shapes)
-    return found if not found or stmt.root is None or _searchable(stmt, found[0]) else ()
+    extremum = stmt.op in ("max=", "min=") if stmt.root is None else stmt.root.op in WINNERS
+    found = scans(stmt.inner, value, stmt.summed, stmt.b.shapes, extremum)
+    if found and found[0].between and (stmt.b.complex_step or stmt.sizes[found[0].index] <= 0):
+        return ()
+    return found if not found or stmt.root is None or _searchable(stmt, found) else ()
 
 
-def _searchable(stmt: Evaluation, found: Scan) -> bool:
-    """Whether one pass finds the winners: along one index, among all of its points."""
+def _searchable(stmt: Evaluation, found: Sequence[Scan]) -> bool:
+    """Whether passes find the winners: along each index, among all of its points."""
     kind = kind_of(stmt.b.kind(stmt.value))
     if stmt.root_of().op == "logsumexp":
-        plain = kind != "complex" and stmt.is_float and not stmt.b.complex_step
+        plain = kind != "complex" and stmt.is_float and not stmt.b.complex_step and len(found) == 1
     else:
-        plain = not found.own and kind != "bool"
-    return plain and len(stmt.summed) == 1 and stmt.sizes[found.index] > 0
+        plain = not found[0].own and kind != "bool" and not (stmt.b.complex_step and len(found) > 1)
+    return plain and len(stmt.summed) == len(found) and all(stmt.sizes[s.index] > 0 for s in found)
 
 
 def split(stmt: Evaluation) -> tuple[list[Expr], list[Expr], list[Expr]]:
@@ -78,7 +84,12 @@ def scanned(stmt: Evaluation, scope: Scope) -> Value:
     core, outside, divisors = split(stmt)
     op = stmt.op if stmt.root is None else stmt.root.op
     place, nothing = _values(stmt, several, core, scope), None
+    if stmt.root is not None and len(several) > 1:
+        return stmt.masked_outer(_corner(stmt, several, place, scope), scope)
     for found in several:
+        if found.between:
+            place, nothing = _ranged(stmt, found, op, place, scope)
+            break
         if nothing is not None:
             value = Apply("select", (nothing, _of_nothing(stmt), Load(place, stmt.compute)), stmt.compute)
             place = stmt.held(value, _axes(place, scope), scope).place
@@ -91,6 +102,54 @@ def scanned(stmt: Evaluation, scope: Scope) -> Value:
     if nothing is not None:
         result = Apply("select", (nothing, _of_nothing(stmt), result), result.dtype)
     return stmt.masked_outer(result, scope)
+
+
+def _ranged(stmt: Evaluation, found: Scan, op: str, place: Place, scope: Scope) -> tuple[Part, Value]:
+    """What is best between two bounds, and where nothing is between them."""
+    b, (lo, hi) = stmt.b, stmt.b.extents[found.index]
+    order = [i for i in stmt.stmt.domain.indices if i in found.read]
+    ends: list[Value] = []
+    for upper, fn in ((False, "max"), (True, "min")):
+        at: Value = Number(hi - 1 if upper else lo, "int64")
+        for bound in (k for k in found.bounds if k.upper == upper):
+            at = Apply(fn, (at, _end(bound)), "int64")
+        at = Apply("sub", (at, Number(lo, "int64")), "int64") if lo else at
+        ends.append(b.table("positions", order, at) if all(scope[i].whole for i in order) else at)
+    indices = [i for axis in _axes(place, scope) for i in (order if axis == found.index else [axis])]
+    best = b.part("best", here(indices, scope), result_type(stmt), scope)
+    b.run(best, "=", Ranged(op, place, found.index, ends[0], ends[1]))
+    return best, Apply("gt", (ends[0], ends[1]), "bool")
+
+
+def _corner(stmt: Evaluation, several: Sequence[Scan], place: Place, scope: Scope) -> Value:
+    """Where the first winner stands within a corner: along the innermost index, then among the best of that, ..."""
+    b, op = stmt.b, stmt.root_of().op
+    at: dict[str, Part] = {}
+    nowhere: Value = Number(False, "bool")
+    for found in sorted(several, key=lambda s: -stmt.summed.index(s.index)):
+        axes = _axes(place, scope)
+        winners, best = b.part("winners", axes, "int64", scope), b.part("best", axes, place.buffer.dtype, scope)
+        b.run(winners, "=", Running(op, place, found.index, not found.upper))
+        b.run(best, "=", Running(WINNERS[op], place, found.index, not found.upper))
+        here_at, nothing = _read(stmt, found, winners, scope)
+        place, _ = _read(stmt, found, best, scope)
+        if nothing is not None:
+            nowhere = Apply("or", (nowhere, nothing), "bool")
+        mark = b.axis(stmt.sizes[found.index])
+        inner = {**scope, **whole({mark: b.extents[mark]})}
+        for index, part in at.items():
+            moved = replace(part, moved=(*part.moved, (found.index, mark, 0, 1)))
+            kept = [i for i in here_at.mentioned if i not in part.mentioned]
+            axes = [i for axis in part.mentioned for i in (kept if axis == found.index else [axis])]
+            taken = b.part("taken", here(axes, scope), "int64", inner)
+            b.run(taken, "=", Take(moved, ((mark, Load(here_at, "int64")),)))
+            at[index] = taken
+        at[found.index] = here_at
+    number: Value = Number(0, "int64")
+    for index in stmt.summed:
+        number = Apply("mul", (number, Number(stmt.sizes[index], "int64")), "int64")
+        number = Apply("add", (number, Load(at[index], "int64")), "int64")
+    return number if isinstance(nowhere, Number) else Apply("select", (nowhere, Number(0, "int64"), number), "int64")
 
 
 def _axes(place: Place, scope: Scope) -> list[str]:

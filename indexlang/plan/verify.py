@@ -17,11 +17,26 @@ from itertools import product
 from .boxes import Box, covers, is_covered
 from .building import axes_of, steps_of
 from .contraction import is_matrix, merges
-from .kernels import Einsum, Fading, Grouped, Kernel, Map, Order, Product, Rank, Running, Scatter, Search, Select, Take
+from .kernels import (
+    Einsum,
+    Fading,
+    Grouped,
+    Kernel,
+    Map,
+    Order,
+    Product,
+    Ranged,
+    Rank,
+    Running,
+    Scatter,
+    Search,
+    Select,
+    Take,
+)
 from .places import Buffer, Part, Place, View
 from .plan import Check, Either, Loop, Make, Plan, Run, Section, Step, Within
 from .positions import Positions
-from .quantities import Count, Load, Position, Reach, Value, parts_of
+from .quantities import Value
 from .views import Row, Span, determined, injective, plain, whole
 from .wellformed import problems
 from .written import Made, Memory, PlanError
@@ -259,6 +274,17 @@ class _Checking(Memory):
                 self.same(axes, self.here(source.mentioned))
                 there = self.scope[along].whole or op not in ("argmax", "argmin")
                 self.require(there, f"positions along {along} are of a part of it")
+            case Ranged(source=source, along=along, begin=begin, end=end):
+                self.load(source)
+                self.value(begin)
+                self.value(end)
+                ends, mine = {*self.here(begin.indices), *self.here(end.indices)}, self.here(source.mentioned)
+                self.require(self.scope[along].whole, f"positions along {along} are of a part of it")
+                self.require(not ends & mine, "an end is said of what is gone along")
+                first, last = (self.positions.interval(v, self.extents) or (-1, 1 << 62) for v in (begin, end))
+                lo, hi = self.extents[along]
+                self.require(first[0] >= 0 and last[1] < hi - lo, f"ends of {source.buffer.name} are outside")
+                self.same(axes, (mine - {along}) | ends)
             case Fading(source=source, fades=fades):
                 for side in (source, fades):
                     self.load(side)
@@ -338,41 +364,6 @@ class _Checking(Memory):
             if any(i == index for i, _ in row.coefs):
                 good = row == plain(index) and self.extents[index] == (0, size)
                 self.require(good, f"a part of {place.buffer.name} is scattered to along {index}")
-
-    def same(self, axes: set[str], made: set[str], part: bool = False, inside: bool = False) -> None:
-        """The axes of a place are those of what is put there; of a value some may be missing, which broadcasts."""
-        if inside:
-            self.require(axes <= made, f"axes {sorted(axes - made)} of a place have no value")
-        else:
-            self.require(made <= axes, f"axes {sorted(made - axes)} of a value have no place")
-            self.require(part or made == axes, f"axes {sorted(axes - made)} of a place have no value")
-
-    def only(self, place: Place) -> set[str]:
-        """The one axis of what is put in order."""
-        found = self.here(place.mentioned)
-        self.require(len(found) == 1, f"{place.buffer.name} has axes {sorted(found)}, of which none is put in order")
-        return found
-
-    def load(self, place: Place) -> None:
-        """What is read lies in its buffer and has been written."""
-        self.inside(place)
-        self.is_defined(place)
-
-    def value(self, value: Value) -> None:
-        """Everything that a value reads."""
-        for part in parts_of(value):
-            match part:
-                case Load(place=place):
-                    self.load(place)
-                case Reach(row=row):
-                    for index, _ in row.coefs:
-                        self.require(index in self.scope, f"{index} has no values here")
-                case Position(index=index):
-                    self.require(index in self.extents, f"the index {index} has no extent")
-                case Count(over=over):
-                    self.require(all(not self.scope[i].tap for i in over), "a count of taps")
-                case _:
-                    pass
 
 
 def _in_both(one: Sequence[Box], other: Sequence[Box]) -> list[Box]:

@@ -13,7 +13,22 @@ from collections.abc import Collection, Iterable, Iterator
 
 from ..program.functions import COMBINATIONS, FUNCTIONS
 from ..sizes.dtypes import DTYPES, kind_of
-from .kernels import Einsum, Fading, Grouped, Kernel, Map, Order, Product, Rank, Running, Scatter, Search, Select, Take
+from .kernels import (
+    Einsum,
+    Fading,
+    Grouped,
+    Kernel,
+    Map,
+    Order,
+    Product,
+    Ranged,
+    Rank,
+    Running,
+    Scatter,
+    Search,
+    Select,
+    Take,
+)
 from .places import Buffer, Part, Place, View
 from .plan import Check, Either, Loop, Make, Plan, Run, Step, Within
 from .quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value, parts_of
@@ -275,6 +290,13 @@ class _Reading:
                 yield from self.running(by, source.buffer.dtype, dtype, name)
                 if by not in OPERATORS | SEARCHING or along not in source.mentioned:
                     yield f"{source.buffer.name} runs by {by!r} along {along}"
+            case Ranged(op=by, source=source, along=along, begin=begin, end=end):
+                yield from self.place(source)
+                yield from self.running(by, source.buffer.dtype, dtype, name)
+                for value in (begin, end):
+                    yield from self.value(value)
+                if by not in ("max=", "min=", *POSITIONS) or along not in source.mentioned:
+                    yield f"{source.buffer.name} is searched by {by!r} along {along}"
             case Fading(source=source, fades=fades, along=along):
                 for side in (source, fades):
                     yield from self.place(side)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from .boxes import Box, covers, within
 from .places import Buffer, Part, Place, View
+from .quantities import Count, Load, Position, Reach, Value, parts_of
 from .views import Extents, Span
 
 
@@ -149,3 +150,40 @@ class Memory:
                     return False
                 reach += abs(coef) * (hi - lo - 1)
         return True
+
+    # -- what a step reads, and where it goes ----------------------------------------------------
+
+    def same(self, axes: set[str], made: set[str], part: bool = False, inside: bool = False) -> None:
+        """The axes of a place are those of what is put there; of a value some may be missing, which broadcasts."""
+        if inside:
+            self.require(axes <= made, f"axes {sorted(axes - made)} of a place have no value")
+        else:
+            self.require(made <= axes, f"axes {sorted(made - axes)} of a value have no place")
+            self.require(part or made == axes, f"axes {sorted(axes - made)} of a place have no value")
+
+    def only(self, place: Place) -> set[str]:
+        """The one axis of what is put in order."""
+        found = self.here(place.mentioned)
+        self.require(len(found) == 1, f"{place.buffer.name} has axes {sorted(found)}, of which none is put in order")
+        return found
+
+    def load(self, place: Place) -> None:
+        """What is read lies in its buffer and has been written."""
+        self.inside(place)
+        self.is_defined(place)
+
+    def value(self, value: Value) -> None:
+        """Everything that a value reads."""
+        for part in parts_of(value):
+            match part:
+                case Load(place=place):
+                    self.load(place)
+                case Reach(row=row):
+                    for index, _ in row.coefs:
+                        self.require(index in self.scope, f"{index} has no values here")
+                case Position(index=index):
+                    self.require(index in self.extents, f"the index {index} has no extent")
+                case Count(over=over):
+                    self.require(all(not self.scope[i].tap for i in over), "a count of taps")
+                case _:
+                    pass

@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from ...plan.kernels import Fading, Order, Rank, Running, Search, Select
+from ...plan.kernels import Fading, Order, Ranged, Rank, Running, Search, Select
 from ...plan.operators import identity
 from ...plan.places import Buffer, Part
 from ...plan.quantities import Apply, Number
@@ -44,6 +44,19 @@ def running(w: Writer, target: Target, kernel: Running) -> None:
     else:
         made = call(w.use("running"), Name(UFUNCS[kernel.op]), code, along, *backwards)
     target.put(Operand(made, x.axes, kind, fresh=True, laid=True))
+
+
+def ranged(w: Writer, target: Target, kernel: Ranged) -> None:
+    """What is best between two ends, or where it stands first."""
+    x = operand(w, kernel.source)
+    order = [i for i in target.axes if i in kernel.begin.indices | kernel.end.indices]
+    ends = [spread(converted(w, value(w, v, order), "int64"), order, w.scope).code for v in (kernel.begin, kernel.end)]
+    places = [Name("True")] if kernel.op in BEST else []
+    beats = Name("np.greater" if kernel.op in ("argmax", "max=") else "np.less")
+    along = x.axes.index(kernel.along)
+    made = call(w.use("ranged"), beats, x.code, along, *ends, *places)
+    axes = (*order, *x.axes[:along], *x.axes[along + 1 :])
+    target.put(Operand(made, axes, "int64" if places else x.dtype, fresh=True, laid=True))
 
 
 def fading(w: Writer, target: Target, kernel: Fading) -> None:

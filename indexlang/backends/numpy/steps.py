@@ -16,6 +16,7 @@ from ...plan.kernels import (
     Map,
     Order,
     Product,
+    Ranged,
     Rank,
     Running,
     Scatter,
@@ -28,7 +29,7 @@ from ...plan.quantities import Apply, Load, Number, Value
 from .arrays import Operand, array, axes_here, spread
 from .code import ALL, Item, Name, call, text
 from .expressions import UFUNCS, truth, value, whole_number
-from .finding import fading, order, rank, running, search, select
+from .finding import fading, order, ranged, rank, running, search, select
 from .loops import looped, make, some
 from .names import Writer
 from .products import einsum, product
@@ -86,6 +87,8 @@ def run(w: Writer, target: Target, kernel: Kernel) -> None:
             take(w, target, kernel)
         case Running():
             running(w, target, kernel)
+        case Ranged():
+            ranged(w, target, kernel)
         case Fading():
             fading(w, target, kernel)
         case Order():

@@ -156,6 +156,30 @@ def leading(ufunc, values, axis, backwards=False):
     return running(np.minimum if backwards else np.maximum, at, axis, backwards)
 '''
 
+RANGED = '''\
+def ranged(beats, values, axis, begin, end, places=False):
+    """The best of the values from begin to end along an axis, or where it stands first, for each pair of ends.
+
+    Of all ranges of 1, 2, 4, ... values the best is found from two of half the length; any range is two of these.
+    """
+    best = np.moveaxis(values, axis, 0)
+    at = np.broadcast_to(np.arange(len(best)).reshape(-1, *(1,) * (best.ndim - 1)), best.shape) if places else best
+    long, most = end - begin + 1, max(1, np.max(end - begin + 1, initial=1))
+    found, step = np.zeros((*long.shape, *best.shape[1:]), at.dtype), 1
+    while True:
+        here = (long >= step) & (long < 2 * step)
+        first, last = begin[here], end[here] - step + 1
+        if first.size:
+            x, y = best[first], best[last]
+            found[here] = np.where(beats(y, x) | ((y != y) & (x == x)), at[last], at[first])
+        if 2 * step > most:
+            return found
+        x, y = best[:-step], best[step:]
+        wins = beats(y, x) | ((y != y) & (x == x))
+        at, best = np.where(wins, at[step:], at[:-step]), np.where(wins, y, x)
+        step *= 2
+'''
+
 FADING = '''\
 def fading(values, fades, axis, backwards=False):
     """Along an axis, each value and what has come before it, times the fade that stands there; or what is behind it."""
@@ -252,6 +276,7 @@ if "ROOMS" not in globals():  # programs that are loaded together have them in c
 ARRAYS = {
     "running": RUNNING,
     "leading": LEADING,
+    "ranged": RANGED,
     "fading": FADING,
     "winners": WINNERS,
     "by_matrix": BY_MATRIX,
