@@ -134,6 +134,32 @@ def test_what_is_not_finite_stays_where_it_is(bad: float) -> None:
         np.testing.assert_allclose(found[finite], expected[finite])
 
 
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y[b,t] *= x[b,s]*w[s] where s < t, t < 6",
+        "y[b,t] *= x[b,s]*w[s] where s > t, t < 6",
+        "y[b,t] *= x[b,s]*w[s] where s <= t, m[t] > 0, t < 6",
+        "y[b,t] *= x[b,s]*w[s] where s >= t, b != 1, t != 2, t < 6",
+    ],
+)
+def test_what_nothing_is_added_to_stays_zero(text: str, bad: float) -> None:
+    """Behind the last bound that counts, factors are never read."""
+    f = indexlang.compile(text)
+    for at in range(6):
+        arrays: dict[str, Array] = {"x": data((2, 6), "float64"), "w": data((6,), "float64", 0)}
+        arrays["x"][0, at] = arrays["x"][1, 3] = bad
+        arrays |= {"m": np.array([1.0, -1, 1, 1, -1, -1])} if "m" in f.inputs else {}
+        dy = data((2, 6), "float64", 0)
+        g = f.grad().program
+        given = {**arrays, "y.grad": dy}
+        expected = reference.run(g, {n: given[n] for n in f.grad().inputs})
+        for name, found in f.vjp(**arrays)[1](dy).items():
+            finite = np.isfinite(expected[f"{name}.grad"])
+            np.testing.assert_allclose(found[finite], expected[f"{name}.grad"][finite], rtol=1e-10, atol=1e-12)
+
+
 def test_it_is_linear() -> None:
     f = indexlang.compile("y[b,t] *= x[b,s] where s <= t, t < size(x,1)")
     x = 1 + RNG.normal(size=(2, 20000)) / 200
