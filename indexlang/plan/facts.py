@@ -33,5 +33,6 @@ class Facts:
     skewed: bool = False  # a position mixes two indices where it costs less as one of its own
     grouped: bool = False  # data choose matrices of a product, many points the same ones
     running: bool = False  # a bound is all that ties the factors of two indices
+    levels: bool = False  # powers of a difference of what is said of two indices, which a bound ties
     ranking: bool = False  # data compare a reduced index with others, and the value does not mention with which
     scan: bool = False  # the masks bound a reduced index, and the value does not mention by what

@@ -10,6 +10,7 @@ from math import prod
 
 import numpy as np
 
+from ..program.functions import is_exact
 from ..program.ir import Access
 from .building import here
 from .evaluation import Evaluation
@@ -66,3 +67,19 @@ def _put(stmt: Evaluation, target: Target, scope: Scope, kernel: Search, dtype: 
     found = stmt.b.part("found", free, dtype, scope)
     stmt.b.run(found, "=", kernel)
     target.put(target.view, stmt.masked_outer(Load(found, dtype), scope))
+
+
+def sought(stmt: Evaluation, op: str) -> object:
+    """What tells whether two statements look for the same extremum in the same places."""
+    return op, stmt.value, stmt.stmt.target.subscripts, tuple(sorted(stmt.b.extents.items())), stmt.b.masks
+
+
+def best_of(stmt: Evaluation) -> Access | None:
+    """Where an earlier statement has put the extremum whose position is searched: it is found by its bits."""
+    b = stmt.b
+    if not is_exact(stmt.value):
+        return None
+    tensor = b.extrema.get(sought(stmt, "max=" if stmt.root_of().op == "argmax" else "min="))
+    if tensor is None or b.complex_step or b.buffers[tensor].dtype != b.kind(stmt.value):
+        return None
+    return Access(tensor, stmt.stmt.target.subscripts)

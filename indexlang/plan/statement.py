@@ -7,12 +7,11 @@ over data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 
-from ..program.functions import is_exact
 from ..program.ir import Access, Subscript, children
 from .accumulating import accumulated, accumulation_of
 from .advice import advice
@@ -24,6 +23,7 @@ from .evaluation import Evaluation
 from .facts import Facts
 from .grouping import grouped, grouping_of
 from .kernels import Map
+from .levels import Climbing, levels_of
 from .limits import Limits
 from .operators import SUMS
 from .quantities import Apply, Load, Number, Value
@@ -32,7 +32,7 @@ from .reads import guarded_by_static, prepare
 from .recurring import read_by, recurred, recurrence_of
 from .scanning import gone_along, scanned, scans_of
 from .scattering import contracted, scattered
-from .searching import position_type, searched, window_searched
+from .searching import best_of, position_type, searched, sought, window_searched
 from .selecting import chosen, selected
 from .separating import separable, separated
 from .sized import Sized
@@ -80,7 +80,7 @@ class StatementPlan(Evaluation):
         b.steps[here:here] = self.ahead
         target.finish()
         if self.op in ("max=", "min=") and self.tensor in b.single:
-            b.extrema[self.sought(self.op)] = self.tensor
+            b.extrema[sought(self, self.op)] = self.tensor
         taps = [] if way.name in ("selection", "diagonals") else target.steps
         loops = [f"{self.sizes[i]} taps over {i}{f', {n} at a time' if n else ''}" for i, n in taps]
         return ", ".join([way.name, *loops, *dict.fromkeys(self.notes)])
@@ -115,6 +115,7 @@ class StatementPlan(Evaluation):
             skewed=skew_of(self, target) is not None,
             grouped=grouping_of(self, target) is not None,
             running=accumulation_of(self, target) is not None,
+            levels=levels_of(self, target) is not None,
             ranking=not target.taps and ranking_of(self) is not None,
             scan=not target.taps and bool(scans_of(self)),
             chosen=prod(self.sizes[i] for i in chosen(self, target)),
@@ -208,7 +209,7 @@ class StatementPlan(Evaluation):
         self.start(target, steps)
         with ExitStack() as stack:
             scope = self.enter(stack, target, steps, drops=False)
-            window_searched(self, target, scope, self.best())
+            window_searched(self, target, scope, best_of(self))
 
     def search(self, target: Target) -> None:
         """A search over an array of the whole domain."""
@@ -274,14 +275,32 @@ class StatementPlan(Evaluation):
             self.start(target, (), many=work.found.mixed < 0)
             work.add()
             return
-        with self.b.either(self.all_finite(met)) as (fast, slow):
+        with self.unless(self.all_finite(met), other, target):
+            self.start(target, (), many=work.found.mixed < 0)
+            work.add()
+
+    @contextmanager
+    def unless(self, good: Value, other: Way, target: Target) -> Iterator[None]:
+        """What is done where the data are good; the other way is gone where they are not."""
+        with self.b.either(good) as (fast, slow):
             with self.b.into(fast):
-                self.start(target, (), many=work.found.mixed < 0)
-                work.add()
+                yield
                 told = list(self.notes)
             with self.b.into(slow):
                 other.plan(self, target)
-            self.notes = told
+        self.notes = told
+
+    def levels(self, target: Target) -> None:
+        """Powers of differences in one pass; as they are written where levels fall."""
+        found = levels_of(self, target)
+        assert found is not None
+        for part in found.read():
+            self.prepare(part)
+        other = choose(replace(self.facts(target), levels=False), self.b.limits)
+        work = Climbing(self, found, whole(self.b.extents))
+        with self.unless(work.good(), other, target):
+            self.start(target, ())
+            target.put(target.view, work.value(), found.negative)
 
     def squares(self, target: Target) -> None:
         """Squares of differences as squares and products; as they are written where that loses digits."""
@@ -297,26 +316,6 @@ class StatementPlan(Evaluation):
                     target.put(target.view, self.masked_outer(total, scope), sign < 0)
                 with self.b.into(slow), self.b.loops(scope, steps) as inner:
                     target.put(target.view, self.evaluate(inner))
-
-    def selection(self, target: Target) -> None:
-        """What the chosen position of each window gets."""
-        selected(self, target)
-
-    # -- extrema -------------------------------------------------------------------------------
-
-    def sought(self, op: str) -> object:
-        """What tells whether two statements look for the same extremum in the same places."""
-        return op, self.value, self.stmt.target.subscripts, tuple(sorted(self.b.extents.items())), self.b.masks
-
-    def best(self) -> Access | None:
-        """Where an earlier statement has put the extremum whose position is searched: it is found by its bits."""
-        b = self.b
-        if not is_exact(self.value):
-            return None
-        tensor = b.extrema.get(self.sought("max=" if self.root_of().op == "argmax" else "min="))
-        if tensor is None or b.complex_step or b.buffers[tensor].dtype != b.kind(self.value):
-            return None
-        return Access(tensor, self.stmt.target.subscripts)
 
 
 # -- the way -------------------------------------------------------------------------------------------
@@ -341,6 +340,7 @@ WAYS = (
     Way("recurrence", lambda f, limits: f.recurrence, StatementPlan.recurrence),
     Way("grouped contraction", lambda f, limits: f.grouped, StatementPlan.grouped),
     Way("scatter", lambda f, limits: f.scattered, StatementPlan.scatter),
+    Way("levels", lambda f, limits: f.levels, StatementPlan.levels),
     Way("ranks", lambda f, limits: f.ranking, StatementPlan.ranking),
     Way("scan", lambda f, limits: f.scan, StatementPlan.scan),
     Way(
@@ -355,7 +355,7 @@ WAYS = (
     Way(
         "selection",
         lambda f, limits: f.chosen > 1 and f.points >= limits.long * f.chosen,
-        StatementPlan.selection,
+        selected,
     ),
     Way("diagonals", lambda f, limits: f.skewed, StatementPlan.skewed),
     Way("squares of differences", lambda f, limits: f.sums and f.reduced > 1 and f.squared, StatementPlan.squares),
