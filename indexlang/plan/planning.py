@@ -61,7 +61,6 @@ from .sized import Sized
 from .statement import StatementPlan, planned
 from .views import plain
 
-
 # Each leaves to the next ones what it makes.
 REWRITES = (
     *(on_one_axis, inline, distribute, in_passes, at_each_position),
