@@ -16,8 +16,9 @@ from ..rewrite.hoist import hoist
 from ..sizes import dtypes as kinds
 from ..sizes import ranks, shapes
 from .limits import Limits
+from .plan import Trial
 from .rewrites.bands import may_have_bands
-from .rewrites.keep_bands import Banded, keep_bands
+from .rewrites.keep_bands import keep_bands
 from .rewrites.share import factored, keep_products
 from .rewrites.taps_outside import may_move_taps, taps_outside
 
@@ -31,7 +32,7 @@ def fitted(
     sizes: Sizes,
     dtypes: Mapping[str, str],
     limits: Limits,
-) -> Banded | None:
+) -> Trial | None:
     """The derived program for these sizes; None if its text is as good. `gradients` names each output's cotangent.
 
     Errors: `ShapeError`.
@@ -54,7 +55,7 @@ def fitted(
     sized = sized if moved is both else shapes.infer(moved, given, rewritten=True)
     kept = _keeping(moved, sized, given, kind, late, limits)
     if kept is not None or moved is not both:
-        return Banded(moved if kept is None else kept, finite)
+        return Trial(moved if kept is None else kept, finite)
     return banded
 
 

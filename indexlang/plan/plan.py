@@ -1,6 +1,8 @@
 """The Plan: what runs at one set of sizes and dtypes, with every decision made, as one value.
 
-    Plan    ::= Buffer* Table* Section* output* [View* Plan]   and what runs instead where these are not finite
+    Plan    ::= Buffer* Table* Section* output* [View* Recipe]   and what of, if these are not finite, another is made
+    Recipe  ::= Trial* ...                       a Plan that is not made yet, as what it is made of
+    Trial   ::= Program output*                  and which of its outputs must be finite for the others to hold
     Buffer  ::= name shape dtype role            input | tensor | copy | workspace | table
     Table   ::= Buffer (index lo..hi)* Value     what positions alone say, made once
     Section ::= Record* (index lo..hi)* Step*    a statement as it runs, or several that run together
@@ -36,7 +38,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..program.facts import Keeper
-from ..program.ir import Access
+from ..program.ir import Access, Program
 from .kernels import Kernel
 from .limits import NUMPY, Limits
 from .places import Buffer, Part, Place
@@ -134,11 +136,36 @@ class Section(Keeper):
 
 
 @dataclass(frozen=True)
+class Trial:
+    """A program, and those of its outputs that must be finite for the others to hold."""
+
+    program: Program
+    finite: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe(Keeper):
+    """All that a Plan follows from, where few calls need it: `planning.made_of` makes it when it is asked for.
+
+    What the programs give is tried in their order, each without its guards first, until the results hold: `refused` is
+    how many ways do not. Those of the last one always do, and its outputs are those of the Plan.
+    """
+
+    trials: tuple[Trial, ...]
+    sizes: tuple[tuple[str, tuple[int, ...]], ...]
+    dtypes: tuple[tuple[str, str], ...]
+    limits: Limits
+    exact: tuple[str, ...]
+    refused: int = 0
+
+
+@dataclass(frozen=True)
 class Plan:
     """A Program at one set of sizes and dtypes, with every decision made.
 
     `outputs` are where the results lie, each with its tensor's name and the dtype in which it is delivered; `places`
-    the subscripts to which Checks refer. The results hold if `finite` is, else those of the Plan `instead`.
+    the subscripts to which Checks refer. The results hold if `finite` is, else those of the Plan that is
+    made of `instead`.
     """
 
     inputs: tuple[Buffer, ...]  # in the order of the arguments
@@ -152,7 +179,7 @@ class Plan:
     dtypes: Mapping[str, str] = field(default_factory=dict)  # in which they are delivered
     workspace: int = 0  # bytes of what is there at once, at most
     finite: tuple[Place, ...] = ()
-    instead: Plan | None = None
+    instead: Recipe | None = None
     limits: Limits = NUMPY  # it was made for; an engine spells by them too
 
     @property

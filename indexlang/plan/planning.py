@@ -7,11 +7,13 @@ cannot be planned is refused with the place and the way out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import prod
 
 from ..errors import NAMED, Problem, ShapeError, within_depth
+from ..program.facts import kept
 from ..program.ir import Access, Program, Reduce, Statement, parts_of, reads_of
 from ..program.text import dim_names, statement_text
 from ..rewrite.hoist import hoist
@@ -33,7 +35,7 @@ from .kernels import Map
 from .limits import NUMPY, Limits
 from .operators import combining
 from .places import View
-from .plan import Either, Loop, Plan, Section, Step, Within
+from .plan import Either, Loop, Plan, Recipe, Section, Step, Trial, Within
 from .quantities import Apply, Load, Number
 from .record import Record
 from .rewrites.at_positions import at_each_position
@@ -42,9 +44,9 @@ from .rewrites.cancel import cancel
 from .rewrites.chosen import take_apart
 from .rewrites.distribute import distribute
 from .rewrites.equalities import solve_equalities
-from .rewrites.guards import Way, ways
+from .rewrites.guards import ways
 from .rewrites.inline import inline
-from .rewrites.keep_bands import Banded, keep_bands
+from .rewrites.keep_bands import keep_bands
 from .rewrites.merge_groups import merge_groups
 from .rewrites.one_axis import on_one_axis
 from .rewrites.others import write_others
@@ -106,45 +108,57 @@ def plan(
         flat, known = moved, shapes.infer(moved, sizes, rewritten=True)
         typed = kinds.infer(flat, dtypes)
     banded = None if complex_step else keep_bands(flat, known, limits)
-    made = _tried(flat, banded, known, typed, sizes, dtypes, limits, complex_step, exact)
-    if banded is not None:  # what is told is what runs
-        known, typed = shapes.infer(banded.program, sizes, rewritten=True), kinds.infer(banded.program, dtypes)
-    delivered = {t: kinds.computing(d) if t in exact else d for t, d in typed.tensors.items()}
-    kept = {t: s for t, s in known.tensors.items() if t in made.shapes}
-    made = replace(made, shapes=kept, dtypes=delivered)
-    return Planned(made, written.warnings)
+    trials = (Trial(flat),)
+    if banded is not None:  # what always holds needs nothing instead
+        trials = (Trial(banded.program, banded.finite), *(trials if banded.finite else ()))
+    recipe = Recipe(trials, tuple(sizes.items()), tuple(dtypes.items()), limits, tuple(sorted(exact)))
+    way = Trial(flat) if complex_step else _way(recipe)
+    if way.program is not flat:
+        known, typed = _inferred(way, recipe)
+    return Planned(_made(way, known, typed, recipe, complex_step), written.warnings)
 
 
-def _tried(
-    program: Program,
-    banded: Banded | None,
-    known: shapes.Shapes,
-    typed: kinds.Types,
-    sizes: Mapping[str, tuple[int, ...]],
-    dtypes: Mapping[str, str],
-    limits: Limits,
-    complex_step: bool,
-    exact: Collection[str],
-) -> Plan:
-    """The fastest way of a program, with those that run where its results do not hold."""
-    found: Plan | None = None
-    places: list[tuple[Access, int]] = []
-    found_ways = [Way(program)] if complex_step else ways(program)
-    if banded is not None:
-        first = [Way(w.program, (*w.finite, *banded.finite)) for w in ways(banded.program)]
-        found_ways = [*first, *found_ways] if banded.finite else first  # what always holds needs nothing instead
-    for way in reversed(found_ways):
-        if way.program is not program:
-            known = shapes.infer(way.program, sizes, rewritten=True)
-            typed = kinds.infer(way.program, dtypes)
-        work = _Planning(way.program, known, typed, limits, complex_step, places)
-        made = kept_by_bits(made_once(without_copies(work.plan(exact))))
-        finite = tuple(place for tensor, place, _ in made.outputs if tensor in way.finite)
-        outputs = tuple(o for o in made.outputs if o[0] in program.outputs)
-        found = replace(made, outputs=outputs, finite=finite, instead=found, workspace=memory(made))
-        found = replace(found, shapes=dict(work.known.tensors))
-    assert found is not None
-    return replace(found, places=tuple(places))
+@kept
+@within_depth(ShapeError, NAMED)
+def made_of(recipe: Recipe) -> Plan:
+    """The Plan that a recipe is for. Errors: `ShapeError`."""
+    way = _way(recipe)
+    return _made(way, *_inferred(way, recipe), recipe)
+
+
+def every(plan: Plan) -> Iterator[Plan]:
+    """A Plan, and those that may run instead."""
+    yield plan
+    while plan.instead is not None:
+        plan = made_of(plan.instead)
+        yield plan
+
+
+def _way(recipe: Recipe) -> Trial:
+    """The first program of a recipe that is not refused."""
+    found = (Trial(w.program, (*w.finite, *t.finite)) for t in recipe.trials for w in ways(t.program))
+    return next(islice(found, recipe.refused, None))
+
+
+def _inferred(way: Trial, recipe: Recipe) -> tuple[shapes.Shapes, kinds.Types]:
+    known = shapes.infer(way.program, dict(recipe.sizes), rewritten=True)
+    return known, kinds.infer(way.program, dict(recipe.dtypes))
+
+
+def _made(way: Trial, known: shapes.Shapes, typed: kinds.Types, recipe: Recipe, complex_step: bool = False) -> Plan:
+    """The Plan of one program."""
+    work = _Planning(way.program, known, typed, recipe.limits, complex_step)
+    found = kept_by_bits(made_once(without_copies(work.plan(recipe.exact))))
+    wanted = recipe.trials[-1].program.outputs
+    return replace(
+        found,
+        outputs=tuple(o for o in found.outputs if o[0] in wanted),
+        finite=tuple(place for tensor, place, _ in found.outputs if tensor in way.finite),
+        instead=replace(recipe, refused=recipe.refused + 1) if way.finite else None,
+        workspace=memory(found),
+        shapes={t: s for t, s in known.tensors.items() if t in work.known.tensors},
+        dtypes={t: kinds.computing(d) if t in recipe.exact else d for t, d in typed.tensors.items()},
+    )
 
 
 def _countable(program: Program, limits: Limits) -> None:
@@ -165,7 +179,6 @@ class _Planning:
         typed: kinds.Types,
         limits: Limits,
         complex_step: bool,
-        places: list[tuple[Access, int]],
     ) -> None:
         program, known = cancel(program, known)
         for rewrite in REWRITES:
@@ -177,7 +190,6 @@ class _Planning:
         single = frozenset(t for t, count in made.items() if count == 1)
         final = single.difference(*(reads_of(s) for s in self.program.statements))
         self.b = Building(dict(self.known.tensors), storage, limits, self.types.weak, complex_step, single, final)
-        self.b.places = places
         for tensor in self.program.inputs:
             self.b.buffers[tensor] = self.b.buffer(
                 tensor, self.known.tensors[tensor], self.types.tensors[tensor], "input"

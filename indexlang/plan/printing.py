@@ -32,7 +32,8 @@ from .kernels import (
 )
 from .operators import REDUCTIONS
 from .places import Part, Place, View
-from .plan import Check, Either, Loop, Make, Plan, Run, Step, Within
+from .plan import Check, Either, Loop, Make, Plan, Recipe, Run, Step, Within
+from .planning import made_of
 from .quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value
 from .views import Row
 
@@ -57,7 +58,7 @@ def steps_text(plan: Plan) -> str:
     lines += [f"give {tensor} = {_place(place)} as {dtype}" for tensor, place, dtype in plan.outputs]
     if plan.instead is not None:
         lines.append(f"if not finite({', '.join(map(_place, plan.finite))}):")
-        lines += [f"  {line}" for line in steps_text(plan.instead).splitlines()]
+        lines += [f"  {line}" for line in steps_text(made_of(plan.instead)).splitlines()]
     return "\n".join(lines)
 
 
@@ -171,6 +172,8 @@ def as_json(plan: Plan) -> str:
 
 
 def _data(node: Any) -> Any:
+    if isinstance(node, Recipe):
+        return _data(made_of(node))
     if is_dataclass(node) and not isinstance(node, type):
         kept = {f.name: _data(getattr(node, f.name)) for f in fields(node) if f.init and f.name not in ("span",)}
         return {"kind": type(node).__name__, **kept}

@@ -35,6 +35,7 @@ from .kernels import (
 )
 from .places import Buffer, Part, Place, View
 from .plan import Check, Either, Loop, Make, Plan, Run, Section, Step, Within
+from .planning import every
 from .positions import Positions
 from .quantities import Value
 from .views import Row, Span, determined, injective, plain, whole
@@ -44,8 +45,11 @@ from .written import Made, Memory, PlanError
 
 def verify(plan: Plan) -> None:
     """Check a plan, and what runs instead. Errors: `PlanError`."""
-    if plan.instead is not None:
-        verify(plan.instead)
+    for each in every(plan):
+        _verify(each)
+
+
+def _verify(plan: Plan) -> None:
     for message, where in problems(plan):
         raise PlanError(f"{message}, in {where}")
     checking = _Checking()

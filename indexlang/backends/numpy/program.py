@@ -11,6 +11,7 @@ from textwrap import fill
 from ...plan.buffers import lifetimes
 from ...plan.places import Buffer, Part, Place
 from ...plan.plan import Plan, Section, Step, Table
+from ...plan.planning import made_of
 from ...plan.rooms import room_of
 from ...plan.views import Extents, arrangement
 from .arrays import array, operand, spread
@@ -22,22 +23,25 @@ from .scope import whole
 from .steps import steps
 from .support import ARRAYS, ROOMS, THREADS
 
+INSTEAD = "run_instead"  # the function that runs where the results of `run` do not hold
 
-def source(plan: Plan, checked: bool = False) -> str:
-    """The stand-alone source of `run(*inputs)`, which gives a tuple of the outputs.
 
+def source(plan: Plan, checked: bool = False, alone: bool = True) -> str:
+    """The source of `run(*inputs)`, which gives a tuple of the outputs.
+
+    It stands `alone`, or calls what runs instead by the name `INSTEAD`, from the namespace that it is loaded into.
     Where it is `checked`, memory that is not written yet holds nan, and named arrays are asserted to have their shapes.
     """
     w = Writer(plan.limits, plan.complex_step, checked)
     functions: list[str] = []
     name, found = Name("run"), plan
     while True:
-        instead = w.fresh("run") if found.instead is not None else None
+        instead = w.fresh(INSTEAD) if found.instead is not None else None
         tables, function = _function(w, found, name, instead)
         functions += ["\n".join(part) + "\n" for part in (tables, w.module, function) if part]
-        if found.instead is None or instead is None:
+        if found.instead is None or instead is None or not alone:
             break
-        name, found = instead, found.instead
+        name, found = instead, made_of(found.instead)
     needed = _closed(w.support)
     parts = ["import numpy as np\n"]
     if "share" in needed:

@@ -11,8 +11,8 @@ it could get lost keeps its guards.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from functools import reduce
 
 from ...program.algebra import Product, left_over, product
@@ -36,26 +36,20 @@ from ...program.ir import (
 from ...program.names import Fresh
 from ...ranges.inherit import inherit
 from ...ranges.solve import Bound, solve
+from ..plan import Trial
 
 
-@dataclass(frozen=True)
-class Way:
-    """A program, and the tensors that must be finite for its outputs to hold."""
-
-    program: Program
-    finite: tuple[str, ...] = ()
-
-
-def ways(program: Program) -> list[Way]:
+def ways(program: Program) -> Iterator[Trial]:
     """The programs to run until the results of one hold; the last one always does."""
     guarded = [k for k, s in enumerate(program.statements) if _guards(s)]
     finite = _reached(program, guarded)
-    if not guarded or finite is None or not all(_is_factor(program.statements[k]) for k in guarded):
-        return [Way(program)]
-    statements = tuple(_bare(s) if k in guarded else s for k, s in enumerate(program.statements))
-    found = [Way(replace(program, statements=statements), finite)]
-    sifted = _sifted(program)
-    return [*found, *([] if sifted is None else [sifted]), Way(program)]
+    if guarded and finite is not None and all(_is_factor(program.statements[k]) for k in guarded):
+        statements = tuple(_bare(s) if k in guarded else s for k, s in enumerate(program.statements))
+        yield Trial(replace(program, statements=statements), finite)
+        sifted = _sifted(program)
+        if sifted is not None:
+            yield sifted
+    yield Trial(program)
 
 
 def _guards(stmt: Statement) -> list[Expr]:
@@ -121,7 +115,7 @@ def _passes(expr: Expr, marked: Collection[str]) -> bool:
 # -- contractions --------------------------------------------------------------------------------------
 
 
-def _sifted(program: Program) -> Way | None:
+def _sifted(program: Program) -> Trial | None:
     """The program in which sums of products have 0 for factors that are no numbers, instead of a guard.
 
     That is right if no cotangent that is not zero meets one of them: a tensor is finite then.
@@ -146,7 +140,7 @@ def _sifted(program: Program) -> Way | None:
     outputs = (*program.outputs, refused)
     name = program.name or "sifted"
     sifted = replace(program, statements=tuple(statements), outputs=outputs, name=name)
-    return Way(inherit(sifted, bounds), (refused,))
+    return Trial(inherit(sifted, bounds), (refused,))
 
 
 def _contraction(stmt: Statement) -> tuple[Expr, Product] | None:

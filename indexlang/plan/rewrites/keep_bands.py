@@ -44,21 +44,14 @@ from ...program.rebuild import transform_expr
 from ...rewrite.substitution import Quotient, put, put_subscript, written
 from ...sizes.shapes import Shapes
 from ..limits import Limits
+from ..plan import Trial
 from .balance import balanced
 from .bands import Axes, Extents, Pair, Reading, bands_of, masks_of, may_have_bands, touched_by
 from .choices import with_masks
 from .exclusions import Beside, without_exclusions
 
 
-@dataclass(frozen=True)
-class Banded:
-    """The new Program, and those of its outputs that must be finite for the others to hold."""
-
-    program: Program
-    finite: tuple[str, ...]
-
-
-def keep_bands(program: Program, shapes: Shapes, limits: Limits) -> Banded | None:
+def keep_bands(program: Program, shapes: Shapes, limits: Limits) -> Trial | None:
     """The program with such tensors as blocks of a band; None if it has none that are worth it."""
     if not may_have_bands(program):
         return None
@@ -120,7 +113,7 @@ class _Banding:
         self.declared[name] = tuple(shape)
         return name
 
-    def banded(self) -> Banded:
+    def banded(self) -> Trial:
         """The whole."""
         program = self.program
         for k, stmt in enumerate(program.statements):
@@ -139,7 +132,7 @@ class _Banding:
         shapes = (*known.values(), *(Shape(t, tuple(map(Const, s))) for t, s in self.declared.items()))
         outputs = (*program.outputs, *self.finite)
         new = replace(program, statements=tuple(self.statements), shapes=shapes, outputs=outputs)
-        return Banded(with_header(new), tuple(self.finite))
+        return Trial(with_header(new), tuple(self.finite))
 
     def check(self, number: int) -> None:
         """A tensor that is finite where all is that a 0 outside of the band would be multiplied by."""
