@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from planned import sized
+from planned import runs_of, sized
 
 import indexlang
 from indexlang.backends.numpy import threads
 from indexlang.backends.numpy.threads import POOL, Pool
 from indexlang.plan.limits import TINY
+from indexlang.plan.places import View
 
 SOFTMAX = "y[n,k] = exp(x[n,k] - logsumexp[m](x[n,m]))"
 NORM = """
@@ -210,6 +211,45 @@ def test_what_is_read_later_is_not_written_over() -> None:
         f = indexlang.compile(text + last, outputs=["y", "c"])
         np.testing.assert_allclose(f(x, w)["y"], expected, rtol=1e-10)
         np.testing.assert_allclose(f(x, w)["c"], np.tanh(b) * a, rtol=1e-10)
+
+
+ADDED = """
+a[i,k] = x[i,j] * w[j,k]
+a[i,k] += {bias}
+y[i,k] = tanh(a[i,k]) * a[i,k]
+"""
+
+
+@pytest.mark.parametrize("bias", ["b[k]", "x[i,k]", "x[i,k] * b[k]"])
+def test_what_is_added_last_is_kept_in_a_block(bias: str) -> None:
+    rng = np.random.default_rng(8)
+    x, w, b = rng.standard_normal((256, 128)), rng.standard_normal((128, 128)), rng.standard_normal(128)
+    f = indexlang.compile(ADDED.format(bias=bias), outputs=["y"])
+    given = {n: array for n, array in {"x": x, "w": w, "b": b}.items() if n in f.inputs}
+    a = x @ w + {"b[k]": b, "x[i,k]": x, "x[i,k] * b[k]": x * b}[bias]
+    np.testing.assert_allclose(f(**given), np.tanh(a) * a, rtol=1e-10)
+    plan = f.plan(**given)
+    written = [run.place.buffer.name for run in runs_of(plan) if isinstance(run.place, View)]
+    assert written == ["a", "a"]  # the product, and y in its memory
+
+
+@pytest.mark.parametrize("last", ["z[i,l] = a[i,k] * w[k,l]", "z[k] = a[i,k]", "z[i,k] = a[i,k]"])
+def test_what_is_added_to_and_read_later_is_stored(last: str) -> None:
+    rng = np.random.default_rng(9)
+    x, w, b = rng.standard_normal((256, 128)), rng.standard_normal((128, 128)), rng.standard_normal(128)
+    f = indexlang.compile(f"{ADDED.format(bias='b[k]')}{last}", outputs=["y", "z"])
+    found, a = f(x=x, w=w, b=b), x @ w + b
+    np.testing.assert_allclose(found["y"], np.tanh(a) * a, rtol=1e-10)
+    expected = a @ w if "w[k,l]" in last else a.sum(0) if "z[k]" in last else a
+    np.testing.assert_allclose(found["z"], expected, rtol=1e-9)
+
+
+def test_an_accumulation_that_is_given_is_given_back() -> None:
+    rng = np.random.default_rng(10)
+    x, w, b = rng.standard_normal((256, 128)), rng.standard_normal((128, 128)), rng.standard_normal(128)
+    f = indexlang.compile(ADDED.format(bias="b[k]"), outputs=["y", "a"])
+    found = f(x=x, w=w, b=b)
+    np.testing.assert_allclose(found["a"], x @ w + b, rtol=1e-10)
 
 
 def test_the_inputs_stay_as_they_are() -> None:

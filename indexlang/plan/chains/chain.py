@@ -56,8 +56,8 @@ class Store:
 class Chain:
     """`numbers` of the statements, the block indices with their steps, what each statement makes.
 
-    `inside` are tensors that nothing else reads: they exist block by block only. `dying` are tensors made before that
-    nothing reads afterwards: their memory may be written over.
+    `inside` are tensors that nothing reads afterwards: what the chain makes of them exists block by block only. `dying`
+    are tensors made before, or begun, that nothing reads afterwards: their memory may be written over.
     """
 
     numbers: tuple[int, ...]

@@ -6,7 +6,6 @@ what it makes depends on the same block of what the chain has made, and on tenso
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -341,21 +340,15 @@ class Joining:
             moving <= set(indices_of(a)) for a in accesses
         )
 
-    def chain(self, readers: Mapping[str, int], done: set[int]) -> Chain:
+    def chain(self, done: set[int]) -> Chain:
         """The chain as it is now."""
-        statements = self.facts.program.statements
-        here = Counter(t for k in self.numbers for t in reads_of(statements[k]))
-        written = Counter(s.tensor for s in self.stores)
-        inside = frozenset(
-            s.tensor
-            for s in self.stores
-            if s.first
-            and not s.partial
-            and here[s.tensor] == readers[s.tensor]
-            and written[s.tensor] == len(self.facts.writers[s.tensor])
-        )
-        staying = {*self.facts.program.inputs, *self.facts.program.outputs, *self.graph.made}
-        dying = frozenset(t for t in self.read if t not in staying and done.issuperset(self.facts.readers.get(t, ())))
+        facts = self.facts
+        staying = {*facts.program.inputs, *facts.program.outputs, *(s.tensor for s in self.stores if s.partial)}
+        touched = self.read | {s.tensor for s in self.stores}
+        over = {t for t in touched - staying if done.issuperset((*facts.readers.get(t, ()), *facts.writers.get(t, ())))}
+        inside = frozenset(s.tensor for s in self.stores if s.tensor in over)
+        begun = {s.tensor for s in self.stores} - {s.tensor for s in self.stores if s.first}
+        dying = frozenset(over - inside | inside & begun)
         return Chain(tuple(self.numbers), self.steps(), tuple(self.stores), self.graph, inside, dying)
 
     def steps(self) -> tuple[tuple[str, int], ...]:

@@ -10,7 +10,6 @@ element that they read.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ...program.ir import Index, Merged, Reduce, Statement, indices_of, reads_of
@@ -24,8 +23,6 @@ from .values import RefusedError
 def schedule(facts: Facts) -> Iterator[int | Chain]:
     """The statements' numbers and chains, in the order in which they run."""
     statements = facts.program.statements
-    readers: Counter[str] = Counter(t for s in statements for t in reads_of(s))
-    readers.update(facts.program.outputs)
     order = deferred(facts)
     done: set[int] = set()
     begun: set[str] = set()
@@ -40,7 +37,7 @@ def schedule(facts: Facts) -> Iterator[int | Chain]:
             continue
         done.update(found.numbers)
         begun.update(s.tensor for s in found.stores)
-        yield found.chain(readers, done)
+        yield found.chain(done)
 
 
 def deferred(facts: Facts) -> list[int]:
