@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from math import prod
@@ -32,6 +32,19 @@ def buffers_of(node: Any) -> Iterator[Buffer]:
     while stack:
         found = stack.pop()
         if isinstance(found, Buffer):
+            yield found
+        elif isinstance(found, tuple):
+            stack += found[::-1]
+        else:
+            stack += [getattr(found, name) for name in _parts(found.__class__)[::-1]]
+
+
+def places_of(node: Any) -> Iterator[Place]:
+    """The places that a step, a kernel, a value or several of them mention, as often as they do."""
+    stack = [node]
+    while stack:
+        found = stack.pop()
+        if isinstance(found, View | Part):
             yield found
         elif isinstance(found, tuple):
             stack += found[::-1]
@@ -195,14 +208,20 @@ def _whole(place: Place, extents: Extents) -> tuple[str, ...] | None:
 
 def _renamed(node: Any, given: Buffer, made: Buffer) -> Any:
     """The node with another buffer in the place of one."""
-    if isinstance(node, Buffer):
-        return made if node == given else node
+    return rebuilt(node, lambda part: made if isinstance(part, Buffer) and part == given else None)
+
+
+def rebuilt(node: Any, rule: Callable[[Any], Any]) -> Any:
+    """The node, or steps, with what a rule gives in the place of parts that lead to buffers; None leaves them."""
     if isinstance(node, tuple):
-        parts = tuple([_renamed(n, given, made) for n in node])
+        parts = tuple([rebuilt(n, rule) for n in node])
         return node if all(map(operator.is_, parts, node)) else parts
+    found = rule(node)
+    if found is not None:
+        return found
     changed = {}
     for name in _parts(node.__class__):
         part = getattr(node, name)
-        if (new := _renamed(part, given, made)) is not part:
+        if (new := rebuilt(part, rule)) is not part:
             changed[name] = new
     return replace(node, **changed) if changed else node

@@ -58,12 +58,12 @@ def _is_alike(run: Run, index: str, written: Counter[Buffer]) -> bool:
     place, kernel = run.place, run.kernel
     if not isinstance(place, Part) or not isinstance(kernel, Map) or run.op != "=" or written[place.buffer] != 1:
         return False
-    if index in _indices(kernel.value) or index in (*place.indices, *place.mentioned):
+    if index in indices_in(kernel.value) or index in (*place.indices, *place.mentioned):
         return False
     return place.buffer.role in ("workspace", "copy") and not any(written[b] for b in buffers_of(kernel))
 
 
-def _indices(value: Value) -> Iterator[str]:
+def indices_in(value: Value) -> Iterator[str]:
     """Every index of which a value knows anything, those that it sums over included."""
     for part in parts_of(value):
         match part:

@@ -61,6 +61,7 @@ from .rewrites.unfold import unfold
 from .rooms import memory
 from .sized import Sized
 from .statement import StatementPlan, planned
+from .together import together
 from .views import plain
 
 # Each leaves to the next ones what it makes.
@@ -148,7 +149,7 @@ def _inferred(way: Trial, recipe: Recipe) -> tuple[shapes.Shapes, kinds.Types]:
 def _made(way: Trial, known: shapes.Shapes, typed: kinds.Types, recipe: Recipe, complex_step: bool = False) -> Plan:
     """The Plan of one program."""
     work = _Planning(way.program, known, typed, recipe.limits, complex_step)
-    found = kept_by_bits(made_once(without_copies(work.plan(recipe.exact))))
+    found = kept_by_bits(made_once(together(without_copies(work.plan(recipe.exact)))))
     wanted = recipe.trials[-1].program.outputs
     return replace(
         found,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .buffers import bytes_of, lifetimes, passing_memory
+from .buffers import buffers_of, bytes_of, lifetimes, passing_memory, places_of
 from .limits import Limits
-from .places import Buffer
-from .plan import Plan
+from .places import Buffer, Part
+from .plan import Either, Loop, Plan, Step, Within
 
 LINE = 64  # bytes of a line of the cache: arrays begin there
 
@@ -36,14 +36,14 @@ class Room:
 def room_of(plan: Plan) -> Room:
     """Where arrays lie that are made once in a call: the largest first, each as near to the beginning as may be."""
     limits, lives = plan.limits, lifetimes(plan)
-    given = {place.buffer for _, place, _ in plan.outputs}
+    elsewhere = {place.buffer for _, place, _ in plan.outputs} | _private(plan)
     found = Room()
     placed: list[tuple[int, int, int, int]] = []  # first and last section, offset and its end
     for buffer in sorted(lives, key=lambda b: (-bytes_of(b), b.name)):
         bytes_ = bytes_of(buffer)
         if bytes_ < limits.reused:
             break
-        if buffer in given:
+        if buffer in elsewhere:
             continue
         first, last = lives[buffer]
         at = 0
@@ -56,6 +56,26 @@ def room_of(plan: Plan) -> Room:
         found.at[buffer] = at
         found.size = max(found.size, _lines(at + bytes_))
     return found
+
+
+def _private(plan: Plan) -> set[Buffer]:
+    """What loops in threads make for themselves: each has memory of its own."""
+    inside, around = set[Buffer](), set[Buffer]()
+    stack: list[Step] = [step for section in plan.sections for step in section.steps]
+    while stack:
+        step = stack.pop()
+        match step:
+            case Loop(how="thread", steps=steps, sums=sums):
+                inside.update(place.buffer for place in places_of(steps) if isinstance(place, Part))
+                around.update(part.buffer for part, _ in sums)
+            case Loop(steps=steps) | Within(steps=steps):
+                stack += steps
+            case Either(first=first, second=second):
+                stack += (*first, *second)
+                around.update(buffers_of(step.condition))
+            case _:
+                around.update(buffers_of(step))
+    return inside - around
 
 
 def memory(plan: Plan) -> int:
