@@ -190,6 +190,10 @@ def _peak() -> int:
 def _traced(peer: str, request: Request) -> int:
     """The most bytes of NumPy's arrays in a call: what it allocates, and what is kept for it from call to call."""
     build, arrays, gradients = _found(peer, request)
+    if peer == "indexlang":  # what earlier calls left for the next ones was not traced
+        import indexlang
+
+        indexlang.Function.release()
     tracemalloc.start()
     try:
         prepared = build(arrays, gradients)
