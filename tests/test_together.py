@@ -13,8 +13,10 @@ import indexlang
 from indexlang.calls.function import Function
 from indexlang.derive import grad
 from indexlang.oracle import loops
+from indexlang.plan.buffers import places_of
 from indexlang.plan.kernels import Product
 from indexlang.plan.limits import NUMPY, TINY
+from indexlang.plan.naming import renamed
 from indexlang.plan.plan import Loop, Plan, Run, Section
 from indexlang.plan.rooms import memory, room_of
 from indexlang.plan.verify import verify
@@ -116,3 +118,42 @@ def test_small_limits_join_such_sections(shared: int) -> None:
 def test_what_threads_make_for_themselves_has_no_room_outside() -> None:
     plan = backward(ATTENTION.format(mask=""), **dict.fromkeys("qkv", (2, 512, 4, 32)))
     assert not any("grad" in b.name and b.shape[-2:] == (512, 512) for b in room_of(plan).at)
+
+
+@pytest.mark.parametrize("mask", ["", " where u <= t"])
+def test_attention_alone_is_made_head_by_head(mask: str) -> None:
+    f = indexlang.compile(ATTENTION.format(mask=mask), outputs=["y"])
+    plan = f.plan(**dict.fromkeys("qkv", (2, 512, 4, 32)))
+    verify(plan)
+    (section,) = joined(plan)  # the index of a sum has the name of the axis that it goes through
+    assert {i for i, _ in section.extents} >= {"b", "h", "t", "u"} and "w" not in dict(section.extents)
+    assert memory(plan) < 5 * 4 * 512 * 512
+
+
+@pytest.mark.parametrize("limits", [SMALL, replace(SMALL, shared=1), NUMPY], ids=["small", "threads", "default"])
+@pytest.mark.parametrize("mask", ["", " where u <= t"])
+def test_attention_is_that_of_loops(mask: str, limits: Any) -> None:
+    program = indexlang.compile(ATTENTION.format(mask=mask), outputs=["y"]).program
+    f, rng = Function(program, limits=limits), np.random.default_rng(6)
+    given = {n: rng.standard_normal((2, 6, 3, 4)) for n in f.inputs}
+    np.testing.assert_allclose(f(**given), loops.run(program, given)["y"], rtol=1e-9)
+    dy = rng.standard_normal((2, 6, 3, 4))
+    expected = loops.run(grad.backward(program), {**given, "y.grad": dy})
+    for plan in (f.plan(**given), *f.plans(**given)):
+        verify(plan)
+    for name, value in f.vjp(**given)[1](dy).items():
+        np.testing.assert_allclose(value, expected[f"{name}.grad"], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("text", [GELU, ATTENTION.format(mask=" where u <= t")])
+def test_steps_under_other_names(text: str) -> None:
+    plan = indexlang.compile(text, outputs=["y"]).plan(
+        **dict.fromkeys("qkv", (4, 64, 8) if text == GELU else (1, 256, 2, 16))
+    )
+    for section in plan.sections:
+        names = {i: f"{i}_new" for i, _ in section.extents}
+        steps = renamed(section.steps, names)
+        assert renamed(steps, {new: i for i, new in names.items()}) == section.steps
+        mentioned = {i for place in places_of(steps) for i in place.mentioned}
+        assert mentioned <= set(names.values())
+        assert renamed(section.steps, {}) == section.steps

@@ -16,6 +16,7 @@ from .buffers import buffers_of, bytes_of, lifetimes, places_of, rebuilt
 from .invariant import indices_in
 from .kernels import Einsum, Kernel, Map, Product
 from .limits import Limits
+from .naming import renamed
 from .places import Buffer, Part, Place, View
 from .plan import Loop, Make, Plan, Run, Section, Step
 from .quantities import Count, Load, Reach, Reduced, Value, parts_of
@@ -42,22 +43,20 @@ def together(plan: Plan) -> Plan:
 
 def _joined(sections: Sequence[Section], buffer: Buffer, limits: Limits) -> Section | None:
     """Sections as one, whose loops leave only a block of a buffer; None if they do not all go through it alike."""
+    names = _names(sections[0], buffer)
+    alike = [_alike(section, buffer, names) for section in sections] if names else [None]
     extents: dict[str, tuple[int, int]] = {}
-    for section in sections:
-        if any(extents.setdefault(i, e) != e for i, e in section.extents):
+    steps: list[Step] = []
+    for section in alike:
+        if section is None or any(extents.setdefault(i, e) != e for i, e in section.extents):
             return None
-    steps = [step for section in sections for step in section.steps]
-    found = {place.rows for place in places_of(tuple(steps)) if isinstance(place, View) and place.buffer == buffer}
-    names = [i for row in found.pop() for i, _ in row.coefs] if len(found) == 1 else []
-    like = View(buffer, tuple(map(plain, names)))
-    if any(place != like for place in places_of(tuple(steps)) if place.buffer == buffer):
-        return None
+        steps += section.steps
     chosen, before, threads, left = list[str](), list[Step](), False, bytes_of(buffer)
     for index, size in zip(names, buffer.shape, strict=True):
         if size == 1:
             continue
         block = _Block(index, steps)
-        inside = block.steps() if left > limits.chunk <= 8 * (left // size) else None
+        inside = block.steps() if left > limits.block and limits.chunk <= 8 * (left // size) else None
         if inside is None or any(set(chosen) & _known(s) for s in block.before):
             break
         steps, before, threads, left = inside, [*before, *block.before], threads or block.threads, left // size
@@ -82,6 +81,30 @@ def _joined(sections: Sequence[Section], buffer: Buffer, limits: Limits) -> Sect
     how = f", together by {', '.join(chosen)}"
     records = tuple(replace(r, kernel=r.kernel + how) for section in sections for r in section.records)
     return Section(records, tuple(extents.items()), (*before, *whole))
+
+
+def _names(section: Section, buffer: Buffer) -> list[str]:
+    """The index of each axis of a buffer in a section, where all of it is always meant in the same way."""
+    found = {place for place in places_of(section.steps) if place.buffer == buffer}
+    if len(found) != 1:
+        return []
+    (place,) = found
+    return list(place.mentioned) if place == View(buffer, tuple(map(plain, place.mentioned))) else []
+
+
+def _alike(section: Section, buffer: Buffer, names: Sequence[str]) -> Section | None:
+    """The section with these names of the indices that stand for the axes of a buffer; None if that cannot be."""
+    if buffer not in buffers_of(section.steps):
+        return section
+    own = _names(section, buffer)
+    if not own or not all(map(_is_plain, section.steps)):
+        return None
+    new = {i: name for i, name in zip(own, names, strict=True) if i != name}
+    known = set[str]().union(*map(_known, section.steps))
+    if known & set(new.values()):
+        return None
+    extents = tuple((new.get(i, i), e) for i, e in section.extents if i not in new.values())
+    return replace(section, steps=renamed(section.steps, new), extents=extents) if new else section
 
 
 def _cut(buffer: Buffer, indices: Sequence[str], chosen: Sequence[str]) -> Buffer:
