@@ -25,29 +25,25 @@ from .views import plain
 
 def together(plan: Plan) -> Plan:
     """The Plan with such sections as one."""
-    tried: set[str] = set()
-    while True:
-        lives = lifetimes(plan)
-        given = {place.buffer for place in (*(place for _, place, _ in plan.outputs), *plan.finite)}
-        large = [b for b in lives if bytes_of(b) > plan.limits.block and b.name not in tried and b not in given]
-        large = [b for b in large if lives[b][0] < lives[b][1]]
-        if not large:
-            return plan
-        buffer = max(large, key=lambda b: (bytes_of(b), b.name))
-        tried.add(buffer.name)
-        first, last = lives[buffer]
-        found = _joined(plan.sections[first : last + 1], buffer, plan.limits)
+    lives = lifetimes(plan)
+    given = {place.buffer for place in (*(place for _, place, _ in plan.outputs), *plan.finite)}
+    large = [b for b in lives if bytes_of(b) > plan.limits.block and b not in given]
+    for buffer in sorted(large, key=lambda b: (-bytes_of(b), b.name)):
+        first, last = lives.get(buffer, (0, 0))
+        found = _joined(plan.sections[first : last + 1], buffer, plan.limits) if first < last else None
         if found is not None:
             plan = replace(plan, sections=(*plan.sections[:first], found, *plan.sections[last + 1 :]))
+            lives = lifetimes(plan)
+    return plan
 
 
 def _joined(sections: Sequence[Section], buffer: Buffer, limits: Limits) -> Section | None:
     """Sections as one, whose loops leave only a block of a buffer; None if they do not all go through it alike."""
     names = _names(sections[0], buffer)
-    alike = [_alike(section, buffer, names) for section in sections] if names else [None]
     extents: dict[str, tuple[int, int]] = {}
     steps: list[Step] = []
-    for section in alike:
+    for given in sections:
+        section = _alike(given, buffer, names) if names and all(map(_is_plain, given.steps)) else None
         if section is None or any(extents.setdefault(i, e) != e for i, e in section.extents):
             return None
         steps += section.steps
@@ -97,7 +93,7 @@ def _alike(section: Section, buffer: Buffer, names: Sequence[str]) -> Section | 
     if buffer not in buffers_of(section.steps):
         return section
     own = _names(section, buffer)
-    if not own or not all(map(_is_plain, section.steps)):
+    if not own:
         return None
     new = {i: name for i, name in zip(own, names, strict=True) if i != name}
     known = set[str]().union(*map(_known, section.steps))
