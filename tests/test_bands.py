@@ -97,6 +97,59 @@ l[t,s] = where({both}, sum[d](q[t,d]*k[s,d]), -inf)
 p[t,s] = exp(l[t,s]) + tanh(l[t,s])
 y[t,c] = p[t,s]*v[s,c]
 """,
+    "minus infinity under a mask": """
+l[t,s] = where({both}, sum[d](q[t,d]*k[s,d]), -inf) where q[t,0] > 0
+p[t,s] = exp(l[t,s] - q[t,1])
+y[t,c] = p[t,s]*v[s,c]
+""",
+    "minus infinity in a part": """
+shape l[size(q,0),size(k,0)]
+l[t,s] = where({both}, sum[d](q[t,d]*k[s,d]), -inf) where s < 20
+p[t,s] = exp(l[t,s] - q[t,1])
+y[t,c] = p[t,s]*v[s,c]
+""",
+    "minus infinity in whole rows": """
+l[t,s] = where({both} and t > 3, sum[d](q[t,d]*k[s,d]), -inf)
+p[t,s] = exp(l[t,s] - logsumexp[r](l[t,r]))
+y[t,c] = p[t,s]*v[s,c]
+""",
+    "minus infinity in two factors": """
+l[t,s] = where({both}, sum[d](q[t,d]*k[s,d]), -inf)
+h[t,s] = where({both}, q[t,0]*k[s,1], -inf)
+p[t,s] = exp(l[t,s])*exp(h[t,s])
+y[t,c] = p[t,s]*v[s,c]
+""",
+    "minus infinity beside a factor": """
+l[t,s] = where({both}, sum[d](q[t,d]*k[s,d]), -inf)
+x[t,s] = q[t,d]*k[s,d]
+p[t,s] = exp(l[t,s] + x[t,s])*x[t,s]
+y[t,c] = p[t,s]*v[s,c]/2
+""",
+    "minus infinity beside a maximum": """
+l[t,s] = where({both}, sum[d](q[t,d]*k[s,d]), -inf)
+p[t,s] = exp(l[t,s])
+x[t,s] max= q[t,d]*k[s,d] where s > 3
+h[t,s] = p[t,s]*x[t,s]
+y[t,c] = h[t,s]*v[s,c]
+""",
+    "products under a mask": """
+e[t,s] *= q[t,d] + k[s,d] where {mask}
+y[t,c] = e[t,s]*v[s,c]
+""",
+    "maxima under a mask": """
+e[t,s] max= q[t,d]*k[s,d] where {mask}
+y[t,c] = tanh(e[t,s])*v[s,c]
+""",
+    "a mask of rows in a logsumexp": """
+l[t,s] = q[t,d]*k[s,d]
+z[t] = logsumexp[s](l[t,s]) where {both} and t < 20
+y[t] = exp(z[t])*q[t,0]
+""",
+    "positions by data": """
+l[t,s] = q[t,d]*k[s,d]
+e[t,s] = exp(l[t,s]) where {mask}
+y[t,c] = e[t,s]*v[n[s],c] where n[s] >= 0
+""",
     "an index that only counts": """
 l[t,s] = q[t,d]*k[s,d]
 e[t,s] = exp(l[t,s]) where {mask}, u < 3
@@ -117,7 +170,8 @@ def inputs_of(program: str, rows: int, columns: int, seed: int, dtype: str = "fl
     shapes = {"q": (rows, 3), "k": (columns, 3), "v": (columns, 2)}
     shapes |= {"w": (rows + columns - 1,)} if "w[" in program else {}
     shapes |= {"g": (2,)} if "g[" in program else {}
-    return {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+    made = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items() if f"{name}[" in program}
+    return made | ({"n": rng.integers(-1, columns, columns)} if "n[s]" in program else {})
 
 
 def limited(text: str, limits: Limits) -> Function:
@@ -125,9 +179,10 @@ def limited(text: str, limits: Limits) -> Function:
 
 
 def is_banded(f: Function, inputs: dict[str, Any], limits: Limits) -> bool:
-    sizes = {name: x.shape for name, x in inputs.items()}
+    sizes, dtypes = ({name: getattr(x, of) for name, x in inputs.items()} for of in ("shape", "dtype"))
+    dtypes = {name: dtype.name for name, dtype in dtypes.items()}
     wrt = f._reached
-    found = fitted(f.program, lambda: f._valued(wrt), f._gradients, sizes, dict.fromkeys(sizes, "float64"), limits)
+    found = fitted(f.program, lambda: f._valued(wrt), f._gradients, sizes, dtypes, limits)
     return found is not None and "(a,b)" in to_text(found.program)
 
 
@@ -169,7 +224,9 @@ def test_a_derived_program_by_itself(program: str) -> None:
 
 
 @pytest.mark.parametrize("mask", ["causal band", "around", "blocks", "the block before", "ahead"])
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    "program", [p for p in PROGRAMS if p != "minus infinity in a part"]
+)  # what is not reached is 0
 def test_they_are_kept_as_bands(program: str, mask: str) -> None:
     text = text_of(program, mask)
     assert is_banded(limited(text, SMALL), inputs_of(text, 64, 64, 5), SMALL)
@@ -184,6 +241,8 @@ def test_what_is_not_finite_is_as_over_the_whole(program: str, mask: str, bad: f
     inputs = inputs_of(text, 48, 48, 7, "float32")
     f, whole = limited(text, SMALL), limited(text, WHOLE)
     dy = np.random.default_rng(8).standard_normal(whole(**inputs).shape).astype("float32")
+    if where not in {**inputs, "dy": dy}:
+        pytest.skip(f"{where} is no input of it")
     {**inputs, "dy": dy}[where].reshape(-1)[17] = bad
     with np.errstate(all="ignore"):
         (y, pull), (right, other) = f.vjp(**inputs), whole.vjp(**inputs)

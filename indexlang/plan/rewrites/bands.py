@@ -7,7 +7,7 @@ makes what is itself read in the band alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...program.algebra import factors_of, terms_of
@@ -16,7 +16,6 @@ from ...program.ir import (
     Access,
     Boundary,
     Call,
-    Const,
     Expr,
     Index,
     Merged,
@@ -35,6 +34,7 @@ from ...program.ir import (
 from ...sizes.shapes import Shapes
 from ..limits import Limits
 from ..tiles import Bound, bounds_of
+from .asking import can_be_asked, is_finite, masks_of
 
 Extents = Mapping[str, tuple[int, int]]
 Pair = tuple[str, str]
@@ -100,11 +100,6 @@ def _compares_twice(stmt: Statement) -> bool:
             return True
         seen.add(pair)
     return False
-
-
-def masks_of(stmt: Statement) -> tuple[Expr, ...]:
-    """The masks under which a statement reads, those of a reduction that is its whole value included."""
-    return (*stmt.domain.masks, *(stmt.value.domain.masks if isinstance(stmt.value, Reduce) else ()))
 
 
 # -- where ----------------------------------------------------------------------------------------------
@@ -195,18 +190,18 @@ def _moves(bound: Bound, row: str, by: int) -> int | None:
 class Reading:
     """The tensors that are read in a band alone: `kept`; those of them that are 0 outside of it: `zero`."""
 
-    def __init__(self, program: Program, shapes: Shapes, band: Band) -> None:
+    def __init__(self, program: Program, shapes: Shapes, band: Band, whole: Collection[str] = ()) -> None:
         self.program, self.shapes, self.band = program, shapes, band
-        self.kept = self.candidates()
+        self.kept = self.candidates(whole)
         self.zero = set(self.kept)
         self.inside = [self.admitted(s, e) for s, e in zip(program.statements, shapes.extents, strict=True)]
         while not self.settled():
             pass
 
-    def candidates(self) -> set[Axes]:
-        """The tensors on the way with such axes; not those that something is asked of but their values."""
+    def candidates(self, whole: Collection[str]) -> set[Axes]:
+        """The tensors on the way with such axes; not those that something is asked of but their values in the band."""
         program = self.program
-        asked = {p.tensor for s in program.statements for p in sizes_of(s)}
+        asked = {*whole, *(p.tensor for s in program.statements for p in sizes_of(s))}
         said = [*(d for s in program.shapes for d in s.dims), *(d for _, d in program.dims)]
         asked |= {p.tensor for d in said for p in walk(d) if isinstance(p, Size)}
         found = set()
@@ -237,8 +232,8 @@ class Reading:
                     pair = self.pair(access, axes, k)
                     if pair is None or (access is not stmt.target and not self.confined(k, pair)):
                         lost.add(axes)
-                    elif access is stmt.target and not self.vanishes(k, pair):
-                        other.add(axes)
+                    elif access is stmt.target and not (stmt.op in ("=", "+=") and self.vanishes(k, pair)):
+                        other.add(axes)  # what nothing is multiplied into is 1, and -inf where nothing is greater
         if not lost and not other & self.zero:
             lost = self.ambiguous() or self.unfit()
         settled = not lost and not other & self.zero
@@ -251,7 +246,9 @@ class Reading:
 
         A tensor that is read beside one of which the way is clear is kept in the same way.
         """
-        twice = sorted((a for a in self.kept if len(self.ways(a.tensor)) > 1), key=lambda a: (a.tensor, a.row))
+        twice = sorted(
+            (a for a in self.kept if len(self.ways(a.tensor)) > 1), key=lambda a: (a.tensor, a.row, a.column)
+        )
         for k, stmt in enumerate(self.program.statements):
             for access in accesses_of(stmt):
                 for axes in self.of(access):
@@ -364,10 +361,12 @@ class Reading:
             for factor, below in factors_of(term):
                 if not below and isinstance(factor, Access) and self.is_zero(factor, number, pair):
                     zeros += 1
-                elif not isinstance(factor, Const) or below:
+                elif below or not is_finite(factor):
                     others.append((factor, below))
             reading = any(isinstance(p, Access) and self.of(p) for f, _ in others for p in walk(f))
             if not zeros or reading or any(set(pair) <= set(indices_of(f)) for f, _ in others):
+                return None
+            if not all(can_be_asked(stmt, f, self.shapes.guarded[number]) for f, _ in others):
                 return None
             found += others
         return found

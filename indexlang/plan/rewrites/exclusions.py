@@ -20,12 +20,28 @@ from dataclasses import dataclass, replace
 
 from ...program.algebra import factors_of, terms_of
 from ...program.conditions import conjuncts, negation
-from ...program.ir import Access, Call, Const, Domain, Expr, Index, Program, Reduce, Statement, accesses_of, indices_of
+from ...program.ir import (
+    Access,
+    Call,
+    Const,
+    Domain,
+    Expr,
+    Index,
+    Program,
+    Reduce,
+    Statement,
+    accesses_of,
+    indices_of,
+    walk,
+)
 from ...program.names import Renaming
 from ...program.rebuild import transform_expr
+from ...sizes.shapes import Shapes
+from .asking import can_be_asked, is_finite
 from .choices import compares
 
 Masks = tuple[Expr, ...]
+Factors = tuple[tuple[Expr, bool], ...]  # those below are divisors
 Beside = tuple[tuple[Expr, bool, int], ...]  # factors and divisors beside a 0, and whose statement's indices they have
 
 
@@ -36,10 +52,16 @@ class Excluded:
     program: Program
     beside: Mapping[int, Beside]
 
+    @property
+    def asked(self) -> frozenset[str]:
+        """The tensors of which all must be finite."""
+        factors = (f for found in self.beside.values() for f, _, _ in found)
+        return frozenset(p.tensor for f in factors for p in walk(f) if isinstance(p, Access))
 
-def without_exclusions(program: Program) -> Excluded:
+
+def without_exclusions(program: Program, shapes: Shapes) -> Excluded:
     """The program with such choices as masks."""
-    work = _Excluding(program)
+    work = _Excluding(program, shapes)
     for number in range(len(program.statements)):
         work.choice(number)
     for number, masks in tuple(work.zero.items()):
@@ -50,7 +72,8 @@ def without_exclusions(program: Program) -> Excluded:
 class _Excluding:
     """The statements so far; `zero` are those whose values are 0 where masks refuse them, with these masks."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, shapes: Shapes) -> None:
+        self.shapes = shapes
         self.count = Counter(s.target.tensor for s in program.statements)
         self.makers = {s.target.tensor: k for k, s in enumerate(program.statements)}
         self.statements, self.outputs = list(program.statements), program.outputs
@@ -67,19 +90,27 @@ class _Excluding:
         tensor = stmt.target.tensor
         if self.count[tensor] > 1 or tensor in self.outputs or (choice := _choice(stmt)) is None:
             return
+        reached = [self.shapes.extents[number][i] for i in indices_of(stmt.target)]
+        if stmt.domain.masks or reached != [(0, n) for n in self.shapes.tensors[tensor]]:
+            return  # what it does not reach is 0
         value, conditions = choice
         said = tuple(dict.fromkeys(conditions))
         found: dict[int, tuple[Statement, Beside | None]] = {}
         for k in self.readers(tensor):
-            masked = _masked(self.statements[k], k, stmt.target, said)
+            masked = _masked(self.statements[k], stmt.target, said)
             if masked is None:
                 return
-            found[k] = masked
+            new, factors = masked
+            pair = {i for m in new.domain.masks for i in indices_of(m)}
+            needed = None if factors is None else self.leaves(factors, k, pair)
+            if factors is not None and needed is None:
+                return
+            found[k] = new, needed
         self.statements[number] = _with(replace(stmt, value=value), said)
         for k, (new, needed) in found.items():
             self.statements[k] = new
             if needed is not None:
-                self.beside[k] = needed
+                self.beside[k] = (*self.beside.get(k, ()), *needed)
                 if self.count[new.target.tensor] == 1 and not new.reduced and _plain(new.target):
                     self.zero[k] = new.domain.masks
 
@@ -100,31 +131,39 @@ class _Excluding:
             said = tuple(transform_expr(m, Renaming(indices=own).rule) for m in masks)
             factors.remove((access, False))
             needed = self.leaves(factors, k, {i for m in said for i in indices_of(m)})
-            if needed is not None and any(len(n) == 3 for n in needed):
+            if needed is not None:
                 self.statements[k] = _with(stmt, said)
                 self.beside[k] = (*self.beside.get(k, ()), *needed)
 
     def leaves(self, factors: Sequence[tuple[Expr, bool]], number: int, pair: set[str]) -> Beside | None:
-        """What is finite if all factors are; what runs over all of `pair` must be made of such things."""
+        """What is finite if all factors are; what runs over all of `pair` is an input, or made of such things.
+
+        None if that cannot be asked.
+        """
         found: list[tuple[Expr, bool, int]] = []
         for factor, below in factors:
+            if below and isinstance(factor, Const) and factor.value != 0:
+                continue
             reads = _leaves(factor)
             if reads is None or (below and len(reads) != 1):
                 return None
             for access in reads:
-                if not pair <= set(indices_of(access)):
-                    found.append((access, below, number))
-                    continue
-                made = self.makers.get(access.tensor)
-                inner = None if made is None or below else _leaves(self.statements[made].value)
-                axes = None if made is None else _renamed(access, self.statements[made].target)
-                if inner is None or made is None or axes is None or self.count[access.tensor] > 1:
+                made = self.makers.get(access.tensor) if pair <= set(indices_of(access)) else None
+                inner, where = ([access], number) if made is None else (self.inside(access, made, pair), made)
+                if not inner or (below and made is not None):
                     return None
-                there = {axes[i] for i in pair}
-                if any(there <= set(indices_of(a)) for a in inner):
-                    return None
-                found += [(a, False, made) for a in inner]
-        return tuple(found)
+                found += [(a, below, where) for a in inner]
+        asked = ((a, self.statements[k], self.shapes.guarded[k]) for a, _, k in found)
+        return tuple(found) if all(can_be_asked(stmt, a, guarded) for a, stmt, guarded in asked) else None
+
+    def inside(self, access: Access, made: int, pair: set[str]) -> list[Access] | None:
+        """The reads that sums make a tensor of, if none runs over all of a pair of its indices."""
+        stmt = self.statements[made]
+        inner, axes = _leaves(stmt.value), _renamed(access, stmt.target)
+        if stmt.op not in ("=", "+=") or self.count[access.tensor] > 1 or inner is None or axes is None:
+            return None
+        there = {axes[i] for i in pair}
+        return None if any(there <= set(indices_of(a)) for a in inner) else inner
 
 
 def _choice(stmt: Statement) -> tuple[Expr, Sequence[Expr]] | None:
@@ -152,9 +191,7 @@ def _reads(stmt: Statement, tensor: str) -> bool:
     return any(a.tensor == tensor for a in accesses_of(stmt) if a is not stmt.target)
 
 
-def _masked(
-    stmt: Statement, number: int, target: Access, said: Sequence[Expr]
-) -> tuple[Statement, Beside | None] | None:
+def _masked(stmt: Statement, target: Access, said: Sequence[Expr]) -> tuple[Statement, Factors | None] | None:
     """A statement that reads the tensor under masks, and what stands beside a power of it; None if it reads it in
     another way.
     """
@@ -178,11 +215,11 @@ def _masked(
         case Access() if stmt.op == "max=" and stmt.value == access:
             return _with(stmt, masks), None
         case _:
-            beside = _beside(stmt, number, access)
+            beside = _beside(stmt, access)
             return None if beside is None or more else (_with(stmt, masks), beside)
 
 
-def _beside(stmt: Statement, number: int, access: Access) -> Beside | None:
+def _beside(stmt: Statement, access: Access) -> Factors | None:
     """What stands beside a power of the tensor: terms of its exponent, and what is multiplied by it."""
     terms = terms_of(stmt.value)
     if stmt.op not in ("=", "+=") or len(terms) != 1 or isinstance(stmt.value, Reduce):
@@ -197,7 +234,7 @@ def _beside(stmt: Statement, number: int, access: Access) -> Beside | None:
                 found += [(e, False) for _, e in exponent if e != access]
                 continue
         found.append((factor, below))
-    return tuple((f, below, number) for f, below in found if below or not isinstance(f, Const)) if power else None
+    return tuple(found) if power else None
 
 
 def _leaves(expr: Expr) -> list[Access] | None:
@@ -205,7 +242,7 @@ def _leaves(expr: Expr) -> list[Access] | None:
     match expr:
         case Access():
             return [expr]
-        case Const():
+        case Const() if is_finite(expr):
             return []
         case Call(fn="add" | "sub" | "mul" | "neg", args=args):
             parts = [_leaves(a) for a in args]

@@ -45,8 +45,9 @@ from ...rewrite.substitution import Quotient, put, put_subscript, written
 from ...sizes.shapes import Shapes
 from ..limits import Limits
 from ..plan import Trial
+from .asking import own_masks
 from .balance import balanced
-from .bands import Axes, Extents, Pair, Reading, bands_of, masks_of, may_have_bands, touched_by
+from .bands import Axes, Extents, Pair, Reading, bands_of, may_have_bands, touched_by
 from .choices import with_masks
 from .exclusions import Beside, without_exclusions
 
@@ -55,10 +56,11 @@ def keep_bands(program: Program, shapes: Shapes, limits: Limits) -> Trial | None
     """The program with such tensors as blocks of a band; None if it has none that are worth it."""
     if not may_have_bands(program):
         return None
-    excluded = without_exclusions(replace(program, statements=tuple(map(with_masks, program.statements))))
-    program = excluded.program
+    masked = replace(program, statements=tuple(map(with_masks, program.statements)))
+    excluded = without_exclusions(masked, shapes)
+    program, whole = excluded.program, excluded.asked
     for band in bands_of(program, shapes, limits):
-        banding = _Banding(program, shapes, Reading(program, shapes, band), excluded.beside)
+        banding = _Banding(program, shapes, Reading(program, shapes, band, whole), masked, excluded.beside)
         if any(banding.pairs):
             return banding.banded()
     return None
@@ -77,9 +79,11 @@ class _Blocks:
 class _Banding:
     """The new statements so far."""
 
-    def __init__(self, program: Program, shapes: Shapes, reading: Reading, powers: Mapping[int, Beside]) -> None:
+    def __init__(
+        self, program: Program, shapes: Shapes, reading: Reading, before: Program, powers: Mapping[int, Beside]
+    ) -> None:
         self.program, self.shapes, self.reading, self.band = program, shapes, reading, reading.band
-        self.powers = powers
+        self.before, self.powers = before, powers  # without masks in place of -inf
         self.names = Fresh.of(program)
         direct = [reading.direct(k) for k in range(len(program.statements))]
         self.pairs = [(*reading.pairs(k), *([d] if d is not None else ())) for k, d in enumerate(direct)]
@@ -101,13 +105,16 @@ class _Banding:
     def named(self, tensor: str, what: str, shape: Sequence[int]) -> str:
         """A new tensor beside another one, a gradient's name if that is one.
 
-        A gradient has the shape of its tensor: so that of none of another shape may have its name.
+        A gradient has the shape of its tensor: so that of none of another shape, or of none that comes later, may have
+        its name.
         """
         primal = primal_of(tensor)
         for stem in counted(f"{tensor if primal is None else primal}_{what}"):
             name = stem if primal is None else f"{stem}.{GRAD}"
             both = {stem, f"{stem}.{GRAD}"}
+            first = stem not in self.stems
             alike = self.stems.setdefault(stem, tuple(shape)) == tuple(shape) and name not in self.declared
+            alike = alike and (first or what == "band")
             if alike and not both & self.names.taken:
                 break
         self.declared[name] = tuple(shape)
@@ -127,7 +134,7 @@ class _Banding:
         made = {s.target.tensor for s in program.statements}
         changed = {s.target.tensor for k, s in enumerate(program.statements) if self.pairs[k]}
         changed |= {t for t in made if primal_of(t) in self.kept}  # whose shape was that of what is gone
-        for tensor in changed - {*known, *self.kept, *program.inputs}:
+        for tensor in sorted(changed - {*known, *self.kept, *program.inputs}):
             self.declared[tensor] = self.shapes.tensors[tensor]
         shapes = (*known.values(), *(Shape(t, tuple(map(Const, s))) for t, s in self.declared.items()))
         outputs = (*program.outputs, *self.finite)
@@ -140,16 +147,19 @@ class _Banding:
         for pair in self.pairs[number]:
             if pair not in self.reading.inside[number]:
                 found += [(f, below, number) for f, below in self.reading.beside(number, pair) or []]
-        extents = self.shapes.extents
-        keys = {(f, below, tuple((i, extents[k][i]) for i in indices_of(f))): None for f, below, k in found}
+        extents, statements = self.shapes.extents, self.before.statements
+        keys = {
+            (f, below, own_masks(statements[k], f), tuple((i, extents[k][i]) for i in indices_of(f))): None
+            for f, below, k in found
+        }
         new = [key for key in keys if key not in self.checked]
         if not new:
             return
         self.checked.update(new)
         name = self.names.fresh("beside")
-        for factor, below, own in new:
+        for factor, below, masks, own in new:
             value = Call("div" if below else "mul", (Const(0.0), factor))
-            self.statements.append(_over(Access(name), "+=", value, dict(own)))
+            self.statements.append(_over(Access(name), "+=", value, dict(own), masks))
         self.finite.append(name)
 
     # -- a statement -------------------------------------------------------------------------------
@@ -170,11 +180,15 @@ class _Banding:
         moving = _Moving(self, number, blocks, values)
         target, op, after = self.target(stmt, blocks, moving)
         value = moving.expr(stmt.value.body if isinstance(stmt.value, Reduce) else stmt.value)
-        masks = [m for mask in masks_of(stmt) for part in conjuncts(mask) for m in balanced(moving.expr(part), extents)]
-        for b in blocks:
-            if moving.reaches or b.pair in self.reading.inside[number]:
-                masks += self.inside(b)
-        made = self.made(stmt, target, op, value, masks, blocks, extents)
+
+        def moved(masks: Sequence[Expr]) -> list[Expr]:
+            parts = (moving.expr(part) for mask in masks for part in conjuncts(mask))
+            return [m for part in parts for m in balanced(part, extents)]
+
+        outer = moved(stmt.domain.masks)
+        inner = moved(stmt.value.domain.masks) if isinstance(stmt.value, Reduce) else []
+        edges = [m for b in blocks if moving.reaches or b.pair in self.reading.inside[number] for m in self.inside(b)]
+        made = self.made(stmt, target, op, value, (outer, inner, edges), blocks, extents)
         assert not {i for b in blocks for i in b.pair} & set(made.domain.indices), "an index is still there"
         self.statements.append(made)
         if after is not None:
@@ -186,20 +200,23 @@ class _Banding:
         target: Access,
         op: str,
         value: Expr,
-        masks: Sequence[Expr],
+        masks: tuple[Sequence[Expr], Sequence[Expr], Sequence[Expr]],
         blocks: Sequence[_Blocks],
         extents: Extents,
     ) -> Statement:
-        """The statement with explicit ranges; a reduction that is the whole value goes over the columns."""
-        masks = tuple(dict.fromkeys(masks))
+        """The statement with explicit ranges; a reduction that is the whole value goes over the columns.
+
+        Masks of the statement and of the reduction stay what they are: 0 is what the first leave, -inf the others.
+        """
+        outside, within, edges = masks
         if not isinstance(stmt.value, Reduce):
-            return _over(target, op, value, extents, masks)
+            return _over(target, op, value, extents, tuple(dict.fromkeys((*outside, *edges))))
         own = {b.pair[1]: b.column for b in blocks}
         inner = tuple(own.get(i, i) for i in stmt.value.domain.indices)
         ranges = tuple(Range(i, Const(lo), Const(hi)) for i, (lo, hi) in extents.items() if i in inner)
-        within = tuple(m for m in masks if set(inner) & set(indices_of(m)))
-        reduce = Reduce(stmt.value.op, Domain(inner, ranges, within), value)
-        others = tuple(m for m in masks if m not in within)
+        ends = [m for m in edges if set(inner) & set(indices_of(m))]
+        reduce = Reduce(stmt.value.op, Domain(inner, ranges, tuple(dict.fromkeys((*within, *ends)))), value)
+        others = tuple(dict.fromkeys((*outside, *(m for m in edges if m not in ends))))
         outer = {i: e for i, e in extents.items() if i not in inner}
         return _over(target, op, reduce, outer, others)
 
