@@ -8,7 +8,7 @@ makes there is just what the block of another one reads, and what they write out
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,15 +30,19 @@ def together(plan: Plan) -> Plan:
     large = [b for b in lives if bytes_of(b) > plan.limits.block and b not in given]
     for buffer in sorted(large, key=lambda b: (-bytes_of(b), b.name)):
         first, last = lives.get(buffer, (0, 0))
-        found = _joined(plan.sections[first : last + 1], buffer, plan.limits) if first < last else None
+        own = {b for b, (begin, end) in lives.items() if first <= begin and end <= last and b not in given}
+        found = _joined(plan.sections[first : last + 1], buffer, own, plan.limits) if first < last else None
         if found is not None:
             plan = replace(plan, sections=(*plan.sections[:first], found, *plan.sections[last + 1 :]))
             lives = lifetimes(plan)
     return plan
 
 
-def _joined(sections: Sequence[Section], buffer: Buffer, limits: Limits) -> Section | None:
-    """Sections as one, whose loops leave only a block of a buffer; None if they do not all go through it alike."""
+def _joined(sections: Sequence[Section], buffer: Buffer, own: Collection[Buffer], limits: Limits) -> Section | None:
+    """Sections as one, whose loops leave only a block of a buffer; None if they do not all go through it alike.
+
+    Nothing outside of them needs their `own` buffers.
+    """
     names = _names(sections[0], buffer)
     extents: dict[str, tuple[int, int]] = {}
     steps: list[Step] = []
@@ -61,6 +65,11 @@ def _joined(sections: Sequence[Section], buffer: Buffer, limits: Limits) -> Sect
         return None
     part = Part(_cut(replace(buffer, role="workspace"), names, chosen), tuple(names))
     outside = set(buffers_of(tuple(before)))
+    places = set(places_of(tuple(steps)))
+    viewed = {p.buffer for p in places if isinstance(p, View)} - {buffer}
+    blocks = {p.buffer for p in places if isinstance(p, Part) and not set(chosen).isdisjoint(p.indices)} - outside
+    if any(b in viewed or b not in own for b in blocks):  # of which a View, or what comes later, needs all
+        return None
 
     def in_a_block(node: Any) -> Any:
         match node:
