@@ -348,3 +348,25 @@ def test_a_gradient_that_is_whole_beside_a_tensor_that_is_not() -> None:
     y, pull = f.vjp(x=x)
     assert_equal(y, np.diag(x)[:, None], 1e-12)
     assert_equal(pull(dy)["x"], np.diag(dy[:, 0]), 1e-12)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y[b,i] = x[2*i,i]*q[b,d]*k[i,d] where i//2 == b//2, i < 30, b < 61",
+        "y[i] = x[i%2,j]*q[i,d] where j == l, l < 31, j < 31",
+        "y[2*i,i] += q[i,d]*k[j,d] where i//2 == j//2, i < 30, j < 61",
+    ],
+)
+def test_an_index_may_stand_twice_in_a_target(text: str) -> None:
+    """Also in that of a gradient."""
+    f = limited(text, TINY)
+    rng = np.random.default_rng(2)
+    shapes = {"x": (61, 31), "q": (61, 3), "k": (61, 3)}
+    inputs = {name: rng.standard_normal(shapes[name]) for name in f.inputs}
+    y, pull = f.vjp(**inputs)
+    dy = rng.standard_normal(y.shape)
+    assert_equal(y, dense.run(f.program, inputs)["y"], 1e-9)
+    gradients = dense.run(backward(f.program, None), {**inputs, "y.grad": dy})
+    for name, value in pull(dy).items():
+        assert_equal(value, gradients[f"{name}.grad"], 1e-8)

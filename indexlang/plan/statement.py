@@ -1,8 +1,7 @@
 """One statement as steps, by the first way that fits.
 
-In: a `Sized` statement, the buffers so far. Out: steps, and the kernel in words. The one rule: every way computes the
-value over the free indices and puts it into the target; a loop runs over taps, blocks or a window's positions, never
-over data.
+In: a `Sized` statement, the buffers so far. Out: steps, and the kernel in words. The one rule: each way puts the value
+over the free indices into the target; loops run over taps, blocks or a window's positions, never over data.
 """
 
 from __future__ import annotations

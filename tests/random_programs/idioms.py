@@ -43,6 +43,39 @@ def attention(t: Tensors) -> list[str]:
     ]
 
 
+NEAR = ("u <= t, t < u + 3", "abs(t - u) <= 1", "t//2 == u//2", "t <= u, u < t + 2", "2*t <= u, u < 2*t + 3", "u <= t")
+
+
+def banded(t: Tensors) -> list[str]:
+    """Scores of which a band is read: under masks with any operator, or with -inf elsewhere."""
+    dice = t.dice
+    n, d, e = _sizes(t, 3)
+    m = dice.one_of((n, n, max(1, n - 1), n + 1))
+    q, k, v, g = (t.new_input(s) for s in ((n, d), (m, d), (m, e), (n, m)))
+    mask = dice.one_of(NEAR) + dice.one_of(
+        ("", "", "", ", t > 0", f", 3*u < {3 * m - 3}", f", {q}[t,0] > 0", f", {k}[u,0] > 0")
+    )
+    score = f"{q}[t,d] * {k}[u,d]"
+    if dice.chance(50):
+        power = dice.one_of((f"exp({score} / {d})", f"tanh({g}[t,u]) * {k}[u,d]", f"{q}[t,d] + {k}[u,d]"))
+        lines = [f"p_[t,u] {dice.one_of(('=', '=', '=', '+=', '*=', 'max=', 'min='))} {power} where {mask}"]
+    else:
+        both = " and ".join(f"({part})" for part in mask.split(", "))
+        choice = dice.one_of((f"where({both}, {{}}, -inf)", f"where(not ({both}), -inf, {{}})"))
+        under = dice.one_of(("", "", "", f" where {q}[t,0] > -1", " where t > 0"))
+        beside = dice.one_of(("", "", f" * {g}[t,u]", f" * {q}[t,0]", " * h_[t,u]", f" / (2 + {g}[t,u]**2)"))
+        less = dice.one_of(("", " - logsumexp[w](s_[t,w])", " - logsumexp[w](s_[t,w])", f" - {q}[t,0]", f" + {g}[t,u]"))
+        lines = [f"h_[t,u] {dice.one_of(('=', 'max='))} {score}"] if "h_" in beside else []
+        lines += [f"s_[t,u] = {choice.format(f'sum[d]({score})')}{under}", f"p_[t,u] = exp(s_[t,u]{less}){beside}"]
+    last = (
+        f"o_[t,e] = p_[t,u] * {v}[u,e]",
+        "o_[u] = p_[t,u]",
+        "o_[t] max= p_[t,u]",
+        f"o_[t] = logsumexp[u](p_[t,u]) where {mask}",
+    )
+    return [*lines, dice.one_of((last[0], *last))]
+
+
 def layer_norm(t: Tensors) -> list[str]:
     b, i, c = _sizes(t, 3)
     x, g = t.new_input((b, i, c)), t.new_input((c,))
@@ -153,6 +186,18 @@ def lost_count(t: Tensors) -> list[str]:
 
 
 IDIOMS: tuple[Callable[[Tensors], list[str]], ...] = (
-    *(softmax, attention, layer_norm, batch_norm, group_norm, convolution, depthwise, embedding, distances, guards),
-    *(one_hot, running, bilinear, lost_count),
+    *(
+        softmax,
+        attention,
+        banded,
+        banded,
+        banded,
+        layer_norm,
+        batch_norm,
+        group_norm,
+        convolution,
+        depthwise,
+        embedding,
+    ),
+    *(distances, guards, one_hot, running, bilinear, lost_count),
 )

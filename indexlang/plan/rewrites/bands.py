@@ -325,7 +325,8 @@ class Reading:
                 continue
             if moved and (len(moved) < len(touched) or stmt.op == "=" or not self.is_affine(stmt.target)):
                 return False
-            if not moved and (len(touched) == 2 or any(plain.count(i) != 1 for i in touched)):
+            standing = [i for s in stmt.target.subscripts for i in dict.fromkeys(indices_of(s))]
+            if not moved and (len(touched) == 2 or any(standing.count(i) != 1 for i in touched)):
                 return False
             if not moved and row in touched and sizes[Index(row)] != self.band.rows:
                 return False
