@@ -10,8 +10,9 @@ from math import prod
 
 from ..program.ir import Access, indices_of, walk
 from .blocks import blocks, itemsize
-from .evaluation import Evaluation, operations
+from .evaluation import Evaluation
 from .limits import Limits
+from .prices import operations
 from .writes import Target
 
 

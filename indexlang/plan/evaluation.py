@@ -20,8 +20,6 @@ from ..program.ir import (
     Expr,
     Index,
     Reduce,
-    Subscript,
-    children,
     indices_of,
     walk,
 )
@@ -390,10 +388,3 @@ class Evaluation:
 def is_view(factor: Expr) -> bool:
     """Whether a factor is read where it lies, or close to it: positions are affine."""
     return isinstance(factor, Access) and not any(isinstance(p, Access) for s in factor.subscripts for p in walk(s))
-
-
-def operations(expr: Subscript) -> int:
-    """How many functions of values an expression applies; positions are found before anything runs."""
-    if isinstance(expr, Access):
-        return 0
-    return isinstance(expr, Call) + sum(operations(part) for part in children(expr))

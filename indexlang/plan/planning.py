@@ -29,13 +29,13 @@ from .chains.schedule import schedule
 from .chains.steps import chained
 from .costs import section_cost
 from .disjoint import made_of_parts
-from .evaluation import operations
 from .invariant import made_once
 from .kernels import Map
 from .limits import NUMPY, Limits
 from .operators import combining
 from .places import View
 from .plan import Either, Loop, Plan, Recipe, Section, Step, Trial, Within
+from .prices import operations
 from .quantities import Apply, Load, Number
 from .record import Record
 from .rewrites.at_positions import at_each_position

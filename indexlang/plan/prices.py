@@ -15,8 +15,8 @@ from ..program.ir import Access, Call, Expr, Statement, Subscript, children, ind
 from .limits import Limits
 from .order import best_order
 from .tiles import tile_of
+from .views import Extents
 
-Extents = Mapping[str, tuple[int, int]]
 Shapes = Mapping[str, Sequence[int]]
 
 

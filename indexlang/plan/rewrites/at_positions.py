@@ -39,7 +39,8 @@ from ...sizes import dtypes as kinds
 from ...sizes.dtypes import Types
 from ...sizes.shapes import Shapes
 from ..limits import Limits
-from ..prices import Extents, operations, price
+from ..prices import operations, price
+from ..views import Extents
 from .windows import Window, at_positions, axes_of, windows_of
 
 

@@ -5,15 +5,14 @@ In: a condition, and how far indices run. Out: the conditions left. The one rule
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from ...program.affine import Affine
 from ...program.conditions import COMPARISONS, as_mask, is_integer
 from ...program.ir import Call, Const, Expr
 from ...rewrite.substitution import written
 from ...sizes.in_bounds import interval
-
-Extents = Mapping[str, tuple[int, int]]
+from ..views import Extents
 
 
 def balanced(mask: Expr, extents: Extents) -> Iterator[Expr]:

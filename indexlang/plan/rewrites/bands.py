@@ -34,9 +34,9 @@ from ...program.ir import (
 from ...sizes.shapes import Shapes
 from ..limits import Limits
 from ..tiles import Bound, bounds_of
+from ..views import Extents
 from .asking import can_be_asked, is_finite, masks_of
 
-Extents = Mapping[str, tuple[int, int]]
 Pair = tuple[str, str]
 
 

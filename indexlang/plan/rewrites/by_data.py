@@ -49,7 +49,8 @@ from ...sizes.dtypes import Types
 from ...sizes.in_bounds import numeric
 from ...sizes.shapes import Shapes
 from ..limits import Limits
-from ..prices import Extents, price
+from ..prices import price
+from ..views import Extents
 
 _SUMS = ("=", "+=")
 

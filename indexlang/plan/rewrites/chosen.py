@@ -12,7 +12,7 @@ and positions that data say are read at those that were admitted before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -27,8 +27,6 @@ from ..operators import SUMS
 from ..order import best_order
 from ..prices import is_computed
 from .share import inserted
-
-Extents = Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)

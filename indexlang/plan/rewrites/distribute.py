@@ -22,8 +22,8 @@ from ...sizes.dtypes import Types
 from ...sizes.shapes import Shapes
 from ..limits import Limits
 from ..prices import price
+from ..views import Extents
 
-Extents = Mapping[str, tuple[int, int]]
 Sizes = Mapping[str, tuple[int, ...]]
 
 

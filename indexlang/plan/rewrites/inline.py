@@ -20,8 +20,7 @@ from ...sizes.dtypes import Types
 from ...sizes.shapes import Shapes
 from ..limits import Limits
 from ..prices import price
-
-Extents = Mapping[str, tuple[int, int]]
+from ..views import Extents
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,10 @@ from ...rewrite.substitution import Quotient, put, put_subscript, written
 from ...sizes.shapes import Shapes
 from ..limits import Limits
 from ..plan import Trial
+from ..views import Extents
 from .asking import own_masks
 from .balance import balanced
-from .bands import Axes, Extents, Pair, Reading, bands_of, may_have_bands, touched_by
+from .bands import Axes, Pair, Reading, bands_of, may_have_bands, touched_by
 from .choices import with_masks
 from .exclusions import Beside, without_exclusions
 

@@ -15,8 +15,7 @@ from math import prod
 from ...program.ir import Access, Call, Index, Merged, Statement, Subscript, domain_of, indices_of
 from ...program.names import Fresh
 from ..limits import Limits
-
-Extents = Mapping[str, tuple[int, int]]
+from ..views import Extents
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ The one rule: what is new is much smaller than the statement; its innermost axis
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -36,9 +36,7 @@ from ...program.rebuild import transform, transform_expr
 from ...sizes.dtypes import Types
 from ...sizes.shapes import Shapes
 from ..limits import Limits
-
-Extents = Mapping[str, tuple[int, int]]
-Key = tuple[Access, tuple[str, ...], tuple[tuple[int, int], ...]]
+from ..views import Extents
 
 
 @dataclass(frozen=True)

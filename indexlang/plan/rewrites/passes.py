@@ -26,7 +26,8 @@ from ...sizes.dtypes import Types
 from ...sizes.shapes import Shapes
 from ..limits import Limits
 from ..order import best_order
-from ..prices import Extents, points
+from ..prices import points
+from ..views import Extents
 from .at_positions import named
 from .share import factored
 from .windows import Window, at_positions, axes_of, windows_of

@@ -18,7 +18,8 @@ from ...program.ir import Access, Index, Program, Statement, reads_of
 from ...sizes.dtypes import Types
 from ...sizes.shapes import Shapes
 from ..limits import Limits
-from .share import Extents, Pair, factored, pairs_of, rebuilt
+from ..views import Extents
+from .share import Pair, factored, pairs_of, rebuilt
 
 
 def reuse(program: Program, shapes: Shapes, types: Types, limits: Limits) -> tuple[Program, Shapes, Types]:

@@ -7,7 +7,7 @@ products begins with, so sharing never makes a product dearer than the best orde
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import prod
@@ -21,8 +21,7 @@ from ...sizes.shapes import Shapes
 from ..blocks import itemsize
 from ..limits import Limits
 from ..order import order_pairs, products_cost
-
-Extents = Mapping[str, tuple[int, int]]
+from ..views import Extents
 
 
 @dataclass(frozen=True)

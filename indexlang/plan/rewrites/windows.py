@@ -14,9 +14,8 @@ from ...program.affine import Affine
 from ...program.ir import Access, Boundary, Dots, Expr, Index, Merged, Subscript, children, indices_of
 from ...program.names import free, lettered
 from ...program.rebuild import transform
-from ..views import Row, linear
+from ..views import Extents, Row, linear
 
-Extents = Mapping[str, tuple[int, int]]
 Sizes = Mapping[str, Sequence[int]]
 Key = tuple[tuple[str, int], ...]
 
