@@ -87,6 +87,11 @@ e[t,s] = exp(l[t,s] - m[t])
 z[t] = e[t,s]
 y[t,c] = e[t,s]*v[s,c] / z[t]
 """,
+    "minus infinity, in a choice inside of one": """
+l[t,s] = where(t < 0 or not ({both}), -inf, where(s >= 0, sum[d](q[t,d]*k[s,d]), -inf))
+p[t,s] = exp(l[t,s] - logsumexp[r](l[t,r]))
+y[t,c] = p[t,s]*v[s,c]
+""",
     "minus infinity, transposed": """
 l[s,t] = where({both}, sum[d](q[t,d]*k[s,d]), -inf)
 p[t,s] = exp(l[s,t] - q[t,0])*k[s,0]

@@ -313,3 +313,9 @@ def test_by_an_input_that_a_later_statement_brings_in() -> None:
     g = indexlang.compile("y[i] min= a[i]\ny[i] min= exp(q) * (i + 1)")
     found = g.grad(wrt=["q"])(a=np.array([5.0, 0.5]), q=0.0, **{"y.grad": np.ones(2)})
     assert found["q.grad"] == 1.0
+
+
+def test_what_is_made_for_the_forward_part_alone_is_not_printed() -> None:
+    """A power that only the softmax reads, which is given."""
+    text = "p[b,k] = exp(s[b,k]) / sum[l](exp(s[b,l]))\ny[b,e] = p[b,k] * v[k,e]"
+    assert "exp" not in to_text(grad.derived(resolve(parse(Source(text)))))

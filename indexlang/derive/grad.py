@@ -224,7 +224,7 @@ class _Derivation:
                 if (primal := primal_of(stmt.target.tensor)) is not None:
                     gradients.setdefault(primal, []).append(stmt.target.tensor)
             targets = dict.fromkeys(s.target.tensor for s in program.statements)
-            unread = [t for t in targets if t not in kept and self.shape(t) is not None]
+            unread = [t for t in targets if t not in kept and (t not in gradients or self.shape(t) is not None)]
             if not unread:
                 return program
             declared = [Shape(g, self.shape(t) or ()) for t in unread for g in dict.fromkeys(gradients.get(t, ()))]

@@ -5,10 +5,11 @@ In: a statement. Out: the same with masks. The one rule: a branch that is not ch
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from ...program.algebra import factors_of, product_of, terms_of
-from ...program.conditions import as_mask, conjuncts, is_integer, negation
+from ...program.conditions import TRUTHS, as_mask, conjuncts, is_integer, negation
 from ...program.ir import Call, Const, Domain, Expr, Statement
 
 
@@ -38,13 +39,24 @@ def _opened(factor: Expr) -> tuple[Expr, tuple[Expr, ...]]:
     said: tuple[Expr, ...] = ()
     while isinstance(factor, Call) and factor.fn == "where":
         condition, first, second = factor.args
-        if first == Const(0):
-            condition, first, second = negation(condition), second, first
-        conditions = tuple(conjuncts(condition))
+        conditions = tuple(all_of(condition, first != Const(0)))
+        first, second = (second, first) if first == Const(0) else (first, second)
         if second != Const(0) or not all(compares(c) for c in conditions):
             break
         said, factor = (*said, *conditions), first
     return factor, said
+
+
+def all_of(condition: Expr, holds: bool = True) -> Iterator[Expr]:
+    """The conditions that a condition is all of, or that its opposite is."""
+    match condition:
+        case Call(fn="and" | "or" as fn, args=args) if (fn == "and") == holds:
+            for a in args:
+                yield from all_of(a, holds)
+        case Call(fn="not", args=(inner,)) if isinstance(inner, Call) and inner.fn in TRUTHS:
+            yield from all_of(inner, not holds)
+        case _:
+            yield condition if holds else negation(condition)
 
 
 def compares(condition: Expr) -> bool:

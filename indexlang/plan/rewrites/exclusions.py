@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...program.algebra import factors_of, terms_of
-from ...program.conditions import conjuncts, negation
+from ...program.conditions import conjuncts
 from ...program.ir import (
     Access,
     Call,
@@ -38,7 +38,7 @@ from ...program.names import Renaming
 from ...program.rebuild import transform_expr
 from ...sizes.shapes import Shapes
 from .asking import can_be_asked, is_finite
-from .choices import compares
+from .choices import all_of, compares
 
 Masks = tuple[Expr, ...]
 Factors = tuple[tuple[Expr, bool], ...]  # those below are divisors
@@ -169,14 +169,16 @@ class _Excluding:
 def _choice(stmt: Statement) -> tuple[Expr, Sequence[Expr]] | None:
     """What a statement chooses instead of -inf, and where."""
     value, names = stmt.value, set(indices_of(stmt.target))
-    if stmt.op != "=" or not isinstance(value, Call) or value.fn != "where" or stmt.reduced or not _plain(stmt.target):
-        return None
-    condition, first, second = value.args
-    if _is_least(first):
-        condition, first, second = negation(condition), second, first
-    conditions = list(conjuncts(condition))
-    plain = all(compares(c) and set(indices_of(c)) <= names for c in conditions)
-    return (first, conditions) if _is_least(second) and plain else None
+    said: list[Expr] = []
+    while isinstance(value, Call) and value.fn == "where":
+        condition, first, second = value.args
+        if not _is_least(first) and not _is_least(second):
+            break
+        said += all_of(condition, _is_least(second))
+        value = first if _is_least(second) else second
+    plain = all(compares(c) and set(indices_of(c)) <= names for c in said)
+    sets = stmt.op == "=" and not stmt.reduced and _plain(stmt.target)
+    return (value, said) if said and plain and sets else None
 
 
 def _is_least(expr: Expr) -> bool:
