@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from planned import sized
 
 import indexlang as il
-from indexlang.plan.limits import NUMPY, TINY
+from indexlang.plan.limits import NUMPY, TINY, Limits
 from indexlang.plan.verify import verify
 
 Array = NDArray[Any]
@@ -168,3 +169,40 @@ def test_the_differences_of_points_and_themselves_are_no_lost_digits() -> None:
                     expected = np.einsum("io,ijo->ij", v, x[None] - x[:, None])
                     y = sized(f, limits)(w=v, x=x)
                 np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
+
+
+@pytest.mark.parametrize("power", ["**2", ""])
+@pytest.mark.parametrize("limits", [replace(NUMPY, separate=8, few=16), TINY, NUMPY], ids=["small", "tiny", "numpy"])
+@pytest.mark.parametrize("second", ["j", "jk", "ij", "k"])
+@pytest.mark.parametrize("first", ["", "i", "ij", "j"])
+@pytest.mark.parametrize("weights", ["j", "ij", "k", "jk", "ik", "j k"])
+def test_what_is_squared_may_have_no_reduced_index(
+    weights: str, first: str, second: str, limits: Limits, power: str
+) -> None:
+    """`w[j]*(x[i] - z[j])**2`: far from 0, so that a square of what is not moved is another one."""
+    names = {f"w{n}": own for n, own in enumerate(weights.split())} | {"x": first, "z": second}
+    used = "".join(names.values())
+    sizes = {"i": 41, "j": 30, "k": 22} if limits is not TINY else {"i": 4, "j": 3, "k": 2}
+    if limits is NUMPY:
+        sizes = {"i": 260, "j": 150, "k": 40} if "k" in used else {"i": 300, "j": 300}
+    read = {n: f"{n}[{','.join(own) or 0}]" for n, own in names.items()}
+    product = "*".join([*(read[n] for n in names if n[0] == "w"), f"({read['x']} - {read['z']}){power}"])
+    target = "y[i]" if "i" in used else "y"
+    f = sized(il.compile(f"{target} = {product}"), limits)
+    rng = default_rng(len(product))
+    given = {n: 5 + rng.standard_normal([sizes[i] for i in own] or 1) for n, own in names.items()}
+    given |= {n: a - 5 for n, a in given.items() if n[0] == "w"}
+    whole = [i for i in "ijk" if i in used]
+
+    def over(n: str) -> NDArray[Any]:
+        own = sorted(names[n])
+        array = given[n] if own else given[n][0]
+        axes = [names[n].index(i) for i in own]
+        return np.transpose(array, axes).reshape([sizes[i] if i in own else 1 for i in whole])
+
+    value = (over("x") - over("z")) ** (2 if power else 1)
+    for n in names:
+        value = value * over(n) if n[0] == "w" else value
+    value = np.broadcast_to(value, [sizes[i] for i in whole])
+    right = value.sum(tuple(k for k, i in enumerate(whole) if i != "i"))
+    np.testing.assert_allclose(f(**given), right, rtol=1e-9, atol=1e-9 * np.abs(value).sum())

@@ -8,6 +8,7 @@ points of one array meet themselves the difference is 0.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -51,6 +52,8 @@ def squared(stmt: Evaluation) -> Squared | None:
                 pass
     if len(found) != 1 or any(stmt.b.kind(e) != stmt.compute for e in (found[0].first, found[0].second)):
         return None
+    if not found[0].others and not all(_is_summed(stmt, e) for e in (found[0].first, found[0].second)):
+        return None  # nothing would be left to sum
     first, second = (
         [i for i in stmt.stmt.domain.indices if i in indices_of(e)] for e in (found[0].first, found[0].second)
     )
@@ -154,23 +157,36 @@ def _sums(
     order: list[str],
 ) -> list[Load]:
     """The weighed sums of both squares, and of twice the products."""
-    last = len(weights)
-    alone = product_of([*found.others, Call("pow", (found.first, Const(2)))])
-    other = product_of([*found.others, Call("pow", (found.second, Const(2)))])
-    both = product_of([*found.others, found.first, found.second])
     given = dict(enumerate(weights))
-    return [
-        _summed(stmt, scope, alone, order, {**given, last: squares[0]}),
-        _summed(stmt, scope, other, order, {**given, last: squares[1]}),
-        _summed(stmt, scope, both, order, {**given, last: points[0], last + 1: points[1]}),
-    ]
+    reads = (found.first, found.second)
+    powers = [(Call("pow", (x, Const(2))), square) for x, square in zip(reads, squares, strict=True)]
+    both = list(zip(reads, points, strict=True))
+    return [_summed(stmt, scope, found, parts, order, given) for parts in ([powers[0]], [powers[1]], both)]
 
 
-def _summed(stmt: Evaluation, scope: Scope, term: Expr, order: list[str], given: dict[int, Load]) -> Load:
-    """A term summed with other factors, in an array of its own."""
-    value = stmt.contracted(scope, term, None, order, given)
+def _summed(
+    stmt: Evaluation,
+    scope: Scope,
+    found: Squared,
+    parts: Sequence[tuple[Expr, Load]],
+    order: list[str],
+    given: Mapping[int, Load],
+) -> Load:
+    """The weights times some parts, summed, in an array of its own; `given` are the weights.
+
+    A part that stands for an expression without reduced indices is no factor of the sum: the sum is multiplied by it.
+    """
+    inside = [(e, x) for e, x in parts if _is_summed(stmt, e)]
+    term = product_of([*found.others, *(e for e, _ in inside)])
+    value = stmt.contracted(scope, term, None, order, {**given, **dict(enumerate((x for _, x in inside), len(given)))})
     assert value is not None
+    for e, x in parts:
+        value = value if _is_summed(stmt, e) else Apply("mul", (value, x), stmt.compute)
     return stmt.held(value, here([i for i in order if i in value.indices], scope), scope, "side")
+
+
+def _is_summed(stmt: Evaluation, expr: Expr) -> bool:
+    return not set(stmt.summed).isdisjoint(indices_of(expr))
 
 
 def _keeps_digits(
