@@ -144,6 +144,25 @@ def distances(t: Tensors) -> list[str]:
     ]
 
 
+def moments(t: Tensors) -> list[str]:
+    """Weighed differences and their squares, each side over any of the indices."""
+    dice = t.dice
+    size = dict(zip("ijk", _sizes(t, 3), strict=False))
+    used: set[str] = set()
+
+    def read() -> str:
+        own = dice.shuffled([i for i in size if dice.chance(50)])
+        used.update(own)
+        name = t.new_input(tuple(size[i] for i in own) or (1,))
+        return f"{name}[{','.join(own) or 0}]"
+
+    power = dice.one_of(("**2", "**2", ""))
+    parts = dice.shuffled([f"({read()} - {read()}){power}", *(read() for _ in range(dice.between(not power, 2)))])
+    value = " * ".join(parts)
+    free = [i for i in size if i in used and dice.chance(40)]
+    return [f"y_[{','.join(dice.shuffled(free)) or 0}] = {value}"]
+
+
 def guards(t: Tensors) -> list[str]:
     """Poles that a choice or a mask keeps away, once by name and once inline."""
     b, n = _sizes(t, 2)
@@ -199,5 +218,5 @@ IDIOMS: tuple[Callable[[Tensors], list[str]], ...] = (
         depthwise,
         embedding,
     ),
-    *(distances, guards, one_hot, running, bilinear, lost_count),
+    *(distances, moments, moments, guards, one_hot, running, bilinear, lost_count),
 )
