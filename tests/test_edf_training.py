@@ -455,3 +455,89 @@ def test_data_that_do_not_fit() -> None:
     run = training(None, no_test, epochs=1)
     run.run()
     assert run.history.epochs[0].test_accuracy is None
+
+
+# -- what would train nothing, or too much ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: GradientDescent(-1), "rate of GradientDescent is a number from 0 on, not -1"),
+        (lambda: GradientDescent(float("nan")), "rate"),
+        (lambda: GradientDescent("0.1"), "rate"),  # type: ignore[arg-type]
+        (lambda: GradientDescent(0.1, weight_decay=-1e-4), "weight_decay"),
+        (lambda: GradientDescent(0.1, nesterov=True), "nesterov needs a momentum"),
+        (lambda: Adam(beta1=1.0), "beta1 of Adam is a number from 0 to below 1, not 1.0"),
+        (lambda: AdamW(beta2=-0.1), "beta2 of AdamW"),
+        (lambda: Adam(eps=float("inf")), "eps"),
+        (lambda: Adam(groups=[Group([lone()[1]], rate=-1)]), "rate of Adam"),
+        (lambda: clip_norm([], 0), "clip_norm cuts at a number above 0, not 0"),
+        (lambda: clip_value([], -1.0), "clip_value"),
+    ],
+)
+def test_settings_that_nobody_means(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(GraphError, match=said):
+        make()
+
+
+def test_a_step_without_gradients_is_an_error() -> None:
+    _, w = lone()
+    before = w.value.copy()
+    for optimiser in (GradientDescent(0.1), Adam()):
+        with pytest.raises(GraphError, match="no parameter has a gradient, w neither"):
+            optimiser.step([w])
+        assert optimiser.steps == 0
+    assert np.array_equal(w.value, before)
+    w.trained = False
+    GradientDescent(0.1).step([w])  # nothing is to be moved
+
+
+def test_a_parameter_that_is_trained_later_counts_its_own_steps() -> None:
+    torch = pytest.importorskip("torch", reason="the peer that is compared with")
+    with Graph(dtype=np.float64) as g:
+        a, b = Parameter((3,), Normal(1.0), name="a"), Parameter((3,), Normal(1.0), name="b")
+    theirs = [torch.nn.Parameter(torch.tensor(p.value.copy())) for p in (a, b)]
+    ours, peer = Adam(0.05), torch.optim.Adam(theirs, lr=0.05)
+    rng = np.random.default_rng(3)
+    for step in range(6):
+        for p, other in zip((a, b), theirs, strict=True):
+            late = p is b and step < 3
+            gradient = rng.standard_normal(3)
+            g.gradients.pop(p.name, None)
+            other.grad = None
+            if not late:
+                g.gradients[p.name], other.grad = gradient, torch.tensor(gradient)
+        ours.step([a, b])
+        peer.step()
+    for p, other in zip((a, b), theirs, strict=True):
+        assert np.allclose(p.value, other.detach().numpy(), rtol=1e-12)
+
+
+def test_a_state_from_before_parameters_were_counted_goes_on() -> None:
+    g, w = lone()
+    one, other = Adam(), Adam()
+    rng = np.random.default_rng(4)
+    start = w.value.copy()
+    gradients = [rng.standard_normal(w.shape) for _ in range(4)]
+    for gradient in gradients:
+        g.gradients["w"] = gradient
+        one.step([w])
+        if one.steps == 2:
+            middle, state = w.value.copy(), {n: a.copy() for n, a in one.state.items() if not n.endswith(".steps")}
+    end = w.value.copy()
+    w.value = middle
+    other.restore(2, state)
+    for gradient in gradients[2:]:
+        g.gradients["w"] = gradient
+        other.step([w])
+    assert np.array_equal(w.value, end) and not np.array_equal(end, start)
+
+
+@pytest.mark.parametrize("size", [1e20, 1e-30])
+def test_clipping_beyond_the_squares_of_a_type(size: float) -> None:
+    with Graph() as g:
+        w = Parameter((2,), Normal(1.0), name="w")
+    g.gradients["w"] = np.array([3, 4], np.float32) * np.float32(size)
+    assert clip_norm([w], size) == pytest.approx(5 * size, rel=1e-6)
+    assert np.allclose(w.grad / np.float32(size), [0.6, 0.8])

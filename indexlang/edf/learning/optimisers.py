@@ -10,7 +10,7 @@ parameters other settings (the lecture's "Grouping").
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -21,6 +21,16 @@ from ..graphs.nodes import Node
 from ..graphs.parameters import Package, Parameter
 from ..problems import data_error, graph_error
 
+# What a setting must be, in words and as a test; others may be anything.
+RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "rate": ("a number from 0 on", lambda v: 0 <= v < math.inf),
+    "weight_decay": ("a number from 0 on", lambda v: 0 <= v < math.inf),
+    "momentum": ("a number from 0 on", lambda v: 0 <= v < math.inf),
+    "beta1": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
+    "beta2": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
+    "eps": ("a number from 0 on", lambda v: 0 <= v < math.inf),
+}
+COUNT = "steps"  # of a parameter, in a state
 BLOCK = 1 << 16  # elements that are moved at a time: what is made of them stays in the cache
 
 Array = NDArray[Any]
@@ -63,23 +73,40 @@ class Optimiser:
     def __post_init__(self) -> None:
         names = {f.name for f in fields(self)} - {"groups", "steps", "state"}
         self._settings: dict[int, Mapping[str, float]] = {}
+        common = {name: getattr(self, name) for name in names}
+        self.check(common)
         for group in self.groups:
             unknown = [s for s in group.settings if s not in names]
             if unknown:
                 rule = f"{type(self).__name__} has no setting '{unknown[0]}'"
                 raise graph_error("group", rule, f"settings: {', '.join(sorted(names))}")
+            self.check({**common, **group.settings})
             for parameter in group.parameters:
                 if id(parameter) in self._settings:
                     raise graph_error("group", f"the parameter {parameter.name} is in two groups")
                 self._settings[id(parameter)] = group.settings
 
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Whether settings can be meant. Errors: `GraphError`."""
+        for name, value in settings.items():
+            ends, inside = RANGES.get(name, (None, None))
+            number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+            if inside is not None and not (number and inside(float(value))):
+                raise graph_error("setting", f"{name} of {type(self).__name__} is {ends}, not {value!r}")
+
     def step(self, parameters: Iterable[Parameter], factor: float = 1.0) -> None:
-        """Move every parameter that has a gradient; the rates are multiplied by `factor`."""
+        """Move every parameter that has a gradient; the rates are multiplied by `factor`.
+
+        Errors: `GraphError` where parameters are to be trained and none of them has a gradient.
+        """
+        trained = [p for p in parameters if p.trained]
+        moving = [(p, g) for p in trained if (g := p.graph.gradients.get(p.name)) is not None]
+        if trained and not moving:
+            rule = f"no parameter has a gradient, {trained[0].name} neither: a step would change nothing"
+            raise graph_error("no-gradient", rule, way_out="run Forward() and Backward(loss) before each step")
         self.steps += 1
-        for parameter in parameters:
-            gradient = parameter.graph.gradients.get(parameter.name)
-            if parameter.trained and gradient is not None:
-                self.move(parameter, gradient, factor)
+        for parameter, gradient in moving:
+            self.move(parameter, gradient, factor)
 
     def move(self, parameter: Parameter, gradient: Array, factor: float) -> None:
         """Move one parameter, in place."""
@@ -98,6 +125,16 @@ class Optimiser:
             self.state[name] = np.zeros_like(parameter.value)
         return self.state[name]
 
+    def counted(self, parameter: Parameter) -> int:
+        """How often a parameter has moved, this time included: one that is trained from later on begins at 1."""
+        name = f"{parameter.name}.{COUNT}"
+        before = self.state.get(name)
+        if before is None:  # a state that was saved before parameters were counted by themselves
+            known = any(n.rpartition(".")[0] == parameter.name for n in self.state)
+            before = np.array(self.steps - 1 if known else 0)
+        self.state[name] = before + 1
+        return int(self.state[name])
+
     def restore(self, steps: int, state: Mapping[str, Array]) -> None:
         """Go on from a saved state."""
         self.steps = steps
@@ -111,6 +148,11 @@ class GradientDescent(Optimiser):
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        super().check(settings)
+        if settings["nesterov"] and not settings["momentum"]:
+            raise graph_error("setting", "nesterov needs a momentum", way_out="say momentum=0.9, for example")
 
     def move(self, parameter: Parameter, gradient: Array, factor: float) -> None:
         rate, nesterov = factor * self.setting(parameter, "rate"), self.setting(parameter, "nesterov")
@@ -142,8 +184,8 @@ class Adam(Optimiser):
     def by_moments(self, parameter: Parameter, gradient: Array, factor: float, decay: float = 0.0) -> None:
         """The step proper; `decay` times the value is added to the gradient."""
         beta1, beta2 = self.setting(parameter, "beta1"), self.setting(parameter, "beta2")
-        eps = self.setting(parameter, "eps")
-        rate = factor * self.setting(parameter, "rate") / (1 - beta1**self.steps)
+        eps, steps = self.setting(parameter, "eps"), self.counted(parameter)
+        rate = factor * self.setting(parameter, "rate") / (1 - beta1**steps)
         moments = self.memory(parameter, "mean"), self.memory(parameter, "square")
         for value, slope, mean, square in blocks(parameter.value, gradient, *moments):
             if decay:
@@ -153,7 +195,7 @@ class Adam(Optimiser):
             square *= beta2
             square += (1 - beta2) * (slope * slope.conj())
             spread = np.sqrt(square)
-            spread *= 1 / math.sqrt(1 - beta2**self.steps)
+            spread *= 1 / math.sqrt(1 - beta2**steps)
             spread += eps
             np.divide(mean, spread, out=spread)
             spread *= rate
@@ -187,18 +229,31 @@ def blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
 
 
 def gradient_norm(parameters: Iterable[Parameter]) -> float:
-    """The length of all gradients taken together."""
-    total = 0.0
-    for parameter in parameters:
-        gradient = parameter.graph.gradients.get(parameter.name)
-        if gradient is not None:
-            flat = gradient.reshape(-1)
-            total += float(np.vdot(flat, flat).real)
-    return math.sqrt(total)
+    """The length of all gradients taken together, also where their squares are beyond their type."""
+    parts = [math.inf if not math.isfinite(n) else n for n in map(_length, _gradients(parameters))]
+    return math.hypot(*parts)
+
+
+def _gradients(parameters: Iterable[Parameter]) -> Iterator[Array]:
+    found = (p.graph.gradients.get(p.name) for p in parameters)
+    return (g for g in found if g is not None)
+
+
+def _length(gradient: Array) -> float:
+    """The length of one gradient, by its largest element, so that no square is too large or too small."""
+    most = float(np.max(np.abs(gradient), initial=0))
+    if not 0 < most < math.inf:
+        return most
+    flat = gradient.reshape(-1) / most
+    return most * math.sqrt(float(np.vdot(flat, flat).real))
 
 
 def clip_norm(parameters: Sequence[Parameter], most: float) -> float:
-    """Shorten all gradients alike so that together they are no longer than `most`; the length before."""
+    """Shorten all gradients alike so that together they are no longer than `most`; the length before.
+
+    Errors: `GraphError` if `most` is no length.
+    """
+    _check_most("clip_norm", most)
     norm = gradient_norm(parameters)
     if norm > most:
         for parameter in parameters:
@@ -208,8 +263,16 @@ def clip_norm(parameters: Sequence[Parameter], most: float) -> float:
     return norm
 
 
+def _check_most(name: str, most: float) -> None:
+    if not 0 < most < math.inf:
+        raise graph_error("setting", f"{name} cuts at a number above 0, not {most!r}")
+
+
 def clip_value(parameters: Sequence[Parameter], most: float) -> None:
-    """Cut every element of every gradient off at `most` on either side."""
+    """Cut every element of every gradient off at `most` on either side. Errors: `GraphError` if `most` is no number
+    above 0.
+    """
+    _check_most("clip_value", most)
     for parameter in parameters:
         gradients = parameter.graph.gradients
         if parameter.name in gradients:
@@ -219,8 +282,8 @@ def clip_value(parameters: Sequence[Parameter], most: float) -> None:
 def check_state(optimiser: Optimiser, shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, Array]) -> None:
     """Whether a saved state belongs to parameters of these shapes. Errors: `DataError`."""
     for name, array in state.items():
-        parameter, _, _ = name.rpartition(".")
-        if shapes.get(parameter) != array.shape:
+        parameter, _, what = name.rpartition(".")
+        if parameter not in shapes or array.shape != (() if what == COUNT else shapes[parameter]):
             rule = f"the saved state of {type(optimiser).__name__} does not fit the parameter {parameter}"
             values = (f"saved: shape {array.shape}", f"here: {shapes.get(parameter, 'no such parameter')}")
             raise data_error("other-network", rule, *values)
