@@ -212,7 +212,8 @@ def test_files_that_are_no_programs(capsys: Capsys, command: str, data: bytes) -
 
 def test_a_missing_file_and_a_folder(capsys: Capsys) -> None:
     assert "cannot read nowhere.idx: no such file or directory" in fails(["check", "nowhere.idx"], capsys)
-    assert "cannot read ." in fails(["check", "."], capsys)
+    assert "cannot read ." in fails(["grad", "."], capsys)
+    assert ". has no .idx files" in fails(["check", "."], capsys)
 
 
 # -- run -------------------------------------------------------------------------------------------
@@ -427,7 +428,7 @@ def test_fmt_prints_checks_and_rewrites(capsys: Capsys) -> None:
     assert "# dense" in pretty
     assert Path("a.idx").read_text() == UGLY
     assert commands.main(["fmt", "--check", "a.idx"]) == 1
-    assert "canonical" in capsys.readouterr().err
+    assert "canonical" in capsys.readouterr().out
     assert commands.main(["fmt", "--write", "a.idx"]) == 0
     assert Path("a.idx").read_text() == pretty
     assert commands.main(["fmt", "--check", "a.idx"]) == 0
@@ -486,3 +487,59 @@ def test_unicode_goes_through_a_plain_locale() -> None:
     argv = [sys.executable, "-m", "indexlang", "fmt", "-"]
     done = subprocess.run(argv, input="y[Δi]=x[Δi]\n".encode(), env=env, capture_output=True, check=True)
     assert done.stdout.decode() == "y[Δi] = x[Δi]\n"
+
+
+# -- several files ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two good files, one of them laid out otherwise, a wrong one in a folder, and what is no file of ours."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in {
+        "a.idx": MATMUL + "\n",
+        "b.idx": "y[i]=x[i]\n",
+        "in/c.idx": "y[i] = \n",
+        "in/d.txt": "?",
+        ".e/f.idx": "?",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_check_of_files_and_folders(folder: Path, capsys: Capsys) -> None:
+    assert commands.main(["check", "a.idx", "b.idx", "a.idx"]) == 0
+    assert capsys.readouterr().out == "a.idx: no errors\nb.idx: no errors\n"
+    assert commands.main(["check", "."]) == 1
+    out, err = capsys.readouterr()
+    assert "a.idx: no errors" in out and "in/c.idx:1:" in out and ".e" not in out and not err
+    assert commands.main(["check", "b.idx", "in", "--format", "json"]) == 1
+    assert [(f["file"], len(f["errors"])) for f in json.loads(capsys.readouterr().out)] == [
+        ("b.idx", 0),
+        ("in/c.idx", 1),
+    ]
+
+
+def test_fmt_of_files_and_folders(folder: Path, capsys: Capsys) -> None:
+    (folder / "in" / "c.idx").unlink()
+    assert commands.main(["fmt", "--check", "a.idx", "b.idx"]) == 1
+    assert capsys.readouterr() == ("b.idx is not in canonical layout\n", "")
+    assert commands.main(["fmt", "a.idx", "b.idx"]) == 2
+    assert "--write rewrites them" in capsys.readouterr().err
+    assert commands.main(["fmt", "--write", "."]) == 0
+    assert (folder / "b.idx").read_text(encoding="utf-8") == "y[i] = x[i]\n"
+    assert commands.main(["fmt", "--check", "."]) == 0
+
+
+def test_fmt_writes_nothing_where_one_file_is_wrong(folder: Path, capsys: Capsys) -> None:
+    assert "in/c.idx:1:" in fails(["fmt", "--write", "."], capsys)
+    assert (folder / "b.idx").read_text(encoding="utf-8") == "y[i]=x[i]\n"
+
+
+@pytest.mark.parametrize("seed", ["-1", "\u00b2", "1.5", ""])
+def test_a_seed_is_a_number_from_0_on(seed: str, capsys: Capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        commands.main(["gradcheck", "-e", MATMUL, f"--seed={seed}"])
+    assert "a number from 0 on" in capsys.readouterr().err

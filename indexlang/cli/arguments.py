@@ -62,8 +62,15 @@ def option(text: str) -> tuple[str, int | float | bool]:
 
 def positive(text: str) -> int:
     """A count."""
-    if not text.isdecimal() or int(text) < 1:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a number from 1 on, not {text!r}")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    """A number from 0 on."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"a number from 0 on, not {text!r}")
     return int(text)
 
 
@@ -142,7 +149,7 @@ ARGUMENTS = {
         help="the type of all inputs, or of one; float32 where unsaid",
         **_ONE_OF_MANY,
     ),
-    "seed": _argument("--seed", type=int, default=0, metavar="N", help="another one, other random numbers"),
+    "seed": _argument("--seed", type=whole, default=0, metavar="N", help="another one, other random numbers"),
     "target": _argument("--target", choices=("numpy",), default="numpy", help="the kind of source"),
     "steps": _argument("--steps", action="store_true", help="also each step of the plan, with the memory it touches"),
     "write": _argument("--write", action="store_true", help="rewrite the file instead"),
@@ -153,7 +160,7 @@ _PROGRAM = ("layer", "option", "outputs", "wrt")
 
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "grad": ("print the derived statements", (*_PROGRAM, "form", "order", "format", "full")),
-    "check": ("print every error and warning of the file", ("format of check",)),
+    "check": ("print every error and warning of files", ("format of check",)),
     "run": ("run the program on arrays", (*_PROGRAM, "input", "output", "grad")),
     "gradcheck": (
         "compare the derived gradients with numerical ones, at random inputs",
@@ -161,7 +168,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "explain": ("print the plan", (*_PROGRAM, "shape", "dtype", "grad of a plan", "vjp", "format of check", "steps")),
     "emit": ("print the stand-alone source", (*_PROGRAM, "shape", "dtype", "grad of a plan", "target")),
-    "fmt": ("print the file in canonical layout", ("write", "check")),
+    "fmt": ("print files in canonical layout", ("write", "check")),
     "summary": (
         "print each layer's output shape, parameters and multiply-adds",
         ("option of a network", "shape of an example", "format of check"),
@@ -169,6 +176,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "doctor": ("tell what this machine has, and what holds it back", ("format of check",)),
 }
 _WITHOUT_FILE = ("summary", "doctor")
+_OF_FILES = ("check", "fmt")  # of one or several, and of folders
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -183,8 +191,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         subs[name] = sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name == "summary":
             sub.add_argument("network", metavar="NETWORK", help="such as resnet50, or a Python file that defines one")
+        elif name in _OF_FILES:
+            sub.add_argument(
+                "files", nargs="*", metavar="FILE", help="a .idx file, a folder of such, or - for standard input"
+            )
         elif name not in _WITHOUT_FILE:
             sub.add_argument("file", nargs="?", metavar="FILE", help="a .idx file, or - for standard input")
+        if name not in _WITHOUT_FILE:
             sub.add_argument(
                 "-e", dest="text", action="append", metavar="STATEMENTS", help="statements instead of a file"
             )
@@ -192,8 +205,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             flags, rest = ARGUMENTS[argument]
             sub.add_argument(*flags, **rest)
     args = parser.parse_args(argv)
-    if args.command not in _WITHOUT_FILE and (args.file is None) == (args.text is None):
+    files = getattr(args, "files", None) or ([args.file] if getattr(args, "file", None) is not None else [])
+    if args.command not in _WITHOUT_FILE and (not files) == (args.text is None):
         subs[args.command].error("give either a FILE or statements behind -e")
-    if args.command == "fmt" and args.write and (args.check or args.file in (None, "-")):
+    if args.command == "fmt" and args.write and (args.check or not files or "-" in files):
         subs["fmt"].error("--write needs a FILE, and no --check")
     return args

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..backends.numpy.load import Compiled, compile_program
 from ..calls.arguments import indexing
 from ..calls.function import Function
 from ..derive import grad
-from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError, warn_of
+from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError, Source, warn_of
 from ..meaning.resolve import layer_names, resolve
 from ..oracle.gradcheck import gradcheck, random_inputs
 from ..plan.plan import Plan
@@ -114,7 +115,27 @@ def _as_json(program: Program) -> dict[str, object]:
 
 
 def _check(args: argparse.Namespace) -> int:
-    source, folder = cli_files.source(args.file, args.text)
+    if args.text:
+        found = [cli_files.source(None, args.text)]
+    else:
+        found = [cli_files.source(file, None) for file in cli_files.programs(args.files)]
+    looked = [(source.name, *_findings(source, folder)) for source, folder in found]
+    if args.format == "json":
+        rows = [
+            {"errors": [described(p) for p in errors], "warnings": [described(p) for p in warned]}
+            for _, errors, warned in looked
+        ]
+        alone = bool(args.text) or (len(args.files) == 1 and not os.path.isdir(args.files[0]))
+        named = [{"file": name, **row} for (name, _, _), row in zip(looked, rows, strict=True)]
+        print_json(rows[0] if alone else named)
+    else:
+        for name, errors, warned in looked:
+            print_findings(name, errors, warned)
+    return 1 if any(errors for _, errors, _ in looked) else 0
+
+
+def _findings(source: Source, folder: Path) -> tuple[list[Problem], list[Problem]]:
+    """The errors and the warnings of a file."""
     problems: list[Problem] = []
     doubtful: list[Problem] = []
     file_items: tuple[Item, ...] = ()
@@ -133,12 +154,7 @@ def _check(args: argparse.Namespace) -> int:
         problems += error.problems
     if file_items and not any(isinstance(i, Statement | ShapeDecl | LayerDef) for i in file_items):
         problems = [p for p in problems if p.code != "no-statement"]  # there to be imported from
-    found, warned = _once(problems), _once(doubtful)
-    if args.format == "json":
-        print_json({"errors": [described(p) for p in found], "warnings": [described(p) for p in warned]})
-        return 1 if found else 0
-    print_findings(source.name, found, warned)
-    return 1 if found else 0
+    return _once(problems), _once(doubtful)
 
 
 def _once(problems: Sequence[Problem]) -> list[Problem]:
@@ -241,17 +257,27 @@ def _emit(args: argparse.Namespace) -> int:
 
 
 def _fmt(args: argparse.Namespace) -> int:
-    source, _ = cli_files.source(args.file, args.text)
-    text = layout(parse(source))
+    files = [None] if args.text else cli_files.programs(args.files)
+    laid = [(file, source, layout(parse(source))) for file in files for source in [_source(file, args.text)]]
+    if len(laid) > 1 and not (args.check or args.write):
+        way = "--check tells which files are laid out otherwise, --write rewrites them"
+        report([Problem("usage", "one file is printed, not several", way_out=way)])
+        return 2
+    other = [(file, source, text) for file, source, text in laid if text != source.text]
     if args.check:
-        if text != source.text:
-            print(f"{source.name} is not in canonical layout", file=sys.stderr)
-        return 0 if text == source.text else 1
+        for _, source, _ in other:
+            print(f"{source.name} is not in canonical layout")
+        return 1 if other else 0
     if not args.write:
-        print_program(text)
-    elif text != source.text:
-        cli_files.rewrite(args.file, text)
+        print_program(laid[0][2])
+    for file, _, text in other if args.write else ():
+        assert file is not None, "what is written has a file"
+        cli_files.rewrite(file, text)
     return 0
+
+
+def _source(file: str | None, text: Sequence[str] | None) -> Source:
+    return cli_files.source(file, text)[0]
 
 
 def _summary(args: argparse.Namespace) -> int:

@@ -50,6 +50,23 @@ def source(file: str | None, text: Sequence[str] | None) -> tuple[Source, Path]:
         raise _error(f"cannot read {file}: {_reason(error)}") from None
 
 
+def programs(paths: Sequence[str]) -> list[str]:
+    """The files behind FILE: folders stand for all .idx files in them, hidden folders left out, each file once."""
+    found: dict[str, None] = {}
+    for path in paths:
+        if path == "-" or not os.path.isdir(path):
+            found[path] = None
+            continue
+        inside = []
+        for folder, folders, names in os.walk(path):
+            folders[:] = sorted(f for f in folders if not f.startswith("."))
+            inside += [os.path.join(folder, name) for name in sorted(names) if name.endswith(".idx")]
+        if not inside:
+            raise _error(f"{path} has no .idx files")
+        found.update(dict.fromkeys(inside))
+    return list(found)
+
+
 def arrays(given: Iterable[str]) -> dict[str, Array]:
     """The arrays behind `-i`: `x=x.npy`, `x=a.npz:key`, `x=a.npz` (its `x`, or its only array), `a.npz` (all)."""
     found: dict[str, Array] = {}
