@@ -13,8 +13,24 @@ from itertools import combinations
 from math import prod
 from typing import TypeVar
 
+from ...program.affine import Affine
 from ...program.algebra import factors_of, product_of
-from ...program.ir import Access, Call, Expr, Index, Program, Statement, accesses_of, domain_of, indices_of, walk
+from ...program.ir import (
+    Access,
+    Boundary,
+    Call,
+    Dots,
+    Expr,
+    Index,
+    Merged,
+    Program,
+    Statement,
+    Subscript,
+    accesses_of,
+    domain_of,
+    indices_of,
+    walk,
+)
 from ...program.names import counted, free
 from ...sizes.dtypes import Types
 from ...sizes.shapes import Shapes
@@ -204,11 +220,21 @@ def _largest_beside(users: Sequence[tuple[Statement, Extents]], pair: Pair) -> t
     most = 0
     for stmt, extents in users:
         for access in accesses_of(stmt):
-            names = tuple(s.name for s in access.subscripts if isinstance(s, Index))
+            names = indices_of(access)
+            if any(_is_skew(s, pair.kept) for s in access.subscripts):  # no array lies so
+                continue
             size = prod(hi - lo for lo, hi in (extents[i] for i in names))
             if access not in pair.factors and len(pair.kept & set(names)) > 1 and size > most:
                 found, most = names, size
     return found
+
+
+def _is_skew(subscript: Subscript, kept: Collection[str]) -> bool:
+    """Whether two indices move a position in opposite directions: `r[s-t+c]`."""
+    if isinstance(subscript, Index | Merged | Boundary | Dots):
+        return False
+    signs = {c > 0 for a, c in Affine.from_expr(subscript).terms if isinstance(a, Index) and a.name in kept}
+    return len(signs) == 2
 
 
 def inserted(
