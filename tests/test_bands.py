@@ -361,10 +361,16 @@ def test_a_gradient_that_is_whole_beside_a_tensor_that_is_not() -> None:
         "y[b,i] = x[2*i,i]*q[b,d]*k[i,d] where i//2 == b//2, i < 30, b < 61",
         "y[i] = x[i%2,j]*q[i,d] where j == l, l < 31, j < 31",
         "y[2*i,i] += q[i,d]*k[j,d] where i//2 == j//2, i < 30, j < 61",
+        "shape y[9,61]\ny[i+j,t] += x[i,j]*q[t,d]*k[s,d] where t//2 == s//2, i < 4, j < 5",
+        "shape y[3,61]\ny[pad(i+j-1),t] += x[i,j]*q[t,d]*k[s,d] where abs(t - s) <= 2, i < 4, j < 5",
+        "shape y[3,61]\ny[clamp(i+j-1),t] = x[i,j]*q[t,d]*k[s,d] where s <= t, t < s + 3, i < 4, j < 5",
+        "y[(i,j),s] = x[i,j]*q[t,d]*k[s,d] where s <= t, t < s + 3, i < 4, j < 5",
+        "y[(i,j),t] max= x[i,j]*q[t,d]*k[s,d] where s <= t, t < s + 3, i < 4, j < 5",
+        "y[t,t2] = q[t,d]*k[s,d]*x[t2,s2]*k[s,e] where t//2 == s//2, t2 < 7, s2 < 5",
     ],
 )
-def test_an_index_may_stand_twice_in_a_target(text: str) -> None:
-    """Also in that of a gradient."""
+def test_other_subscripts_of_a_target(text: str) -> None:
+    """Where an index stands twice, where windows meet, and where axes are merged; also in the target of a gradient."""
     f = limited(text, TINY)
     rng = np.random.default_rng(2)
     shapes = {"x": (61, 31), "q": (61, 3), "k": (61, 3)}

@@ -260,10 +260,19 @@ class _Banding:
             form = Affine(band.low - self.base, ((Index(found.block), band.by), (Index(found.column), 1)))
             position = written(form)
         shift = Affine(0 if is_row else -self.base, ((Index(index), 1),))
-        back = self.with_axis(replace(target, tensor=name), axis, written(shift))
         extents = {index: (0, band.rows if is_row else band.columns)}
-        extents |= {i: e for i, e in moving.extents.items() if i in indices_of(target) and i != index}
-        after = _over(target, stmt.op, back, extents)
+        home: list[Subscript] = []
+        for k, sub in enumerate(target.subscripts):  # each element once: what windows share is summed already
+            names = set(indices_of(sub))
+            if isinstance(sub, Index) or not names:
+                home.append(sub)
+                extents |= {i: moving.extents[i] for i in names if i != index}
+            else:
+                free = self.names.letter("pqrstu")
+                home.append(Index(free))
+                extents[free] = (0, shape[k])
+        back = self.with_axis(Access(name, tuple(home)), axis, written(shift))
+        after = _over(Access(target.tensor, tuple(home)), stmt.op, back, extents)
         return self.with_axis(replace(target, tensor=name), axis, position), op, after
 
     @property
