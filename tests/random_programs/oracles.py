@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -82,3 +83,10 @@ def fresh_memory_is_nan() -> Iterator[None]:
 
     with mock.patch.object(np, "empty", made), mock.patch.object(np, "empty_like", made_like):
         yield
+
+
+def infinite_inside(program: Program, arrays: Mapping[str, Any]) -> bool:
+    """Whether a tensor on the way to the outputs is not finite."""
+    every = tuple(dict.fromkeys(s.target.tensor for s in program.statements))
+    found = dense.run(replace(program, outputs=every), arrays)
+    return not all(np.isfinite(value).all() for value in found.values())
