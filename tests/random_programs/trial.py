@@ -1,8 +1,7 @@
 """All that is asked of one sample.
 
 In: a Sample. Out: Failures, none if all is right. The one rule: what is right comes from an oracle that shares nothing
-with what is tried: the loops for values, a complex step through the second oracle for gradients, the oracle on the
-derived statements for each element of them.
+with what is tried: loops for values, a complex step for gradients, the oracle on derived statements for their elements.
 """
 
 from __future__ import annotations
