@@ -26,7 +26,6 @@ from ...program.ir import (
     Const,
     Domain,
     Expr,
-    Index,
     Program,
     Reduce,
     Statement,
@@ -34,7 +33,7 @@ from ...program.ir import (
     indices_of,
     walk,
 )
-from ...program.names import Renaming
+from ...program.names import Renaming, is_plain
 from ...program.rebuild import transform_expr
 from ...sizes.shapes import Shapes
 from .asking import can_be_asked, is_finite
@@ -111,7 +110,7 @@ class _Excluding:
             self.statements[k] = new
             if needed is not None:
                 self.beside[k] = (*self.beside.get(k, ()), *needed)
-                if self.count[new.target.tensor] == 1 and not new.reduced and _plain(new.target):
+                if self.count[new.target.tensor] == 1 and not new.reduced and is_plain(new.target):
                     self.zero[k] = new.domain.masks
 
     def follow(self, number: int, masks: Masks) -> None:
@@ -177,7 +176,7 @@ def _choice(stmt: Statement) -> tuple[Expr, Sequence[Expr]] | None:
         said += all_of(condition, _is_least(second))
         value = first if _is_least(second) else second
     plain = all(compares(c) and set(indices_of(c)) <= names for c in said)
-    sets = stmt.op == "=" and not stmt.reduced and _plain(stmt.target)
+    sets = stmt.op == "=" and not stmt.reduced and is_plain(stmt.target)
     return (value, said) if said and plain and sets else None
 
 
@@ -253,13 +252,9 @@ def _leaves(expr: Expr) -> list[Access] | None:
             return None
 
 
-def _plain(access: Access) -> bool:
-    return len({s.name for s in access.subscripts if isinstance(s, Index)}) == len(access.subscripts)
-
-
 def _renamed(made: Access, read: Access) -> dict[str, str] | None:
     """What the indices of one access are in another one of the same tensor, where both are plain."""
-    if not (_plain(made) and _plain(read)):
+    if not (is_plain(made) and is_plain(read)):
         return None
     return dict(zip(indices_of(made), indices_of(read), strict=True))
 
