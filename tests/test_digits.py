@@ -20,10 +20,7 @@ Array = NDArray[Any]
 WHOLE = replace(NUMPY, separate=8, few=16)  # no blocks
 ROWS = replace(WHOLE, chunk=4 * 60 * 7)  # seven rows of the result at a time, or as many columns
 ELEMENTS = replace(WHOLE, chunk=4 * 3)  # blocks of both indices
-THREADS = replace(ROWS, shared=1)
-LIMITS = pytest.mark.parametrize(
-    "limits", [WHOLE, ROWS, ELEMENTS, THREADS], ids=["whole", "rows", "elements", "threads"]
-)
+LIMITS = pytest.mark.parametrize("limits", [WHOLE, ROWS, ELEMENTS], ids=["whole", "rows", "elements"])
 TEXTS = {
     "rows": "y[i,j] = g[i,d]*(x[i,d] - z[j,d])",
     "columns": "y[j,i] = g[i,d]*(x[i,d] - z[j,d])",

@@ -136,19 +136,9 @@ class Building:
 
     @contextmanager
     def loop(
-        self,
-        scope: Scope,
-        index: str,
-        by: int = 0,
-        how: str = "serial",
-        begin: int = 0,
-        end: int | None = None,
-        sums: Sequence[tuple[Part, str]] = (),
+        self, scope: Scope, index: str, by: int = 0, how: str = "serial", begin: int = 0, end: int | None = None
     ) -> Iterator[Scope]:
-        """A loop over blocks of an index, or, where `by` is 0, over single values (taps); the scope inside.
-
-        Each thread has `sums` of its own.
-        """
+        """A loop over blocks of an index, or, where `by` is 0, over single values (taps); the scope inside."""
         span = scope[index]
         once = by == 0 and span.size == 1
         self.depth, self.once = self.depth + 1, self.once + once
@@ -160,7 +150,7 @@ class Building:
                 }
         finally:
             self.depth, self.once = self.depth - 1, self.once - once
-        self.steps.append(Loop(index, by, tuple(found), how, begin, end, tuple(sums)))
+        self.steps.append(Loop(index, by, tuple(found), how, begin, end))
 
     @contextmanager
     def within(self, scope: Scope, index: str, begin: Value, end: Value) -> Iterator[Scope]:

@@ -6,7 +6,6 @@ lost too many digits, is found; float32 that is computed in float64 may lose man
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from math import prod
 
 from .blocks import blocks, itemsize
@@ -18,8 +17,6 @@ from .plan import Make
 from .quantities import Apply, Load, Number, Reduced, Value
 from .values import cast
 from .views import Scope
-
-PASSES = 16  # over each element, to look whether it has lost digits
 
 
 def keeps_digits(stmt: Evaluation, total: Value, side: Load, free: list[str], lost: int, itself: Value | None) -> Value:
@@ -53,17 +50,11 @@ def hardly_cancels(stmt: Evaluation, made: Value, side: Load, total: Place, scop
     counts = [b.part("count", (), "int64", scope) for _ in levels]
     pairs = [(_rests(index, total, free), _rests(index, side.place, free)) for index in free or [""]]
     largest = [[b.part("largest", left, kind, scope) for left, _ in pair] for pair in pairs]
-    threads = bool(steps) and points * PASSES >= limits.shared and b.depth == b.once
     combined = [(part, "+=") for part in counts] + [(part, "max=") for parts in largest for part in parts]
-    private = [(part, op) for part, op in combined if threads and steps[0][0] not in part.indices]
     if steps:
         b.steps += [Make(total)] if isinstance(total, Part) else []
-        b.steps += [Make(part, op) for part, op in combined if (part, op) not in private]
-    with ExitStack() as stack:
-        inner = scope
-        for k, (index, by) in enumerate(steps):
-            how, sums = ("thread", private) if threads and k == 0 else ("serial", [])
-            inner = stack.enter_context(b.loop(inner, index, by, how, sums=sums))
+        b.steps += [Make(part, op) for part, op in combined]
+    with b.loops(scope, steps) as inner:
         b.run(total, "=", Map(made))
         difference = Load(total, stmt.compute)
         if apart is not None:  # what is not finite there is so elsewhere, too
