@@ -19,6 +19,8 @@ from .subscripts import Subscribed, subscribed
 from .values import edge, padding, position_of
 from .views import Row, plain
 
+TIMES_LONGER = 8  # a copy larger than so many times what is read of it, and than what it is of, is not made
+
 
 def inside(b: Building, access: Access) -> tuple[Buffer, tuple[Subscribed, ...]]:
     """The buffer in which the affine rows of an access stay inside, made on first use; a computed one has no row."""
@@ -94,6 +96,18 @@ def _computed(b: Building, known: list[Subscribed], buffer: Buffer) -> list[Subs
             points = prod(b.extents[i][1] - b.extents[i][0] for i, _ in at.row.coefs)
             if last + 1 - first > max(2 * points, 2 * buffer.shape[axis]):  # a table of every position is too long
                 found[axis] = replace(at, row=None)
+    # Axes that one index runs through grow together: the copy may be far larger than what is read of it.
+    points = prod(b.extents[i][1] - b.extents[i][0] for i in {i for at in known for i in indices_of(at.sub)})
+    enough = max(b.limits.rim, TIMES_LONGER * max(points, prod(buffer.shape)))
+    while _longer(b, found, buffer.shape) > enough:
+        growth = [
+            _length(b, at, n) / max(n, 1) if at.boundary is not None else 1
+            for at, n in zip(found, buffer.shape, strict=True)
+        ]
+        axis = growth.index(max(growth))
+        if growth[axis] <= 1:
+            break
+        found[axis] = replace(found[axis], row=None)
     growing = True
     while growing:
         taken = {i for at in found if at.row is None for i in indices_of(at.sub)}
@@ -107,6 +121,19 @@ def _computed(b: Building, known: list[Subscribed], buffer: Buffer) -> list[Subs
                 found[axis] = replace(at, row=None)
                 growing = True
     return found
+
+
+def _length(b: Building, at: Subscribed, size: int) -> int:
+    """The length of an axis of the longer copy."""
+    if at.row is None:
+        return size
+    first, last = at.row.interval(b.extents)
+    return size + max(0, -first) + max(0, last - size + 1)
+
+
+def _longer(b: Building, known: Sequence[Subscribed], shape: Sequence[int]) -> int:
+    """How many elements the longer copy has."""
+    return prod(_length(b, at, n) for at, n in zip(known, shape, strict=True))
 
 
 def _framed(b: Building, buffer: Buffer, rims: Sequence[_Rim]) -> Buffer:
