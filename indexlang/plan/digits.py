@@ -9,14 +9,14 @@ from __future__ import annotations
 from math import prod
 
 from .blocks import blocks, itemsize
-from .building import sizes_of
+from .building import Building, sizes_of
 from .evaluation import Evaluation
 from .kernels import Map
-from .places import Part, Place
+from .places import Part, Place, View
 from .plan import Make
 from .quantities import Apply, Load, Number, Reduced, Value
 from .values import cast
-from .views import Scope
+from .views import Row, Scope
 
 
 def keeps_digits(stmt: Evaluation, total: Value, side: Load, free: list[str], lost: int, itself: Value | None) -> Value:
@@ -33,13 +33,17 @@ def keeps_digits(stmt: Evaluation, total: Value, side: Load, free: list[str], lo
     return Apply("and", (finite, good), "bool")
 
 
-def hardly_cancels(stmt: Evaluation, made: Value, side: Load, total: Place, scope: Scope, apart: Value | None) -> Value:
+def hardly_cancels(
+    stmt: Evaluation, made: Value, side: Load, total: Place, scope: Scope, met: tuple[str, str] | None
+) -> Value:
     """A difference put into `total`, and whether it keeps its digits: each row and column must, and no more elements
     than by chance may have lost many.
 
-    All is asked of a block while the cache holds it. Where `apart` is not, nothing is lost: the difference is 0.
+    All is asked of a block while the cache holds it. Where the indices `met` are equal nothing is lost: the difference
+    is 0.
     """
     b, limits = stmt.b, stmt.b.limits
+    apart = stmt.compared("ne", met, scope)
     kind = "float64" if stmt.compute in ("float64", "complex128") else "float32"
     free = [i for i in total.mentioned if not scope[i].tap]
     points = prod(scope[i].size for i in free)
@@ -55,20 +59,24 @@ def hardly_cancels(stmt: Evaluation, made: Value, side: Load, total: Place, scop
         b.steps += [Make(total)] if isinstance(total, Part) else []
         b.steps += [Make(part, op) for part, op in combined]
     with b.loops(scope, steps) as inner:
-        b.run(total, "=", Map(made))
-        difference = Load(total, stmt.compute)
-        if apart is not None:  # what is not finite there is so elsewhere, too
-            b.run(total, "*=", Map(cast(apart, stmt.compute)))
-            b.run(total, "+=", Map(Number(0, stmt.compute)))  # no -0
-        mine = _size(stmt, difference, free, kind, inner)
+        nothing, diagonal = Number(0, stmt.compute), _diagonal(b, total, met, gone) if met else None
+        if apart is None or diagonal is not None:
+            b.run(total, "=", Map(made))
+        else:
+            b.run(total, "=", Map(Apply("select", (apart, made, nothing), stmt.compute)))
+        if diagonal is not None:  # what is not finite there is so elsewhere, too
+            b.run(diagonal, "=", Map(nothing))
+        mine = _size(stmt, Load(total, stmt.compute), free, kind, inner)
         other = _size(stmt, side, free, kind, inner) if gone & side.indices else other
         for pair, parts in zip(pairs, largest, strict=True):
             for x, (_, over), part in zip((mine, other), pair, parts, strict=True):
                 b.run(part, "max=" if steps else "=", Map(Reduced("greatest", x, over) if over else x))
-        grown = 1
+        few, grown = len(other.indices) < len(mine.indices), 1  # what has fewer elements is scaled
         for lost, part in zip(levels, counts, strict=True):
-            b.run(mine.place, "*=", Map(Number(lost // grown, kind)))
-            b.run(part, "+=" if steps else "=", Map(_smaller(mine, other, free, apart)))
+            if not few:
+                b.run(mine.place, "*=", Map(Number(lost // grown, kind)))
+            against = Apply("mul", (other, Number(1 / lost, kind)), kind) if few else other
+            b.run(part, "+=" if steps else "=", Map(_smaller(mine, against, free, apart)))
             grown = lost
     limit = Number(limits.lost, kind)
     good: Value | None = None
@@ -92,7 +100,20 @@ def _rests(index: str, place: Place, free: list[str]) -> tuple[list[str], tuple[
     return [i for i in own if i == index], tuple(i for i in own if i != index)
 
 
-def _smaller(mine: Load, other: Load, free: list[str], apart: Value | None) -> Value:
+def _diagonal(b: Building, place: Place, met: tuple[str, str], gone: set[str]) -> View | None:
+    """Where two indices of an array are equal, if that is a view of it: both run equally far."""
+    kept, other = met[::-1] if met[1] in gone else met
+    if not isinstance(place, View) or b.extents[kept] != b.extents[other]:
+        return None
+    rows = []
+    for row in place.rows:
+        if len(row.coefs) > 1:
+            return None
+        rows.append(Row(row.const, tuple((kept if i == other else i, by) for i, by in row.coefs)))
+    return View(place.buffer, tuple(rows))
+
+
+def _smaller(mine: Load, other: Value, free: list[str], apart: Value | None) -> Value:
     """How many elements are smaller than others."""
     smaller: Value = Apply("lt", (mine, other), "bool")
     if apart is not None:

@@ -323,16 +323,20 @@ class Evaluation:
             result = Apply("and", (result, one), "bool")
         return result
 
-    def meeting(self, first: Expr, second: Expr, free: Sequence[str], scope: Scope, fn: str = "eq") -> Value | None:
-        """Where two reads of one tensor are of one element, for two indices of the result; "ne": where not."""
+    def meeting(self, first: Expr, second: Expr, free: Sequence[str]) -> tuple[str, str] | None:
+        """The two indices of the result by which two reads of one tensor differ: where they are equal, so are these."""
         if not (isinstance(first, Access) and isinstance(second, Access)) or first.tensor != second.tensor:
             return None
         different = [(a, b) for a, b in zip(first.subscripts, second.subscripts, strict=True) if a != b]
         match different:
             case [(Index(name=i), Index(name=j))] if i in free and j in free:
-                return truth(self.b, Call(fn, (Index(i), Index(j))), scope)
+                return i, j
             case _:
                 return None
+
+    def compared(self, fn: str, pair: tuple[str, str] | None, scope: Scope) -> Value | None:
+        """Where two indices are equal ("eq"), or where not ("ne")."""
+        return None if pair is None else truth(self.b, Call(fn, (Index(pair[0]), Index(pair[1]))), scope)
 
     def overlapping(self) -> bool:
         """Whether some subscript mixes a reduced index with others."""

@@ -99,14 +99,14 @@ def _apart(stmt: Evaluation, found: Separable, target: Target, scope: Scope, los
         values.append(stmt.held(value, [i for i in order if i in value.indices], scope, "side"))
     free = [i for i in order if any(i in v.indices for v in values)]
     made: Value = Apply("sub" if found.minus else "add", (values[0], values[1]), kind)
-    apart = stmt.meeting(found.first, found.second, free, scope, "ne") if found.minus else None
+    met = stmt.meeting(found.first, found.second, free) if found.minus else None
     if stmt.compute == stmt.written:
         at_home = (
             target.coverable and sign > 0 and target.buffer.dtype == kind and set(free) == set(target.view.mentioned)
         )
         place = target.view if at_home else stmt.b.part("total", free, kind, scope)
-        return Load(place, kind), hardly_cancels(stmt, made, values[0], place, scope, apart)
-    itself = None if apart is None else Apply("not", (apart,), "bool")
+        return Load(place, kind), hardly_cancels(stmt, made, values[0], place, scope, met)
+    itself = stmt.compared("eq", met, scope)
     if itself is not None:
         made = Apply("select", (itself, Number(0, kind), made), kind)
     total = stmt.held(made, free, scope, "total")

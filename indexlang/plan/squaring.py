@@ -101,7 +101,7 @@ def expanded(stmt: Evaluation, target: Target, scope: Scope) -> tuple[Value, Val
     weights = [stmt.factor(f, scope) for f in found.others]
     sums = _sums(stmt, scope, found, points, squares, weights, order)
     free = here([i for i in order if any(i in x.indices for x in sums)], scope)
-    itself = stmt.meeting(found.first, found.second, free, scope)
+    itself = stmt.compared("eq", stmt.meeting(found.first, found.second, free), scope)
     total: Value = Apply("sub", (Apply("add", (sums[0], sums[1]), kind), sums[2]), kind)
     if itself is not None:
         total = Apply("select", (itself, Number(0, kind), total), kind)
