@@ -21,6 +21,7 @@ from .places import Place, View
 from .quantities import Apply, Load, Number, Value
 from .reads import admitted, positions, value_of
 from .subscripts import subscribed
+from .values import cast
 from .views import Scope, plain
 from .writes import Target
 
@@ -120,9 +121,9 @@ def grouped(stmt: Evaluation, target: Target, scope: Scope) -> None:
     mark = b.axis(size)
     at, _ = positions(b, found.access, found.axis, subscribed(b, found.access, found.axis), found.points, scope)
     condition = admitted(b, b.masks, found.points, scope)
-    right = _side(stmt, found.right, scope).place
+    right = _side(stmt, found.right, found.points, scope).place
     if found.left:
-        left = _side(stmt, found.left, scope).place
+        left = _side(stmt, found.left, found.points, scope).place
         if condition is not None:  # what is refused is multiplied as well, 0 by 0
             left, right = (_cleared(stmt, x, condition, scope) for x in (left, right))
         rows = tuple(
@@ -176,9 +177,13 @@ def _cleared(stmt: Evaluation, place: Place, condition: Value, scope: Scope) -> 
     return stmt.held(_chosen_rows(Load(place, stmt.compute), condition), own, scope, "admitted").place
 
 
-def _side(stmt: Evaluation, factors: Sequence[Expr], scope: Scope) -> Load:
-    """The product of factors, as elements."""
+def _side(stmt: Evaluation, factors: Sequence[Expr], points: Sequence[str], scope: Scope) -> Load:
+    """The product of factors, as elements: those of a point behind each other, as they are taken."""
     first, *rest = factors
     for factor in rest:
         first = Call("mul", (first, factor))
-    return stmt.factor(first, scope)
+    if not rest:
+        return stmt.factor(first, scope)
+    own = [i for i in stmt.stmt.domain.indices if i in indices_of(first)]
+    own.sort(key=lambda i: i not in points)
+    return stmt.held(cast(value_of(stmt.b, first, scope), stmt.compute), here(own, scope), scope)

@@ -40,7 +40,7 @@ def _outside(several: tuple[Step, ...]) -> tuple[Step, ...]:
 
 def _left(loop: Loop) -> list[Step]:
     """The steps that leave a loop, and the loop."""
-    written = Counter(_written(loop.steps))
+    written = Counter(written_by(loop.steps))
     written.update(part.buffer for part, _ in loop.sums)
     before: list[Step] = []
     inside: list[Step] = []
@@ -80,17 +80,17 @@ def indices_in(value: Value) -> Iterator[str]:
                 pass
 
 
-def _written(several: tuple[Step, ...]) -> Iterator[Buffer]:
+def written_by(several: tuple[Step, ...]) -> Iterator[Buffer]:
     """The buffers that steps write, as often as they do."""
     for step in several:
         match step:
             case Loop(steps=steps, sums=sums):
-                yield from _written(steps)
+                yield from written_by(steps)
                 yield from (part.buffer for part, _ in sums)
             case Within(steps=steps):
-                yield from _written(steps)
+                yield from written_by(steps)
             case Either(first=first, second=second):
-                yield from _written((*first, *second))
+                yield from written_by((*first, *second))
             case Make(part=part):
                 yield part.buffer
             case Run(place=place):

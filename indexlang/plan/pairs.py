@@ -89,9 +89,9 @@ class Pairs:
         return self.summed(result, out) if isinstance(result, Load) else result
 
     def as_they_lie(self, indices: Sequence[str], *operands: Load) -> list[str]:
-        """The indices in the order in which a product of whole operands runs through these."""
+        """The indices in the order in which a product of whole operands runs through these; a longer run within."""
         strides = {i: max(abs(s.get(i, 0)) for s in map(self.steps, operands)) for i in indices}
-        return sorted(indices, key=lambda i: -strides[i])
+        return sorted(indices, key=lambda i: (-strides[i], self.sizes[i]))
 
     def summed(self, a: Load, kept: Iterable[str]) -> Load:
         """The operand summed over its indices that are not kept."""

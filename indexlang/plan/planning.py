@@ -20,6 +20,7 @@ from ..rewrite.hoist import hoist
 from ..rewrite.scoped import as_written
 from ..sizes import dtypes as kinds
 from ..sizes import ranks, shapes
+from .alike import made_alike
 from .bitwise import kept_by_bits
 from .blocks import itemsize
 from .buffers import without_copies
@@ -149,7 +150,7 @@ def _inferred(way: Trial, recipe: Recipe) -> tuple[shapes.Shapes, kinds.Types]:
 def _made(way: Trial, known: shapes.Shapes, typed: kinds.Types, recipe: Recipe, complex_step: bool = False) -> Plan:
     """The Plan of one program."""
     work = _Planning(way.program, known, typed, recipe.limits, complex_step)
-    found = kept_by_bits(made_once(together(without_copies(work.plan(recipe.exact)))))
+    found = kept_by_bits(made_alike(made_once(together(without_copies(work.plan(recipe.exact))))))
     wanted = recipe.trials[-1].program.outputs
     return replace(
         found,

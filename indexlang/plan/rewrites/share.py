@@ -199,7 +199,10 @@ def _with(
     order = [i for i in dict.fromkeys((*indices_of(a), *indices_of(b))) if i in pair.kept]
     order.sort(key=lambda i: i not in indices_of(program.statements[first].target))  # rows of the first product
     lies = _largest_beside([(program.statements[k], shapes.extents[k]) for k in users], pair)
-    order.sort(key=lambda i: lies.index(i) if i in lies else len(lies))  # as what it will meet: nothing is copied
+    runs = dict(pair.extents)
+    long = runs[lies[-1]][1] - runs[lies[-1]][0] if lies and lies[-1] in runs else 0
+    # As what it will meet: nothing is copied. Shorter axes that this lacks lie outside of its rows.
+    order.sort(key=lambda i: lies.index(i) if i in lies else -1 if runs[i][1] - runs[i][0] < long else len(lies))
     order.sort(key=lambda i: i not in in_both)  # what both have is a batch, and outermost
     value = Call("mul", (a, b))
     program, shapes, types, made = inserted(
