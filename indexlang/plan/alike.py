@@ -16,49 +16,53 @@ from .invariant import indices_in, written_by
 from .kernels import Einsum, Map, Product
 from .naming import renamed
 from .places import Buffer, Part
-from .plan import Plan, Run, Section
+from .plan import Plan, Run, Step
 from .views import Extents
 
 
 @dataclass(frozen=True)
 class _Made:
-    """An array, and the number of the step that makes it."""
+    """An array, the number of the step that makes it, and what its axes are called in which section."""
 
     buffer: Buffer
     number: int
+    section: int
+    axes: tuple[str, ...]
 
 
 def made_alike(plan: Plan) -> Plan:
     """The Plan in which what is made alike by several steps is made by the first."""
-    several = [(step, dict(section.extents)) for section in plan.sections for step in section.steps]
+    several = [(step, k, dict(s.extents)) for k, s in enumerate(plan.sections) for step in s.steps]
     writes: dict[Buffer, list[int]] = {}
-    for number, (step, _) in enumerate(several):
+    for number, (step, _, _) in enumerate(several):
         for buffer in written_by((step,)):
             writes.setdefault(buffer, []).append(number)
     first: dict[Hashable, _Made] = {}
     same: dict[Buffer, Buffer] = {}
     left_out: set[int] = set()
-    for number, (step, extents) in enumerate(several):
+    for number, (step, section, extents) in enumerate(several):
         if not isinstance(step, Run) or not _small(step, plan) or len(writes[step.place.buffer]) > 1:
             continue
         step = _by(step, same)  # what it is made of may be alike, too
-        found = first.setdefault(_key(step, extents), _Made(step.place.buffer, number))
-        if found.number == number:
-            continue
+        assert isinstance(step.place, Part)
+        made = _Made(step.place.buffer, number, section, step.place.indices)
+        found = first.setdefault(_key(step, extents), made)
         between = range(found.number + 1, number)
+        if found is made or (found.section == section and found.axes != made.axes):
+            continue  # in one section, an array's axes have one name
         if any(w in between for b in buffers_of(step.kernel) for w in writes.get(b, ())):
-            first[_key(step, extents)] = _Made(step.place.buffer, number)
+            first[_key(step, extents)] = made
         else:
-            same[step.place.buffer] = found.buffer
+            same[made.buffer] = found.buffer
             left_out.add(number)
     if not left_out:
         return plan
-    sections, number = list[Section](), 0
-    for section in plan.sections:
-        steps = [s for k, s in enumerate(section.steps, number) if k not in left_out]
-        number += len(section.steps)
-        sections.append(replace(section, steps=_by(tuple(steps), same)))
-    return replace(plan, sections=tuple(sections))
+    kept: list[list[Step]] = [[] for _ in plan.sections]
+    for number, (step, section, _) in enumerate(several):
+        if number not in left_out:
+            kept[section].append(_by(step, same))
+    sections = zip(plan.sections, kept, strict=True)
+    return replace(plan, sections=tuple([replace(s, steps=tuple(steps)) for s, steps in sections]))
 
 
 def _small(run: Run, plan: Plan) -> bool:

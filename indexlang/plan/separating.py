@@ -105,7 +105,8 @@ def _apart(stmt: Evaluation, found: Separable, target: Target, scope: Scope, los
             target.coverable and sign > 0 and target.buffer.dtype == kind and set(free) == set(target.view.mentioned)
         )
         place = target.view if at_home else stmt.b.part("total", free, kind, scope)
-        return Load(place, kind), hardly_cancels(stmt, made, values[0], place, scope, met)
+        smaller = min(values, key=lambda v: prod(scope[i].n for i in v.indices))  # what nearly cancels is as large
+        return Load(place, kind), hardly_cancels(stmt, made, smaller, place, scope, met)
     itself = stmt.compared("eq", met, scope)
     if itself is not None:
         made = Apply("select", (itself, Number(0, kind), made), kind)
