@@ -116,7 +116,15 @@ def expanded(stmt: Evaluation, target: Target, scope: Scope) -> tuple[Value, Val
     good = b.part("good", (), "bool", scope)
 
     def judge(sums: list[Load]) -> None:
-        b.run(good, "=", Map(_keeps_digits(stmt, sums, free, itself, around)))
+        finite, kept, soon = _keeps_digits(stmt, scope, sums, free, itself, around)
+        if soon is None:
+            b.run(good, "=", Map(Apply("and", (finite, kept), "bool")))
+            return
+        with b.either(soon) as (same, other):
+            with b.into(same):
+                b.run(good, "=", Map(finite))
+            with b.into(other):
+                b.run(good, "=", Map(Apply("and", (finite, kept), "bool")))
 
     # Weights may cancel by themselves: what counts is what is lost of the squares. Those of a condition are 0 and 1.
     doubtful = [w for f, w in zip(found.others, weights, strict=True) if not said_by(f)]
@@ -190,18 +198,30 @@ def _is_summed(stmt: Evaluation, expr: Expr) -> bool:
 
 
 def _keeps_digits(
-    stmt: Evaluation, sums: list[Load], free: list[str], itself: Value | None, around: list[Value]
-) -> Value:
-    """Whether every element is large enough beside the squares that it is made of, and all is finite.
+    stmt: Evaluation, scope: Scope, sums: list[Load], free: list[str], itself: Value | None, around: list[Value]
+) -> tuple[Value, Value, Value | None]:
+    """Whether all is finite, and whether every element is large enough beside the squares that it is made of; and what
+    is soon asked, and if it holds, that does, too: each row's greatest product beside the least squares.
 
     The difference of a and b is at least one part of a: b is at most all others.
     """
     kind, lost = stmt.compute, stmt.b.limits.lost // 4
     *sides, twice = sums
-    most = [Apply("mul", (x, Number(1 - 1 / lost, kind)), kind) for x in sides]
-    kept: Value = Apply("le", (twice, Apply("add", (most[0], most[1]), kind)), "bool")
-    if itself is not None:
-        kept = Apply("or", (itself, kept), "bool")
-    good: Value = Reduced("all", kept, tuple(i for i in free if i in kept.indices)) if free else kept
+    most = Number(1 - 1 / lost, kind)
+
+    def beside(products: Value, squares: list[Value]) -> Value:
+        parts = tuple(Apply("mul", (x, most), kind) for x in squares)
+        return Apply("le", (products, Apply("add", parts, kind)), "bool")
+
+    def everywhere(condition: Value) -> Value:
+        over = tuple(i for i in free if i in condition.indices)
+        return Reduced("all", condition, over) if over else condition
+
+    kept = beside(twice, [*sides])
+    kept = everywhere(kept if itself is None else Apply("or", (itself, kept), "bool"))
+    soon, along = None, here(twice.place.mentioned, scope)[-1:]
+    if itself is None and along and len(twice.indices) > 1:
+        least: list[Value] = [Reduced("least", x, tuple(along)) if along[0] in x.indices else x for x in sides]
+        soon = everywhere(beside(Reduced("greatest", twice, tuple(along)), least))
     finite = stmt.all_finite([*(Apply("mul", (x, Number(8, kind)), kind) for x in sides), *around])
-    return Apply("and", (finite, good), "bool")
+    return finite, kept, soon
