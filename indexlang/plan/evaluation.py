@@ -36,7 +36,7 @@ from .plan import Step
 from .quantities import Apply, Count, Load, Number, Reduced, Value
 from .reads import masked, read, truth, value_of
 from .sized import Sized
-from .tiles import Tile
+from .tiles import Following
 from .values import cast, unit
 from .views import Scope
 from .writes import Target
@@ -63,7 +63,7 @@ class Evaluation:
         self.sizes = {i: hi - lo for i, (lo, hi) in sized.extents.items()}
         self.notes: list[str] = []
         self.ahead: list[Step] = []  # what is asked before all loops
-        self.tiled: Tile | None = None  # blocks that follow a mask
+        self.tiled: Following | None = None  # the part that follows a mask
 
     @property
     def is_float(self) -> bool:

@@ -22,6 +22,7 @@ from .evaluation import Evaluation
 from .facts import Facts
 from .grouping import grouped, grouping_of
 from .kernels import Map
+from .lengths import Length, part_of
 from .levels import Climbing, levels_of
 from .limits import Limits
 from .operators import SUMS
@@ -37,7 +38,6 @@ from .separating import separable, separated
 from .sized import Sized
 from .skewing import Skewing, skew_of
 from .squaring import expanded, squared
-from .tiles import Tile, tile_of
 from .values import unit
 from .views import Scope, whole
 from .windows import logarithm, window
@@ -166,15 +166,17 @@ class StatementPlan(Evaluation):
 
     def contraction(self, target: Target) -> None:
         """Each term as a sum of products, over the points that masks admit."""
-        steps, tile = contraction_blocks(self, target), self.tile(target)
-        self.tiled = tile
+        steps, tile = contraction_blocks(self, target), part_of(self, target)
         if tile is not None:
             steps = (*(s for s in steps if s[0] not in (tile.outer, tile.inner)), (tile.outer, tile.by))
-        self.start(target, steps, many=len(self.terms()) > 1)
+        kept = tile is not None and tile.inner in self.free  # then what lies beyond the part is filled before
+        self.start(target, steps, many=len(self.terms()) > 1 or kept)
+        target.overwrites |= kept and target.new and len(self.terms()) == 1
         with ExitStack() as stack:
             scope = self.enter(stack, target, steps, drops=True)
             if tile is not None and not scope[tile.inner].tap:
                 self.notes.append(f"only as much of {tile.inner} as the masks admit")
+                self.tiled = tile = tile.measured(self, scope) if isinstance(tile, Length) else tile
                 scope = stack.enter_context(self.b.within(scope, tile.inner, *tile.ends(self.b.extents)))
             for term in self.terms():
                 self.term(target, scope, term)
@@ -184,15 +186,6 @@ class StatementPlan(Evaluation):
         self.start(target, (), many=True)
         with ExitStack() as stack:
             accumulated(self, target, self.enter(stack, target, (), drops=True))
-
-    def tile(self, target: Target) -> Tile | None:
-        """The blocks that follow a mask, where that pays."""
-        conditions = self.conditions()
-        if not conditions or target.taps:
-            return None
-        cost = sum(self.order(term).cost for _, term in self.terms())
-        b = self.b
-        return tile_of(conditions, self.free, self.summed, b.extents, b.shapes, cost, b.limits)
 
     def window_way(self, target: Target) -> None:
         """One position of the reduced indices after the other."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from ..program.affine import Affine
 from ..program.conditions import comparisons, is_integer
@@ -70,6 +71,17 @@ class Bound:
         """The same where indices run so far."""
         found = self.form.end(most, extents) // self.by
         return (found + 1 if self.upper else -found) * self.block - self.shift
+
+
+class Following(Protocol):
+    """What an index runs over where that follows conditions; in `rims` something may still be refused."""
+
+    @property
+    def inner(self) -> str: ...
+
+    def bounded(self, condition: Expr) -> bool: ...
+
+    def rims(self, condition: Expr, extents: Extents) -> list[tuple[Value, Value]]: ...
 
 
 @dataclass(frozen=True)
