@@ -18,7 +18,7 @@ from indexlang.plan.verify import verify
 
 Array = np.ndarray[Any, Any]
 ALWAYS = replace(NUMPY, call=1, calls=1, product=1)
-SHAPES = {"q": (5, 6, 3), "k": (5, 9, 3), "v": (5, 9, 2), "w": (5, 9), "u": (3, 4)}
+SHAPES = {"q": (5, 6, 3), "k": (5, 9, 3), "v": (5, 9, 2), "w": (5, 9), "u": (3, 4), "r": (3, 9, 5), "z": (4, 3)}
 TEXTS = {
     "before": "y[b,t,e] = q[b,t,d]*k[b,s,d]*v[b,s,e] where s < n[b]",
     "up to": "y[b,t,e] = q[b,t,d]*k[b,s,d]*v[b,s,e] where n[b] >= s",
@@ -30,6 +30,7 @@ TEXTS = {
     "kept": "y[b,s,c] = k[b,s,d]*u[d,c] where s < n[b]",
     "kept, twice": "y[b,s,c] = k[b,s,d]*u[d,c] where s < n[b]\ny[b,s,c] += w[b,s]*k[b,s,d]*u[d,c] where s >= m[b]",
     "kept, negative": "y[c,s,b] = -2*k[b,s,d]*u[d,c]/3 where s < n[b]",
+    "kept, in blocks": "y[b,s,c] = r[d,s,b]*z[c,e]*r[e,s,b]*u[d,c] where s < n[b]",
     "scores": "y[b,t,s] = q[b,t,d]*k[b,s,d] where s < n[b], t < m[b]",
     "where it is chosen": "y[b,t,e] = where(s < n[b], q[b,t,d]*k[b,s,d], 0)*v[b,s,e]",
 }

@@ -170,8 +170,9 @@ class StatementPlan(Evaluation):
         if tile is not None:
             steps = (*(s for s in steps if s[0] not in (tile.outer, tile.inner)), (tile.outer, tile.by))
         kept = tile is not None and tile.inner in self.free  # then what lies beyond the part is filled before
-        self.start(target, steps, many=len(self.terms()) > 1 or kept)
-        target.overwrites |= kept and target.new and len(self.terms()) == 1
+        several = len(self.terms()) > 1
+        self.start(target, steps, many=several or kept)
+        target.overwrites |= kept and target.new and not several and not any(i in self.summed for i, _ in steps)
         with ExitStack() as stack:
             scope = self.enter(stack, target, steps, drops=True)
             if tile is not None and not scope[tile.inner].tap:
