@@ -128,8 +128,9 @@ def read_archive(path: object, file: IO[bytes], size: int) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
-            afford(path, sum(entry.file_size for entry in entries), size)
+            afford(path, sum(e.file_size for e in entries), min(size, sum(e.compress_size for e in entries)))
             for entry in entries:
+                _check_packing(path, entry)
                 name = entry.filename.removesuffix(".npy")
                 if name in found:
                     raise data_error("damaged", f"{path} is damaged: there are two arrays {name}")
@@ -143,6 +144,15 @@ def read_archive(path: object, file: IO[bytes], size: int) -> dict[str, Array]:
     except Exception as error:  # a damaged archive makes its readers raise about anything
         raise data_error("damaged", f"{path} is damaged, or no .npz file: {error or type(error).__name__}") from None
     return found
+
+
+def _check_packing(path: object, entry: zipfile.ZipInfo) -> None:
+    """Whether an entry is packed as NumPy packs, and to a size that can be."""
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise data_error("other-format", f"{entry.filename} in {path} is packed as NumPy packs nothing")
+    if entry.compress_type == zipfile.ZIP_STORED and entry.file_size != entry.compress_size:
+        raise data_error("damaged", f"{path} is damaged: {entry.filename} has two sizes")
+    afford(f"{entry.filename} in {path}", entry.file_size, entry.compress_size)
 
 
 def write_npz(file: IO[bytes], arrays: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ Array = NDArray[Any]
 MOST_AXES = 64  # of an array of NumPy
 MOST_UNPACKED = 1 << 30  # bytes that a file may unpack to, or a hundred times its own
 _MOST_RATIO = 100
+_DENSEST = 1032  # bytes that a byte of deflate can mean
 _DEEPEST = 32  # levels of JSON
 _CHUNK = 1 << 20
 _KINDS = {"O": "Python objects", "U": "text", "S": "text", "M": "dates", "m": "spans of time", "V": "records"}
@@ -78,10 +79,13 @@ def fill(file: Readable, shape: tuple[int, ...], dtype: np.dtype[Any], order: st
 
 
 def afford(where: object, unpacked: int, packed: int | None = None) -> None:
-    """Refuse what a file asks for if it is more than memory has, or than a file of its size may unpack to.
+    """Refuse what a file asks for if it is more than memory has, or than so many packed bytes may unpack to.
 
     Errors: `DataError`.
     """
+    if packed is not None and unpacked > _DENSEST * packed + _CHUNK:
+        rule = f"{where} is damaged: {packed:,} bytes do not unpack to {unpacked:,}"
+        raise data_error("damaged", rule)
     if packed is not None and unpacked > max(MOST_UNPACKED, _MOST_RATIO * packed):
         values = (f"packed: {packed:,} bytes", f"unpacked: {unpacked:,} bytes")
         raise data_error("file-size", f"{where} unpacks to far more than it is", *values, way_out="save it unpacked")

@@ -99,8 +99,8 @@ class Training:
 
         Errors: `GraphError` if the loss is no number, which names the node; `DataError` for files.
         """
-        if resume:
-            self.restore()
+        if resume and self.restore() and self._epoch >= self.epochs:
+            self._show_history()  # of a run that ended between its last checkpoint and these files
         self.stopped = False
         with _interruptible() as asked:
             while self._epoch < self.epochs and not self.stopped:
@@ -198,8 +198,12 @@ class Training:
         if self.path is None:
             return
         checkpoints.save(self.path, self.graph, self.optimiser, self._progress())
-        curves.write_tables(self.path.parent, self.history)
-        curves.draw(self.path.parent / "curves.png", self.history)
+        self._show_history()
+
+    def _show_history(self) -> None:
+        if self.path is not None:
+            curves.write_tables(self.path.parent, self.history)
+            curves.draw(self.path.parent / "curves.png", self.history)
 
     def _progress(self) -> dict[str, Any]:
         first, second, third = self._sums
