@@ -394,7 +394,9 @@ def main(arguments: list[str]) -> int:
         tracemalloc.start()
         began = time.monotonic()
         names = arguments or [f"{list(known)[k % len(known)]}:{seed}-{k}" for k in range(count)]
-        for name in names:
+        for done, name in enumerate(names):
+            if done and done % 1000 == 0:
+                print(f"# {done:,} files, {time.monotonic() - began:.0f} s", flush=True)
             kind, good = known[name.partition(":")[0]], expected[name.partition(":")[0]]
             start = time.monotonic()
             outcome, why = attempt(kind, good, name, Path(folder) / f"file{kind.end}")

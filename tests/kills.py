@@ -193,14 +193,18 @@ class Killer:
         self.counted["runs complete"] += 1
 
 
-def killed(count: int, seed: int, folder: Path, epochs: int = EPOCHS, longest: float = LONGEST) -> Killer:
+def killed(
+    count: int, seed: int, folder: Path, epochs: int = EPOCHS, longest: float = LONGEST, *, told: bool = False
+) -> Killer:
     """So many kills, each within `longest` seconds."""
     run = training(None, seed, epochs)
     checkpoints.save(folder / "begin.npz", run.graph, run.optimiser, run._progress())
     run.run()
     killer = Killer(folder, run, state(run), random.Random(seed), longest=longest)
-    while killer.counted["killed"] < count:
-        killer.kill(killer.counted["killed"])
+    while (done := killer.counted["killed"]) < count:
+        killer.kill(done)
+        if told and done and done % 100 == 0 and killer.counted["killed"] > done:
+            print(f"# {done} kills, {len(killer.faults)} faults", flush=True)
     return killer
 
 
@@ -211,7 +215,7 @@ def main() -> int:
     sys.modules["matplotlib.figure"] = None  # type: ignore[assignment]
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        found = killed(count, seed, Path(folder))
+        found = killed(count, seed, Path(folder), told=True)
     told = ", ".join(f"{number:,} {name}" for name, number in found.counted.items())
     print(f"{told}; {len(found.faults)} faults, {time.monotonic() - began:.0f} s")
     for fault in found.faults:

@@ -21,6 +21,9 @@ import kills
 import numpy as np
 import pytest
 
+import indexlang
+from indexlang import edf
+from indexlang.cli import commands
 from indexlang.edf import Adam, Affine, AffineParams, DataError, GradientDescent, Graph, Input, load_weights, read_idx
 from indexlang.edf.graphs.parameters import Parameter
 from indexlang.edf.learning import checkpoints
@@ -165,6 +168,9 @@ def test_names_of_any_length_and_with_a_nul(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == b"x"
     with pytest.raises(DataError, match=r"cannot write .*null"):
         write_told(tmp_path / "a\0b", put(b"x"))
+    for load in (indexlang.load, indexlang.compile, edf.node):
+        with pytest.raises(indexlang.IndexLangError, match=r"cannot read a.b\.idx: embedded null byte"):
+            load("a\0b.idx")  # type: ignore[operator]
     for read in (read_npy, read_npz, read_idx, checkpoints.load):
         with pytest.raises(DataError, match=r"cannot read .*null"):
             read(tmp_path / "a\0b")
@@ -177,10 +183,27 @@ def test_a_file_that_may_not_be_written_stays(tmp_path: Path, monkeypatch: pytes
     path = tmp_path / "file"
     path.write_bytes(b"old")
     monkeypatch.setattr(os, "access", lambda *given: False)  # as for a user who may not
-    with pytest.raises(PermissionError):
+    with pytest.raises(PermissionError) as caught:
         write_whole(path, put(b"new"))
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+@posix
+def test_the_command_line_writes_in_the_same_way(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.npy", tmp_path / "link.npy"
+    np.save(target, np.zeros(2))
+    target.chmod(0o600)
+    link.symlink_to(target)
+    (tmp_path / ".target.npy.7-0123abcd.part").write_bytes(b"left by one that was killed")
+    np.save(tmp_path / "x.npy", np.ones(2))
+    given = ["run", "-e", "y[i] = 2*x[i]", "-i", f"x={tmp_path / 'x.npy'}", "-o", f"y={link}"]
+    assert commands.main(given) == 0
+    assert read_npy(target).tolist() == [2, 2]
+    assert link.is_symlink()
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert sorted(os.listdir(tmp_path)) == ["link.npy", "target.npy", "x.npy"]
 
 
 # -- what is read ----------------------------------------------------------------------------------

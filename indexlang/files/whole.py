@@ -4,27 +4,29 @@ A file keeps its mode and, where that is allowed, its owner; of a symbolic link,
 what is no file but a device or a pipe is written to. Whoever writes holds a lock on what is beside the place, which the
 system lets go when a process ends in whatever way: what nobody holds was left by one that was killed, and goes.
 
-In: paths and what writes to them. Out: the files. Errors: `OSError`. The one rule: at any moment a path holds the old
-file or the new one, never a part; a failure removes what was begun.
+In: paths and what writes to them. Out: the files. Errors: `OSError`, with the path as its `filename`. The one rule: at
+any moment a path holds the old file or the new one, never a part; a failure removes what was begun.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 try:
     import fcntl
 except ImportError:  # a system where a file that is open cannot be removed, anyway
     fcntl = None  # type: ignore[assignment]
 
+P = TypeVar("P", bound="str | os.PathLike[str]")
 Writer = Callable[[IO[bytes]], object]
 _LONGEST = 180  # bytes of a name, which is part of another one
 
@@ -34,20 +36,33 @@ def write_whole(path: str | os.PathLike[str], write: Writer, *, folders: bool = 
     write_all({path: write}, folders=folders)
 
 
-def write_all(writers: Mapping[str | os.PathLike[str], Writer], *, folders: bool = False) -> None:
+def write_all(writers: Mapping[P, Writer], *, folders: bool = False) -> None:
     """Replace files: all of them are written beside their places before the first is put in place."""
     with ExitStack() as held:
         begun = [held.enter_context(_Begun(path, folders)) for path in writers]
         for one, write in zip(begun, writers.values(), strict=True):
-            one.fill(write)
+            with _of(one.path):
+                one.fill(write)
         for one in begun:
-            one.settle()
+            with _of(one.path):
+                one.settle()
+
+
+@contextmanager
+def _of(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Errors name the file that was asked for."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
 
 
 class _Begun:
     """A file that is written beside its place, until the block ends."""
 
     def __init__(self, path: str | os.PathLike[str], folders: bool) -> None:
+        self.path = path
         self.place = Path(os.path.realpath(path))
         self.folders = folders
         self.fresh: Path | None = None
@@ -72,7 +87,7 @@ class _Begun:
                 write(device)
             return
         if old is not None and not os.access(self.place, os.W_OK):
-            raise PermissionError(13, os.strerror(13), str(self.place))
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         if self.folders:
             _make(self.place.parent)
         _clean(self.place)

@@ -58,7 +58,8 @@ def layer(source: str | os.PathLike[str], name: str | None = None) -> Layer:
     if isinstance(source, os.PathLike) or (source.endswith(".idx") and "\n" not in source and "=" not in source):
         path = Path(source)
         stat = path.stat() if path.is_file() else None
-        return _from_file(path.resolve(), name, (stat.st_mtime_ns, stat.st_size) if stat else None)
+        place = path.resolve() if stat else path  # what is no file is told as it was named
+        return _from_file(place, name, (stat.st_mtime_ns, stat.st_size) if stat else None)
     if source.isidentifier():
         found = _index().get(source)
         if found is None:
