@@ -256,6 +256,15 @@ def test_ctrl_c_ends_the_step_and_saves(whole: Training, tmp_path: Path, after: 
     assert_same(whole, second)
 
 
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, None])
+def test_ctrl_c_stays_as_it_is_where_it_is_not_pythons(handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to = []
+    monkeypatch.setattr(signal, "getsignal", lambda number: handler)
+    monkeypatch.setattr(signal, "signal", lambda *given: set_to.append(given))
+    training(None, epochs=1).run()
+    assert not set_to
+
+
 def test_a_second_ctrl_c_interrupts() -> None:
     def twice(images: Any, rng: np.random.Generator) -> Any:
         signal.raise_signal(signal.SIGINT)

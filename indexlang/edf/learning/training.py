@@ -244,12 +244,15 @@ def _summary(row: Epoch) -> str:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets an event instead of raising, once; outside of the main thread it is left as it is."""
+    """Ctrl-C sets an event instead of raising, once. It is left as it is outside of the main thread, where the process
+    ignores it, as in the background of a shell, and where others than Python handle it.
+    """
     asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or before is None or before is signal.SIG_IGN:
         yield asked
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def handle(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
