@@ -95,7 +95,7 @@ class Killer:
 
     def kill(self, number: int) -> None:
         """One process, killed or complete; another run where it is complete."""
-        place = self.folder / f"run{self.counted['runs complete']}"
+        place = self.folder / f"run{self.counted['runs complete'] + self.counted['runs broken']}"
         if not place.exists():
             place.mkdir()
             (place / "checkpoint.npz").write_bytes((self.folder / "begin.npz").read_bytes())
@@ -161,6 +161,7 @@ class Killer:
             epoch = self._saved(place)
         except Exception as error:
             self.faults.append(f"kill {number}: {error}")
+            self.counted["runs broken"] += 1
             return
         self.counted["epochs computed again"] += max(0, least - epoch)
         if epoch < least:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -164,6 +165,14 @@ def doubled(f: indexlang.Function) -> list[float]:
 def test_a_function_goes_to_a_process_that_is_spawned() -> None:
     with multiprocessing.get_context("spawn").Pool(1) as processes:
         assert processes.apply(doubled, (indexlang.compile("y[i] = 2*x[i]"),)) == [2, 2, 2]
+
+
+def test_no_module_has_locks_of_its_own() -> None:
+    package = Path(indexlang.__file__).parent
+    allowed = {package / "locks.py", package / "backends" / "numpy" / "threads.py"}
+    other = re.compile(r"from functools import .*\bcached_property|threading\.R?Lock\(")
+    found = [p.name for p in package.rglob("*.py") if p not in allowed and other.search(p.read_text(encoding="utf-8"))]
+    assert not found, "use indexlang/locks and indexlang/properties: they know of forks"
 
 
 # -- threads ---------------------------------------------------------------------------------------
