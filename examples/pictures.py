@@ -12,6 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from indexlang.files.whole import write_whole
+
 from .digits import Images, Labels
 
 ROWS, COLUMNS = 4, 10
@@ -31,7 +33,7 @@ def losses(path: Path, curve: Sequence[float], per_epoch: int, accuracies: Seque
     right = axis.twinx()
     right.plot(np.arange(1, len(accuracies) + 1), accuracies, "o-", color="tab:orange", markersize=4)
     right.set_ylabel("held-out accuracy, %", color="tab:orange")
-    figure.savefig(path, dpi=120)
+    write_whole(path, lambda file: figure.savefig(file, dpi=120, format="png"))
 
 
 def predictions(path: Path, images: Images, labels: Labels, probabilities: NDArray[np.float32]) -> None:
@@ -55,4 +57,4 @@ def predictions(path: Path, images: Images, labels: Labels, probabilities: NDArr
             axis.set_title(sure, fontsize=9)
         else:
             axis.set_title(f"{sure}\nis {labels[k]}", fontsize=9, color="tab:red")
-    figure.savefig(path, dpi=120)
+    write_whole(path, lambda file: figure.savefig(file, dpi=120, format="png"))

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from .locks import after_fork
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -20,12 +22,27 @@ def uncollected(work: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(work)
     def quietly(*args: P.args, **kwargs: P.kwargs) -> R:
+        global _quiet
         if not gc.isenabled():
             return work(*args, **kwargs)
-        gc.disable()
         try:
+            _quiet = True
+            gc.disable()
             return work(*args, **kwargs)
         finally:
             gc.enable()
+            _quiet = False
 
     return quietly
+
+
+def _forked() -> None:
+    """The thread that would let the collector run again is not there in a process that another thread forked."""
+    global _quiet
+    if _quiet:
+        gc.enable()
+        _quiet = False
+
+
+_quiet = False  # whether it is here that the collector was told to wait
+after_fork(_forked)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 from collections.abc import Callable
 
@@ -12,7 +11,6 @@ from planned import runs_of, sized
 
 import indexlang
 from indexlang.backends.numpy import threads
-from indexlang.backends.numpy.threads import POOL, Pool
 from indexlang.plan.limits import TINY
 from indexlang.plan.places import View
 
@@ -286,31 +284,6 @@ def test_additions_to_a_tensor_come_together() -> None:
 def test_what_an_accumulation_starts_from_comes_first() -> None:
     f = sized(indexlang.compile("m max= x[i]"), least=1)
     assert f(np.array([1.0, 2.0]), m=5.0) == 5 and f(np.array([1.0, 7.0]), m=5.0) == 7
-
-
-# -- threads ---------------------------------------------------------------------------------------------
-
-
-def _square(x: int) -> int:
-    return x * x
-
-
-def _in_child(x: int) -> int:
-    found: int = POOL.submit(_square, x).result(timeout=10)
-    return found
-
-
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_process_has_threads_of_its_own() -> None:
-    assert _in_child(3) == 9
-    with multiprocessing.get_context("fork").Pool(1) as processes:
-        assert processes.apply_async(_in_child, (7,)).get(timeout=20) == 49
-
-
-def test_an_error_in_a_thread_reaches_the_caller() -> None:
-    with pytest.raises(ZeroDivisionError):
-        Pool().submit(lambda: 1 // 0).result(timeout=10)
 
 
 # -- windows that are written ----------------------------------------------------------------------------

@@ -99,15 +99,11 @@ def test_every_kernel_has_a_known_level() -> None:
     assert set(doctor.KERNELS.values()) == {name for name, _ in doctor.LEVELS}
 
 
-def test_flags_and_quota_are_read_where_they_are(tmp_path: Path) -> None:
-    cpuinfo, quota = tmp_path / "cpuinfo", tmp_path / "cpu.max"
+def test_flags_are_read_where_they_are(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor\t: 0\nvmx flags\t: ept\nflags\t\t: fpu avx avx2\n\nprocessor\t: 1\nflags\t\t: fpu\n")
     assert doctor._flags(cpuinfo) == {"fpu", "avx", "avx2"}
     assert doctor._flags(tmp_path / "nothing") == frozenset()
-    for text, found in (("150000 100000\n", 1.5), ("max 100000\n", None), ("nonsense", None)):
-        quota.write_text(text)
-        assert machine.quota(quota) == found
-    assert machine.quota(tmp_path / "nothing") is None
 
 
 def test_the_command_tells_and_changes_nothing(

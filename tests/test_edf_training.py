@@ -42,8 +42,9 @@ from indexlang.edf import (
 )
 from indexlang.edf.graphs.computed import node
 from indexlang.edf.graphs.initialisers import Constant, Glorot, He, LeCun, Normal, Uniform, fans
-from indexlang.edf.learning import checkpoints, files
+from indexlang.edf.learning import checkpoints
 from indexlang.edf.learning.optimisers import Optimiser
+from indexlang.files import whole as whole_files
 
 # -- optimisers ------------------------------------------------------------------------------------
 
@@ -255,6 +256,15 @@ def test_ctrl_c_ends_the_step_and_saves(whole: Training, tmp_path: Path, after: 
     assert_same(whole, second)
 
 
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, None])
+def test_ctrl_c_stays_as_it_is_where_it_is_not_pythons(handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to = []
+    monkeypatch.setattr(signal, "getsignal", lambda number: handler)
+    monkeypatch.setattr(signal, "signal", lambda *given: set_to.append(given))
+    training(None, epochs=1).run()
+    assert not set_to
+
+
 def test_a_second_ctrl_c_interrupts() -> None:
     def twice(images: Any, rng: np.random.Generator) -> Any:
         signal.raise_signal(signal.SIGINT)
@@ -319,7 +329,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
     run.run()
     good = (tmp_path / "checkpoint.npz").read_bytes()
     run.epochs = 2
-    monkeypatch.setattr(files, "open", lambda path, mode: _Full(open(path, mode), room), raising=False)  # noqa: SIM115
+    fdopen = os.fdopen
+    monkeypatch.setattr(whole_files.os, "fdopen", lambda number, mode: _Full(fdopen(number, mode), room))
     with pytest.raises(DataError, match=r"cannot write .*checkpoint\.npz: No space left on device\n.*unchanged"):
         run.run()
     monkeypatch.undo()

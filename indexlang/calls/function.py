@@ -6,9 +6,8 @@ set of them, and a call looks up the code and runs it. Functions are safe to cal
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from ..backends.numpy.load import Compiled, compile_program
 from ..backends.numpy.rooms import ROOMS
 from ..derive import grad as derivation
 from ..errors import DerivationError, MeaningError, Problem, ShapeError, warn_of
+from ..locks import Lock
 from ..plan.derived import fitted
 from ..plan.limits import NUMPY, Limits
 from ..plan.plan import Plan
@@ -25,6 +25,7 @@ from ..program.affine import Affine
 from ..program.ir import Program, primal_of
 from ..program.notebook import html_of, latex_of
 from ..program.text import to_text
+from ..properties import cached_property
 from ..rewrite import gather as gathering
 from ..rewrite.phases import split
 from ..rewrite.starting import START, optional, started, starting
@@ -67,7 +68,7 @@ class Function:
         self._compiled: dict[Any, Compiled] = {}
         self._pulls: dict[Any, Pulling] = {}
         self._derived: dict[Any, Any] = {}
-        self._lock = threading.RLock()
+        self._lock = Lock()
 
     # -- calls ---------------------------------------------------------------------------------
 
@@ -118,7 +119,7 @@ class Function:
         """The code for inputs of these shapes and types."""
         found = self._compiled.get(key)
         if found is None:
-            with self._lock:
+            with self._lock.held():
                 found = self._compiled.get(key)
                 if found is None:
                     found = self._plan(dict(zip(self._names, key, strict=True)))
@@ -154,7 +155,7 @@ class Function:
     def _made(self, key: object, make: Callable[[], Any]) -> Any:
         """What is derived from the program, once."""
         if key not in self._derived:
-            with self._lock:
+            with self._lock.held():
                 if key not in self._derived:
                     self._derived[key] = make()
         return self._derived[key]
@@ -243,7 +244,7 @@ class Function:
             whole = cache(lambda: self._parted(forms, wrt, *self._parts(wrt)))
             parts = () if made is None else (*self._split(made.program), made.finite, whole if made.finite else None)
             found = self._parted(forms, wrt, *parts) if parts else whole()
-            with self._lock:
+            with self._lock.held():
                 keep(self._pulls, key, found)
         return found
 

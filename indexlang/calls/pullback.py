@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from ..backends.numpy.load import Compiled
 from ..errors import DerivationError, Problem, ShapeError
 from ..plan.plan import Plan
+from ..properties import cached_property
 from .arguments import Form, forms_of
 from .arrays import Array, as_array
 

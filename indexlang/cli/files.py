@@ -7,12 +7,9 @@ appears complete or does not change; nothing that is read can run code.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import IndexLangError, Problem, Source
+from ..files.whole import Writer, write_all
 from ..syntax.parser import read
 
 Array = NDArray[Any]
@@ -157,39 +155,9 @@ def rewrite(path: str, text: str) -> None:
     replace_all({path: fill})
 
 
-def replace_all(writers: Mapping[str, Callable[[IO[bytes]], None]]) -> None:
+def replace_all(writers: Mapping[str, Writer]) -> None:
     """Let each writer fill a new file beside its target; when all have succeeded, put them in place."""
-    ready: list[tuple[str, str]] = []
     try:
-        for path, write in writers.items():
-            final = os.path.realpath(path)
-            try:
-                if os.path.exists(final) and not os.path.isfile(final):  # a pipe or a device
-                    with open(final, "wb") as file:
-                        write(file)
-                    continue
-                if os.path.exists(final) and not os.access(final, os.W_OK):
-                    raise PermissionError(13, "Permission denied")
-                number, fresh = tempfile.mkstemp(dir=os.path.dirname(final), prefix=".", suffix=".new")
-                ready.append((fresh, final))
-                with open(number, "wb") as file:
-                    write(file)
-                if os.path.exists(final):
-                    shutil.copymode(final, fresh)
-                else:
-                    os.chmod(fresh, 0o666 & ~_umask())
-            except OSError as error:
-                raise _error(f"cannot write {path}: {_reason(error)}") from None
-        while ready:
-            os.replace(*ready[0])
-            ready.pop(0)
-    finally:
-        for fresh, _ in ready:
-            with suppress(OSError):
-                os.unlink(fresh)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        write_all(writers)
+    except OSError as error:
+        raise _error(f"cannot write {error.filename}: {_reason(error)}") from None

@@ -6,21 +6,15 @@ In: the rule that was broken, the values that broke it, a way out. Out: an excep
 from __future__ import annotations
 
 from ..errors import IndexLangError, Problem
+from ..files.problems import DataError, data_error
+
+__all__ = ["DataError", "GraphError", "data_error", "graph_error"]
 
 
 class GraphError(IndexLangError):
     """A graph that cannot be built or run: missing values, cycles, names, parameters, losses that are no numbers."""
 
 
-class DataError(IndexLangError):
-    """A file or an array that is missing, damaged or does not fit: data sets, weights, checkpoints."""
-
-
 def graph_error(code: str, rule: str, *values: str, way_out: str | None = None) -> GraphError:
     """A `GraphError` of one problem."""
     return GraphError(Problem(code, rule, None, values, way_out))
-
-
-def data_error(code: str, rule: str, *values: str, way_out: str | None = None) -> DataError:
-    """A `DataError` of one problem."""
-    return DataError(Problem(code, rule, None, values, way_out))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Protocol
 
 from ..errors import Span
@@ -28,6 +27,7 @@ from ..program.ir import (
     walk,
 )
 from ..program.names import Renaming, indices_in
+from ..properties import cached_property
 from ..syntax import tree
 from .converter import negative
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 from ..program.ir import Access, Expr
 from ..program.names import Fresh
+from ..properties import cached_property
 from ..sizes import dtypes as kinds
 from .kernels import Einsum, Kernel
 from .limits import Limits

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
+from ..properties import cached_property
 from .algebra import multiplied
 from .atoms import ONE, is_linear_atom, is_size, moves, multiple, order, product_of_atoms
 from .facts import kept_upwards, note

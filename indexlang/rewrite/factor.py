@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
 from itertools import combinations
 
 from ..program.algebra import Product, power, product, raised
@@ -34,6 +33,7 @@ from ..program.ir import (
     statement,
 )
 from ..program.names import Renaming, is_plain
+from ..properties import cached_property
 from ..ranges.solve import attempt
 from .simplify import simplify
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
 
 from ..errors import Problem, ShapeError, Span
 from ..program.facts import kept
@@ -33,6 +32,7 @@ from ..program.ir import (
 from ..program.names import Fresh, free
 from ..program.rebuild import transform_expr, transform_statement
 from ..program.text import dim_names, expr_text
+from ..properties import cached_property
 
 
 def expand(program: Program, ranks: Mapping[str, int]) -> Program:

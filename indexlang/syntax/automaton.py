@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import asdict, dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from ..properties import cached_property
 
 END = "$END"  # the terminal behind the last token
 ACCEPT = 0  # in a table: the line is complete; n > 0 goes to state n, n < 0 reduces by rule -1-n

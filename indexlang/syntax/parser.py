@@ -26,9 +26,10 @@ def read(path: str | os.PathLike[str]) -> Source:
     """The text of a file, under the path as its name; what is no UTF-8 in it, `parse` finds."""
     try:
         data = Path(path).read_bytes()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise IndexLangError(Problem("file", f"cannot read {os.fspath(path)}: {reason}")) from None
+    except (OSError, ValueError) as error:  # the latter for a character that no path has
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        shown = "".join(c if c.isprintable() else "\ufffd" for c in os.fspath(path))
+        raise IndexLangError(Problem("file", f"cannot read {shown}: {reason}")) from None
     return Source(data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"), os.fspath(path))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 from ..errors import Problem, Span
+from ..properties import cached_property
 from .lexer import Line, Token
 
 ASSIGNS = ("=", "+=", "*=", "MAX_OPERATOR", "MIN_OPERATOR")

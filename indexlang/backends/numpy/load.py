@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 from ...collecting import uncollected
 from ...errors import Problem, ShapeError
+from ...machine import memory
 from ...plan.limits import NUMPY, Limits
 from ...plan.plan import Plan, Recipe
 from ...plan.planning import made_of, plan
@@ -21,6 +22,7 @@ from ...plan.record import amount
 from ...plan.verify import verify
 from ...program.ir import Access, Boundary, Program
 from ...program.text import expr_text
+from ...properties import cached_property
 from .program import INSTEAD, source
 from .rooms import ROOMS
 from .threads import POOL, count
@@ -123,19 +125,11 @@ def _guarded(run: Run, places: tuple[tuple[Access, int], ...], known: Mapping[st
 
 
 def _afford(needed: int) -> None:
-    """Refuse what the machine's memory cannot hold, before anything is allocated."""
+    """Refuse what the memory that is left cannot hold, before anything is allocated."""
     if needed < 1 << 26:
         return
-    try:
-        with open("/proc/meminfo") as lines:
-            table = dict(line.split(":", 1) for line in lines)
-        available = int(table["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        try:
-            available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (AttributeError, OSError, ValueError):
-            available = 1 << 46
-    if needed > available:
+    available = memory()
+    if available is not None and needed > available:
         raise _too_large((f"needed: {amount(needed, 'B')}", f"available: {amount(available, 'B')}"))
 
 

@@ -24,7 +24,17 @@ from .scope import Axis, Scope
 from .support import ARRAYS
 
 _OTHER = re.compile(r"[^0-9A-Za-z_]")  # what stands in no identifier
-_GLOBALS: tuple[str, ...] = (*dir(builtins), "POOL", "WORKERS", "ROOMS", "Rooms", "ThreadPoolExecutor", "said", "start")
+_GLOBALS: tuple[str, ...] = (
+    *dir(builtins),
+    "POOL",
+    "WORKERS",
+    "ROOMS",
+    "Rooms",
+    "ThreadPoolExecutor",
+    "said",
+    "start",
+    "there",
+)
 
 
 @dataclass

@@ -45,7 +45,7 @@ def source(plan: Plan, checked: bool = False, alone: bool = True) -> str:
     needed = _closed(w.support)
     parts = ["import numpy as np\n"]
     if "share" in needed:
-        parts = ["import os\nfrom concurrent.futures import ThreadPoolExecutor\n\nimport numpy as np\n", THREADS]
+        parts += [THREADS]
     parts += [ROOMS] * any("ROOMS." in function for function in functions)
     parts += [found for name, found in {**ARRAYS, **SUPPORT}.items() if name in needed]
     return "\n\n".join([*parts, *functions])

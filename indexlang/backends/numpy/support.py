@@ -232,14 +232,36 @@ def share(part, n, step):
     blocks = -(-n // step)
     count = min(WORKERS, blocks)
     ends = [min(n, step * (blocks * k // count)) for k in range(count + 1)]
-    others = [POOL.submit(part, lo, hi) for lo, hi in zip(ends[1:], ends[2:])]
-    return [part(0, ends[1]), *(other.result() for other in others)]
+    left, found = list(range(count)), [None] * count
+
+    def work():
+        while left:
+            try:
+                k = left.pop()
+            except IndexError:  # somebody else has just taken the last one
+                return
+            found[k] = part(ends[k], ends[k + 1])
+
+    others = []
+    try:
+        others.extend(POOL.submit(work) for k in range(count - 1))
+    except RuntimeError:  # at the end of the process there are no threads any more
+        pass
+    work()
+    for other in others:
+        if not other.cancel():
+            other.result()
+    return found
 '''
 
 THREADS = """\
 if "POOL" not in globals():  # programs that are loaded together have one in common
+    import os
+    from concurrent.futures import ThreadPoolExecutor
+
     said = os.environ.get("INDEXLANG_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
-    WORKERS = int(said) if said.isdigit() and int(said) else os.cpu_count() or 1
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    WORKERS = int(said) if said.isascii() and said.isdigit() and int(said) else there
 
 
     def start():

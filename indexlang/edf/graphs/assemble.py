@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 
 from ...collecting import uncollected
@@ -17,6 +16,7 @@ from ...errors import IndexLangError
 from ...program.facts import kept
 from ...program.ir import Dots, Program, Shape, Statement, primal_of
 from ...program.names import Renaming, apart, counted, free, indices_in
+from ...properties import cached_property
 from ...sizes.ranks import expand
 from ..problems import graph_error
 from .computed import Call, CompNode, Part

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from ...errors import Problem, Source, warn_of
+from ...locks import Lock
 from ...meaning.report import LIBRARY
 from ...meaning.resolve import layer_names, resolve
 from ...program.ir import Program
@@ -36,12 +36,12 @@ class Layer:
             raise graph_error("layer", rule, ", ".join(names), way_out=f"name one: node(..., layer={names[0]!r})")
         self.name = name
         self._programs: dict[tuple[tuple[str, str, str], ...], Program] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def program(self, options: Mapping[str, Any]) -> Program:
         """The layer with these options. Errors: `MeaningError`."""
         key = tuple((name, type(value).__name__, repr(value)) for name, value in sorted(options.items()))
-        with self._lock:
+        with self._lock.held():
             found = self._programs.get(key)
             if found is None:
                 doubts: list[Problem] = []
@@ -58,7 +58,8 @@ def layer(source: str | os.PathLike[str], name: str | None = None) -> Layer:
     if isinstance(source, os.PathLike) or (source.endswith(".idx") and "\n" not in source and "=" not in source):
         path = Path(source)
         stat = path.stat() if path.is_file() else None
-        return _from_file(path.resolve(), name, (stat.st_mtime_ns, stat.st_size) if stat else None)
+        place = path.resolve() if stat else path  # what is no file is told as it was named
+        return _from_file(place, name, (stat.st_mtime_ns, stat.st_size) if stat else None)
     if source.isidentifier():
         found = _index().get(source)
         if found is None:

@@ -2,6 +2,9 @@
 
 In: parameters, an optimiser, random generators, how far the run is. Out: one file, and the other way round. The one
 rule: a file is written whole or not at all, and nothing is changed by one that does not fit.
+
+A checkpoint is an archive of arrays: the parameters, what the optimiser remembers, and a text of JSON with the rest,
+among it a checksum of each array. Version 1, without checksums, is read, too.
 """
 
 from __future__ import annotations
@@ -10,22 +13,26 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...files.npy import read_npz, write_npz
+from ...files.reading import json_of
 from ..graphs.graph import Graph
-from ..problems import data_error
+from ..problems import DataError, data_error
 from .files import write_whole
 from .optimisers import Optimiser, check_state
-from .weights import check, read_npz, write_npz
+from .weights import check, fitting
 
 Array = NDArray[Any]
 
-_VERSION = 1
+_VERSION = 2
 _PARAMETER, _STATE, _META = "parameters/", "optimiser/", "run.json"
+_MOST_STEPS = 1 << 53
 
 
 @dataclass(frozen=True)
@@ -42,52 +49,120 @@ class Checkpoint:
 
 def save(path: str | os.PathLike[str], graph: Graph, optimiser: Optimiser, progress: Mapping[str, Any]) -> None:
     """Write a checkpoint. Errors: `DataError` if it cannot be written; the last one then stays."""
+    arrays = {_PARAMETER + p.name: p.value for p in graph.parameters}
+    arrays |= {_STATE + name: array for name, array in optimiser.state.items()}
     meta = {
         "version": _VERSION,
         "optimiser": type(optimiser).__name__,
         "steps": optimiser.steps,
         "random": graph.rng.bit_generator.state,
         "progress": dict(progress),
+        "sums": {name: checksum(array) for name, array in arrays.items()},
     }
-    arrays = {_PARAMETER + p.name: p.value for p in graph.parameters}
-    arrays |= {_STATE + name: array for name, array in optimiser.state.items()}
-    arrays[_META] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    try:
+        text = json.dumps(meta, default=_plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise data_error("unwritable", f"cannot write {path}: its progress is no JSON: {error}") from None
+    arrays[_META] = np.frombuffer(text.encode(), np.uint8)
     write_whole(path, lambda file: write_npz(file, arrays))
 
 
+def _plain(value: object) -> object:
+    """Numbers of NumPy, as some generators have them in their states, for JSON."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"it holds {type(value).__name__}")
+
+
+def checksum(array: Array) -> str:
+    """SHA-256 of an array: its type, its shape and its elements in the order of C, little end first."""
+    plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    found = sha256(f"{plain.dtype.str} {array.shape} ".encode())
+    if plain.size:
+        found.update(plain.reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
+
+
 def load(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a checkpoint. Errors: `DataError` if it is missing, damaged, or no checkpoint."""
+    """Read a checkpoint. Errors: `DataError` if it is missing, damaged, of a later version, or no checkpoint."""
     path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            arrays = read_npz(path, file)
-    except OSError as error:
-        raise data_error("missing-file", f"cannot read {path}: {error.strerror or error}") from None
-    try:
-        meta = json.loads(arrays.pop(_META).tobytes())
-        if meta["version"] != _VERSION:
-            raise data_error("other-format", f"{path} is a checkpoint of another version: {meta['version']}")
-        return Checkpoint(
-            {n.removeprefix(_PARAMETER): a for n, a in arrays.items() if n.startswith(_PARAMETER)},
-            meta["optimiser"],
-            int(meta["steps"]),
-            {n.removeprefix(_STATE): a for n, a in arrays.items() if n.startswith(_STATE)},
-            meta["random"],
-            meta["progress"],
-        )
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError):
-        raise data_error("other-format", f"{path} is no checkpoint") from None
+    arrays = read_npz(path)
+    text = arrays.pop(_META, None)
+    if text is None or text.dtype != np.uint8:
+        raise data_error("other-format", f"{path} is no checkpoint")
+    meta = json_of(f"{path} is damaged: its text", text.tobytes())
+    match meta:
+        case {"version": int(version)} if type(version) is int:
+            if version not in (1, _VERSION):
+                way = "read it by the version of indexlang that wrote it"
+                rule = f"{path} is a checkpoint of another version: {version}"
+                raise data_error("other-format", rule, f"read here: 1 to {_VERSION}", way_out=way)
+        case _:
+            raise data_error("other-format", f"{path} is no checkpoint")
+    match meta:
+        case {
+            "optimiser": str(optimiser),
+            "steps": int(steps),
+            "random": dict(random),
+            "progress": dict(progress),
+        } if type(steps) is int and 0 <= steps <= _MOST_STEPS:
+            pass
+        case _:
+            raise data_error("damaged", f"{path} is damaged: what it says of the run is not as it should be")
+    if version > 1:
+        _check_sums(path, arrays, meta.get("sums"))
+    parameters = {n.removeprefix(_PARAMETER): a for n, a in arrays.items() if n.startswith(_PARAMETER)}
+    state = {n.removeprefix(_STATE): a for n, a in arrays.items() if n.startswith(_STATE)}
+    if len(parameters) + len(state) != len(arrays):
+        raise data_error("damaged", f"{path} is damaged: it holds arrays that belong to no checkpoint")
+    return Checkpoint(parameters, optimiser, steps, state, random, progress)
+
+
+def _check_sums(path: Path, arrays: Mapping[str, Array], sums: Any) -> None:
+    """Whether each array is there, and as it was saved."""
+    if not isinstance(sums, dict) or sums.keys() != arrays.keys():
+        raise data_error("damaged", f"{path} is damaged: it does not hold just the arrays that were saved")
+    wrong = next((name for name, array in arrays.items() if checksum(array) != sums[name]), None)
+    if wrong is not None:
+        raise data_error("damaged", f"{path} is damaged: the checksum of {wrong} is another one")
 
 
 def restore(checkpoint: Checkpoint, path: str | os.PathLike[str], graph: Graph, optimiser: Optimiser) -> None:
     """Go on from a checkpoint. Errors: `DataError` if it belongs to something else; nothing is changed then."""
     parameters = {p.name: p for p in graph.parameters}
-    check(parameters, {n: a.shape for n, a in checkpoint.parameters.items()}, str(path))
+    check(parameters, checkpoint.parameters, str(path))
     if checkpoint.optimiser != type(optimiser).__name__:
-        values = (f"saved: {checkpoint.optimiser}", f"here: {type(optimiser).__name__}")
-        raise data_error("other-network", f"{path} belongs to another optimiser", *values)
-    check_state(optimiser, {n: p.shape for n, p in parameters.items()}, checkpoint.state)
+        saved = (f"saved: {checkpoint.optimiser}", f"here: {type(optimiser).__name__}")
+        raise data_error("other-network", f"{path} belongs to another optimiser", *saved)
+    check_state(optimiser, parameters, checkpoint.state)
+    random = generator(path, graph.rng.bit_generator, checkpoint.random)
+    values = {}
     for name, parameter in parameters.items():
-        parameter.value = checkpoint.parameters[name]
+        array = checkpoint.parameters[name]
+        values[name] = fitting(parameter, array, str(path))
+        if values[name].dtype != array.dtype.newbyteorder("="):
+            types = (f"saved: {array.dtype}", f"here: {values[name].dtype}")
+            raise data_error("other-network", f"{path} was computed with other numbers", *types)
+    for name, value in values.items():
+        parameters[name].value = value
     optimiser.restore(checkpoint.steps, checkpoint.state)
-    graph.rng.bit_generator.state = checkpoint.random
+    graph.rng.bit_generator.state = random
+
+
+def generator(where: str | os.PathLike[str], like: np.random.BitGenerator, state: Any) -> Any:
+    """A saved state of a generator of this kind. Errors: `DataError` if it is none."""
+    trial = type(like)(0)
+    try:
+        trial.state = state
+        found = json.loads(json.dumps(trial.state, default=_plain))
+        same = found == json.loads(json.dumps(state, default=_plain))
+    except Exception as error:  # NumPy's own, of many kinds
+        raise _no_state(where, like, str(error)) from None
+    if not same:
+        raise _no_state(where, like, "it is not taken as it is")
+    return state
+
+
+def _no_state(where: str | os.PathLike[str], like: np.random.BitGenerator, reason: str) -> DataError:
+    rule = f"{where} is damaged: what it holds is no state of a {type(like).__name__} generator"
+    return data_error("damaged", rule, reason)

@@ -6,18 +6,15 @@ not exactly what its header says is an error, and so is a set that is empty or d
 
 from __future__ import annotations
 
-import gzip
 import os
-import struct
-import zlib
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...files.idx import read_idx
 from ..problems import DataError, data_error
 
 Array = NDArray[Any]
@@ -25,7 +22,6 @@ Array = NDArray[Any]
 __all__ = ["DataError", "Dataset", "folder", "mnist_small", "read_idx"]
 
 UBYTE_IMAGES, UBYTE_LABELS = 0x0803, 0x0801  # two zero bytes, the type of the elements, the number of axes
-_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
 @dataclass(frozen=True)
@@ -95,35 +91,3 @@ def find(root: Path, stem: str, kind: str) -> Path:
     if found is None:
         raise data_error("missing-file", f"{root} has no {names[0]} or {names[1]}")
     return found
-
-
-def read_idx(path: str | os.PathLike[str], kind: int | None = None) -> Array:
-    """The array of an IDX file, whose header must say exactly what follows (and be of this kind, if one is given)."""
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
-    except (EOFError, zlib.error, gzip.BadGzipFile, struct.error) as error:
-        raise data_error("damaged", f"{path} is damaged: {error}") from None
-    except OSError as error:
-        raise data_error("missing-file", f"cannot read {path}: {error.strerror}") from None
-    if len(data) < 4:
-        raise data_error("truncated", f"{path} is truncated: {len(data)} bytes are less than a header")
-    (magic,) = struct.unpack(">I", data[:4])
-    dtype, axes = _TYPES.get(magic >> 8), magic & 0xFF
-    if dtype is None or (kind is not None and magic != kind):
-        rule = f"{path} is no IDX file" if kind is None else f"{path} is no IDX file of this kind"
-        expected = "" if kind is None else f", not with {kind:#010x}"
-        raise data_error("other-format", rule, f"it starts with {magic:#010x}{expected}")
-    start = 4 + 4 * axes
-    if len(data) < start:
-        raise data_error("truncated", f"{path} is truncated: {len(data)} bytes are less than the header's {start}")
-    sizes = struct.unpack(f">{axes}I", data[4:start])
-    expected_bytes = prod(sizes) * np.dtype(dtype).itemsize
-    if len(data) - start != expected_bytes:
-        rule = "truncated" if len(data) - start < expected_bytes else "too long"
-        shape = "x".join(map(str, sizes))
-        values = f"its header says {shape}, which is {expected_bytes} bytes, not {len(data) - start}"
-        raise data_error("truncated", f"{path} is {rule}", values)
-    return np.frombuffer(data, dtype, offset=start).reshape(sizes)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,12 @@ def _parameters(members: Members) -> Iterable[Parameter]:
 
 @dataclass
 class Optimiser:
-    """What all optimisers share: settings, groups, and the number of steps so far."""
+    """What all optimisers share: settings, groups, and the number of steps so far.
+
+    `REMEMBERS` is what `memory` is asked for of each parameter that moves; None: whatever that is.
+    """
+
+    REMEMBERS: ClassVar[tuple[str, ...] | None] = None
 
     rate: float
     groups: Sequence[Group] = ()
@@ -145,6 +150,8 @@ class Optimiser:
 class GradientDescent(Optimiser):
     """Down the gradient, with momentum (Nesterov's too) and weight decay, as torch.optim.SGD means them."""
 
+    REMEMBERS = ("velocity",)
+
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
@@ -171,6 +178,8 @@ class GradientDescent(Optimiser):
 @dataclass
 class Adam(Optimiser):
     """Steps by the mean gradient over its spread (Kingma, Ba 2015); weight decay is added to the gradient."""
+
+    REMEMBERS = ("mean", "square")
 
     rate: float = 1e-3
     beta1: float = 0.9
@@ -279,11 +288,33 @@ def clip_value(parameters: Sequence[Parameter], most: float) -> None:
             gradients[parameter.name] = np.clip(gradients[parameter.name], -most, most)
 
 
-def check_state(optimiser: Optimiser, shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, Array]) -> None:
-    """Whether a saved state belongs to parameters of these shapes. Errors: `DataError`."""
+def check_state(optimiser: Optimiser, parameters: Mapping[str, Parameter], state: Mapping[str, Array]) -> None:
+    """Whether a saved state belongs to these parameters, and is complete. Errors: `DataError`."""
+    kind = type(optimiser).__name__
+    of: dict[str, set[str]] = {}
     for name, array in state.items():
-        parameter, _, what = name.rpartition(".")
-        if parameter not in shapes or array.shape != (() if what == COUNT else shapes[parameter]):
-            rule = f"the saved state of {type(optimiser).__name__} does not fit the parameter {parameter}"
-            values = (f"saved: shape {array.shape}", f"here: {shapes.get(parameter, 'no such parameter')}")
-            raise data_error("other-network", rule, *values)
+        owner, _, what = name.rpartition(".")
+        rule = f"the saved state of {kind} does not fit the parameter {owner}"
+        if owner not in parameters:
+            raise data_error("other-network", rule, f"saved: shape {array.shape}", "here: no such parameter")
+        shape = () if what == COUNT else parameters[owner].shape
+        if array.shape != shape:
+            raise data_error("other-network", rule, f"saved: shape {array.shape}", f"here: {shape}")
+        if array.dtype.kind not in ("iu" if what == COUNT else "fc"):
+            raise data_error("other-network", rule, f"{what} is saved as {array.dtype}")
+        of.setdefault(owner, set()).add(what)
+    for owner, there in of.items():
+        if optimiser.REMEMBERS is None:
+            continue
+        rule = f"the saved state of {kind} does not fit the parameter {owner}"
+        lacking = [what for what in optimiser.REMEMBERS if what not in there]
+        more = sorted(there - {*optimiser.REMEMBERS, COUNT})
+        if lacking or more:
+            value = f"{lacking[0]} is not there" if lacking else f"{more[0]} is nothing that {kind} remembers"
+            raise data_error("other-network", rule, value)
+        count = state.get(f"{owner}.{COUNT}")
+        square = state.get(f"{owner}.square")
+        if square is not None and bool((square.real < 0).any()):
+            raise data_error("other-network", rule, "its mean square is below 0")
+        if count is not None and int(count) < 1:
+            raise data_error("other-network", rule, f"it has moved {int(count)} times")

@@ -11,8 +11,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,6 +29,7 @@ from .curves import Epoch, History
 from .data import Dataset
 from .optimisers import GradientDescent, Optimiser, clip_norm, clip_value
 from .progress import bar
+from .resuming import Progress, check_batches, progress_of
 from .schedules import ConstantRate, Schedule
 
 Array = NDArray[Any]
@@ -98,8 +99,8 @@ class Training:
 
         Errors: `GraphError` if the loss is no number, which names the node; `DataError` for files.
         """
-        if resume:
-            self.restore()
+        if resume and self.restore() and self._epoch >= self.epochs:
+            self._show_history()  # of a run that ended between its last checkpoint and these files
         self.stopped = False
         with _interruptible() as asked:
             while self._epoch < self.epochs and not self.stopped:
@@ -197,48 +198,32 @@ class Training:
         if self.path is None:
             return
         checkpoints.save(self.path, self.graph, self.optimiser, self._progress())
-        curves.write_tables(self.path.parent, self.history)
-        curves.draw(self.path.parent / "curves.png", self.history)
+        self._show_history()
+
+    def _show_history(self) -> None:
+        if self.path is not None:
+            curves.write_tables(self.path.parent, self.history)
+            curves.draw(self.path.parent / "curves.png", self.history)
 
     def _progress(self) -> dict[str, Any]:
-        return {
-            "epoch": self._epoch,
-            "done": self._done,
-            "batch": self.batch,
-            "examples": len(self.data.labels),
-            "order": self._begun,
-            "noise": self._noise.bit_generator.state,
-            "sums": self._sums,
-            "losses": self.history.losses,
-            "epochs": [asdict(e) for e in self.history.epochs],
-        }
+        first, second, third = self._sums
+        noise = self._noise.bit_generator.state
+        counts = (self._epoch, self._done, self.batch, len(self.data.labels))
+        return Progress(*counts, self._begun, noise, (first, second, third), self.history).saved()
 
     def restore(self) -> bool:
         """Go on from the folder's checkpoint; False if there is none yet. Errors: `DataError` if it does not fit."""
         if self.path is None or not self.path.exists():
             return False
-        found = checkpoints.load(self.path)
-        progress = found.progress
-        try:
-            self._check_progress(progress)
-            history = History(list(progress["losses"]), [Epoch(**row) for row in progress["epochs"]])
-            sums, done, epoch = list(progress["sums"]), int(progress["done"]), int(progress["epoch"])
-            begun, noise = progress["order"], progress["noise"]
-        except (KeyError, TypeError):
-            raise data_error("other-format", f"{self.path} is no checkpoint of a training") from None
-        checkpoints.restore(found, self.path, self.graph, self.optimiser)
-        self.history, self._sums, self._done, self._epoch = history, sums, done, epoch
-        self._begun = begun
-        self._order.bit_generator.state = begun
-        self._noise.bit_generator.state = noise
+        saved = checkpoints.load(self.path)
+        found = progress_of(saved.progress, self.path)
+        check_batches(found, self.batch, len(self.data.labels), self.path)
+        checkpoints.restore(saved, self.path, self.graph, self.optimiser)
+        self.history, self._sums, self._done, self._epoch = found.history, [*found.sums], found.done, found.epoch
+        self._begun = found.order
+        self._order.bit_generator.state = found.order
+        self._noise.bit_generator.state = found.noise
         return True
-
-    def _check_progress(self, progress: Mapping[str, Any]) -> None:
-        """In the middle of an epoch, the batches must be the same."""
-        for name, here in (("batch", self.batch), ("examples", len(self.data.labels))):
-            if progress["done"] and progress[name] != here:
-                rule = f"{self.path} was saved in the middle of an epoch with other batches"
-                raise data_error("other-batches", rule, f"{name}: {progress[name]} there, {here} here")
 
 
 def _answers(scores: Array) -> Array:
@@ -259,12 +244,15 @@ def _summary(row: Epoch) -> str:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets an event instead of raising, once; outside of the main thread it is left as it is."""
+    """Ctrl-C sets an event instead of raising, once. It is left as it is outside of the main thread, where the process
+    ignores it, as in the background of a shell, and where others than Python handle it.
+    """
     asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or before is None or before is signal.SIG_IGN:
         yield asked
         return
-    before = signal.getsignal(signal.SIGINT)
 
     def handle(number: int, frame: FrameType | None) -> None:
         if asked.is_set():

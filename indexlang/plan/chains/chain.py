@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from ...program.conditions import COMPARISONS
 from ...program.ir import (
@@ -28,6 +27,7 @@ from ...program.ir import (
 )
 from ...program.names import Renaming, numbered
 from ...program.rebuild import transform, transform_domain, transform_expr
+from ...properties import cached_property
 from ...sizes.shapes import Shapes
 from ..limits import Limits
 from .formulas import Formulas

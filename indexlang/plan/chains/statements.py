@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from ...program.algebra import factors_of
 from ...program.facts import kept
 from ...program.ir import Access, Expr, Index, Merged, Reduce, Statement, indices_of, parts_of, reads_of, walk
+from ...properties import cached_property
 from ..limits import Limits
 
 
