@@ -7,13 +7,17 @@ a node belongs to one graph, and its name is that of its tensor in the graph's P
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...errors import Problem
 from ...sizes.dtypes import DTYPES
 from ..problems import graph_error
+from .places import Place, here
 from .registry import Named, Registry, current
 
 Array = NDArray[Any]
@@ -26,6 +30,12 @@ class Node(Named):
     """A vertex of a graph."""
 
     __array_ufunc__ = None  # an array beside a node is a mistake, not an array of nodes
+    place: Place | None  # where its user made it
+
+    def __new__(cls, *arguments: Any, **keywords: Any) -> Self:
+        made = super().__new__(cls)
+        made.place = here()
+        return made
 
     def __init__(self, registry: Registry, stem: str, name: str | None) -> None:
         self._registry = registry
@@ -70,6 +80,14 @@ class Node(Named):
     def sources(self) -> tuple[Node, ...]:
         """The nodes that this one is computed from."""
         return ()
+
+    def told(self, problem: Problem) -> Problem:
+        """The problem told first of the place where the node was made, then of the one that it had."""
+        span = None if self.place is None else self.place.span()
+        if span is None:
+            return problem
+        inner = () if problem.span is None else ((f"in {Path(problem.span.source.name).name}", problem.span),)
+        return replace(problem, span=span, others=(*inner, *problem.others))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
