@@ -541,7 +541,7 @@ def test_arguments_that_do_not_fit() -> None:
     for name in ("a b", "x.grad", "x.grad2", "pad", ""):
         with pytest.raises(GraphError, match="cannot be the name"):
             Input(name)
-    with pytest.raises(indexlang.IndexLangError, match="must be a number"):
+    with pytest.raises(indexlang.IndexLangError, match="goes with nodes and numbers, not with ndarray"):
         np.ones(3) + x
     with pytest.raises(GraphError, match="groups must divide"):
         ConvParams(4, 6, 3, groups=4)

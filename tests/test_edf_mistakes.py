@@ -19,6 +19,7 @@ from indexlang.edf import (
     CrossEntropy,
     Flatten,
     Forward,
+    GraphError,
     GroupNorm,
     Input,
     MaxPool,
@@ -236,3 +237,141 @@ def test_letters_of_several_bytes_before_the_call(tmp_path: Path) -> None:
         Forward(names["h"])
     assert caught.value.span is not None and caught.value.span.text == "Affine(AffineParams(6, 3), x)"
     assert "größe.py:1:14" in str(caught.value)
+
+
+# -- constructors, options, settings: an error where they are written --------------------------------------------
+
+
+def in_graph(use: Callable[[Input], object]) -> Callable[[], object]:
+    return lambda: use(Input("x"))
+
+
+def trained(**settings: Any) -> Callable[[], object]:
+    def make() -> object:
+        x, y = Input("x"), Input("y")
+        scores = Affine(AffineParams(2, 3), x)
+        data = edf.Dataset("few", given(4, 2), [0, 1, 2, 0], given(2, 2), [0, 1])
+        return edf.Training(**{"loss": CrossEntropy(scores, y), "images": x, "labels": y, "data": data, **settings})
+
+    return make
+
+
+def few(labels: Any) -> edf.Dataset:
+    return edf.Dataset("few", given(4, 2), labels, given(0, 2), np.zeros(0, int))
+
+
+def classified(data: edf.Dataset) -> None:
+    x, y = Input("x"), Input("y")
+    scores = Affine(AffineParams(2, 3), x)
+    edf.Training(CrossEntropy(scores, y), x, y, data, scores)
+
+
+def assign_parameter() -> None:
+    AffineParams(2, 3, name="p").W = np.ones((2, 3))
+
+
+MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
+    "size": (lambda: AffineParams("784", 3), "inputs of AffineParams is a whole number from 1 on, not '784'"),  # type: ignore[arg-type]
+    "negative": (lambda: AffineParams(-1, 3), "not -1"),
+    "fraction": (lambda: AffineParams(3, 2.0), "outputs of AffineParams"),  # type: ignore[arg-type]
+    "truth": (lambda: AffineParams(True, 2), "not True"),
+    "bias": (lambda: AffineParams(3, 2, bias="no"), "bias of AffineParams is True or False"),  # type: ignore[arg-type]
+    "kernel": (lambda: ConvParams(1, 2, 0), "kernel_size of ConvParams is a whole number from 1 on, not 0"),
+    "kernel of one axis": (lambda: ConvParams(1, 2, (3,)), "one for each of two axes"),
+    "groups": (lambda: ConvParams(4, 4, 3, groups=0), "groups of ConvParams"),
+    "channels": (lambda: NormParams(0), "channels of NormParams"),
+    "tokens": (lambda: edf.EmbeddingParams(-2, 3), "tokens of EmbeddingParams"),
+    "heads": (lambda: edf.AttentionParams(8, 0), "heads of AttentionParams"),
+    "size of a head": (lambda: edf.AttentionParams(8, 2, size=0), "size of AttentionParams"),
+    "initialiser": (lambda: AffineParams(3, 2, initial="he"), "by an initialiser, not by 'he'"),  # type: ignore[arg-type]
+    "spread": (lambda: edf.Normal(-1), "spread of Normal"),
+    "limits": (lambda: edf.Uniform(1, 0), "lower limit 1 is above"),
+    "values for a shape": (lambda: edf.Parameter([1.0, 2.0]), r"a tuple of sizes, not \[1.0, 2.0\]\n.*np.array"),  # type: ignore[list-item]
+    "shape": (lambda: Input(shape=784), r"not 784\n  way out: write \(784,\)"),  # type: ignore[arg-type]
+    "name": (lambda: Input((28, 28, 1)), r"way out: say shape=\(28, 28, 1\)"),  # type: ignore[arg-type]
+    "seed": (lambda: edf.Graph(seed=-1), "seed of Graph is a whole number from 0 on, not -1"),
+    "dtype": (lambda: edf.Graph(dtype="flot"), "floating-point numbers, not 'flot'"),
+    "assigned parameter": (assign_parameter, r"way out: set p.W.value"),
+    "stride": (in_graph(lambda x: Conv(ConvParams(1, 2, 3), x, stride=0)), "stride of Conv is a whole number from 1"),
+    "stride of two": (in_graph(lambda x: MaxPool(x, stride=(2, 1))), "stride_h=, stride_w="),
+    "dilation": (in_graph(lambda x: Conv(ConvParams(1, 2, 3), x, dilation=0)), "dilation of Conv"),
+    "padding": (in_graph(lambda x: Conv(ConvParams(1, 2, 3), x, padding="valid")), "or 'same', not 'valid'"),
+    "window": (in_graph(lambda x: edf.LocalResponseNorm(x, window=0)), "window of LocalResponseNorm"),
+    "rate": (in_graph(lambda x: edf.Dropout(x, rate=1)), "rate of Dropout is a number from 0 to below 1, not 1"),
+    "eps": (in_graph(lambda x: BatchNorm(NormParams(2), x, eps=-1)), "eps of BatchNorm"),
+    "unknown option": (in_graph(lambda x: MaxPool(x, windo=3)), "did you mean 'window'"),
+    "causal": (in_graph(lambda x: edf.Attention(x, x, x, causal="yes")), "causal of Attention is True or False"),
+    "array beside a node": (in_graph(lambda x: x + np.ones(3)), "wrap arrays in Input or Parameter"),
+    "quotient": (in_graph(lambda x: x / x), "divided by numbers"),
+    "division by zero": (in_graph(lambda x: x / 0), "x is divided by 0"),
+    "unknown layer": (lambda: edf.node("gelo"), "no layer 'gelo'\n  way out: did you mean 'gelu'"),
+    "another layer": (lambda: edf.node("relu", layer="tanh"), r"way out: write node\('tanh'\)"),
+    "no such layer": (lambda: edf.node("relu", layer="relo"), r"way out: write node\('relu'\)"),
+    "option of a class": (lambda: edf.node("conv2d", strid=2), "did you mean 'stride'"),
+    "value of an option of a class": (lambda: edf.node("conv2d", stride=0), "stride of Conv2d"),
+    "option of a text": (lambda: edf.node("layer s(x; a=1) -> y:\n    y[...] = a*x[...]\n", b=3), "no option 'b'"),
+    "layer of a text": (lambda: edf.node("layer s(x) -> y:\n    y = x\n", "q"), "no layer 'q'"),
+    "meaning of a text": (lambda: edf.node("layer s(x[N]) -> y[N]:\n    y[i] = z[i]\n"), "z"),
+    "no layer": (lambda: edf.node(3), "a name of the standard library, not int"),  # type: ignore[arg-type]
+    "no node": (lambda: edf.Backward("loss"), "a node is asked for, not str"),  # type: ignore[arg-type]
+    "group of nothing": (in_graph(lambda x: edf.Group([Relu(x)])), "Relu1 uses no parameters itself"),
+    "every": (lambda: edf.StepRate(every=0), "every of StepRate is a number above 0"),
+    "at": (lambda: edf.StepRate(at=3), "at of StepRate is a tuple of epochs"),  # type: ignore[arg-type]
+    "floor": (lambda: edf.CosineRate(-0.1), "floor of CosineRate"),
+    "after": (lambda: edf.WarmUp(5, 3), "after of WarmUp is a schedule"),  # type: ignore[arg-type]
+    "batch": (trained(batch=2.5), "batch of Training is a whole number from 1 on, not 2.5"),
+    "epochs": (trained(epochs=-5), "epochs of Training"),
+    "evaluation batch": (trained(evaluation_batch=0), "evaluation_batch of Training"),
+    "seed of a training": (trained(seed=-1), "seed of Training"),
+    "clipping": (trained(clip_norm=-1), "clip_norm of Training is a number above 0"),
+    "optimiser": (trained(optimiser=0.1), "optimiser of Training is an optimiser, such as Adam"),
+    "labels for an input": (trained(labels=[0, 1, 2, 0]), "labels of Training is an input"),
+    "data": (trained(data=given(4, 2)), "data of Training is a Dataset"),
+    "labels as text": (lambda: few(["a", "b", "c", "d"]), "few: labels are an array of numbers, not str"),
+    "rows of several lengths": (lambda: few([[0], [1, 2], [3], [0]]), "few: labels are no array"),
+    "one label": (lambda: few(3), "not a single value"),
+    "labels as fractions": (lambda: classified(few([0.0, 1.0, 2.0, 0.5])), "the training labels have float64"),
+    "labels beyond the classes": (lambda: classified(few([0, 1, 3, 0])), "number 2 is 3"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_an_error_where_it_is_written(case: str) -> None:
+    make, said = MISTAKES[case]
+    with pytest.raises(IndexLangError, match=said) as caught:
+        make()
+    assert len(caught.value.problems) == 1
+
+
+def test_what_is_no_array() -> None:
+    x = Input("x")
+    for wrong in ("abc", [[1, 2], [3]], None):
+        with pytest.raises(GraphError, match="x got"):
+            x.value = wrong  # type: ignore[assignment]
+    with pytest.raises(GraphError, match="not by 'x'"):
+        edf.Graph.of(x).step(Affine(AffineParams(2, 3), x), {"x": given(1, 2)})  # type: ignore[dict-item]
+
+
+def test_numbers_of_numpy_are_sizes_and_settings() -> None:
+    assert ConvParams(np.int64(1), np.uint8(2), np.int32(3)).W.shape == (3, 3, 1, 2)
+    assert type(AffineParams(np.int64(2), 3).W.shape[0]) is int
+    assert edf.Adam(np.float32(0.5)).rate == 0.5
+    assert run(lambda x: MaxPool(x, window=np.int64(2), ceil_mode=True), given(1, 3, 3, 1)).value.shape == (1, 2, 2, 1)
+
+
+def test_an_initialiser_and_what_makes_one() -> None:
+    made = [AffineParams(3, 2, initial=i, name=f"p{k}") for k, i in enumerate((edf.Zeros, edf.Zeros(), edf.Ones))]
+    assert [float(p.W.value.sum()) for p in made] == [0, 0, 6]
+    edf.reset(seed=1)
+    one = AffineParams(3, 2, initial=edf.He).W.value
+    edf.reset(seed=1)
+    assert np.array_equal(AffineParams(3, 2, initial=edf.He()).W.value, one)
+    own = AffineParams(3, 2, initial=lambda shape, fans, rng: np.full(shape, fans[0]))
+    assert (own.W.value == 3).all()
+    with pytest.raises(GraphError, match=r"of the shape that it is asked for: \(3, 2\), not \(\)"):
+        _ = AffineParams(3, 2, initial=lambda shape, fans, rng: np.float64(1)).W.value  # type: ignore[return-value,arg-type]
+
+
+def test_lists_are_data() -> None:
+    data = edf.Dataset("few", [[0.0, 1.0]] * 4, [0, 1, 2, 0], [], [])
+    assert data.images.shape == (4, 2) and data.labels.dtype.kind == "i" and data.classes == 3

@@ -19,6 +19,7 @@ from ...collecting import uncollected
 from ...errors import ShapeError
 from ...program.ir import Program
 from ..problems import GraphError, graph_error
+from ..settings import SIZE, setting
 from . import drawing, execution, registry, sizes
 from .assemble import Assembled, assemble
 from .computed import CompNode, Part
@@ -49,7 +50,7 @@ class Graph(registry.Registry):
 
     def __init__(self, *, seed: int = 0, dtype: Any = np.float32, keep: bool = True) -> None:
         super().__init__(seed, dtype, keep)
-        self.rng = np.random.default_rng([seed, 0])
+        self.rng = np.random.default_rng([self.seed, 0])
         self._tokens: list[Any] = []
         self._watched: weakref.WeakKeyDictionary[Node, None] = weakref.WeakKeyDictionary()
         self._compiled: dict[Any, Any] = {}
@@ -76,7 +77,9 @@ class Graph(registry.Registry):
 
     @staticmethod
     def of(node: Node) -> Graph:
-        """The graph of a node."""
+        """The graph of a node. Errors: `GraphError` for what is no node."""
+        if not isinstance(node, Node):
+            raise graph_error("argument", f"a node is asked for, not {type(node).__name__}")
         found = node.graph
         assert isinstance(found, Graph), "every registry of nodes is a graph"
         return found
@@ -218,6 +221,7 @@ class Graph(registry.Registry):
         graph = self.assembled(*wanted, training=False)
         arrays = {n: np.asarray(a) for n, a in (given or {}).items()}
         count = max((len(a) for a in arrays.values()), default=0)
+        batch = None if batch is None else setting("evaluate", "batch", batch, SIZE)
         parts = []
         for start in range(0, count, batch) if batch and count else (0,):
             chosen = {n: a[start : start + batch] for n, a in arrays.items()} if batch else arrays
@@ -265,6 +269,10 @@ class Graph(registry.Registry):
 
     def _set(self, given: Given | None) -> None:
         for node, array in (given or {}).items():
+            if not isinstance(node, Input):
+                shown = repr(node) if isinstance(node, str | Node) else type(node).__name__
+                way = "write {x: images}, where x is what Input() gave"
+                raise graph_error("argument", f"values are given by inputs, not by {shown}", way_out=way)
             node.value = array
 
     def _given(self, graph: Assembled) -> dict[str, Array]:

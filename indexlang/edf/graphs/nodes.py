@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import Problem
 from ...sizes.dtypes import DTYPES
 from ..problems import graph_error
+from ..settings import plain
+from ..settings import shape as shape_of
 from .places import Place, here
 from .registry import Named, Registry, current
 
@@ -99,7 +101,7 @@ class Node(Named):
         return self._scaled(shift=other)
 
     def __sub__(self, other: Node | Number) -> Node:
-        return self._with("Subtract", other) if isinstance(other, Node) else self._scaled(shift=-other)
+        return self._with("Subtract", other) if isinstance(other, Node) else self._scaled(shift=-self._number(other))
 
     def __rsub__(self, other: Number) -> Node:
         return self._scaled(factor=-1, shift=other)
@@ -111,7 +113,13 @@ class Node(Named):
         return self._scaled(factor=other)
 
     def __truediv__(self, other: Number) -> Node:
-        return self._scaled(factor=1 / other)
+        if isinstance(other, Node):
+            way = "divide in a layer of your own: edf.node('y[...] = a[...] / b[...]')(a, b)"
+            raise graph_error("argument", "nodes are divided by numbers, not by nodes", way_out=way)
+        number = self._number(other)
+        if number == 0:
+            raise graph_error("argument", f"{self.name} is divided by 0")
+        return self._scaled(factor=1 / number)
 
     def __neg__(self) -> Node:
         return self._scaled(factor=-1)
@@ -120,7 +128,22 @@ class Node(Named):
         return OPERATIONS[operation](self, other)
 
     def _scaled(self, factor: Number = 1, shift: Number = 0) -> Node:
-        return OPERATIONS["Scale"](self, factor=factor, shift=shift)
+        return OPERATIONS["Scale"](self, factor=self._number(factor), shift=self._number(shift))
+
+    def _number(self, other: Number) -> Number:
+        number = plain(other)
+        if number is None:
+            rule = f"{self.name} goes with nodes and numbers, not with {type(other).__name__}"
+            raise graph_error("argument", rule, way_out="wrap arrays in Input or Parameter")
+        return number
+
+
+def as_array(name: str, value: ArrayLike) -> Array:
+    """A value as an array. Errors: `GraphError` for what is none, such as rows of several lengths."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise graph_error("dtype", f"{name} got what is no array: {error}") from None
 
 
 class Input(Node):
@@ -129,7 +152,7 @@ class Input(Node):
     def __init__(self, name: str | None = None, shape: Sequence[int] | None = None) -> None:
         super().__init__(current(), "Input", name)
         self._value: Array | None = None
-        self.example = None if shape is None else tuple(shape)
+        self.example = None if shape is None else shape_of("Input", shape)
 
     @property
     def value(self) -> Array:
@@ -141,7 +164,7 @@ class Input(Node):
 
     @value.setter
     def value(self, value: ArrayLike) -> None:
-        array = np.asarray(value)
+        array = as_array(self.name, value)
         dtype = self._registry.dtype
         if array.dtype.kind == "f" and dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
             array = array.astype(dtype)

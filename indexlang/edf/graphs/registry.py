@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ...program.ir import primal_of
 from ...sizes.dtypes import DTYPES
 from ..problems import graph_error
+from ..settings import COUNT, setting
 
 Array = NDArray[Any]
 
@@ -42,8 +43,11 @@ class Registry:
     """The nodes of a graph in the order in which they were made."""
 
     def __init__(self, seed: int, dtype: Any, keep: bool) -> None:
-        self.seed = seed
-        self.dtype = np.dtype(dtype)
+        self.seed = setting("Graph", "seed", seed, COUNT)
+        try:
+            self.dtype = np.dtype(dtype)
+        except TypeError:
+            raise graph_error("dtype", f"a graph computes with floating-point numbers, not {dtype!r}") from None
         if self.dtype.kind not in "fc" or self.dtype.name not in DTYPES:
             raise graph_error("dtype", f"a graph computes with floating-point numbers, not {self.dtype}")
         self._keep = keep
@@ -75,9 +79,12 @@ class Registry:
                 wanted = f"{stem}{self._counts[stem]}"
                 if wanted not in self._names:
                     break
-        elif not _is_name(wanted):
-            rule = f"'{wanted}' cannot be the name of a node"
-            raise graph_error("node-name", rule, way_out="use letters, digits and _, with dots between the parts")
+        elif not isinstance(wanted, str) or not _is_name(wanted):
+            rule = f"{wanted!r} cannot be the name of a node"
+            way = "use letters, digits and _, with dots between the parts"
+            if isinstance(wanted, tuple | list | int):
+                way = f"say shape={wanted!r}"
+            raise graph_error("node-name", rule, way_out=way)
         elif wanted in self._names and (self._keep or self._is_alive(wanted)):
             raise graph_error("node-name", f"the graph has a node '{wanted}' already", way_out="choose another name")
         self._names.add(wanted)
