@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...errors import Problem
 from ...sizes.dtypes import DTYPES
-from ..problems import graph_error
+from ..problems import GraphError, graph_error
 from ..settings import plain
 from ..settings import shape as shape_of
 from .places import Place, here
@@ -65,9 +65,16 @@ class Node(Named):
         """The gradient as of the last run backward. Errors: `GraphError` if it has none."""
         found = self._registry.gradients.get(self.name)
         if found is None:
-            rule = f"{self.name} has no gradient: nothing has run backward, or the loss does not depend on it"
-            raise graph_error("no-gradient", rule, way_out="run Forward() and Backward(loss)")
+            raise self._without_gradient()
         return found
+
+    def _without_gradient(self) -> GraphError:
+        if not self._registry.gradients:
+            rule = f"{self.name} has no gradient: nothing has run backward since the last run forward"
+            return graph_error("no-gradient", rule, way_out="run Forward() and Backward(loss)")
+        rule = f"{self.name} has no gradient: the loss does not depend on it, or the last run did not keep it"
+        way = f"graph.watch({self.name}) before the run keeps it, where graph is {self.name}.graph"
+        return graph_error("no-gradient", rule, way_out=way)
 
     @property
     def shape(self) -> tuple[int, ...]:

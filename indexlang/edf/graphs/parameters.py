@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..problems import graph_error
+from ..problems import GraphError, graph_error
 from ..settings import CHOICE, SIZE, setting, shape
 from .initialisers import Fans, Glorot, He, Initial, Normal, Ones, Zeros, drawn, fans, initialiser
 from .nodes import Array, Node, as_array
@@ -21,7 +21,8 @@ from .registry import current
 class Parameter(Node):
     """A value that is learned: an array, or a shape and how it begins. It has no batch index.
 
-    `trained=False` is for what belongs to a network but has no gradient, like running statistics.
+    `trained=False` is for what has no gradient, like running statistics; it may be set at any time, and with it
+    training stops, or begins again: no gradient, no step, no decay of the weight.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Parameter(Node):
         self._own_name = None if name is None else registry.name("Parameter", name)
         self.package: Package | None = None
         self.member = ""
-        self.trained = trained
+        self._trained = trained
         self._value: Array | None = None
         self._initial = None if initial is None else initialiser(initial)
         self._seed = registry.next_generator()
@@ -57,6 +58,24 @@ class Parameter(Node):
         if self._own_name is None:
             self._own_name = self._registry.name("Parameter", None)
         return self._own_name
+
+    @property
+    def trained(self) -> bool:
+        """Whether runs backward compute a gradient, and optimisers use it."""
+        return self._trained
+
+    @trained.setter
+    def trained(self, trained: bool) -> None:
+        if trained != self._trained:
+            self._trained = bool(setting(self.name, "trained", trained, CHOICE))
+            self._registry.version += 1  # what was derived is of other parameters
+            self._registry.gradients.pop(self.name, None)
+
+    def _without_gradient(self) -> GraphError:
+        if self.trained:
+            return super()._without_gradient()
+        way = f"set {self.name}.trained = True before the run"
+        return graph_error("no-gradient", f"{self.name} has no gradient: it is not trained", way_out=way)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -135,8 +154,8 @@ class Package:
         return len(self._members)
 
     def arguments(self) -> tuple[Parameter, ...]:
-        """The parameters that a layer takes: the trained ones."""
-        return tuple(p for p in self if p.trained)
+        """The parameters that a layer takes, trained or not."""
+        return tuple(self)
 
     def __repr__(self) -> str:
         return (
@@ -213,6 +232,10 @@ class NormParams(Package):
             mean=Parameter(size, Zeros, trained=False),
             variance=Parameter(size, Ones, trained=False),
         )
+
+    def arguments(self) -> tuple[Parameter, ...]:
+        """The scale and the shift."""
+        return self.gamma, self.beta
 
 
 class EmbeddingParams(Package):

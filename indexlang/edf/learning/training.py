@@ -24,7 +24,7 @@ from ..graphs.computed import CompNode
 from ..graphs.graph import Graph
 from ..graphs.nodes import Input, Node
 from ..problems import data_error, graph_error
-from ..settings import ABOVE_0, COUNT, SIZE, setting
+from ..settings import ABOVE_0, CHOICE, COUNT, SIZE, setting
 from . import checkpoints, curves
 from .curves import Epoch, History
 from .data import Dataset
@@ -41,7 +41,8 @@ class Training:
     """A run. `images` and `labels` are the inputs that the data go to.
 
     `scores` is the node whose greatest element is the answer. With a folder, each epoch ends with a checkpoint there,
-    from which `run(resume=True)` goes on. `augment` changes the images of a batch, by the generator that it is given.
+    from which `run(resume=True)` goes on. Where `batch` does not divide the examples, the last batch of an epoch is
+    smaller; with `drop_last` it is left out. `augment` changes a batch's images, by the generator that it is given.
     """
 
     loss: Node
@@ -53,6 +54,7 @@ class Training:
     schedule: Schedule = field(default_factory=ConstantRate)
     epochs: int = 10
     batch: int = 50
+    drop_last: bool = False
     clip_norm: float | None = None
     clip_value: float | None = None
     augment: Augment | None = None
@@ -76,7 +78,13 @@ class Training:
 
     def _check_settings(self) -> None:
         """Whether settings can be meant. Errors: `GraphError`."""
-        for name, kind in (("epochs", COUNT), ("batch", SIZE), ("seed", COUNT), ("evaluation_batch", SIZE)):
+        for name, kind in (
+            ("epochs", COUNT),
+            ("batch", SIZE),
+            ("seed", COUNT),
+            ("evaluation_batch", SIZE),
+            ("drop_last", CHOICE),
+        ):
             setattr(self, name, setting("Training", name, getattr(self, name), kind))
         for name in ("clip_norm", "clip_value"):
             if getattr(self, name) is not None:
@@ -130,7 +138,9 @@ class Training:
         return self.history
 
     def _one_epoch(self, asked: threading.Event) -> None:
-        count = len(self.data.labels) // self.batch * self.batch
+        count = len(self.data.labels)
+        if self.drop_last:
+            count -= count % self.batch
         if self._done == 0:
             self._begun = self._order.bit_generator.state
             self._sums = [0.0, 0.0, 0.0]
@@ -142,10 +152,11 @@ class Training:
                 start = time.perf_counter()
                 factor = self.schedule(self._epoch + self._done / count, self.epochs)
                 rate = factor * self.optimiser.rate
-                self._step(order[self._done : self._done + self.batch], factor)
-                self._done += self.batch
+                chosen = order[self._done : min(self._done + self.batch, count)]
+                self._step(chosen, factor)
+                self._done += len(chosen)
                 self._sums[2] += time.perf_counter() - start
-                progress.advance(self.batch, self._so_far())
+                progress.advance(len(chosen), self._so_far())
                 if asked.is_set() and self._done < count:
                     self.stopped = True
                     self.save()
