@@ -123,6 +123,10 @@ class Part(Node):
         return self.whole.name if self.output == self.whole.outputs[0] else f"{self.whole.name}.{self.output}"
 
     @property
+    def owner(self) -> Any:
+        return self.whole
+
+    @property
     def rank(self) -> int | None:
         return _rank(self.whole.call, self.output)
 

@@ -20,10 +20,12 @@ from ...errors import ShapeError
 from ...program.ir import Program
 from ..problems import GraphError, graph_error
 from ..settings import SIZE, setting
+from . import current as nodes_in_use
 from . import drawing, execution, registry, sizes
-from .assemble import Assembled, assemble
+from .assemble import Assembled, assemble, topological
 from .computed import CompNode, Part
 from .execution import Arrays, Phases, Step, Values
+from .history import forgetful
 from .nodes import Input, Mask, Node
 from .parameters import Parameter
 
@@ -104,12 +106,17 @@ class Graph(registry.Registry):
         if self._keep:
             found: tuple[Node, ...] = self._cached("sinks", self._sinks)
             return found
-        return self._sinks()
+        gone = self._cached("not meant", self._not_meant)
+        return tuple(s for s in self._sinks() if s not in gone)
 
     def _sinks(self) -> tuple[Node, ...]:
         alive = [n for n in self.alive() if isinstance(n, CompNode | Part)]
         used = {source for n in alive for source in n.sources()}
         return tuple(n for n in alive if n not in used)
+
+    def _not_meant(self) -> weakref.WeakSet[Node]:
+        chosen = nodes_in_use.meant(self, self._sinks)
+        return weakref.WeakSet(s for s in self._sinks() if s not in chosen)
 
     def assembled(self, *wanted: Node, training: bool = True) -> Assembled:
         """The wanted nodes (else all) as one Program."""
@@ -121,8 +128,13 @@ class Graph(registry.Registry):
             if node._registry is not self:
                 raise graph_error("mixed-graphs", f"{node.name} belongs to another graph")
         ranks = tuple(n.rank for n in self.alive() if isinstance(n, Input))
-        found: Assembled = self._cached(("assembled", nodes, training, ranks), lambda: assemble(nodes, training))
+        found: Assembled = self._cached(("assembled", nodes, training, ranks), lambda: self._assemble(nodes, training))
         return found
+
+    def _assemble(self, nodes: Sequence[Node], training: bool) -> Assembled:
+        if not self._keep:
+            nodes_in_use.check(self, topological(nodes, training), nodes)
+        return assemble(nodes, training)
 
     def program(self, *wanted: Node, training: bool = True) -> Program:
         """The Program that computes the wanted nodes (else all) from the inputs and parameters."""
@@ -135,10 +147,13 @@ class Graph(registry.Registry):
 
     # -- running ---------------------------------------------------------------------------------
 
+    @forgetful
     def forward(self, *wanted: Node, training: bool = True) -> None:
         """Compute the wanted nodes (else all) from the values of the inputs."""
         graph = self.assembled(*wanted, training=training)
         given = self._given(graph)
+        if not wanted and not self._keep:
+            nodes_in_use.warn_unused(self, graph.inputs, 4)  # below Forward, and what hides our frames
         loss = None if self._loss is None or not training else self._loss()
         if loss is not None and loss in graph.tensors:
             results = self._guarded(graph, given, self._phases(graph, given, loss).forward)
@@ -150,6 +165,7 @@ class Graph(registry.Registry):
         self._update(graph, results)
         self._run = _Run(graph, given, loss, results)
 
+    @forgetful
     def backward(self, loss: Node) -> None:
         """The gradients of the average of `loss` over the batch, as of the last run forward."""
         run = self._run
@@ -162,6 +178,7 @@ class Graph(registry.Registry):
         seed = _seed(run.results[run.graph.tensors[loss]])
         self.gradients = {**phases.backward(run.given, run.results, seed), run.graph.tensors[loss]: seed}
 
+    @forgetful
     def step(self, loss: Node, given: Given | None = None, also: Sequence[Node] = ()) -> Array:
         """Forward and backward in one piece: the loss's value; gradients of parameters are set.
 
@@ -183,6 +200,7 @@ class Graph(registry.Registry):
         self._run = _Run(graph, arrays, None, {})
         return self.values[graph.tensors[loss]]
 
+    @forgetful
     def prepare(self, loss: Node, given: Given | None = None, also: Sequence[Node] = ()) -> None:
         """Derive and plan what `step` would run on these inputs, and run nothing."""
         self._set(given)
@@ -211,6 +229,7 @@ class Graph(registry.Registry):
         way = "look at its sources' values, use a smaller rate, or clip the gradients"
         return graph_error("not-finite", rule, f"the first {kind} that is: {node.name}", *shown, way_out=way)
 
+    @forgetful
     def evaluate(self, *wanted: Node, given: Given | None = None, batch: int | None = None) -> Any:
         """The values of the wanted nodes when nothing is learned: no dropout, running statistics.
 

@@ -41,7 +41,7 @@ class Node(Named):
 
     def __init__(self, registry: Registry, stem: str, name: str | None) -> None:
         self._registry = registry
-        self._name: str = registry.name(stem, name)
+        self._name: str = registry.name(stem, name, self)
         registry.add(self)
 
     @property
@@ -52,7 +52,7 @@ class Node(Named):
     @property
     def value(self) -> Array:
         """The value as of the last run. Errors: `GraphError` if it has none."""
-        found = self._registry.values.get(self.name)
+        found = None if self._registry.successor(self) else self._registry.values.get(self.name)
         if found is None:
             rule = f"{self.name} has no value: nothing has run, or the last run did not keep it"
             raise graph_error(
@@ -63,7 +63,7 @@ class Node(Named):
     @property
     def grad(self) -> Array:
         """The gradient as of the last run backward. Errors: `GraphError` if it has none."""
-        found = self._registry.gradients.get(self.name)
+        found = None if self._registry.successor(self) else self._registry.gradients.get(self.name)
         if found is None:
             raise self._without_gradient()
         return found
@@ -159,6 +159,7 @@ class Input(Node):
     def __init__(self, name: str | None = None, shape: Sequence[int] | None = None) -> None:
         super().__init__(current(), "Input", name)
         self._value: Array | None = None
+        self.fresh = False  # whether the value was set since the last run
         self.example = None if shape is None else shape_of("Input", shape)
 
     @property
@@ -177,7 +178,7 @@ class Input(Node):
             array = array.astype(dtype)
         if array.dtype.name not in DTYPES:
             raise graph_error("dtype", f"{self.name} got an array of {array.dtype}: values are numbers")
-        self._value = array
+        self._value, self.fresh = array, True
 
     @property
     def rank(self) -> int | None:
@@ -201,8 +202,9 @@ class Mask(Input):
     def __init__(self, like: Node, keep: float) -> None:
         self.like, self.keep = like, keep
         self._registry = like._registry
-        self._name = self._registry.name("Mask", None)
+        self._name = self._registry.name("Mask", None, self)
         self._value = None
+        self.fresh = False
         self.example = None
         self._registry.add(self)
 

@@ -7,6 +7,7 @@ keeps its shape, and belongs to one package at most.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +16,7 @@ from ..problems import GraphError, graph_error
 from ..settings import CHOICE, SIZE, setting, shape
 from .initialisers import Fans, Glorot, He, Initial, Normal, Ones, Zeros, drawn, fans, initialiser
 from .nodes import Array, Node, as_array
+from .places import Place, here
 from .registry import current
 
 
@@ -36,7 +38,7 @@ class Parameter(Node):
     ) -> None:
         registry = current()
         self._registry = registry
-        self._own_name = None if name is None else registry.name("Parameter", name)
+        self._own_name = None if name is None else registry.name("Parameter", name, self)
         self.package: Package | None = None
         self.member = ""
         self._trained = trained
@@ -56,8 +58,12 @@ class Parameter(Node):
         if self.package is not None:
             return f"{self.package.name}.{self.member}"
         if self._own_name is None:
-            self._own_name = self._registry.name("Parameter", None)
+            self._own_name = self._registry.name("Parameter", None, self)
         return self._own_name
+
+    @property
+    def owner(self) -> Any:
+        return self if self.package is None else self.package
 
     @property
     def trained(self) -> bool:
@@ -118,11 +124,13 @@ class Package:
     """Parameters that go together: `Phi.W`, `Phi.B`. Iterating gives them in order."""
 
     _stem = "Phi"
+    place: Place | None  # where its user made it
 
     def __init__(self, *, name: str | None = None, **members: Parameter) -> None:
         if not members:
             raise graph_error("package", "a parameter package needs a parameter")
-        self.name = current().name(self._stem, name)
+        self.place = here()
+        self.name = current().name(self._stem, name, self)
         for member, parameter in members.items():
             if not isinstance(parameter, Parameter):
                 raise graph_error(

@@ -13,6 +13,7 @@ from itertools import islice
 from types import CodeType
 
 from ...errors import Source, Span
+from ...tracebacks import shown
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -32,7 +33,7 @@ class Place:
             return None
         start, end = self._columns(lines[self.line - 1])
         before = sum(map(len, lines[: self.line - 1]))
-        return Span(Source("".join(lines), _shown(self.code.co_filename)), before + start, before + end)
+        return Span(Source("".join(lines), shown(self.code.co_filename)), before + start, before + end)
 
     def _columns(self, line: str) -> tuple[int, int]:
         """From where to where the call stands in its first line, in characters."""
@@ -45,7 +46,7 @@ class Place:
         return begin, len(code[:end].decode(errors="replace")) if last == first else whole[1]
 
     def __str__(self) -> str:
-        return f"{_shown(self.code.co_filename)}, line {self.line}"
+        return f"{shown(self.code.co_filename)}, line {self.line}"
 
 
 def here() -> Place | None:
@@ -59,10 +60,3 @@ def here() -> Place | None:
             return Place(frame.f_code, frame.f_lasti, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]
     return None
-
-
-def _shown(name: str) -> str:
-    """The name of a text as its user knows it: a cell of a notebook by its number."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    told = getattr(getattr(shell, "compile", None), "format_code_name", lambda name: None)(name)
-    return name if told is None else " ".join(told)
