@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from .tracebacks import install, lines
+
 
 @dataclass(frozen=True)
 class Source:
@@ -127,6 +129,10 @@ class IndexLangError(ValueError):
     def __reduce__(self) -> tuple[type[IndexLangError], tuple[Problem, ...]]:
         return type(self), self.problems  # another process makes it anew from what it carries
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a traceback of its own: the user's lines, and the message."""
+        return "".join(lines(self)).splitlines()
+
     @property
     def code(self) -> str:
         return self.problems[0].code
@@ -139,6 +145,9 @@ class IndexLangError(ValueError):
     def source(self) -> Source | None:
         span = self.span
         return None if span is None else span.source
+
+
+install(IndexLangError)
 
 
 class LanguageSyntaxError(IndexLangError):

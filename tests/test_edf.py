@@ -507,13 +507,15 @@ def test_labels_outside_of_the_classes() -> None:
 def test_sizes_that_do_not_fit_name_the_node() -> None:
     x, y, *_ = mlp()
     x.value, y.value = np.ones((4, 7)), np.zeros(4, int)
-    with pytest.raises(indexlang.ShapeError, match=r"in the node Affine1: x = Input1 \[4, 7\], W = Phi1\.W \[6, 5\]"):
+    with pytest.raises(
+        indexlang.ShapeError, match=r"Affine1 does not fit(?s:.*)x = Input1 \[4, 7\], W = Phi1\.W \[6, 5\]"
+    ):
         Forward()
     x.value = np.ones((4, 2, 3))
-    with pytest.raises(indexlang.ShapeError, match=r"in the node Affine1: x = Input1 \[4, 2, 3\]"):
+    with pytest.raises(indexlang.ShapeError, match=r"Affine1 does not fit(?s:.*)x = Input1 \[4, 2, 3\]"):
         Forward()
     x.value, y.value = np.ones((4, 6)), np.zeros(3, int)
-    with pytest.raises(indexlang.ShapeError, match=r"in the node LogLoss1: q = Softmax1 \[4, 3\], y = Input2 \[3\]"):
+    with pytest.raises(indexlang.ShapeError, match=r"LogLoss1 (?s:.*)q = Softmax1 \[4, 3\], y = Input2 \[3\]"):
         Forward()
 
 
@@ -534,12 +536,14 @@ def test_arguments_that_do_not_fit() -> None:
         other = Input("x")
     with pytest.raises(GraphError, match="different graphs"):
         Add(x, other)
-    with pytest.raises(GraphError, match="has a node 'x' already"):
+    with Graph():
         Input("x")
+        with pytest.raises(GraphError, match="has a node 'x' already"):
+            Input("x")
     for name in ("a b", "x.grad", "x.grad2", "pad", ""):
         with pytest.raises(GraphError, match="cannot be the name"):
             Input(name)
-    with pytest.raises(indexlang.IndexLangError, match="must be a number"):
+    with pytest.raises(indexlang.IndexLangError, match="goes with nodes and numbers, not with ndarray"):
         np.ones(3) + x
     with pytest.raises(GraphError, match="groups must divide"):
         ConvParams(4, 6, 3, groups=4)
@@ -607,5 +611,5 @@ def test_a_window_that_fits_nowhere_names_its_node() -> None:
     conv = Conv(ConvParams(1, 4, 3, name="first"), x, name="conv")
     with pytest.raises(indexlang.ShapeError, match="the window of di reaches over 3 elements") as caught:
         Forward(conv)
-    assert caught.value.problems[0].values[1] == "axis 1 of x has size 2, without padding"
-    assert "in the node conv: x = Input1 [1, 2, 2, 1], K = first.W [3, 3, 1, 4]" in str(caught.value)
+    assert caught.value.problems[0].values[2] == "axis 1 of x has size 2, without padding"
+    assert "x = Input1 [1, 2, 2, 1], K = first.W [3, 3, 1, 4]" in str(caught.value)

@@ -7,13 +7,14 @@ node says which layer is called, and nothing else.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ...program.ir import Dots, Program
 from ...sizes import ranks
 from ..problems import graph_error
+from ..settings import OPTIONS, Kind, setting
 from . import layers
 from .nodes import OPERATIONS, Node
 from .parameters import Package, Parameter
@@ -47,15 +48,18 @@ class CompNode(Node):
     stem: ClassVar[str] = "Node"
     defaults: ClassVar[dict[str, Any]] = {}
     labels: ClassVar[tuple[int, int] | None] = None  # which arguments are scores of classes, and labels of them
+    ranges: ClassVar[Mapping[str, Kind]] = {}  # what options may be
 
     def __init__(self, *arguments: Argument, name: str | None = None, **keywords: Any) -> None:
         options = {n: v for n, v in keywords.items() if not isinstance(v, Node | Package)}
         named = {n: v for n, v in keywords.items() if isinstance(v, Node | Package)}
-        self.options = {**self.defaults, **options}
+        kind = type(self).__name__
+        given = {n: setting(kind, n, v, self.ranges[n]) if n in self.ranges else v for n, v in options.items()}
+        self.options = {**self.defaults, **given}
         self.packages = tuple(a for a in (*arguments, *named.values()) if isinstance(a, Package))
         for argument in arguments:
             if not isinstance(argument, Node | Package):
-                rule = f"{type(self).__name__} takes nodes and parameter packages, not {type(argument).__name__}"
+                rule = f"{kind} takes nodes and parameter packages, not {type(argument).__name__}"
                 raise graph_error("argument", rule, way_out="options go by keyword; wrap arrays in Input or Parameter")
         self.call = self.make(arguments, named)
         self._rank = _rank(self.call, self.call.program.outputs[0])
@@ -119,6 +123,10 @@ class Part(Node):
         return self.whole.name if self.output == self.whole.outputs[0] else f"{self.whole.name}.{self.output}"
 
     @property
+    def owner(self) -> Any:
+        return self.whole
+
+    @property
     def rank(self) -> int | None:
         return _rank(self.whole.call, self.output)
 
@@ -174,7 +182,9 @@ def node(
 ) -> type[CompNode]:
     """The class of computed nodes of a layer: of a .idx file, of a text, or of the standard library by its name.
 
-    `options` are the layer's, as defaults; `name` is that of the class and of its nodes.
+    `options` are the layer's, as defaults; `name` is that of the class and of its nodes, `layer` which one of a file or
+    text with several is meant. Errors: `GraphError` for a layer that is not there, `MeaningError` for what is wrong in
+    a layer of one's own, or with the options.
     """
     found: list[layers.Layer] = []
 
@@ -183,12 +193,26 @@ def node(
             found.append(layers.layer(source, layer))
         return found[0]
 
-    if isinstance(source, str) and source.isidentifier():
-        known: str | None = source
+    library = isinstance(source, str) and source.isidentifier()
+    ranges = OPTIONS if library else {}
+    if library:  # it is read when a node is made of it
+        layers.check_known(str(source), layer)
+        known: str | None = str(source)
     else:
-        known = definition().name  # a mistake in one's own layer shows where the class is made
+        known = definition().name
+    if name is not None and not (isinstance(name, str) and name.isidentifier()):
+        raise graph_error("node-name", f"a class of nodes has a name as Python writes it, not {name!r}")
     stem = name or _camel(layer or known or "Node")
-    members = {"layer": staticmethod(definition), "stem": stem, "defaults": options, "__doc__": f"The layer {stem}."}
+    options = {n: setting(stem, n, v, ranges[n]) if n in ranges else v for n, v in options.items()}
+    if options or not (library or definition().options):
+        definition().program(options)  # its mistakes are told where the class is made
+    members = {
+        "layer": staticmethod(definition),
+        "stem": stem,
+        "defaults": options,
+        "ranges": ranges,
+        "__doc__": f"The layer {stem}.",
+    }
     return type(stem, (CompNode,), members)
 
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from ...calls.function import Function
 from ...collecting import uncollected
 from ...derive import grad
-from ...errors import ShapeError
+from ...errors import Problem, ShapeError
 from ...program.ir import Program
 from ...rewrite.phases import split
-from ..problems import graph_error
+from ..problems import GraphError, graph_error
 from .assemble import Assembled
 from .nodes import Node
 
@@ -119,30 +119,37 @@ def call(function: Function, given: Arrays) -> dict[str, Array]:
 def with_labels(
     error: ShapeError, graph: Assembled, given: Arrays, shapes: Mapping[Node, tuple[int, ...]]
 ) -> Exception:
-    """The error of a position out of range, told as one of labels where a loss got labels outside its classes."""
-    if error.code != "index-out-of-range":
+    """The error of a position out of range, or no whole number: told of a loss's labels where they are it."""
+    if error.code not in ("index-out-of-range", "position-dtype"):
         return error
     for node in graph.computed:
         place = type(node).labels
         if place is None:
             continue
         scores, labels = (node.sources()[k] for k in place)
-        check_labels(graph, labels, scores, given, shapes)
+        problem = _of_labels(labels, given.get(graph.tensors[labels]), scores, shapes)
+        if problem is not None:
+            return GraphError(problem)
     return error
 
 
-def check_labels(
-    graph: Assembled, labels: Node, scores: Node, given: Arrays, shapes: Mapping[Node, tuple[int, ...]]
-) -> None:
-    array, classes = given.get(graph.tensors[labels]), shapes[scores][-1]
+def _of_labels(
+    labels: Node, array: Array | None, scores: Node, shapes: Mapping[Node, tuple[int, ...]]
+) -> Problem | None:
+    """What is wrong with labels, if anything is."""
     if array is None or array.size == 0:
-        return
+        return None
+    if array.dtype.kind not in "iub":
+        rule = f"labels are whole numbers, and {labels.name} has {array.dtype}"
+        return Problem("labels", rule, way_out="give them as such: y.astype(int)")
+    classes = shapes[scores][-1]
     wrong = np.flatnonzero((array < 0) | (array >= classes))
-    if len(wrong):
-        place = np.unravel_index(int(wrong[0]), array.shape)
-        where = ", ".join(map(str, place))
-        rule = f"a label is outside of the classes: {labels.name}[{where}] = {array[place]}"
-        raise graph_error("labels", rule, f"{scores.name} has {classes} classes: 0 to {classes - 1}")
+    if not len(wrong):
+        return None
+    place = np.unravel_index(int(wrong[0]), array.shape)
+    where = ", ".join(map(str, place))
+    rule = f"a label is outside of the classes: {labels.name}[{where}] = {array[place]}"
+    return Problem("labels", rule, None, (f"{scores.name} has {classes} classes: 0 to {classes - 1}",))
 
 
 def first_bad(graph: Assembled, given: Arrays, values: Arrays) -> Node | None:

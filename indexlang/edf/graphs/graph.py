@@ -19,10 +19,13 @@ from ...collecting import uncollected
 from ...errors import ShapeError
 from ...program.ir import Program
 from ..problems import GraphError, graph_error
+from ..settings import SIZE, setting
+from . import current as nodes_in_use
 from . import drawing, execution, registry, sizes
-from .assemble import Assembled, assemble
+from .assemble import Assembled, assemble, topological
 from .computed import CompNode, Part
 from .execution import Arrays, Phases, Step, Values
+from .history import forgetful
 from .nodes import Input, Mask, Node
 from .parameters import Parameter
 
@@ -49,7 +52,7 @@ class Graph(registry.Registry):
 
     def __init__(self, *, seed: int = 0, dtype: Any = np.float32, keep: bool = True) -> None:
         super().__init__(seed, dtype, keep)
-        self.rng = np.random.default_rng([seed, 0])
+        self.rng = np.random.default_rng([self.seed, 0])
         self._tokens: list[Any] = []
         self._watched: weakref.WeakKeyDictionary[Node, None] = weakref.WeakKeyDictionary()
         self._compiled: dict[Any, Any] = {}
@@ -76,7 +79,9 @@ class Graph(registry.Registry):
 
     @staticmethod
     def of(node: Node) -> Graph:
-        """The graph of a node."""
+        """The graph of a node. Errors: `GraphError` for what is no node."""
+        if not isinstance(node, Node):
+            raise graph_error("argument", f"a node is asked for, not {type(node).__name__}")
         found = node.graph
         assert isinstance(found, Graph), "every registry of nodes is a graph"
         return found
@@ -101,12 +106,17 @@ class Graph(registry.Registry):
         if self._keep:
             found: tuple[Node, ...] = self._cached("sinks", self._sinks)
             return found
-        return self._sinks()
+        gone = self._cached("not meant", self._not_meant)
+        return tuple(s for s in self._sinks() if s not in gone)
 
     def _sinks(self) -> tuple[Node, ...]:
         alive = [n for n in self.alive() if isinstance(n, CompNode | Part)]
         used = {source for n in alive for source in n.sources()}
         return tuple(n for n in alive if n not in used)
+
+    def _not_meant(self) -> weakref.WeakSet[Node]:
+        chosen = nodes_in_use.meant(self, self._sinks)
+        return weakref.WeakSet(s for s in self._sinks() if s not in chosen)
 
     def assembled(self, *wanted: Node, training: bool = True) -> Assembled:
         """The wanted nodes (else all) as one Program."""
@@ -118,8 +128,13 @@ class Graph(registry.Registry):
             if node._registry is not self:
                 raise graph_error("mixed-graphs", f"{node.name} belongs to another graph")
         ranks = tuple(n.rank for n in self.alive() if isinstance(n, Input))
-        found: Assembled = self._cached(("assembled", nodes, training, ranks), lambda: assemble(nodes, training))
+        found: Assembled = self._cached(("assembled", nodes, training, ranks), lambda: self._assemble(nodes, training))
         return found
+
+    def _assemble(self, nodes: Sequence[Node], training: bool) -> Assembled:
+        if not self._keep:
+            nodes_in_use.check(self, topological(nodes, training), nodes)
+        return assemble(nodes, training)
 
     def program(self, *wanted: Node, training: bool = True) -> Program:
         """The Program that computes the wanted nodes (else all) from the inputs and parameters."""
@@ -132,10 +147,13 @@ class Graph(registry.Registry):
 
     # -- running ---------------------------------------------------------------------------------
 
+    @forgetful
     def forward(self, *wanted: Node, training: bool = True) -> None:
         """Compute the wanted nodes (else all) from the values of the inputs."""
         graph = self.assembled(*wanted, training=training)
         given = self._given(graph)
+        if not wanted and not self._keep:
+            nodes_in_use.warn_unused(self, graph.inputs, 4)  # below Forward, and what hides our frames
         loss = None if self._loss is None or not training else self._loss()
         if loss is not None and loss in graph.tensors:
             results = self._guarded(graph, given, self._phases(graph, given, loss).forward)
@@ -147,6 +165,7 @@ class Graph(registry.Registry):
         self._update(graph, results)
         self._run = _Run(graph, given, loss, results)
 
+    @forgetful
     def backward(self, loss: Node) -> None:
         """The gradients of the average of `loss` over the batch, as of the last run forward."""
         run = self._run
@@ -159,6 +178,7 @@ class Graph(registry.Registry):
         seed = _seed(run.results[run.graph.tensors[loss]])
         self.gradients = {**phases.backward(run.given, run.results, seed), run.graph.tensors[loss]: seed}
 
+    @forgetful
     def step(self, loss: Node, given: Given | None = None, also: Sequence[Node] = ()) -> Array:
         """Forward and backward in one piece: the loss's value; gradients of parameters are set.
 
@@ -180,6 +200,7 @@ class Graph(registry.Registry):
         self._run = _Run(graph, arrays, None, {})
         return self.values[graph.tensors[loss]]
 
+    @forgetful
     def prepare(self, loss: Node, given: Given | None = None, also: Sequence[Node] = ()) -> None:
         """Derive and plan what `step` would run on these inputs, and run nothing."""
         self._set(given)
@@ -208,6 +229,7 @@ class Graph(registry.Registry):
         way = "look at its sources' values, use a smaller rate, or clip the gradients"
         return graph_error("not-finite", rule, f"the first {kind} that is: {node.name}", *shown, way_out=way)
 
+    @forgetful
     def evaluate(self, *wanted: Node, given: Given | None = None, batch: int | None = None) -> Any:
         """The values of the wanted nodes when nothing is learned: no dropout, running statistics.
 
@@ -218,6 +240,7 @@ class Graph(registry.Registry):
         graph = self.assembled(*wanted, training=False)
         arrays = {n: np.asarray(a) for n, a in (given or {}).items()}
         count = max((len(a) for a in arrays.values()), default=0)
+        batch = None if batch is None else setting("evaluate", "batch", batch, SIZE)
         parts = []
         for start in range(0, count, batch) if batch and count else (0,):
             chosen = {n: a[start : start + batch] for n, a in arrays.items()} if batch else arrays
@@ -265,6 +288,10 @@ class Graph(registry.Registry):
 
     def _set(self, given: Given | None) -> None:
         for node, array in (given or {}).items():
+            if not isinstance(node, Input):
+                shown = repr(node) if isinstance(node, str | Node) else type(node).__name__
+                way = "write {x: images}, where x is what Input() gave"
+                raise graph_error("argument", f"values are given by inputs, not by {shown}", way_out=way)
             node.value = array
 
     def _given(self, graph: Assembled) -> dict[str, Array]:

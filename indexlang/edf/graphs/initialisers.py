@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..problems import graph_error
+from ..settings import FINITE, FROM_0, setting
 
 Array = NDArray[Any]
 Fans = tuple[int, int]
@@ -24,6 +25,9 @@ class Initialiser(Protocol):
     """What gives a parameter its first value."""
 
     def __call__(self, shape: Sequence[int], fans: Fans, rng: np.random.Generator) -> Array: ...
+
+
+Initial = Initialiser | Callable[[], Initialiser]
 
 
 def fans(shape: Sequence[int]) -> Fans:
@@ -50,9 +54,9 @@ class Scaled:
         if self.mode not in _MODES:
             raise graph_error("initialiser", f"the mode must be one of {', '.join(_MODES)}, not {self.mode!r}")
         if self.distribution not in ("normal", "uniform"):
-            raise graph_error(
-                "initialiser", f"the distribution must be 'normal' or 'uniform', not {self.distribution!r}"
-            )
+            rule = f"the distribution must be 'normal' or 'uniform', not {self.distribution!r}"
+            raise graph_error("initialiser", rule)
+        setting("Scaled", "gain", self.gain, FROM_0)
 
     def __call__(self, shape: Sequence[int], fans: Fans, rng: np.random.Generator) -> Array:
         spread = math.sqrt(self.gain / max(1.0, _MODES[self.mode](fans)))
@@ -91,6 +95,10 @@ class Normal:
     spread: float = 0.01
     mean: float = 0.0
 
+    def __post_init__(self) -> None:
+        setting("Normal", "spread", self.spread, FROM_0)
+        setting("Normal", "mean", self.mean, FINITE)
+
     def __call__(self, shape: Sequence[int], fans: Fans, rng: np.random.Generator) -> Array:
         return self.mean + self.spread * rng.standard_normal(shape)
 
@@ -102,6 +110,10 @@ class Uniform:
     low: float = -0.05
     high: float = 0.05
 
+    def __post_init__(self) -> None:
+        if setting("Uniform", "low", self.low, FINITE) > setting("Uniform", "high", self.high, FINITE):
+            raise graph_error("initialiser", f"the lower limit {self.low} is above the upper one {self.high}")
+
     def __call__(self, shape: Sequence[int], fans: Fans, rng: np.random.Generator) -> Array:
         return rng.uniform(self.low, self.high, shape)
 
@@ -112,8 +124,41 @@ class Constant:
 
     value: float = 0.0
 
+    def __post_init__(self) -> None:
+        setting("Constant", "value", self.value, FINITE)
+
     def __call__(self, shape: Sequence[int], fans: Fans, rng: np.random.Generator) -> Array:
         return np.full(shape, self.value)
 
 
-Zeros, Ones = Constant(0.0), Constant(1.0)
+def Zeros() -> Constant:  # noqa: N802
+    """0 everywhere."""
+    return Constant(0.0)
+
+
+def Ones() -> Constant:  # noqa: N802
+    """1 everywhere."""
+    return Constant(1.0)
+
+
+MAKERS: tuple[Callable[[], Initialiser], ...] = (Zeros, Ones, Glorot, He, LeCun, Normal, Uniform, Constant)
+
+
+def initialiser(given: Initial) -> Initialiser:
+    """What was given, or what it makes: `Zeros` is as good as `Zeros()`. Errors: `GraphError` if it is neither."""
+    if given in MAKERS:
+        return given()
+    if not callable(given):
+        names = ", ".join(m.__name__ for m in MAKERS)
+        rule = f"a parameter begins by an initialiser, not by {given!r}"
+        raise graph_error("initialiser", rule, way_out=f"take one of {names}")
+    return cast(Initialiser, given)
+
+
+def drawn(begin: Initialiser, shape: Sequence[int], fans: Fans, rng: np.random.Generator) -> Array:
+    """First values. Errors: `GraphError` if they are of another shape, as an initialiser of one's own may have it."""
+    found = np.asarray(begin(shape, fans, rng))
+    if found.shape != tuple(shape):
+        rule = f"an initialiser gives an array of the shape that it is asked for: {tuple(shape)}, not {found.shape}"
+        raise graph_error("initialiser", rule)
+    return found

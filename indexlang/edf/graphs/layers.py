@@ -15,7 +15,7 @@ from typing import Any
 
 from ...errors import Problem, Source, warn_of
 from ...locks import Lock
-from ...meaning.report import LIBRARY
+from ...meaning.report import LIBRARY, nearest
 from ...meaning.resolve import layer_names, resolve
 from ...program.ir import Program
 from ...syntax import tree
@@ -38,6 +38,12 @@ class Layer:
         self._programs: dict[tuple[tuple[str, str, str], ...], Program] = {}
         self._lock = Lock()
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The names of the layer's options."""
+        headers = (i for i in self._file.items if isinstance(i, tree.LayerDef) and i.name == self.name)
+        return tuple(o.name for h in headers for o in h.options)
+
     def program(self, options: Mapping[str, Any]) -> Program:
         """The layer with these options. Errors: `MeaningError`."""
         key = tuple((name, type(value).__name__, repr(value)) for name, value in sorted(options.items()))
@@ -55,18 +61,30 @@ class Layer:
 
 def layer(source: str | os.PathLike[str], name: str | None = None) -> Layer:
     """A layer of a .idx file, of a text, or of the standard library, where `source` is a path, a text, or a name."""
+    if not isinstance(source, str | os.PathLike):
+        rule = f"a layer is a file, a text, or a name of the standard library, not {type(source).__name__}"
+        raise graph_error("layer", rule)
     if isinstance(source, os.PathLike) or (source.endswith(".idx") and "\n" not in source and "=" not in source):
         path = Path(source)
         stat = path.stat() if path.is_file() else None
         place = path.resolve() if stat else path  # what is no file is told as it was named
         return _from_file(place, name, (stat.st_mtime_ns, stat.st_size) if stat else None)
     if source.isidentifier():
-        found = _index().get(source)
-        if found is None:
-            known = f"layers of the library: {', '.join(sorted(_index()))}"
-            raise graph_error("layer", f"the standard library has no layer '{source}'", known)
-        return _from_file(found, source, None)
+        check_known(source, name)
+        return _from_file(_index()[source], source, None)
     return _from_text(source, name)
+
+
+def check_known(source: str, name: str | None = None) -> None:
+    """Whether the standard library has a layer. Errors: `GraphError` if not, or if another one is named beside it."""
+    if source not in _index():
+        near, file = nearest(source, _index()), Path(f"{source}.idx")
+        known = () if near else (f"layers of the library: {', '.join(sorted(_index()))}",)
+        way = f"the file is node('{file}')" if file.is_file() else near
+        raise graph_error("layer", f"the standard library has no layer '{source}'", *known, way_out=way)
+    if name not in (None, source):
+        way = f"write node('{name if name in _index() else source}')"
+        raise graph_error("layer", f"'{source}' is a layer itself, not '{name}'", way_out=way)
 
 
 @lru_cache(256)

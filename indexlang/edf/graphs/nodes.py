@@ -7,13 +7,19 @@ a node belongs to one graph, and its name is that of its tensor in the graph's P
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...errors import Problem
 from ...sizes.dtypes import DTYPES
-from ..problems import graph_error
+from ..problems import GraphError, graph_error
+from ..settings import plain
+from ..settings import shape as shape_of
+from .places import Place, here
 from .registry import Named, Registry, current
 
 Array = NDArray[Any]
@@ -26,10 +32,16 @@ class Node(Named):
     """A vertex of a graph."""
 
     __array_ufunc__ = None  # an array beside a node is a mistake, not an array of nodes
+    place: Place | None  # where its user made it
+
+    def __new__(cls, *arguments: Any, **keywords: Any) -> Self:
+        made = super().__new__(cls)
+        made.place = here()
+        return made
 
     def __init__(self, registry: Registry, stem: str, name: str | None) -> None:
         self._registry = registry
-        self._name: str = registry.name(stem, name)
+        self._name: str = registry.name(stem, name, self)
         registry.add(self)
 
     @property
@@ -40,7 +52,7 @@ class Node(Named):
     @property
     def value(self) -> Array:
         """The value as of the last run. Errors: `GraphError` if it has none."""
-        found = self._registry.values.get(self.name)
+        found = None if self._registry.successor(self) else self._registry.values.get(self.name)
         if found is None:
             rule = f"{self.name} has no value: nothing has run, or the last run did not keep it"
             raise graph_error(
@@ -51,11 +63,18 @@ class Node(Named):
     @property
     def grad(self) -> Array:
         """The gradient as of the last run backward. Errors: `GraphError` if it has none."""
-        found = self._registry.gradients.get(self.name)
+        found = None if self._registry.successor(self) else self._registry.gradients.get(self.name)
         if found is None:
-            rule = f"{self.name} has no gradient: nothing has run backward, or the loss does not depend on it"
-            raise graph_error("no-gradient", rule, way_out="run Forward() and Backward(loss)")
+            raise self._without_gradient()
         return found
+
+    def _without_gradient(self) -> GraphError:
+        if not self._registry.gradients:
+            rule = f"{self.name} has no gradient: nothing has run backward since the last run forward"
+            return graph_error("no-gradient", rule, way_out="run Forward() and Backward(loss)")
+        rule = f"{self.name} has no gradient: the loss does not depend on it, or the last run did not keep it"
+        way = f"graph.watch({self.name}) before the run keeps it, where graph is {self.name}.graph"
+        return graph_error("no-gradient", rule, way_out=way)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,6 +90,14 @@ class Node(Named):
         """The nodes that this one is computed from."""
         return ()
 
+    def told(self, problem: Problem) -> Problem:
+        """The problem told first of the place where the node was made, then of the one that it had."""
+        span = None if self.place is None else self.place.span()
+        if span is None:
+            return problem
+        inner = () if problem.span is None else ((f"in {Path(problem.span.source.name).name}", problem.span),)
+        return replace(problem, span=span, others=(*inner, *problem.others))
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
 
@@ -81,7 +108,7 @@ class Node(Named):
         return self._scaled(shift=other)
 
     def __sub__(self, other: Node | Number) -> Node:
-        return self._with("Subtract", other) if isinstance(other, Node) else self._scaled(shift=-other)
+        return self._with("Subtract", other) if isinstance(other, Node) else self._scaled(shift=-self._number(other))
 
     def __rsub__(self, other: Number) -> Node:
         return self._scaled(factor=-1, shift=other)
@@ -93,7 +120,13 @@ class Node(Named):
         return self._scaled(factor=other)
 
     def __truediv__(self, other: Number) -> Node:
-        return self._scaled(factor=1 / other)
+        if isinstance(other, Node):
+            way = "divide in a layer of your own: edf.node('y[...] = a[...] / b[...]')(a, b)"
+            raise graph_error("argument", "nodes are divided by numbers, not by nodes", way_out=way)
+        number = self._number(other)
+        if number == 0:
+            raise graph_error("argument", f"{self.name} is divided by 0")
+        return self._scaled(factor=1 / number)
 
     def __neg__(self) -> Node:
         return self._scaled(factor=-1)
@@ -102,7 +135,22 @@ class Node(Named):
         return OPERATIONS[operation](self, other)
 
     def _scaled(self, factor: Number = 1, shift: Number = 0) -> Node:
-        return OPERATIONS["Scale"](self, factor=factor, shift=shift)
+        return OPERATIONS["Scale"](self, factor=self._number(factor), shift=self._number(shift))
+
+    def _number(self, other: Number) -> Number:
+        number = plain(other)
+        if number is None:
+            rule = f"{self.name} goes with nodes and numbers, not with {type(other).__name__}"
+            raise graph_error("argument", rule, way_out="wrap arrays in Input or Parameter")
+        return number
+
+
+def as_array(name: str, value: ArrayLike) -> Array:
+    """A value as an array. Errors: `GraphError` for what is none, such as rows of several lengths."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise graph_error("dtype", f"{name} got what is no array: {error}") from None
 
 
 class Input(Node):
@@ -111,7 +159,8 @@ class Input(Node):
     def __init__(self, name: str | None = None, shape: Sequence[int] | None = None) -> None:
         super().__init__(current(), "Input", name)
         self._value: Array | None = None
-        self.example = None if shape is None else tuple(shape)
+        self.fresh = False  # whether the value was set since the last run
+        self.example = None if shape is None else shape_of("Input", shape)
 
     @property
     def value(self) -> Array:
@@ -123,13 +172,13 @@ class Input(Node):
 
     @value.setter
     def value(self, value: ArrayLike) -> None:
-        array = np.asarray(value)
+        array = as_array(self.name, value)
         dtype = self._registry.dtype
         if array.dtype.kind == "f" and dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
             array = array.astype(dtype)
         if array.dtype.name not in DTYPES:
             raise graph_error("dtype", f"{self.name} got an array of {array.dtype}: values are numbers")
-        self._value = array
+        self._value, self.fresh = array, True
 
     @property
     def rank(self) -> int | None:
@@ -153,8 +202,9 @@ class Mask(Input):
     def __init__(self, like: Node, keep: float) -> None:
         self.like, self.keep = like, keep
         self._registry = like._registry
-        self._name = self._registry.name("Mask", None)
+        self._name = self._registry.name("Mask", None, self)
         self._value = None
+        self.fresh = False
         self.example = None
         self._registry.add(self)
 

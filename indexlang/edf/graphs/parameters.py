@@ -7,26 +7,30 @@ keeps its shape, and belongs to one package at most.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..problems import graph_error
-from .initialisers import Fans, Glorot, He, Initialiser, Normal, Ones, Zeros, fans
-from .nodes import Array, Node
+from ..problems import GraphError, graph_error
+from ..settings import CHOICE, SIZE, setting, shape
+from .initialisers import Fans, Glorot, He, Initial, Normal, Ones, Zeros, drawn, fans, initialiser
+from .nodes import Array, Node, as_array
+from .places import Place, here
 from .registry import current
 
 
 class Parameter(Node):
     """A value that is learned: an array, or a shape and how it begins. It has no batch index.
 
-    `trained=False` is for what belongs to a network but has no gradient, like running statistics.
+    `trained=False` is for what has no gradient, like running statistics; it may be set at any time, and with it
+    training stops, or begins again: no gradient, no step, no decay of the weight.
     """
 
     def __init__(
         self,
         value: Sequence[int] | Array,
-        initial: Initialiser | None = None,
+        initial: Initial | None = None,
         *,
         name: str | None = None,
         trained: bool = True,
@@ -34,18 +38,18 @@ class Parameter(Node):
     ) -> None:
         registry = current()
         self._registry = registry
-        self._own_name = None if name is None else registry.name("Parameter", name)
+        self._own_name = None if name is None else registry.name("Parameter", name, self)
         self.package: Package | None = None
         self.member = ""
-        self.trained = trained
+        self._trained = trained
         self._value: Array | None = None
-        self._initial = initial
+        self._initial = None if initial is None else initialiser(initial)
         self._seed = registry.next_generator()
         if isinstance(value, np.ndarray):
             self._shape = value.shape
             self.value = value
         else:
-            self._shape = tuple(value)
+            self._shape = shape("Parameter", value, 0)
         self._fans = fan if fan is not None else fans(self._shape)
 
     @property
@@ -54,8 +58,30 @@ class Parameter(Node):
         if self.package is not None:
             return f"{self.package.name}.{self.member}"
         if self._own_name is None:
-            self._own_name = self._registry.name("Parameter", None)
+            self._own_name = self._registry.name("Parameter", None, self)
         return self._own_name
+
+    @property
+    def owner(self) -> Any:
+        return self if self.package is None else self.package
+
+    @property
+    def trained(self) -> bool:
+        """Whether runs backward compute a gradient, and optimisers use it."""
+        return self._trained
+
+    @trained.setter
+    def trained(self, trained: bool) -> None:
+        if trained != self._trained:
+            self._trained = bool(setting(self.name, "trained", trained, CHOICE))
+            self._registry.version += 1  # what was derived is of other parameters
+            self._registry.gradients.pop(self.name, None)
+
+    def _without_gradient(self) -> GraphError:
+        if self.trained:
+            return super()._without_gradient()
+        way = f"set {self.name}.trained = True before the run"
+        return graph_error("no-gradient", f"{self.name} has no gradient: it is not trained", way_out=way)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -78,13 +104,13 @@ class Parameter(Node):
             if self._initial is None:
                 rule = f"the parameter {self.name} has neither a value nor a way to begin"
                 raise graph_error("no-value", rule, way_out=f"set {self.name}.value, or pass an initialiser")
-            drawn = self._initial(self._shape, self._fans, np.random.default_rng(self._seed))
-            self._value = np.array(drawn, dtype=self._registry.dtype, order="C")
+            first = drawn(self._initial, self._shape, self._fans, np.random.default_rng(self._seed))
+            self._value = np.array(first, dtype=self._registry.dtype, order="C")
         return self._value
 
     @value.setter
     def value(self, value: ArrayLike) -> None:
-        array = np.asarray(value)
+        array = as_array(self.name, value)
         if array.shape != self._shape:
             sizes = (f"{self.name} has shape {self._shape}", f"the new value has shape {array.shape}")
             raise graph_error("parameter-shape", f"a parameter keeps its shape: {self.name}", *sizes)
@@ -98,11 +124,13 @@ class Package:
     """Parameters that go together: `Phi.W`, `Phi.B`. Iterating gives them in order."""
 
     _stem = "Phi"
+    place: Place | None  # where its user made it
 
     def __init__(self, *, name: str | None = None, **members: Parameter) -> None:
         if not members:
             raise graph_error("package", "a parameter package needs a parameter")
-        self.name = current().name(self._stem, name)
+        self.place = here()
+        self.name = current().name(self._stem, name, self)
         for member, parameter in members.items():
             if not isinstance(parameter, Parameter):
                 raise graph_error(
@@ -121,6 +149,12 @@ class Package:
             return members[name]
         raise AttributeError(f"{type(self).__name__} has no parameter '{name}'")
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in self.__dict__.get("_members", {}):
+            way = f"set {self.name}.{name}.value"
+            raise graph_error("package", f"{self.name}.{name} is a parameter, and stays it", way_out=way)
+        super().__setattr__(name, value)
+
     def __iter__(self) -> Iterator[Parameter]:
         return iter(self._members.values())
 
@@ -128,8 +162,8 @@ class Package:
         return len(self._members)
 
     def arguments(self) -> tuple[Parameter, ...]:
-        """The parameters that a layer takes: the trained ones."""
-        return tuple(p for p in self if p.trained)
+        """The parameters that a layer takes, trained or not."""
+        return tuple(self)
 
     def __repr__(self) -> str:
         return (
@@ -146,11 +180,12 @@ class AffineParams(Package):
         outputs: int,
         bias: bool = True,
         *,
-        initial: Initialiser | None = None,
+        initial: Initial | None = None,
         name: str | None = None,
     ) -> None:
-        members = {"W": Parameter((inputs, outputs), initial or Glorot())}
-        if bias:
+        size = tuple(setting("AffineParams", n, v, SIZE) for n, v in (("inputs", inputs), ("outputs", outputs)))
+        members = {"W": Parameter(size, Glorot() if initial is None else initial)}
+        if setting("AffineParams", "bias", bias, CHOICE):
             members["B"] = Parameter((outputs,), Zeros)
         super().__init__(name=name, **members)
 
@@ -166,50 +201,68 @@ class ConvParams(Package):
         bias: bool = True,
         groups: int = 1,
         *,
-        initial: Initialiser | None = None,
+        initial: Initial | None = None,
         name: str | None = None,
     ) -> None:
+        numbers = {"in_channels": in_channels, "out_channels": out_channels, "groups": groups}
+        in_channels, out_channels, groups = (setting("ConvParams", n, v, SIZE) for n, v in numbers.items())
         if in_channels % groups or out_channels % groups:
             rule = f"{groups} groups must divide the channels"
             raise graph_error("groups", rule, f"{in_channels} channels in, {out_channels} channels out")
-        size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
-        members = {"W": Parameter((*size, in_channels // groups, out_channels), initial or He())}
-        if bias:
+        size = _kernel_size(kernel_size)
+        begin = He() if initial is None else initial
+        members = {"W": Parameter((*size, in_channels // groups, out_channels), begin)}
+        if setting("ConvParams", "bias", bias, CHOICE):
             members["B"] = Parameter((out_channels,), Zeros)
         self.groups = groups
         super().__init__(name=name, **members)
+
+
+def _kernel_size(given: int | Sequence[int]) -> tuple[int, int]:
+    """Rows and columns of a kernel. Errors: `GraphError`."""
+    sizes = tuple(given) if isinstance(given, tuple | list) else (given, given)
+    if len(sizes) != 2:
+        rule = f"kernel_size of ConvParams is a whole number, or one for each of two axes, not {given!r}"
+        raise graph_error("setting", rule)
+    rows, columns = (setting("ConvParams", "kernel_size", s, SIZE) for s in sizes)
+    return rows, columns
 
 
 class NormParams(Package):
     """A scale `gamma` and a shift `beta` for each channel, and running statistics `mean` and `variance`."""
 
     def __init__(self, channels: int, *, name: str | None = None) -> None:
-        shape = (channels,)
+        size = (setting("NormParams", "channels", channels, SIZE),)
         super().__init__(
             name=name,
-            gamma=Parameter(shape, Ones),
-            beta=Parameter(shape, Zeros),
-            mean=Parameter(shape, Zeros, trained=False),
-            variance=Parameter(shape, Ones, trained=False),
+            gamma=Parameter(size, Ones),
+            beta=Parameter(size, Zeros),
+            mean=Parameter(size, Zeros, trained=False),
+            variance=Parameter(size, Ones, trained=False),
         )
+
+    def arguments(self) -> tuple[Parameter, ...]:
+        """The scale and the shift."""
+        return self.gamma, self.beta
 
 
 class EmbeddingParams(Package):
     """E [tokens, features]."""
 
-    def __init__(
-        self, tokens: int, features: int, *, initial: Initialiser | None = None, name: str | None = None
-    ) -> None:
-        super().__init__(name=name, E=Parameter((tokens, features), initial or Normal(1.0)))
+    def __init__(self, tokens: int, features: int, *, initial: Initial | None = None, name: str | None = None) -> None:
+        size = tuple(setting("EmbeddingParams", n, v, SIZE) for n, v in (("tokens", tokens), ("features", features)))
+        super().__init__(name=name, E=Parameter(size, Normal(1.0) if initial is None else initial))
 
 
 class AttentionParams(Package):
     """Wq, Wk, Wv [features, heads, size of a head] and Wo [heads, size of a head, features]."""
 
     def __init__(self, features: int, heads: int, size: int | None = None, *, name: str | None = None) -> None:
+        features = setting("AttentionParams", "features", features, SIZE)
+        heads = setting("AttentionParams", "heads", heads, SIZE)
         if size is None and features % heads:
             raise graph_error("heads", f"{heads} heads must divide {features} features")
-        size = size or features // heads
+        size = features // heads if size is None else setting("AttentionParams", "size", size, SIZE)
         inner = heads * size
         members = {w: Parameter((features, heads, size), Glorot(), fan=(features, inner)) for w in ("Wq", "Wk", "Wv")}
         members["Wo"] = Parameter((heads, size, features), Glorot(), fan=(inner, features))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ...program.ir import primal_of
 from ...sizes.dtypes import DTYPES
 from ..problems import graph_error
+from ..settings import COUNT, setting
 
 Array = NDArray[Any]
 
@@ -37,19 +38,28 @@ class Named:
         """The name of the node's tensor in the graph's Program."""
         return self._name
 
+    @property
+    def owner(self) -> Any:
+        """What the name was given to: the node, or what it is a part of."""
+        return self
+
 
 class Registry:
     """The nodes of a graph in the order in which they were made."""
 
     def __init__(self, seed: int, dtype: Any, keep: bool) -> None:
-        self.seed = seed
-        self.dtype = np.dtype(dtype)
+        self.seed = setting("Graph", "seed", seed, COUNT)
+        try:
+            self.dtype = np.dtype(dtype)
+        except TypeError:
+            raise graph_error("dtype", f"a graph computes with floating-point numbers, not {dtype!r}") from None
         if self.dtype.kind not in "fc" or self.dtype.name not in DTYPES:
             raise graph_error("dtype", f"a graph computes with floating-point numbers, not {self.dtype}")
         self._keep = keep
         self._references: list[weakref.ref[Named]] = []
         self._kept: list[Named] = []
         self._names: set[str] = set()
+        self._owners: dict[str, weakref.ref[Any]] = {}  # who got a name last
         self._counts: dict[str, int] = {}
         self._drawn = 0
         self.version = 0  # changes with the graph
@@ -67,26 +77,40 @@ class Registry:
         """The nodes that still exist, in the order in which they were made."""
         return (node for reference in self._references if (node := reference()) is not None)
 
-    def name(self, stem: str, wanted: str | None) -> str:
-        """The name that was asked for if it is free and can be written, else the stem and a number."""
+    def name(self, stem: str, wanted: str | None, owner: object) -> str:
+        """The name that was asked for if it can be written, else the stem and a number.
+
+        In the default graph a name goes over to who asks for it last, as in a notebook's cell that is run again.
+        Errors: `GraphError`.
+        """
         if wanted is None:
             while True:
                 self._counts[stem] = self._counts.get(stem, 0) + 1
                 wanted = f"{stem}{self._counts[stem]}"
                 if wanted not in self._names:
                     break
-        elif not _is_name(wanted):
-            rule = f"'{wanted}' cannot be the name of a node"
-            raise graph_error("node-name", rule, way_out="use letters, digits and _, with dots between the parts")
-        elif wanted in self._names and (self._keep or self._is_alive(wanted)):
+        elif not isinstance(wanted, str) or not _is_name(wanted):
+            rule = f"{wanted!r} cannot be the name of a node"
+            way = "use letters, digits and _, with dots between the parts"
+            if isinstance(wanted, tuple | list | int):
+                way = f"say shape={wanted!r}"
+            raise graph_error("node-name", rule, way_out=way)
+        elif wanted in self._names and self._keep:
             raise graph_error("node-name", f"the graph has a node '{wanted}' already", way_out="choose another name")
+        if wanted in self._owners:  # what was computed from the one before is to be told
+            self.version += 1
         self._names.add(wanted)
-        self.values.pop(wanted, None)
-        self.gradients.pop(wanted, None)
+        self._owners[wanted] = weakref.ref(owner)
+        for known in (self.values, self.gradients):
+            for other in [n for n in known if n == wanted or n.startswith(f"{wanted}.")]:
+                del known[other]
         return wanted
 
-    def _is_alive(self, name: str) -> bool:
-        return any(n.name == name or n.name.startswith(f"{name}.") for n in self.alive())
+    def successor(self, node: Named) -> object | None:
+        """What has the node's name, or that of its package, by now; None as long as the node has it."""
+        found = self._owners.get(node.owner.name)
+        owner = None if found is None else found()
+        return None if owner is node.owner else owner
 
     def next_generator(self) -> tuple[int, int]:
         """The seed of the next parameter's first value: the same for the same seed and number."""

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ...collecting import uncollected
-from ...errors import IndexLangError, Problem, ShapeError
+from ...errors import IndexLangError, ShapeError
 from ...program import ir
 from ...program.ir import Const, Program, Size, Subscript
 from ...program.rebuild import transform_statement
 from ...rewrite.hoist import hoist
 from ...sizes import shapes
 from ..problems import graph_error
+from .advice import advice
 from .assemble import Assembled, expanded
 from .computed import Call, CompNode, Part
 from .nodes import Mask, Node
@@ -126,10 +127,14 @@ def declared(graph: Assembled, known: Known) -> Program:
 
 
 def _of_node(error: IndexLangError, node: CompNode, call: Call, known: Mapping[Node, Shape]) -> IndexLangError:
-    """The error with the node and its arguments among the values."""
-    arguments = ", ".join(
-        f"{i} = {a.name} {list(known[a])}" for i, a in zip(call.program.inputs, call.arguments, strict=True)
+    """The error told of the node, where the user made it; of what is wrong in its layer, the first."""
+    first = error.problems[0]
+    inputs = dict(zip(call.program.inputs, call.arguments, strict=True))
+    given = ", ".join(f"{i} = {a.name} {list(known[a])}" for i, a in inputs.items())
+    problem = replace(
+        first,
+        rule=f"{node.name} does not fit what it is computed from: {first.rule}",
+        values=(given, *first.values),
+        way_out=advice(call.program.name, {i: known[a] for i, a in inputs.items()}) or first.way_out,
     )
-    values = (f"in the node {node.name}: {arguments}",)
-    problems: tuple[Problem, ...] = tuple(replace(p, values=(*p.values, *values)) for p in error.problems)
-    return (type(error) if isinstance(error, ShapeError) else ShapeError)(*problems)
+    return (type(error) if isinstance(error, ShapeError) else ShapeError)(node.told(problem))

@@ -6,10 +6,11 @@ stand only the layer's name and, where a layer has several forms, which one is m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from ..problems import graph_error
+from ..settings import OPTIONS, PADDING, Kind
 from .computed import ARITHMETIC, Argument, Call, CompNode, bound, node
 from .layers import layer
 from .nodes import Mask, Node
@@ -44,7 +45,13 @@ LogLoss.labels = CrossEntropy.labels = (0, 1)
 # -- layers of several forms -----------------------------------------------------------------------------
 
 
-class Affine(CompNode):
+class _Standard(CompNode):
+    """A node whose options are those of the library's layers."""
+
+    ranges = OPTIONS
+
+
+class Affine(_Standard):
     """W x + B over the last axis of vectors; of a feature map with a known shape, over all its axes."""
 
     stem = "Affine"
@@ -63,10 +70,11 @@ class Affine(CompNode):
         return _call(self, name, arguments, named)
 
 
-class Conv(CompNode):
+class Conv(_Standard):
     """A convolution: stride, dilation, padding (also "same"), groups, with and without bias, as the package says."""
 
     stem = "Conv"
+    ranges: ClassVar[Mapping[str, Kind]] = {**OPTIONS, "padding": PADDING}
 
     def make(self, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
         packages = [a for a in arguments if isinstance(a, ConvParams)]
@@ -87,7 +95,7 @@ class Conv(CompNode):
         return _call(self, name, arguments, named)
 
 
-class BatchNorm(CompNode):
+class BatchNorm(_Standard):
     """Normalisation over the batch; in evaluation by the running statistics, which follow in training."""
 
     stem = "BatchNorm"
@@ -109,15 +117,13 @@ class BatchNorm(CompNode):
         return Call(program, self.call.arguments)
 
 
-class Dropout(CompNode):
+class Dropout(_Standard):
     """Zeros a part `rate` of the elements, drawn anew for each run in training; in evaluation what it is given."""
 
     stem = "Dropout"
 
     def make(self, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
         rate = self.options.setdefault("rate", 0.5)
-        if not 0 <= rate < 1:
-            raise graph_error("dropout", f"the rate is a part of the whole, from 0 to below 1, not {rate}")
         data = _first(arguments)
         mask = named["mask"] if "mask" in named else Mask(data, 1 - rate)
         return _call(self, "dropout", (data, mask), {})
@@ -126,7 +132,7 @@ class Dropout(CompNode):
         return self.call.arguments[0]
 
 
-class Flatten(CompNode):
+class Flatten(_Standard):
     """A feature map as a vector, row-major."""
 
     stem = "Flatten"
@@ -136,7 +142,7 @@ class Flatten(CompNode):
         return _call(self, "flatten" if rank in (None, 4) else _flatten(rank or 0), arguments, named)
 
 
-class Concat(CompNode):
+class Concat(_Standard):
     """Feature maps side by side, along the channels."""
 
     stem = "Concat"
@@ -149,7 +155,7 @@ class Concat(CompNode):
         return _call(self, source, arguments, named)
 
 
-class MeanSquaredError(CompNode):
+class MeanSquaredError(_Standard):
     """The squared differences of each example, averaged over its elements."""
 
     stem = "MeanSquaredError"
@@ -159,7 +165,7 @@ class MeanSquaredError(CompNode):
         return _call(self, _mean_squared_error(rank), arguments, named)
 
 
-class Attention(CompNode):
+class Attention(_Standard):
     """Self-attention with several heads (`causal=True`: looking at no later time), or attention of queries to keys."""
 
     stem = "Attention"

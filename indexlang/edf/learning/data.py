@@ -26,7 +26,10 @@ UBYTE_IMAGES, UBYTE_LABELS = 0x0803, 0x0801  # two zero bytes, the type of the e
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images [N, height, width, channels] or of any other shape, and their labels [N]; the same held out."""
+    """Images [N, height, width, channels] or of any other shape, and their labels [N]; the same held out.
+
+    Lists become arrays. Errors: `DataError` for what is no array of numbers, or does not go together.
+    """
 
     name: str
     images: Array
@@ -35,6 +38,8 @@ class Dataset:
     test_labels: Array
 
     def __post_init__(self) -> None:
+        for name in ("images", "labels", "test_images", "test_labels"):
+            object.__setattr__(self, name, _array(self.name, name, getattr(self, name)))
         for kind, images, labels in (
             ("training", self.images, self.labels),
             ("test", self.test_images, self.test_labels),
@@ -48,6 +53,18 @@ class Dataset:
     def classes(self) -> int:
         """One more than the greatest label."""
         return 1 + max(int(part.max()) for part in (self.labels, self.test_labels) if part.size)
+
+
+def _array(of: str, name: str, value: Any) -> Array:
+    """What was given as an array of numbers, the first axis that of the examples."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise data_error("data-set", f"{of}: {name} are no array: {error}") from None
+    if array.dtype.kind not in "biufc" or array.ndim == 0:
+        kind = "a single value" if array.ndim == 0 else array.dtype.name
+        raise data_error("data-set", f"{of}: {name} are an array of numbers, not {kind}")
+    return array
 
 
 def mnist_small(seed: int = 0, held_out: int = 1000) -> Dataset:

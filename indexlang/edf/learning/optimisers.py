@@ -10,7 +10,7 @@ parameters other settings (the lecture's "Grouping").
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -20,21 +20,22 @@ from numpy.typing import NDArray
 from ..graphs.nodes import Node
 from ..graphs.parameters import Package, Parameter
 from ..problems import data_error, graph_error
+from ..settings import FROM_0, PART, Kind, setting
 
-# What a setting must be, in words and as a test; others may be anything.
-RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
-    "rate": ("a number from 0 on", lambda v: 0 <= v < math.inf),
-    "weight_decay": ("a number from 0 on", lambda v: 0 <= v < math.inf),
-    "momentum": ("a number from 0 on", lambda v: 0 <= v < math.inf),
-    "beta1": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
-    "beta2": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
-    "eps": ("a number from 0 on", lambda v: 0 <= v < math.inf),
+RANGES: Mapping[str, Kind] = {  # what a setting must be; others may be anything
+    "rate": FROM_0,
+    "weight_decay": FROM_0,
+    "momentum": FROM_0,
+    "beta1": PART,
+    "beta2": PART,
+    "eps": FROM_0,
 }
 COUNT = "steps"  # of a parameter, in a state
 BLOCK = 1 << 16  # elements that are moved at a time: what is made of them stays in the cache
 
 Array = NDArray[Any]
-Members = Iterable[Parameter | Package | Node]
+Member = Parameter | Package | Node
+Members = Iterable[Member]
 
 
 class Group:
@@ -43,8 +44,9 @@ class Group:
     Members are parameters, packages, and computed nodes, which stand for all the parameters that they use directly.
     """
 
-    def __init__(self, members: Members, **settings: float) -> None:
-        self.parameters: tuple[Parameter, ...] = tuple(_parameters(members))
+    def __init__(self, members: Members | Member, **settings: float) -> None:
+        several = (members,) if isinstance(members, Node | Package) else members
+        self.parameters: tuple[Parameter, ...] = tuple(_parameters(several))
         self.settings = settings
 
 
@@ -56,7 +58,10 @@ def _parameters(members: Members) -> Iterable[Parameter]:
             case Package():
                 yield from member
             case Node():
-                yield from (s for s in member.sources() if isinstance(s, Parameter))
+                used = [s for s in member.sources() if isinstance(s, Parameter)]
+                if not used:
+                    raise graph_error("group", f"{member.name} uses no parameters itself")
+                yield from used
             case _:
                 raise graph_error("group", f"a group holds parameters, packages and nodes, not {type(member).__name__}")
 
@@ -94,10 +99,8 @@ class Optimiser:
     def check(self, settings: Mapping[str, Any]) -> None:
         """Whether settings can be meant. Errors: `GraphError`."""
         for name, value in settings.items():
-            ends, inside = RANGES.get(name, (None, None))
-            number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-            if inside is not None and not (number and inside(float(value))):
-                raise graph_error("setting", f"{name} of {type(self).__name__} is {ends}, not {value!r}")
+            if name in RANGES:
+                setting(type(self).__name__, name, value, RANGES[name])
 
     def step(self, parameters: Iterable[Parameter], factor: float = 1.0) -> None:
         """Move every parameter that has a gradient; the rates are multiplied by `factor`.

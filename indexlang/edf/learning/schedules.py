@@ -10,6 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..problems import graph_error
+from ..settings import ABOVE_0, FROM_0, plain, setting
+
 
 class Schedule(Protocol):
     """What a rate is multiplied by."""
@@ -33,6 +36,12 @@ class StepRate:
     factor: float = 0.1
     at: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        setting("StepRate", "every", self.every, ABOVE_0)
+        setting("StepRate", "factor", self.factor, FROM_0)
+        if not isinstance(self.at, tuple | list) or any(plain(a) is None for a in self.at):
+            raise graph_error("setting", f"at of StepRate is a tuple of epochs, not {self.at!r}")
+
     def __call__(self, done: float, total: float) -> float:
         count = sum(done >= a for a in self.at) if self.at else math.floor(done / self.every)
         return self.factor**count
@@ -43,6 +52,9 @@ class CosineRate:
     """From 1 to `floor` along half a cosine (Loshchilov, Hutter 2016)."""
 
     floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        setting("CosineRate", "floor", self.floor, FROM_0)
 
     def __call__(self, done: float, total: float) -> float:
         part = min(1.0, done / total) if total else 1.0
@@ -56,6 +68,12 @@ class WarmUp:
     epochs: float = 5
     after: Schedule = ConstantRate()
     start: float = 0.0
+
+    def __post_init__(self) -> None:
+        setting("WarmUp", "epochs", self.epochs, FROM_0)
+        setting("WarmUp", "start", self.start, FROM_0)
+        if not callable(self.after):
+            raise graph_error("setting", f"after of WarmUp is a schedule, not {self.after!r}")
 
     def __call__(self, done: float, total: float) -> float:
         if done < self.epochs:

@@ -24,6 +24,7 @@ from ..graphs.computed import CompNode
 from ..graphs.graph import Graph
 from ..graphs.nodes import Input, Node
 from ..problems import data_error, graph_error
+from ..settings import ABOVE_0, CHOICE, COUNT, SIZE, setting
 from . import checkpoints, curves
 from .curves import Epoch, History
 from .data import Dataset
@@ -41,7 +42,8 @@ class Training:
     """A run. `images` and `labels` are the inputs that the data go to.
 
     `scores` is the node whose greatest element is the answer. With a folder, each epoch ends with a checkpoint there,
-    from which `run(resume=True)` goes on. `augment` changes the images of a batch, by the generator that it is given.
+    from which `run(resume=True)` goes on. Where `batch` does not divide the examples, the last batch of an epoch is
+    smaller; with `drop_last` it is left out. `augment` changes a batch's images, by the generator that it is given.
     """
 
     loss: Node
@@ -53,6 +55,7 @@ class Training:
     schedule: Schedule = field(default_factory=ConstantRate)
     epochs: int = 10
     batch: int = 50
+    drop_last: bool = False
     clip_norm: float | None = None
     clip_value: float | None = None
     augment: Augment | None = None
@@ -63,17 +66,42 @@ class Training:
 
     def __post_init__(self) -> None:
         self.graph = Graph.of(self.loss)
+        self._check_settings()
         self.history = History()
         self.stopped = False
         self._order = np.random.default_rng([self.seed, 1])
         self._noise = np.random.default_rng([self.seed, 2])
-        if self.batch < 1 or self.epochs < 0:
-            raise graph_error("setting", "a batch has 1 image or more, and there are 0 epochs or more")
         self.batch = min(self.batch, len(self.data.labels))
         self._epoch, self._done = 0, 0  # epochs that are done, and images of the one that is not
         self._begun: Any = self._order.bit_generator.state  # of the order, when the epoch began
         self._sums = [0.0, 0.0, 0.0]  # of the epoch so far: losses, right answers, seconds
         self._check_labels()
+
+    def _check_settings(self) -> None:
+        """Whether settings can be meant. Errors: `GraphError`."""
+        for name, kind in (
+            ("epochs", COUNT),
+            ("batch", SIZE),
+            ("seed", COUNT),
+            ("evaluation_batch", SIZE),
+            ("drop_last", CHOICE),
+        ):
+            setattr(self, name, setting("Training", name, getattr(self, name), kind))
+        for name in ("clip_norm", "clip_value"):
+            if getattr(self, name) is not None:
+                setting("Training", name, getattr(self, name), ABOVE_0)
+        parts = {
+            "images": (isinstance(self.images, Input), "an input"),
+            "labels": (isinstance(self.labels, Input), "an input"),
+            "data": (isinstance(self.data, Dataset), "a Dataset"),
+            "scores": (self.scores is None or isinstance(self.scores, Node), "a node"),
+            "optimiser": (isinstance(self.optimiser, Optimiser), "an optimiser, such as Adam()"),
+            "schedule": (callable(self.schedule), "a schedule, such as CosineRate()"),
+            "augment": (self.augment is None or callable(self.augment), "a function of images and a generator"),
+        }
+        for name, (fits, words) in parts.items():
+            if not fits:
+                raise graph_error("setting", f"{name} of Training is {words}, not {getattr(self, name)!r}")
 
     def _check_labels(self) -> None:
         """Labels must be classes that the scores have."""
@@ -82,6 +110,9 @@ class Training:
         shapes = self.graph.shapes({self.images: self.data.images[:1].shape, self.labels: self.data.labels[:1].shape})
         classes = shapes[self.scores][-1]
         for kind, given in (("training", self.data.labels), ("test", self.data.test_labels)):
+            if given.size and given.dtype.kind not in "iub":
+                rule = f"labels are whole numbers, and the {kind} labels have {given.dtype}"
+                raise data_error("labels", rule, way_out="give them as such: labels.astype(int)")
             wrong = np.flatnonzero((given < 0) | (given >= classes))
             if len(wrong):
                 rule = f"a {kind} label is outside of the classes: number {wrong[0]} is {given[wrong[0]]}"
@@ -108,7 +139,9 @@ class Training:
         return self.history
 
     def _one_epoch(self, asked: threading.Event) -> None:
-        count = len(self.data.labels) // self.batch * self.batch
+        count = len(self.data.labels)
+        if self.drop_last:
+            count -= count % self.batch
         if self._done == 0:
             self._begun = self._order.bit_generator.state
             self._sums = [0.0, 0.0, 0.0]
@@ -120,10 +153,11 @@ class Training:
                 start = time.perf_counter()
                 factor = self.schedule(self._epoch + self._done / count, self.epochs)
                 rate = factor * self.optimiser.rate
-                self._step(order[self._done : self._done + self.batch], factor)
-                self._done += self.batch
+                chosen = order[self._done : min(self._done + self.batch, count)]
+                self._step(chosen, factor)
+                self._done += len(chosen)
                 self._sums[2] += time.perf_counter() - start
-                progress.advance(self.batch, self._so_far())
+                progress.advance(len(chosen), self._so_far())
                 if asked.is_set() and self._done < count:
                     self.stopped = True
                     self.save()

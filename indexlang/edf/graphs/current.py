@@ -1,0 +1,68 @@
+"""Which nodes of the default graph are meant, when a notebook's cells are run again in any order.
+
+In: the graph, its nodes. Out: those that are computed where none is named, and what is wrong with the others. The one
+rule: what was made again is never used silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from ...errors import Problem, warn_of
+from ..problems import graph_error
+from .assemble import topological
+from .history import held
+from .nodes import Input, Mask, Node
+from .registry import Registry
+
+
+def meant(graph: Registry, sinks: Callable[[], Sequence[Node]]) -> list[Node]:
+    """Of nodes from which nothing is computed, those that are computed if none is named.
+
+    What is computed from nodes that were made again, or is only remembered as having been shown, is left out, if that
+    leaves any.
+    """
+    fresh = [s for s in sinks() if not any(graph.successor(n) for n in topological((s,)))]
+    found = tuple(fresh or sinks())
+    del fresh  # nothing here but `found` may hold them
+    return held(found) if len(found) > 1 else list(found)
+
+
+def check(graph: Registry, nodes: Iterable[Node], wanted: Sequence[Node]) -> None:
+    """Whether all nodes still have their names. Errors: `GraphError` for one whose name was given to another one."""
+    for node in nodes:
+        other = graph.successor(node)
+        if other is not None:
+            name, of = node.owner.name, wanted[0].name
+            places = [f"{what}: {p}" for what, p in _places(node, other)]
+            rule = f"{of} is computed from '{name}' as it was before '{name}' was made again"
+            if node is wanted[0]:
+                rule = f"'{name}' was made again, and is another node by now"
+            way = (
+                f"run again what is computed from it; if both are meant, give them names of their own: {name}1, {name}2"
+            )
+            raise graph_error("node-name", rule, *places, way_out=way)
+
+
+def _places(node: Node, other: object) -> list[tuple[str, str]]:
+    found = [("made", getattr(node.owner, "place", None)), ("made again", getattr(other, "place", None))]
+    return [(what, str(place)) for what, place in found if place is not None]
+
+
+def warn_unused(graph: Registry, used: Sequence[Input], depth: int) -> None:
+    """Tell of inputs that got a value since the last run, and from which nothing is computed."""
+    alive = [n for n in graph.alive() if isinstance(n, Node)]
+    fresh = [n for n in alive if isinstance(n, Input) and not isinstance(n, Mask) and n.fresh]
+    for node in fresh:
+        node.fresh = False
+    if not set(fresh) <= set(used):
+        read = {source for n in alive for source in n.sources()}
+        warn_of((_unused(n, used) for n in fresh if n not in read), depth + 1)
+
+
+def _unused(node: Input, used: Sequence[Input]) -> Problem:
+    values = [f"{node.name} was made: {node.place}"] if node.place is not None else []
+    values += [f"used is {u.name}, made: {u.place}" for u in used if u.place is not None and not isinstance(u, Mask)]
+    rule = f"{node.name} has a value, and nothing is computed from it"
+    way = "run the cells again that compute from it, or name what is to be computed: Forward(loss)"
+    return Problem("unused-input", rule, None, tuple(values), way)
