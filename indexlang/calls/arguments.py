@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import Problem, ShapeError
-from ..program.ir import Access, Program, parts_of, walk
+from ..program.affine import Affine
+from ..program.ir import Access, Program, parts_of, primal_of, walk
 from .arrays import Array, as_array, number_type
 
 Form = tuple[tuple[int, ...], "np.dtype[Any]"]
@@ -94,6 +95,21 @@ def forms(shapes: Mapping[str, Any], program: Program, ignored: Collection[str])
     if problems:
         raise ShapeError(*problems)
     return found
+
+
+def check_cotangents(expected: Mapping[str, Mapping[int, Affine]], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """A cotangent has the shape of its output, as far as the inputs that are here tell it. Errors: `ShapeError`."""
+    for name, axes in expected.items():
+        for axis, form in axes.items():
+            try:
+                size = max(0, form.value(shapes))
+            except (KeyError, IndexError, ZeroDivisionError):
+                continue
+            if name in shapes and axis < len(shapes[name]) and shapes[name][axis] != size:
+                output = primal_of(name)
+                values = (f"{output} has size {size} along axis {axis}", f"{name} has shape {shapes[name]}")
+                rule = f"'{name}' must have the shape of '{output}'"
+                raise ShapeError(Problem("gradient-shape", rule, values=values))
 
 
 def forms_of(arrays: Sequence[Array]) -> tuple[Form, ...]:

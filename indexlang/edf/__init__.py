@@ -131,3 +131,8 @@ __all__ = [
     "reset",
     "save_weights",
 ]
+
+
+def __dir__() -> list[str]:
+    """The names that are meant for users."""
+    return sorted([*__all__, "networks"])

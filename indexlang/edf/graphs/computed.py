@@ -15,6 +15,7 @@ from ...program.ir import Dots, Program
 from ...sizes import ranks
 from ..problems import graph_error
 from . import layers
+from .describing import SignatureOf, TextOf
 from .nodes import OPERATIONS, Node
 from .parameters import Package, Parameter
 from .registry import Registry, current
@@ -46,6 +47,7 @@ class CompNode(Node):
     layer: ClassVar[Callable[[], layers.Layer]]
     stem: ClassVar[str] = "Node"
     defaults: ClassVar[dict[str, Any]] = {}
+    takes: ClassVar[str | None] = None  # the arguments by position that the signature shows; else the layer's inputs
     labels: ClassVar[tuple[int, int] | None] = None  # which arguments are scores of classes, and labels of them
 
     def __init__(self, *arguments: Argument, name: str | None = None, **keywords: Any) -> None:
@@ -174,7 +176,9 @@ def node(
 ) -> type[CompNode]:
     """The class of computed nodes of a layer: of a .idx file, of a text, or of the standard library by its name.
 
-    `options` are the layer's, as defaults; `name` is that of the class and of its nodes.
+    `source` is the path, the text, or the name; `layer` chooses one of several layers of a file or text; `name` is that
+    of the class and of its nodes, by default the layer's. `options` are the layer's, as defaults.
+    Errors: `GraphError` if there is no such layer, `LanguageSyntaxError` and `MeaningError` for mistakes in the text.
     """
     found: list[layers.Layer] = []
 
@@ -188,7 +192,8 @@ def node(
     else:
         known = definition().name  # a mistake in one's own layer shows where the class is made
     stem = name or _camel(layer or known or "Node")
-    members = {"layer": staticmethod(definition), "stem": stem, "defaults": options, "__doc__": f"The layer {stem}."}
+    members = {"layer": staticmethod(definition), "stem": stem, "defaults": options}
+    members |= {"__doc__": TextOf(definition), "__signature__": SignatureOf(definition)}
     return type(stem, (CompNode,), members)
 
 
@@ -202,4 +207,6 @@ ARITHMETIC: dict[str, type[CompNode]] = {
     "Multiply": node("layer multiply(a, b) -> y:\n    y = a * b\n", name="Multiply"),
     "Scale": node("layer scale(x; factor=1, shift=0) -> y:\n    y[...] = factor * x[...] + shift\n", name="Scale"),
 }
+for _name in ("Add", "Subtract", "Multiply"):
+    ARITHMETIC[_name].takes = "a b"
 OPERATIONS.update(ARITHMETIC)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from ..problems import graph_error
 
 Array = NDArray[Any]
 Fans = tuple[int, int]
+Mode = Literal["in", "out", "average"]
+Distribution = Literal["normal", "uniform"]
 
 
 class Initialiser(Protocol):
@@ -43,8 +45,8 @@ class Scaled:
     """Numbers of mean 0 and variance `gain / n`, n by `mode`: the fan "in", the fan "out", or their "average"."""
 
     gain: float = 1.0
-    mode: str = "in"
-    distribution: str = "normal"
+    mode: Mode = "in"
+    distribution: Distribution = "normal"
 
     def __post_init__(self) -> None:
         if self.mode not in _MODES:
@@ -69,17 +71,17 @@ _MODES: dict[str, Callable[[Fans], float]] = {
 }
 
 
-def Glorot(distribution: str = "uniform") -> Scaled:  # noqa: N802 (it makes one, like a class)
+def Glorot(distribution: Distribution = "uniform") -> Scaled:  # noqa: N802 (it makes one, like a class)
     """Variance 2 / (in + out): signals and gradients keep their size (Glorot, Bengio 2010)."""
     return Scaled(1.0, "average", distribution)
 
 
-def He(distribution: str = "normal", mode: str = "in") -> Scaled:  # noqa: N802
+def He(distribution: Distribution = "normal", mode: Mode = "in") -> Scaled:  # noqa: N802
     """Variance 2 / in: the same behind relu, which halves the signal (He et al. 2015)."""
     return Scaled(2.0, mode, distribution)
 
 
-def LeCun(distribution: str = "normal") -> Scaled:  # noqa: N802
+def LeCun(distribution: Distribution = "normal") -> Scaled:  # noqa: N802
     """Variance 1 / in (LeCun et al. 1998, "Efficient BackProp")."""
     return Scaled(1.0, "in", distribution)
 

@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Mapping
 from functools import cache, lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,30 @@ class Layer:
         self.name = name
         self._programs: dict[tuple[tuple[str, str, str], ...], Program] = {}
         self._lock = threading.Lock()
+
+    @property
+    def header(self) -> tree.LayerDef | None:
+        """The layer's definition; None for bare statements."""
+        return next((i for i in self._file.items if isinstance(i, tree.LayerDef) and i.name == self.name), None)
+
+    @property
+    def heading(self) -> str:
+        """The definition's text from `layer` to its `:`, laid out as it was written; empty for bare statements."""
+        found = self.header
+        if found is None:
+            return ""
+        ends = [i.span.start - found.span.start for i in found.body]
+        return found.span.text[: min(ends, default=None)].rstrip()
+
+    @property
+    def comment(self) -> str:
+        """The lines of the comment that stands right above the definition, without `#`."""
+        found = self.header
+        if found is None:
+            return ""
+        above = found.span.source.text[: found.span.start].splitlines()
+        lines = list(takewhile(lambda line: line.startswith("#"), reversed(above)))
+        return "\n".join(line.removeprefix("#").removeprefix(" ") for line in reversed(lines))
 
     def program(self, options: Mapping[str, Any]) -> Program:
         """The layer with these options. Errors: `MeaningError`."""
