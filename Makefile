@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check format grammar fuzz bench clean
+.PHONY: demo test check format grammar pages fuzz bench clean
 
 demo: $(VENV)/examples.stamp ## derive the convolution's gradient, then train LeNet-5 on handwritten digits
 	$(BIN)/python -m examples.train_lenet $(ARGS)
@@ -26,6 +26,10 @@ format: $(VENV)/dev.stamp ## lay out the code and mend what the linter can
 
 grammar: $(VENV)/dev.stamp ## make the parser's tables anew, after a change of the grammar
 	$(BIN)/python -c 'from indexlang.syntax.automaton import write; write()'
+
+pages: $(VENV)/dev.stamp ## make the pages of docs that are made: of docstrings, and of the textbooks' gradients
+	$(BIN)/python -m tools.api_page > docs/api.md
+	$(BIN)/python tests/gradients.py > docs/gradients.md
 
 fuzz: $(VENV)/dev.stamp ## 10,000 random programs; INDEXLANG_FUZZ is another number, INDEXLANG_SEED a seed to repeat
 	PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m random_programs $(ARGS)

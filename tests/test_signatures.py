@@ -85,6 +85,7 @@ def test_the_text_of_a_class_is_the_layer_s():
     assert edf.Relu.__doc__ == (
         "Rectified linear unit. At 0 the slope is 0.\nSource: Nair, Hinton 2010; torch.nn.ReLU.\n\nlayer relu(x) -> y:"
     )
+    assert "\n\nOptions: the slope below 0.\n\nlayer leaky_relu(x; slope=0.01) -> y:" in edf.LeakyRelu.__doc__
     assert edf.node("y[n] = x[n,i]*w[i]").__doc__ == "The layer of a text."
 
 

@@ -325,7 +325,7 @@ class Function:
         return f"<indexlang.Function {', '.join(self.inputs)} -> {', '.join(self.outputs)}>"
 
     def latex(self) -> str:
-        """The statements as LaTeX."""
+        """The statements as LaTeX; a notebook shows them so."""
         return typesetting.to_latex(self.program)
 
     def _repr_latex_(self) -> str:

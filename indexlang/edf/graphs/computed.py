@@ -64,7 +64,7 @@ class CompNode(Node):
         super().__init__(self.common_registry(), self.stem, name)
 
     def make(self, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
-        """The call as it runs in training."""
+        """The call as it runs in training, of `arguments` by position and `named` ones; a class may choose a layer."""
         program = type(self).layer().program(self.options)
         return Call(program, bound(type(self).__name__, program.inputs, arguments, named))
 
@@ -94,14 +94,16 @@ class CompNode(Node):
         return self.call.program.outputs
 
     def part(self, output: str) -> Part:
-        """Another output of the layer as a node."""
+        """Another `output` of the layer, by its name, as a node. Errors: `GraphError`, which names those that there
+        are.
+        """
         if output not in self.outputs:
             rule = f"{self.name} has no output '{output}'"
             raise graph_error("output", rule, f"outputs: {', '.join(self.outputs)}")
         return Part(self, output)
 
     def rewire(self, old: Node, new: Node) -> None:
-        """Take `new` wherever the node took `old`."""
+        """Take `new` wherever the node took `old`. Errors: `GraphError` if it did not."""
         if old not in self.sources():
             raise graph_error("argument", f"{self.name} is not computed from {old.name}")
         self.call = replace(self.call, arguments=tuple(new if a is old else a for a in self.call.arguments))

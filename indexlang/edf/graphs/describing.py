@@ -45,7 +45,7 @@ class SignatureOf:
 
 
 class TextOf:
-    """`__doc__` of a class that was made from a layer: the comment above the layer, and its header."""
+    """`__doc__` of a class that was made from a layer: the comment above it, what its options are, its header."""
 
     def __init__(self, source: Callable[[], Layer]) -> None:
         self.source = source
@@ -53,7 +53,7 @@ class TextOf:
     def __get__(self, instance: object, owner: type) -> str:
         found = self.source()
         said = found.comment or f"The layer {found.name or 'of a text'}."
-        return f"{said}\n\n{found.heading}".rstrip()
+        return "\n\n".join(part for part in (said, found.options_text, found.heading) if part)
 
 
 def _inputs(source: Layer | None) -> str:

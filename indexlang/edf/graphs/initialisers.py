@@ -25,7 +25,9 @@ Distribution = Literal["normal", "uniform"]
 class Initialiser(Protocol):
     """What gives a parameter its first value."""
 
-    def __call__(self, shape: Sequence[int], fans: Fans, rng: np.random.Generator) -> Array: ...
+    def __call__(self, shape: Sequence[int], fans: Fans, rng: np.random.Generator) -> Array:
+        """An array of `shape`, drawn by `rng`; `fans` = (in, out) as for `Parameter`."""
+        ...
 
 
 def fans(shape: Sequence[int]) -> Fans:
@@ -72,23 +74,30 @@ _MODES: dict[str, Callable[[Fans], float]] = {
 
 
 def Glorot(distribution: Distribution = "uniform") -> Scaled:  # noqa: N802 (it makes one, like a class)
-    """Variance 2 / (in + out): signals and gradients keep their size (Glorot, Bengio 2010)."""
+    """Variance 2 / (in + out): signals and gradients keep their size (Glorot, Bengio 2010).
+
+    `distribution` is "uniform" or "normal". Errors: `GraphError` for another.
+    """
     return Scaled(1.0, "average", distribution)
 
 
 def He(distribution: Distribution = "normal", mode: Mode = "in") -> Scaled:  # noqa: N802
-    """Variance 2 / in: the same behind relu, which halves the signal (He et al. 2015)."""
+    """Variance 2 / in: the same behind relu, which halves the signal (He et al. 2015).
+
+    `distribution` is "normal" or "uniform", `mode` the number that divides: "in", "out" or their "average".
+    Errors: `GraphError` for others.
+    """
     return Scaled(2.0, mode, distribution)
 
 
 def LeCun(distribution: Distribution = "normal") -> Scaled:  # noqa: N802
-    """Variance 1 / in (LeCun et al. 1998, "Efficient BackProp")."""
+    """Variance 1 / in (LeCun et al. 1998, "Efficient BackProp"); `distribution` as for `Glorot`."""
     return Scaled(1.0, "in", distribution)
 
 
 @dataclass(frozen=True)
 class Normal:
-    """Normal numbers of a given spread."""
+    """Normal numbers around `mean`, of standard deviation `spread`."""
 
     spread: float = 0.01
     mean: float = 0.0
@@ -99,7 +108,7 @@ class Normal:
 
 @dataclass(frozen=True)
 class Uniform:
-    """Numbers between two limits."""
+    """Numbers from `low` to below `high`."""
 
     low: float = -0.05
     high: float = 0.05
@@ -110,7 +119,7 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Constant:
-    """The same number everywhere."""
+    """The same number, `value`, everywhere. `Zeros` and `Ones` are two of them."""
 
     value: float = 0.0
 

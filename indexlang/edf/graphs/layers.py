@@ -63,6 +63,16 @@ class Layer:
         lines = list(takewhile(lambda line: line.startswith("#"), reversed(above)))
         return "\n".join(line.removeprefix("#").removeprefix(" ") for line in reversed(lines))
 
+    @property
+    def options_text(self) -> str:
+        """What the comment at the beginning of the file says of its layers' options, if this one has any."""
+        found = self.header
+        if found is None or not found.options:
+            return ""
+        lines = takewhile(lambda line: line.startswith("#"), found.span.source.text.splitlines())
+        parts = "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines).split("\n\n")
+        return next((part for part in parts if part.startswith("Options: ")), "")
+
     def program(self, options: Mapping[str, Any]) -> Program:
         """The layer with these options. Errors: `MeaningError`."""
         key = tuple((name, type(value).__name__, repr(value)) for name, value in sorted(options.items()))

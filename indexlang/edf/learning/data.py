@@ -35,7 +35,10 @@ _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: "
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images [N, height, width, channels] or of any other shape, and their labels [N]; the same held out."""
+    """`images` [N, height, width, channels] or of any other shape, and their `labels` [N], to learn from; `test_images`
+    and `test_labels` held out; `name` is shown. Errors: `DataError` where counts differ or there is nothing to learn
+    from.
+    """
 
     name: str
     images: Array
@@ -99,7 +102,11 @@ def _folders(package: ModuleSpec) -> Sequence[str]:
 
 
 def folder(path: str | os.PathLike[str], training: str = "train", test: str = "t10k") -> Dataset:
-    """The four IDX files of a folder, gzipped or not, as MNIST and its successors have them."""
+    """The four IDX files of the folder at `path`, gzipped or not, as MNIST and its successors have them.
+
+    Their names begin with `training` and `test`. Images are float32 [N, height, width, 1] from 0 to 1, labels int64
+    [N]. Errors: `DataError` for what is missing, or not what its header says.
+    """
     root = Path(path)
     if not root.is_dir():
         raise data_error("missing-file", f"{root} is not a folder")
@@ -125,7 +132,10 @@ def find(root: Path, stem: str, kind: str) -> Path:
 
 
 def read_idx(path: str | os.PathLike[str], kind: int | None = None) -> Array:
-    """The array of an IDX file, whose header must say exactly what follows (and be of this kind, if one is given)."""
+    """The array of the IDX file at `path`, gzipped if it ends in .gz; its header must say exactly what follows.
+
+    `kind` is the number that it must begin with, 0x0803 for images of bytes. Errors: `DataError`.
+    """
     path = Path(path)
     try:
         data = path.read_bytes()
