@@ -147,6 +147,15 @@ def test_every_code_is_on_the_page_of_errors() -> None:
     assert not {code for code in codes if f"[{code}]" not in text and f"`{code}`" not in text}
 
 
+def test_names_that_the_planner_gives_are_explained() -> None:
+    given = re.compile(r'(?:counted\(|fresh\(|named\([\w.]+, |inserted\([^()"]*, )"(\w\w+)"')
+    modules = (ROOT / "indexlang" / "plan" / "rewrites").rglob("*.py")
+    names = {name for module in modules for name in given.findall(module.read_text(encoding="utf-8"))}
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8").partition("## Names that nobody wrote")[2]
+    assert len(names) > 8
+    assert not {name for name in names if not re.search(rf"`(\w_)?{name}`", text)}
+
+
 def test_the_map_has_every_module_once() -> None:
     package = ROOT / "indexlang"
     modules = [p.relative_to(package).with_suffix("").as_posix() for p in package.rglob("*.py") if p.stem != "__init__"]
