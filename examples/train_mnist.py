@@ -9,8 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from indexlang.edf import mnist_small
-
+from .digits import carried
 from .training import arguments, run, shifted
 
 
@@ -20,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
         __doc__, "python -m examples.train_mnist", epochs=20, batch=100, rate=2e-3, out=Path("out/mnist")
     )
     args = parser.parse_args(argv)
-    return run(args, "lenet5", lambda images, rng: shifted(images, rng, 1), load=mnist_small, padding=2)
+    return run(args, "lenet5", lambda images, rng: shifted(images, rng, 1), load=carried, padding=2)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """indexlang: layers as index equations, their gradients derived, both directions run on NumPy."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .calls.function import Function
 from .calls.loading import compile, load  # noqa: A004 (the name that the contract gives it)
 from .errors import DerivationError, IndexLangError, IndexLangWarning, LanguageSyntaxError, MeaningError, ShapeError
@@ -18,3 +21,21 @@ __all__ = [
     "compile",
     "load",
 ]
+
+
+def __dir__() -> list[str]:
+    """The names that are meant for users; the folders of the compiler are not."""
+    return sorted([*__all__, "edf"])
+
+
+if TYPE_CHECKING:
+    from . import edf as edf
+else:  # a checker that saw it would take every name for one of the package's
+
+    def __getattr__(name: str) -> Any:
+        if name == "edf":  # when it is asked for: graphs and networks are as much to load as the compiler
+            return import_module(".edf", __name__)
+        rule = f"module 'indexlang' has no attribute '{name}'"
+        if not name.startswith("_") and hasattr(Function, name):
+            rule += f": it belongs to what is compiled, indexlang.compile(text).{name}"
+        raise AttributeError(rule)

@@ -36,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Span:
-    """A half-open range of offsets in a source; in a layer that was called, `caller` is the call."""
+    """A place in a text: from offset `start` to before `end` of `source`; in a called layer `caller` is the call."""
 
     source: Source
     start: int
@@ -45,22 +45,25 @@ class Span:
 
     @property
     def line(self) -> int:
+        """The line where it begins, counted from 1."""
         return self.source.position(self.start)[0]
 
     @property
     def column(self) -> int:
+        """The column where it begins, in characters, counted from 1."""
         return self.source.position(self.start)[1]
 
     @property
     def text(self) -> str:
+        """What is written there."""
         return self.source.text[self.start : self.end]
 
     def to(self, other: Span) -> Span:
-        """The span from the start of this one to the end of the other."""
+        """The span from the start of this one to the end of the `other`."""
         return Span(self.source, self.start, max(self.end, other.end), self.caller)
 
     def called_from(self, call: Span) -> Span:
-        """The same place of a layer, called here; what called it inside of that layer stays."""
+        """The same place of a layer that is called at `call`; what called it inside of that layer stays."""
         caller = call if self.caller is None else self.caller.called_from(call)
         return Span(self.source, self.start, self.end, caller)
 
@@ -135,14 +138,17 @@ class IndexLangError(ValueError):
 
     @property
     def code(self) -> str:
+        """Which error it is, as on the page of errors: "size-mismatch"."""
         return self.problems[0].code
 
     @property
     def span(self) -> Span | None:
+        """Where it is in the text, if it is there: `span.line`, `span.column`."""
         return self.problems[0].span
 
     @property
     def source(self) -> Source | None:
+        """The text that it is in."""
         span = self.span
         return None if span is None else span.source
 

@@ -124,6 +124,28 @@ def test_the_page_is_true(
             raise AssertionError(f"{page.name}, the block at line {block.line}:\n{error}") from error
 
 
+def test_what_the_page_of_how_to_computes_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    """The gradient over time against differences of NumPy's own forward run, the Hessian against its formula."""
+    over_time, hessian, *_ = (b for b in blocks(ROOT / "docs" / "howto.md") if b.kind == "python")
+    page, way = Page(), np.random.default_rng(1).normal(size=(5, 5))
+    page.run(over_time, None, capsys)
+    drawn = np.random.default_rng(0)
+    x, w, u, begin = (drawn.normal(size=s) for s in ((20, 8, 3), (3, 5), (5, 5), (8, 5)))
+
+    def last(weights: Any) -> Any:
+        state = begin
+        for t in range(20):
+            state = np.tanh(x[t] @ w + state @ weights)
+        return state.sum()
+
+    slope = (last(u + 1e-6 * way) - last(u - 1e-6 * way)) / 2e-6
+    assert np.isclose(np.sum(page.names["dU"] * way), slope, rtol=1e-5)
+    page.run(hessian, None, capsys)
+    x, w, v = (page.names[n] for n in "xwv")
+    chance = 1 / (1 + np.exp(-(x @ w)))
+    assert np.allclose(page.names["hv"], x.T @ (chance * (1 - chance) * (x @ v)))
+
+
 def test_the_language_page_has_a_block_for_every_section() -> None:
     text = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
     sections = re.split(r"^#{2,3} ", text, flags=re.MULTILINE)[1:]
@@ -138,6 +160,11 @@ def test_the_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
+def test_the_readme_leads_to_every_page() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert not [page.name for page in (ROOT / "docs").glob("*.md") if f"(docs/{page.name})" not in text]
+
+
 def test_every_code_is_on_the_page_of_errors() -> None:
     said = re.compile(r"""(?:Problem|problem|told|doubt|\w*_error)\(\s*(?:\w+, )?"([a-z]+(?:-[a-z]+)*)",""")
     modules = (ROOT / "indexlang").rglob("*.py")
@@ -145,6 +172,15 @@ def test_every_code_is_on_the_page_of_errors() -> None:
     text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     assert len(codes) > 100
     assert not {code for code in codes if f"[{code}]" not in text and f"`{code}`" not in text}
+
+
+def test_names_that_the_planner_gives_are_explained() -> None:
+    given = re.compile(r'(?:counted\(|fresh\(|named\([\w.]+, |inserted\([^()"]*, )"(\w\w+)"')
+    modules = (ROOT / "indexlang" / "plan" / "rewrites").rglob("*.py")
+    names = {name for module in modules for name in given.findall(module.read_text(encoding="utf-8"))}
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8").partition("## Names that nobody wrote")[2]
+    assert len(names) > 8
+    assert not {name for name in names if not re.search(rf"`(\w_)?{name}`", text)}
 
 
 def test_the_map_has_every_module_once() -> None:

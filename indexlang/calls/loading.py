@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ..errors import LanguageSyntaxError, MeaningError, Problem, Source, warn_of
 from ..meaning.converter import Given
@@ -21,32 +21,44 @@ from ..syntax import tree
 from ..syntax.parser import parse, read
 from .function import Function
 
-BACKENDS = ("auto", "numpy")
+Backend = Literal["auto", "numpy"]
 
 
 def compile(  # noqa: A001 (the name that the contract gives it)
     text: str | os.PathLike[str],
     *,
     layer: str | None = None,
-    backend: str = "auto",
+    backend: Backend = "auto",
     outputs: Sequence[str] | None = None,
     recompute: bool = False,
     **options: Any,
 ) -> Function:
-    """A text, or the path of a .idx file, as a Function; `layer` chooses a layer of it, options go by keyword.
+    """A text, or the path of a .idx file, as a Function.
 
-    With `recompute` no product is kept from the forward run of `vjp` that its pullback can make again.
-    Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text.
+    `text` is a path if it is a `Path`, or one line without `=` that ends in .idx. `layer` chooses one of several
+    layers; `options` are that layer's, by keyword: `compile("conv.idx", layer="conv2d", stride=2)`. `outputs` are the
+    tensors to deliver, instead of the header's, or those that nothing reads. `backend` is what runs the Function:
+    "numpy", the only one so far, and so what "auto" takes; `f.backend` says which. With `recompute` no product is kept
+    from the forward run of `vjp` that its pullback can make again: less memory, more time.
+    Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text, or with an argument.
     """
-    if backend not in BACKENDS:
-        raise MeaningError(Problem("backend", f"a backend is one of {', '.join(BACKENDS)}, not {backend!r}"))
+    engine = _engine(backend)
     source, folder = _source(text)
     file = parse(source)
     doubts: list[Problem] = []
     program = resolve(file, layer=layer, options=options, outputs=outputs, folder=folder, doubt=doubts.append)
     warn_of(doubts, 2)
     limits = replace(NUMPY, deep=NEVER) if recompute else NUMPY
-    return Function(program, _options(file, layer, options), limits=limits)
+    return Function(program, _options(file, layer, options), limits=limits, backend=engine)
+
+
+def _engine(backend: str) -> str:
+    """What runs a Function: for "auto" the first that there is. Errors: `MeaningError` for what is not there."""
+    there = get_args(Backend)
+    if backend not in there:
+        rule = f"a backend is one of {', '.join(there)}, not {backend!r}"
+        raise MeaningError(Problem("backend", rule, way_out="leave it out, and what is there is taken"))
+    return there[1] if backend == "auto" else backend
 
 
 def _source(text: str | os.PathLike[str]) -> tuple[Source, Path | None]:
@@ -115,5 +127,8 @@ class Layers:
 
 
 def load(path: str | os.PathLike[str]) -> Layers:
-    """Every layer of a .idx file, with its options at their defaults."""
+    """Every layer of the .idx file at `path`, with its options at their defaults: `load("conv.idx").conv2d`.
+
+    Errors: `LanguageSyntaxError`, for a file that cannot be read too; a layer's `MeaningError` when it is asked for.
+    """
     return Layers(*_source(Path(path)))

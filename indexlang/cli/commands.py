@@ -27,12 +27,13 @@ from ..meaning.resolve import layer_names, resolve
 from ..oracle.gradcheck import gradcheck, random_inputs
 from ..plan.plan import Plan
 from ..plan.printing import as_json, steps_text
-from ..program.ir import Program, accesses_of
+from ..program.ir import Program
 from ..program.latex import to_latex
 from ..program.text import statement_text, to_text
 from ..ranges.solve import attempt
 from ..rewrite.gather import gather
 from ..sizes.shapes import doubts
+from ..sizes.suggested import suggested
 from ..syntax.layout import layout
 from ..syntax.parser import parse
 from ..syntax.tree import File, Item, LayerDef, ShapeDecl, Statement
@@ -343,16 +344,10 @@ def _shapes(program: Program, given: Sequence[tuple[str, tuple[int, ...]]]) -> d
     missing = [name for name in program.inputs if name not in shapes]
     if missing:
         rule = f"no shape is given for {', '.join(missing)}"
-        way = f"say {' '.join(f'--shape {name}={_example(program, name)}' for name in missing)}, with your sizes"
+        examples = suggested(program, {n: s for n, s in shapes.items() if n in program.inputs})
+        way = f"say {' '.join(f'--shape {name}={examples[name]}' for name in missing)}, with your sizes"
         raise ShapeError(Problem("missing-input", rule, values=known, way_out=way))
     return shapes
-
-
-def _example(program: Program, tensor: str) -> str:
-    """A shape of the rank that a tensor is read with."""
-    accesses = (p for s in program.statements for p in accesses_of(s) if p.tensor == tensor)
-    rank = next((len(a.subscripts) for a in accesses), 2)
-    return ",".join(str(2 + k) for k in range(rank))
 
 
 def _both(args: argparse.Namespace) -> tuple[Plan, Plan]:

@@ -48,7 +48,8 @@ from .graphs.standard import (
     SquaredError,
     Tanh,
 )
-from .learning.data import Dataset, mnist_small, read_idx
+from .learning.data import Dataset, read_idx
+from .learning.digits import mnist_small
 from .learning.optimisers import Adam, AdamW, GradientDescent, Group, clip_norm, clip_value
 from .learning.schedules import ConstantRate, CosineRate, StepRate, WarmUp
 from .learning.training import Training
@@ -131,3 +132,8 @@ __all__ = [
     "reset",
     "save_weights",
 ]
+
+
+def __dir__() -> list[str]:
+    """The names that are meant for users."""
+    return sorted([*__all__, "networks"])

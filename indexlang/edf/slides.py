@@ -19,7 +19,7 @@ def default_graph() -> Graph:
 
 
 def reset(seed: int = 0) -> Graph:
-    """A new, empty default graph."""
+    """A new, empty default graph, which is returned; `seed` as for `Graph`."""
     graph = Graph(seed=seed, keep=False)
     registry.set_default(graph)
     return graph
@@ -30,16 +30,26 @@ def _graph() -> Graph:
 
 
 def Forward(*wanted: Node, training: bool = True) -> None:  # noqa: N802 (the slides' name)
-    """Compute all nodes of the graph, or the wanted ones and what they need."""
+    """Compute all nodes of the graph, or the wanted ones and what they need, from the values of inputs.
+
+    `training=False` runs what is run when nothing is learned: no dropout, running statistics.
+    Errors: `GraphError` without a node or an input's value, and for shapes that do not fit.
+    """
     (Graph.of(wanted[0]) if wanted else _graph()).forward(*wanted, training=training)
 
 
 def Backward(loss: Node) -> None:  # noqa: N802
-    """The gradients of the loss, averaged over the batch, by every node and parameter."""
+    """The gradients of `loss`, averaged over the batch, by every node and parameter: `node.grad`.
+
+    `loss` is a node with one value for each example, or one for all. Errors: `GraphError` before Forward, and if the
+    loss depends on no parameter.
+    """
     Graph.of(loss).backward(loss)
 
 
 def SGD(rate: float, graph: Graph | None = None) -> None:  # noqa: N802
-    """One step down the gradient: each parameter less `rate` times its gradient."""
+    """One step down the gradient: each trained parameter of `graph`, else of the current one, less `rate` times its
+    gradient. Errors: `GraphError` if no parameter has one, and for a rate that is none.
+    """
     graph = _graph() if graph is None else graph
     GradientDescent(rate).step(graph.parameters)

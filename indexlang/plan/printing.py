@@ -47,7 +47,7 @@ HOW = {"serial": "", "backwards": " backwards", "thread": " in threads"}
 
 
 def steps_text(plan: Plan) -> str:
-    """The sections with their steps, one a line."""
+    """The sections of `plan` with their steps, one a line."""
     lines: list[str] = []
     for table in plan.tables:
         bounds = ", ".join(f"{i}={lo}..{hi - 1}" for i, (lo, hi) in table.extents)
@@ -167,7 +167,7 @@ def _value(value: Value) -> str:
 
 
 def as_json(plan: Plan) -> str:
-    """The whole Plan as JSON: each node an object with its kind, numbers and names as they are."""
+    """The whole `plan` as JSON: each node an object with its kind, numbers and names as they are."""
     return json.dumps(_data(plan), indent=1)
 
 

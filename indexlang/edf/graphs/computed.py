@@ -16,6 +16,7 @@ from ...sizes import ranks
 from ..problems import graph_error
 from ..settings import OPTIONS, Kind, setting
 from . import layers
+from .describing import SignatureOf, TextOf
 from .nodes import OPERATIONS, Node
 from .parameters import Package, Parameter
 from .registry import Registry, current
@@ -47,6 +48,7 @@ class CompNode(Node):
     layer: ClassVar[Callable[[], layers.Layer]]
     stem: ClassVar[str] = "Node"
     defaults: ClassVar[dict[str, Any]] = {}
+    takes: ClassVar[str | None] = None  # the arguments by position that the signature shows; else the layer's inputs
     labels: ClassVar[tuple[int, int] | None] = None  # which arguments are scores of classes, and labels of them
     ranges: ClassVar[Mapping[str, Kind]] = {}  # what options may be
 
@@ -66,7 +68,7 @@ class CompNode(Node):
         super().__init__(self.common_registry(), self.stem, name)
 
     def make(self, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
-        """The call as it runs in training."""
+        """The call as it runs in training, of `arguments` by position and `named` ones; a class may choose a layer."""
         program = type(self).layer().program(self.options)
         return Call(program, bound(type(self).__name__, program.inputs, arguments, named))
 
@@ -96,14 +98,16 @@ class CompNode(Node):
         return self.call.program.outputs
 
     def part(self, output: str) -> Part:
-        """Another output of the layer as a node."""
+        """Another `output` of the layer, by its name, as a node. Errors: `GraphError`, which names those that there
+        are.
+        """
         if output not in self.outputs:
             rule = f"{self.name} has no output '{output}'"
             raise graph_error("output", rule, f"outputs: {', '.join(self.outputs)}")
         return Part(self, output)
 
     def rewire(self, old: Node, new: Node) -> None:
-        """Take `new` wherever the node took `old`."""
+        """Take `new` wherever the node took `old`. Errors: `GraphError` if it did not."""
         if old not in self.sources():
             raise graph_error("argument", f"{self.name} is not computed from {old.name}")
         self.call = replace(self.call, arguments=tuple(new if a is old else a for a in self.call.arguments))
@@ -182,9 +186,10 @@ def node(
 ) -> type[CompNode]:
     """The class of computed nodes of a layer: of a .idx file, of a text, or of the standard library by its name.
 
-    `options` are the layer's, as defaults; `name` is that of the class and of its nodes, `layer` which one of a file or
-    text with several is meant. Errors: `GraphError` for a layer that is not there, `MeaningError` for what is wrong in
-    a layer of one's own, or with the options.
+    `source` is the path, the text, or the name; `layer` chooses one of several layers of a file or text; `name` is that
+    of the class and of its nodes, by default the layer's. `options` are the layer's, as defaults.
+    Errors: `GraphError` for a layer that is not there, `LanguageSyntaxError` and `MeaningError` for what is wrong in a
+    layer of one's own, or with the options.
     """
     found: list[layers.Layer] = []
 
@@ -206,13 +211,8 @@ def node(
     options = {n: setting(stem, n, v, ranges[n]) if n in ranges else v for n, v in options.items()}
     if options or not (library or definition().options):
         definition().program(options)  # its mistakes are told where the class is made
-    members = {
-        "layer": staticmethod(definition),
-        "stem": stem,
-        "defaults": options,
-        "ranges": ranges,
-        "__doc__": f"The layer {stem}.",
-    }
+    members = {"layer": staticmethod(definition), "stem": stem, "defaults": options, "ranges": ranges}
+    members |= {"__doc__": TextOf(definition), "__signature__": SignatureOf(definition)}
     return type(stem, (CompNode,), members)
 
 
@@ -226,4 +226,6 @@ ARITHMETIC: dict[str, type[CompNode]] = {
     "Multiply": node("layer multiply(a, b) -> y:\n    y = a * b\n", name="Multiply"),
     "Scale": node("layer scale(x; factor=1, shift=0) -> y:\n    y[...] = factor * x[...] + shift\n", name="Scale"),
 }
+for _name in ("Add", "Subtract", "Multiply"):
+    ARITHMETIC[_name].takes = "a b"
 OPERATIONS.update(ARITHMETIC)

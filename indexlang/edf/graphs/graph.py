@@ -46,8 +46,10 @@ class _Run:
 class Graph(registry.Registry):
     """Nodes that are computed together.
 
-    `seed` decides the parameters' first values and the masks of dropout, `dtype` what is computed with. Everything
-    that a run gives can be looked at: `node.value`, `node.grad`.
+    `seed` decides the parameters' first values and the masks of dropout, `dtype` what is computed with, a type of
+    floating-point or complex numbers. Nodes that no variable holds stay in the graph, unless `keep` is false, as in the
+    default graph. Everything that a run gives can be looked at: `node.value`, `node.grad`. Errors: `GraphError` for
+    another dtype.
     """
 
     def __init__(self, *, seed: int = 0, dtype: Any = np.float32, keep: bool = True) -> None:
@@ -79,7 +81,7 @@ class Graph(registry.Registry):
 
     @staticmethod
     def of(node: Node) -> Graph:
-        """The graph of a node. Errors: `GraphError` for what is no node."""
+        """The graph of `node`. Errors: `GraphError` for what is no node."""
         if not isinstance(node, Node):
             raise graph_error("argument", f"a node is asked for, not {type(node).__name__}")
         found = node.graph
@@ -119,7 +121,7 @@ class Graph(registry.Registry):
         return weakref.WeakSet(s for s in self._sinks() if s not in chosen)
 
     def assembled(self, *wanted: Node, training: bool = True) -> Assembled:
-        """The wanted nodes (else all) as one Program."""
+        """The wanted nodes (else all) as one Program, and which node is which tensor; with `training` or not."""
         nodes = wanted or self.sinks()
         if not nodes:
             way = "make nodes inside of `with Graph() as g:`, and name g to what works on it behind the block"
@@ -137,7 +139,7 @@ class Graph(registry.Registry):
         return assemble(nodes, training)
 
     def program(self, *wanted: Node, training: bool = True) -> Program:
-        """The Program that computes the wanted nodes (else all) from the inputs and parameters."""
+        """The wanted nodes (else all) as a Program from the inputs and parameters; with `training` or not."""
         return self.assembled(*wanted, training=training).program
 
     def watch(self, *nodes: Node) -> None:
@@ -149,7 +151,10 @@ class Graph(registry.Registry):
 
     @forgetful
     def forward(self, *wanted: Node, training: bool = True) -> None:
-        """Compute the wanted nodes (else all) from the values of the inputs."""
+        """Compute the wanted nodes (else all) from the values of the inputs; as in `training` or not.
+
+        Errors: `GraphError` for inputs without values, empty graphs, labels that are no class; for shapes `ShapeError`.
+        """
         graph = self.assembled(*wanted, training=training)
         given = self._given(graph)
         if not wanted and not self._keep:
@@ -167,7 +172,10 @@ class Graph(registry.Registry):
 
     @forgetful
     def backward(self, loss: Node) -> None:
-        """The gradients of the average of `loss` over the batch, as of the last run forward."""
+        """The gradients of the average of `loss` over the batch, as of the last run forward.
+
+        Errors: `GraphError` if it has not been computed, or depends on no parameter.
+        """
         run = self._run
         if run is None or not run.results or loss not in run.graph.tensors:
             raise graph_error("not-forward", f"{loss.name} has not been computed", way_out="run Forward() first")
@@ -180,8 +188,9 @@ class Graph(registry.Registry):
 
     @forgetful
     def step(self, loss: Node, given: Given | None = None, also: Sequence[Node] = ()) -> Array:
-        """Forward and backward in one piece: the loss's value; gradients of parameters are set.
+        """Forward and backward of `loss` in one piece: its value; gradients of parameters are set.
 
+        `given` are the inputs' values, by input; without it those that were set. Errors: as `forward` and `backward`.
         Besides these only the values of `also`, and of what is watched, can be looked at afterwards.
         """
         self._set(given)
@@ -202,7 +211,7 @@ class Graph(registry.Registry):
 
     @forgetful
     def prepare(self, loss: Node, given: Given | None = None, also: Sequence[Node] = ()) -> None:
-        """Derive and plan what `step` would run on these inputs, and run nothing."""
+        """Derive and plan what `step` would run with the same `loss`, `given` and `also`, and run nothing."""
         self._set(given)
         graph = self.assembled(loss, *also, *self._watched)
         arrays = self._given(graph)
@@ -214,7 +223,7 @@ class Graph(registry.Registry):
         return np.full(shape, _share(shape), self.dtype)
 
     def not_finite(self, loss: Node) -> GraphError:
-        """The error that names the first node whose value in the last run is no number, while its sources' are."""
+        """The error that says where `loss` got nan or inf from: the first node with one whose sources have none."""
         run = self._run
         rule = f"the loss {loss.name} is nan or inf"
         if run is None or loss not in run.graph.tensors:
@@ -257,7 +266,7 @@ class Graph(registry.Registry):
     def shapes(
         self, given: Mapping[Input, Sequence[int]] | None = None, training: bool = False
     ) -> dict[Node, tuple[int, ...]]:
-        """The shape of every node, from the shapes of the inputs; without them from their values."""
+        """The shape of every node, from those of the inputs in `given`, else their values; with `training` or not."""
         graph = self.assembled(training=training)
         known: dict[Node, Sequence[int]] = {}
         for node in graph.inputs:
@@ -270,11 +279,11 @@ class Graph(registry.Registry):
     # -- looking ---------------------------------------------------------------------------------
 
     def dot(self, given: Mapping[Input, Sequence[int]] | None = None) -> str:
-        """The graph in the DOT language, with shapes where they are known."""
+        """The graph in the DOT language, with shapes where those of inputs are known, by `given` or their values."""
         return drawing.dot(self._picture(given))
 
     def svg(self, given: Mapping[Input, Sequence[int]] | None = None) -> str:
-        """The graph as an SVG picture, with shapes where they are known."""
+        """The graph as an SVG picture, with shapes where those of inputs are known, by `given` or their values."""
         return drawing.svg(self._picture(given))
 
     def _repr_svg_(self) -> str:

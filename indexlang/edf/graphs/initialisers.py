@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,16 @@ from ..settings import FINITE, FROM_0, setting
 
 Array = NDArray[Any]
 Fans = tuple[int, int]
+Mode = Literal["in", "out", "average"]
+Distribution = Literal["normal", "uniform"]
 
 
 class Initialiser(Protocol):
     """What gives a parameter its first value."""
 
-    def __call__(self, shape: Sequence[int], fans: Fans, rng: np.random.Generator) -> Array: ...
+    def __call__(self, shape: Sequence[int], fans: Fans, rng: np.random.Generator) -> Array:
+        """An array of `shape`, drawn by `rng`; `fans` = (in, out) as for `Parameter`."""
+        ...
 
 
 Initial = Initialiser | Callable[[], Initialiser]
@@ -47,8 +51,8 @@ class Scaled:
     """Numbers of mean 0 and variance `gain / n`, n by `mode`: the fan "in", the fan "out", or their "average"."""
 
     gain: float = 1.0
-    mode: str = "in"
-    distribution: str = "normal"
+    mode: Mode = "in"
+    distribution: Distribution = "normal"
 
     def __post_init__(self) -> None:
         if self.mode not in _MODES:
@@ -73,24 +77,31 @@ _MODES: dict[str, Callable[[Fans], float]] = {
 }
 
 
-def Glorot(distribution: str = "uniform") -> Scaled:  # noqa: N802 (it makes one, like a class)
-    """Variance 2 / (in + out): signals and gradients keep their size (Glorot, Bengio 2010)."""
+def Glorot(distribution: Distribution = "uniform") -> Scaled:  # noqa: N802 (it makes one, like a class)
+    """Variance 2 / (in + out): signals and gradients keep their size (Glorot, Bengio 2010).
+
+    `distribution` is "uniform" or "normal". Errors: `GraphError` for another.
+    """
     return Scaled(1.0, "average", distribution)
 
 
-def He(distribution: str = "normal", mode: str = "in") -> Scaled:  # noqa: N802
-    """Variance 2 / in: the same behind relu, which halves the signal (He et al. 2015)."""
+def He(distribution: Distribution = "normal", mode: Mode = "in") -> Scaled:  # noqa: N802
+    """Variance 2 / in: the same behind relu, which halves the signal (He et al. 2015).
+
+    `distribution` is "normal" or "uniform", `mode` the number that divides: "in", "out" or their "average".
+    Errors: `GraphError` for others.
+    """
     return Scaled(2.0, mode, distribution)
 
 
-def LeCun(distribution: str = "normal") -> Scaled:  # noqa: N802
-    """Variance 1 / in (LeCun et al. 1998, "Efficient BackProp")."""
+def LeCun(distribution: Distribution = "normal") -> Scaled:  # noqa: N802
+    """Variance 1 / in (LeCun et al. 1998, "Efficient BackProp"); `distribution` as for `Glorot`."""
     return Scaled(1.0, "in", distribution)
 
 
 @dataclass(frozen=True)
 class Normal:
-    """Normal numbers of a given spread."""
+    """Normal numbers around `mean`, of standard deviation `spread`."""
 
     spread: float = 0.01
     mean: float = 0.0
@@ -105,7 +116,7 @@ class Normal:
 
 @dataclass(frozen=True)
 class Uniform:
-    """Numbers between two limits."""
+    """Numbers from `low` to below `high`."""
 
     low: float = -0.05
     high: float = 0.05
@@ -120,7 +131,7 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Constant:
-    """The same number everywhere."""
+    """The same number, `value`, everywhere. `Zeros` and `Ones` are two of them."""
 
     value: float = 0.0
 

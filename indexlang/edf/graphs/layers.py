@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,40 @@ class Layer:
         """The names of the layer's options."""
         headers = (i for i in self._file.items if isinstance(i, tree.LayerDef) and i.name == self.name)
         return tuple(o.name for h in headers for o in h.options)
+
+    @property
+    def header(self) -> tree.LayerDef | None:
+        """The layer's definition; None for bare statements."""
+        return next((i for i in self._file.items if isinstance(i, tree.LayerDef) and i.name == self.name), None)
+
+    @property
+    def heading(self) -> str:
+        """The definition's text from `layer` to its `:`, laid out as it was written; empty for bare statements."""
+        found = self.header
+        if found is None:
+            return ""
+        ends = [i.span.start - found.span.start for i in found.body]
+        return found.span.text[: min(ends, default=None)].rstrip()
+
+    @property
+    def comment(self) -> str:
+        """The lines of the comment that stands right above the definition, without `#`."""
+        found = self.header
+        if found is None:
+            return ""
+        above = found.span.source.text[: found.span.start].splitlines()
+        lines = list(takewhile(lambda line: line.startswith("#"), reversed(above)))
+        return "\n".join(line.removeprefix("#").removeprefix(" ") for line in reversed(lines))
+
+    @property
+    def options_text(self) -> str:
+        """What the comment at the beginning of the file says of its layers' options, if this one has any."""
+        found = self.header
+        if found is None or not found.options:
+            return ""
+        lines = takewhile(lambda line: line.startswith("#"), found.span.source.text.splitlines())
+        parts = "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines).split("\n\n")
+        return next((part for part in parts if part.startswith("Options: ")), "")
 
     def program(self, options: Mapping[str, Any]) -> Program:
         """The layer with these options. Errors: `MeaningError`."""

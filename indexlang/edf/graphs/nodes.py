@@ -29,7 +29,10 @@ OPERATIONS: dict[str, Callable[..., Node]] = {}  # what + - * / between nodes ma
 
 
 class Node(Named):
-    """A vertex of a graph."""
+    """A vertex of a graph: an input, a parameter, or what is computed. Users make those; a Node alone computes nothing.
+
+    `+`, `-` and `*` between nodes and numbers, and `/` by a number, are nodes, too.
+    """
 
     __array_ufunc__ = None  # an array beside a node is a mistake, not an array of nodes
     place: Place | None  # where its user made it
@@ -154,7 +157,11 @@ def as_array(name: str, value: ArrayLike) -> Array:
 
 
 class Input(Node):
-    """A value that the caller sets before each run: images, labels. `shape` is that of one example, if it is known."""
+    """A value that the caller sets before each run: images, labels.
+
+    `name` is that of its tensor, `shape` that of one example, without the batch, if it is known. Setting `value` takes
+    any array of numbers; floating-point numbers wider than the graph's are rounded to it, integers stay.
+    """
 
     def __init__(self, name: str | None = None, shape: Sequence[int] | None = None) -> None:
         super().__init__(current(), "Input", name)

@@ -23,8 +23,10 @@ from .registry import current
 class Parameter(Node):
     """A value that is learned: an array, or a shape and how it begins. It has no batch index.
 
-    `trained=False` is for what has no gradient, like running statistics; it may be set at any time, and with it
-    training stops, or begins again: no gradient, no step, no decay of the weight.
+    `value` is the array, or the shape; `initial` gives a shape its first values (`He()`, `Zeros`, ...), by the numbers
+    `fan` = (in, out) that are summed into an element and that it reaches, else those of the shape. `name` is its own,
+    if it stands in no package. `trained=False` is for what has no gradient, like running statistics; it may be set at
+    any time, and with it training stops, or begins again: no gradient, no step, no decay of the weight.
     """
 
     def __init__(
@@ -121,7 +123,11 @@ class Parameter(Node):
 
 
 class Package:
-    """Parameters that go together: `Phi.W`, `Phi.B`. Iterating gives them in order."""
+    """Parameters that go together: `Phi.W`, `Phi.B`. Iterating gives them in order.
+
+    Members are `Parameter`s by keyword; `name` stands before theirs in the graph. Errors: `GraphError` for other
+    members, none, and parameters of another package.
+    """
 
     _stem = "Phi"
     place: Place | None  # where its user made it
@@ -172,7 +178,10 @@ class Package:
 
 
 class AffineParams(Package):
-    """W [in, out] and B [out]."""
+    """W [in, out] and B [out], for `inputs` and `outputs` features; no B if `bias` is false.
+
+    `initial` gives W its first values, `Glorot()` by default; B begins with zeros. `name` is the package's.
+    """
 
     def __init__(
         self,
@@ -191,7 +200,12 @@ class AffineParams(Package):
 
 
 class ConvParams(Package):
-    """W [rows, columns, in/groups, out] and B [out]; `kernel_size` is a number, or one for each axis."""
+    """W [rows, columns, in/groups, out] and B [out], for `in_channels` and `out_channels`; no B if `bias` is false.
+
+    `kernel_size` is a number, or one for each axis; `groups` of channels see only their own. `initial` gives W its
+    first values, `He()` by default; B begins with zeros. `name` is the package's. Errors: `GraphError` if groups do not
+    divide.
+    """
 
     def __init__(
         self,
@@ -229,7 +243,9 @@ def _kernel_size(given: int | Sequence[int]) -> tuple[int, int]:
 
 
 class NormParams(Package):
-    """A scale `gamma` and a shift `beta` for each channel, and running statistics `mean` and `variance`."""
+    """A scale `gamma` and a shift `beta` for each of the `channels`, and running statistics `mean` and `variance`,
+    which are not trained; all are [channels]. `name` is the package's.
+    """
 
     def __init__(self, channels: int, *, name: str | None = None) -> None:
         size = (setting("NormParams", "channels", channels, SIZE),)
@@ -247,7 +263,10 @@ class NormParams(Package):
 
 
 class EmbeddingParams(Package):
-    """E [tokens, features]."""
+    """E [tokens, features]: a row of `features` numbers for each of the `tokens`.
+
+    `initial` gives E its first values, `Normal(1.0)` by default. `name` is the package's.
+    """
 
     def __init__(self, tokens: int, features: int, *, initial: Initial | None = None, name: str | None = None) -> None:
         size = tuple(setting("EmbeddingParams", n, v, SIZE) for n, v in (("tokens", tokens), ("features", features)))
@@ -255,7 +274,11 @@ class EmbeddingParams(Package):
 
 
 class AttentionParams(Package):
-    """Wq, Wk, Wv [features, heads, size of a head] and Wo [heads, size of a head, features]."""
+    """Wq, Wk, Wv [features, heads, size] and Wo [heads, size, features]; they begin as by `Glorot()`.
+
+    `features` is the size of a position, `heads` the number of heads, `size` that of one, by default features / heads;
+    `name` is the package's. Errors: `GraphError` if heads do not divide the features.
+    """
 
     def __init__(self, features: int, heads: int, size: int | None = None, *, name: str | None = None) -> None:
         features = setting("AttentionParams", "features", features, SIZE)

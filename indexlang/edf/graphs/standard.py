@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from ..problems import graph_error
 from ..settings import OPTIONS, PADDING, Kind
 from .computed import ARITHMETIC, Argument, Call, CompNode, bound, node
+from .describing import SignatureOf, Written
 from .layers import layer
 from .nodes import Mask, Node
 from .parameters import ConvParams, NormParams, Package
@@ -39,6 +40,9 @@ GroupNorm = node("groupnorm", name="GroupNorm")
 LocalResponseNorm = node("local_response_norm")
 Add = ARITHMETIC["Add"]
 Embedding = node("embedding")
+LayerNorm.takes = GroupNorm.takes = "Phi x"
+Embedding.takes = "Phi tok"
+LogLoss.takes, CrossEntropy.takes, SquaredError.takes = "q y", "s y", "x y"
 LogLoss.labels = CrossEntropy.labels = (0, 1)
 
 
@@ -52,9 +56,16 @@ class _Standard(CompNode):
 
 
 class Affine(_Standard):
-    """W x + B over the last axis of vectors; of a feature map with a known shape, over all its axes."""
+    """W x + B over the last axis of vectors; of a feature map with a known shape, over all its axes.
+
+    x [batch, in] or [batch, ..., in], Phi of `AffineParams(in, out)` -> [batch, ..., out]. A map [batch, height, width,
+    channels] -> [batch, out], where `in` is height * width * channels. If Phi has no bias: W x over the last axis.
+    Errors: `GraphError` without a node and a package.
+    """
 
     stem = "Affine"
+    takes = "Phi x /"
+    __signature__ = SignatureOf()
 
     def make(self, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
         count = _count(arguments, named)
@@ -71,10 +82,18 @@ class Affine(_Standard):
 
 
 class Conv(_Standard):
-    """A convolution: stride, dilation, padding (also "same"), groups, with and without bias, as the package says."""
+    """A convolution; with or without a bias, in groups or not, as the package says.
+
+    x [batch, height, width, in], Phi of `ConvParams(in, out, kernel_size)` -> [batch, height out, width out, out].
+    `stride` is the distance of two windows, `dilation` that of two elements of the kernel, `padding` the zeros on each
+    side, or "same": as many as keep the size. `stride_h`, `top` and the like say it for one axis or side; `groups` is
+    the package's. Errors: `GraphError` for "same" in groups, or without a bias.
+    """
 
     stem = "Conv"
     ranges: ClassVar[Mapping[str, Kind]] = {**OPTIONS, "padding": PADDING}
+    takes = "Phi x"
+    __signature__ = SignatureOf("conv2d", groups=Written("Phi.groups"))
 
     def make(self, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
         packages = [a for a in arguments if isinstance(a, ConvParams)]
@@ -96,9 +115,16 @@ class Conv(_Standard):
 
 
 class BatchNorm(_Standard):
-    """Normalisation over the batch; in evaluation by the running statistics, which follow in training."""
+    """Normalisation over the batch; in evaluation by the running statistics, which follow in training.
+
+    x [batch, channels] or [batch, height, width, channels], Phi of `NormParams(channels)` -> the shape of x. `eps` is
+    added to the variance; the running statistics move by `momentum` towards those of each batch.
+    Errors: `GraphError` for other arguments, and at a run for one value a channel.
+    """
 
     stem = "BatchNorm"
+    takes = "Phi x /"
+    __signature__ = SignatureOf(lambda: layer(_BATCHNORM2D))
 
     def make(self, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
         package = next((a for a in arguments if isinstance(a, NormParams)), None)
@@ -118,9 +144,16 @@ class BatchNorm(_Standard):
 
 
 class Dropout(_Standard):
-    """Zeros a part `rate` of the elements, drawn anew for each run in training; in evaluation what it is given."""
+    """Zeros a part `rate` of the elements, drawn anew for each run in training; in evaluation what it is given.
+
+    The other elements are divided by 1 - rate. x of any shape -> the shape of x. `mask=node` is used instead of one
+    that is drawn.
+    Errors: `GraphError` if `rate` is not from 0 to below 1.
+    """
 
     stem = "Dropout"
+    takes = "x /"
+    __signature__ = SignatureOf("dropout")
 
     def make(self, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
         rate = self.options.setdefault("rate", 0.5)
@@ -133,9 +166,11 @@ class Dropout(_Standard):
 
 
 class Flatten(_Standard):
-    """A feature map as a vector, row-major."""
+    """A feature map as a vector, row-major: x [batch, height, width, channels], or of another rank -> [batch, all]."""
 
     stem = "Flatten"
+    takes = "x /"
+    __signature__ = SignatureOf()
 
     def make(self, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
         rank = _first(arguments).rank
@@ -143,9 +178,14 @@ class Flatten(_Standard):
 
 
 class Concat(_Standard):
-    """Feature maps side by side, along the channels."""
+    """Two feature maps or more side by side along their last axis; the other axes are equal.
+
+    [batch, height, width, channels] each -> [batch, height, width, sum of channels]. Errors: `GraphError` for fewer.
+    """
 
     stem = "Concat"
+    takes = "*nodes"
+    __signature__ = SignatureOf()
 
     def make(self, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
         count = len(arguments)
@@ -156,9 +196,11 @@ class Concat(_Standard):
 
 
 class MeanSquaredError(_Standard):
-    """The squared differences of each example, averaged over its elements."""
+    """The squared differences of each example, averaged over its elements: x and y [batch, ...] -> [batch]."""
 
     stem = "MeanSquaredError"
+    takes = "x y"
+    __signature__ = SignatureOf()
 
     def make(self, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
         rank = next((r for a in arguments if isinstance(a, Node) and (r := a.rank) is not None), 2)
@@ -166,9 +208,16 @@ class MeanSquaredError(_Standard):
 
 
 class Attention(_Standard):
-    """Self-attention with several heads (`causal=True`: looking at no later time), or attention of queries to keys."""
+    """Self-attention with several heads, or attention of queries to keys.
+
+    With Phi of `AttentionParams(features, heads)` and x [batch, time, features] -> [batch, time, features].
+    With q and k [batch, time, heads, size] and v [batch, time, heads, value size] -> [batch, time of q, heads,
+    value size]. `causal=True` looks at no later time.
+    """
 
     stem = "Attention"
+    takes = "*nodes_and_package"
+    __signature__ = SignatureOf(causal=False)
 
     def make(self, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
         causal = "causal_" if self.options.pop("causal", False) else ""

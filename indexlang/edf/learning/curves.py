@@ -18,7 +18,12 @@ from .files import write_whole
 
 @dataclass(frozen=True)
 class Epoch:
-    """One time through the data. Accuracies are in percent; None where there is nothing to measure."""
+    """One time through the data, the number `epoch`, counted from 1: what it gave, None where there is nothing to
+    measure.
+
+    `loss` is the mean of its batches, `test_loss` that of what is held out; `accuracy` and `test_accuracy` are in
+    percent. `rate` is that of its last step; it took `seconds`, evaluation apart, at `images_per_second`.
+    """
 
     epoch: int
     loss: float
@@ -32,7 +37,7 @@ class Epoch:
 
 @dataclass
 class History:
-    """The loss of every step, and a row for every epoch."""
+    """`losses` of every step, and `epochs`, a row for each."""
 
     losses: list[float] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)

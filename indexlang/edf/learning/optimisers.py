@@ -41,7 +41,8 @@ Members = Iterable[Member]
 class Group:
     """Parameters with settings of their own: `Group([Phi1], rate=0.01, weight_decay=0)`.
 
-    Members are parameters, packages, and computed nodes, which stand for all the parameters that they use directly.
+    `members` are parameters, packages, and computed nodes, which stand for all the parameters that they use directly;
+    settings are those of the optimiser, by keyword. Errors: `GraphError` for other members.
     """
 
     def __init__(self, members: Members | Member, **settings: float) -> None:
@@ -68,9 +69,10 @@ def _parameters(members: Members) -> Iterable[Parameter]:
 
 @dataclass
 class Optimiser:
-    """What all optimisers share: settings, groups, and the number of steps so far.
+    """What all optimisers share: their `rate`, their `groups`, and `steps`, the number of steps so far.
 
-    `REMEMBERS` is what `memory` is asked for of each parameter that moves; None: whatever that is.
+    A new one is a dataclass whose fields are its settings, with a `move`. `REMEMBERS` is what `memory` is asked for of
+    each parameter that moves; None: whatever that is.
     """
 
     REMEMBERS: ClassVar[tuple[str, ...] | None] = None
@@ -97,13 +99,13 @@ class Optimiser:
                 self._settings[id(parameter)] = group.settings
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Whether settings can be meant. Errors: `GraphError`."""
+        """Whether `settings`, by name, can be meant. Errors: `GraphError`."""
         for name, value in settings.items():
             if name in RANGES:
                 setting(type(self).__name__, name, value, RANGES[name])
 
     def step(self, parameters: Iterable[Parameter], factor: float = 1.0) -> None:
-        """Move every parameter that has a gradient; the rates are multiplied by `factor`.
+        """Move those of the `parameters` that have a gradient; the rates are multiplied by `factor`.
 
         Errors: `GraphError` where parameters are to be trained and none of them has a gradient.
         """
@@ -117,24 +119,24 @@ class Optimiser:
             self.move(parameter, gradient, factor)
 
     def move(self, parameter: Parameter, gradient: Array, factor: float) -> None:
-        """Move one parameter, in place."""
+        """Move one `parameter`, in place, by its `gradient`; the rate is multiplied by `factor`."""
         raise NotImplementedError
 
     def setting(self, parameter: Parameter, name: str) -> float:
-        """A setting for one parameter: its group's, or the common one."""
+        """The setting of that `name` for one `parameter`: its group's, or the common one."""
         own = self._settings.get(id(parameter))
         value: float = own[name] if own is not None and name in own else getattr(self, name)
         return value
 
     def memory(self, parameter: Parameter, what: str) -> Array:
-        """What is remembered of a parameter, zeros at first."""
+        """What is remembered of a `parameter` under the name `what`: an array of its shape, zeros at first."""
         name = f"{parameter.name}.{what}"
         if name not in self.state:
             self.state[name] = np.zeros_like(parameter.value)
         return self.state[name]
 
     def counted(self, parameter: Parameter) -> int:
-        """How often a parameter has moved, this time included: one that is trained from later on begins at 1."""
+        """How often a `parameter` has moved, this time included: one that is trained from later on begins at 1."""
         name = f"{parameter.name}.{COUNT}"
         before = self.state.get(name)
         if before is None:  # a state that was saved before parameters were counted by themselves
@@ -144,14 +146,19 @@ class Optimiser:
         return int(self.state[name])
 
     def restore(self, steps: int, state: Mapping[str, Array]) -> None:
-        """Go on from a saved state."""
+        """Go on from a saved state: `steps` so far, and the arrays of `state`."""
         self.steps = steps
         self.state = {name: np.array(array) for name, array in state.items()}
 
 
 @dataclass
 class GradientDescent(Optimiser):
-    """Down the gradient, with momentum (Nesterov's too) and weight decay, as torch.optim.SGD means them."""
+    """Down the gradient, with momentum (Nesterov's too) and weight decay, as torch.optim.SGD means them.
+
+    `rate` is the step for a gradient of 1; `momentum` the part that is kept of the step before, `nesterov`
+    looks ahead by it; `weight_decay` times the value is added to the gradient. `groups` are parameters with other
+    settings. Errors: `GraphError` for settings that cannot be meant.
+    """
 
     REMEMBERS = ("velocity",)
 
@@ -180,7 +187,12 @@ class GradientDescent(Optimiser):
 
 @dataclass
 class Adam(Optimiser):
-    """Steps by the mean gradient over its spread (Kingma, Ba 2015); weight decay is added to the gradient."""
+    """Steps by the mean gradient over its spread (Kingma, Ba 2015).
+
+    `rate` is the size of a step; `beta1` and `beta2` are what is kept of the mean and of the mean square, `eps` is
+    added to the spread; `weight_decay` times the value is added to the gradient. `groups` are parameters with other
+    settings. Errors: `GraphError` for settings that cannot be meant.
+    """
 
     REMEMBERS = ("mean", "square")
 
@@ -194,7 +206,10 @@ class Adam(Optimiser):
         self.by_moments(parameter, gradient, factor, self.setting(parameter, "weight_decay"))
 
     def by_moments(self, parameter: Parameter, gradient: Array, factor: float, decay: float = 0.0) -> None:
-        """The step proper; `decay` times the value is added to the gradient."""
+        """The step proper of `move`; `decay` times the value is added to the `gradient` of the `parameter`.
+
+        The rate is multiplied by `factor`.
+        """
         beta1, beta2 = self.setting(parameter, "beta1"), self.setting(parameter, "beta2")
         eps, steps = self.setting(parameter, "eps"), self.counted(parameter)
         rate = factor * self.setting(parameter, "rate") / (1 - beta1**steps)
@@ -216,7 +231,9 @@ class Adam(Optimiser):
 
 @dataclass
 class AdamW(Adam):
-    """Adam with weight decay beside the gradient, not in it (Loshchilov, Hutter 2017)."""
+    """Adam with weight decay beside the gradient, not in it (Loshchilov, Hutter 2017): each step first takes `rate`
+    times `weight_decay` of the value away. `beta1`, `beta2`, `eps` and `groups` are Adam's, and so are the errors.
+    """
 
     weight_decay: float = 0.01
 
@@ -261,7 +278,7 @@ def _length(gradient: Array) -> float:
 
 
 def clip_norm(parameters: Sequence[Parameter], most: float) -> float:
-    """Shorten all gradients alike so that together they are no longer than `most`; the length before.
+    """Shorten the gradients of `parameters` alike so that together they are no longer than `most`; the length before.
 
     Errors: `GraphError` if `most` is no length.
     """
@@ -281,8 +298,9 @@ def _check_most(name: str, most: float) -> None:
 
 
 def clip_value(parameters: Sequence[Parameter], most: float) -> None:
-    """Cut every element of every gradient off at `most` on either side. Errors: `GraphError` if `most` is no number
-    above 0.
+    """Cut every element of the gradients of `parameters` off at `most` on either side.
+
+    Errors: `GraphError` if `most` is no number above 0.
     """
     _check_most("clip_value", most)
     for parameter in parameters:

@@ -17,7 +17,9 @@ from ..settings import ABOVE_0, FROM_0, plain, setting
 class Schedule(Protocol):
     """What a rate is multiplied by."""
 
-    def __call__(self, done: float, total: float) -> float: ...
+    def __call__(self, done: float, total: float) -> float:
+        """The factor after `done` epochs, with fractions, of `total`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class ConstantRate:
 
 @dataclass(frozen=True)
 class StepRate:
-    """Multiplied by `factor` every so many epochs, or at the epochs that `at` names."""
+    """Multiplied by `factor` after each `every` epochs, or at the epochs that `at` names."""
 
     every: float = 30
     factor: float = 0.1
@@ -63,7 +65,7 @@ class CosineRate:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Linear from `start` to 1 over the first epochs, then another schedule over what is left."""
+    """Linear from `start` to 1 over the first `epochs`, then the schedule `after` over what is left."""
 
     epochs: float = 5
     after: Schedule = ConstantRate()

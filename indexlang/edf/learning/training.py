@@ -39,11 +39,15 @@ Augment = Callable[[Array, np.random.Generator], Array]
 
 @dataclass
 class Training:
-    """A run. `images` and `labels` are the inputs that the data go to.
+    """A run: mini-batches of `data` in a new order for each of `epochs`, `batch` examples each, down the `loss`.
 
-    `scores` is the node whose greatest element is the answer. With a folder, each epoch ends with a checkpoint there,
-    from which `run(resume=True)` goes on. Where `batch` does not divide the examples, the last batch of an epoch is
-    smaller; with `drop_last` it is left out. `augment` changes a batch's images, by the generator that it is given.
+    `images` and `labels` are the inputs that the data go to, `scores` is the node whose greatest element is the answer.
+    `optimiser` moves the parameters, its rate times `schedule`; `clip_value` and `clip_norm` cut gradients first.
+    `augment` changes the images of a batch, by the generator that it is given; `seed` decides all that is random.
+    Where `batch` does not divide the examples, the last batch of an epoch is smaller; with `drop_last` it is left out.
+    With a `folder`, each epoch ends with a checkpoint there, from which `run(resume=True)` goes on, and curves.
+    `evaluation_batch` examples are tested at a time; `show` prints how far it is. `history` is what came of it.
+    Errors: `GraphError` for settings, `DataError` for labels that are no class.
     """
 
     loss: Node
@@ -126,7 +130,8 @@ class Training:
         return None if self.folder is None else Path(self.folder) / "checkpoint.npz"
 
     def run(self, resume: bool = False) -> History:
-        """All epochs that are left. Ctrl-C ends the step that runs, saves, and sets `stopped`; a second one interrupts.
+        """All epochs that are left; with `resume` those that the folder's checkpoint leaves. Ctrl-C ends the step that
+        runs, saves, and sets `stopped`; a second one interrupts.
 
         Errors: `GraphError` if the loss is no number, which names the node; `DataError` for files.
         """

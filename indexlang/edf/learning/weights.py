@@ -26,14 +26,17 @@ Array = NDArray[Any]
 
 
 def save(graph: Graph, path: str | os.PathLike[str]) -> None:
-    """Write all parameters of a graph, those without gradients included."""
+    """Write all parameters of `graph`, those without gradients included, to `path`, a .npz or .safetensors file.
+
+    Errors: `DataError` if it cannot be written; what was there before then stays.
+    """
     write(path, {p.name: p.value for p in graph.parameters})
 
 
 def load(
     graph: Graph, path: str | os.PathLike[str], *, strict: bool = True, rename: Callable[[str], str] | None = None
 ) -> tuple[str, ...]:
-    """Set the parameters of a graph from a file; the names of the parameters that were set.
+    """Set the parameters of `graph` from the .npz or .safetensors file at `path`; the names of those that were set.
 
     `rename` gives the parameter's name for a name of the file. With `strict` the file has all parameters and no more.
     Errors: `DataError`, before anything is changed.

@@ -17,8 +17,9 @@ from .catalog import features, network, scaled
 def alexnet(
     x: Node, classes: int = 1000, groups: int = 1, width: float = 1.0, pool_first: bool = False, dropout: float = 0.5
 ) -> CompNode:
-    """Five convolutions, three pools, two norms, three full connections.
+    """Five convolutions, three pools, two norms, three full connections, from `x` to the scores of `classes`.
 
+    `groups` of channels see their own in three convolutions, `width` multiplies channels, `dropout` is the part zeroed.
     In the paper the norm stands before the pool; with `pool_first` behind it, as lists of the layers often have it.
     """
     n1, n2, n3, n4, n5, n6, n7 = (scaled(n, width) for n in (96, 256, 384, 384, 256, 4096, 4096))

@@ -22,7 +22,7 @@ from ..problems import graph_error
 
 @dataclass(frozen=True)
 class Network:
-    """A graph with its input and what it computes: the scores of classes, before softmax."""
+    """A graph by its `name`: `graph`, its input `x`, and the node of the `scores` of classes, before softmax."""
 
     name: str
     graph: Graph
@@ -46,7 +46,10 @@ NETWORKS: dict[str, Entry] = {}
 def network(
     name: str, size: int, channels: int = 3, **options: Any
 ) -> Callable[[Callable[..., CompNode]], Callable[..., CompNode]]:
-    """Enter a function into the catalogue."""
+    """Enter a function from a node to that of its scores into the catalogue: a decorator.
+
+    `name` is what `build` takes, `size` and `channels` are those of its images, options what the function gets.
+    """
 
     def enter(make: Callable[..., CompNode]) -> Callable[..., CompNode]:
         NETWORKS[name] = Entry(make, size, channels, tuple(options.items()))
@@ -59,10 +62,10 @@ def network(
 def build(
     name: str, *, size: int | None = None, channels: int | None = None, graph: Graph | None = None, **options: Any
 ) -> Network:
-    """The network of that name; nothing is drawn or computed before it is asked for.
+    """The network of that `name`, for images of `size` and `channels`; nothing is drawn before it is asked for.
 
-    `options` are those of the network's function, such as `classes` and `width`. Errors: `GraphError`; `ShapeError`
-    for images that a layer is too large for.
+    It is made in `graph`, else in one of its own. `options` are those of the network's function, such as `classes` and
+    `width`. Errors: `GraphError`; `ShapeError` for images that a layer is too large for.
     """
     entry = NETWORKS.get(name)
     if entry is None:

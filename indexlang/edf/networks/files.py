@@ -25,13 +25,13 @@ from .catalog import NETWORKS, Network, build
 
 @dataclass(frozen=True)
 class Found:
-    """A graph, and its inputs by the names that a person may give them."""
+    """A `graph`, and its `inputs` by the names that a person may give them."""
 
     graph: Graph
     inputs: Mapping[str, Input]
 
     def examples(self, shapes: Mapping[str, Sequence[int]]) -> dict[Input, Sequence[int]]:
-        """The shapes by input. Errors: `GraphError` for a name that no input has."""
+        """The `shapes` by input. Errors: `GraphError` for a name that no input has."""
         for name in shapes:
             if name not in self.inputs:
                 known = f"inputs: {', '.join(sorted(self.inputs)) or 'none'}"
@@ -40,7 +40,10 @@ class Found:
 
 
 def find(name: str, options: Mapping[str, Any] | None = None) -> Found:
-    """The network of the catalogue by that name, or the one that a Python file defines. Errors: `GraphError`."""
+    """The network of the catalogue by that `name`, with `options`, or the one that a Python file of it defines.
+
+    Errors: `GraphError`.
+    """
     if name in NETWORKS:
         return _found(_built(name, options or {}).graph, {})
     if not name.endswith(".py"):

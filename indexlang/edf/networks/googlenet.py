@@ -27,7 +27,11 @@ MODULES = {
 
 @network("googlenet", 224)
 def googlenet(x: Node, classes: int = 1000, width: float = 1.0, ceil_mode: int = 1, dropout: float = 0.4) -> CompNode:
-    """Nine Inception modules between a stem of convolutions and the average of each channel."""
+    """Nine Inception modules between a stem of convolutions on `x` and the average of each channel, to scores of
+    `classes`.
+
+    `width` multiplies channels, `ceil_mode` is that of pooling, `dropout` the part that is zeroed.
+    """
 
     def pool(h: Node, number: int) -> Node:
         return MaxPool(h, window=3, stride=2, ceil_mode=ceil_mode, name=f"pool{number}")
@@ -49,7 +53,11 @@ def googlenet(x: Node, classes: int = 1000, width: float = 1.0, ceil_mode: int =
 
 
 def inception(h: Node, name: str, channels: int, c1: int, r3: int, c3: int, r5: int, c5: int, proj: int) -> Node:
-    """A module: what is local, what is 3x3, what is 5x5, and what is the greatest around, one behind the other."""
+    """A module on `h` of so many `channels`: what is local, 3x3, 5x5, and the greatest around, one behind the other.
+
+    These have `c1`, `c3`, `c5` and `proj` channels, 3x3 and 5x5 after a reduction to `r3` and `r5`; `name` is the
+    module's.
+    """
     a = _conv(h, f"{name}.conv1x1", channels, c1, 1)
     b = _conv(_conv(h, f"{name}.reduce3x3", channels, r3, 1), f"{name}.conv3x3", r3, c3, 3)
     c = _conv(_conv(h, f"{name}.reduce5x5", channels, r5, 1), f"{name}.conv5x5", r5, c5, 5)

@@ -19,7 +19,7 @@ from .catalog import network
 
 @network("lenet5", 32, 1)
 def lenet5(x: Node, classes: int = 10, padding: int = 0, modern: bool = False) -> CompNode:
-    """Three convolutions, two of them followed by pooling, and two full connections.
+    """Three convolutions, two of them followed by pooling, and two full connections, from `x` to scores of `classes`.
 
     Images have 32x32 pixels, or 28x28 with `padding=2`. `modern` takes relu for tanh, and the greatest of each
     window for the average.
@@ -71,7 +71,10 @@ layer squash(x) -> y:
 
 @network("lenet5_1998", 32, 1)
 def lenet5_1998(x: Node, classes: int = 10) -> CompNode:
-    """The network of the paper: partial connections, trained subsampling, distances to given patterns at the end."""
+    """The network of the paper: partial connections, trained subsampling, distances to given patterns at the end.
+
+    From `x` [batch, 32, 32, 1] to scores of `classes`.
+    """
 
     def subsampling(name: str, channels: int) -> Package:
         return Package(name=name, a=Parameter((channels,), Ones), bias=Parameter((channels,), Zeros))

@@ -14,7 +14,7 @@ from .catalog import example, network
 
 @network("mlp", 0, 784)
 def mlp(x: Node, classes: int = 10, hidden: Sequence[int] = (256,)) -> CompNode:
-    """Scores of vectors or images by as many hidden layers as `hidden` has sizes."""
+    """Scores of `classes` for `x`, vectors or images, by as many hidden layers as `hidden` has sizes."""
     shape = example(x)
     h = x if len(shape) == 1 else Flatten(x)
     inputs = math.prod(shape)

@@ -41,7 +41,11 @@ def resnet(
     shortcuts: bool = True,
     width: float = 1.0,
 ) -> CompNode:
-    """A stem that makes the image four times smaller, four stages of blocks, the average of each channel."""
+    """A stem that makes the image `x` four times smaller, four stages of blocks, the average of each channel.
+
+    `blocks` are their numbers by stage, of two convolutions or with `bottleneck` of three, the `first` of which then
+    halves the image; without `shortcuts` a plain net. `width` multiplies channels. The result: scores of `classes`.
+    """
     channels = scaled(64, width)
     h = Relu(conv_norm(x, "conv1", example(x)[-1], channels, 7, stride=2))  # 112x112x64
     h = MaxPool(h, window=3, stride=2, padding=1, name="pool1")  # 56x56x64
@@ -59,7 +63,10 @@ def resnet(
 
 
 def basic_block(h: Node, name: str, channels: int, wide: int, stride: int, shortcuts: bool = True) -> CompNode:
-    """Two 3x3 convolutions, and what the block was given added to them."""
+    """Two 3x3 convolutions of `h`, from `channels` to `wide`, and with `shortcuts` `h` added to them.
+
+    The first one has the `stride`; `name` is the block's.
+    """
     f = Relu(conv_norm(h, f"{name}.a", channels, wide, 3, stride))
     f = conv_norm(f, f"{name}.b", wide, wide, 3)
     return Relu(_added(h, f, name, channels, wide, stride) if shortcuts else f)
@@ -68,7 +75,11 @@ def basic_block(h: Node, name: str, channels: int, wide: int, stride: int, short
 def bottleneck_block(
     h: Node, name: str, channels: int, wide: int, stride: int, first: bool = False, shortcuts: bool = True
 ) -> CompNode:
-    """A 3x3 convolution between 1x1 convolutions, to fewer channels and to four times as many."""
+    """A 3x3 convolution of `h` between 1x1 convolutions: from `channels` to `wide`, and to four times `wide`.
+
+    The `stride` is that of the 3x3 convolution, or of the `first`; with `shortcuts` `h` is added; `name` is the
+    block's.
+    """
     f = Relu(conv_norm(h, f"{name}.a", channels, wide, 1, stride if first else 1))
     f = Relu(conv_norm(f, f"{name}.b", wide, wide, 3, 1 if first else stride))
     f = conv_norm(f, f"{name}.c", wide, 4 * wide, 1)
@@ -99,9 +110,10 @@ def _added(h: Node, f: Node, name: str, channels: int, outputs: int, stride: int
 def small_resnet(
     x: Node, classes: int = 10, blocks: int = 3, shortcuts: bool = True, width: float = 1.0, stem: int = 1
 ) -> CompNode:
-    """The networks of section 4.2 for small images: 6*blocks + 2 layers, shortcuts without parameters.
+    """The networks of section 4.2 for small images `x`: 6 * `blocks` + 2 layers, `shortcuts` without parameters.
 
-    `stem` is the stride of the first convolution: with 2 everything costs a quarter.
+    The result: scores of `classes`. `width` multiplies channels; `stem` is the stride of the first convolution: with 2
+    everything costs a quarter.
     """
     channels = scaled(16, width)
     h = Relu(conv_norm(x, "conv1", example(x)[-1], channels, 3, stem))

@@ -21,7 +21,11 @@ from .catalog import features, network, scaled
 def vgg(
     x: Node, classes: int = 1000, blocks: Sequence[int] = (2, 2, 3, 3, 3), width: float = 1.0, dropout: float = 0.5
 ) -> CompNode:
-    """Five blocks of convolutions; each block has twice the channels of the one before, at most 512."""
+    """Five blocks of convolutions of `x`; each has twice the channels of the one before, at most 512.
+
+    `blocks` are the numbers of convolutions, `width` multiplies channels, `dropout` is the part that is zeroed between
+    the full connections at the end, which give scores of `classes`.
+    """
     h, channels = x, 3
     for block, count in enumerate(blocks, 1):
         wide = scaled(min(64 * 2 ** (block - 1), 512), width)
