@@ -7,71 +7,94 @@ of `ARGUMENTS`, and both are written once.
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import __version__
+from ..errors import shown
 from ..sizes.dtypes import DTYPES
+from .streams import say, tell
+
+
+def said(text: str) -> str:
+    """Text of the language in an argument: it is UTF-8, also where the locale knows only ASCII."""
+    if text.isascii() or not any("\udc80" <= c <= "\udcff" for c in text):
+        return text
+    return os.fsencode(text).decode("utf-8", "surrogateescape")
 
 
 def names(text: str) -> tuple[str, ...]:
     """`x,W`"""
-    found = tuple(name.strip() for name in text.split(","))
+    found = tuple(name.strip() for name in said(text).split(","))
     if not all(found):
-        raise argparse.ArgumentTypeError(f"names with commas between them, not {text!r}")
+        raise argparse.ArgumentTypeError(f"names with commas between them, not '{shown(text)}'")
     return found
 
 
 def shape(text: str) -> tuple[str, tuple[int, ...]]:
     """`x=2,9,8,3`, and `s=` for a scalar."""
-    name, equals, sizes = text.partition("=")
-    try:
-        found = tuple(int(size) for size in sizes.split(",") if size.strip())
-    except ValueError:
-        found = (-1,)
-    if not (name and equals) or min(found, default=0) < 0:
-        raise argparse.ArgumentTypeError(f"NAME=SIZE,SIZE,... (NAME= for a scalar), not {text!r}")
-    return name, found
+    name, equals, sizes = said(text).partition("=")
+    found = [size.strip() for size in sizes.split(",")] if sizes.strip() else []
+    if not (name and equals) or not all(_digits(size) for size in found):
+        raise argparse.ArgumentTypeError(f"NAME=SIZE,SIZE,... (NAME= for a scalar), not '{shown(text)}'")
+    return name, tuple(map(int, found))
 
 
 def dtype(text: str) -> tuple[str, str]:
     """`x=float64` for one input; `float64` for all, under an empty name."""
-    name, _, kind = text.rpartition("=")
+    name, _, kind = said(text).rpartition("=")
     try:
         found = np.dtype(kind).name
     except (TypeError, ValueError, SyntaxError):
         found = ""
     if not kind or found not in DTYPES:
-        raise argparse.ArgumentTypeError(f"[NAME=]TYPE, one of {', '.join(DTYPES)}, not {text!r}")
+        raise argparse.ArgumentTypeError(f"[NAME=]TYPE, one of {', '.join(DTYPES)}, not '{shown(text)}'")
     return name, found
 
 
 def option(text: str) -> tuple[str, int | float | bool]:
     """`stride=2`, `eps=1e-5`, `causal=true`."""
-    name, _, value = text.partition("=")
+    name, _, value = said(text).partition("=")
     words = {"true": True, "false": False}
-    for kind in (words.__getitem__, int, float):
+    for kind in (words.__getitem__, int, float) if name and value.isascii() and "_" not in value else ():
         try:
             return name, kind(value.lower())
         except (KeyError, ValueError):
             continue
-    raise argparse.ArgumentTypeError(f"NAME=NUMBER, not {text!r}")
+    raise argparse.ArgumentTypeError(f"NAME=NUMBER, not '{shown(text)}'")
 
 
 def positive(text: str) -> int:
     """A count."""
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a number from 1 on, not {text!r}")
+    if not _digits(text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a number from 1 on, not '{shown(text)}'")
     return int(text)
 
 
 def whole(text: str) -> int:
     """A number from 0 on."""
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"a number from 0 on, not {text!r}")
+    if not _digits(text):
+        raise argparse.ArgumentTypeError(f"a number from 0 on, not '{shown(text)}'")
     return int(text)
+
+
+def _digits(text: str) -> bool:
+    """Whether this is a number of ours, and one that a machine can have."""
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its messages go the way of all others."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is sys.stdout:
+            say(message)
+        else:
+            tell("\n".join(shown(line) for line in message.split("\n")))
 
 
 class _Collect(argparse.Action):
@@ -88,7 +111,7 @@ def _argument(*flags: str, **rest: Any) -> tuple[tuple[str, ...], dict[str, Any]
 _ONE_OF_MANY: dict[str, Any] = {"action": "append", "default": []}
 
 ARGUMENTS = {
-    "layer": _argument("--layer", metavar="L", help="the layer of the file"),
+    "layer": _argument("--layer", type=said, metavar="L", help="the layer of the file"),
     "option": _argument(
         "-O",
         "--option",
@@ -181,7 +204,7 @@ _OF_FILES = ("check", "fmt")  # of one or several, and of folders
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The namespace of one command, its name in `command`; wrong usage exits with status 2."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="indexlang", description="Index equations: their gradients derived and printed, both run on NumPy."
     )
     parser.add_argument("--version", action="version", version=f"indexlang {__version__}")
@@ -199,7 +222,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             sub.add_argument("file", nargs="?", metavar="FILE", help="a .idx file, or - for standard input")
         if name not in _WITHOUT_FILE:
             sub.add_argument(
-                "-e", dest="text", action="append", metavar="STATEMENTS", help="statements instead of a file"
+                "-e", dest="text", type=said, action="append", metavar="STATEMENTS", help="statements instead of a file"
             )
         for argument in arguments:
             flags, rest = ARGUMENTS[argument]

@@ -22,7 +22,7 @@ from ..backends.numpy.load import Compiled, compile_program
 from ..calls.arguments import indexing
 from ..calls.function import Function
 from ..derive import grad
-from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError, Source, warn_of
+from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError, Source, shown, warn_of
 from ..meaning.resolve import layer_names, resolve
 from ..oracle.gradcheck import gradcheck, random_inputs
 from ..plan.plan import Plan
@@ -38,25 +38,15 @@ from ..syntax.parser import parse
 from ..syntax.tree import File, Item, LayerDef, ShapeDecl, Statement
 from . import arguments, doctor
 from . import files as cli_files
-from .output import complain, described, print_findings, print_json, print_program, report, table
+from .output import complain, described, print_findings, print_json, print_program, print_text, report, table
+from .streams import attended, say
 
 Array = NDArray[Any]
 
 
 def entry() -> None:
     """The console script: `main` on the process's arguments."""
-    for stream in (sys.stdout, sys.stderr):
-        if not stream.isatty() and hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8")  # programs are UTF-8, whatever the locale
-    try:
-        status = main(sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough; nothing more may be flushed into the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
-    except KeyboardInterrupt:
-        status = 130
-    sys.exit(status)
+    sys.exit(attended(lambda: main(sys.argv[1:])))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -87,7 +77,7 @@ def _grad(args: argparse.Namespace) -> int:
         program = gather(program)
     match args.format:
         case "latex":
-            print(to_latex(program))
+            print_text(to_latex(program))
         case "json":
             print_json(_as_json(program))
         case _:
@@ -182,8 +172,8 @@ def _run(args: argparse.Namespace) -> int:
         saved = {name for names in files.values() for name in names}
         results = {name: value for name, value in results.items() if name not in saved}
     for name, value in results.items():
-        print(f"{name} {list(value.shape)} {value.dtype}")
-        print(np.array2string(value, threshold=200))
+        print_text(f"{shown(name)} {list(value.shape)} {value.dtype}")
+        print_text(np.array2string(value, threshold=200))
     return 0
 
 
@@ -212,7 +202,7 @@ def _gradcheck(args: argparse.Namespace) -> int:
     inputs = random_inputs(program, _shapes(program, args.shape), seed=args.seed)
     forward = _complex_forward(program)
     rows = gradcheck(program, inputs, forward=forward, backward=_backward, wrt=args.wrt, seed=args.seed)
-    print(table(rows))
+    print_text(table(rows))
     return 0 if all(row.ok for row in rows) else 1
 
 
@@ -240,19 +230,19 @@ def _backward(derived: Program, inputs: Mapping[str, Array]) -> Mapping[str, Arr
 def _explain(args: argparse.Namespace) -> int:
     plans = _both(args) if args.vjp else (_planned(args).plan,)
     if args.format == "json":
-        print(f"[{', '.join(map(as_json, plans))}]" if args.vjp else as_json(plans[0]))
+        print_text(f"[{', '.join(map(as_json, plans))}]" if args.vjp else as_json(plans[0]))
         return 0
     for number, plan in enumerate(plans):
         if args.vjp:
-            print(("forward:", "\nbackward, from what was kept:")[number])
-        print(plan)
+            print_text(("forward:", "\nbackward, from what was kept:")[number])
+        print_text(str(plan))
         if args.steps:
-            print(f"\n{steps_text(plan)}")
+            print_text(f"\n{steps_text(plan)}")
     return 0
 
 
 def _emit(args: argparse.Namespace) -> int:
-    print(_planned(args).source, end="")
+    say(_planned(args).source)
     return 0
 
 
@@ -266,7 +256,7 @@ def _fmt(args: argparse.Namespace) -> int:
     other = [(file, source, text) for file, source, text in laid if text != source.text]
     if args.check:
         for _, source, _ in other:
-            print(f"{source.name} is not in canonical layout")
+            print_text(f"{shown(source.name)} is not in canonical layout")
         return 1 if other else 0
     if not args.write:
         print_program(laid[0][2])
@@ -288,7 +278,7 @@ def _summary(args: argparse.Namespace) -> int:
     if args.format == "json":
         print_json([asdict(row) for row in rows])
     else:
-        print(summary.text(rows))
+        print_text(summary.text(rows))
     return 0
 
 
@@ -298,7 +288,7 @@ def _doctor(args: argparse.Namespace) -> int:
         found = {**asdict(machine), "flags": sorted(machine.flags), "level": machine.level}
         print_json({**found, "advice": [asdict(a) for a in doctor.advice(machine)]})
     else:
-        print(doctor.text(machine))
+        print_text(doctor.text(machine))
     return 0
 
 

@@ -6,6 +6,7 @@ appears complete or does not change; nothing that is read can run code.
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 import sys
@@ -43,11 +44,17 @@ def source(file: str | None, text: Sequence[str] | None) -> tuple[Source, Path]:
         return Source("\n".join(text) + "\n"), Path()
     assert file is not None
     if file == "-":
-        return Source(sys.stdin.buffer.read().decode("utf-8", "surrogateescape"), "<stdin>"), Path()
+        return Source(
+            _standard_input().removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"), "<stdin>"
+        ), Path()
+    return read(Path(file)), Path(file).parent
+
+
+def _standard_input() -> bytes:
     try:
-        return read(Path(file)), Path(file).parent
+        return sys.stdin.buffer.read()
     except OSError as error:
-        raise _error(f"cannot read {file}: {_reason(error)}") from None
+        raise _error(f"cannot read standard input: {_reason(error)}") from None
 
 
 def programs(paths: Sequence[str]) -> list[str]:

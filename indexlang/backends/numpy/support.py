@@ -238,8 +238,8 @@ def share(part, n, step):
 
 THREADS = """\
 if "POOL" not in globals():  # programs that are loaded together have one in common
-    said = os.environ.get("INDEXLANG_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
-    WORKERS = int(said) if said.isdigit() and int(said) else os.cpu_count() or 1
+    said = (os.environ.get("INDEXLANG_THREADS") or os.environ.get("OMP_NUM_THREADS") or "").split(",")[0]
+    WORKERS = int(said) if said.isascii() and said.isdigit() and int(said) else os.cpu_count() or 1
 
 
     def start():
