@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -413,6 +414,21 @@ def test_emit_prints_source_that_stands_alone(capsys: Capsys, arrays: dict[str, 
     code += "print(names['run'](np.load('x.npy'), np.load('W.npy'))[0].tolist())"
     given = subprocess.run([sys.executable, "-c", code], input=source, capture_output=True, text=True, check=True)
     assert json.loads(given.stdout) == (arrays["x"] @ arrays["W"]).tolist()
+
+
+def test_emit_of_both_runs(capsys: Capsys, arrays: dict[str, np.ndarray]) -> None:
+    argv = ["-e", MATMUL, "--shape", "x=2,3", "--shape", "W=3,4", "--dtype", "float64"]
+    assert commands.main(["emit", *argv, "--vjp"]) == 0
+    module: dict[str, Any] = {}
+    exec(capsys.readouterr().out, module)
+    (y,), saved = module["forward"](arrays["x"], arrays["W"])
+    assert np.array_equal(y, arrays["x"] @ arrays["W"])
+    dx, dW = module["backward"](saved, y)  # noqa: N806
+    assert np.array_equal(dx, y @ arrays["W"].T)
+    assert np.array_equal(dW, arrays["x"].T @ y)
+    for command, more in (("emit", "--grad"), ("explain", "--grad"), ("emit", "--wrt=x")):
+        assert "leave --grad and --wrt out" in wrong_usage([command, *argv, "--vjp", more], capsys)
+    assert commands.main(["emit", "-e", "y[i] = vjp[i]", "--shape", "vjp=3", "--vjp"]) == 0
 
 
 # -- fmt -------------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def test_a_sound_machine_is_told_so() -> None:
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "threads"),
-    [("3", "5", 3), ("", "5", 5), (" 2 ", "", 2), ("1024", "", 1024), ("", "6,2", 6)]
+    [("3", "5", 3), ("5", "2", 5), ("", "5", 5), (" 2 ", "", 2), ("1024", "", 1024), ("", "6,2", 6)]
     + [("", text, 4) for text in ("", "0", "\u00b2", "none", "99999", "-1")],
 )
 def test_how_many_threads(monkeypatch: pytest.MonkeyPatch, ours: str, theirs: str, threads: int) -> None:

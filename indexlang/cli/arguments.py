@@ -164,6 +164,9 @@ ARGUMENTS = {
     "grad": _argument("--grad", action="store_true", help="also the gradients, for -i y.grad=dy.npy, else for ones"),
     "grad of a plan": _argument("--grad", action="store_true", help="of the derived program"),
     "vjp": _argument("--vjp", action="store_true", help="of both runs: what the forward one keeps, too"),
+    "vjp of source": _argument(
+        "--vjp", action="store_true", help="forward(*inputs) and backward(saved, *cotangents) in one module"
+    ),
     "shape": _argument("--shape", type=shape, metavar="x=2,9,8,3", help="the shape of an input", **_ONE_OF_MANY),
     "dtype": _argument(
         "--dtype",
@@ -190,7 +193,10 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         (*_PROGRAM, "shape", "seed"),
     ),
     "explain": ("print the plan", (*_PROGRAM, "shape", "dtype", "grad of a plan", "vjp", "format of check", "steps")),
-    "emit": ("print the stand-alone source", (*_PROGRAM, "shape", "dtype", "grad of a plan", "target")),
+    "emit": (
+        "print the stand-alone source",
+        (*_PROGRAM, "shape", "dtype", "grad of a plan", "vjp of source", "target"),
+    ),
     "fmt": ("print files in canonical layout", ("write", "check")),
     "summary": (
         "print each layer's output shape, parameters and multiply-adds",
@@ -231,6 +237,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     files = getattr(args, "files", None) or ([args.file] if getattr(args, "file", None) is not None else [])
     if args.command not in _WITHOUT_FILE and (not files) == (args.text is None):
         subs[args.command].error("give either a FILE or statements behind -e")
+    if getattr(args, "vjp", False) and (args.grad or args.wrt):
+        subs[args.command].error("--vjp is of both runs, by all inputs: leave --grad and --wrt out")
     if args.command == "fmt" and args.write and (args.check or not files or "-" in files):
         subs["fmt"].error("--write needs a FILE, and no --check")
     return args

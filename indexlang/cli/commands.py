@@ -25,7 +25,6 @@ from ..derive import grad
 from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError, Source, shown, warn_of
 from ..meaning.resolve import layer_names, resolve
 from ..oracle.gradcheck import gradcheck, random_inputs
-from ..plan.plan import Plan
 from ..plan.printing import as_json, steps_text
 from ..program.ir import Program, accesses_of
 from ..program.latex import to_latex
@@ -42,6 +41,7 @@ from .output import complain, described, print_findings, print_json, print_progr
 from .streams import attended, say
 
 Array = NDArray[Any]
+Forms = dict[str, tuple[tuple[int, ...], str]]  # shape and type by input
 
 
 def entry() -> None:
@@ -228,7 +228,8 @@ def _backward(derived: Program, inputs: Mapping[str, Array]) -> Mapping[str, Arr
 
 
 def _explain(args: argparse.Namespace) -> int:
-    plans = _both(args) if args.vjp else (_planned(args).plan,)
+    function, forms = _planned(args)
+    plans = function.plans(**forms) if args.vjp else (function.plan(**forms),)
     if args.format == "json":
         print_text(f"[{', '.join(map(as_json, plans))}]" if args.vjp else as_json(plans[0]))
         return 0
@@ -242,7 +243,8 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def _emit(args: argparse.Namespace) -> int:
-    say(_planned(args).source)
+    function, forms = _planned(args)
+    say(function.emitted(args.target, forms, args.vjp))
     return 0
 
 
@@ -345,32 +347,23 @@ def _example(program: Program, tensor: str) -> str:
     return ",".join(str(2 + k) for k in range(rank))
 
 
-def _both(args: argparse.Namespace) -> tuple[Plan, Plan]:
-    """The plans of the program's forward run that keeps what its backward run needs, and of that."""
-    program = _program(args)
-    given, (shapes, dtypes) = Function(program), _forms(args, program)
-    return given.plans(**{n: (shapes[n], dtypes[n]) for n in program.inputs})
-
-
-def _forms(args: argparse.Namespace, program: Program) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+def _forms(args: argparse.Namespace, program: Program) -> Forms:
     """The shapes and types of a program's inputs."""
     types: dict[str, str] = dict(args.dtype)
     default, integers = types.get("", "float32"), indexing(program)
-    dtypes = {n: types.get(n, "int64" if n in integers else default) for n in program.inputs}
-    return _shapes(program, args.shape), dtypes
+    return {
+        n: (shape, types.get(n, "int64" if n in integers else default))
+        for n, shape in _shapes(program, args.shape).items()
+    }
 
 
-def _planned(args: argparse.Namespace) -> Compiled:
-    """The program, or with --grad its derived program, planned at the shapes and types that were given."""
+def _planned(args: argparse.Namespace) -> tuple[Function, Forms]:
+    """The program, or with --grad its derived program, and the shapes and types that were given for its inputs."""
     program = _program(args)
-    shapes, dtypes = _forms(args, program)
-    compiled = compile_program(program, shapes, dtypes)
-    if args.grad:
-        names, derived = grad.gradient_names(program), grad.backward(program, args.wrt)
-        shapes |= {names[n]: compiled.plan.shapes[n] for n in program.outputs}
-        dtypes |= {names[n]: compiled.plan.dtypes[n] for n in program.outputs}
-        compiled = compile_program(
-            derived, {n: shapes[n] for n in derived.inputs}, {n: dtypes[n] for n in derived.inputs}
-        )
-    report(compiled.warnings, "warning")
-    return compiled
+    function, forms = Function(program), _forms(args, program)
+    if not args.grad:
+        return function, forms
+    plan, names = function.plan(**forms), grad.gradient_names(program)
+    forms |= {names[n]: (plan.shapes[n], plan.dtypes[n]) for n in program.outputs}
+    derived = grad.backward(program, args.wrt)
+    return Function(derived), {n: forms[n] for n in derived.inputs}

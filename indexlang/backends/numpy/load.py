@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 from ...collecting import uncollected
@@ -35,11 +35,6 @@ class Compiled:
     run: Run
     plan: Plan
     warnings: tuple[Problem, ...]
-
-    @cached_property
-    def source(self) -> str:
-        """The stand-alone source of `run`."""
-        return source(self.plan)
 
 
 @uncollected
