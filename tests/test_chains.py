@@ -11,7 +11,6 @@ import pytest
 from planned import runs_of, sized
 
 import indexlang
-from indexlang.backends.numpy import threads
 from indexlang.backends.numpy.threads import POOL, Pool
 from indexlang.plan.limits import TINY
 from indexlang.plan.places import View
