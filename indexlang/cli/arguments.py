@@ -151,14 +151,16 @@ ARGUMENTS = {
         "-i",
         dest="input",
         metavar="x=x.npy",
-        help="an input: a .npy file, one array of an archive (x=a.npz:key), or a whole archive (a.npz)",
+        help="an input: a .npy file, one array of an archive (x=a.npz:key), a whole archive (a.npz), "
+        "or the next .npy file of standard input (x=-)",
         **_ONE_OF_MANY,
     ),
     "output": _argument(
         "-o",
         dest="output",
         metavar="y=y.npy",
-        help="where a result goes; those without a file are printed",
+        help="where a result goes: a .npy file, an archive (y=a.npz, or a.npz for all), or - for standard output; "
+        "those without a file are printed",
         **_ONE_OF_MANY,
     ),
     "grad": _argument("--grad", action="store_true", help="also the gradients, for -i y.grad=dy.npy, else for ones"),
@@ -237,6 +239,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     files = getattr(args, "files", None) or ([args.file] if getattr(args, "file", None) is not None else [])
     if args.command not in _WITHOUT_FILE and (not files) == (args.text is None):
         subs[args.command].error("give either a FILE or statements behind -e")
+    if args.command == "run" and args.file == "-" and any(item.endswith("=-") for item in args.input):
+        subs["run"].error("standard input can be read once: for the program, or for arrays")
     if getattr(args, "vjp", False) and (args.grad or args.wrt):
         subs[args.command].error("--vjp is of both runs, by all inputs: leave --grad and --wrt out")
     if args.command == "fmt" and args.write and (args.check or not files or "-" in files):
