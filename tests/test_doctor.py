@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from indexlang import machine
@@ -125,6 +126,11 @@ def test_the_command_tells_and_changes_nothing(
     found = json.loads(capsys.readouterr().out)
     assert found["environment"]["OMP_NUM_THREADS"] == "1" and found["processors"] == machine.processors()
     assert dict(os.environ) == before
+
+
+def test_what_runs_programs_is_told() -> None:
+    assert f"\nbackend          NumPy {np.__version__}\n" in doctor.text(FINE)
+    assert f"NumPy {np.__version__}, and native code by llvmlite" in doctor.text(replace(FINE, native="llvmlite"))
 
 
 def test_a_sound_machine_is_told_so() -> None:

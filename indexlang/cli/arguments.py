@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,15 @@ def _argument(*flags: str, **rest: Any) -> tuple[tuple[str, ...], dict[str, Any]
 _ONE_OF_MANY: dict[str, Any] = {"action": "append", "default": []}
 
 ARGUMENTS = {
+    "file": _argument("file", nargs="?", metavar="FILE", help="a .idx file, or - for standard input"),
+    "files": _argument(
+        "files", nargs="*", metavar="FILE", help="a .idx file, a folder of such, or - for standard input"
+    ),
+    "text": _argument(
+        "-e", dest="text", type=said, action="append", metavar="STATEMENTS", help="statements instead of a file"
+    ),
+    "network": _argument("network", metavar="NETWORK", help="such as resnet50, or a Python file that defines one"),
+    "shell": _argument("shell", choices=("bash", "zsh", "fish"), help="for which shell"),
     "layer": _argument("--layer", type=said, metavar="L", help="the layer of the file"),
     "option": _argument(
         "-O",
@@ -202,39 +212,56 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "fmt": ("print files in canonical layout", ("write", "check")),
     "summary": (
         "print each layer's output shape, parameters and multiply-adds",
-        ("option of a network", "shape of an example", "format of check"),
+        ("network", "option of a network", "shape of an example", "format of check"),
     ),
     "doctor": ("tell what this machine has, and what holds it back", ("format of check",)),
+    "completion": ("print what completes these commands in a shell", ("shell",)),
 }
-_WITHOUT_FILE = ("summary", "doctor")
+_WITHOUT_FILE = ("summary", "doctor", "completion")
 _OF_FILES = ("check", "fmt")  # of one or several, and of folders
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The namespace of one command, its name in `command`; wrong usage exits with status 2."""
+@dataclass(frozen=True)
+class Word:
+    """An option, or a word without a dash: how it is written, what stands behind it, which values there are."""
+
+    flags: tuple[str, ...]  # none where it has no dash
+    value: str | None
+    choices: tuple[str, ...]
+    text: str
+
+
+def words() -> dict[str, tuple[Word, ...]]:
+    """What each command takes, as the parser has it."""
+    return {name: tuple(map(_word, sub._actions)) for name, sub in _parsers()[1].items()}
+
+
+def _word(action: argparse.Action) -> Word:
+    choices = tuple(map(str, action.choices or ()))
+    value = None if action.nargs == 0 else str(action.metavar or " or ".join(choices))
+    return Word(tuple(action.option_strings), value, choices, action.help or "")
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser, and that of each command."""
     parser = _Parser(
         prog="indexlang", description="Index equations: their gradients derived and printed, both run on NumPy."
     )
     parser.add_argument("--version", action="version", version=f"indexlang {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    subs = {}
+    subs: dict[str, argparse.ArgumentParser] = {}
     for name, (text, arguments) in COMMANDS.items():
         subs[name] = sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        if name == "summary":
-            sub.add_argument("network", metavar="NETWORK", help="such as resnet50, or a Python file that defines one")
-        elif name in _OF_FILES:
-            sub.add_argument(
-                "files", nargs="*", metavar="FILE", help="a .idx file, a folder of such, or - for standard input"
-            )
-        elif name not in _WITHOUT_FILE:
-            sub.add_argument("file", nargs="?", metavar="FILE", help="a .idx file, or - for standard input")
-        if name not in _WITHOUT_FILE:
-            sub.add_argument(
-                "-e", dest="text", type=said, action="append", metavar="STATEMENTS", help="statements instead of a file"
-            )
-        for argument in arguments:
+        first = "files" if name in _OF_FILES else "file" if name not in _WITHOUT_FILE else None
+        for argument in (*((first, "text") if first else ()), *arguments):
             flags, rest = ARGUMENTS[argument]
             sub.add_argument(*flags, **rest)
+    return parser, subs
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The namespace of one command, its name in `command`; wrong usage exits with status 2."""
+    parser, subs = _parsers()
     args = parser.parse_args(argv)
     files = getattr(args, "files", None) or ([args.file] if getattr(args, "file", None) is not None else [])
     if args.command not in _WITHOUT_FILE and (not files) == (args.text is None):

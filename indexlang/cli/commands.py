@@ -35,7 +35,7 @@ from ..sizes.shapes import doubts
 from ..syntax.layout import layout
 from ..syntax.parser import parse
 from ..syntax.tree import File, Item, LayerDef, ShapeDecl, Statement
-from . import arguments, doctor
+from . import arguments, completion, doctor
 from . import files as cli_files
 from .output import complain, described, print_findings, print_json, print_program, print_text, report, table
 from .streams import attended, say
@@ -294,6 +294,11 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0
 
 
+def _completion(args: argparse.Namespace) -> int:
+    say(completion.script(args.shell))
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "grad": _grad,
     "check": _check,
@@ -304,6 +309,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "fmt": _fmt,
     "summary": _summary,
     "doctor": _doctor,
+    "completion": _completion,
 }
 
 
