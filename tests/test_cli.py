@@ -78,6 +78,8 @@ def files() -> set[str]:
         ["explain", "-e", "y[i] = x[i]", "--shape", "x=-1"],
         ["explain", "-e", "y[i] = x[i]", "--dtype", "float65"],
         ["grad", "-e", "y = x", "-O", "stride=two"],
+        ["run", "-e", "y = 1", "--wrt", "x"],
+        ["emit", "-e", "y = x", "--shape", "x=", "--wrt", "x"],
         ["fmt", "--write", "-e", "y = x"],
         ["fmt", "--write", "-"],
         ["fmt", "--write", "--check", "a.idx"],
@@ -368,6 +370,12 @@ def test_gradcheck_prints_a_table(capsys: Capsys) -> None:
 )
 def test_gradcheck_of_other_statements(capsys: Capsys, text: str, shapes: list[str]) -> None:
     assert commands.main(["gradcheck", "-e", text, *(w for s in shapes for w in ("--shape", s))]) == 0
+
+
+def test_gradcheck_by_what_is_no_input(capsys: Capsys) -> None:
+    argv = ["gradcheck", "-e", MATMUL, "--shape", "x=2,3", "--shape", "W=3,4"]
+    assert "'z' is no input" in fails([*argv, "--wrt", "z"], capsys)
+    assert "'y' is no input" in fails([*argv, "--wrt", "x,y"], capsys)
 
 
 def test_gradcheck_exits_with_1_where_a_gradient_is_wrong(monkeypatch: pytest.MonkeyPatch, capsys: Capsys) -> None:

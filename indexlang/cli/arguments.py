@@ -268,6 +268,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         subs[args.command].error("give either a FILE or statements behind -e")
     if args.command == "run" and args.file == "-" and any(item.endswith("=-") for item in args.input):
         subs["run"].error("standard input can be read once: for the program, or for arrays")
+    if args.command in ("run", "explain", "emit") and args.wrt and not (args.grad or getattr(args, "vjp", False)):
+        subs[args.command].error("--wrt says by which tensors to differentiate: give --grad, too")
     if getattr(args, "vjp", False) and (args.grad or args.wrt):
         subs[args.command].error("--vjp is of both runs, by all inputs: leave --grad and --wrt out")
     if args.command == "fmt" and args.write and (args.check or not files or "-" in files):
