@@ -103,7 +103,19 @@ def render(problem: Problem, kind: str = "error") -> str:
     lines.extend(f"  {value}" for value in problem.values)
     if problem.way_out is not None:
         lines.append(f"  way out: {problem.way_out}")
-    return "\n".join(lines)
+    return "\n".join(shown(line) for line in lines)
+
+
+def shown(text: str) -> str:
+    """Text as one line that a terminal can show: control characters, and bytes of names that are no text, escaped."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode()
 
 
 _WIDEST = 160  # columns of a source line that an error shows

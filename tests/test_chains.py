@@ -10,7 +10,6 @@ import pytest
 from planned import runs_of, sized
 
 import indexlang
-from indexlang.backends.numpy import threads
 from indexlang.plan.limits import TINY
 from indexlang.plan.places import View
 
@@ -355,22 +354,6 @@ def test_the_gradients_of_local_attention() -> None:
     found = pullback(dy)
     for name, value in (("q", dq), ("k", dk), ("v", dv)):
         np.testing.assert_allclose(found[name], value, rtol=1e-10, atol=1e-12, err_msg=name)
-
-
-@pytest.mark.parametrize(
-    ("settings", "allowed", "expected"),
-    [({}, 3, 3), ({"OMP_NUM_THREADS": "2"}, 3, 2), ({"OMP_NUM_THREADS": "2", "INDEXLANG_THREADS": "5"}, 3, 5),
-     ({"INDEXLANG_THREADS": "many"}, 3, 3), ({"OMP_NUM_THREADS": "0"}, 3, 3)],
-)  # fmt: skip
-def test_how_many_threads(
-    settings: dict[str, str], allowed: int, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("OMP_NUM_THREADS", "INDEXLANG_THREADS"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(threads, "usable", lambda: allowed)
-    assert threads.count() == expected
 
 
 def test_the_winner_is_found_where_factors_could_be_multiplied_in_another_order() -> None:

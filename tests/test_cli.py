@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,6 +78,8 @@ def files() -> set[str]:
         ["explain", "-e", "y[i] = x[i]", "--shape", "x=-1"],
         ["explain", "-e", "y[i] = x[i]", "--dtype", "float65"],
         ["grad", "-e", "y = x", "-O", "stride=two"],
+        ["run", "-e", "y = 1", "--wrt", "x"],
+        ["emit", "-e", "y = x", "--shape", "x=", "--wrt", "x"],
         ["fmt", "--write", "-e", "y = x"],
         ["fmt", "--write", "-"],
         ["fmt", "--write", "--check", "a.idx"],
@@ -369,6 +372,12 @@ def test_gradcheck_of_other_statements(capsys: Capsys, text: str, shapes: list[s
     assert commands.main(["gradcheck", "-e", text, *(w for s in shapes for w in ("--shape", s))]) == 0
 
 
+def test_gradcheck_by_what_is_no_input(capsys: Capsys) -> None:
+    argv = ["gradcheck", "-e", MATMUL, "--shape", "x=2,3", "--shape", "W=3,4"]
+    assert "'z' is no input" in fails([*argv, "--wrt", "z"], capsys)
+    assert "'y' is no input" in fails([*argv, "--wrt", "x,y"], capsys)
+
+
 def test_gradcheck_exits_with_1_where_a_gradient_is_wrong(monkeypatch: pytest.MonkeyPatch, capsys: Capsys) -> None:
     def doubled(program: object, inputs: object) -> object:
         return {name: 2 * g for name, g in right(program, inputs).items()}  # type: ignore[arg-type]
@@ -413,6 +422,21 @@ def test_emit_prints_source_that_stands_alone(capsys: Capsys, arrays: dict[str, 
     code += "print(names['run'](np.load('x.npy'), np.load('W.npy'))[0].tolist())"
     given = subprocess.run([sys.executable, "-c", code], input=source, capture_output=True, text=True, check=True)
     assert json.loads(given.stdout) == (arrays["x"] @ arrays["W"]).tolist()
+
+
+def test_emit_of_both_runs(capsys: Capsys, arrays: dict[str, np.ndarray]) -> None:
+    argv = ["-e", MATMUL, "--shape", "x=2,3", "--shape", "W=3,4", "--dtype", "float64"]
+    assert commands.main(["emit", *argv, "--vjp"]) == 0
+    module: dict[str, Any] = {}
+    exec(capsys.readouterr().out, module)
+    (y,), saved = module["forward"](arrays["x"], arrays["W"])
+    assert np.array_equal(y, arrays["x"] @ arrays["W"])
+    dx, dW = module["backward"](saved, y)  # noqa: N806
+    assert np.array_equal(dx, y @ arrays["W"].T)
+    assert np.array_equal(dW, arrays["x"].T @ y)
+    for command, more in (("emit", "--grad"), ("explain", "--grad"), ("emit", "--wrt=x")):
+        assert "leave --grad and --wrt out" in wrong_usage([command, *argv, "--vjp", more], capsys)
+    assert commands.main(["emit", "-e", "y[i] = vjp[i]", "--shape", "vjp=3", "--vjp"]) == 0
 
 
 # -- fmt -------------------------------------------------------------------------------------------

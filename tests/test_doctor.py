@@ -7,9 +7,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from indexlang import machine
+from indexlang.backends.numpy import threads as pool
 from indexlang.cli import commands, doctor
 from indexlang.cli.doctor import Machine, advice
 
@@ -122,5 +124,31 @@ def test_the_command_tells_and_changes_nothing(
     assert dict(os.environ) == before
 
 
+def test_what_runs_programs_is_told() -> None:
+    assert f"\nbackend          NumPy {np.__version__}\n" in doctor.text(FINE)
+    assert f"NumPy {np.__version__}, and native code by llvmlite" in doctor.text(replace(FINE, native="llvmlite"))
+
+
 def test_a_sound_machine_is_told_so() -> None:
     assert doctor.text(FINE).endswith("Nothing that we know of holds this machine back.")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "threads"),
+    [("3", "5", 3), ("5", "2", 5), ("", "5", 5), (" 2 ", "", 2), ("1024", "", 1024), ("", "6,2", 6)]
+    + [("", text, 4) for text in ("", "0", "\u00b2", "none", "99999", "-1")],
+)
+def test_how_many_threads(monkeypatch: pytest.MonkeyPatch, ours: str, theirs: str, threads: int) -> None:
+    monkeypatch.setattr(pool, "usable", lambda: 4)
+    monkeypatch.setenv("INDEXLANG_THREADS", ours)
+    monkeypatch.setenv("OMP_NUM_THREADS", theirs)
+    assert pool.count() == threads
+
+
+@pytest.mark.parametrize("ours", ["0", "-1", "\u00b2", "two", "1.5", "1025", "9" * 5000])
+def test_a_setting_that_is_no_number_of_threads_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ours: str
+) -> None:
+    monkeypatch.setenv("INDEXLANG_THREADS", ours)
+    assert commands.main(["explain", "-e", "y[i] = x[i]", "--shape", "x=3"]) == 1
+    assert "error[threads]: INDEXLANG_THREADS is a number of threads, from 1 to 1024" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import warnings
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from corpus import CASES, Case
+from test_bands import PROGRAMS, SMALL
 
 import indexlang
 from indexlang.calls.function import Function
@@ -26,10 +28,15 @@ def function_of(case: Case) -> Function:
     return Function(resolve(parse(Source(case.text)), case.layer, case.options), always_dict=True)
 
 
-def run_alone(source: str, arrays: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+def alone(source: str) -> dict[str, object]:
     """The source in a namespace of its own, as a file would have it."""
     namespace: dict[str, object] = {"__name__": "emitted"}
     exec(compile(source, "emitted.py", "exec"), namespace)
+    return namespace
+
+
+def run_alone(source: str, arrays: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    namespace = alone(source)
     found = namespace["run"](*arrays)  # type: ignore[operator]
     assert isinstance(found, tuple)
     return found
@@ -83,6 +90,93 @@ def test_in_a_process_of_its_own(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-I", "-c", "import sys; sys.path.insert(0, '.')\n" + code], cwd=tmp_path, check=True
     )
+
+
+DIFFERENTIABLE = [case for case in CASES if function_of(case)._reached]
+
+
+@pytest.mark.parametrize("case", DIFFERENTIABLE, ids=lambda c: c.name)
+def test_both_runs_in_one_module(case: Case) -> None:
+    f, arrays = function_of(case), case.arrays()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IndexLangWarning)
+        values, pullback = f.vjp(**arrays)
+        if not any(arrays[n].dtype.kind in "fc" for n in f._reached):
+            with pytest.raises(indexlang.DerivationError, match="integer"):
+                f.emitted("numpy", arrays, vjp=True)
+            return
+        module = alone(f.emitted("numpy", arrays, vjp=True))
+    outputs, saved = module["forward"](*[arrays[n] for n in f.inputs])  # type: ignore[operator]
+    assert_identical(outputs, values)
+    rng = np.random.default_rng(3)
+    dtypes = [v.dtype if v.dtype.kind in "fc" else np.dtype(float) for v in values.values()]
+    dy = [np.asarray(rng.standard_normal(v.shape), d) for v, d in zip(values.values(), dtypes, strict=True)]
+    for _ in range(2):  # nothing that was saved has changed
+        gradients = module["backward"](saved, *dy)  # type: ignore[operator]
+        assert_identical(gradients, pullback(dict(zip(f.outputs, dy, strict=True))))
+    assert [v.flags.writeable for v in outputs] == [v.flags.writeable for v in values.values()]
+
+
+@pytest.mark.parametrize("where", ["nowhere", "q", "v", "dy"])
+@pytest.mark.parametrize("program", ["softmax", "logsumexp", "sums of columns"])
+def test_both_runs_where_the_quick_ones_hold_for_finite_data_only(program: str, where: str) -> None:
+    text = PROGRAMS[program].format(mask="s <= t, t < s + 5")
+    f, rng = Function(resolve(parse(Source(text))), limits=SMALL), np.random.default_rng(5)
+    arrays = {n: rng.standard_normal((40, 4)) for n in (*f.inputs, "dy")}
+    if where != "nowhere":
+        arrays[where][17, 1] = np.inf
+    dy = arrays.pop("dy")
+    assert f._pulling(f._formed(arrays)).instead is not None
+    module = alone(f.emitted("numpy", arrays, vjp=True))
+    outputs, saved = module["forward"](*arrays.values())  # type: ignore[operator]
+    values, pullback = f.vjp(**arrays)
+    assert_identical(outputs, {"y": values})
+    for seed in (dy, np.ones_like(dy)):
+        assert_identical(module["backward"](saved, seed), pullback(seed))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("vjp", [False, True])
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (np.zeros((2, 3)), "not float64 and (2, 3)"),
+        (np.zeros((3, 2), np.float32), "not float32 and (3, 2)"),
+        (np.zeros((2, 3, 1), np.float32), "not float32 and (2, 3, 1)"),
+        (np.zeros((2, 3), ">f4"), "not >f4 and (2, 3)"),
+        ([[1, 2, 3], [4, 5, 6]], "not int64 and (2, 3)"),
+        (np.ma.masked_array(np.zeros((2, 3), np.float32), True), "masked"),
+    ],
+)
+def test_inputs_of_other_shapes_and_types_are_refused(wrong: object, says: str, vjp: bool) -> None:
+    module = alone(indexlang.compile("y[i,k] = x[i,j] * W[j,k]").emit(x=(2, 3), W=(3, 4), vjp=vjp))
+    run, right = module["forward" if vjp else "run"], np.zeros((3, 4), np.float32)
+    with pytest.raises(ValueError, match=re.escape(says)):
+        run(wrong, right)  # type: ignore[operator]
+    if vjp:
+        _, saved = run(np.zeros((2, 3), np.float32), right)  # type: ignore[operator]
+        with pytest.raises(ValueError, match=r"y.grad of type float32 and shape \(2, 4\), not float32 and \(4, 2\)"):
+            module["backward"](saved, np.zeros((4, 2), np.float32))  # type: ignore[operator]
+
+
+def test_a_module_says_where_it_comes_from() -> None:
+    text = "shape y[I]\nm[i] = x[i] * α\ny[i] = m[i] where i < 2\n"
+    f = indexlang.compile(text)
+    for source in (f.emit(x=3, α=()), f.emit(x=3, α=(), vjp=True)):
+        head = source.partition("\n\n")[0]
+        lines = [line.removeprefix("#").strip() for line in head.splitlines()]
+        assert lines[0] == f"Made by indexlang {indexlang.__version__} from"
+        assert "\n".join(lines[2:5]) + "\n" == text.encode("ascii", "backslashreplace").decode()
+
+
+def test_tensors_may_have_the_names_of_arguments_and_functions() -> None:
+    f = indexlang.compile("y[i] = vjp[i] * forward[i] * saved[i] + backward[i] * fitting[i] + locked[i] * finite[i]")
+    arrays = {name: np.arange(2.0) + k for k, name in enumerate(f.inputs)}
+    assert_identical(run_alone(f.emit(**arrays), list(arrays.values())), {"y": f(**arrays)})
+    module = alone(f.emitted("numpy", arrays, vjp=True))
+    values, pullback = f.vjp(**arrays)
+    outputs, saved = module["forward"](*arrays.values())  # type: ignore[operator]
+    assert_identical(outputs, {"y": values})
+    assert_identical(module["backward"](saved, values), pullback(values))  # type: ignore[operator]
 
 
 HOSTILE = [

@@ -15,7 +15,7 @@ from indexlang.syntax.lexer import DEEPEST
 from indexlang.syntax.parser import parse
 
 ROOT = Path(__file__).resolve().parent.parent
-EXAMPLES = sorted((ROOT / "examples").glob("*.idx"))
+OURS = sorted([*(ROOT / "examples").glob("*.idx"), *(ROOT / "indexlang" / "library").glob("*.idx")])
 
 
 def laid_out(text: str) -> str:
@@ -201,8 +201,113 @@ def test_an_empty_layout() -> None:
     assert laid_out("# only this\n") == "# only this\n"
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
-def test_examples_stay_as_they_are_but_for_alignment(path: Path) -> None:
+@pytest.mark.parametrize("path", OURS, ids=lambda p: p.name)
+def test_our_own_files_are_laid_out(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    squeezed = lambda t: "".join(t.split())  # noqa: E731
-    assert squeezed(laid_out(text)) == squeezed(text)
+    assert laid_out(text) == text
+
+
+ALIGNED = """\
+y[b,o]    = x[b,i]*W[i,o]
+# a comment between
+y[b,o]   += c[o]
+a        *= 2  # one more column than it needs
+long[i] max= y[i,o]
+
+y[b]  = 1
+y[b] += 2
+z     = 3
+"""
+
+
+def test_signs_in_one_column_stay_so() -> None:
+    assert (
+        laid_out(ALIGNED)
+        == """\
+y[b,o]  = x[b,i] * W[i,o]
+# a comment between
+y[b,o] += c[o]
+a      *= 2  # one more column than it needs
+long[i] max= y[i,o]
+
+y[b]  = 1
+y[b] += 2
+z     = 3
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("y = 1\n\nyy[] += 2", "y = 1\n\nyy[] += 2"),  # a blank line between
+        ("yy = 1\ny = 2", "yy = 1\ny = 2"),  # they were not aligned
+        ("y   = 1\nyyy = 2\ny += 3", "y   = 1\nyyy = 2\ny += 3"),
+        ("y  = (1 +\n 2)\nyy = 3", "y  = 1 + 2\nyy = 3"),
+        ("y [ i ]  = 1\nlonger[i]=2", "y[i]      = 1\nlonger[i] = 2"),
+        ("y[(i +\n 1)]  = 1\ny = 1", "y[i+1] = 1\ny = 1"),
+        ("y   = 1\nf(x) = x\nz   = 2", "y = 1\nf(x) = x\nz = 2"),
+        (
+            "layer f(x) -> y:\n    y     = x\n    y    += 1\ny     = 2",
+            "layer f(x) -> y:\n    y  = x\n    y += 1\n\ny = 2",
+        ),
+    ],
+)
+def test_what_is_aligned_and_what_is_not(text: str, result: str) -> None:
+    assert one(text) == result
+
+
+def test_a_header_stays_broken_where_its_author_broke_it() -> None:
+    text = "layer f(\n  x[N],\n  a.W [5],  a.b,\n  b.W; k=1,\n  m=2) -> y: # so\n    y = 1\n"
+    result = "layer f(x[N],\n        a.W[5], a.b,\n        b.W; k=1,\n        m=2) -> y:  # so\n    y = 1\n"
+    assert laid_out(text) == result
+    assert laid_out("layer f(x,  # a comment breaks no line\n  y) -> z:\n  z = x\n").count("\n") == 3
+    many = ", ".join(f"parameter{k}[N]" for k in range(9))
+    assert laid_out(f"layer f(x,\n{many}) -> y:\n    y = x\n").splitlines()[:2] == [
+        "layer f(x,",
+        "        parameter0[N], parameter1[N], parameter2[N], parameter3[N], parameter4[N], parameter5[N],",
+    ]
+
+
+PADS = [f"pad(stride*position{k}+dilation*tap{k},padding{k})" for k in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        (
+            f"y[b,i] = x[b,{','.join(PADS)},c] where i < 3",
+            f"y[b,i] = x[b,{PADS[0]},\n           {PADS[1]},\n           {PADS[2]},c] where i < 3",
+        ),
+        (f"y[b,{','.join(PADS)}] = 1", f"y[b,{PADS[0]},{PADS[1]},\n  {PADS[2]}] = 1"),
+        (
+            f"y[b,i] = K[i] * x[{PADS[0]},{PADS[1]}]",
+            f"y[b,i] = (K[i]\n          * x[{PADS[0]},\n              {PADS[1]}])",
+        ),
+        (
+            f"layer f(x, stride, dilation) -> y[{','.join(PADS)}]:\n    y = 1",
+            f"layer f(x, stride, dilation) -> y[{PADS[0]},\n                                  {PADS[1]},\n"
+            f"                                  {PADS[2]}]:\n    y = 1",
+        ),
+        (
+            f"y[i] = {'a' * 40}[{PADS[0]}+{PADS[1][:-8]}),i]",
+            f"y[i] = {'a' * 40}[\n        {PADS[0]}+{PADS[1][:-8]}),i]",
+        ),
+    ],
+)
+def test_long_subscripts_are_broken(text: str, result: str) -> None:
+    assert one(text) == result
+
+
+def test_random_spaces_and_lines() -> None:
+    """What is laid out stays so, whatever stands in a column by accident."""
+    for seed in range(300):
+        source = random.Random(seed)
+        lines = []
+        for _ in range(source.randrange(2, 9)):
+            target = source.choice(["y", "yy", "y[i]", "y[i,j+1]", "long[i]", "a, bb"])
+            sign = "=" if "," in target and "[" not in target else source.choice(["=", "+=", "*=", "max="])
+            value = source.choice(["x[i]", "f(x,\n  y)", "(1\n+ 2)", "g(x) * 2", "h(a, b)  # so"])
+            lines.append(f"{target}{' ' * source.randrange(5)}{sign} {value}")
+            lines += source.choice([[], [], [""], ["# and"], ["", "# or", ""]])
+        laid_out("\n".join(lines) + "\n")

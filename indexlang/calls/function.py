@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .. import __version__
+from ..backends.numpy.emitting import module_of
 from ..backends.numpy.load import Compiled, compile_program
 from ..backends.numpy.rooms import ROOMS
 from ..derive import grad as derivation
@@ -340,22 +342,32 @@ class Function:
 
         The type is float32 where unsaid, of positions int64. Errors: `ShapeError` for missing and unfitting shapes.
         """
-        return self._described(shapes).plan
+        return self._at(self._formed(shapes)).plan
 
     def plans(self, /, **shapes: Any) -> tuple[Plan, Plan]:
         """What `vjp` would run at these sizes, and what its pullback would; inputs and errors as for `plan`."""
-        found = forms(shapes, self.program, self._ignored)
-        return self._pulling(tuple([found[name] for name in self._names])).plans(found)
+        key = self._formed(shapes)
+        return self._pulling(key).plans(dict(zip(self._names, key, strict=True)))
 
-    def emit(self, target: Literal["numpy"] = "numpy", /, **shapes: Any) -> str:
-        """The Python source that runs at these sizes, for `target`, which needs NumPy alone; inputs as for `plan`."""
+    def emit(self, target: Literal["numpy"] = "numpy", /, *, vjp: Any = False, **shapes: Any) -> str:
+        """The source of a module for these sizes, which needs NumPy alone: `run(*inputs)` gives a tuple of the outputs.
+
+        With `vjp` `forward(*inputs)` gives (outputs, saved), `backward(saved, *cotangents)` gradients. Inputs as for `plan`.
+        """
+        named = ({**shapes, "vjp": vjp},) if "vjp" in self.inputs else (shapes, vjp)
+        return self.emitted(target, *named)
+
+    def emitted(self, target: str, shapes: Mapping[str, Any], vjp: bool = False) -> str:
+        """As `emit`, for tensors of any names. Errors: `MeaningError` where there is no such target."""
         if target != "numpy":
             raise MeaningError(Problem("target", f"code is emitted for 'numpy', not for {target!r}"))
-        return self._described(shapes).source
+        key = self._formed(shapes)
+        both = self._pulling(key).both(dict(zip(self._names, key, strict=True))) if vjp else None
+        return module_of(both or self._at(key).plan, self._text, __version__)
 
-    def _described(self, shapes: Mapping[str, Any]) -> Compiled:
+    def _formed(self, shapes: Mapping[str, Any]) -> tuple[Form, ...]:
         found = forms(shapes, self.program, self._ignored)
-        return self._at(tuple([found[name] for name in self._names]))
+        return tuple([found[name] for name in self._names])
 
     @staticmethod
     def release() -> None:
@@ -366,15 +378,8 @@ class Function:
 
     def __reduce__(self) -> tuple[Callable[..., Function], tuple[Any, ...]]:
         """By its program and what it was made with: code is made anew, where it is needed."""
-        rest = (
-            tuple(sorted(self._ignored)),
-            self._always_dict,
-            tuple(sorted(self._exact)),
-            dict(self._expected),
-            self._limits,
-            self.backend,
-        )
-        return _remade, (self.program, self.options, *rest)
+        how = (self._always_dict, tuple(sorted(self._exact)), dict(self._expected), self._limits, self.backend)
+        return _remade, (self.program, self.options, tuple(sorted(self._ignored)), *how)
 
 
 def _remade(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.numpy.emitting import Both
 from ..backends.numpy.load import Compiled
 from ..errors import DerivationError, Problem, ShapeError
 from ..plan.plan import Plan
@@ -53,6 +54,28 @@ class Pulling:
         forms = {**known, **{n: (first.shapes[n], np.dtype(d)) for n, _, d in first.outputs}}
         forms |= {self.gradients[o]: (first.shapes[o], k) for o, k in zip(self.outputs, self._kinds, strict=True)}
         return first, self.second(tuple(forms[n] for n in self.second_takes)).plan
+
+    def both(self, known: Mapping[str, Form]) -> Both:
+        """The plans of both parts with what each takes, from the forms of the program's inputs.
+
+        Errors: `DerivationError` where no input has a gradient because all are integers.
+        """
+        if self.integers and not self.wrt:
+            raise DerivationError(*(_integer(name, dtype) for name, dtype in self.integers))
+        first, second = self.plans(known)
+        seeds = [(self.gradients[o], first.shapes[o], k.name) for o, k in zip(self.outputs, self._kinds, strict=True)]
+        return Both(
+            tuple((n, known[n][0], known[n][1].name) for n in self.inputs),
+            tuple(seeds),
+            first,
+            self._into_first,
+            tuple(k for _, k, _ in self._outputs),
+            second,
+            self._into_second,
+            tuple(k for _, k in self._gradients),
+            (self._first_finite, self._second_finite),
+            None if self.instead is None else self.instead().both(known),
+        )
 
     def forward(self, arrays: Arrays) -> tuple[Array, ...]:
         """All that the forward part gives, from the program's inputs."""

@@ -7,71 +7,95 @@ of `ARGUMENTS`, and both are written once.
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .. import __version__
+from ..errors import shown
 from ..sizes.dtypes import DTYPES
+from .streams import say, tell
+
+
+def said(text: str) -> str:
+    """Text of the language in an argument: it is UTF-8, also where the locale knows only ASCII."""
+    if text.isascii() or not any("\udc80" <= c <= "\udcff" for c in text):
+        return text
+    return os.fsencode(text).decode("utf-8", "surrogateescape")
 
 
 def names(text: str) -> tuple[str, ...]:
     """`x,W`"""
-    found = tuple(name.strip() for name in text.split(","))
+    found = tuple(name.strip() for name in said(text).split(","))
     if not all(found):
-        raise argparse.ArgumentTypeError(f"names with commas between them, not {text!r}")
+        raise argparse.ArgumentTypeError(f"names with commas between them, not '{shown(text)}'")
     return found
 
 
 def shape(text: str) -> tuple[str, tuple[int, ...]]:
     """`x=2,9,8,3`, and `s=` for a scalar."""
-    name, equals, sizes = text.partition("=")
-    try:
-        found = tuple(int(size) for size in sizes.split(",") if size.strip())
-    except ValueError:
-        found = (-1,)
-    if not (name and equals) or min(found, default=0) < 0:
-        raise argparse.ArgumentTypeError(f"NAME=SIZE,SIZE,... (NAME= for a scalar), not {text!r}")
-    return name, found
+    name, equals, sizes = said(text).partition("=")
+    found = [size.strip() for size in sizes.split(",")] if sizes.strip() else []
+    if not (name and equals) or not all(_digits(size) for size in found):
+        raise argparse.ArgumentTypeError(f"NAME=SIZE,SIZE,... (NAME= for a scalar), not '{shown(text)}'")
+    return name, tuple(map(int, found))
 
 
 def dtype(text: str) -> tuple[str, str]:
     """`x=float64` for one input; `float64` for all, under an empty name."""
-    name, _, kind = text.rpartition("=")
+    name, _, kind = said(text).rpartition("=")
     try:
         found = np.dtype(kind).name
     except (TypeError, ValueError, SyntaxError):
         found = ""
     if not kind or found not in DTYPES:
-        raise argparse.ArgumentTypeError(f"[NAME=]TYPE, one of {', '.join(DTYPES)}, not {text!r}")
+        raise argparse.ArgumentTypeError(f"[NAME=]TYPE, one of {', '.join(DTYPES)}, not '{shown(text)}'")
     return name, found
 
 
 def option(text: str) -> tuple[str, int | float | bool]:
     """`stride=2`, `eps=1e-5`, `causal=true`."""
-    name, _, value = text.partition("=")
+    name, _, value = said(text).partition("=")
     words = {"true": True, "false": False}
-    for kind in (words.__getitem__, int, float):
+    for kind in (words.__getitem__, int, float) if name and value.isascii() and "_" not in value else ():
         try:
             return name, kind(value.lower())
         except (KeyError, ValueError):
             continue
-    raise argparse.ArgumentTypeError(f"NAME=NUMBER, not {text!r}")
+    raise argparse.ArgumentTypeError(f"NAME=NUMBER, not '{shown(text)}'")
 
 
 def positive(text: str) -> int:
     """A count."""
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a number from 1 on, not {text!r}")
+    if not _digits(text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a number from 1 on, not '{shown(text)}'")
     return int(text)
 
 
 def whole(text: str) -> int:
     """A number from 0 on."""
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"a number from 0 on, not {text!r}")
+    if not _digits(text):
+        raise argparse.ArgumentTypeError(f"a number from 0 on, not '{shown(text)}'")
     return int(text)
+
+
+def _digits(text: str) -> bool:
+    """Whether this is a number of ours, and one that a machine can have."""
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its messages go the way of all others."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is sys.stdout:
+            say(message)
+        else:
+            tell("\n".join(shown(line) for line in message.split("\n")))
 
 
 class _Collect(argparse.Action):
@@ -88,7 +112,16 @@ def _argument(*flags: str, **rest: Any) -> tuple[tuple[str, ...], dict[str, Any]
 _ONE_OF_MANY: dict[str, Any] = {"action": "append", "default": []}
 
 ARGUMENTS = {
-    "layer": _argument("--layer", metavar="L", help="the layer of the file"),
+    "file": _argument("file", nargs="?", metavar="FILE", help="a .idx file, or - for standard input"),
+    "files": _argument(
+        "files", nargs="*", metavar="FILE", help="a .idx file, a folder of such, or - for standard input"
+    ),
+    "text": _argument(
+        "-e", dest="text", type=said, action="append", metavar="STATEMENTS", help="statements instead of a file"
+    ),
+    "network": _argument("network", metavar="NETWORK", help="such as resnet50, or a Python file that defines one"),
+    "shell": _argument("shell", choices=("bash", "zsh", "fish"), help="for which shell"),
+    "layer": _argument("--layer", type=said, metavar="L", help="the layer of the file"),
     "option": _argument(
         "-O",
         "--option",
@@ -128,19 +161,24 @@ ARGUMENTS = {
         "-i",
         dest="input",
         metavar="x=x.npy",
-        help="an input: a .npy file, one array of an archive (x=a.npz:key), or a whole archive (a.npz)",
+        help="an input: a .npy file, one array of an archive (x=a.npz:key), a whole archive (a.npz), "
+        "or the next .npy file of standard input (x=-)",
         **_ONE_OF_MANY,
     ),
     "output": _argument(
         "-o",
         dest="output",
         metavar="y=y.npy",
-        help="where a result goes; those without a file are printed",
+        help="where a result goes: a .npy file, an archive (y=a.npz, or a.npz for all), or - for standard output; "
+        "those without a file are printed",
         **_ONE_OF_MANY,
     ),
     "grad": _argument("--grad", action="store_true", help="also the gradients, for -i y.grad=dy.npy, else for ones"),
     "grad of a plan": _argument("--grad", action="store_true", help="of the derived program"),
     "vjp": _argument("--vjp", action="store_true", help="of both runs: what the forward one keeps, too"),
+    "vjp of source": _argument(
+        "--vjp", action="store_true", help="forward(*inputs) and backward(saved, *cotangents) in one module"
+    ),
     "shape": _argument("--shape", type=shape, metavar="x=2,9,8,3", help="the shape of an input", **_ONE_OF_MANY),
     "dtype": _argument(
         "--dtype",
@@ -167,47 +205,73 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         (*_PROGRAM, "shape", "seed"),
     ),
     "explain": ("print the plan", (*_PROGRAM, "shape", "dtype", "grad of a plan", "vjp", "format of check", "steps")),
-    "emit": ("print the stand-alone source", (*_PROGRAM, "shape", "dtype", "grad of a plan", "target")),
+    "emit": (
+        "print the stand-alone source",
+        (*_PROGRAM, "shape", "dtype", "grad of a plan", "vjp of source", "target"),
+    ),
     "fmt": ("print files in canonical layout", ("write", "check")),
     "summary": (
         "print each layer's output shape, parameters and multiply-adds",
-        ("option of a network", "shape of an example", "format of check"),
+        ("network", "option of a network", "shape of an example", "format of check"),
     ),
     "doctor": ("tell what this machine has, and what holds it back", ("format of check",)),
+    "completion": ("print what completes these commands in a shell", ("shell",)),
 }
-_WITHOUT_FILE = ("summary", "doctor")
+_WITHOUT_FILE = ("summary", "doctor", "completion")
 _OF_FILES = ("check", "fmt")  # of one or several, and of folders
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The namespace of one command, its name in `command`; wrong usage exits with status 2."""
-    parser = argparse.ArgumentParser(
+@dataclass(frozen=True)
+class Word:
+    """An option, or a word without a dash: how it is written, what stands behind it, which values there are."""
+
+    flags: tuple[str, ...]  # none where it has no dash
+    value: str | None
+    choices: tuple[str, ...]
+    text: str
+
+
+def words() -> dict[str, tuple[Word, ...]]:
+    """What each command takes, as the parser has it."""
+    return {name: tuple(map(_word, sub._actions)) for name, sub in _parsers()[1].items()}
+
+
+def _word(action: argparse.Action) -> Word:
+    choices = tuple(map(str, action.choices or ()))
+    value = None if action.nargs == 0 else str(action.metavar or " or ".join(choices))
+    return Word(tuple(action.option_strings), value, choices, action.help or "")
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser, and that of each command."""
+    parser = _Parser(
         prog="indexlang", description="Index equations: their gradients derived and printed, both run on NumPy."
     )
     parser.add_argument("--version", action="version", version=f"indexlang {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    subs = {}
+    subs: dict[str, argparse.ArgumentParser] = {}
     for name, (text, arguments) in COMMANDS.items():
         subs[name] = sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        if name == "summary":
-            sub.add_argument("network", metavar="NETWORK", help="such as resnet50, or a Python file that defines one")
-        elif name in _OF_FILES:
-            sub.add_argument(
-                "files", nargs="*", metavar="FILE", help="a .idx file, a folder of such, or - for standard input"
-            )
-        elif name not in _WITHOUT_FILE:
-            sub.add_argument("file", nargs="?", metavar="FILE", help="a .idx file, or - for standard input")
-        if name not in _WITHOUT_FILE:
-            sub.add_argument(
-                "-e", dest="text", action="append", metavar="STATEMENTS", help="statements instead of a file"
-            )
-        for argument in arguments:
+        first = "files" if name in _OF_FILES else "file" if name not in _WITHOUT_FILE else None
+        for argument in (*((first, "text") if first else ()), *arguments):
             flags, rest = ARGUMENTS[argument]
             sub.add_argument(*flags, **rest)
+    return parser, subs
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The namespace of one command, its name in `command`; wrong usage exits with status 2."""
+    parser, subs = _parsers()
     args = parser.parse_args(argv)
     files = getattr(args, "files", None) or ([args.file] if getattr(args, "file", None) is not None else [])
     if args.command not in _WITHOUT_FILE and (not files) == (args.text is None):
         subs[args.command].error("give either a FILE or statements behind -e")
+    if args.command == "run" and args.file == "-" and any(item.endswith("=-") for item in args.input):
+        subs["run"].error("standard input can be read once: for the program, or for arrays")
+    if args.command in ("run", "explain", "emit") and args.wrt and not (args.grad or getattr(args, "vjp", False)):
+        subs[args.command].error("--wrt says by which tensors to differentiate: give --grad, too")
+    if getattr(args, "vjp", False) and (args.grad or args.wrt):
+        subs[args.command].error("--vjp is of both runs, by all inputs: leave --grad and --wrt out")
     if args.command == "fmt" and args.write and (args.check or not files or "-" in files):
         subs["fmt"].error("--write needs a FILE, and no --check")
     return args

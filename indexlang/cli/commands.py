@@ -22,10 +22,9 @@ from ..backends.numpy.load import Compiled, compile_program
 from ..calls.arguments import indexing
 from ..calls.function import Function
 from ..derive import grad
-from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError, Source, warn_of
+from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError, Source, shown, warn_of
 from ..meaning.resolve import layer_names, resolve
 from ..oracle.gradcheck import gradcheck, random_inputs
-from ..plan.plan import Plan
 from ..plan.printing import as_json, steps_text
 from ..program.ir import Program
 from ..program.latex import to_latex
@@ -37,27 +36,18 @@ from ..sizes.suggested import suggested
 from ..syntax.layout import layout
 from ..syntax.parser import parse
 from ..syntax.tree import File, Item, LayerDef, ShapeDecl, Statement
-from . import arguments, doctor
+from . import arguments, completion, doctor
 from . import files as cli_files
-from .output import complain, described, print_findings, print_json, print_program, report, table
+from .output import complain, described, print_findings, print_json, print_program, print_text, report, table
+from .streams import attended, say
 
 Array = NDArray[Any]
+Forms = dict[str, tuple[tuple[int, ...], str]]  # shape and type by input
 
 
 def entry() -> None:
     """The console script: `main` on the process's arguments."""
-    for stream in (sys.stdout, sys.stderr):
-        if not stream.isatty() and hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8")  # programs are UTF-8, whatever the locale
-    try:
-        status = main(sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough; nothing more may be flushed into the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
-    except KeyboardInterrupt:
-        status = 130
-    sys.exit(status)
+    sys.exit(attended(lambda: main(sys.argv[1:])))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -88,7 +78,7 @@ def _grad(args: argparse.Namespace) -> int:
         program = gather(program)
     match args.format:
         case "latex":
-            print(to_latex(program))
+            print_text(to_latex(program))
         case "json":
             print_json(_as_json(program))
         case _:
@@ -183,8 +173,8 @@ def _run(args: argparse.Namespace) -> int:
         saved = {name for names in files.values() for name in names}
         results = {name: value for name, value in results.items() if name not in saved}
     for name, value in results.items():
-        print(f"{name} {list(value.shape)} {value.dtype}")
-        print(np.array2string(value, threshold=200))
+        print_text(f"{shown(name)} {list(value.shape)} {value.dtype}")
+        print_text(np.array2string(value, threshold=200))
     return 0
 
 
@@ -213,7 +203,7 @@ def _gradcheck(args: argparse.Namespace) -> int:
     inputs = random_inputs(program, _shapes(program, args.shape), seed=args.seed)
     forward = _complex_forward(program)
     rows = gradcheck(program, inputs, forward=forward, backward=_backward, wrt=args.wrt, seed=args.seed)
-    print(table(rows))
+    print_text(table(rows))
     return 0 if all(row.ok for row in rows) else 1
 
 
@@ -239,21 +229,23 @@ def _backward(derived: Program, inputs: Mapping[str, Array]) -> Mapping[str, Arr
 
 
 def _explain(args: argparse.Namespace) -> int:
-    plans = _both(args) if args.vjp else (_planned(args).plan,)
+    function, forms = _planned(args)
+    plans = function.plans(**forms) if args.vjp else (function.plan(**forms),)
     if args.format == "json":
-        print(f"[{', '.join(map(as_json, plans))}]" if args.vjp else as_json(plans[0]))
+        print_text(f"[{', '.join(map(as_json, plans))}]" if args.vjp else as_json(plans[0]))
         return 0
     for number, plan in enumerate(plans):
         if args.vjp:
-            print(("forward:", "\nbackward, from what was kept:")[number])
-        print(plan)
+            print_text(("forward:", "\nbackward, from what was kept:")[number])
+        print_text(str(plan))
         if args.steps:
-            print(f"\n{steps_text(plan)}")
+            print_text(f"\n{steps_text(plan)}")
     return 0
 
 
 def _emit(args: argparse.Namespace) -> int:
-    print(_planned(args).source, end="")
+    function, forms = _planned(args)
+    say(function.emitted(args.target, forms, args.vjp))
     return 0
 
 
@@ -267,7 +259,7 @@ def _fmt(args: argparse.Namespace) -> int:
     other = [(file, source, text) for file, source, text in laid if text != source.text]
     if args.check:
         for _, source, _ in other:
-            print(f"{source.name} is not in canonical layout")
+            print_text(f"{shown(source.name)} is not in canonical layout")
         return 1 if other else 0
     if not args.write:
         print_program(laid[0][2])
@@ -289,7 +281,7 @@ def _summary(args: argparse.Namespace) -> int:
     if args.format == "json":
         print_json([asdict(row) for row in rows])
     else:
-        print(summary.text(rows))
+        print_text(summary.text(rows))
     return 0
 
 
@@ -299,7 +291,12 @@ def _doctor(args: argparse.Namespace) -> int:
         found = {**asdict(machine), "flags": sorted(machine.flags), "level": machine.level}
         print_json({**found, "advice": [asdict(a) for a in doctor.advice(machine)]})
     else:
-        print(doctor.text(machine))
+        print_text(doctor.text(machine))
+    return 0
+
+
+def _completion(args: argparse.Namespace) -> int:
+    say(completion.script(args.shell))
     return 0
 
 
@@ -313,6 +310,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "fmt": _fmt,
     "summary": _summary,
     "doctor": _doctor,
+    "completion": _completion,
 }
 
 
@@ -350,32 +348,23 @@ def _shapes(program: Program, given: Sequence[tuple[str, tuple[int, ...]]]) -> d
     return shapes
 
 
-def _both(args: argparse.Namespace) -> tuple[Plan, Plan]:
-    """The plans of the program's forward run that keeps what its backward run needs, and of that."""
-    program = _program(args)
-    given, (shapes, dtypes) = Function(program), _forms(args, program)
-    return given.plans(**{n: (shapes[n], dtypes[n]) for n in program.inputs})
-
-
-def _forms(args: argparse.Namespace, program: Program) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+def _forms(args: argparse.Namespace, program: Program) -> Forms:
     """The shapes and types of a program's inputs."""
     types: dict[str, str] = dict(args.dtype)
     default, integers = types.get("", "float32"), indexing(program)
-    dtypes = {n: types.get(n, "int64" if n in integers else default) for n in program.inputs}
-    return _shapes(program, args.shape), dtypes
+    return {
+        n: (shape, types.get(n, "int64" if n in integers else default))
+        for n, shape in _shapes(program, args.shape).items()
+    }
 
 
-def _planned(args: argparse.Namespace) -> Compiled:
-    """The program, or with --grad its derived program, planned at the shapes and types that were given."""
+def _planned(args: argparse.Namespace) -> tuple[Function, Forms]:
+    """The program, or with --grad its derived program, and the shapes and types that were given for its inputs."""
     program = _program(args)
-    shapes, dtypes = _forms(args, program)
-    compiled = compile_program(program, shapes, dtypes)
-    if args.grad:
-        names, derived = grad.gradient_names(program), grad.backward(program, args.wrt)
-        shapes |= {names[n]: compiled.plan.shapes[n] for n in program.outputs}
-        dtypes |= {names[n]: compiled.plan.dtypes[n] for n in program.outputs}
-        compiled = compile_program(
-            derived, {n: shapes[n] for n in derived.inputs}, {n: dtypes[n] for n in derived.inputs}
-        )
-    report(compiled.warnings, "warning")
-    return compiled
+    function, forms = Function(program), _forms(args, program)
+    if not args.grad:
+        return function, forms
+    plan, names = function.plan(**forms), grad.gradient_names(program)
+    forms |= {names[n]: (plan.shapes[n], plan.dtypes[n]) for n in program.outputs}
+    derived = grad.backward(program, args.wrt)
+    return Function(derived), {n: forms[n] for n in derived.inputs}

@@ -283,7 +283,7 @@ def text(machine: Machine) -> str:
         ("blocks", "unknown" if machine.beside is None else f"in {_count(machine.beside, 'thread')}"),
         ("sgemm", f"{machine.sgemm / 1e9:.0f} GF/s"),
         ("copy", f"{machine.copy / 1e9:.1f} GB/s, read and written, by one thread"),
-        ("native backend", machine.native or "none"),
+        ("backend", f"NumPy {np.__version__}" + (f", and native code by {machine.native}" if machine.native else "")),
         *(("environment", f"{name}={value}") for name, value in machine.environment.items()),
     ]
     lines = [f"{name:<16} {value}" for name, value in rows]

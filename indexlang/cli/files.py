@@ -6,6 +6,8 @@ appears complete or does not change; nothing that is read can run code.
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 import zipfile
@@ -19,8 +21,12 @@ from numpy.typing import NDArray
 from ..errors import IndexLangError, Problem, Source
 from ..files.whole import Writer, write_all
 from ..syntax.parser import read
+from .arguments import said
+from .streams import say_bytes
 
 Array = NDArray[Any]
+
+STANDARD = "-"  # standard input, or output
 
 
 class FileError(IndexLangError):
@@ -40,19 +46,25 @@ def source(file: str | None, text: Sequence[str] | None) -> tuple[Source, Path]:
     if text:
         return Source("\n".join(text) + "\n"), Path()
     assert file is not None
-    if file == "-":
-        return Source(sys.stdin.buffer.read().decode("utf-8", "surrogateescape"), "<stdin>"), Path()
+    if file == STANDARD:
+        return Source(
+            _standard_input().removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"), "<stdin>"
+        ), Path()
+    return read(Path(file)), Path(file).parent
+
+
+def _standard_input() -> bytes:
     try:
-        return read(Path(file)), Path(file).parent
+        return sys.stdin.buffer.read()
     except OSError as error:
-        raise _error(f"cannot read {file}: {_reason(error)}") from None
+        raise _error(f"cannot read standard input: {_reason(error)}") from None
 
 
 def programs(paths: Sequence[str]) -> list[str]:
     """The files behind FILE: folders stand for all .idx files in them, hidden folders left out, each file once."""
     found: dict[str, None] = {}
     for path in paths:
-        if path == "-" or not os.path.isdir(path):
+        if path == STANDARD or not os.path.isdir(path):
             found[path] = None
             continue
         inside = []
@@ -66,10 +78,21 @@ def programs(paths: Sequence[str]) -> list[str]:
 
 
 def arrays(given: Iterable[str]) -> dict[str, Array]:
-    """The arrays behind `-i`: `x=x.npy`, `x=a.npz:key`, `x=a.npz` (its `x`, or its only array), `a.npz` (all)."""
+    """The arrays behind `-i`: `x=x.npy`, `x=a.npz:key`, `x=a.npz` (its `x`, or its only array), `a.npz` (all).
+
+    `x=-` is the next array of standard input, where .npy files come one after the other.
+    """
     found: dict[str, Array] = {}
+    stream: IO[bytes] | None = None
     for item in given:
         name, equals, place = item.partition("=")
+        name = said(name)
+        if item == STANDARD:
+            raise _error("standard input has arrays without names", way_out="say -i NAME=-")
+        if place == STANDARD:
+            stream = stream or io.BytesIO(_standard_input())
+            found[name] = _next(stream)
+            continue
         if not equals:
             found.update(_archive(item))
             continue
@@ -85,6 +108,16 @@ def arrays(given: Iterable[str]) -> dict[str, Array]:
             raise _error(f"{path} has no array '{key}'", f"arrays: {', '.join(archive) or 'none'}")
         found[name] = archive[key]
     return found
+
+
+def _next(stream: IO[bytes]) -> Array:
+    if not stream.read(1):
+        raise _error("standard input has no more arrays", way_out="send a .npy file for each -i NAME=-")
+    stream.seek(-1, os.SEEK_CUR)
+    loaded = _read(stream, "standard input")
+    if not isinstance(loaded, np.ndarray):
+        raise _error("standard input is an archive of arrays, not .npy files", way_out="give the archive's name")
+    return loaded
 
 
 def _load(path: str) -> Array:
@@ -103,25 +136,40 @@ def _archive(path: str) -> dict[str, Array]:
 
 
 def _guarded(path: str) -> Any:
-    """What `np.load` gives, with pickles refused and every failure told in one way."""
     try:
         with open(path, "rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+            return _read(file, path)
     except OSError as error:
         raise _error(f"cannot read {path}: {_reason(error)}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError, MemoryError) as error:
+
+
+def _read(file: IO[bytes], name: str) -> Any:
+    """What `np.load` gives, an archive as a dict, with pickles refused and every failure told in one way."""
+    try:
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        if len(set(loaded.files)) < len(loaded.files):
+            raise ValueError("several arrays have one name")
+        return {key: loaded[key] for key in loaded.files}
+    except OSError:
+        raise
+    except Exception as error:  # whatever NumPy, zlib or a reader of headers makes of damage
         if "pickle" in str(error):
-            rule = f"{path} holds pickled objects or is no array file: it is not read, as a pickle can run any code"
+            rule = f"{name} holds pickled objects or is no array file: it is not read, as a pickle can run any code"
             raise _error(rule, way_out="save numbers with numpy.save or numpy.savez") from None
-        raise _error(f"{path} is damaged or is no array file", *str(error).splitlines()[:1]) from None
+        raise _error(f"{name} is damaged or is no array file", *str(error).splitlines()[:1]) from None
 
 
 def targets(given: Iterable[str], names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The files behind `-o` with the tensors that go into each: `y=y.npy`, `y=all.npz`, `all.npz` (all of them)."""
+    """The files behind `-o` with the tensors that go into each: `y=y.npy`, `y=all.npz`, `all.npz` (all of them).
+
+    `y=-` and `-` are standard output, which then takes nothing but arrays.
+    """
     found: dict[str, tuple[str, ...]] = {}
     for item in given:
         name, equals, path = item.partition("=")
+        name = said(name)
         if not equals:
             path, chosen = item, tuple(names)
         else:
@@ -129,21 +177,39 @@ def targets(given: Iterable[str], names: Sequence[str]) -> dict[str, tuple[str, 
             if name not in names:
                 raise _error(f"'{name}' is nothing that is computed here", f"computed: {', '.join(names)}")
         found[path] = (*found.get(path, ()), *chosen)
-        if not path.endswith(".npz") and len(found[path]) > 1:
+        if not path.endswith(".npz") and path != STANDARD and len(found[path]) > 1:
             raise _error(f"{path} can hold one array, not {len(found[path])}", way_out="give a name that ends in .npz")
+    if STANDARD in found:
+        if sys.stdout.isatty():
+            raise _error("a terminal cannot show .npy files", way_out="send them to a file or through a pipe")
+        left = [name for name in names if not any(name in chosen for chosen in found.values())]
+        if left:
+            way = f"say -o NAME=FILE for {', '.join(left)}, or choose by --outputs"
+            raise _error("standard output takes arrays or text, not both", way_out=way)
     return found
 
 
 def save(files: Mapping[str, Sequence[str]], values: Mapping[str, Array]) -> None:
-    """Write all files, or none of them."""
+    """Write all files, or none of them; then what goes to standard output."""
 
     def writer(path: str, names: Sequence[str]) -> Callable[[IO[bytes]], None]:
         if path.endswith(".npz"):
-            chosen: Any = {name: values[name] for name in names}
-            return lambda file: np.savez(file, **chosen)
+            return lambda file: _write_archive(file, {name: values[name] for name in names})
         return lambda file: np.save(file, values[names[0]], allow_pickle=False)
 
-    replace_all({path: writer(path, names) for path, names in files.items()})
+    replace_all({path: writer(path, names) for path, names in files.items() if path != STANDARD})
+    for name in files.get(STANDARD, ()):
+        stream = io.BytesIO()
+        np.save(stream, values[name], allow_pickle=False)
+        say_bytes(stream.getvalue())
+
+
+def _write_archive(file: IO[bytes], chosen: Mapping[str, Array]) -> None:
+    """As `np.savez`, for arrays of any names: some are arguments of that."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, value in chosen.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(value), allow_pickle=False)
 
 
 def rewrite(path: str, text: str) -> None:

@@ -1,7 +1,7 @@
 """What the command line prints: tables, JSON, errors, and colours where a person reads.
 
 In: rows, problems, text. Out: text on standard output or standard error. The one rule: nothing but a terminal
-gets colours, and not even that where NO_COLOR is set.
+gets colours, and not even that where NO_COLOR is set; no text of others can tell a terminal what to do.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import sys
 from collections.abc import Sequence
 from typing import IO
 
-from ..errors import Problem, Span, render
+from ..errors import Problem, Span, render, shown
 from ..meaning.report import count
 from ..oracle.gradcheck import Row
+from .streams import say, tell
 
 _MESSAGE = (  # what is coloured in an error, and how
     (re.compile(r"(error\[[\w-]+\]:)(.*)"), "\033[1;31m\\1\033[0m\033[1m\\2\033[0m"),
@@ -38,14 +39,22 @@ def colourful(stream: IO[str]) -> bool:
 
 def print_program(text: str) -> None:
     """Text of the language."""
+    if sys.stdout.isatty():
+        text = "\n".join(shown(line) for line in text.split("\n"))  # comments may hold anything
     if colourful(sys.stdout):
         text = _PROGRAM.sub(lambda m: f"\033[{_STYLE[m.lastgroup or '']}m{m[0]}\033[0m", text)
-    print(text, end="")
+    say(text)
+
+
+def print_text(text: str) -> None:
+    """Lines of our own."""
+    say(f"{text}\n")
 
 
 def print_json(value: object) -> None:
     """Any value of JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    say("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n")
 
 
 def report(problems: Sequence[Problem], kind: str = "error") -> None:
@@ -56,15 +65,15 @@ def report(problems: Sequence[Problem], kind: str = "error") -> None:
 
 def complain(message: str) -> None:
     """A rendered problem, on standard error."""
-    print(_coloured(message, sys.stderr), file=sys.stderr)
+    tell(f"{_coloured(message, sys.stderr)}\n")
 
 
 def print_findings(source: str, found: Sequence[Problem], warned: Sequence[Problem]) -> None:
     """What was looked for: on standard output."""
     for problem, kind in (*((p, "warning") for p in warned), *((p, "error") for p in found)):
-        print(_coloured(render(problem, kind), sys.stdout))
+        print_text(_coloured(render(problem, kind), sys.stdout))
     if not found:
-        print(f"{source}: no errors{', ' + count(len(warned), 'warning') if warned else ''}")
+        print_text(f"{shown(source)}: no errors{', ' + count(len(warned), 'warning') if warned else ''}")
 
 
 def _coloured(message: str, stream: IO[str]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..derive import grad
-from ..errors import IndexLangError, Problem, ShapeError
+from ..errors import DerivationError, IndexLangError, Problem, ShapeError
 from ..program.ir import Access, Boundary, Call, Index, Program, Reduce, Statement, Subscript, parts_of
 from ..sizes.shapes import infer
 from . import loops
@@ -132,6 +132,9 @@ def gradcheck(
     inputs = {name: np.asarray(a) for name, a in inputs.items()}
     values = loops.run(program, inputs)
     names = tuple(wrt) if wrt is not None else tuple(n for n in grad.differentiable(program) if n in inputs)
+    known = (f"inputs: {', '.join(inputs) or 'none'}",)
+    if unknown := [Problem("no-gradient", f"'{n}' is no input", None, known) for n in names if n not in inputs]:
+        raise DerivationError(*unknown)
     names = tuple(n for n in names if inputs[n].dtype.kind in "fc")
     if not names:
         rule = "no input has a gradient here: gradients need floating-point inputs that the outputs depend on"

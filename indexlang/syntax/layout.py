@@ -1,21 +1,24 @@
 """A file in its canonical layout, as `indexlang fmt` prints it.
 
 In: a `tree.File`. Out: text with the same tree and the same comments. The one rule: the layout follows from the tree,
-from where its comments stand and from which lines are blank, so laying out again changes nothing.
+from where its comments stand, and from what its author did with lines: which are blank, which stand aligned, and where
+a header is broken. So laying out again changes nothing.
 
 Expressions are spaced as the printer of Programs spaces them, with brackets only where they are needed. One statement
 takes one line, unless it is longer than WIDTH and has brackets in which it can be broken. A comment behind a statement
-stays behind it, one inside of it moves above it. Blank lines stay, one at most; a layer has one on either side.
+stays behind it, one inside of it moves above it. Blank lines stay, one at most; a layer has one on either side. Lines
+one below the other whose `=` stand in one column keep them so.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from ..program.functions import ADD, AND, ATOM, COMPARE, MUL, NEG, NOT, OR, POW
+from .breaking import INDENT, Doc, Group, broken, flat
 from .tree import (
     Binary,
     Call,
@@ -31,6 +34,7 @@ from .tree import (
     Merged,
     Name,
     Number,
+    Option,
     Reduction,
     ShapeDecl,
     Statement,
@@ -39,34 +43,14 @@ from .tree import (
     Unary,
 )
 
-WIDTH = 100
-_INDENT = "    "
-_FAR = 60  # columns from which on what is in brackets begins on a new line
-
-
-@dataclass(frozen=True)
-class _Group:
-    """A part in brackets, which may be broken between its parts.
-
-    Without brackets, some stand around it; or it `wraps`, and gets a pair when it is broken.
-    """
-
-    opening: str
-    parts: tuple[_Doc, ...]
-    closing: str
-    wraps: bool = False
-
-
-_Doc = tuple["str | _Group", ...]
-
 
 def layout(file: File) -> str:
     """The text of a file."""
     lines: list[str] = []
-    for entry in _spaced(_entries(file)):
+    for entry in _aligned(_spaced(_entries(file)), file.span.source.text):
         if entry.blank and lines:
             lines.append("")
-        code = _broken(entry.doc, len(entry.indent)) if entry.doc else ""
+        code = broken(entry.doc, len(entry.indent)) if entry.doc else ""
         lines.append(entry.indent + "  ".join(part for part in (code, entry.comment) if part))
     return "".join(f"{line}\n" for line in lines)
 
@@ -81,10 +65,11 @@ class _Entry:
     first: int
     last: int
     indent: str
-    doc: _Doc = ()
+    doc: Doc = ()
     comment: str = ""
     header: bool = False
     blank: bool = False  # whether a blank line stands above
+    statement: Statement | None = None
 
     @property
     def in_layer(self) -> bool:
@@ -107,7 +92,7 @@ def _entries(file: File) -> list[_Entry]:
             offset, comment = comments.pop()
             line = line_of(offset)
             inside = indent or (entries and entries[-1].in_layer and offset > starts[line - 1])
-            entries.append(_Entry(line, line, _INDENT if inside else "", comment=comment))
+            entries.append(_Entry(line, line, INDENT if inside else "", comment=comment))
 
     for start, end, entry in (piece for item in file.items for piece in _pieces(item)):
         above(start, entry.indent)
@@ -133,20 +118,58 @@ def _spaced(entries: list[_Entry]) -> list[_Entry]:
     return entries
 
 
+def _aligned(entries: list[_Entry], text: str) -> list[_Entry]:
+    """The entries with the signs of statements one below the other in one column, if they are so in the text."""
+    together: list[_Entry] = []
+    column = -1
+    for entry in entries:
+        if entry.statement is None and not entry.doc and not entry.blank:
+            continue  # a comment
+        found = -1 if entry.statement is None else _column(entry.statement, text)
+        if found != column or found < 0 or entry.blank:
+            _align(together)
+            together, column = [], found
+        if entry.statement is not None:
+            together.append(entry)
+    _align(together)
+    return entries
+
+
+def _column(stmt: Statement, text: str) -> int:
+    """Where the sign ends in its line; -1 if it stands on another line than the statement begins on."""
+    last = stmt.targets[-1].span.end
+    between = text[last : stmt.value.span.start]
+    end = last + len(between) - len(between.lstrip()) + len(stmt.op)
+    line = text[: stmt.span.start].rfind("\n") + 1
+    return -1 if "\n" in text[stmt.span.start : end] else end - line
+
+
+def _align(entries: list[_Entry]) -> None:
+    """Give the signs of these statements one column."""
+    heads = [(flat(_targets(s)), s) for entry in entries if (s := entry.statement) is not None]
+    most = max((len(head) + len(s.op) for head, s in heads), default=0)
+    for entry, (head, s) in zip(entries, heads, strict=True):
+        entry.doc = tuple(_statement(s, most - len(head) - len(s.op)))
+
+
 def _pieces(item: Item) -> Iterator[tuple[int, int, _Entry]]:
     """The lines of an item: where each begins and ends, and what it says."""
     if not isinstance(item, LayerDef):
-        yield item.span.start, item.span.end, _Entry(0, 0, "", tuple(_item(item)))
+        yield item.span.start, item.span.end, _entry("", item)
         return
     yield item.span.start, item.outputs[-1].span.end, _Entry(0, 0, "", tuple(_header(item)), header=True)
     for part in item.body:
-        yield part.span.start, part.span.end, _Entry(0, 0, _INDENT, tuple(_item(part)))
+        yield part.span.start, part.span.end, _entry(INDENT, part)
+
+
+def _entry(indent: str, item: Import | FunctionDef | ShapeDecl | Statement) -> _Entry:
+    return _Entry(0, 0, indent, tuple(_item(item)), statement=item if isinstance(item, Statement) else None)
 
 
 # -- code --------------------------------------------------------------------------------------------------------------
 
 
-def _item(item: Import | FunctionDef | ShapeDecl | Statement) -> Iterator[str | _Group]:
+def _item(item: Import | FunctionDef | ShapeDecl | Statement) -> Iterator[str | Group]:
     match item:
         case Import(module, names):
             yield f"from {module} import {', '.join(names)}"
@@ -154,27 +177,69 @@ def _item(item: Import | FunctionDef | ShapeDecl | Statement) -> Iterator[str | 
             yield f"{name}({', '.join(params)}) = "
             yield from _value(body)
         case ShapeDecl(tensors):
-            yield f"shape {', '.join(map(_tensor, tensors))}"
-        case Statement(targets, op, value, conditions):
-            yield f"{', '.join(map(_tight, targets))} {op} "
-            yield from _value(value)
-            for k, condition in enumerate(conditions):
-                yield ", " if k else " where "
-                yield from _expr(condition)
+            yield "shape "
+            yield from _listed([_tensor(tensor) for tensor in tensors])
+        case Statement():
+            yield from _statement(item)
 
 
-def _header(layer: LayerDef) -> Iterator[str | _Group]:
+def _statement(stmt: Statement, space: int = 0) -> Iterator[str | Group]:
+    """A statement, with so much more space in front of its sign."""
+    yield from _targets(stmt)
+    yield f"{' ' * space} {stmt.op} "
+    yield from _value(stmt.value)
+    for k, condition in enumerate(stmt.conditions):
+        yield ", " if k else " where "
+        yield from _expr(condition)
+
+
+def _targets(stmt: Statement) -> Doc:
+    return _listed([_subscript(target) for target in stmt.targets])
+
+
+def _listed(docs: Sequence[Doc]) -> Doc:
+    """Texts with commas between them."""
+    return tuple(piece for k, doc in enumerate(docs) for piece in ((", ",) if k else ()) + doc)
+
+
+def _header(layer: LayerDef) -> Iterator[str | Group]:
     inputs = [_tensor(tensor) for tensor in layer.inputs]
-    options = [f"{o.name}={_tight(o.default)}" for o in layer.options]
-    words = [f"{word}," for word in inputs[:-1]] + inputs[-1:]
-    if options:
-        words = [*words[:-1], f"{words[-1] if words else ''};", *(f"{o}," for o in options[:-1]), options[-1]]
-    yield _Group(f"layer {layer.name}(", tuple((word,) for word in words), ")")
-    yield f" -> {', '.join(map(_tensor, layer.outputs))}:"
+    options: list[Doc] = [(f"{o.name}={_tight(o.default)}",) for o in layer.options]
+    parts: list[Doc] = [(*doc, ",") for doc in (*inputs, *options)]
+    if parts:
+        parts[-1] = parts[-1][:-1]
+    if inputs and options:
+        parts[len(inputs) - 1] = (*inputs[-1], ";")
+    elif options:
+        parts[0] = (";", " ", *parts[0])
+    yield Group(f"layer {layer.name}(", tuple(parts), ")", kept=_kept([*layer.inputs, *layer.options]))
+    yield " -> "
+    yield from _listed([_tensor(tensor) for tensor in layer.outputs])
+    yield ":"
 
 
-def _tensor(header: Header) -> str:
-    return header.name if header.dims is None else f"{header.name}[{','.join(map(_tight, header.dims))}]"
+def _kept(parts: Sequence[Header | Option]) -> frozenset[int]:
+    """In front of which parts the author has broken the line, and not because of a comment."""
+    found = set()
+    for k, (before, part) in enumerate(pairwise(parts)):
+        between = part.span.source.text[before.span.end : part.span.start]
+        if "\n" in between and "#" not in between:
+            found.add(k + 1)
+    return frozenset(found)
+
+
+def _tensor(header: Header) -> Doc:
+    return (header.name,) if header.dims is None else (_subscripts(header.name, header.dims),)
+
+
+def _subscripts(name: str, subscripts: Sequence[Subscript]) -> Group:
+    parts = [(_tight(subscript) + "," * (k + 1 < len(subscripts)),) for k, subscript in enumerate(subscripts)]
+    return Group(f"{name}[", tuple(parts), "]", tight=True)
+
+
+def _subscript(node: Subscript) -> Doc:
+    """The text as it stands in subscripts, which may be broken in its own."""
+    return (_subscripts(node.name, node.subscripts),) if isinstance(node, Subscripted) else (_tight(node),)
 
 
 _LEVELS = {"or": OR, "and": AND, "+": ADD, "-": ADD, "*": MUL, "/": MUL, "//": MUL, "%": MUL, "**": POW}
@@ -218,38 +283,38 @@ def _tight_and_level(node: Subscript) -> tuple[str, int]:
     raise AssertionError(node)
 
 
-def _value(node: Expr) -> _Doc:
+def _value(node: Expr) -> Doc:
     """The right side of a statement."""
     parts, _ = _parts(node)
-    return parts[0] if len(parts) == 1 else (_Group("", parts, "", wraps=True),)
+    return parts[0] if len(parts) == 1 else (Group("", parts, "", wraps=True),)
 
 
-def _expr(node: Expr, binding: int = OR) -> _Doc:
+def _expr(node: Expr, binding: int = OR) -> Doc:
     """The text as it stands in values, in brackets if it binds less tightly than `binding`."""
     parts, level = _parts(node)
     if level < binding:
-        return (_Group("(", parts, ")"),)
+        return (Group("(", parts, ")"),)
     first, *others = parts
     return (*first, *(piece for part in others for piece in (" ", *part)))
 
 
-def _inside(node: Expr) -> _Doc:
+def _inside(node: Expr) -> Doc:
     """The same inside of brackets."""
     parts, _ = _parts(node)
-    return parts[0] if len(parts) == 1 else (_Group("", parts, ""),)
+    return parts[0] if len(parts) == 1 else (Group("", parts, ""),)
 
 
-def _parts(node: Expr) -> tuple[tuple[_Doc, ...], int]:
+def _parts(node: Expr) -> tuple[tuple[Doc, ...], int]:
     """The text in the parts between which it may be broken, and how tightly it binds."""
     match node:
         case Number() | Name() | Subscripted():
-            return ((_tight(node),),), ATOM
+            return (_subscript(node),), ATOM
         case Reduction(op, indices, body):
-            return ((_Group(f"{op}[{','.join(indices)}](", (_inside(body),), ")"),),), ATOM
+            return ((Group(f"{op}[{','.join(indices)}](", (_inside(body),), ")"),),), ATOM
         case Call(name, args, keywords):
             given = [*map(_inside, args), *((f"{key}=", *_inside(value)) for key, value in keywords)]
             listed = [(*doc, ",") for doc in given[:-1]] + given[-1:]
-            return ((_Group(f"{name}(", tuple(listed), ")"),),), ATOM
+            return ((Group(f"{name}(", tuple(listed), ")"),),), ATOM
         case Unary("not", operand):
             return (("not ", *_expr(operand, NOT)),), NOT
         case Unary(op, operand):
@@ -263,84 +328,11 @@ def _parts(node: Expr) -> tuple[tuple[_Doc, ...], int]:
             return _chain(node, _LEVELS[op]), _LEVELS[op]
 
 
-def _chain(node: Binary, level: int) -> tuple[_Doc, ...]:
+def _chain(node: Binary, level: int) -> tuple[Doc, ...]:
     """The operands of a chain of operators that bind alike; all but the first with their operator in front."""
-    parts: list[_Doc] = []
+    parts: list[Doc] = []
     left: Expr = node
     while isinstance(left, Binary) and _LEVELS[left.op] == level:
         parts.append((f"{left.op} ", *_expr(left.right, level + 1)))
         left = left.left
     return (_expr(left, level), *reversed(parts))
-
-
-# -- lines -------------------------------------------------------------------------------------------------------------
-
-
-def _flat(doc: _Doc) -> str:
-    return "".join(
-        part if isinstance(part, str) else f"{part.opening}{' '.join(map(_flat, part.parts))}{part.closing}"
-        for part in doc
-    )
-
-
-def _broken(doc: _Doc, indent: int) -> str:
-    """The text, broken inside of its brackets if it is too long and has some."""
-    text = _flat(doc)
-    if indent + len(text) <= WIDTH:
-        return text
-    writer = _Writer(indent)
-    writer.doc(doc, 0)
-    return "".join(writer.pieces)
-
-
-@dataclass
-class _Writer:
-    """Fills lines up to WIDTH."""
-
-    column: int
-    pieces: list[str] = field(default_factory=list)
-
-    def put(self, text: str) -> None:
-        self.pieces.append(text)
-        self.column += len(text)
-
-    def doc(self, doc: _Doc, behind: int) -> None:
-        """Write a text; `behind` more columns must be left behind it on its last line."""
-        for k, part in enumerate(doc):
-            if isinstance(part, str):
-                self.put(part)
-                continue
-            rest = behind + _up_to_a_group(doc[k + 1 :])
-            if self.column + len(_flat((part,))) + rest <= WIDTH:
-                self.put(_flat((part,)))
-            else:
-                self.group(part, rest)
-
-    def group(self, group: _Group, behind: int) -> None:
-        group = replace(group, opening="(", closing=")") if group.wraps else group
-        self.put(group.opening)
-        if self.column > _FAR and group.opening:
-            self.put("\n" + 2 * _INDENT)
-            self.column = 2 * len(_INDENT)
-        start = self.column
-        for k, part in enumerate(group.parts):
-            last = k == len(group.parts) - 1
-            rest = len(group.closing) + behind if last else 0
-            if k > 0:
-                if self.column + 1 + len(_flat(part)) + rest <= WIDTH:
-                    self.put(" ")
-                else:
-                    self.put("\n" + " " * start)
-                    self.column = start
-            self.doc(part, rest)
-        self.put(group.closing)
-
-
-def _up_to_a_group(doc: _Doc) -> int:
-    """How many columns of a text cannot be broken off its beginning."""
-    columns = 0
-    for part in doc:
-        if not isinstance(part, str):
-            return columns + len(part.opening)
-        columns += len(part)
-    return columns

@@ -22,7 +22,6 @@ from ...plan.record import amount
 from ...plan.verify import verify
 from ...program.ir import Access, Boundary, Program
 from ...program.text import expr_text
-from ...properties import cached_property
 from .program import INSTEAD, source
 from .rooms import ROOMS
 from .threads import POOL, count
@@ -37,11 +36,6 @@ class Compiled:
     run: Run
     plan: Plan
     warnings: tuple[Problem, ...]
-
-    @cached_property
-    def source(self) -> str:
-        """The stand-alone source of `run`."""
-        return source(self.plan)
 
 
 @uncollected

@@ -89,7 +89,9 @@ class Writer:
     room: Room = field(default_factory=Room)  # of the function: what lies in the memory that it takes
     rooms: dict[int, Name] = field(default_factory=dict)  # the names of that memory, by the level of the body
     names: Fresh = field(
-        default_factory=lambda: Fresh({"np", "os", "run", *ARRAYS, *SUPPORT, *keyword.kwlist, *_GLOBALS}, "_")
+        default_factory=lambda: Fresh(
+            {"np", "os", "run", "forward", "backward", *ARRAYS, *SUPPORT, *keyword.kwlist, *_GLOBALS}, "_"
+        )
     )
 
     # -- identifiers ---------------------------------------------------------------------------

@@ -33,15 +33,26 @@ def source(plan: Plan, checked: bool = False, alone: bool = True) -> str:
     Where it is `checked`, memory that is not written yet holds nan, and named arrays are asserted to have their shapes.
     """
     w = Writer(plan.limits, plan.complex_step, checked)
+    return module(w, printed(w, Name("run"), plan, alone))
+
+
+def printed(w: Writer, name: Name, plan: Plan, alone: bool = True, looks: bool = False) -> list[str]:
+    """The functions of a plan, with their constants; with what runs instead, where they are to stand `alone`.
+
+    Where it `looks`, the first one refuses inputs of other shapes and types than those that it is for.
+    """
     functions: list[str] = []
-    name, found = Name("run"), plan
     while True:
-        instead = w.fresh(INSTEAD) if found.instead is not None else None
-        tables, function = _function(w, found, name, instead)
+        instead = w.fresh(INSTEAD) if plan.instead is not None else None
+        tables, function = _function(w, plan, name, instead, looks and not functions)
         functions += ["\n".join(part) + "\n" for part in (tables, w.module, function) if part]
-        if found.instead is None or instead is None or not alone:
-            break
-        name, found = instead, made_of(found.instead)
+        if plan.instead is None or instead is None or not alone:
+            return functions
+        name, plan = instead, made_of(plan.instead)
+
+
+def module(w: Writer, functions: Sequence[str]) -> str:
+    """The source of functions, and of all that they call."""
     needed = _closed(w.support)
     parts = ["import numpy as np\n"]
     if "share" in needed:
@@ -51,12 +62,15 @@ def source(plan: Plan, checked: bool = False, alone: bool = True) -> str:
     return "\n\n".join([*parts, *functions])
 
 
-def _function(w: Writer, plan: Plan, name: Name, instead: Name | None) -> tuple[list[str], list[str]]:
+def _function(w: Writer, plan: Plan, name: Name, instead: Name | None, looks: bool) -> tuple[list[str], list[str]]:
     """The lines of the plan's tables, and of its function; constants of the module are left with the writer."""
     w.entry, w.module, w.made, w.contiguous, w.room, w.rooms = [], [], {}, set(), room_of(plan), {}
     w.groups = {}
     for buffer in plan.inputs:
         w.made[buffer] = Made(w.fresh(buffer.name), 0)
+        if looks:
+            at, form = w.made[buffer].name.text, f"{buffer.shape}, {buffer.dtype!r}"
+            w.entry.append(f"{at} = {w.use('fitting')}({buffer.name!a}, {at}, {form})")
     inputs = ", ".join(w.made[b].name.text for b in plan.inputs)
     _tables(w, plan.tables)
     tables, w.module = w.module, []
@@ -79,11 +93,11 @@ def _function(w: Writer, plan: Plan, name: Name, instead: Name | None) -> tuple[
     lines += [f"    {line}" for line in given]
     end = f"    return ({', '.join(results)},)" if results else "    return ()"
     ends_of = dict(plan.extents)
-    shown = _told((name, _shape(p, ends_of), d) for name, p, d in plan.outputs)
-    taken = _told((b.name, list(b.shape), b.dtype) for b in plan.inputs)
-    told = fill(f'"""{shown} of {taken}."""', 110, initial_indent="    ", subsequent_indent="    ")
+    shown = told((name, _shape(p, ends_of), d) for name, p, d in plan.outputs)
+    taken = told((b.name, list(b.shape), b.dtype) for b in plan.inputs)
+    doc = fill(f'"""{shown} of {taken}."""', 110, initial_indent="    ", subsequent_indent="    ")
     head = f"def {name.text}({inputs}):"
-    return tables, ['@np.errstate(all="ignore")', head, told, *(f"    {line}" for line in w.entry), *lines, end]
+    return tables, ['@np.errstate(all="ignore")', head, doc, *(f"    {line}" for line in w.entry), *lines, end]
 
 
 def _finite(w: Writer, plan: Plan) -> str:
@@ -164,7 +178,7 @@ def _shape(place: Place, extents: Extents) -> list[int]:
     return [extents[i][1] - extents[i][0] for i in order]
 
 
-def _told(tensors: Iterable[tuple[str, list[int], str]]) -> str:
+def told(tensors: Iterable[tuple[str, list[int], str]]) -> str:
     """Tensors with the shapes and types for which the code is written."""
     each = (f"{name} {kind}{shape}" for name, shape, kind in tensors)
     return ascii(", ".join(each) or "nothing")[1:-1]

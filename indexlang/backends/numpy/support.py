@@ -203,6 +203,26 @@ def fading(values, fades, axis, backwards=False):
     return result
 '''
 
+FITTING = '''\
+def fitting(name, array, shape, kind):
+    """An input as an array; an error where the code was made for another shape or type."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array, and its mask would be lost")
+    found = np.asarray(array)
+    if found.shape != shape or found.dtype != kind:
+        made = f"this code was made for {name} of type {kind} and shape {shape}"
+        raise ValueError(f"{made}, not {found.dtype} and {found.shape}: emit it anew")
+    return found
+'''
+
+LOCKED = '''\
+def locked(array):
+    """A view that cannot be written to, of what is read again."""
+    array = np.asarray(array).view()
+    array.flags.writeable = False
+    return array
+'''
+
 FINITE = '''\
 def finite(*arrays):
     """Whether all elements are finite, by their sums; a sum that overflows says no, too."""
@@ -256,10 +276,7 @@ def share(part, n, step):
 
 THREADS = """\
 if "POOL" not in globals():  # programs that are loaded together have one in common
-    import os
-    from concurrent.futures import ThreadPoolExecutor
-
-    said = os.environ.get("INDEXLANG_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
+    said = (os.environ.get("INDEXLANG_THREADS") or os.environ.get("OMP_NUM_THREADS") or "").split(",")[0]
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     WORKERS = int(said) if said.isascii() and said.isdigit() and int(said) else there
 
@@ -307,6 +324,8 @@ ARRAYS = {
     "view": VIEW,
     "check": CHECK,
     "finite": FINITE,
+    "fitting": FITTING,
+    "locked": LOCKED,
     "group": GROUP,
     "join": JOIN,
     "chosen": CHOSEN,

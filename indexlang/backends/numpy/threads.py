@@ -17,17 +17,30 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
+from ...errors import IndexLangError, Problem
 from ...locks import after_fork
 from ...machine import usable
 
+MOST = 1024
+
 
 def count() -> int:
-    """How many threads may run: INDEXLANG_THREADS or OMP_NUM_THREADS where they are set, else the processors."""
-    for name in ("INDEXLANG_THREADS", "OMP_NUM_THREADS"):
-        text = os.environ.get(name, "")
-        if text.isascii() and text.isdigit() and 0 < len(text) < 6 and int(text) > 0:
-            return int(text)
-    return usable()
+    """How many threads may run: INDEXLANG_THREADS or OMP_NUM_THREADS where they are set, else the processors.
+
+    Errors: `IndexLangError` where INDEXLANG_THREADS is no such number; what others mean by OMP_NUM_THREADS is theirs.
+    """
+    ours, theirs = (os.environ.get(name, "").strip() for name in ("INDEXLANG_THREADS", "OMP_NUM_THREADS"))
+    if ours:
+        if _threads(ours) is None:
+            rule = f"INDEXLANG_THREADS is a number of threads, from 1 to {MOST}"
+            way = "unset it for as many as there are processors"
+            raise IndexLangError(Problem("threads", rule, values=(f"INDEXLANG_THREADS={ours}",), way_out=way))
+        return _threads(ours) or 1
+    return _threads(theirs.split(",")[0]) or usable()  # of a list the first, as OpenMP reads it
+
+
+def _threads(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 5 and 0 < int(text) <= MOST else None
 
 
 class Task:

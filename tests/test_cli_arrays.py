@@ -1,0 +1,147 @@
+"""Arrays of the command line: streams of .npy files, archives of any names, files that are damaged."""
+
+from __future__ import annotations
+
+import io
+import random
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from indexlang.cli import commands, files
+
+MATMUL = "y[i,k] = x[i,j] * W[j,k]"
+X, W = np.arange(6.0).reshape(2, 3), np.arange(12.0).reshape(3, 4)
+
+Bytes = pytest.CaptureFixture[bytes]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", X)
+    np.save("W.npy", W)
+
+
+def npy(*arrays: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    for array in arrays:
+        np.save(stream, array)
+    return stream.getvalue()
+
+
+def given(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+
+
+def all_of(data: bytes) -> list[np.ndarray]:
+    stream, found = io.BytesIO(data), []
+    while stream.tell() < len(data):
+        found.append(np.load(stream))
+    return found
+
+
+def test_arrays_through_pipes(monkeypatch: pytest.MonkeyPatch, capsysbinary: Bytes) -> None:
+    given(monkeypatch, npy(X, W))
+    assert commands.main(["run", "-e", MATMUL, "-i", "x=-", "-i", "W=-", "-o", "-"]) == 0
+    (y,) = all_of(capsysbinary.readouterr().out)
+    assert np.array_equal(y, X @ W)
+    given(monkeypatch, npy(X))
+    argv = ["run", "-e", MATMUL, "-i", "x=-", "-i", "W=W.npy", "--grad", "-o", "W.grad=-", "-o", "x.grad=-"]
+    assert commands.main([*argv, "-o", "y=y.npy"]) == 0
+    dW, dx = all_of(capsysbinary.readouterr().out)  # noqa: N806
+    assert np.array_equal(dx, np.ones((2, 4)) @ W.T)
+    assert np.array_equal(dW, X.T @ np.ones((2, 4)))
+    assert np.array_equal(np.load("y.npy"), X @ W)
+
+
+@pytest.mark.parametrize(
+    ("data", "argv", "message"),
+    [
+        (npy(X), ["-i", "x=-", "-i", "W=-", "-o", "y=y.npy"], "standard input has no more arrays"),
+        (b"", ["-i", "x=-", "-i", "W=W.npy", "-o", "y=y.npy"], "standard input has no more arrays"),
+        (npy(X)[:-1], ["-i", "x=-", "-i", "W=W.npy"], "standard input is damaged"),
+        (b"text", ["-i", "x=-", "-i", "W=W.npy"], "standard input holds pickled objects or is no array file"),
+        (npy(X), ["-i", "-", "-i", "W=W.npy"], "say -i NAME=-"),
+        (npy(X), ["-i", "x=-", "-i", "W=W.npy", "--grad", "-o", "y=-"], "say -o NAME=FILE for x.grad, W.grad"),
+    ],
+)
+def test_streams_that_do_not_fit(
+    monkeypatch: pytest.MonkeyPatch, capsysbinary: Bytes, data: bytes, argv: list[str], message: str
+) -> None:
+    given(monkeypatch, data)
+    assert commands.main(["run", "-e", MATMUL, *argv]) == 1
+    out, err = capsysbinary.readouterr()
+    assert out == b"" and message in err.decode()
+    assert not Path("y.npy").exists()
+
+
+def test_standard_input_is_read_once(capsysbinary: Bytes) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        commands.main(["run", "-", "-i", "x=-"])
+    assert b"standard input can be read once" in capsysbinary.readouterr().err
+
+
+def test_no_arrays_for_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
+    with pytest.raises(files.FileError, match="a terminal cannot show"):
+        files.targets(["-"], ["y"])
+
+
+def test_an_archive_of_any_names(capsysbinary: Bytes) -> None:
+    text = ["-e", "file[i] = x[i,j]", "-e", "allow_pickle[j] = x[i,j]", "-e", "args = x[i,j]"]
+    assert commands.main(["run", *text, "-i", "x=x.npy", "-o", "all.npz"]) == 0
+    with np.load("all.npz") as found:
+        assert {name: found[name].tolist() for name in found.files} == {
+            "file": X.sum(1).tolist(),
+            "allow_pickle": X.sum(0).tolist(),
+            "args": X.sum(),
+        }
+
+
+def test_an_archive_with_two_arrays_of_one_name() -> None:
+    with zipfile.ZipFile("two.npz", "w") as archive:
+        archive.writestr("x", npy(X))
+        archive.writestr("x.npy", npy(W))
+    with pytest.raises(files.FileError, match="several arrays have one name"):
+        files.arrays(["two.npz"])
+
+
+@pytest.mark.parametrize("name", ["x.npy", "all.npz", "packed.npz"])
+def test_damaged_files_are_errors_of_ours(name: str) -> None:
+    np.savez("all.npz", x=X, W=W)
+    np.savez_compressed("packed.npz", x=X, W=W)
+    whole, source, refused = Path(name).read_bytes(), random.Random(1), 0
+    for _ in range(200):
+        data = bytearray(whole)
+        for _ in range(source.randrange(1, 4)):
+            data[source.randrange(len(data))] = source.randrange(256)
+        Path(name).write_bytes(data[: source.choice([len(data), source.randrange(len(data))])])
+        found = loaded(name)
+        refused += isinstance(found, files.FileError)
+        assert isinstance(found, np.ndarray) or name in str(found)
+    assert refused > 50
+
+
+def loaded(name: str) -> np.ndarray | files.FileError:
+    """The array x of a file, or the error that it is."""
+    try:
+        return files.arrays([f"x={name}"])["x"]
+    except files.FileError as error:
+        return error
+
+
+def test_a_header_that_is_no_header() -> None:
+    for header in (
+        b"{'descr': '<f8', 'shape': None",
+        b"(" * 200,
+        b"{'descr': ['<f8', 1, 2], 'fortran_order': 0, 'shape': 2}",
+    ):
+        text = header.ljust(118) + b"\n"
+        Path("x.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+        with pytest.raises(files.FileError, match=r"x\.npy is damaged or is no array file"):
+            files.arrays(["x=x.npy"])
