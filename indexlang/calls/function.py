@@ -28,7 +28,7 @@ from ..program.text import to_text
 from ..rewrite import gather as gathering
 from ..rewrite.phases import split
 from ..rewrite.starting import START, optional, started, starting
-from .arguments import Form, Signature, by_name, direct, forms, forms_of
+from .arguments import Form, Signature, by_name, direct, forms, forms_of, is_mapping, names_of
 from .arrays import Array, as_buffers
 from .keeping import keep
 from .pullback import Pulling
@@ -71,8 +71,11 @@ class Function:
 
     # -- calls ---------------------------------------------------------------------------------
 
-    def __call__(self, *args: Any, out: Mapping[str, Array] | Array | None = None, **kwargs: Any) -> Any:
-        """Run the program. Errors: `ShapeError` for missing, unexpected or unfitting arrays."""
+    def __call__(self, /, *args: Any, out: Mapping[str, Array] | Array | None = None, **kwargs: Any) -> Any:
+        """Run the program; its arrays by name, by position, or in one mapping, where tensors may have any name.
+
+        Errors: `ShapeError` for missing, unexpected or unfitting arrays.
+        """
         try:
             if args:
                 if kwargs or len(args) != len(self._names):
@@ -94,7 +97,7 @@ class Function:
         return dict(zip(self.outputs, results, strict=True)) if self._always_dict else results[0]
 
     def _call_slowly(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Any:
-        if out is not None and "out" in self._names and "out" not in kwargs:
+        if out is not None and "out" in self._names and not is_mapping(args):
             kwargs, out = {**kwargs, "out": out}, None
         named = self._named(args, kwargs)
         initial = tuple(name for name in self.optional if name in named)
@@ -139,7 +142,7 @@ class Function:
             for axis, form in axes.items():
                 try:
                     size = max(0, form.value(shapes))
-                except (KeyError, IndexError, ZeroDivisionError):
+                except (KeyError, IndexError, ZeroDivisionError, ValueError):
                     continue
                 if name in shapes and axis < len(shapes[name]) and shapes[name][axis] != size:
                     output = primal_of(name)
@@ -182,7 +185,7 @@ class Function:
         """
         if form not in ("scatter", "gather"):
             raise DerivationError(Problem("form", f"a form is 'scatter' or 'gather', not {form!r}"))
-        names = _names(wrt)
+        names = names_of(wrt)
         self._check_wrt(names)
 
         def make() -> Function:
@@ -204,7 +207,7 @@ class Function:
         if names is not None and not names:
             raise DerivationError(Problem("no-gradient", "wrt names no tensor", way_out="leave it out for all inputs"))
 
-    def vjp(self, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], dict[str, Array]]]:
+    def vjp(self, /, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], dict[str, Array]]]:
         """The outputs, and `pullback(dy)`: the gradients of sum(dy * y) by every differentiable input, as a dict.
 
         With several outputs `dy` is a dict; an output that it leaves out counts as zero. Inputs of integers have no
@@ -254,14 +257,20 @@ class Function:
         parts = (compiled, first.inputs, first.outputs, second._at, second.inputs, second.outputs)
         return Pulling(self._names, self.outputs, *parts, self._gradients, wrt, integers, *sure)
 
-    def value_and_grad(self, wrt: Sequence[str] | str | None = None, **inputs: Any) -> tuple[Any, dict[str, Array]]:
-        """The value of a scalar output and its gradients by the inputs that `wrt` names."""
+    def value_and_grad(
+        self, /, *args: Any, wrt: Sequence[str] | str | None = None, **inputs: Any
+    ) -> tuple[Any, dict[str, Array]]:
+        """The value of a scalar output and its gradients by the inputs that `wrt` names; inputs by name or mapping."""
+        if args and not is_mapping(args):  # wrt, by position
+            wrt, *args = args  # type: ignore[assignment]
+        elif wrt is not None and "wrt" in self._names and not args:
+            inputs, wrt = {**inputs, "wrt": wrt}, None
         if len(self.outputs) != 1:
             rule = f"value_and_grad needs one scalar output, here: {', '.join(self.outputs) or 'none'}"
             raise ShapeError(Problem("not-scalar", rule, way_out="choose one: compile(..., outputs=[...])"))
         output = self.outputs[0]
-        named = self._named((), inputs)
-        chosen = _names(wrt)
+        named = self._named(args, inputs)
+        chosen = names_of(wrt)
         self._check_wrt(chosen)
         if chosen is None:
             chosen = tuple(n for n in self._reached if n in named and named[n].dtype.kind in "fc")
@@ -337,23 +346,23 @@ class Function:
     def _repr_html_(self) -> str:
         return html_of(self.program)
 
-    def plan(self, /, **shapes: Any) -> Plan:
+    def plan(self, /, *args: Any, **shapes: Any) -> Plan:
         """What would run at these sizes; each input a shape, an array, or (shape, dtype). float32 where unsaid."""
-        return self._described(shapes).plan
+        return self._described(args, shapes).plan
 
-    def plans(self, /, **shapes: Any) -> tuple[Plan, Plan]:
+    def plans(self, /, *args: Any, **shapes: Any) -> tuple[Plan, Plan]:
         """What `vjp` would run at these sizes, and what its pullback would; the inputs as for `plan`."""
-        found = forms(shapes, self.program, self._ignored)
+        found = forms(args, shapes, self.program, self._ignored)
         return self._pulling(tuple([found[name] for name in self._names])).plans(found)
 
-    def emit(self, target: str = "numpy", /, **shapes: Any) -> str:
-        """The stand-alone Python source that runs at these sizes."""
+    def emit(self, target: str = "numpy", /, *args: Any, **shapes: Any) -> str:
+        """The stand-alone Python source that runs at these sizes; the inputs as for `plan`."""
         if target != "numpy":
             raise MeaningError(Problem("target", f"code is emitted for 'numpy', not for {target!r}"))
-        return self._described(shapes).source
+        return self._described(args, shapes).source
 
-    def _described(self, shapes: Mapping[str, Any]) -> Compiled:
-        found = forms(shapes, self.program, self._ignored)
+    def _described(self, args: Sequence[Any], shapes: Mapping[str, Any]) -> Compiled:
+        found = forms(args, shapes, self.program, self._ignored)
         return self._at(tuple([found[name] for name in self._names]))
 
     @staticmethod
@@ -386,7 +395,3 @@ def _remade(
 ) -> Function:
     how: dict[str, Any] = {"always_dict": always_dict, "exact": exact, "expected": expected, "limits": limits}
     return Function(program, options, ignored=ignored, **how)
-
-
-def _names(wrt: Sequence[str] | str | None) -> tuple[str, ...] | None:
-    return (wrt,) if isinstance(wrt, str) else None if wrt is None else tuple(wrt)

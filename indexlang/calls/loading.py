@@ -26,27 +26,45 @@ BACKENDS = ("auto", "numpy")
 
 def compile(  # noqa: A001 (the name that the contract gives it)
     text: str | os.PathLike[str],
+    /,
     *,
     layer: str | None = None,
     backend: str = "auto",
     outputs: Sequence[str] | None = None,
     recompute: bool = False,
-    **options: Any,
+    options: Mapping[str, Any] | None = None,
+    **keywords: Any,
 ) -> Function:
     """A text, or the path of a .idx file, as a Function; `layer` chooses a layer of it, options go by keyword.
 
+    In the mapping `options` an option may have any name, `layer` too.
     With `recompute` no product is kept from the forward run of `vjp` that its pullback can make again.
     Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text.
     """
     if backend not in BACKENDS:
         raise MeaningError(Problem("backend", f"a backend is one of {', '.join(BACKENDS)}, not {backend!r}"))
+    given = _given(options, keywords)
     source, folder = _source(text)
     file = parse(source)
     doubts: list[Problem] = []
-    program = resolve(file, layer=layer, options=options, outputs=outputs, folder=folder, doubt=doubts.append)
+    program = resolve(file, layer=layer, options=given, outputs=outputs, folder=folder, doubt=doubts.append)
     warn_of(doubts, 2)
     limits = replace(NUMPY, deep=NEVER) if recompute else NUMPY
-    return Function(program, _options(file, layer, options), limits=limits)
+    return Function(program, _options(file, layer, given), limits=limits)
+
+
+def _given(options: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a call, from the mapping and by keyword. Errors: `MeaningError`."""
+    if options is None:
+        return dict(keywords)
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        rule = f"options is a mapping from names to values, not {options!r}"
+        raise MeaningError(Problem("options", rule, way_out="write options={'stride': 2}"))
+    twice = [name for name in options if name in keywords]
+    if twice:
+        rule = f"'{twice[0]}' was given twice, in the mapping and by keyword"
+        raise MeaningError(Problem("options", rule))
+    return {**options, **keywords}
 
 
 def _source(text: str | os.PathLike[str]) -> tuple[Source, Path | None]:
