@@ -111,7 +111,7 @@ def _stages(text: Text, dice: Random) -> Iterator[tuple[str, Callable[[], object
 
     def planned() -> None:
         plan = f.plan(small)
-        held["work"] = sum(r.flops for r in plan.records)
+        held["work"] = sum(r.flops for r in plan.steps)
         str(plan)
 
     yield "plan small", planned
