@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check format grammar pages fuzz fuzz-files kill bench clean
+.PHONY: demo test check format grammar pages fuzz fuzz-text fuzz-files kill bench clean
 
 demo: $(VENV)/examples.stamp ## derive the convolution's gradient, then train LeNet-5 on handwritten digits
 	$(BIN)/python -m examples.train_lenet $(ARGS)
@@ -33,6 +33,9 @@ pages: $(VENV)/dev.stamp ## make the pages of docs that are made: of docstrings,
 
 fuzz: $(VENV)/dev.stamp ## 10,000 random programs; INDEXLANG_FUZZ is another number, INDEXLANG_SEED a seed to repeat
 	PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m random_programs $(ARGS)
+
+fuzz-text: $(VENV)/dev.stamp ## 100,000 mutated texts, each an answer or an error; INDEXLANG_FUZZ and INDEXLANG_SEED as above
+	PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m mutated_texts $(ARGS)
 
 fuzz-files: $(VENV)/dev.stamp ## 10,000 damaged files; INDEXLANG_FUZZ is another number, INDEXLANG_SEED the first seed
 	PYTHONPATH=tests $(BIN)/python -m damaged_files $(ARGS)

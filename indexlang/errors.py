@@ -7,12 +7,16 @@ problem into text.
 
 from __future__ import annotations
 
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from .size_limits import FRAMES
 from .tracebacks import install, lines
 
 
@@ -189,20 +193,51 @@ R = TypeVar("R")
 
 
 def within_depth(error: type[IndexLangError], way: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Work that tells nesting deeper than Python's stack as an error of ours, with a way out."""
+    """Work that has FRAMES calls of Python's for itself, wherever it is called from.
+
+    What is nested deeper than our own limits has been told before; what needs more frames all the same is an error of
+    ours, with a way out.
+    """
 
     def decorated(work: Callable[P, R]) -> Callable[P, R]:
         @wraps(work)
         def told(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
-                return work(*args, **kwargs)
+                with _ROOM:
+                    return work(*args, **kwargs)
             except RecursionError:
-                ways = f"{way}, or allow more by sys.setrecursionlimit"
-                raise error(Problem("too-deep", "the program is nested too deeply", way_out=ways)) from None
+                raise error(Problem("too-deep", "the program is nested too deeply", way_out=way)) from None
 
         return told
 
     return decorated
+
+
+class _Room:
+    """Python's limit of calls inside of each other, FRAMES higher while anyone is in here; and as it was, behind it.
+
+    The limit is one for all threads, so it is raised by the first who comes and lowered by the last who goes.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.before = threading.RLock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.before = sys.getrecursionlimit()
+                sys.setrecursionlimit(self.before + FRAMES)
+            self.inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside and sys.getrecursionlimit() == self.before + FRAMES:  # else somebody else has set it
+                with suppress(RecursionError):  # of a thread that is deeper now than it allows: it stays
+                    sys.setrecursionlimit(self.before)
+
+
+_ROOM = _Room()
 
 
 NAMED = "give parts of the longest statement names of their own"  # the way out for expressions

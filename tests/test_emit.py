@@ -103,9 +103,9 @@ def test_both_runs_in_one_module(case: Case) -> None:
         values, pullback = f.vjp(**arrays)
         if not any(arrays[n].dtype.kind in "fc" for n in f._reached):
             with pytest.raises(indexlang.DerivationError, match="integer"):
-                f.emitted("numpy", arrays, vjp=True)
+                f.emit("numpy", arrays, vjp=True)
             return
-        module = alone(f.emitted("numpy", arrays, vjp=True))
+        module = alone(f.emit("numpy", arrays, vjp=True))
     outputs, saved = module["forward"](*[arrays[n] for n in f.inputs])  # type: ignore[operator]
     assert_identical(outputs, values)
     rng = np.random.default_rng(3)
@@ -127,7 +127,7 @@ def test_both_runs_where_the_quick_ones_hold_for_finite_data_only(program: str, 
         arrays[where][17, 1] = np.inf
     dy = arrays.pop("dy")
     assert f._pulling(f._formed(arrays)).instead is not None
-    module = alone(f.emitted("numpy", arrays, vjp=True))
+    module = alone(f.emit("numpy", arrays, vjp=True))
     outputs, saved = module["forward"](*arrays.values())  # type: ignore[operator]
     values, pullback = f.vjp(**arrays)
     assert_identical(outputs, {"y": values})
@@ -172,7 +172,7 @@ def test_tensors_may_have_the_names_of_arguments_and_functions() -> None:
     f = indexlang.compile("y[i] = vjp[i] * forward[i] * saved[i] + backward[i] * fitting[i] + locked[i] * finite[i]")
     arrays = {name: np.arange(2.0) + k for k, name in enumerate(f.inputs)}
     assert_identical(run_alone(f.emit(**arrays), list(arrays.values())), {"y": f(**arrays)})
-    module = alone(f.emitted("numpy", arrays, vjp=True))
+    module = alone(f.emit("numpy", arrays, vjp=True))
     values, pullback = f.vjp(**arrays)
     outputs, saved = module["forward"](*arrays.values())  # type: ignore[operator]
     assert_identical(outputs, {"y": values})

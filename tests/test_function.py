@@ -600,3 +600,61 @@ def test_a_warning_is_given_once_for_each_set_of_sizes() -> None:
             f(x=np.ones(5), z=np.ones(4))
     assert [w.category for w in caught] == [IndexLangWarning]
     assert "test_function.py" in caught[0].filename
+
+
+# -- names of tensors and options ------------------------------------------------------------------
+
+
+ANY = ("self", "wrt", "out", "file", "args", "kwargs", "inputs", "target", "shapes", "form", "np")
+
+
+@pytest.mark.parametrize("name", ANY)
+def test_a_tensor_may_have_any_name(name: str) -> None:
+    f = indexlang.compile(f"y = {name}[i]*{name}[i]")
+    x = np.array([1.0, 2.0, 3.0])
+    assert f({name: x}) == f(x) == f(**{name: x}) == 14
+    y, pull = f.vjp({name: x})
+    np.testing.assert_array_equal(pull(2.0)[name], [4, 8, 12])
+    for value, grads in (f.value_and_grad({name: x}), f.value_and_grad({name: x}, wrt=[name])):
+        assert value == y == 14
+        np.testing.assert_array_equal(grads[name], [2, 4, 6])
+    np.testing.assert_array_equal(f.value_and_grad(**{name: x})[1][name], [2, 4, 6])
+    shapes = {str(f.plan({name: (3,)})), str(f.plan((3,))), str(f.plan(**{name: (3,)}))}
+    assert len(shapes) == 1
+    assert f.emit("numpy", {name: (3,)}) == f.emit("numpy", (3,))
+    assert [str(p) for p in f.plans({name: (3,)})] == [str(p) for p in f.plans(**{name: (3,)})]
+    g = f.grad()
+    np.testing.assert_array_equal(g({name: x, "y.grad": 1.0})[f"{name}.grad"], [2, 4, 6])
+
+
+def test_a_mapping_and_buffers() -> None:
+    f = indexlang.compile("y[i] = 2*out[i]")
+    buffer = np.zeros(2)
+    assert f({"out": np.array([1.0, 2.0])}, out=buffer) is buffer
+    np.testing.assert_array_equal(buffer, [2, 4])
+    np.testing.assert_array_equal(f(out=np.array([1.0, 2.0])), [2, 4])
+
+
+@pytest.mark.parametrize("name", ["layer", "backend", "outputs", "recompute", "options", "text"])
+def test_an_option_may_have_any_name(name: str) -> None:
+    text = f"layer f(x[N]; {name}=1) -> y[N]:\n    y[i] = x[i]*{name}"
+    assert indexlang.compile(text, options={name: 3})(x=np.ones(1)) == [3]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda f: f({"x": 1.0}, 2.0), "side by side"),
+        (lambda f: f({"x": np.ones(2)}, x=np.ones(2)), "given twice, in the mapping and by name"),
+        (lambda f: f({"x": np.ones(2), 3: 4}), "3 is no input"),
+        (lambda f: f.plan({"x": (2,), 3: 4}), "3 is no input"),
+        (lambda f: f.plan((2,), (3,)), "the program has 1 inputs"),
+        (lambda f: f.plan(3.5), "is no shape"),
+        (lambda f: indexlang.compile("y = x[i]", options=3), "options is a mapping"),
+        (lambda f: indexlang.compile("y = x[i]", options={3: 3}), "options is a mapping"),
+        (lambda f: indexlang.compile("y = x[i]", options={"a": 3}, a=3), "given twice"),
+    ],
+)
+def test_what_is_wrong_with_a_mapping(call: Callable[[indexlang.Function], object], said: str) -> None:
+    with pytest.raises(indexlang.IndexLangError, match=said):
+        call(indexlang.compile("y[i] = 2*x[i]"))

@@ -10,8 +10,8 @@ import pytest
 from test_parser import TEXTS, deep, random_words
 
 from indexlang.errors import LanguageSyntaxError, Source
+from indexlang.size_limits import DEEPEST
 from indexlang.syntax.layout import layout
-from indexlang.syntax.lexer import DEEPEST
 from indexlang.syntax.parser import parse
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,8 +17,8 @@ import pytest
 from corpus import CASES
 
 from indexlang.errors import IndexLangError, LanguageSyntaxError, Problem, Source, Span, render
+from indexlang.size_limits import DEEPEST, LONGEST, MOST_PROBLEMS
 from indexlang.syntax import automaton, builder
-from indexlang.syntax.lexer import DEEPEST, LONGEST, MOST_PROBLEMS
 from indexlang.syntax.parser import parse, read
 from indexlang.syntax.tree import (
     Binary,

@@ -33,6 +33,33 @@ def direct(args: Sequence[Any], kwargs: Mapping[str, Any], names: Sequence[str])
     return arrays if all([type(a) is np.ndarray for a in arrays]) else None
 
 
+def named(args: Sequence[Any], kwargs: Mapping[str, Any], order: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
+    """What a call gives, by name: by position in this order, by keyword, or in one mapping; and what is wrong there.
+
+    In a mapping tensors may have any name, those of Python's own parameters among them.
+    """
+    problems: list[Problem] = []
+    first, rest = (args[0], args[1:]) if is_mapping(args) else ({}, args)
+    found: dict[str, Any] = {}
+    if rest and first:
+        rule = "what is given by name and what is given by position do not stand side by side"
+        problems.append(Problem("unexpected-input", rule, way_out="put all of it into one mapping"))
+    elif len(rest) > len(order):
+        known = (f"inputs: {', '.join(order) or 'none'}",)
+        rule = f"{len(rest)} arrays were given by position, the program has {len(order)} inputs"
+        problems.append(Problem("unexpected-input", rule, None, known))
+    else:
+        found.update(zip(order, rest, strict=False))
+    how = "by position" if rest else "in the mapping"
+    found.update(first)
+    for name, value in kwargs.items():
+        if name in found:
+            problems.append(Problem("unexpected-input", f"'{name}' was given twice, {how} and by name"))
+        else:
+            found[name] = value
+    return found, problems
+
+
 def by_name(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
@@ -42,41 +69,41 @@ def by_name(
 ) -> dict[str, Array]:
     """The arrays of a call by name. Errors: `ShapeError` for missing and unexpected ones, and what is no array."""
     known = (f"inputs: {', '.join((*inputs, *optional)) or 'none'}",)
-    problems: list[Problem] = []
     order = (*inputs, *optional)
-    named: dict[str, Any] = dict(zip(order, args, strict=False))
-    if len(args) > len(order):
-        rule = f"{len(args)} arrays were given by position, the program has {len(order)} inputs"
-        problems.append(Problem("unexpected-input", rule, None, known))
-    for name, value in kwargs.items():
-        if name in named:
-            problems.append(Problem("unexpected-input", f"'{name}' was given twice, by position and by name"))
-        elif name in order:
-            named[name] = value
-        elif name not in ignored:
-            problems.append(Problem("unexpected-input", f"'{name}' is no input", None, known))
-    for name in inputs:
-        if name not in named:
-            problems.append(Problem("missing-input", f"the input '{name}' is missing", None, known))
+    given, problems = named(args, kwargs, order)
     found = {}
-    for name, value in named.items():
-        try:
-            found[name] = as_array(name, value)
-        except ShapeError as error:
-            problems += error.problems
+    for name, value in given.items():
+        if name in order:
+            try:
+                found[name] = as_array(name, value)
+            except ShapeError as error:
+                problems += error.problems
+        elif name not in ignored:
+            problems.append(Problem("unexpected-input", f"{name!r} is no input", None, known))
+    for name in inputs:
+        if name not in given:
+            problems.append(Problem("missing-input", f"the input '{name}' is missing", None, known))
     if problems:
         raise ShapeError(*problems)
     return found
 
 
-def forms(shapes: Mapping[str, Any], program: Program, ignored: Collection[str]) -> Signature:
-    """Shape and type of each input; float32 where unsaid, int64 for positions. Errors: `ShapeError`."""
+def forms(
+    args: Sequence[Any], kwargs: Mapping[str, Any], program: Program, ignored: Collection[str]
+) -> dict[str, Form]:
+    """Shape and type of each input, given as arrays are; float32 where unsaid, int64 for positions.
+
+    Errors: `ShapeError`.
+    """
     inputs = program.inputs
     known = (f"inputs: {', '.join(inputs) or 'none'}",)
+    shapes, problems = named(args, kwargs, inputs)
     ways = _examples(shapes, program)
-    problems = [Problem("missing-input", f"the shape of '{n}' is missing", None, known, way) for n, way in ways.items()]
     problems += [
-        Problem("unexpected-input", f"'{n}' is no input", None, known)
+        Problem("missing-input", f"the shape of '{n}' is missing", None, known, way) for n, way in ways.items()
+    ]
+    problems += [
+        Problem("unexpected-input", f"{n!r} is no input", None, known)
         for n in shapes
         if n not in inputs and n not in ignored
     ]
@@ -87,7 +114,7 @@ def forms(shapes: Mapping[str, Any], program: Program, ignored: Collection[str])
                 found[name] = _form(name, shapes[name], np.int64 if name in positions else np.float32)
             except ShapeError as error:
                 problems += error.problems
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 rule = f"{shapes[name]!r} is no shape for '{name}'"
                 way = f"pass {name}=(2, 3), {name}=((2, 3), 'float64'), or an array"
                 problems.append(Problem("shape", rule, way_out=way))
@@ -158,3 +185,13 @@ def indexing(program: Program) -> frozenset[str]:
                 for sub in part.subscripts:
                     found |= {p.tensor for p in walk(sub) if isinstance(p, Access)}
     return frozenset(found)
+
+
+def is_mapping(args: Sequence[Any]) -> bool:
+    """Whether what is given by position is one mapping of names, instead of keywords."""
+    return len(args) > 0 and isinstance(args[0], Mapping)
+
+
+def names_of(wrt: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    """The tensors that `wrt` names."""
+    return (wrt,) if isinstance(wrt, str) else None if wrt is None else tuple(wrt)

@@ -31,7 +31,7 @@ from ..properties import cached_property
 from ..rewrite import gather as gathering
 from ..rewrite.phases import split
 from ..rewrite.starting import START, optional, started, starting
-from .arguments import Form, Signature, by_name, check_cotangents, direct, forms, forms_of
+from .arguments import Form, Signature, by_name, check_cotangents, direct, forms, forms_of, is_mapping, names_of
 from .arrays import Array, as_buffers
 from .keeping import keep
 from .pullback import Pulling
@@ -76,11 +76,12 @@ class Function:
 
     # -- calls ---------------------------------------------------------------------------------
 
-    def __call__(self, *args: Any, out: Mapping[str, Array] | Array | None = None, **kwargs: Any) -> Any:
-        """Run the program on arrays, by name or by position: whatever NumPy can view. None of them is written to.
+    def __call__(self, /, *args: Any, out: Mapping[str, Array] | Array | None = None, **kwargs: Any) -> Any:
+        """Run the program on arrays, by name, by position, or in one mapping, where tensors may have any name.
 
-        One output gives the array, several a dict by name (a derived program: always a dict). `out` is where results
-        go: an array, or a dict of some of the outputs. Errors: `ShapeError` for arrays that are missing or do not fit.
+        They are whatever NumPy can view; none is written to. One output gives the array, several a dict by name (of a
+        derived program always). `out` is where results go: an array, or a dict of some of the outputs.
+        Errors: `ShapeError` for arrays that are missing or do not fit.
         """
         try:
             if args:
@@ -103,7 +104,7 @@ class Function:
         return dict(zip(self.outputs, results, strict=True)) if self._always_dict else results[0]
 
     def _call_slowly(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Any:
-        if out is not None and "out" in self._names and "out" not in kwargs:
+        if out is not None and "out" in self._names and not is_mapping(args):
             kwargs, out = {**kwargs, "out": out}, None
         named = self._named(args, kwargs)
         initial = tuple(name for name in self.optional if name in named)
@@ -178,7 +179,7 @@ class Function:
         """
         if form not in ("scatter", "gather"):
             raise DerivationError(Problem("form", f"a form is 'scatter' or 'gather', not {form!r}"))
-        names = _names(wrt)
+        names = names_of(wrt)
         self._check_wrt(names)
 
         def make() -> Function:
@@ -200,7 +201,7 @@ class Function:
         if names is not None and not names:
             raise DerivationError(Problem("no-gradient", "wrt names no tensor", way_out="leave it out for all inputs"))
 
-    def vjp(self, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], dict[str, Array]]]:
+    def vjp(self, /, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], dict[str, Array]]]:
         """The outputs, and `pullback(dy)`: the gradients of sum(dy * y) by every differentiable input, as a dict.
 
         With several outputs `dy` is a dict; an output that it leaves out counts as zero. Inputs of integers have no
@@ -251,17 +252,24 @@ class Function:
         parts = (compiled, first.inputs, first.outputs, second._at, second.inputs, second.outputs)
         return Pulling(self._names, self.outputs, *parts, self._gradients, wrt, integers, *sure)
 
-    def value_and_grad(self, wrt: Sequence[str] | str | None = None, **inputs: Any) -> tuple[Any, dict[str, Array]]:
+    def value_and_grad(
+        self, /, *args: Any, wrt: Sequence[str] | str | None = None, **inputs: Any
+    ) -> tuple[Any, dict[str, Array]]:
         """The value of a scalar output, and its gradients as a dict, by the inputs that `wrt` names, else all.
 
-        Errors: `ShapeError` if there is not one output of shape (), `DerivationError` for integers and other names.
+        Inputs by name, or in one mapping. Errors: `ShapeError` if there is not one output of shape (),
+        `DerivationError` for integers and other names.
         """
+        if args and not is_mapping(args):  # wrt, by position
+            wrt, *args = args  # type: ignore[assignment]
+        elif wrt is not None and "wrt" in self._names and not args:
+            inputs, wrt = {**inputs, "wrt": wrt}, None
         if len(self.outputs) != 1:
             rule = f"value_and_grad needs one scalar output, here: {', '.join(self.outputs) or 'none'}"
             raise ShapeError(Problem("not-scalar", rule, way_out="choose one: compile(..., outputs=[...])"))
         output = self.outputs[0]
-        named = self._named((), inputs)
-        chosen = _names(wrt)
+        named = self._named(args, inputs)
+        chosen = names_of(wrt)
         self._check_wrt(chosen)
         if chosen is None:
             chosen = tuple(n for n in self._reached if n in named and named[n].dtype.kind in "fc")
@@ -337,37 +345,33 @@ class Function:
     def _repr_html_(self) -> str:
         return html_of(self.program)
 
-    def plan(self, /, **shapes: Any) -> Plan:
+    def plan(self, /, *args: Any, **shapes: Any) -> Plan:
         """What would run at these sizes; `print` it. Each input is a shape, an array, or (shape, dtype).
 
         The type is float32 where unsaid, of positions int64. Errors: `ShapeError` for missing and unfitting shapes.
         """
-        return self._at(self._formed(shapes)).plan
+        return self._at(self._formed(args, shapes)).plan
 
-    def plans(self, /, **shapes: Any) -> tuple[Plan, Plan]:
+    def plans(self, /, *args: Any, **shapes: Any) -> tuple[Plan, Plan]:
         """What `vjp` would run at these sizes, and what its pullback would; inputs and errors as for `plan`."""
-        key = self._formed(shapes)
+        key = self._formed(args, shapes)
         return self._pulling(key).plans(dict(zip(self._names, key, strict=True)))
 
-    def emit(self, target: Literal["numpy"] = "numpy", /, *, vjp: Any = False, **shapes: Any) -> str:
+    def emit(self, target: Literal["numpy"] = "numpy", /, *args: Any, vjp: Any = False, **shapes: Any) -> str:
         """The source of a module for these sizes, which needs NumPy alone: `run(*inputs)` gives a tuple of the outputs.
 
-        With `vjp` `forward(*inputs)` gives (outputs, saved), `backward(saved, *cotangents)` gradients. Inputs as for `plan`.
+        With `vjp` `forward(*inputs)` gives (outputs, saved), `backward(saved, *cotangents)` gradients; else as `plan`.
         """
-        named = ({**shapes, "vjp": vjp},) if "vjp" in self.inputs else (shapes, vjp)
-        return self.emitted(target, *named)
-
-    def emitted(self, target: str, shapes: Mapping[str, Any], vjp: bool = False) -> str:
-        """As `emit`, for tensors of any names. Errors: `MeaningError` where there is no such target."""
+        if "vjp" in self._names and vjp is not False and not args:  # a tensor of this name
+            shapes, vjp = {**shapes, "vjp": vjp}, False
         if target != "numpy":
             raise MeaningError(Problem("target", f"code is emitted for 'numpy', not for {target!r}"))
-        key = self._formed(shapes)
+        key = self._formed(args, shapes)
         both = self._pulling(key).both(dict(zip(self._names, key, strict=True))) if vjp else None
         return module_of(both or self._at(key).plan, self._text, __version__)
 
-    def _formed(self, shapes: Mapping[str, Any]) -> tuple[Form, ...]:
-        found = forms(shapes, self.program, self._ignored)
-        return tuple([found[name] for name in self._names])
+    def _formed(self, args: Sequence[Any], shapes: Mapping[str, Any]) -> tuple[Form, ...]:
+        return tuple(map(forms(args, shapes, self.program, self._ignored).__getitem__, self._names))
 
     @staticmethod
     def release() -> None:
@@ -394,7 +398,3 @@ def _remade(
 ) -> Function:
     how: dict[str, Any] = {"always_dict": always_dict, "exact": exact, "expected": expected}
     return Function(program, options, ignored=ignored, limits=limits, backend=backend, **how)
-
-
-def _names(wrt: Sequence[str] | str | None) -> tuple[str, ...] | None:
-    return (wrt,) if isinstance(wrt, str) else None if wrt is None else tuple(wrt)

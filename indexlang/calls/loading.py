@@ -26,30 +26,33 @@ Backend = Literal["auto", "numpy"]
 
 def compile(  # noqa: A001 (the name that the contract gives it)
     text: str | os.PathLike[str],
+    /,
     *,
     layer: str | None = None,
     backend: Backend = "auto",
     outputs: Sequence[str] | None = None,
     recompute: bool = False,
-    **options: Any,
+    options: Mapping[str, Any] | None = None,
+    **keywords: Any,
 ) -> Function:
     """A text, or the path of a .idx file, as a Function.
 
     `text` is a path if it is a `Path`, or one line without `=` that ends in .idx. `layer` chooses one of several
-    layers; `options` are that layer's, by keyword: `compile("conv.idx", layer="conv2d", stride=2)`. `outputs` are the
-    tensors to deliver, instead of the header's, or those that nothing reads. `backend` is what runs the Function:
-    "numpy", the only one so far, and so what "auto" takes; `f.backend` says which. With `recompute` no product is kept
-    from the forward run of `vjp` that its pullback can make again: less memory, more time.
+    layers; `options` are that layer's, in one mapping or by keyword:
+    `compile("conv.idx", layer="conv2d", stride=2)`. `outputs` are the tensors to deliver, instead of the header's, or
+    those that nothing reads. `backend` is what runs the Function: "numpy", the only one so far, and so what "auto"
+    takes; `f.backend` says which. With `recompute` no product is kept from the forward run of `vjp` that its pullback
+    can make again: less memory, more time.
     Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text, or with an argument.
     """
-    engine = _engine(backend)
+    engine, given = _engine(backend), _given(options, keywords)
     source, folder = _source(text)
     file = parse(source)
     doubts: list[Problem] = []
-    program = resolve(file, layer=layer, options=options, outputs=outputs, folder=folder, doubt=doubts.append)
+    program = resolve(file, layer=layer, options=given, outputs=outputs, folder=folder, doubt=doubts.append)
     warn_of(doubts, 2)
     limits = replace(NUMPY, deep=NEVER) if recompute else NUMPY
-    return Function(program, _options(file, layer, options), limits=limits, backend=engine)
+    return Function(program, _options(file, layer, given), limits=limits, backend=engine)
 
 
 def _engine(backend: str) -> str:
@@ -59,6 +62,20 @@ def _engine(backend: str) -> str:
         rule = f"a backend is one of {', '.join(there)}, not {backend!r}"
         raise MeaningError(Problem("backend", rule, way_out="leave it out, and what is there is taken"))
     return there[1] if backend == "auto" else backend
+
+
+def _given(options: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a call, from the mapping and by keyword. Errors: `MeaningError`."""
+    if options is None:
+        return dict(keywords)
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        rule = f"options is a mapping from names to values, not {options!r}"
+        raise MeaningError(Problem("options", rule, way_out="write options={'stride': 2}"))
+    twice = [name for name in options if name in keywords]
+    if twice:
+        rule = f"'{twice[0]}' was given twice, in the mapping and by keyword"
+        raise MeaningError(Problem("options", rule))
+    return {**options, **keywords}
 
 
 def _source(text: str | os.PathLike[str]) -> tuple[Source, Path | None]:

@@ -245,7 +245,7 @@ def _explain(args: argparse.Namespace) -> int:
 
 def _emit(args: argparse.Namespace) -> int:
     function, forms = _planned(args)
-    say(function.emitted(args.target, forms, args.vjp))
+    say(function.emit(args.target, forms, vjp=args.vjp))
     return 0
 
 

@@ -43,6 +43,7 @@ from ..program.ir import (
     tensors_in,
     walk,
 )
+from ..program.measure import nodes
 from ..program.names import Fresh, counted, free, is_plain, plain
 from ..program.rebuild import transform_statement
 from ..program.signs import INFINITE
@@ -53,6 +54,7 @@ from ..rewrite.hoist import hoist_in_order
 from ..rewrite.optimize import optimize
 from ..rewrite.scoped import embedded
 from ..rewrite.unnamed import read_through
+from ..size_limits import MOST_DERIVED, MOST_GROWTH
 from . import reductions
 from .centred import centred
 from .contributions import Contribution, contributions, with_cotangent, without_implied
@@ -143,6 +145,8 @@ class _Derivation:
         self.count = Counter(s.target.tensor for s in self.flat.statements)
         self.statements: list[Statement] = []
         self.bounds: list[Bounds] = []
+        self.most = MOST_DERIVED + MOST_GROWTH * sum(nodes(s.value) for s in self.flat.statements)
+        self.left = self.most  # nodes
         self.shapes: list[Shape] = []
 
     def shortened(self) -> tuple[Dependencies, set[str]]:
@@ -298,8 +302,19 @@ class _Derivation:
                 target = without_values(replace(part.access, tensor=self.names[part.access.tensor]))
                 masks = (*with_cotangent(stmt, part, adjoint), *part.masks)
                 made = statement(target, "+=", part.factor, ranges, masks, stmt.span)
+                self.check_size(made)
                 guarded = without_implied(masks, made, self.poles.slopes(stmt))
                 self.add(replace(made, domain=replace(made.domain, masks=guarded)), bounds)
+
+    def check_size(self, made: Statement) -> None:
+        """What is derived stays in proportion to what it is derived from. Errors: `DerivationError`."""
+        way = "name parts of it in statements of their own, whose derivatives are products"
+        masks = made.domain.masks
+        self.left -= nodes(made.value) + sum(map(nodes, masks)) * (1 + len(masks) // 4)  # each is compared with others
+        if self.left < 0:
+            rule = "the derivative of the program becomes too large: that of this statement, above all"
+            values = (f"more than {self.most} numbers, names and operations",)
+            raise DerivationError(Problem("too-large", rule, made.span, values, way))
 
     def derive_softmax(self, k: int, softmax: Softmax, adjoint: Expr) -> None:
         """The cotangents that softmax takes the average of, and the derived statements of its exponent."""

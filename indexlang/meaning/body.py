@@ -24,6 +24,7 @@ from ..program.ir import (
     reads_of,
     walk,
 )
+from ..size_limits import MOST_STATEMENTS
 from ..syntax import tree
 from .converter import BUILTIN, tree_nodes
 from .definitions import reads
@@ -51,6 +52,7 @@ class Body(Known):
                 found: Mapping[str, Span] = {}
                 if resolved is not None:
                     self.statements.append(resolved)
+                    self.check_size(resolved)
                     found = reads(resolved, parts_of(resolved))
                     self.appearances.update(dict.fromkeys(default_interface((resolved,), self.shapes.values())[0]))
                     summed.append(resolved)
@@ -69,6 +71,11 @@ class Body(Known):
         conflicts = self.scope.conflicts
         sound = [s for s in summed if not conflicts or conflicts.isdisjoint((s.target.tensor, *reads_of(s)))]
         check_sums(self.report, sound, names)
+
+    def check_size(self, stmt: Statement) -> None:
+        """A program is no longer than what can be derived and planned."""
+        if len(self.statements) == MOST_STATEMENTS + 1:
+            self.report.add("too-large", f"the program becomes longer than {MOST_STATEMENTS} statements", stmt.span)
 
     # -- afterwards ------------------------------------------------------------------------------
 

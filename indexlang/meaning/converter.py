@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from ..errors import Span
 from ..program.functions import CONSTANTS, FUNCTIONS
 from ..program.ir import Call, Const, Expr, Index, Size
+from ..size_limits import DEEPEST, MOST_NODES
 from ..syntax import tree
-from ..syntax.lexer import DEEPEST
+from ..syntax.other_notations import symbol_with_index
 from .report import Report, count, imported, nearest
 
 BOUNDARIES = ("pad", "clamp", "wrap", "reflect")
@@ -35,7 +36,6 @@ BINARY = {
     "or": "or",
 }
 COMPARE = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
-LARGEST = 20_000  # nodes that calls of functions may become
 
 
 class Given(Const):
@@ -186,6 +186,9 @@ class Converter(ABC):
         if name in tree.REDUCTIONS:
             rule, way = f"'{name}' names the index that it runs over", f"write {name}[k](...)"
             return self.fail("unknown-function", rule, node.span, way_out=way)
+        if (sign := symbol_with_index(name)) is not None:
+            rule, way = f"'{name}' is no {self.noun}", f"write {sign[0]}[{sign[1]}](...)"
+            return self.fail("unknown-function", rule, node.span, way_out=way)
         known = (*BUILTIN, *self.definitions.callables(), "size")
         rule = f"there is no {self.noun} '{name}'"
         return self.fail("unknown-function", rule, node.span, way_out=imported(name) or nearest(name, known))
@@ -204,9 +207,10 @@ class Converter(ABC):
             values = f"defined as {node.name}({', '.join(body.params)})"
             return self.fail("arguments", rule, node.span, values)
         self.nodes += body.nodes + sum(n * size_of(a) for n, a in zip(body.uses.values(), args, strict=True))
-        if self.nodes > LARGEST:
+        if self.nodes > MOST_NODES:
             way = "name a part of it in a statement of its own"
-            return self.fail("too-large", "the statement becomes too large", node.span, way_out=way)
+            rule = f"the statement becomes larger than {MOST_NODES} numbers, names and operations"
+            return self.fail("too-large", rule, node.span, way_out=way)
         result = substituted(body.expr, dict(zip(body.params, args, strict=True)), node.span)
         if depth_of(result) > DEEPEST:
             way = "name a part of it in a statement of its own"

@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import Span
 from ..program.functions import CONSTANTS
 from ..program.ir import Call, Const, Expr, Index, Shape, Size
+from ..size_limits import MOST_DIGITS, MOST_EXPONENT
 from ..syntax import tree
 from .converter import Converter, Given, size_call
 from .dims import Declared, in_order, solve, without_names
@@ -72,9 +73,6 @@ def _options(scope: Scope, header: tree.LayerDef, values: Mapping[str, Number]) 
 
 
 # -- shapes ------------------------------------------------------------------------------------------
-
-
-_MOST_DIGITS = 300  # of an integer: what a float64 holds
 
 
 class _Dims(Converter):
@@ -197,7 +195,7 @@ def _number(value: Any) -> Number | None:
         return float(value)
     try:
         whole = int(operator.index(value))
-        return whole if abs(whole) < 10**_MOST_DIGITS else None
+        return whole if abs(whole) < 10**MOST_DIGITS else None
     except TypeError:
         pass
     if type(value).__module__ != "numpy" or getattr(value, "shape", None) != ():
@@ -205,8 +203,6 @@ def _number(value: Any) -> Number | None:
     plain = value.item()
     return plain if isinstance(plain, bool | int | float) else None
 
-
-_LARGEST = 1024  # bits of an option, and the greatest exponent
 
 _SCALARS: Mapping[str, Callable[..., Any]] = {
     "add": operator.add,
@@ -287,10 +283,10 @@ def _evaluated(expr: Expr) -> Number:
             return value
         case Call(fn, args):
             values = [_evaluated(a) for a in args]
-            if fn == "pow" and abs(values[1]) > _LARGEST:
+            if fn == "pow" and abs(values[1]) > MOST_EXPONENT:
                 raise ValueError("the exponent is too large")
             result = _SCALARS[fn](*values)
-            if isinstance(result, complex) or (isinstance(result, int) and result.bit_length() > _LARGEST):
+            if isinstance(result, complex) or (isinstance(result, int) and result.bit_length() > MOST_EXPONENT):
                 raise ValueError("it is too large" if isinstance(result, int) else "it is no real number")
             assert isinstance(result, bool | int | float)
             return result

@@ -15,8 +15,8 @@ from pathlib import Path
 from ..errors import IndexLangError, Source, Span
 from ..program.functions import CONSTANTS
 from ..program.ir import Call, Const, Expr, Index
+from ..size_limits import DEEPEST
 from ..syntax import tree
-from ..syntax.lexer import DEEPEST
 from ..syntax.parser import parse, read
 from .converter import RESERVED, Body, Converter, Definitions, depth_of
 from .report import LIBRARY, Report, nearest

@@ -15,6 +15,7 @@ from ..errors import Span
 from ..program.functions import CONSTANTS
 from ..program.ir import Access, Const, Dots, Expr, Index, Size, Subscript, reads_of, statement, walk
 from ..program.rebuild import transform_expr
+from ..size_limits import MOST_STATEMENTS
 from ..syntax import tree
 from .converter import BUILTIN, Converter, Given, constant
 from .header import CompileTime, size_of
@@ -23,7 +24,6 @@ from .inline import Template, instantiate
 from .known import Known
 from .report import axes, count, nearest
 
-_MOST_STATEMENTS = 100_000
 _LETTERS = "ijklmnpqrstuvw"
 
 
@@ -325,8 +325,8 @@ class Whole(Converter):
         names = {**tensors, **{out.name: out.inside for out in outputs}}
         found = instantiate(template, names, tuple(out.name for out in outputs), scope, body.size_of, span)
         body.statements += found.statements
-        if len(body.statements) > _MOST_STATEMENTS:
-            self.fail("too-large", f"the program becomes longer than {_MOST_STATEMENTS} statements", span)
+        if len(body.statements) > MOST_STATEMENTS:
+            self.fail("too-large", f"the program becomes longer than {MOST_STATEMENTS} statements", span)
             return []
         body.take(found)
         for tensor, new in found.tensors.items():

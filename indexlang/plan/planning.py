@@ -15,9 +15,11 @@ from math import prod
 from ..errors import NAMED, Problem, ShapeError, within_depth
 from ..program.facts import kept
 from ..program.ir import Access, Program, Reduce, Statement, parts_of, reads_of
+from ..program.measure import widest
 from ..program.text import dim_names, statement_text
 from ..rewrite.hoist import hoist
 from ..rewrite.scoped import as_written
+from ..size_limits import FEW_FACTORS, MOST_PAIRS
 from ..sizes import dtypes as kinds
 from ..sizes import ranks, shapes
 from .alike import made_alike
@@ -169,6 +171,14 @@ def _countable(program: Program, limits: Limits) -> None:
             rule = f"a statement runs over at most {limits.indices} indices, this one over {len(stmt.domain.indices)}"
             way = "split it: name a part of it in a statement of its own"
             raise ShapeError(Problem("too-many-indices", rule, stmt.span, (), way))
+    left = MOST_PAIRS
+    for stmt in program.statements:
+        factors = widest(stmt.value, FEW_FACTORS)
+        left -= factors**2 if factors > FEW_FACTORS else 0
+        if left < 0:
+            rule = f"the products of the program have too many factors, this one {factors}"
+            way = "name a part of it in a statement of its own, before it is derived"
+            raise ShapeError(Problem("too-many-factors", rule, stmt.span, (), way))
 
 
 class _Planning:

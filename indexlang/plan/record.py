@@ -45,6 +45,8 @@ def told(
 
 def amount(number: float, unit: str) -> str:
     """A number with a decimal prefix: 1.2 Mflop."""
+    if abs(number) > 1e300:
+        return f"more than 1e300 {unit}"
     for prefix in ("", "k", "M", "G", "T", "P"):
         if abs(number) < 1000:
             return f"{number:.3g} {prefix}{unit}"

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import prod
 
-from ..program.affine import number
-from ..program.ir import Access, Boundary, Const, indices_of, reads
+from ..program.affine import Affine, floordiv
+from ..program.ir import Access, Boundary, Const, Index, indices_of, reads
+from ..sizes.in_bounds import numeric
 from .building import Building
 from .kernels import Map, Scatter
 from .operators import combining
@@ -229,13 +230,10 @@ def _tabled(b: Building, access: Access, axis: int, at: Subscribed) -> Fold | No
     if at.boundary is not None:
         return Fold(axis, 0, hi - lo - 1, edge(at.boundary.kind, value, size), names[0])
     run = 0
-    if (hi - lo) % max(1, size) == 0:
-        try:
-            found = tuple(number(at.expr, b.shapes, {names[0]: v}) for v in range(lo, hi))
-        except ValueError:
-            found = ()
-        n = (hi - lo) // max(1, size)
-        run = n if n and found == tuple(k // n for k in range(size * n)) else 0
+    n, rest = divmod(hi - lo, max(1, size))
+    if n and not rest:  # y[i//2]: n positions next to each other are one
+        steps = floordiv(Affine(-lo, ((Index(names[0]), 1),)), Affine(n))
+        run = n if numeric(Affine.from_expr(at.expr), b.shapes) == steps else 0
     return Fold(axis, 0, hi - lo - 1, value, names[0], run)
 
 

@@ -91,6 +91,8 @@ def _floor(a: float, b: float) -> float:
 def _power(a: float, b: float) -> float:
     try:
         return math.pow(a, b)
+    except OverflowError:
+        return -math.inf if a < 0 and b % 2 == 1 else math.inf
     except ValueError:  # a negative number to a broken power, or zero to a negative one
         return math.nan if a else math.copysign(math.inf, a) if b % 2 == 1 else math.inf
 

@@ -134,15 +134,20 @@ def drop_dead(program: Program, floats: frozenset[str]) -> Program:
     """Statements go whose tensor no output needs, neither for its values nor for its shape."""
     needed = set(program.outputs)
     declared = {s.tensor: [p.tensor for d in s.dims for p in walk(d) if isinstance(p, Size)] for s in program.shapes}
-    kept = []
-    for stmt in reversed(program.statements):
-        if stmt.target.tensor in needed:
-            kept.append(stmt)
-            needed.update(declared.get(stmt.target.tensor, ()))
-            needed.update(reads_of(stmt))
-            needed.update(p.tensor for p in sizes_of(stmt))
-            needed.add(primal_of(stmt.target.tensor) or "")
-    return _with(program, reversed(kept))
+    left, kept = list(enumerate(program.statements))[::-1], []
+    while any(s.target.tensor in needed for _, s in left):  # again where a size is asked for in front of its statement
+        dead = []
+        for k, stmt in left:
+            if stmt.target.tensor in needed:
+                kept.append((k, stmt))
+                needed.update(declared.get(stmt.target.tensor, ()))
+                needed.update(reads_of(stmt))
+                needed.update(p.tensor for p in sizes_of(stmt))
+                needed.add(primal_of(stmt.target.tensor) or "")
+            else:
+                dead.append((k, stmt))
+        left = dead
+    return _with(program, (stmt for _, stmt in sorted(kept, key=lambda pair: pair[0])))
 
 
 def read_once(program: Program, named: Collection[str]) -> Program:

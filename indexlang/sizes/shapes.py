@@ -31,6 +31,7 @@ from ..ranges.solve import Solution, attempt, solve
 from ..ranges.uses import Use, called, plain_uses, uses
 from .in_bounds import Unknown, interval, leaves, numeric
 from .ranks import contracted
+from .too_large import endless, overflowing, too_large
 from .windows import Indices, empty_indices, lost_windows
 
 Sizes = Mapping[str, Sequence[int]]
@@ -130,6 +131,7 @@ class _Numbers:
                 self.problems.append(Problem("rank", f"'{tensor}' has another number of axes", span, values))
                 continue
             self.shapes[tensor] = shape
+            self.problems += too_large(tensor, shape, declared.span if declared else used.span if used else None)
             if 0 in shape:
                 self.nothing.add(tensor)
         if self.problems:
@@ -164,6 +166,11 @@ class _Numbers:
         except ZeroDivisionError:
             self.problems.append(Problem("zero-division", "a size is divided by zero"))
             return 0
+        except ValueError:  # y[int(2.5),i]: what rounds is no form of sizes
+            shown = expr_text(form.to_expr(), self.names)
+            rule = f"a length is made of sizes and whole numbers, not of {shown}"
+            self.problems.append(Problem("undeclared-shape", rule, way_out="declare the shape by whole numbers"))
+            return 0
 
     # -- statements ----------------------------------------------------------------------------
 
@@ -183,6 +190,7 @@ class _Numbers:
                 self.agree(i, alone.get(i, ()), bound.sources)
             box[i] = (lo, hi)
         self.problems = empty_indices(given, self.rewritten) or self.problems  # which say why a shape is negative
+        self.problems += endless(stmt, box)
         if self.problems:
             return
         box = {i: (lo, max(lo, hi)) for i, (lo, hi) in box.items()}
@@ -265,6 +273,7 @@ class _Numbers:
                 self.problems.append(Problem("declared-shape", rule, self.declared[tensor].span, values))
             shape.append(max(0, size))
         self.shapes[tensor] = tuple(shape)
+        self.problems += too_large(tensor, shape, stmt.target.span)
         if 0 in shape and not self.nothing.isdisjoint(tensors_in(stmt)):
             self.nothing.add(tensor)
         grad = self.shapes.get(f"{tensor}.grad")
@@ -303,6 +312,7 @@ class _Numbers:
             case expr:
                 end = size
         form = numeric(Affine.from_expr(expr), self.shapes)
+        self.problems += overflowing(form, self.shapes[use.tensor], use)
         found = leaves(form, end, box, use.masks, self.shapes)
         if found is Unknown.AT_RUN_TIME:
             if interval(form, box) is not None:  # what reads data is checked there anyway

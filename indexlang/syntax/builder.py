@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import LanguageSyntaxError, Problem, Span
+from ..size_limits import MOST_DIGITS
 from .lexer import Token
+from .other_notations import reduction_meant
 from .tree import (
     REDUCTIONS,
     Binary,
@@ -33,8 +35,6 @@ from .tree import (
     Subscripted,
     Unary,
 )
-
-_MOST_DIGITS = 300  # of an integer: what a float64 holds
 
 Parts = Sequence[Any]
 
@@ -91,8 +91,8 @@ def number(parts: Parts) -> Number:
         if math.isinf(value):
             raise _error("number", f"{text} is larger than any number", token.span, "write inf")
         return Number(value, token.span)
-    if len(text) > _MOST_DIGITS:
-        raise _error("number", f"an integer has at most {_MOST_DIGITS} digits", token.span, "write it as in 1e300")
+    if len(text) > MOST_DIGITS:
+        raise _error("number", f"an integer has at most {MOST_DIGITS} digits", token.span, "write it as in 1e300")
     return Number(int(text), token.span)
 
 
@@ -221,11 +221,17 @@ def merged(parts: Parts) -> Merged:
     return Merged(_nodes(parts), _over(parts))
 
 
+def _shown(text: str) -> str:
+    return text if len(text) < 40 and "\n" not in text else "..."
+
+
 def reduction(parts: Parts) -> Reduction:
     head, _, body, _ = parts
     if head.name not in REDUCTIONS:
         rule = f"'{head.name}' is no reduction: brackets and parentheses in a row are those of {', '.join(REDUCTIONS)}"
         way = f"write {head.span.text} * (...), or {head.name}(...) for a function"
+        if (meant := reduction_meant(head.name)) is not None:
+            way = f"write {meant}{head.span.text[len(head.name) :]}({_shown(body.span.text)})"
         raise _error("unknown-reduction", rule, head.span, way)
     way = f"write {head.name}[i](...)"
     if not head.subscripts:

@@ -14,12 +14,9 @@ from functools import cache
 from typing import NamedTuple
 
 from ..errors import Problem, Source, Span
+from ..size_limits import DEEPEST, LONGEST, MOST_PROBLEMS
 from . import character_mistakes
 from .automaton import END, tables
-
-DEEPEST = 120  # how many brackets may be open, and how many levels an expression may have
-LONGEST = 10_000  # how many words a line may have
-MOST_PROBLEMS = 100  # how many errors of a text are told
 
 _SOFT = ("from", "import", "layer", "shape")  # keywords that are names where a name is wanted
 _ENDS_TARGET = ("NAME", "]", *_SOFT)

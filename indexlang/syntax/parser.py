@@ -15,10 +15,11 @@ from typing import Any
 
 from ..collecting import uncollected
 from ..errors import IndexLangError, LanguageSyntaxError, Problem, Source, Span
+from ..size_limits import DEEPEST, MOST_PROBLEMS
 from . import character_mistakes, line_mistakes, word_mistakes
 from .automaton import ACCEPT, tables
 from .builder import BUILDERS, LayerHeader
-from .lexer import DEEPEST, MOST_PROBLEMS, Line, Lines, lex
+from .lexer import Line, Lines, lex
 from .tree import File, FunctionDef, Import, Item, LayerDef, ShapeDecl, Statement
 
 

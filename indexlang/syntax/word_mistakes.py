@@ -12,6 +12,7 @@ from ..errors import Problem
 from . import line_mistakes
 from .automaton import END
 from .lexer import Line, Token
+from .other_notations import einsum, symbol_with_index
 from .stuck import ASSIGNS, BEGINS_OPERAND, BINARY, CLOSES, ENDS_OPERAND, EXAMPLE, NAMES, OPENS, Place
 from .tree import REDUCTIONS
 
@@ -112,6 +113,9 @@ def _punctuation(p: Place) -> Problem | None:
             rule = "a statement takes a line; semicolons stand in headers of layers only"
             return p.problem("semicolon", rule, "write the statements on lines of their own")
         case "->":
+            whole = p.line.tokens[0].span.to(p.line.tokens[-1].span)
+            if (meant := einsum(whole.text)) is not None:
+                return p.problem("arrow", "a statement names its tensors, and has no arrow", f"write {meant}", whole)
             return p.problem("arrow", "an arrow stands in the header of a layer only", f"write {EXAMPLE}")
         case "...":
             return p.problem("ellipsis", "'...' is a subscript of its own", "write x[...,i]: the other axes")
@@ -189,6 +193,17 @@ def _reduction(p: Place) -> Problem | None:
     return p.problem("reduction-body", rule, way, name.span.to(p.here.span))
 
 
+def _sum_sign(p: Place) -> Problem | None:
+    """`Σ_j x[i,j]`."""
+    found = symbol_with_index(p.before.text) if p.at > 0 and p.before.kind == "NAME" else None
+    if found is None or p.here.kind not in BEGINS_OPERAND:
+        return None
+    body = " ".join(p.here.span.to(p.term_end().span).text.split())
+    rule = "a reduction has its index in brackets, and what it reduces in parentheses"
+    way = f"write {found[0]}[{found[1]}]({body})"
+    return p.problem("reduction-body", rule, way, p.before.span.to(p.here.span))
+
+
 def _operand(p: Place) -> Problem | None:
     """Something is missing in front of this token."""
     here, before = p.here, p.before
@@ -247,6 +262,7 @@ _RULES: tuple[_Rule, ...] = (
     _where,
     _brackets,
     _reduction,
+    _sum_sign,
     _operand,
     _anything,
 )

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from typing import Any
 
 from ...collecting import uncollected
@@ -61,9 +62,23 @@ def compile_program(
 
 def _loaded(plan: Plan, checked: bool) -> Run:
     """The code of a plan, which loads what runs instead when that is needed."""
-    _afford(plan.workspace)
+    positions = sum(prod(table.buffer.shape) for table in plan.tables)
+    _afford(plan.workspace + 8 * positions)
     instead = () if plan.instead is None else ((INSTEAD, _later(plan.instead, checked)),)
-    return _guarded(load(source(plan, checked, alone=False), instead), plan.places, plan.shapes)
+
+    def loaded() -> Run:
+        return load(source(plan, checked, alone=False), instead)
+
+    run = loaded() if positions < _MANY else _at_first_call(loaded)
+    return _guarded(run, plan.places, plan.shapes)
+
+
+_MANY = 1 << 20  # positions of tables that are made at the first call: who only asks for a plan does not wait for them
+
+
+def _at_first_call(loaded: Callable[[], Run]) -> Run:
+    made = cache(loaded)
+    return lambda *arrays: made()(*arrays)
 
 
 def _later(recipe: Recipe, checked: bool) -> Run:

@@ -1,0 +1,48 @@
+"""What is written in the notation of mathematics, or of einsum, in ours.
+
+In: a text that is no statement of the language. Out: the one that was meant, or None. The one rule: only what can be
+meant in one way is proposed.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .tree import REDUCTIONS
+
+_SYMBOLS = {"Σ": "sum", "Π": "prod"}
+_EINSUM = re.compile(r"(?:\.\.\.|[A-Za-z])+(?:,(?:\.\.\.|[A-Za-z])+)*->(?:\.\.\.|[A-Za-z])*")
+_LETTER = re.compile(r"\.\.\.|[A-Za-z]")
+
+
+def reduction_meant(name: str) -> str | None:
+    """The reduction that a name stands for elsewhere: Σ, Π, Sum, ARGMAX; None if it is one of ours, or none."""
+    found = _SYMBOLS.get(name, name.lower())
+    return found if found in REDUCTIONS and found != name else None
+
+
+def symbol_with_index(name: str) -> tuple[str, str] | None:
+    """A sum sign with its index below, as `Σ_j`: the reduction and the index."""
+    found = _SYMBOLS.get(name[:1])
+    index = name[1:].lstrip("_")
+    return (found, index) if found is not None and name[1:2] == "_" and index.isidentifier() else None
+
+
+def einsum(text: str) -> str | None:
+    """The statement that an einsum string says: `y[i,k] = A[i,j] * B[j,k]` for `ij,jk->ik`."""
+    text = "".join(text.split())
+    if _EINSUM.fullmatch(text) is None:
+        return None
+    left, right = text.split("->")
+    operands, result = [_LETTER.findall(word) for word in left.split(",")], _LETTER.findall(right)
+    letters = {letter for word in operands for letter in word}
+    if not letters.issuperset(result) or len(set(result)) < len(result):
+        return None
+    if any(word.count("...") > 1 for word in operands) or ("..." in letters and "..." not in result):
+        return None
+    names = [n for n in "ABCDEFGHKLMNPQRSTUVWabcdefgh" if n not in letters]
+    target = next((n for n in ("y", "z", "Y", "Z", "out") if n not in letters), None)
+    if target is None or len(operands) > len(names):
+        return None
+    factors = " * ".join(f"{n}[{','.join(word)}]" for n, word in zip(names, operands, strict=False))
+    return f"{target}[{','.join(result)}] = {factors}" if result else f"{target} = {factors}"

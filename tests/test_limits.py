@@ -1,0 +1,160 @@
+"""Limits of size: each is told in docs/limits.md, and met by an error of ours, wherever one compiles."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import indexlang
+from indexlang import size_limits as most
+from indexlang.plan.limits import NUMPY
+
+PAGE = Path(__file__).parents[1] / "docs" / "limits.md"
+
+
+def refused(code: str, make) -> str:
+    with pytest.raises(indexlang.IndexLangError) as info:
+        make()
+    assert info.value.code == code
+    return str(info.value)
+
+
+def test_the_table_has_the_numbers_of_the_code() -> None:
+    rows = [line.split("|")[2] for line in PAGE.read_text().split("\n") if line.startswith("| ")][2:]
+    told = [[int(n.replace(",", "")) for n in re.findall(r"(?<!\*)\b\d[\d,]*", cell)] for cell in rows]
+    two = [2]  # of 2**62
+    assert most.MOST_POSITIONS == 2**62
+    assert told == [
+        *([most.LONGEST], [most.DEEPEST], [most.MOST_DIGITS], [most.MOST_EXPONENT], [most.MOST_PROBLEMS]),
+        *([most.MOST_STATEMENTS], [most.MOST_NODES], [most.MOST_DERIVED, most.MOST_GROWTH]),
+        *([NUMPY.indices], [most.MOST_PAIRS], two, two, []),
+    ]
+
+
+def test_factors() -> None:
+    f = indexlang.compile("y[i] = " + "*".join(f"a{k}[i]" for k in range(60)))
+    f.plan({name: (3,) for name in f.inputs})
+    g = f.grad()
+    told = refused("too-many-factors", lambda: g.plan({name: (3,) for name in g.inputs}))
+    assert "this one 60" in told
+
+
+def test_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indexlang.meaning.body.MOST_STATEMENTS", 20)
+    lines = [f"h{k}[i] = x[i]" for k in range(21)]
+    indexlang.compile("\n".join(lines[:20]))
+    refused("too-large", lambda: indexlang.compile("\n".join(lines)))
+
+
+def test_layers_that_double(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indexlang.meaning.whole_statement.MOST_STATEMENTS", 20)
+    layers = ["layer l0(x) -> y:\n  y = relu(x)"]
+    layers += [f"layer l{k}(x) -> y:\n  h = l{k - 1}(x)\n  y = l{k - 1}(h)" for k in range(1, 8)]
+    told = refused("too-large", lambda: indexlang.compile("\n".join(layers), layer="l7"))
+    assert "longer than 20 statements" in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y[i] = " + "**".join(["x[i]"] * 30),
+        "y[i] = " + "(" * 30 + "x[i]" + "**x[i])" * 30,
+        "y[i] = " + "max(x[i]," * 30 + "x[i]" + ")" * 30,
+    ],
+)
+def test_derivatives_that_grow_are_refused_while_they_grow(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indexlang.derive.grad.MOST_DERIVED", 3000)
+    told = refused("too-large", indexlang.compile(text).grad)
+    assert "the derivative of the program becomes too large" in told
+
+
+def test_a_second_derivative_that_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indexlang.derive.grad.MOST_DERIVED", 1000)
+    g = indexlang.compile("y[i] = " + "*".join(f"a{k}[i]" for k in range(16))).grad()
+    refused("too-large", g.grad)
+
+
+@pytest.mark.parametrize(
+    ("text", "shapes", "code"),
+    [
+        ("y[i] = x[i]", {"x": (2**62,)}, "too-large"),
+        ("y[i,j] = x[i,j]", {"x": (2**31, 2**31)}, "too-large"),
+        ("y[i,j] = x[i,j]", {"x": (0, 2**62)}, "too-large"),
+        ("y[i,j] = x[i] * z[j]", {"x": (2**40,), "z": (2**40,)}, "too-large"),
+        ("y[i] = x[2**60*i+k] where i < 1, k < 2", {"x": (4,)}, "overflow"),
+        ("y = argmax[j](x[2**61*j,2**61*j]) where j < 1", {"x": (4, 4)}, "overflow"),
+        ("y[i] = x[pad(i, 2**62 - 1)]", {"x": (4,)}, "too-large"),
+        ("y[int(nan),i] = x[i]", {"x": (4,)}, "undeclared-shape"),
+        ("y[int(size(x,0)/2),i] = x[i]", {"x": (4,)}, "undeclared-shape"),
+        ("y[i] = x[i]", {"x": (float("inf"),)}, "shape"),
+        ("y[i] = x[i]", {"x": (float("nan"),)}, "shape"),
+        ("y[i] = x[i]", {"x": (10**400,)}, "too-large"),
+    ],
+)
+def test_sizes(text: str, shapes: dict[str, tuple[int, ...]], code: str) -> None:
+    refused(code, lambda: indexlang.compile(text).plan(shapes))
+
+
+@pytest.mark.parametrize("text", ["y[i] = x[i+2**62]", "y[i] = x[pad(i, 10**299)]", "y[i] = x[i] where i < 2**62"])
+def test_numbers_in_positions(text: str) -> None:
+    text = text.replace("10**299", "9" * 299).replace("2**62", str(2**62))
+    refused("overflow", lambda: indexlang.compile(text))
+
+
+@pytest.mark.parametrize("n", [6, 2**40])
+def test_the_plan_of_halved_positions_asks_no_position(n: int) -> None:
+    f = indexlang.compile("y[i//2] = x[i]\nz = y[i]")
+    if n < 100:
+        np.testing.assert_array_equal(f(x=np.arange(6.0)), 15)
+    else:
+        refused("too-large", lambda: f.plan(x=(n,)))  # of memory, at once
+
+
+def test_powers_beyond_floating_point_have_a_sign() -> None:
+    f = indexlang.compile("y[i] = exp(x[i]) ** 1e308 + x[i] ** 1001")
+    assert "y.grad" in str(f.grad())
+
+
+# -- recursion ---------------------------------------------------------------------------------------
+
+DEEP = "y[i] = " + "sin(" * 118 + "x[i]" + ")" * 118
+
+
+def all_of(text: str) -> str:
+    f = indexlang.compile(text)
+    g = f.grad()
+    f.plan(x=(3,))
+    return str(g) + g.latex() + str(f.grad(form="gather"))
+
+
+def test_no_frame_of_the_caller_counts() -> None:
+    expected, limit = all_of(DEEP), sys.getrecursionlimit()
+
+    def below(depth: int) -> str:
+        return below(depth - 1) if depth else all_of(DEEP)
+
+    assert below(limit // 2) == expected
+    assert sys.getrecursionlimit() == limit
+
+
+def test_a_small_stack_is_enough() -> None:
+    found: list[str] = []
+    size = threading.stack_size(256 * 1024)
+    try:
+        thread = threading.Thread(target=lambda: found.append(all_of(DEEP)))
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(size)
+    assert found == [all_of(DEEP)]
+
+
+def test_a_size_that_is_asked_for_before_its_tensor_is_made() -> None:
+    f = indexlang.compile("p[b] = s[b] where m < size(y,0)\ny[b] = p[b]*p[b]")
+    found = f.grad()({"s": np.array([1.0, 2.0]), "y.grad": np.ones(2)})
+    np.testing.assert_allclose(found["s.grad"], [8.0, 16.0])  # y = (2 s)**2, as m runs through two values
