@@ -3,11 +3,10 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 from .calls.function import Function
 from .calls.loading import compile, load  # noqa: A004 (the name that the contract gives it)
 from .errors import DerivationError, IndexLangError, IndexLangWarning, LanguageSyntaxError, MeaningError, ShapeError
+from .version import __version__
 
 __all__ = [
     "DerivationError",

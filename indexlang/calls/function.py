@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .. import __version__
 from ..backends.numpy.emitting import module_of
 from ..backends.numpy.load import Compiled, compile_program
 from ..backends.numpy.rooms import ROOMS
@@ -31,6 +30,7 @@ from ..properties import cached_property
 from ..rewrite import gather as gathering
 from ..rewrite.phases import split
 from ..rewrite.starting import START, optional, started, starting
+from ..version import __version__
 from .arguments import Form, Signature, by_name, check_cotangents, direct, forms, forms_of, is_mapping, names_of
 from .arrays import Array, as_buffers
 from .keeping import keep

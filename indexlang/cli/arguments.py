@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
 from ..errors import shown
 from ..sizes.dtypes import DTYPES
+from ..version import __version__
 from .streams import say, tell
 
 
