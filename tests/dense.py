@@ -43,6 +43,7 @@ Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 
 BLOCK = 1 << 19  # points at a time
+SATURATING = ("tanh", "sigmoid", "erf", "exp", "cos")  # a 1 of these is rounded, unless of 0
 
 
 def magnitudes(program: Program, inputs: Arrays) -> tuple[float, float]:
@@ -121,6 +122,11 @@ class Met:
             self.least = 0.0
 
 
+def _rounded(found: Array, values: Sequence[Array]) -> Array:
+    """Where what a function gives, of no whole number, is rounded if it is a whole one."""
+    return np.asarray(np.broadcast_to(values[0] != np.round(values[0]), found.shape))
+
+
 @dataclass(frozen=True)
 class _Noise:
     size: float
@@ -128,7 +134,8 @@ class _Noise:
     met: Met | None = None
     rounds: bool = False  # to float32, instead of moving
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, rounded: Array | None = None) -> Array:
+        """Whole numbers stay, but for those that something has been `rounded` to."""
         if self.met is not None and x.dtype.kind == "f":
             self.met.see(np.atleast_1d(x))
         if self.rounds and x.dtype.kind == "f":
@@ -136,7 +143,8 @@ class _Noise:
         if self.rng is None or x.dtype.kind != "f":
             return x
         moved = x * (1 + self.size * self.signs(x.shape))
-        return np.where((x == np.round(x)) & (np.abs(x) < 2**20), x, moved)
+        whole = (x == np.round(x)) & (np.abs(x) < 2**20)
+        return np.where(whole if rounded is None else whole & ~rounded, x, moved)
 
     def constant(self, x: Array) -> Array:
         """A number of the source: float32 rounds it, too, unless it has few digits."""
@@ -319,7 +327,7 @@ class _Whole:
                 found = FUNCTIONS[fn](*values)
                 if self.noise.met is not None and fn in ("mul", "div", "pow"):
                     self.noise.met.see_vanish(found, values)
-                return self.noise(found)
+                return self.noise(found, _rounded(found, values) if fn in SATURATING else None)
             case Reduce():
                 return self.reduce(expr, point)
 

@@ -59,6 +59,16 @@ def test_noise_moves_what_rounding_may_take() -> None:
     assert 0 < abs(moved["s"] - right["s"]) < 1e-6
 
 
+@pytest.mark.parametrize("fn", ["tanh", "sigmoid", "erf", "exp"])
+def test_noise_moves_a_one_that_is_rounded(fn: str) -> None:
+    """1 - tanh(57.9)**2 is 0 by rounding alone; of 0 and of a whole number it is exact."""
+    x = {"tanh": 57.9, "sigmoid": 57.9, "erf": 57.9, "exp": 1e-19}[fn]
+    program = il.compile(f"y[i] = 1 - {fn}(x[i])").program
+    right, moved = (dense.run(program, {"x": np.array([x, 0.0])}, noise=n)["y"] for n in (0.0, 1e-7))
+    assert right[0] == 0 and 0 < abs(moved[0]) < 1e-6
+    assert fn == "sigmoid" or moved[1] == right[1]
+
+
 def test_noise_moves_numbers_that_are_rounded() -> None:
     program = resolve(parse(Source("y[i] = x[i] + 0.7\nz[i] = x[i] + 0.5")))
     arrays = {"x": np.full(4, -0.7)}
