@@ -58,6 +58,9 @@ from indexlang.files.safetensors import read_safetensors, write_safetensors
 COUNT = 10_000
 MOST_BYTES = 24 << 20  # a file of a few kilobytes asks for less
 FAULTS = ("silent", "crash")
+KINDS = (
+    "npy", "npz", "safetensors", "idx", "idx.gz", "weights", "weights.safetensors", "checkpoint", "checkpoint's text"
+)  # fmt: skip
 
 Random = random.Random
 State = Mapping[str, Any]
@@ -310,6 +313,7 @@ def kinds(folder: Path) -> dict[str, Kind]:
     g, *kept = network(1)
     other, *more = network(2)
     save_weights(g, folder / "weights.npz")
+    save_weights(g, folder / "weights.safetensors")
     before = {p.name: p.value.copy() for p in other.parameters}
 
     def weighed(path: Path) -> State:
@@ -338,6 +342,9 @@ def kinds(folder: Path) -> dict[str, Kind]:
         "idx.gz": Kind(gzip.compress(images), lambda path: {"x": read_idx(path)}, ".gz", notices=True),
         "weights": Kind(
             (folder / "weights.npz").read_bytes(), weighed, ".npz", True, untouched=as_before, rebuilt=repacked
+        ),
+        "weights.safetensors": Kind(
+            (folder / "weights.safetensors").read_bytes(), weighed, ".safetensors", untouched=as_before
         ),
         "checkpoint": found,
         "checkpoint's text": replace(found, rebuilt=another_text),
@@ -393,7 +400,7 @@ def main(arguments: list[str]) -> int:
         expected = {name: expected_of(kind, Path(folder) / f"file{kind.end}") for name, kind in known.items()}
         tracemalloc.start()
         began = time.monotonic()
-        names = arguments or [f"{list(known)[k % len(known)]}:{seed}-{k}" for k in range(count)]
+        names = arguments or [f"{KINDS[k % len(KINDS)]}:{seed}-{k}" for k in range(count)]
         for done, name in enumerate(names):
             if done and done % 1000 == 0:
                 print(f"# {done:,} files, {time.monotonic() - began:.0f} s", flush=True)
@@ -409,7 +416,7 @@ def main(arguments: list[str]) -> int:
     outcomes = ("refused", "unharmed", "changed", *FAULTS)
     print(f"\n{len(names):,} files of seed {seed}, {time.monotonic() - began:.0f} s, the slowest {slowest:.2f} s\n")
     print(f"{'':18}" + "".join(f"{o:>10}" for o in outcomes))
-    for kind_name in known:
+    for kind_name in KINDS:
         print(f"{kind_name:18}" + "".join(f"{counted[kind_name, o]:10,}" for o in outcomes))
     print("\nrefused as: " + ", ".join(f"{code} {number:,}" for code, number in codes.most_common()))
     return 1 if any(number for (_, o), number in counted.items() if o in FAULTS) else 0
