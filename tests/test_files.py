@@ -583,5 +583,5 @@ def test_damaged_files(damaged: tuple[Path, dict[str, damaged_files.Kind]], name
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_run_that_is_killed_again_and_again_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    found = kills.killed(12, random.Random(os.environ["INDEXLANG_SEED"]).randrange(1 << 30), tmp_path, 3, 0.5)
+    found = kills.killed(8, random.Random(os.environ["INDEXLANG_SEED"]).randrange(1 << 30), tmp_path, 3, 0.3)
     assert not found.faults
