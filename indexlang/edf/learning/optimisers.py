@@ -71,8 +71,8 @@ def _parameters(members: Members) -> Iterable[Parameter]:
 class Optimiser:
     """What all optimisers share: their `rate`, their `groups`, and `steps`, the number of steps so far.
 
-    A new one is a dataclass whose fields are its settings, with a `move`. `REMEMBERS` is what `memory` is asked for of
-    each parameter that moves; None: whatever that is.
+    A new one is a dataclass whose fields are its settings, with a `move`. `REMEMBERS`, of a class itself, is what
+    `memory` is asked for of each parameter that moves; without it: whatever that is.
     """
 
     REMEMBERS: ClassVar[tuple[str, ...] | None] = None
@@ -235,6 +235,8 @@ class AdamW(Adam):
     times `weight_decay` of the value away. `beta1`, `beta2`, `eps` and `groups` are Adam's, and so are the errors.
     """
 
+    REMEMBERS = Adam.REMEMBERS
+
     weight_decay: float = 0.01
 
     def move(self, parameter: Parameter, gradient: Array, factor: float) -> None:
@@ -312,6 +314,7 @@ def clip_value(parameters: Sequence[Parameter], most: float) -> None:
 def check_state(optimiser: Optimiser, parameters: Mapping[str, Parameter], state: Mapping[str, Array]) -> None:
     """Whether a saved state belongs to these parameters, and is complete. Errors: `DataError`."""
     kind = type(optimiser).__name__
+    remembers = vars(type(optimiser)).get("REMEMBERS")
     of: dict[str, set[str]] = {}
     for name, array in state.items():
         owner, _, what = name.rpartition(".")
@@ -325,11 +328,11 @@ def check_state(optimiser: Optimiser, parameters: Mapping[str, Parameter], state
             raise data_error("other-network", rule, f"{what} is saved as {array.dtype}")
         of.setdefault(owner, set()).add(what)
     for owner, there in of.items():
-        if optimiser.REMEMBERS is None:
+        if remembers is None:
             continue
         rule = f"the saved state of {kind} does not fit the parameter {owner}"
-        lacking = [what for what in optimiser.REMEMBERS if what not in there]
-        more = sorted(there - {*optimiser.REMEMBERS, COUNT})
+        lacking = [what for what in remembers if what not in there]
+        more = sorted(there - {*remembers, COUNT})
         if lacking or more:
             value = f"{lacking[0]} is not there" if lacking else f"{more[0]} is nothing that {kind} remembers"
             raise data_error("other-network", rule, value)
