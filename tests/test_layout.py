@@ -240,7 +240,7 @@ z     = 3
 @pytest.mark.parametrize(
     ("text", "result"),
     [
-        ("y = 1\n\nyy[] += 2", "y = 1\n\nyy[] += 2"),  # a blank line between
+        ("y   = 1\nyyy = 2\n\nz   = 3", "y   = 1\nyyy = 2\n\nz = 3"),  # a blank line between
         ("yy = 1\ny = 2", "yy = 1\ny = 2"),  # they were not aligned
         ("y   = 1\nyyy = 2\ny += 3", "y   = 1\nyyy = 2\ny += 3"),
         ("y  = (1 +\n 2)\nyy = 3", "y  = 1 + 2\nyy = 3"),
