@@ -28,7 +28,7 @@ UBYTE_IMAGES, UBYTE_LABELS = 0x0803, 0x0801  # two zero bytes, the type of the e
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Images [N, height, width, channels] or of any other shape, and their labels [N]; the same held out.
 
@@ -52,6 +52,10 @@ class Dataset:
                 raise data_error("data-set", f"{self.name}: {kind}: {len(images)} images but {len(labels)} labels")
         if len(self.labels) == 0:
             raise data_error("empty-data", f"{self.name}: there is nothing to learn from")
+
+    def __repr__(self) -> str:
+        shape, held_out = list(self.images.shape[1:]), len(self.test_labels)
+        return f"<Dataset {self.name}: {len(self.labels):,} images of {shape}, {held_out:,} held out>"
 
     @property
     def classes(self) -> int:
