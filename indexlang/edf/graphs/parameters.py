@@ -130,6 +130,7 @@ class Package:
         if not members:
             raise graph_error("package", "a parameter package needs a parameter")
         self.place = here()
+        self.fresh = True  # until a run looks at it
         self.name = current().name(self._stem, name, self)
         for member, parameter in members.items():
             if not isinstance(parameter, Parameter):

@@ -106,6 +106,10 @@ class Registry:
                 del known[other]
         return wanted
 
+    def owners(self) -> Iterator[object]:
+        """What has a name and still exists: nodes and packages."""
+        return (owner for found in list(self._owners.values()) if (owner := found()) is not None)
+
     def successor(self, node: Named) -> object | None:
         """What has the node's name, or that of its package, by now; None as long as the node has it."""
         found = self._owners.get(node.owner.name)
