@@ -189,6 +189,10 @@ def test_parameters_without_a_name_that_are_made_again() -> None:
         book.run(STEP)
     with pytest.raises(edf.GraphError, match=r"graph.watch\(Phi2.W\)"):
         _ = book["Phi"].W.grad
+    book.run(PARAMETERS, shown="Phi.W")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        book.run(PARAMETERS + LOSS + STEP)  # those before are only remembered
 
 
 def test_the_gradient_of_an_input_is_kept_when_it_is_watched() -> None:

@@ -54,7 +54,8 @@ def warn_unused(graph: Registry, used: Sequence[Input], depth: int) -> None:
     """Tell of inputs that got a value, and of packages that were made, since the last run, and that feed nothing."""
     alive = [n for n in graph.alive() if isinstance(n, Node)]
     inputs = [n for n in alive if isinstance(n, Input) and not isinstance(n, Mask)]
-    packages = [owner for owner in graph.owners() if isinstance(owner, Package)]
+    last = max((n.number for n in alive if n.sources()), default=0)  # parameters before it were perhaps not meant
+    packages = [owner for owner in graph.owners() if isinstance(owner, Package) and owner.number > last]
     both: list[Input | Package] = [*inputs, *packages]
     new = [n for n in both if n.fresh]
     if not new:
