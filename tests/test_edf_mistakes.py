@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import indexlang
 from indexlang import IndexLangError, ShapeError, edf
 from indexlang.edf import (
     Affine,
@@ -370,6 +371,24 @@ def test_an_initialiser_and_what_makes_one() -> None:
     assert (own.W.value == 3).all()
     with pytest.raises(GraphError, match=r"of the shape that it is asked for: \(3, 2\), not \(\)"):
         _ = AffineParams(3, 2, initial=lambda shape, fans, rng: np.float64(1)).W.value  # type: ignore[return-value,arg-type]
+
+
+def test_what_is_shown_is_short() -> None:
+    with edf.Graph() as g:
+        assert repr(g) == "<Graph of 0 computed nodes: no input -> nothing>"
+        assert g._repr_svg_() is None
+        x, y, phi = Input("x"), Input("y"), AffineParams(2, 3, name="p")
+        scores = Affine(phi, edf.Dropout(x))
+        loss = CrossEntropy(scores, y)
+    assert repr(g) == "<Graph of 3 computed nodes: x, y -> CrossEntropy1>"
+    assert repr(edf.Group(phi, rate=0.5)) == "Group([p.W, p.B], rate=0.5)"
+    data = edf.Dataset("few", given(4, 2), [0, 1, 2, 0], given(2, 2), [0, 1])
+    assert repr(data) == "<Dataset few: 4 images of [2], 2 held out>"
+    run = edf.Training(loss, x, y, data, scores, epochs=1, show=False)
+    assert repr(run.run()).startswith("<History of 1 epochs, 1 steps, loss ")
+    assert len(repr(run)) < 1000
+    plan = indexlang.compile("y[i] = 2 * x[i]").plan(x=(3,))
+    assert repr(plan) == "<Plan of y[3] in 1 steps; print() shows them>"
 
 
 def test_lists_are_data() -> None:

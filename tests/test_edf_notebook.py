@@ -175,6 +175,38 @@ def test_an_input_without_a_name_that_is_made_again() -> None:
     assert book["x"] in edf.default_graph().inputs
 
 
+def test_parameters_without_a_name_that_are_made_again() -> None:
+    book = Notebook()
+    book.run(PARAMETERS + INPUTS)
+    book.run(LOSS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        book.run(DATA + STEP)
+    book.run(PARAMETERS)
+    with pytest.warns(
+        IndexLangWarning, match="nothing is computed from the parameters of Phi2\n  Phi2 was made: cell 5"
+    ):
+        book.run(STEP)
+    with pytest.raises(edf.GraphError, match=r"graph.watch\(Phi2.W\)"):
+        _ = book["Phi"].W.grad
+    book.run(PARAMETERS, shown="Phi.W")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        book.run(PARAMETERS + LOSS + STEP)  # those before are only remembered
+
+
+def test_the_gradient_of_an_input_is_kept_when_it_is_watched() -> None:
+    book = Notebook()
+    book.run('x, y = Input("x"), Input("y")\n' + PARAMETERS + LOSS + DATA)
+    with pytest.raises(edf.GraphError, match="nothing has run backward"):
+        _ = book["x"].grad
+    book.run(STEP)
+    with pytest.raises(edf.GraphError, match=r"graph.watch\(x\) before the run keeps it, where graph is x.graph"):
+        _ = book["x"].grad
+    book.run("x.graph.watch(x)\n" + STEP)
+    assert book["x"].grad.shape == (4, 3)
+
+
 def test_two_nodes_of_one_name_in_one_graph() -> None:
     x = edf.Input("x")
     h = edf.Relu(edf.Relu(x, name="h"), name="h")

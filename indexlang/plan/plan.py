@@ -159,7 +159,7 @@ class Recipe(Keeper):
     refused: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """A Program at one set of sizes and dtypes, with every decision made.
 
@@ -186,6 +186,10 @@ class Plan:
     def steps(self) -> tuple[Record, ...]:
         """What is told of each statement, in the order in which they run."""
         return tuple(record for section in self.sections for record in section.records)
+
+    def __repr__(self) -> str:
+        made = ", ".join(f"{name}{list(self.shapes.get(name, ()))}" for name, _, _ in self.outputs)
+        return f"<Plan of {made} in {len(self.steps)} steps; print() shows them>"
 
     def __str__(self) -> str:
         return told(self.steps, self.shapes, self.dtypes, self.workspace)

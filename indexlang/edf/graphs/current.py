@@ -13,6 +13,7 @@ from ..problems import graph_error
 from .assemble import topological
 from .history import held
 from .nodes import Input, Mask, Node
+from .parameters import Package
 from .registry import Registry
 
 
@@ -50,19 +51,27 @@ def _places(node: Node, other: object) -> list[tuple[str, str]]:
 
 
 def warn_unused(graph: Registry, used: Sequence[Input], depth: int) -> None:
-    """Tell of inputs that got a value since the last run, and from which nothing is computed."""
+    """Tell of inputs that got a value, and of packages that were made, since the last run, and that feed nothing."""
     alive = [n for n in graph.alive() if isinstance(n, Node)]
-    fresh = [n for n in alive if isinstance(n, Input) and not isinstance(n, Mask) and n.fresh]
-    for node in fresh:
+    inputs = [n for n in alive if isinstance(n, Input) and not isinstance(n, Mask)]
+    last = max((n.number for n in alive if n.sources()), default=0)  # parameters before it were perhaps not meant
+    packages = [owner for owner in graph.owners() if isinstance(owner, Package) and owner.number > last]
+    both: list[Input | Package] = [*inputs, *packages]
+    new = [n for n in both if n.fresh]
+    if not new:
+        return
+    read = {source.owner for n in alive for source in n.sources()}
+    for node in new:
         node.fresh = False
-    if not set(fresh) <= set(used):
-        read = {source for n in alive for source in n.sources()}
-        warn_of((_unused(n, used) for n in fresh if n not in read), depth + 1)
+    warn_of((_unused(n, used) for n in new if n not in read), depth + 1)
 
 
-def _unused(node: Input, used: Sequence[Input]) -> Problem:
+def _unused(node: Input | Package, used: Sequence[Input]) -> Problem:
     values = [f"{node.name} was made: {node.place}"] if node.place is not None else []
+    way = "run the cells again that compute from it, or name what is to be computed: Forward(loss)"
+    if isinstance(node, Package):
+        rule = f"nothing is computed from the parameters of {node.name}"
+        return Problem("unused-package", rule, None, tuple(values), way)
     values += [f"used is {u.name}, made: {u.place}" for u in used if u.place is not None and not isinstance(u, Mask)]
     rule = f"{node.name} has a value, and nothing is computed from it"
-    way = "run the cells again that compute from it, or name what is to be computed: Forward(loss)"
     return Problem("unused-input", rule, None, tuple(values), way)

@@ -286,8 +286,16 @@ class Graph(registry.Registry):
         """The graph as an SVG picture, with shapes where those of inputs are known, by `given` or their values."""
         return drawing.svg(self._picture(given))
 
-    def _repr_svg_(self) -> str:
-        return self.svg()
+    def __repr__(self) -> str:
+        alive = [n for n in self.alive() if isinstance(n, Node) and not isinstance(n, Mask)]
+        read = {source for n in alive for source in n.sources()}
+        inputs = ", ".join(n.name for n in alive if isinstance(n, Input))
+        ends = ", ".join(n.name for n in alive if n not in read and not isinstance(n, Input))
+        computed = sum(isinstance(n, CompNode) for n in alive)
+        return f"<Graph of {computed} computed nodes: {inputs or 'no input'} -> {ends or 'nothing'}>"
+
+    def _repr_svg_(self) -> str | None:
+        return self.svg() if any(isinstance(n, CompNode) for n in self.alive()) else None
 
     def _picture(self, given: Mapping[Input, Sequence[int]] | None) -> drawing.Picture:
         known = given is not None or all(n.is_set for n in self.inputs)

@@ -136,6 +136,8 @@ class Package:
         if not members:
             raise graph_error("package", "a parameter package needs a parameter")
         self.place = here()
+        self.fresh = True  # until a run looks at it
+        self.number = current().made
         self.name = current().name(self._stem, name, self)
         for member, parameter in members.items():
             if not isinstance(parameter, Parameter):

@@ -32,6 +32,7 @@ class Named:
     """What a registry keeps: a node, by its name."""
 
     _name: str
+    number: int  # how many nodes were made before it
 
     @property
     def name(self) -> str:
@@ -69,9 +70,15 @@ class Registry:
     def add(self, node: Named) -> None:
         """Put a node into the graph."""
         self.version += 1
+        node.number = self.made
         self._references.append(weakref.ref(node))
         if self._keep:
             self._kept.append(node)
+
+    @property
+    def made(self) -> int:
+        """How many nodes were made."""
+        return len(self._references)
 
     def alive(self) -> Iterator[Named]:
         """The nodes that still exist, in the order in which they were made."""
@@ -105,6 +112,10 @@ class Registry:
             for other in [n for n in known if n == wanted or n.startswith(f"{wanted}.")]:
                 del known[other]
         return wanted
+
+    def owners(self) -> Iterator[object]:
+        """What has a name and still exists: nodes and packages."""
+        return (owner for found in list(self._owners.values()) if (owner := found()) is not None)
 
     def successor(self, node: Named) -> object | None:
         """What has the node's name, or that of its package, by now; None as long as the node has it."""

@@ -35,12 +35,17 @@ class Epoch:
     images_per_second: float
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """`losses` of every step, and `epochs`, a row for each."""
 
     losses: list[float] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        loss = f", loss {self.epochs[-1].loss:.4f}" if self.epochs else ""
+        right = f", held out {self.accuracies[-1]:.2f} %" if self.accuracies else ""
+        return f"<History of {len(self.epochs)} epochs, {len(self.losses)} steps{loss}{right}>"
 
     @property
     def accuracies(self) -> list[float]:

@@ -24,7 +24,7 @@ __all__ = ["DataError", "Dataset", "folder", "read_idx"]
 UBYTE_IMAGES, UBYTE_LABELS = 0x0803, 0x0801  # two zero bytes, the type of the elements, the number of axes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """`images` [N, height, width, channels] or of any other shape, and their `labels` [N], to learn from; `test_images`
     and `test_labels` held out; `name` is shown. Lists become arrays. Errors: `DataError` for what is no array of
@@ -48,6 +48,10 @@ class Dataset:
                 raise data_error("data-set", f"{self.name}: {kind}: {len(images)} images but {len(labels)} labels")
         if len(self.labels) == 0:
             raise data_error("empty-data", f"{self.name}: there is nothing to learn from")
+
+    def __repr__(self) -> str:
+        shape, held_out = list(self.images.shape[1:]), len(self.test_labels)
+        return f"<Dataset {self.name}: {len(self.labels):,} images of {shape}, {held_out:,} held out>"
 
     @property
     def classes(self) -> int:

@@ -50,6 +50,10 @@ class Group:
         self.parameters: tuple[Parameter, ...] = tuple(_parameters(several))
         self.settings = settings
 
+    def __repr__(self) -> str:
+        shown = "".join(f", {name}={value!r}" for name, value in self.settings.items())
+        return f"Group([{', '.join(p.name for p in self.parameters)}]{shown})"
+
 
 def _parameters(members: Members) -> Iterable[Parameter]:
     for member in members:
