@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OLD = """#!/bin/sh
-case "$*" in *--version*) echo "Python 3.9.2" ;; *) exit 1 ;; esac
+OLD = f"""#!/bin/sh
+case "$1" in
+    --version) echo "Python 3.10.9" ;;
+    *) exec {sys.executable} -c 'import sys; sys.version_info = (3, 10, 9); exec(sys.argv[1])' "$2" ;;
+esac
 """
 
 pytestmark = pytest.mark.skipif(
@@ -23,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    path = tmp_path / "python3.9"
+    path = tmp_path / "python3.10"
     path.write_text(OLD)
     path.chmod(0o755)
     return path
@@ -41,7 +44,7 @@ def make(*words: str) -> str:
 
 def test_an_older_python_is_told_before_anything_is_installed(old: Path, tmp_path: Path) -> None:
     said = make("demo", f"VENV={tmp_path}/venv", f"PYTHON={old}")
-    assert f"indexlang needs Python 3.11 or newer; {old} is Python 3.9.2.\n" in said
+    assert f"indexlang needs Python 3.11 or newer; {old} is Python 3.10.9.\n" in said
     assert "make demo PYTHON=" in said
     assert not (tmp_path / "venv").exists()
 
