@@ -14,7 +14,7 @@ from math import prod
 from typing import Any
 
 from ...collecting import uncollected
-from ...errors import Problem, ShapeError
+from ...errors import NAMED, Problem, ShapeError, within_depth
 from ...plan.limits import NUMPY, Limits
 from ...plan.plan import Plan, Recipe
 from ...plan.planning import made_of, plan
@@ -44,6 +44,7 @@ class Compiled:
 
 
 @uncollected
+@within_depth(ShapeError, NAMED)
 def compile_program(
     program: Program,
     sizes: Mapping[str, tuple[int, ...]],
@@ -81,7 +82,7 @@ _MANY = 1 << 20  # positions of tables that are made at the first call: who only
 
 
 def _at_first_call(loaded: Callable[[], Run]) -> Run:
-    made = cache(loaded)
+    made = cache(within_depth(ShapeError, NAMED)(loaded))
     return lambda *arrays: made()(*arrays)
 
 
@@ -90,6 +91,7 @@ def _later(recipe: Recipe, checked: bool) -> Run:
 
     @cache
     @uncollected
+    @within_depth(ShapeError, NAMED)
     def made() -> Run:
         return _loaded(made_of(recipe), checked)
 
