@@ -202,7 +202,7 @@ DEEP = ("sin(" * 110 + "x[i]" + ")" * 110, "(" * 100 + "x[i]" + ")**2" * 100, "x
 
 @pytest.mark.parametrize("text", DEEP)
 @pytest.mark.parametrize("frames", [130, 200, 300, 460])
-def test_a_short_stack_is_told_as_an_error(text: str, frames: int) -> None:
+def test_a_short_stack_is_enough(text: str, frames: int) -> None:
     f = indexlang.compile(f"y[i] = {text}")
     works: tuple[Callable[[], Any], ...] = (
         lambda: str(f),
@@ -214,7 +214,7 @@ def test_a_short_stack_is_told_as_an_error(text: str, frames: int) -> None:
     for work in works:
         with stack(frames):
             code = code_of(work)
-        assert code in (None, "too-deep")
+        assert code is None
 
 
 @pytest.mark.parametrize("text", DEEP)

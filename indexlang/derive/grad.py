@@ -103,6 +103,7 @@ def backward(program: Program, wrt: Sequence[str] | None = None, values: bool | 
     return _Derivation(program, wrt).program(values)
 
 
+@within_depth(DerivationError, NAMED)
 def cotangent_shapes(program: Program) -> dict[str, dict[int, Affine]]:
     """The sizes that `y.grad` must have for each output y, by axis, as far as the program alone tells them."""
     names, solution = gradient_names(program), solve(program)

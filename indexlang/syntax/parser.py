@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..collecting import uncollected
-from ..errors import IndexLangError, LanguageSyntaxError, Problem, Source, Span
+from ..errors import NAMED, IndexLangError, LanguageSyntaxError, Problem, Source, Span, within_depth
 from ..size_limits import DEEPEST, MOST_PROBLEMS
 from . import character_mistakes, line_mistakes, word_mistakes
 from .automaton import ACCEPT, tables
@@ -35,6 +35,7 @@ def read(path: str | os.PathLike[str]) -> Source:
 
 
 @uncollected
+@within_depth(LanguageSyntaxError, NAMED)
 def parse(source: Source) -> File:
     """The tree of a text. Raises `LanguageSyntaxError` with all problems, in the order of the text."""
     source = _clean(source)

@@ -14,7 +14,7 @@ from math import prod
 from typing import Any
 
 from ...collecting import uncollected
-from ...errors import Problem, ShapeError
+from ...errors import NAMED, Problem, ShapeError, within_depth
 from ...machine import memory
 from ...plan.limits import NUMPY, Limits
 from ...plan.plan import Plan, Recipe
@@ -40,6 +40,7 @@ class Compiled:
 
 
 @uncollected
+@within_depth(ShapeError, NAMED)
 def compile_program(
     program: Program,
     sizes: Mapping[str, tuple[int, ...]],
@@ -77,7 +78,7 @@ _MANY = 1 << 20  # positions of tables that are made at the first call: who only
 
 
 def _at_first_call(loaded: Callable[[], Run]) -> Run:
-    made = cache(loaded)
+    made = cache(within_depth(ShapeError, NAMED)(loaded))
     return lambda *arrays: made()(*arrays)
 
 
@@ -86,6 +87,7 @@ def _later(recipe: Recipe, checked: bool) -> Run:
 
     @cache
     @uncollected
+    @within_depth(ShapeError, NAMED)
     def made() -> Run:
         return _loaded(made_of(recipe), checked)
 
