@@ -358,9 +358,9 @@ class Function:
         return self._pulling(key).plans(dict(zip(self._names, key, strict=True)))
 
     def emit(self, target: Literal["numpy"] = "numpy", /, *args: Any, vjp: Any = False, **shapes: Any) -> str:
-        """The source of a module for these sizes, which needs NumPy alone: `run(*inputs)` gives a tuple of the outputs.
+        """The source of a module for these sizes, for `target`, which needs NumPy alone; inputs and errors as for `plan`.
 
-        With `vjp` `forward(*inputs)` gives (outputs, saved), `backward(saved, *cotangents)` gradients; else as `plan`.
+        `run(*inputs)` gives the outputs; with `vjp` `forward(*inputs)` those and saved, `backward(saved, *cotangents)`.
         """
         if "vjp" in self._names and vjp is not False and not args:  # a tensor of this name
             shapes, vjp = {**shapes, "vjp": vjp}, False

@@ -24,9 +24,9 @@ _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: "
 
 
 def read_idx(path: str | os.PathLike[str], kind: int | None = None) -> Array:
-    """The array of an IDX file, whose header must say exactly what follows (and be of this kind, if one is given).
+    """The array of the IDX file at `path`, gzipped if it ends in .gz; its header must say exactly what follows.
 
-    Errors: `DataError`.
+    `kind` is the number that it must begin with, 0x0803 for images of bytes. Errors: `DataError`.
     """
     path = Path(path)
     with opened(path) as (file, size):

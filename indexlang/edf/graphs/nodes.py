@@ -94,7 +94,7 @@ class Node(Named):
         return ()
 
     def told(self, problem: Problem) -> Problem:
-        """The problem told first of the place where the node was made, then of the one that it had."""
+        """The `problem` told first of the place where the node was made, then of the one that it had."""
         span = None if self.place is None else self.place.span()
         if span is None:
             return problem
