@@ -358,7 +358,7 @@ class Function:
         return self._pulling(key).plans(dict(zip(self._names, key, strict=True)))
 
     def emit(self, target: Literal["numpy"] = "numpy", /, *args: Any, vjp: Any = False, **shapes: Any) -> str:
-        """The source of a module for these sizes, for `target`, which needs NumPy alone; inputs and errors as for `plan`.
+        """The source of a module for these sizes, for `target`; it needs NumPy alone. Inputs, errors: as `plan`.
 
         `run(*inputs)` gives the outputs; with `vjp` `forward(*inputs)` those and saved, `backward(saved, *cotangents)`.
         """
