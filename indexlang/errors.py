@@ -8,7 +8,6 @@ problem into text.
 from __future__ import annotations
 
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from .locks import Lock
 from .size_limits import FRAMES
 from .tracebacks import install, lines
 
@@ -220,7 +220,7 @@ class _Room:
     """
 
     def __init__(self) -> None:
-        self.lock, self.inside, self.before = threading.RLock(), 0, 0
+        self.lock, self.inside, self.before = Lock(), 0, 0
 
     def __enter__(self) -> None:
         with self.lock:

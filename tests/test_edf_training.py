@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -226,6 +226,14 @@ def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(whole: Training, tmp_path
     third = training(tmp_path)  # nothing is left to do
     third.run(resume=True)
     assert_same(whole, third)
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as Python means it, also where the tests run in the background and ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupting(after: int) -> Callable[[Any, np.random.Generator], Any]:

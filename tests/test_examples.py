@@ -86,7 +86,7 @@ BROKEN = {
     "too long": (idx(IMAGES) + b"\0", "too long"),
     "another magic number": (idx(IMAGES, 0x0D03), "no IDX file of this kind"),
     "labels for images": (idx(LABELS), "no IDX file of this kind"),
-    "a size that overflows": (struct.pack(">4I", 0x0803, 2**32 - 1, 2**32 - 1, 2**32 - 1), "truncated"),
+    "a size that overflows": (struct.pack(">4I", 0x0803, 2**32 - 1, 2**32 - 1, 2**32 - 1), "no array is as large"),
     "not a gzip file": (b"nonsense", "damaged"),
     "half a gzip file": (gzip.compress(idx(IMAGES))[:-20], "damaged"),
 }

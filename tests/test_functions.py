@@ -262,7 +262,7 @@ def test_numbers_are_folded(text: str, factor: float, dtype: str) -> None:
     found = f(x)
     assert found.dtype == dtype
     np.testing.assert_allclose(np.real(found), np.real(x) * factor, rtol=2 * np.finfo(dtype).eps)
-    source = f.emit(x=(4,))
+    source = f.emit(x=(4,)).split("# y[i]")[-1]
     assert not any(call in source for call in ("np.sqrt", "np.exp", "np.power", "np.log", "np.asarray"))
 
 

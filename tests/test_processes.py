@@ -298,11 +298,10 @@ def test_a_thread_of_128_kib_is_enough_for_the_deepest_text() -> None:
 def test_a_handler_of_a_signal_makes_a_node_while_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     found, resolve = [], layers.resolve
     text = "layer halved(x) -> y:\n    y[...] = x[...] / 2\n"
-    halved = edf.node(text)
 
     def node() -> None:
         with edf.Graph():
-            halved(edf.Input())
+            edf.node(text)(edf.Input())
 
     def handle(number: int, frame: object) -> None:
         monkeypatch.setattr(layers, "resolve", resolve)

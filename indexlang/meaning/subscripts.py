@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from ..program.affine import Affine
 from ..program.ir import Access, Call, Const, Expr, Index, Reduce, Size
-from ..size_limits import MOST_POSITIONS
 from .converter import Given, is_static, negative
 
 Fault = tuple[str, str, Expr, str | None]  # code, rule, the part that is wrong, the way out
@@ -94,8 +93,8 @@ def faults(expr: Expr, what: str = "position") -> Iterator[Fault]:
                 shown = f"{value!r}" if not isinstance(value, bool) else "a comparison"
                 way = "write int(...) around what computes it" if what == "position" else "write a whole number"
                 yield "fraction", f"a {what} is a whole number, not {shown}", expr, way
-            elif abs(value) >= MOST_POSITIONS:
-                yield "overflow", f"numbers of a {what} stay below 2**62", expr, "write a smaller number"
+            elif abs(value) >= 1 << 63:
+                yield "overflow", f"numbers of a {what} stay below 2**63", expr, "write a smaller number"
         case Size():
             pass
         case Index() | Access() | Reduce(op="argmax" | "argmin"):

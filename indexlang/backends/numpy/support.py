@@ -276,6 +276,9 @@ def share(part, n, step):
 
 THREADS = """\
 if "POOL" not in globals():  # programs that are loaded together have one in common
+    import os
+    from concurrent.futures import ThreadPoolExecutor
+
     said = (os.environ.get("INDEXLANG_THREADS") or os.environ.get("OMP_NUM_THREADS") or "").split(",")[0]
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     WORKERS = int(said) if said.isascii() and said.isdigit() and int(said) else there

@@ -79,8 +79,8 @@ class Layer:
         parts = "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines).split("\n\n")
         return next((part for part in parts if part.startswith("Options: ")), "")
 
-    def program(self, options: Mapping[str, Any]) -> Program:
-        """The layer with these options. Errors: `MeaningError`."""
+    def program(self, options: Mapping[str, Any], depth: int = 4) -> Program:
+        """The layer with these options, asked for `depth` calls below the user's own. Errors: `MeaningError`."""
         key = tuple((name, type(value).__name__, repr(value)) for name, value in sorted(options.items()))
         with self._lock.held():
             found = self._programs.get(key)
@@ -89,7 +89,7 @@ class Layer:
                 found = resolve(
                     self._file, layer=self.name, options=dict(options), folder=self._folder, doubt=doubts.append
                 )
-                warn_of(doubts, 4)
+                warn_of(doubts, depth)
                 self._programs[key] = found
         return found
 
