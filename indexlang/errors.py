@@ -223,14 +223,14 @@ class _Room:
         self.lock, self.inside, self.before = Lock(), 0, 0
 
     def __enter__(self) -> None:
-        with self.lock:
+        with self.lock.held():
             if not self.inside:
                 self.before = sys.getrecursionlimit()
                 sys.setrecursionlimit(self.before + FRAMES)
             self.inside += 1
 
     def __exit__(self, *error: object) -> None:
-        with self.lock:
+        with self.lock.held():
             self.inside -= 1
             if not self.inside and sys.getrecursionlimit() == self.before + FRAMES:  # else somebody else has set it
                 with suppress(RecursionError):  # of a thread that is deeper now than it allows: it stays
