@@ -145,7 +145,7 @@ def test_planning_does_not_depend_on_sizes(text: str, sizes: Callable[[int], dic
     code_of(lambda: f.plan(**sizes(1009)))
     small, large = (calls(lambda n=n: code_of(lambda: f.plan(**sizes(n)))) for n in (9999991, 49999991))  # type: ignore[misc]
     assert {small[1], large[1]} <= {None, "too-large", "overflow"}
-    assert large[0] < 1.2 * small[0] + 200
+    assert large[0] < 1.2 * small[0] + 2000  # large tensors ask how much memory there is
 
 
 @pytest.mark.parametrize("n", [1, 2, 96, 97, 9973, 10**6, 10**6 + 3])

@@ -101,9 +101,9 @@ def test_sizes(text: str, shapes: dict[str, tuple[int, ...]], code: str) -> None
     refused(code, lambda: indexlang.compile(text).plan(shapes))
 
 
-@pytest.mark.parametrize("text", ["y[i] = x[i+2**62]", "y[i] = x[pad(i, 10**299)]", "y[i] = x[i] where i < 2**62"])
+@pytest.mark.parametrize("text", ["y[i] = x[i+2**63]", "y[i] = x[pad(i, 10**299)]", "y[i] = x[i] where i < 2**63"])
 def test_numbers_in_positions(text: str) -> None:
-    text = text.replace("10**299", "9" * 299).replace("2**62", str(2**62))
+    text = text.replace("10**299", "9" * 299).replace("2**63", str(2**63))
     refused("overflow", lambda: indexlang.compile(text))
 
 

@@ -465,9 +465,9 @@ def test_a_program_that_a_container_cannot_hold_is_refused(monkeypatch: pytest.M
     assert f(x=np.ones(10)).sum() == 200
 
 
-@pytest.mark.parametrize("said", ["²", "٣", "0", "-1", "1" * 5000, "many", ""])
-def test_what_is_no_number_of_threads_is_passed_over(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INDEXLANG_THREADS", said)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+@pytest.mark.parametrize("said", ["²", "٣", "0", "-1", "many"])
+def test_what_others_mean_by_a_number_of_threads_is_theirs(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.delenv("INDEXLANG_THREADS", raising=False)
     monkeypatch.setattr(threads, "usable", lambda: 6)
     assert threads.count() == 6

@@ -117,7 +117,7 @@ def test_an_error_costs_nothing_but_memory() -> None:
 
 def test_emitted_source_stands_alone() -> None:
     f = made(NETWORK, "y", "z")
-    source = f.emit(**network(0))
+    source = f.emit(**{n: a.astype("float32") for n, a in network(0).items()})
     assert "ROOMS.take(" in source
     space: dict[str, object] = {"__name__": "alone"}
     exec(source, space)

@@ -210,7 +210,7 @@ def node(
     stem = name or _camel(layer or known or "Node")
     options = {n: setting(stem, n, v, ranges[n]) if n in ranges else v for n, v in options.items()}
     if options or not (library or definition().options):
-        definition().program(options, 2)  # its mistakes are told where the class is made
+        definition().program(options, 3)  # its mistakes are told where the class is made
     members = {"layer": staticmethod(definition), "stem": stem, "defaults": options, "ranges": ranges}
     members |= {"__doc__": TextOf(definition), "__signature__": SignatureOf(definition)}
     return type(stem, (CompNode,), members)
