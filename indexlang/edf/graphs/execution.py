@@ -175,3 +175,8 @@ def all_tensors(graph: Assembled) -> list[str]:
     """The tensors of all computed nodes, and of the parts that were asked for."""
     given = {n.name for n in (*graph.inputs, *graph.parameters)}
     return list(dict.fromkeys(t for n, t in graph.tensors.items() if t not in given))
+
+
+def averaging(shape: tuple[int, ...], dtype: Any) -> Array:
+    """The gradient of the average over a batch: what each of its examples counts."""
+    return np.full(shape, 1 / shape[0] if shape and shape[0] else 1.0, dtype)

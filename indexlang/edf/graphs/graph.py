@@ -183,7 +183,8 @@ class Graph(registry.Registry):
         if run.loss is not loss:
             run = replace(run, loss=loss, results=self._guarded(run.graph, run.given, phases.forward))
             self._run, self._loss = run, weakref.ref(loss)
-        seed = _seed(run.results[run.graph.tensors[loss]])
+        value = run.results[run.graph.tensors[loss]]
+        seed = execution.averaging(value.shape, value.dtype)
         self.gradients = {**phases.backward(run.given, run.results, seed), run.graph.tensors[loss]: seed}
 
     @forgetful
@@ -220,7 +221,7 @@ class Graph(registry.Registry):
     def _start(self, graph: Assembled, arrays: Arrays, loss: Node) -> Array:
         """The gradient of the average by each element of the loss."""
         shape = self._known(graph, arrays).nodes[loss]
-        return np.full(shape, _share(shape), self.dtype)
+        return execution.averaging(shape, self.dtype)
 
     def not_finite(self, loss: Node) -> GraphError:
         """The error that says where `loss` got nan or inf from: the first node with one whose sources have none."""
@@ -389,15 +390,6 @@ class Graph(registry.Registry):
 
         found: Step = self._cached(("step", id(known), id(loss)), make)
         return found
-
-
-def _share(shape: tuple[int, ...]) -> float:
-    """What each example of a batch counts in the average."""
-    return 1 / shape[0] if shape and shape[0] else 1.0
-
-
-def _seed(value: Array) -> Array:
-    return np.full(value.shape, _share(value.shape), value.dtype)
 
 
 registry.set_default(Graph(keep=False))
