@@ -121,6 +121,17 @@ def test_a_printed_test_passes_where_all_is_right(number: int) -> None:
     next(f for name, f in names.items() if name.startswith("test_"))()
 
 
+@pytest.mark.parametrize(("where", "worst"), [("dense._Whole.run", "said nothing"), ("indexlang.compile", "slow")])
+def test_time_is_counted_for_who_takes_it(monkeypatch: pytest.MonkeyPatch, where: str, worst: str) -> None:
+    def for_ever(*arguments: Any, **named: Any) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr("random_programs.one.CPU", 1)
+    monkeypatch.setattr(where, for_ever)
+    assert attempt("fixed:1", "tiny").worst == worst
+
+
 def test_limits_lie_between_tiny_and_those_of_the_engine() -> None:
     for seed in range(5):
         for name, value in vars(limits_of(f"mixed:{seed}")).items():

@@ -15,10 +15,11 @@ from traceback import format_exception
 from types import FrameType
 from typing import Any
 
+import dense
 import numpy as np
 from numpy.typing import NDArray
 
-from .house import IndexLangError
+from .house import IndexLangError, loops
 from .report import as_test
 from .sample import Sample, given
 from .shrink import shrunk
@@ -29,6 +30,7 @@ Array = NDArray[Any]
 
 MEMORY = 8 << 30  # bytes of address space for a process
 CPU = 180  # seconds that a program may take
+ORACLES = (dense.__name__, loops.__name__)  # the modules whose time is the judge's
 
 RANKS = ("wrong", "derivative", "changed", "crash", "refused", "text", "slow")
 
@@ -49,8 +51,19 @@ class Outcome:
         return next((k for k in RANKS if k in kinds), "right" if not self.said_nothing else "said nothing")
 
 
-class SlowError(Exception):
-    """A program has taken too long."""
+class SlowError(BaseException):
+    """A program, or its oracle, has taken too long: no Exception, since a stage takes these for its own failures."""
+
+    def __init__(self, seconds: int, frame: FrameType | None) -> None:
+        self.oracle = any(f.f_globals.get("__name__") in ORACLES for f in frames_from(frame))
+        super().__init__(f"more than {seconds} seconds{' in the oracle' * self.oracle}")
+
+
+def frames_from(frame: FrameType | None) -> Iterator[FrameType]:
+    """A frame and those that called it."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def limit_memory() -> None:
@@ -63,7 +76,7 @@ def limited(seconds: int) -> Iterator[None]:
     """Raise `SlowError` after so many seconds of processor time."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise SlowError(f"more than {seconds} seconds")
+        raise SlowError(seconds, frame)
 
     before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, seconds)
@@ -76,11 +89,15 @@ def limited(seconds: int) -> Iterator[None]:
 
 def attempt(name: str, scale: str | None = None, stages: frozenset[str] | None = None) -> Outcome:
     """Make the program of this name and try it: at any scale and all stages, or as is said."""
+    found: list[Failure] = []
     try:
         with limited(CPU):
-            return Outcome(name, tuple(trial(generate(name, scale), stages)))
+            trial(generate(name, scale), stages, found)
+            return Outcome(name, tuple(found))
     except SlowError as error:
-        return Outcome(name, (Failure("all", "slow", str(error)),))
+        if error.oracle:
+            return Outcome(name, tuple(found), said_nothing=str(error))
+        return Outcome(name, (*found, Failure("all", "slow", str(error))))
     except RefusedError as error:
         kind = "refused" if isinstance(error.error, IndexLangError) else "crash"
         return Outcome(name, (Failure("sizes", kind, f"{error}\n{error.sample.text}", place(error.error)),))
@@ -107,7 +124,7 @@ def failing(sample: Sample, failure: Failure) -> Failure | None:
     try:
         with limited(20):
             found = trial(sample, frozenset((failure.stage,)))
-    except Exception:  # a candidate may mean nothing at all
+    except (Exception, SlowError):  # a candidate may mean nothing at all, or go on for ever
         return None
     return next((f for f in found if f.signature == failure.signature), None)
 

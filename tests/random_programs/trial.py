@@ -105,10 +105,9 @@ def stages_of(sample: Sample) -> frozenset[str]:
 class Trial:
     """One sample under trial."""
 
-    def __init__(self, sample: Sample, stages: frozenset[str]) -> None:
-        self.sample, self.asked = sample, stages
+    def __init__(self, sample: Sample, stages: frozenset[str], found: list[Failure]) -> None:
+        self.sample, self.asked, self.failures = sample, stages, found
         self.limits = limits_of(sample.limits)
-        self.failures: list[Failure] = []
         self.read_back: dict[int, Function] = {}
 
     # -- the stages ----------------------------------------------------------------------------
@@ -371,11 +370,11 @@ def pads_with_fractions(program: Program, arrays: Arrays) -> bool:
 # -- what stages share -------------------------------------------------------------------------------
 
 
-def trial(sample: Sample, stages: frozenset[str] | None = None) -> list[Failure]:
-    """The failures of a sample. Errors: `InvalidError` where the oracle itself refuses it."""
+def trial(sample: Sample, stages: frozenset[str] | None = None, found: list[Failure] | None = None) -> list[Failure]:
+    """The failures of a sample, put into `found`. Errors: `InvalidError` where the oracle itself refuses it."""
     with warnings.catch_warnings(), verified(sample), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        return Trial(sample, stages_of(sample) if stages is None else stages).run()
+        return Trial(sample, stages_of(sample) if stages is None else stages, [] if found is None else found).run()
 
 
 def named(f: Function, result: Any) -> Arrays:
