@@ -6,6 +6,7 @@ what is left for Python is the loop.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import indexlang
-from indexlang.edf.problems import data_error
 
 from .digits import Digits, Images, Labels
 
@@ -89,9 +89,7 @@ class Training:
     accuracies: list[float] = field(default_factory=list)  # in percent, on the held-out digits, after every epoch
 
     def __post_init__(self) -> None:
-        self.per_epoch = len(self.data.labels) // self.batch
-        if self.per_epoch == 0:
-            raise data_error("data-set", f"{len(self.data.labels)} images do not fill a batch of {self.batch}")
+        self.per_epoch = math.ceil(len(self.data.labels) / self.batch)  # the last batch may be smaller
         self.parameters = initial(self.seed)
         self._optimiser = Adam()
         self._random = np.random.default_rng(self.seed)

@@ -34,13 +34,13 @@ def show_derivation() -> None:
 def train(training: Training) -> None:
     """All epochs, each with its bar."""
     for number in range(1, training.epochs + 1):
-        with tqdm(total=training.per_epoch * training.batch, unit=" images", file=sys.stdout) as bar:
+        with tqdm(total=len(training.data.labels), unit=" images", file=sys.stdout) as bar:
             bar.set_description(f"epoch {number}/{training.epochs}")
             recent = 0.0
             for count, loss in enumerate(training.epoch()):
                 recent = loss if count == 0 else 0.95 * recent + 0.05 * loss
                 bar.set_postfix_str(f"loss {recent:.4f}", refresh=False)
-                bar.update(training.batch)
+                bar.update(min(training.batch, bar.total - bar.n))
             mean = np.mean(training.curve[-training.per_epoch :])
             bar.set_postfix_str(f"loss {mean:.4f}, held out {training.accuracies[-1]:.2f} %")
 

@@ -9,6 +9,7 @@ import pty
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +261,7 @@ def test_gradients_with_an_integer_output(arrays: dict[str, np.ndarray]) -> None
 
 BAD_INPUTS = {
     "missing": (["-i", "x=nowhere.npy"], "cannot read nowhere.npy: no such file or directory"),
-    "pickled": (["-i", "x=objects.npy"], "pickle"),
+    "pickled": (["-i", "x=objects.npy"], "objects.npy holds Python objects, not numbers"),
     "a pickle": (["-i", "x=pickle.npy"], "pickle"),
     "text": (["-i", "x=text.npy"], "text.npy"),
     "empty": (["-i", "x=empty.npy"], "empty.npy"),
@@ -275,6 +276,22 @@ BAD_INPUTS = {
     "wrong rank": (["-i", "x=vector.npy", "-i", "W=W.npy"], "x"),
     "strings": (["-i", "x=strings.npy", "-i", "W=W.npy"], "numbers"),
 }
+
+
+def test_archives_that_unpack_to_far_more_than_they_are_are_not_unpacked(
+    arrays: dict[str, np.ndarray], capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexlang.files.reading.MOST_UNPACKED", 1 << 20)
+    np.savez_compressed("bomb.npz", x=np.zeros((1 << 9, 1 << 10)), W=arrays["W"])
+    assert "bomb.npz unpacks to far more than it is" in fails(["run", "-e", MATMUL, "-i", "bomb.npz"], capsys)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_read_as_a_file(arrays: dict[str, np.ndarray]) -> None:
+    os.mkfifo("pipe.npy")
+    threading.Thread(target=Path("pipe.npy").write_bytes, args=(Path("x.npy").read_bytes(),), daemon=True).start()
+    assert commands.main(["run", "-e", MATMUL, "-i", "x=pipe.npy", "-i", "W=W.npy", "-o", "y=y.npy"]) == 0
+    assert np.array_equal(np.load("y.npy"), arrays["x"] @ arrays["W"])
 
 
 @pytest.mark.parametrize("case", BAD_INPUTS)

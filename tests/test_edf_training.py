@@ -419,6 +419,8 @@ def test_other_batches_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     run.batch = 10
     with pytest.raises(DataError, match="batch: 16 there, 10 here"):
         run.run(resume=True)
+    with pytest.raises(DataError, match="drop_last: False there, True here"):
+        training(tmp_path, drop_last=True).run(resume=True)
 
 
 def test_a_loss_that_is_no_number_names_the_first_node() -> None:

@@ -194,10 +194,10 @@ def test_the_gradients_of_lenet_are_right() -> None:
     assert program.outputs == ("loss",)
 
 
-def test_too_few_digits_for_a_batch_are_an_error() -> None:
-    data = digits.Digits("bars", *strokes(10, 1), *strokes(10, 2))
-    with pytest.raises(digits.DataError, match="do not fill a batch"):
-        lenet.Training(data, epochs=1, batch=20)
+@pytest.mark.parametrize(("batch", "steps"), [(10, 1), (20, 1), (4, 3), (3, 4)])
+def test_the_last_batch_may_be_smaller(batch: int, steps: int) -> None:
+    training = lenet.Training(digits.Digits("bars", *strokes(10, 1), *strokes(10, 2)), epochs=1, batch=batch)
+    assert len(list(training.epoch())) == steps
 
 
 def test_the_picture_of_predictions_shows_the_digits(tmp_path: Path) -> None:

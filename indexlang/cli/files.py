@@ -10,8 +10,8 @@ import codecs
 import io
 import os
 import sys
-import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import IndexLangError, Problem, Source
+from ..files.npy import read_archive, read_array, write_npz
 from ..files.whole import Writer, write_all
 from ..syntax.parser import read
 from .arguments import said
@@ -111,54 +112,47 @@ def arrays(given: Iterable[str]) -> dict[str, Array]:
 
 
 def _next(stream: IO[bytes]) -> Array:
-    if not stream.read(1):
+    left = len(stream.read())
+    if not left:
         raise _error("standard input has no more arrays", way_out="send a .npy file for each -i NAME=-")
-    stream.seek(-1, os.SEEK_CUR)
-    loaded = _read(stream, "standard input")
-    if not isinstance(loaded, np.ndarray):
+    stream.seek(-left, os.SEEK_CUR)
+    if _is_archive(stream):
         raise _error("standard input is an archive of arrays, not .npy files", way_out="give the archive's name")
-    return loaded
+    return read_array("standard input", stream, left, alone=False)
 
 
 def _load(path: str) -> Array:
-    loaded = _guarded(path)
-    if not isinstance(loaded, np.ndarray):
-        raise _error(f"{path} is an archive of arrays, its name must end in .npz")
-    return loaded
+    with _opened(path) as (file, size):
+        if _is_archive(file):
+            raise _error(f"{path} is an archive of arrays, its name must end in .npz")
+        return read_array(path, file, size)
 
 
 def _archive(path: str) -> dict[str, Array]:
-    loaded = _guarded(path)
-    if isinstance(loaded, np.ndarray):
-        raise _error(f"{path} is one array, not an archive of arrays", way_out=f"say -i NAME={path}")
-    found: dict[str, Array] = loaded
-    return found
+    with _opened(path) as (file, size):
+        if not _is_archive(file) and path.endswith(".npy"):
+            raise _error(f"{path} is one array, not an archive of arrays", way_out=f"say -i NAME={path}")
+        return read_archive(path, file, size)
 
 
-def _guarded(path: str) -> Any:
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[IO[bytes], int]]:
+    """The file, from which any byte can be read, and its size; a pipe's bytes are all read first."""
     try:
         with open(path, "rb") as file:
-            return _read(file, path)
+            if file.seekable():
+                yield file, os.fstat(file.fileno()).st_size
+            else:
+                whole = file.read()
+                yield io.BytesIO(whole), len(whole)
     except OSError as error:
         raise _error(f"cannot read {path}: {_reason(error)}") from None
 
 
-def _read(file: IO[bytes], name: str) -> Any:
-    """What `np.load` gives, an archive as a dict, with pickles refused and every failure told in one way."""
-    try:
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        if len(set(loaded.files)) < len(loaded.files):
-            raise ValueError("several arrays have one name")
-        return {key: loaded[key] for key in loaded.files}
-    except OSError:
-        raise
-    except Exception as error:  # whatever NumPy, zlib or a reader of headers makes of damage
-        if "pickle" in str(error):
-            rule = f"{name} holds pickled objects or is no array file: it is not read, as a pickle can run any code"
-            raise _error(rule, way_out="save numbers with numpy.save or numpy.savez") from None
-        raise _error(f"{name} is damaged or is no array file", *str(error).splitlines()[:1]) from None
+def _is_archive(file: IO[bytes]) -> bool:
+    start = file.read(2)
+    file.seek(-len(start), os.SEEK_CUR)
+    return start == b"PK"
 
 
 def targets(given: Iterable[str], names: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -194,7 +188,7 @@ def save(files: Mapping[str, Sequence[str]], values: Mapping[str, Array]) -> Non
 
     def writer(path: str, names: Sequence[str]) -> Callable[[IO[bytes]], None]:
         if path.endswith(".npz"):
-            return lambda file: _write_archive(file, {name: values[name] for name in names})
+            return lambda file: write_npz(file, {name: values[name] for name in names})
         return lambda file: np.save(file, values[names[0]], allow_pickle=False)
 
     replace_all({path: writer(path, names) for path, names in files.items() if path != STANDARD})
@@ -202,14 +196,6 @@ def save(files: Mapping[str, Sequence[str]], values: Mapping[str, Array]) -> Non
         stream = io.BytesIO()
         np.save(stream, values[name], allow_pickle=False)
         say_bytes(stream.getvalue())
-
-
-def _write_archive(file: IO[bytes], chosen: Mapping[str, Array]) -> None:
-    """As `np.savez`, for arrays of any names: some are arguments of that."""
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, value in chosen.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, np.asanyarray(value), allow_pickle=False)
 
 
 def rewrite(path: str, text: str) -> None:

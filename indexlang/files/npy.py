@@ -34,13 +34,16 @@ def read_npy(path: str | os.PathLike[str]) -> Array:
         return read_array(path, file, size)
 
 
-def read_array(where: object, file: IO[bytes], size: int, packed: int | None = None) -> Array:
-    """The array that an open file of `size` bytes holds. Errors: `DataError`."""
+def read_array(where: object, file: IO[bytes], size: int, packed: int | None = None, *, alone: bool = True) -> Array:
+    """The array that the next `size` bytes of an open file hold; if it is not `alone`, others follow.
+
+    Errors: `DataError`.
+    """
     shape, in_columns, dtype, length = _header(where, file, size)
     check_numbers(where, dtype)
     check_shape(where, shape)
     needed = prod(shape) * dtype.itemsize
-    if length + needed != size:
+    if length + needed > size or (alone and length + needed < size):
         rule = f"{where} is {'truncated' if size < length + needed else 'damaged: it is too long'}"
         raise data_error("truncated", rule, f"its header says {needed:,} bytes, there are {size - length:,}")
     afford(where, needed, packed)

@@ -33,6 +33,7 @@ class Progress:
     noise: Any  # state of the augmentation's generator
     sums: tuple[float, float, float]  # of the epoch so far: losses, right answers, seconds
     history: History
+    drop_last: bool | None  # whether a smaller last batch is left out; None where an older checkpoint doesn't say
 
     def saved(self) -> dict[str, Any]:
         """As JSON."""
@@ -41,6 +42,7 @@ class Progress:
             "done": self.done,
             "batch": self.batch,
             "examples": self.examples,
+            "drop_last": self.drop_last,
             "order": self.order,
             "noise": self.noise,
             "sums": list(self.sums),
@@ -57,6 +59,9 @@ def progress_of(saved: Mapping[str, Any], path: Path) -> Progress:
     epoch, done, batch, examples = (int(n) for n in counts if n is not None)
     if not 1 <= batch <= examples or done >= examples or done % batch:
         raise _damaged(path, f"{done} of {examples} images are done in batches of {batch}")
+    drop_last: Any = saved.get("drop_last")
+    if drop_last is not None and not isinstance(drop_last, bool):
+        raise _damaged(path, "drop_last is neither true nor false")
     sums: Any = saved.get("sums")
     losses: Any = saved.get("losses")
     rows: Any = saved.get("epochs")
@@ -70,13 +75,18 @@ def progress_of(saved: Mapping[str, Any], path: Path) -> Progress:
     for name in ("order", "noise"):
         generator(path, np.random.PCG64(0), saved.get(name))
     first, second, third = (float(v) for v in sums)
-    return Progress(epoch, done, batch, examples, saved["order"], saved["noise"], (first, second, third), history)
+    state = saved["order"], saved["noise"], (first, second, third)
+    return Progress(epoch, done, batch, examples, *state, history, drop_last)
 
 
-def check_batches(found: Progress, batch: int, examples: int, path: Path) -> None:
+def check_batches(found: Progress, batch: int, examples: int, drop_last: bool, path: Path) -> None:
     """In the middle of an epoch, the batches must be the same. Errors: `DataError`."""
-    for name, there, here in (("batch", found.batch, batch), ("examples", found.examples, examples)):
-        if found.done and there != here:
+    for name, there, here in (
+        ("batch", found.batch, batch),
+        ("examples", found.examples, examples),
+        ("drop_last", found.drop_last, drop_last),
+    ):
+        if found.done and there not in (here, None):
             rule = f"{path} was saved in the middle of an epoch with other batches"
             raise data_error("other-batches", rule, f"{name}: {there} there, {here} here")
 

@@ -248,7 +248,8 @@ class Training:
         first, second, third = self._sums
         noise = self._noise.bit_generator.state
         counts = (self._epoch, self._done, self.batch, len(self.data.labels))
-        return Progress(*counts, self._begun, noise, (first, second, third), self.history).saved()
+        sums = (first, second, third)
+        return Progress(*counts, self._begun, noise, sums, self.history, bool(self.drop_last)).saved()
 
     def restore(self) -> bool:
         """Go on from the folder's checkpoint; False if there is none yet. Errors: `DataError` if it does not fit."""
@@ -256,7 +257,7 @@ class Training:
             return False
         saved = checkpoints.load(self.path)
         found = progress_of(saved.progress, self.path)
-        check_batches(found, self.batch, len(self.data.labels), self.path)
+        check_batches(found, self.batch, len(self.data.labels), bool(self.drop_last), self.path)
         checkpoints.restore(saved, self.path, self.graph, self.optimiser)
         self.history, self._sums, self._done, self._epoch = found.history, [*found.sums], found.done, found.epoch
         self._begun = found.order
