@@ -239,6 +239,11 @@ def residual(x: Node) -> CompNode:
 
 NODES: dict[str, tuple[Callable[[Node], CompNode], tuple[int, ...], int]] = {
     "affine, tanh": (lambda x: labelled(Affine(AffineParams(4, 3), Tanh(Affine(AffineParams(5, 4), x)))), (4, 5), 3),
+    "arithmetic": (
+        lambda x: labelled((2 / (1 + Affine(AffineParams(5, 3), x) ** 2) - 1) / (Affine(AffineParams(5, 3), x) + 9)),
+        (4, 5),
+        3,
+    ),
     "affine without bias": (lambda x: labelled(Affine(AffineParams(5, 3, bias=False), x)), (4, 5), 3),
     "affine of a map": (lambda x: labelled(Affine(AffineParams(12, 3), x)), (2, 2, 2, 3), 3),
     "affine of a sequence": (lambda x: MeanSquaredError(Affine(AffineParams(3, 3), x), Sigmoid(x)), (2, 2, 3), 0),

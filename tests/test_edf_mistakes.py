@@ -303,7 +303,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "unknown option": (in_graph(lambda x: MaxPool(x, windo=3)), "did you mean 'window'"),
     "causal": (in_graph(lambda x: edf.Attention(x, x, x, causal="yes")), "causal of Attention is True or False"),
     "array beside a node": (in_graph(lambda x: x + np.ones(3)), "wrap arrays in Input or Parameter"),
-    "quotient": (in_graph(lambda x: x / x), "divided by numbers"),
+    "power": (in_graph(lambda x: x**x), "raised to numbers"),
     "division by zero": (in_graph(lambda x: x / 0), "x is divided by 0"),
     "unknown layer": (lambda: edf.node("gelo"), "no layer 'gelo'\n  way out: did you mean 'gelu'"),
     "another layer": (lambda: edf.node("relu", layer="tanh"), r"way out: write node\('tanh'\)"),

@@ -224,8 +224,11 @@ ARITHMETIC: dict[str, type[CompNode]] = {
     "Add": node("layer add(a, b) -> y:\n    y = a + b\n", name="Add"),
     "Subtract": node("layer subtract(a, b) -> y:\n    y = a - b\n", name="Subtract"),
     "Multiply": node("layer multiply(a, b) -> y:\n    y = a * b\n", name="Multiply"),
+    "Divide": node("layer divide(a, b) -> y:\n    y = a / b\n", name="Divide"),
+    "Inverse": node("layer inverse(x; factor=1) -> y:\n    y[...] = factor / x[...]\n", name="Inverse"),
+    "Power": node("layer power(x; exponent=1) -> y:\n    y[...] = x[...] ** exponent\n", name="Power"),
     "Scale": node("layer scale(x; factor=1, shift=0) -> y:\n    y[...] = factor * x[...] + shift\n", name="Scale"),
 }
-for _name in ("Add", "Subtract", "Multiply"):
+for _name in ("Add", "Subtract", "Multiply", "Divide"):
     ARITHMETIC[_name].takes = "a b"
 OPERATIONS.update(ARITHMETIC)

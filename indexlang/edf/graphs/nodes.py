@@ -122,14 +122,22 @@ class Node(Named):
     def __rmul__(self, other: Number) -> Node:
         return self._scaled(factor=other)
 
-    def __truediv__(self, other: Number) -> Node:
+    def __truediv__(self, other: Node | Number) -> Node:
         if isinstance(other, Node):
-            way = "divide in a layer of your own: edf.node('y[...] = a[...] / b[...]')(a, b)"
-            raise graph_error("argument", "nodes are divided by numbers, not by nodes", way_out=way)
+            return self._with("Divide", other)
         number = self._number(other)
         if number == 0:
             raise graph_error("argument", f"{self.name} is divided by 0")
         return self._scaled(factor=1 / number)
+
+    def __rtruediv__(self, other: Number) -> Node:
+        return OPERATIONS["Inverse"](self, factor=self._number(other))
+
+    def __pow__(self, other: Number) -> Node:
+        if isinstance(other, Node):
+            way = "raise in a layer of your own: edf.node('y[...] = a[...] ** b[...]')(a, b)"
+            raise graph_error("argument", "nodes are raised to numbers, not to nodes", way_out=way)
+        return OPERATIONS["Power"](self, exponent=self._number(other))
 
     def __neg__(self) -> Node:
         return self._scaled(factor=-1)
