@@ -329,3 +329,16 @@ def test_a_derived_program_runs_where_its_forward_program_ran() -> None:
     for form in ("scatter", "gather"):  # of one tap, the odd positions are read nowhere
         found = f.grad(form=form)(x=np.ones(1), w=np.ones(1), **{"y.grad": np.ones(1)})
         assert {n: g.tolist() for n, g in found.items()} == {"x.grad": [1.0], "w.grad": [1.0]}
+
+
+@pytest.mark.parametrize("text", ["x.grad.grad[k] = x[k]", "x.grad.grad.grad[i] += x[i]"])
+def test_a_gradient_has_its_primals_shape_though_that_is_computed_later(text: str) -> None:
+    both = program(f"{text}\nx.grad.grad[j] += x[j]\nx.grad.grad.grad[i] += x[i]")
+    found = shapes.infer(both, {"x": (3,), "x.grad": (3,)}).tensors
+    assert found["x.grad.grad"] == found["x.grad.grad.grad"] == (3,)
+
+
+@pytest.mark.parametrize("later", ["y[j] = x[j]", "shape y[3]\ny[k[j]] += x[j]", "y.grad[j] = x[j]\ny[j] = x[j]"])
+def test_a_gradient_before_its_primal_is_an_error(later: str) -> None:
+    with pytest.raises(ShapeError, match="has the shape of 'y', which is computed after it"):
+        shapes.infer(program(f"y.grad{'.grad' * ('grad' in later)}[i] = x[i]\n{later}"), {"x": (3,), "k": (3,)})

@@ -183,6 +183,8 @@ class _Numbers:
         everywhere, alone = uses(stmt), plain_uses(stmt)
         if stmt.target.tensor in self.declared or stmt.target.tensor in solution.sizes.primals:
             self.define(stmt, solution)  # its size is known before what the statement reaches
+            if self.problems:
+                return
         for i, bound in bounds.items():
             lo, hi = self.number(bound.low), self.number(bound.high)
             assert lo is not None and hi is not None, "bounds are forms of sizes that are known by now"
@@ -259,13 +261,22 @@ class _Numbers:
         tensor = stmt.target.tensor
         if tensor in self.shapes:
             return
-        primal = solution.sizes.primals.get(tensor)
+        primals = solution.sizes.primals
+        primal = primals.get(tensor)
+        while primal in primals and primal not in self.shapes:  # it is computed later, and shaped as its own primal
+            primal = primals[primal]
         if primal is not None and primal in self.shapes:
             self.shapes[tensor] = self.shapes[primal]
             return
+        forms = solution.shapes[tensor]
+        if primal is not None and len(forms) < len(stmt.target.subscripts):
+            rule = f"'{tensor}' has the shape of '{primal}', which is computed after it"
+            way = f"write the statements of '{primal}' first"
+            self.problems.append(Problem("undeclared-shape", rule, stmt.target.span, way_out=way))
+            return
         shape = []
         for axis in range(len(stmt.target.subscripts)):
-            size = self.number(solution.shapes[tensor][axis])
+            size = self.number(forms[axis])
             assert size is not None, "shapes are forms of sizes that are known by now"
             if size < 0 and tensor in self.declared and self.nothing.isdisjoint(tensors_in(stmt)):
                 values = (f"axis {axis} would have size {size}",)
