@@ -6,6 +6,7 @@ the path, tries one program, makes it small, and prints it as a test.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ from random_programs.one import Outcome, assert_right, attempt
 from random_programs.report import HEAD, as_test
 from random_programs.sample import FLOATS, LAYOUTS, Input, Sample, laid
 from random_programs.shrink import shrunk
-from random_programs.statements import generate
+from random_programs.statements import MOST, generate
 from random_programs.trial import QUICK, Failure, InvalidError, trial
 
 from indexlang.plan.limits import NUMPY, TINY
@@ -143,3 +144,8 @@ def test_a_pad_that_is_refused_makes_no_failure() -> None:
     text = "y[i,j,k] = argmax[l](x[j,k]) where i < 8, l < 1\nz = y[k,pad(m,1,value=-0.5),n] where p < 8"
     with pytest.raises(InvalidError):
         assert_right(text, {"x": np.zeros((8, 9))}, "gathered")
+
+
+def test_programs_make_no_more_than_memory_holds() -> None:
+    sample = generate("nov30d:3947")  # whose first drawing writes 300 million elements
+    assert sum(math.prod(shape) for shape in sample.shapes.values()) <= MOST

@@ -22,7 +22,7 @@ STYLES = (
     *((8.0, "sum"), (8.0, "wild"), (6.0, "accumulate")),
 )
 
-MOST = 8_000_000  # elements of all inputs: a diagonal asks for more than its statement has points
+MOST = 8_000_000  # elements of all inputs, and of all that is made: diagonals ask for more than a statement has points
 FACTORS = 500  # of an element: the gradient of each is the product of all others, a square of points
 SWEPT = 10_000  # points of a statement below which limits are swept
 LENGTHS = ((35.0, 1), (33.0, 2), (20.0, 3), (12.0, 4))
@@ -282,4 +282,5 @@ def _moved(text: str, by: int) -> str:
 def generate(seed: int | str, scale: str | None = None) -> Sample:
     """The sample of a seed; `scale` is a name of SCALES. Errors: `RefusedError`."""
     sample = Writer(seed, scale).sample()
-    return sample if sample.elements() <= MOST else generate(f"{seed} again", scale)
+    made = sum(map(math.prod, sample.shapes.values()))
+    return sample if sample.elements() <= MOST and made <= MOST else generate(f"{seed} again", scale)

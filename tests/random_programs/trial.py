@@ -68,9 +68,9 @@ class Failure:
         return (self.kind, self.where) if self.where else (self.kind, stage)
 
 
-# What is refused for a reason: several factors or maxima of one tensor, whole ones among them, have no derivative as
-# text; integers are not padded with what is none.
+# Refused for a reason: several factors or maxima of one tensor, whole ones among them, have no derivative as text.
 REFUSED = ("'...' stands", "error[pad-value]")
+TWICE = (*REFUSED, "error[too-large]")  # what is derived again may be larger than a derivative can be, docs/limits.md
 
 
 class InvalidError(Exception):
@@ -352,10 +352,11 @@ class Trial:
             return None
 
     def failed(self, stage: str, error: Exception) -> None:
-        if isinstance(error, IndexLangError) and any(words in str(error) for words in REFUSED):
+        known = TWICE if stage.startswith("second") else REFUSED
+        if isinstance(error, IndexLangError) and any(words in str(error) for words in known):
             return
-        kind = "refused" if isinstance(error, IndexLangError) else "crash"
-        self.failures.append(Failure(stage, kind, f"{type(error).__name__}: {str(error)[:2000]}", place(error)))
+        kind, detail = ("crash", "refused")[isinstance(error, IndexLangError)], str(error)[:2000]
+        self.failures.append(Failure(stage, kind, f"{type(error).__name__}: {detail}", place(error)))
 
 
 def pads_with_fractions(program: Program, arrays: Arrays) -> bool:
