@@ -28,7 +28,7 @@ from .kernels import (
 )
 from .limits import Limits
 from .places import Part, Place
-from .plan import Check, Either, Loop, Make, Plan, Run, Section, Step, Within
+from .plan import Check, Either, Leave, Loop, Make, Plan, Run, Section, Step, Within
 from .quantities import Apply, Load, Number, Reach, Reduced, Value, parts_of
 
 SORTING = 20  # operations on an element that sorting takes for each, or finding a place in what is sorted
@@ -100,6 +100,8 @@ def _step(step: Step, ranges: Ranges) -> Cost:
             return _steps(usual, ranges) + Cost(0, _elements(condition, ranges), 1)
         case Check(position=position):
             return Cost(0, _elements(position, ranges) + _points(position.indices, ranges), 1)
+        case Leave(condition=condition):
+            return Cost(0, _elements(condition, ranges), 1)
         case Make():
             return Cost()
 

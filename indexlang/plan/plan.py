@@ -6,13 +6,14 @@
     Buffer  ::= name shape dtype role            input | tensor | copy | workspace | table
     Table   ::= Buffer (index lo..hi)* Value     what positions alone say, made once
     Section ::= Record* (index lo..hi)* Step*    a statement as it runs, or several that run together
-    Step    ::= Loop | Within | Make | Run | Either | Check
+    Step    ::= Loop | Within | Make | Run | Either | Check | Leave
     Loop    ::= index from..to by n how Step*    n values at a time (an axis), or one (n = 0: a tap); how: see below
     Within  ::= index from Value to Value Step*  those values of an index that can matter here: at least one
     Make    ::= Part [op]                        an array of no values yet; where none is, its first Run makes it
     Run     ::= Place op Kernel                  op: = += -= *= /= max= min=
     Either  ::= Value ? Step* : Step*            the fast way where the data allow it
     Check   ::= Value in 0..end                  what only data can tell
+    Leave   ::= Value ?                          the other Plan at once, as the outputs would not be finite
     Place   ::= View | Part
     View    ::= Buffer Row*                      elements at affine positions of indices: a strided view
     Part    ::= Buffer index*                    an array over just the values that its indices have here
@@ -123,7 +124,17 @@ class Check:
     admitted: Value | None = None
 
 
-Step = Loop | Within | Make | Run | Either | Check
+@dataclass(frozen=True)
+class Leave:
+    """Go over to the Plan that is made of `instead`, if there is one, unless the condition, a single value, holds.
+
+    It stands in no loop, and saves the work on what the end of the Plan would find not to be finite.
+    """
+
+    condition: Value
+
+
+Step = Loop | Within | Make | Run | Either | Check | Leave
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from .kernels import (
 )
 from .operators import REDUCTIONS
 from .places import Part, Place, View
-from .plan import Check, Either, Loop, Make, Plan, Recipe, Run, Step, Within
+from .plan import Check, Either, Leave, Loop, Make, Plan, Recipe, Run, Step, Within
 from .planning import made_of
 from .quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value
 from .views import Row
@@ -84,6 +84,8 @@ def _steps(steps: Sequence[Step], indent: str) -> Iterator[str]:
                 if second:
                     yield f"{indent}else:"
                     yield from _steps(second, indent + "  ")
+            case Leave(condition=condition):
+                yield f"{indent}leave unless {_value(condition)}"
             case Check(position=position, end=end, admitted=admitted):
                 where = f" where {_value(admitted)}" if admitted is not None else ""
                 yield f"{indent}check 0 <= {_value(position)} < {end}{where}"

@@ -8,6 +8,7 @@ result that is not finite, or of which too many digits have cancelled, sends the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -19,6 +20,7 @@ from .building import here
 from .contraction import separates
 from .digits import hardly_cancels, keeps_digits
 from .evaluation import Evaluation
+from .plan import Leave
 from .quantities import Apply, Load, Number, Reduced, Value
 from .values import cast
 from .views import Scope
@@ -59,24 +61,60 @@ def separable(stmt: Evaluation) -> Separable | None:
 
 def separated(stmt: Evaluation, target: Target, scope: Scope) -> None:
     """Plan the sum as two contractions, and as it stands where these lose digits."""
-    found, b = separable(stmt), stmt.b
+    found = separable(stmt)
     assert found is not None
-    ((sign, term),) = stmt.terms()
-    few = prod(stmt.sizes[i] for i in stmt.free) <= stmt.b.limits.few
+    _either(stmt, found, target, scope)
+
+
+def _either(
+    stmt: Evaluation, found: Separable, target: Target, scope: Scope, alone: tuple[int, Load, Load] | None = None
+) -> None:
+    """Two contractions, else what loses less: the same with a factor that is `alone`, else as it stands."""
+    b, ((sign, term),) = stmt.b, stmt.terms()
+    few = prod(stmt.sizes[i] for i in stmt.free) <= b.limits.few
+    outside = b.depth == 0
     with stmt.wider(few) as lost:
-        total, good = _apart(stmt, found, target, scope, lost)
+        given = {} if alone is None else {alone[0]: alone[2]}
+        total, good = _apart(stmt, found, target, scope, lost, given)
+    if alone is not None:  # 0 times what is not finite is no number
+        good = Apply("and", (stmt.all_finite([alone[1]]), good), "bool")
     with b.either(good) as (fast, slow):
         with b.into(fast):
             target.start(once=True)
             if total.place != target.view:
                 target.put(target.view, cast(total, stmt.compute), sign < 0)
         with b.into(slow):
+            if outside:
+                b.steps.append(Leave(stmt.all_finite([total])))
+            other = _alone(stmt, found, term, scope) if alone is None and not few else None
+            if other is not None:
+                _either(stmt, found, target, scope, other)
+                return
             target.start(once=False)
             with b.loops(scope, contraction_blocks(stmt, target)) as inner:
                 stmt.term(target, inner, (sign, term))
 
 
-def _apart(stmt: Evaluation, found: Separable, target: Target, scope: Scope, lost: int) -> tuple[Load, Value]:
+def _alone(stmt: Evaluation, found: Separable, term: Expr, scope: Scope) -> tuple[int, Load, Load] | None:
+    """A factor by its number, as it is and with zeros where the two arrays are one element and their difference is 0.
+
+    There it may be so large that nothing else is left of its sums: a distance of nearly 0, by which is divided.
+    """
+    pair = stmt.meeting(found.first, found.second, tuple(scope)) if found.minus else None
+    core, _, _ = stmt.split(term)
+    for number, factor in enumerate(core):
+        if pair is not None and number != found.number and {*pair} <= {*indices_of(factor)} and not said_by(factor):
+            whole, apart = stmt.factor(factor, scope), stmt.compared("ne", pair, scope)
+            assert apart is not None
+            axes = here(whole.place.mentioned, scope)
+            value = Apply("select", (apart, whole, Number(0, stmt.compute)), stmt.compute)
+            return number, whole, stmt.held(value, axes, scope)
+    return None
+
+
+def _apart(
+    stmt: Evaluation, found: Separable, target: Target, scope: Scope, lost: int, given: Mapping[int, Load]
+) -> tuple[Load, Value]:
     """The sum as two contractions, and whether it keeps its digits."""
     kind, ((sign, term),) = stmt.compute, stmt.terms()
     order = [i for i in target.view.mentioned if not scope[i].tap]
@@ -94,7 +132,7 @@ def _apart(stmt: Evaluation, found: Separable, target: Target, scope: Scope, los
     values = []
     for x in parts:
         with stmt.everywhere():
-            value = stmt.contracted(scope, term, None, order, given={**said, found.number: x})
+            value = stmt.contracted(scope, term, None, order, given={**said, **given, found.number: x})
         assert value is not None
         values.append(stmt.held(value, [i for i in order if i in value.indices], scope, "side"))
     free = [i for i in order if any(i in v.indices for v in values)]

@@ -34,7 +34,7 @@ from .kernels import (
     Take,
 )
 from .places import Buffer, Part, Place, View
-from .plan import Check, Either, Loop, Make, Plan, Run, Section, Step, Within
+from .plan import Check, Either, Leave, Loop, Make, Plan, Run, Section, Step, Within
 from .planning import every
 from .positions import Positions
 from .quantities import Value
@@ -109,6 +109,10 @@ class _Checking(Memory):
                     self.value(condition)
                     self.require(not self.here(condition.indices), "a condition is a single value")
                     self.branches(first, second)
+                case Leave(condition=condition):
+                    self.value(condition)
+                    self.require(not self.here(condition.indices), "a condition is a single value")
+                    self.require(self.scope == whole(self.extents), "the Plan is left in a loop")
                 case Check(position=position, end=end, admitted=admitted):
                     for value in (position, *([admitted] if admitted is not None else [])):
                         self.value(value)

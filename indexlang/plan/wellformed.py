@@ -30,7 +30,7 @@ from .kernels import (
     Take,
 )
 from .places import Buffer, Part, Place, View
-from .plan import Check, Either, Loop, Make, Plan, Run, Step, Within
+from .plan import Check, Either, Leave, Loop, Make, Plan, Run, Step, Within
 from .quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value, parts_of
 from .views import Extents
 
@@ -234,6 +234,9 @@ class _Reading:
                     yield from self.value(condition)
                     yield from self.is_condition(condition)
                     yield from self.steps((*first, *second), places)
+                case Leave(condition=condition):
+                    yield from self.value(condition)
+                    yield from self.is_condition(condition)
                 case Check(position=position, place=number, admitted=admitted):
                     yield from self.value(position)
                     yield from self.is_position(position)

@@ -82,6 +82,7 @@ class Writer:
     module: list[str] = field(default_factory=list)
     constants: dict[str, Name] = field(default_factory=dict)
     support: set[str] = field(default_factory=set)  # names of ARRAYS and of the functions' SUPPORT
+    leaving: str | None = None  # the line that goes over to what runs instead
     made: dict[Buffer, Made] = field(default_factory=dict)
     contiguous: set[Buffer] = field(default_factory=set)  # inputs that are made so
     groups: dict[str, tuple[Name, Name, Name]] = field(default_factory=dict)  # of inputs' positions, by their code

@@ -72,6 +72,7 @@ def _function(w: Writer, plan: Plan, name: Name, instead: Name | None, looks: bo
             at, form = w.made[buffer].name.text, f"{buffer.shape}, {buffer.dtype!r}"
             w.entry.append(f"{at} = {w.use('fitting')}({buffer.name!a}, {at}, {form})")
     inputs = ", ".join(w.made[b].name.text for b in plan.inputs)
+    w.leaving = None if instead is None else f"return {instead.text}({inputs})"
     _tables(w, plan.tables)
     tables, w.module = w.module, []
     lives = lifetimes(plan)
@@ -86,8 +87,8 @@ def _function(w: Writer, plan: Plan, name: Name, instead: Name | None, looks: bo
     given = [f"ROOMS.give({room.text})" for room in w.rooms.values()]
     if given:
         w.entry.append(f"{w.rooms[0].text} = ROOMS.take({w.room.size})")
-    if instead is not None:
-        leaving = (*given, f"return {instead.text}({inputs})")
+    if w.leaving is not None:
+        leaving = (*given, w.leaving)
         lines += [f"    if not {_finite(w, plan)}:", *(f"        {line}" for line in leaving)]
     results = _results(w, plan)
     lines += [f"    {line}" for line in given]

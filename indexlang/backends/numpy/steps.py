@@ -24,7 +24,7 @@ from ...plan.kernels import (
     Select,
     Take,
 )
-from ...plan.plan import Check, Either, Loop, Make, Run, Step, Within
+from ...plan.plan import Check, Either, Leave, Loop, Make, Run, Step, Within
 from ...plan.quantities import Apply, Load, Number, Value
 from .arrays import Operand, array, axes_here, spread
 from .code import ALL, Item, Name, call, text
@@ -54,6 +54,8 @@ def steps(w: Writer, several: Sequence[Step]) -> None:
                 either(w, step)
             case Check():
                 check(w, step)
+            case Leave():
+                leave(w, step)
 
 
 def loop(w: Writer, step: Loop) -> None:
@@ -131,6 +133,13 @@ def either(w: Writer, step: Either) -> None:
     if step.second:
         with w.inside("branch", "else:", at=branch.at):
             steps(w, step.second)
+
+
+def leave(w: Writer, step: Leave) -> None:
+    """The other Plan's results, where the condition does not hold and there is another Plan."""
+    if w.leaving is not None:
+        with w.inside("branch", f"if not {text(truth(value(w, step.condition, ())))}:") as branch:
+            branch.lines.append(w.leaving)
 
 
 def check(w: Writer, step: Check) -> None:
