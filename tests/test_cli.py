@@ -409,6 +409,8 @@ def test_shapes_must_be_given_for_just_the_inputs(capsys: Capsys) -> None:
     assert "no shape is given for W" in fails(["gradcheck", "-e", MATMUL, "--shape", "x=2,3"], capsys)
     assert "--shape x=2,3 --shape W=3,4" in fails(["gradcheck", "-e", MATMUL], capsys)
     assert "'z' is no input" in fails(["explain", "-e", MATMUL, "--shape", "z=2,3"], capsys)
+    sizes = ["--shape", "x=2,3", "--shape", "W=3,4"]
+    assert "'z' is no input" in fails(["explain", "-e", MATMUL, *sizes, "--dtype", "z=float64"], capsys)
 
 
 def test_explain_prints_steps_and_json(capsys: Capsys) -> None:

@@ -104,7 +104,7 @@ def arrays(given: Iterable[str]) -> dict[str, Array]:
             found[name] = _load(path)
             continue
         archive = _archive(path)
-        key = key or (name if name in archive or len(archive) != 1 else next(iter(archive)))
+        key = said(key) or (name if name in archive or len(archive) != 1 else next(iter(archive)))
         if key not in archive:
             raise _error(f"{path} has no array '{key}'", f"arrays: {', '.join(archive) or 'none'}")
         found[name] = archive[key]
