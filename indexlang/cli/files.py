@@ -170,6 +170,8 @@ def targets(given: Iterable[str], names: Sequence[str]) -> dict[str, tuple[str, 
             chosen = (name,)
             if name not in names:
                 raise _error(f"'{name}' is nothing that is computed here", f"computed: {', '.join(names)}")
+        if path != STANDARD:  # a file may have several names
+            path = next((p for p in found if p != STANDARD and os.path.realpath(p) == os.path.realpath(path)), path)
         found[path] = (*found.get(path, ()), *chosen)
         if not path.endswith(".npz") and path != STANDARD and len(found[path]) > 1:
             raise _error(f"{path} can hold one array, not {len(found[path])}", way_out="give a name that ends in .npz")
