@@ -124,7 +124,25 @@ def odd(rng: Random) -> np.ndarray:
     ))  # fmt: skip
 
 
-LEAVES = (-5, 7, 0, 1.5, 1 << 70, -1.0, None, True, "x", [], {}, float("nan"), float("inf"), [[[]]], "0" * 64, 10**15)
+LEAVES = (
+    -5,
+    7,
+    0,
+    1.5,
+    1 << 70,
+    10**400,
+    -1.0,
+    None,
+    True,
+    "x",
+    [],
+    {},
+    float("nan"),
+    float("inf"),
+    [[[]]],
+    "0" * 64,
+    10**15,
+)
 
 
 def another_text(good: bytes, rng: Random) -> bytes:

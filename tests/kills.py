@@ -5,7 +5,7 @@ moment drawn by chance, again and again, until it is complete; then another begi
 kills, INDEXLANG_SEED the seed. After each kill
 
 - the checkpoint can be read, and holds no less than the process had said was saved
-- tables are whole, and no more than one file that was begun is left
+- tables are whole, and of what was begun no more is left than one file for the checkpoint and for each table
 - the run, when it is complete, is bit for bit the one that nothing disturbs, and nothing that was begun is left
 
 The exit status is 1 where one of these is not so.

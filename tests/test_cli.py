@@ -259,6 +259,13 @@ def test_gradients_with_an_integer_output(arrays: dict[str, np.ndarray]) -> None
     assert np.array_equal(np.load("g.npy"), [[0, 0, 1], [0, 0, 1]])
 
 
+def test_a_file_that_is_named_in_two_ways_is_one(arrays: dict[str, np.ndarray], capsys: Capsys) -> None:
+    argv = ["run", "-e", "y[i] = x[i,j]\nz[j] = x[i,j]", "-i", "x=x.npy"]
+    assert commands.main([*argv, "-o", "y=a.npz", "-o", "z=./a.npz"]) == 0
+    assert set(np.load("a.npz")) == {"y", "z"}
+    assert "a.npy can hold one array" in fails([*argv, "-o", "y=a.npy", "-o", "z=./a.npy"], capsys)
+
+
 BAD_INPUTS = {
     "missing": (["-i", "x=nowhere.npy"], "cannot read nowhere.npy: no such file or directory"),
     "pickled": (["-i", "x=objects.npy"], "objects.npy holds Python objects, not numbers"),
@@ -409,6 +416,8 @@ def test_shapes_must_be_given_for_just_the_inputs(capsys: Capsys) -> None:
     assert "no shape is given for W" in fails(["gradcheck", "-e", MATMUL, "--shape", "x=2,3"], capsys)
     assert "--shape x=2,3 --shape W=3,4" in fails(["gradcheck", "-e", MATMUL], capsys)
     assert "'z' is no input" in fails(["explain", "-e", MATMUL, "--shape", "z=2,3"], capsys)
+    sizes = ["--shape", "x=2,3", "--shape", "W=3,4"]
+    assert "'z' is no input" in fails(["explain", "-e", MATMUL, *sizes, "--dtype", "z=float64"], capsys)
 
 
 def test_explain_prints_steps_and_json(capsys: Capsys) -> None:

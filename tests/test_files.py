@@ -519,12 +519,19 @@ ROW = {
 }  # fmt: skip
 PROGRESS = {
     "epoch": 1, "done": 32, "batch": 16, "examples": 60, "order": PCG, "noise": PCG, "sums": [1.0, 2.0, 3.0],
-    "losses": [0.5, 0.25], "epochs": [ROW],
+    "losses": [0.5, 0.25], "epochs": [ROW], "drop_last": True,
 }  # fmt: skip
 
 
 def test_progress_comes_back_as_it_was() -> None:
     assert progress_of(PROGRESS, Path("c.npz")).saved() == PROGRESS
+
+
+def test_older_progress_does_not_say_whether_a_batch_is_left_out() -> None:
+    older = {name: value for name, value in PROGRESS.items() if name != "drop_last"}
+    assert progress_of(older, Path("c.npz")).drop_last is None
+    with pytest.raises(DataError, match="drop_last is neither true nor false"):
+        progress_of({**PROGRESS, "drop_last": 1}, Path("c.npz"))
 
 
 @pytest.mark.parametrize(
@@ -544,6 +551,8 @@ def test_progress_comes_back_as_it_was() -> None:
         ({"losses": [0.5, float("nan")]}, "losses are no numbers"),
         ({"losses": "0.5"}, "losses are no numbers"),
         ({"sums": [1.0, 2.0]}, "not three numbers"),
+        ({"sums": [10**400, 1.0, 2.0]}, "not three numbers"),
+        ({"epochs": [{**ROW, "loss": 10**400}]}, "loss is no number"),
         ({"order": {}}, "no state of a PCG64"),
         ({"noise": None}, "no state of a PCG64"),
     ],

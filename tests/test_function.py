@@ -276,6 +276,24 @@ def test_its_gradient_is_the_outputs() -> None:
     assert gradients["y"].tolist() == [1, 2] and gradients["x"].tolist() == [[1] * 3, [2] * 3]
 
 
+def test_value_and_grad_start_there_too() -> None:
+    f = indexlang.compile("s += x[i]**2")
+    given = {"x": np.array([1.0, 2.0]), "s": np.array(5.0)}
+    value, gradients = f.value_and_grad(**given)
+    assert value == 10 and gradients["s"] == 1 and gradients["x"].tolist() == [2, 4]
+    assert list(f.value_and_grad("s", **given)[1]) == ["s"]
+    assert list(f.value_and_grad(given, wrt=["x"])[1]) == ["x"]
+    with pytest.raises(DerivationError, match="'s' is no input"):
+        f.value_and_grad("s", x=given["x"])
+
+
+def test_an_input_of_a_started_accumulation_may_be_called_out() -> None:
+    f = indexlang.compile("y[i] += 2*out[i]")
+    out, start, buffer = np.array([1.0, 2.0]), np.ones(2), np.zeros(2)
+    assert f(out=out, y=start).tolist() == f({"out": out, "y": start}).tolist() == [3, 5]
+    assert f({"out": out, "y": start}, out=buffer) is buffer and buffer.tolist() == [3, 5]
+
+
 # -- derivatives ---------------------------------------------------------------------------------------
 
 
@@ -392,6 +410,8 @@ def test_value_and_grad_refuses() -> None:
         indexlang.compile("y = x[i]").value_and_grad("x", x=[1, 2])
     with pytest.raises(DerivationError, match="'z' is no input"):
         indexlang.compile("y = x[i]").value_and_grad("z", x=np.ones(2))
+    with pytest.raises(ShapeError, match="'wrt' is no input"):
+        indexlang.compile("y = x[i]").value_and_grad("x", wrt="x", x=np.ones(2))
 
 
 def test_grad_takes_what_it_does_not_need() -> None:
@@ -619,6 +639,7 @@ def test_a_tensor_may_have_any_name(name: str) -> None:
         assert value == y == 14
         np.testing.assert_array_equal(grads[name], [2, 4, 6])
     np.testing.assert_array_equal(f.value_and_grad(**{name: x})[1][name], [2, 4, 6])
+    np.testing.assert_array_equal(f.value_and_grad(name, **{name: x})[1][name], [2, 4, 6])
     shapes = {str(f.plan({name: (3,)})), str(f.plan((3,))), str(f.plan(**{name: (3,)}))}
     assert len(shapes) == 1
     assert f.emit("numpy", {name: (3,)}) == f.emit("numpy", (3,))

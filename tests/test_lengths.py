@@ -75,6 +75,16 @@ def test_values_and_gradients(name: str, lengths: str, limits: Limits) -> None:
     assert parts or limits is TINY  # what is tiny may be better off without
 
 
+@pytest.mark.parametrize("name", ["before", "up to", "from", "behind", "kept"])
+def test_no_length_is_too_large(name: str) -> None:
+    f = sized(indexlang.compile(TEXTS[name]), ALWAYS)
+    for kind in ("int64", "uint64"):
+        most = np.iinfo(kind).max
+        given = {**inputs(f, "any"), "n": np.array([most, 3, most - 1, 0, most // 2 + 1], kind)}
+        assert any(isinstance(step, Within) for step in steps_of(f.plan(**given)))
+        np.testing.assert_allclose(f(**given), f(**{**given, "n": np.array([9, 3, 9, 0, 9])}), rtol=1e-12)
+
+
 @pytest.mark.parametrize("bad", [np.inf, np.nan])
 @pytest.mark.parametrize("name", ["before", "kept", "scores", "two bounds"])
 def test_what_lies_beyond_adds_nothing(name: str, bad: float) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import Problem, ShapeError
+from ..errors import DerivationError, Problem, ShapeError
 from ..program.affine import Affine
 from ..program.ir import Access, Program, parts_of, primal_of, walk
 from ..sizes.suggested import suggested
@@ -192,6 +192,13 @@ def is_mapping(args: Sequence[Any]) -> bool:
     return len(args) > 0 and isinstance(args[0], Mapping)
 
 
-def names_of(wrt: Sequence[str] | str | None) -> tuple[str, ...] | None:
-    """The tensors that `wrt` names."""
-    return (wrt,) if isinstance(wrt, str) else None if wrt is None else tuple(wrt)
+def names_of(wrt: Sequence[str] | str | None, inputs: Sequence[str]) -> tuple[str, ...] | None:
+    """The tensors that `wrt` names. Errors: `DerivationError` where one is no input, or there is none."""
+    names = (wrt,) if isinstance(wrt, str) else None if wrt is None else tuple(wrt)
+    for name in names or ():
+        if name not in inputs:
+            values = (f"inputs: {', '.join(inputs) or 'none'}",)
+            raise DerivationError(Problem("no-gradient", f"'{name}' is no input", values=values))
+    if names is not None and not names:
+        raise DerivationError(Problem("no-gradient", "wrt names no tensor", way_out="leave it out for all inputs"))
+    return names

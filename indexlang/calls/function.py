@@ -109,7 +109,7 @@ class Function:
         named = self._named(args, kwargs)
         initial = tuple(name for name in self.optional if name in named)
         if initial:
-            return self._started(initial)(out=out, **starting(named, initial))
+            return self._started(initial)(starting(named, initial), out=out)
         arrays = [named[name] for name in self._names]
         compiled = self._at(forms_of(arrays))
         buffers = {}
@@ -179,8 +179,7 @@ class Function:
         """
         if form not in ("scatter", "gather"):
             raise DerivationError(Problem("form", f"a form is 'scatter' or 'gather', not {form!r}"))
-        names = names_of(wrt)
-        self._check_wrt(names)
+        names = names_of(wrt, self.inputs)
 
         def make() -> Function:
             program = derivation.backward(self.program, names)
@@ -192,14 +191,6 @@ class Function:
 
         found: Function = self._made(("grad", names, form), make)
         return found
-
-    def _check_wrt(self, names: Sequence[str] | None) -> None:
-        for name in names or ():
-            if name not in self.inputs:
-                values = (f"inputs: {', '.join(self.inputs) or 'none'}",)
-                raise DerivationError(Problem("no-gradient", f"'{name}' is no input", values=values))
-        if names is not None and not names:
-            raise DerivationError(Problem("no-gradient", "wrt names no tensor", way_out="leave it out for all inputs"))
 
     def vjp(self, /, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], dict[str, Array]]]:
         """The outputs, and `pullback(dy)`: the gradients of sum(dy * y) by every differentiable input, as a dict.
@@ -261,6 +252,7 @@ class Function:
         `DerivationError` for integers and other names.
         """
         if args and not is_mapping(args):  # wrt, by position
+            inputs = inputs if wrt is None else {**inputs, "wrt": wrt}
             wrt, *args = args  # type: ignore[assignment]
         elif wrt is not None and "wrt" in self._names and not args:
             inputs, wrt = {**inputs, "wrt": wrt}, None
@@ -269,8 +261,12 @@ class Function:
             raise ShapeError(Problem("not-scalar", rule, way_out="choose one: compile(..., outputs=[...])"))
         output = self.outputs[0]
         named = self._named(args, inputs)
-        chosen = names_of(wrt)
-        self._check_wrt(chosen)
+        initial = tuple(name for name in self.optional if name in named)
+        chosen = names_of(wrt, (*self.inputs, *initial))
+        if initial:
+            chosen = None if chosen is None else tuple(starting(dict.fromkeys(chosen), initial))
+            value, found = self._started(initial).value_and_grad(starting(named, initial), wrt=chosen)
+            return value, {n.removeprefix(START): g for n, g in found.items()}
         if chosen is None:
             chosen = tuple(n for n in self._reached if n in named and named[n].dtype.kind in "fc")
         for name in chosen:

@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -335,14 +335,12 @@ def _program(args: argparse.Namespace) -> Program:
 def _shapes(program: Program, given: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
     """The shapes behind `--shape`: one for each input."""
     shapes = dict(given)
-    known = (f"inputs: {', '.join(program.inputs) or 'none'}",)
-    for name in shapes:
-        if name not in program.inputs:
-            raise ShapeError(Problem("unexpected-input", f"'{name}' is no input", values=known))
+    _check_inputs(program, shapes)
     missing = [name for name in program.inputs if name not in shapes]
     if missing:
         rule = f"no shape is given for {', '.join(missing)}"
-        examples = suggested(program, {n: s for n, s in shapes.items() if n in program.inputs})
+        known = (f"inputs: {', '.join(program.inputs) or 'none'}",)
+        examples = suggested(program, shapes)
         way = f"say {' '.join(f'--shape {name}={examples[name]}' for name in missing)}, with your sizes"
         raise ShapeError(Problem("missing-input", rule, values=known, way_out=way))
     return shapes
@@ -351,11 +349,20 @@ def _shapes(program: Program, given: Sequence[tuple[str, tuple[int, ...]]]) -> d
 def _forms(args: argparse.Namespace, program: Program) -> Forms:
     """The shapes and types of a program's inputs."""
     types: dict[str, str] = dict(args.dtype)
-    default, integers = types.get("", "float32"), indexing(program)
+    default, integers = types.pop("", "float32"), indexing(program)
+    _check_inputs(program, types)
     return {
         n: (shape, types.get(n, "int64" if n in integers else default))
         for n, shape in _shapes(program, args.shape).items()
     }
+
+
+def _check_inputs(program: Program, given: Iterable[str]) -> None:
+    """Whether what is said of inputs is said of inputs. Errors: `ShapeError`."""
+    for name in given:
+        if name not in program.inputs:
+            known = (f"inputs: {', '.join(program.inputs) or 'none'}",)
+            raise ShapeError(Problem("unexpected-input", f"'{name}' is no input", values=known))
 
 
 def _planned(args: argparse.Namespace) -> tuple[Function, Forms]:

@@ -104,7 +104,7 @@ def arrays(given: Iterable[str]) -> dict[str, Array]:
             found[name] = _load(path)
             continue
         archive = _archive(path)
-        key = key or (name if name in archive or len(archive) != 1 else next(iter(archive)))
+        key = said(key) or (name if name in archive or len(archive) != 1 else next(iter(archive)))
         if key not in archive:
             raise _error(f"{path} has no array '{key}'", f"arrays: {', '.join(archive) or 'none'}")
         found[name] = archive[key]
@@ -170,6 +170,8 @@ def targets(given: Iterable[str], names: Sequence[str]) -> dict[str, tuple[str, 
             chosen = (name,)
             if name not in names:
                 raise _error(f"'{name}' is nothing that is computed here", f"computed: {', '.join(names)}")
+        if path != STANDARD:  # a file may have several names
+            path = next((p for p in found if p != STANDARD and os.path.realpath(p) == os.path.realpath(path)), path)
         found[path] = (*found.get(path, ()), *chosen)
         if not path.endswith(".npz") and path != STANDARD and len(found[path]) > 1:
             raise _error(f"{path} can hold one array, not {len(found[path])}", way_out="give a name that ends in .npz")

@@ -18,7 +18,7 @@ from .evaluation import Evaluation
 from .quantities import Apply, Number, Reduced, Value
 from .reads import value_of
 from .tiles import Tile, tile_of
-from .values import cast
+from .values import cast, near
 from .views import Extents, Scope
 from .writes import Target
 
@@ -38,7 +38,8 @@ class Length:
 
     def measured(self, stmt: Evaluation, scope: Scope) -> Length:
         """The same with the bound as a single value."""
-        found: Value = cast(value_of(stmt.b, self.bound, scope), "int64")
+        found = value_of(stmt.b, self.bound, scope)
+        found = cast(near(found) if found.dtype == "uint64" else found, "int64")
         found = Reduced("greatest", found, (self.outer,)) if self.outer in found.indices else found
         return replace(self, place=Apply("add", (found, Number(self.more, "int64")), "int64") if self.more else found)
 

@@ -74,7 +74,7 @@ def saturated(value: Value, turn: int = 0) -> Value:
     if turn:
         return _remainder(value, turn)
     if not isinstance(value, Apply) or value.fn == "int":
-        return _near(value) if value.dtype == "uint64" else value
+        return near(value) if value.dtype == "uint64" else value
     return _limited(value)
 
 
@@ -85,7 +85,7 @@ def _limited(value: Value) -> Value:
         case Apply(fn="mod", args=(a, Number(value=int(turn)))) if turn > 0:
             return _remainder(a, turn)
         case Load() | Apply(fn="int"):
-            return _near(value)
+            return near(value)
         case Number(value=int(number)):
             return Number(min(max(number, -FARTHEST), FARTHEST), value.dtype)
         case _:
@@ -117,7 +117,8 @@ def _cannot_wrap(value: Value) -> bool:
             return isinstance(value, Number) or (isinstance(value, Apply) and value.fn == "int")
 
 
-def _near(value: Value) -> Value:
+def near(value: Value) -> Value:
+    """What data say, no further away than `FARTHEST`, so that 64 bits hold what is made of it."""
     top = Apply("min", (value, Number(FARTHEST, value.dtype)), value.dtype)
     return top if value.dtype == "uint64" else Apply("max", (top, Number(-FARTHEST, value.dtype)), value.dtype)
 

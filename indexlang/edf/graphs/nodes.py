@@ -31,7 +31,7 @@ OPERATIONS: dict[str, Callable[..., Node]] = {}  # what + - * / between nodes ma
 class Node(Named):
     """A vertex of a graph: an input, a parameter, or what is computed. Users make those; a Node alone computes nothing.
 
-    `+`, `-` and `*` between nodes and numbers, and `/` by a number, are nodes, too.
+    `+`, `-`, `*` and `/` between nodes and numbers, and nodes raised to numbers, are nodes, too.
     """
 
     __array_ufunc__ = None  # an array beside a node is a mistake, not an array of nodes

@@ -98,7 +98,7 @@ def _row(row: Any, number: int, path: Path) -> Epoch:
         raise _damaged(path, f"the row of epoch {number} is none")
     for name in names:
         missing = row[name] is None and name in ("accuracy", "test_loss", "test_accuracy")
-        if not missing and (isinstance(row[name], bool) or not isinstance(row[name], int | float)):
+        if not missing and not _is_number(row[name]):
             raise _damaged(path, f"the row of epoch {number} is none: {name} is no number")
     return Epoch(**row)
 
@@ -106,7 +106,12 @@ def _row(row: Any, number: int, path: Path) -> Epoch:
 def _are_numbers(values: Any, count: int | None = None) -> bool:
     if not isinstance(values, list) or (count is not None and len(values) != count):
         return False
-    return all(type(v) in (int, float) and math.isfinite(v) for v in values)
+    return all(_is_number(v) and math.isfinite(v) for v in values)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number that a float can be, nan and inf among them."""
+    return type(value) is float or (type(value) is int and abs(value) < _MOST)
 
 
 def _damaged(path: Path, reason: str) -> DataError:
