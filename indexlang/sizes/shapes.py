@@ -24,6 +24,7 @@ from ..program.ir import (
     indices_of,
     primal_of,
     reductions_of,
+    sizes_of,
     tensors_in,
 )
 from ..program.text import dim_names, expr_text, statement_text
@@ -65,6 +66,7 @@ def infer(program: Program, sizes: Sizes, rewritten: bool = False) -> Shapes:
     solution = solve(program)
     numbers.claims(solution)
     numbers.raise_problems()
+    numbers.ahead(solution)
     for k, stmt in enumerate(program.statements):
         numbers.statement(stmt, solution, k)
         numbers.raise_problems()
@@ -254,6 +256,26 @@ class _Numbers:
         """Whether an index is reduced where these uses stand: then what stretches is hardly meant."""
         stmts = [s for s in self.program.statements if all(u.access in accesses_of(s) for u in found)]
         return any(index not in indices_of(s.target) for s in stmts)
+
+    def ahead(self, solution: Solution) -> None:
+        """The shapes of tensors whose sizes are asked for before they are made, and those that these are made of."""
+        makers: dict[str, Statement] = {}
+        for stmt in self.program.statements:
+            makers.setdefault(stmt.target.tensor, stmt)
+        made: set[str] = set()
+        for stmt in self.program.statements:
+            made.add(stmt.target.tensor)
+            asked = [p.tensor for p in sizes_of(stmt) if p.tensor not in made]
+            while asked:
+                tensor = asked[-1]
+                if tensor not in self.shapes:
+                    forms = solution.shapes.get(tensor, {}).values()
+                    needed = {p.tensor for f in forms for p in f.sizes} - self.shapes.keys() - {*asked}
+                    if needed & makers.keys():
+                        asked += sorted(needed & makers.keys())
+                        continue
+                    self.define(makers[tensor], solution)
+                asked.pop()
 
     def define(self, stmt: Statement, solution: Solution) -> None:
         tensor = stmt.target.tensor
