@@ -518,13 +518,20 @@ ROW = {
     "images_per_second": 60.0,
 }  # fmt: skip
 PROGRESS = {
-    "epoch": 1, "done": 32, "batch": 16, "examples": 60, "order": PCG, "noise": PCG, "sums": [1.0, 2.0, 3.0],
-    "losses": [0.5, 0.25], "epochs": [ROW],
+    "epoch": 1, "done": 32, "batch": 16, "examples": 60, "drop_last": False, "order": PCG, "noise": PCG,
+    "sums": [1.0, 2.0, 3.0], "losses": [0.5, 0.25], "epochs": [ROW],
 }  # fmt: skip
 
 
 def test_progress_comes_back_as_it_was() -> None:
     assert progress_of(PROGRESS, Path("c.npz")).saved() == PROGRESS
+
+
+def test_progress_of_an_older_checkpoint_says_nothing_of_the_last_batch() -> None:
+    old = {n: v for n, v in PROGRESS.items() if n != "drop_last"}
+    assert progress_of(old, Path("c.npz")).drop_last is None
+    with pytest.raises(DataError, match="drop_last is neither true nor false"):
+        progress_of({**old, "drop_last": 1}, Path("c.npz"))
 
 
 @pytest.mark.parametrize(
