@@ -168,6 +168,7 @@ def test_the_time_for_even_blocks_does_not_depend_on_their_size() -> None:
     [
         ("y[i] = x[i] where i < size(y,0)//2+1", 1),
         ("y[i] = x[size(y,0)-1-i]", 1),
+        ("layer f(x[N]) -> y[n]:\n    y[n] = x[n]**2", 1),
         ("shape y[size(y,0)//2+1]\ny[i] = x[i]", 1),
         ("y[i,j] = x[i,j] where i < size(y,1)+1, j < size(y,0)+1", 2),
     ],

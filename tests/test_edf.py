@@ -483,6 +483,26 @@ def test_a_missing_value_is_named() -> None:
         Backward(rest[-1])
 
 
+def test_a_step_of_the_slides_that_would_change_nothing_is_an_error() -> None:
+    x, y, *_, ell = mlp()
+    x.value, y.value = batch(4)
+    for run in (lambda: None, Forward, lambda: (Forward(), Backward(ell), SGD(0.1), Forward())):
+        run()
+        with pytest.raises(GraphError, match=r"no parameter has a gradient, Phi1\.W neither"):
+            SGD(0.1)
+
+
+def test_the_slides_functions_outside_of_the_block_of_their_graph() -> None:
+    with Graph() as g:
+        x, y, *_, ell = mlp()
+    x.value, y.value = batch(4)
+    g.forward()
+    g.backward(ell)
+    for call in (Forward, lambda: SGD(0.1)):
+        with pytest.raises(GraphError, match="no computed node\n  way out: make nodes inside of `with Graph"):
+            call()
+
+
 def test_a_cycle_is_told_with_its_nodes() -> None:
     with Graph() as g:
         x = Input("x")

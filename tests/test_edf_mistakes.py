@@ -308,6 +308,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "unknown layer": (lambda: edf.node("gelo"), "no layer 'gelo'\n  way out: did you mean 'gelu'"),
     "another layer": (lambda: edf.node("relu", layer="tanh"), r"way out: write node\('tanh'\)"),
     "no such layer": (lambda: edf.node("relu", layer="relo"), r"way out: write node\('relu'\)"),
+    "a layer by a number": (lambda: edf.node("layer s(x; layer=2) -> y:\n    y = x\n", layer=3), "its name, not by 3"),  # type: ignore[arg-type]
     "option of a class": (lambda: edf.node("conv2d", strid=2), "did you mean 'stride'"),
     "value of an option of a class": (lambda: edf.node("conv2d", stride=0), "stride of Conv2d"),
     "option of a text": (lambda: edf.node("layer s(x; a=1) -> y:\n    y[...] = a*x[...]\n", b=3), "no option 'b'"),

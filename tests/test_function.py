@@ -674,6 +674,7 @@ def test_an_option_may_have_any_name(name: str) -> None:
         (lambda f: indexlang.compile("y = x[i]", options=3), "options is a mapping"),
         (lambda f: indexlang.compile("y = x[i]", options={3: 3}), "options is a mapping"),
         (lambda f: indexlang.compile("y = x[i]", options={"a": 3}, a=3), "given twice"),
+        (lambda f: indexlang.compile("y = x[i]", layer=3), "by its name, not by 3\n  way out: .*options={'layer': 3}"),
     ],
 )
 def test_what_is_wrong_with_a_mapping(call: Callable[[indexlang.Function], object], said: str) -> None:

@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -119,6 +120,18 @@ def test_the_plan_of_halved_positions_asks_no_position(n: int) -> None:
 def test_powers_beyond_floating_point_have_a_sign() -> None:
     f = indexlang.compile("y[i] = exp(x[i]) ** 1e308 + x[i] ** 1001")
     assert "y.grad" in str(f.grad())
+
+
+@pytest.mark.parametrize(
+    "text", ["x.grad.grad[i] = x[i]", "y[i] = x[i]**inf", "y[i] = x[i]**-inf", "y[i] = x[i]**nan", "y[i] = inf**x[i]"]
+)
+@pytest.mark.parametrize("form", ["scatter", "gather"])
+def test_gradients_of_gradients_and_of_powers_without_end_are_programs(
+    text: str, form: Literal["scatter", "gather"]
+) -> None:
+    derived = str(indexlang.compile(text).grad(form=form))
+    assert str(indexlang.compile(derived)) == derived
+    assert ".grad" in derived
 
 
 # -- recursion ---------------------------------------------------------------------------------------

@@ -324,6 +324,30 @@ def test_a_window_is_written_to_a_place() -> None:
     assert shapes.infer(text, {"x": (0,), "w": (3,)}).tensors["y"] == (0,)
 
 
+LONG = f"y[{'+'.join(f'i{k}' for k in range(12))}] = {'*'.join(f'z[i{k}]' for k in range(12))}"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("shape t[9]\nt[i+1] = x[size(y,0)]\ny[i] = z[i]", {"t": (9,), "y": (3,)}),
+        ("t[size(y,0)+i] = x[i]\ny[i] = z[i]", {"t": (8,), "y": (3,)}),
+        ("t[i] = x[size(y,0)-i] where i < size(y,0)\ny[i] = z[i]", {"t": (3,), "y": (3,)}),
+        ("t[i+size(u,0)] = x[i]\nu[i+size(y,0)] = z[i]\ny[i] = z[i]", {"t": (11,), "u": (6,), "y": (3,)}),
+        (f"t[i+size(u,0)] = x[i]\nu[i+size(y,0)] = z[i]\n{LONG}", {"t": (33,), "u": (28,), "y": (25,)}),
+    ],
+)
+def test_a_size_may_be_asked_for_before_its_tensor_is_made(text: str, found: Sizes) -> None:
+    assert shapes.infer(program(text), {"x": (5,), "z": (3,)}).tensors == {"x": (5,), "z": (3,), **found}
+
+
+def test_a_position_that_a_later_size_puts_outside_is_refused() -> None:
+    f = indexlang.compile("shape t[4]\nt[i+1] = x[size(y,0)]\ny[i] = z[i]")
+    assert f(x=np.arange(3.0), z=np.ones(2))["t"].tolist() == [0, 2, 2, 2]
+    with pytest.raises(ShapeError, match="leaves its axis"):
+        f(x=np.arange(3.0), z=np.ones(3))
+
+
 def test_a_derived_program_runs_where_its_forward_program_ran() -> None:
     f = indexlang.compile("y[i] = x[2*i+k] * w[k]")
     for form in ("scatter", "gather"):  # of one tap, the odd positions are read nowhere

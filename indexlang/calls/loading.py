@@ -46,6 +46,9 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text, or with an argument.
     """
     engine, given = _engine(backend), _given(options, keywords)
+    if not (layer is None or isinstance(layer, str)):
+        way = f"an option of this name is given as options={{'layer': {layer!r}}}"
+        raise MeaningError(Problem("unknown-layer", f"a layer is chosen by its name, not by {layer!r}", way_out=way))
     source, folder = _source(text)
     file = parse(source)
     doubts: list[Problem] = []

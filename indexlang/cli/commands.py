@@ -31,7 +31,7 @@ from ..program.latex import to_latex
 from ..program.text import statement_text, to_text
 from ..ranges.solve import attempt
 from ..rewrite.gather import gather
-from ..sizes.shapes import doubts
+from ..sizes.doubts import doubts
 from ..sizes.suggested import suggested
 from ..syntax.layout import layout
 from ..syntax.parser import parse

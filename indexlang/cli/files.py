@@ -138,6 +138,7 @@ def _archive(path: str) -> dict[str, Array]:
 @contextmanager
 def _opened(path: str) -> Iterator[tuple[IO[bytes], int]]:
     """The file, from which any byte can be read, and its size; a pipe's bytes are all read first."""
+    _refuse_nul("read", path)
     try:
         with open(path, "rb") as file:
             if file.seekable():
@@ -147,6 +148,11 @@ def _opened(path: str) -> Iterator[tuple[IO[bytes], int]]:
                 yield io.BytesIO(whole), len(whole)
     except OSError as error:
         raise _error(f"cannot read {path}: {_reason(error)}") from None
+
+
+def _refuse_nul(verb: str, path: str) -> None:
+    if "\0" in path:
+        raise _error(f"cannot {verb} {path}: embedded null byte")
 
 
 def _is_archive(file: IO[bytes]) -> bool:
@@ -211,6 +217,8 @@ def rewrite(path: str, text: str) -> None:
 
 def replace_all(writers: Mapping[str, Writer]) -> None:
     """Let each writer fill a new file beside its target; when all have succeeded, put them in place."""
+    for path in writers:
+        _refuse_nul("write", path)
     try:
         write_all(writers)
     except OSError as error:

@@ -24,10 +24,11 @@ from ..program.ir import (
     indices_of,
     primal_of,
     reductions_of,
+    sizes_of,
     tensors_in,
 )
 from ..program.text import dim_names, expr_text, statement_text
-from ..ranges.solve import Solution, attempt, solve
+from ..ranges.solve import Solution, solve
 from ..ranges.uses import Use, called, plain_uses, uses
 from .in_bounds import Unknown, interval, leaves, numeric
 from .ranks import contracted
@@ -65,29 +66,13 @@ def infer(program: Program, sizes: Sizes, rewritten: bool = False) -> Shapes:
     solution = solve(program)
     numbers.claims(solution)
     numbers.raise_problems()
+    numbers.ahead(solution)
     for k, stmt in enumerate(program.statements):
         numbers.statement(stmt, solution, k)
         numbers.raise_problems()
     numbers.claims(solution)  # those about tensors whose own size stands for a long form
     numbers.raise_problems()
     return Shapes(numbers.shapes, tuple(numbers.extents), tuple(numbers.guarded), tuple(numbers.warnings))
-
-
-def doubts(program: Program) -> list[Problem]:
-    """What may turn out as a warning, sizes unknown: an input of undeclared shape that an index may not go through."""
-    declared, names = {s.tensor for s in program.shapes}, dim_names(program)
-    found = []
-    for stmt, cuts in zip(program.statements, attempt(program).cuts, strict=True):
-        for cut in cuts:
-            for tensor, axis in cut.sources:
-                if tensor != cut.use.tensor and tensor in program.inputs and tensor not in declared:
-                    rule = f"the index '{cut.index}' may end earlier than axis {axis} of {tensor}"
-                    inside = expr_text(Access("", (cut.use.subscript,)), names)[1:-1]
-                    values = (f"so that {inside} stays in axis {cut.use.axis} of {cut.use.tensor}",)
-                    way = f"say so: where {cut.index} < ..., or pad(...)"
-                    found.append(Problem("cut-short", rule, cut.use.span or stmt.span, values, way))
-                    break
-    return found
 
 
 class _Numbers:
@@ -256,6 +241,26 @@ class _Numbers:
         """Whether an index is reduced where these uses stand: then what stretches is hardly meant."""
         stmts = [s for s in self.program.statements if all(u.access in accesses_of(s) for u in found)]
         return any(index not in indices_of(s.target) for s in stmts)
+
+    def ahead(self, solution: Solution) -> None:
+        """The shapes of tensors whose sizes are asked for before they are made, and those that these are made of."""
+        makers: dict[str, Statement] = {}
+        for stmt in self.program.statements:
+            makers.setdefault(stmt.target.tensor, stmt)
+        made: set[str] = set()
+        for stmt in self.program.statements:
+            made.add(stmt.target.tensor)
+            asked = [p.tensor for p in sizes_of(stmt) if p.tensor not in made]
+            while asked:
+                tensor = asked[-1]
+                if tensor not in self.shapes:
+                    forms = solution.shapes.get(tensor, {}).values()
+                    needed = {p.tensor for f in forms for p in f.sizes} - self.shapes.keys() - {*asked}
+                    if needed & makers.keys():
+                        asked += sorted(needed & makers.keys())
+                        continue
+                    self.define(makers[tensor], solution)
+                asked.pop()
 
     def define(self, stmt: Statement, solution: Solution) -> None:
         tensor = stmt.target.tensor

@@ -12,7 +12,7 @@ from ..errors import Problem
 from . import line_mistakes
 from .automaton import END
 from .lexer import Line, Token
-from .other_notations import einsum, symbol_with_index
+from .other_notations import einsum, reduction_meant, symbol_with_index
 from .stuck import ASSIGNS, BEGINS_OPERAND, BINARY, CLOSES, ENDS_OPERAND, EXAMPLE, NAMES, OPENS, Place
 from .tree import REDUCTIONS
 
@@ -179,17 +179,18 @@ def _brackets(p: Place) -> Problem | None:
 
 
 def _reduction(p: Place) -> Problem | None:
-    """`sum[j] x[i,j]`: what is reduced stands in parentheses."""
+    """`sum[j] x[i,j]`, `Σ[j] x[i,j]`: what is reduced stands in parentheses."""
     first = p.opened_before() if p.before.kind == "]" else p.at
     name = p.token(first - 1)
-    if first == 0 or name.text not in REDUCTIONS or p.here.kind not in BEGINS_OPERAND:
+    word = name.text if name.text in REDUCTIONS else reduction_meant(name.text)
+    if first == 0 or word is None or p.here.kind not in BEGINS_OPERAND:
         return None
     body = " ".join(p.here.span.to(p.term_end().span).text.split())
     rule = f"what '{name.text}' reduces stands in parentheses"
     if first == p.at:
-        way = f"write {name.text}[...]({body}), in the brackets the indices that it runs over"
+        way = f"write {word}[...]({body}), in the brackets the indices that it runs over"
     else:
-        way = f"write {name.text}{p.token(first).span.to(p.before.span).text}({body})"
+        way = f"write {word}{p.token(first).span.to(p.before.span).text}({body})"
     return p.problem("reduction-body", rule, way, name.span.to(p.here.span))
 
 

@@ -191,6 +191,9 @@ def node(
     Errors: `GraphError` for a layer that is not there, `LanguageSyntaxError` and `MeaningError` for what is wrong in a
     layer of one's own, or with the options.
     """
+    if not (layer is None or isinstance(layer, str)):
+        way = "an option of this name is given where a node is made"
+        raise graph_error("layer", f"the layer of a file or text is chosen by its name, not by {layer!r}", way_out=way)
     found: list[layers.Layer] = []
 
     def definition() -> layers.Layer:
