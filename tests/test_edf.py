@@ -529,6 +529,17 @@ def test_importing_the_compiler_does_not_import_edf() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_networks_are_imported_when_they_are_asked_for() -> None:
+    code = """if True:
+        import sys
+        from indexlang import edf
+        assert "indexlang.edf.networks" not in sys.modules and "networks" in dir(edf)
+        assert edf.networks.build is sys.modules["indexlang.edf.networks"].build
+        assert not hasattr(edf, "netwroks")
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_arguments_that_do_not_fit() -> None:
     x = Input("x")
     with pytest.raises(GraphError, match="takes 3 inputs, 4 were given"):
