@@ -540,6 +540,25 @@ def test_networks_are_imported_when_they_are_asked_for() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
+def test_a_node_is_divided_by_a_number_as_its_array_is(dtype: Any) -> None:
+    with edf.Graph(dtype=dtype) as g:
+        x = Input()
+        thirds = x / 3
+    x.value = np.random.default_rng(0).standard_normal((100, 5))
+    g.forward(thirds)
+    assert np.array_equal(thirds.value, x.value / 3)
+
+
+def test_a_divisor_whose_inverse_is_beyond_all_numbers() -> None:
+    with edf.Graph(dtype=np.float64) as g:
+        x = Input()
+        large = x / 1e-320
+    x.value = np.array([1e-300, 0.0])
+    g.forward(large)
+    assert np.array_equal(large.value, np.array([1e-300 / 1e-320, 0]))
+
+
 def test_arguments_that_do_not_fit() -> None:
     x = Input("x")
     with pytest.raises(GraphError, match="takes 3 inputs, 4 were given"):

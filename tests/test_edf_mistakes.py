@@ -304,6 +304,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "causal": (in_graph(lambda x: edf.Attention(x, x, x, causal="yes")), "causal of Attention is True or False"),
     "array beside a node": (in_graph(lambda x: x + np.ones(3)), "wrap arrays in Input or Parameter"),
     "power": (in_graph(lambda x: x**x), "raised to numbers"),
+    "power of a number": (in_graph(lambda x: 2**x), r"way out: .*edf.node\('y\[...\] = 2 \*\* a\[...\]'\)\(x\)"),
     "division by zero": (in_graph(lambda x: x / 0), "x is divided by 0"),
     "unknown layer": (lambda: edf.node("gelo"), "no layer 'gelo'\n  way out: did you mean 'gelu'"),
     "another layer": (lambda: edf.node("relu", layer="tanh"), r"way out: write node\('tanh'\)"),

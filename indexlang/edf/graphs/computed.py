@@ -225,6 +225,7 @@ ARITHMETIC: dict[str, type[CompNode]] = {
     "Subtract": node("layer subtract(a, b) -> y:\n    y = a - b\n", name="Subtract"),
     "Multiply": node("layer multiply(a, b) -> y:\n    y = a * b\n", name="Multiply"),
     "Divide": node("layer divide(a, b) -> y:\n    y = a / b\n", name="Divide"),
+    "Quotient": node("layer quotient(x; divisor=1) -> y:\n    y[...] = x[...] / divisor\n", name="Quotient"),
     "Inverse": node("layer inverse(x; factor=1) -> y:\n    y[...] = factor / x[...]\n", name="Inverse"),
     "Power": node("layer power(x; exponent=1) -> y:\n    y[...] = x[...] ** exponent\n", name="Power"),
     "Scale": node("layer scale(x; factor=1, shift=0) -> y:\n    y[...] = factor * x[...] + shift\n", name="Scale"),

@@ -128,7 +128,7 @@ class Node(Named):
         number = self._number(other)
         if number == 0:
             raise graph_error("argument", f"{self.name} is divided by 0")
-        return self._scaled(factor=1 / number)
+        return OPERATIONS["Quotient"](self, divisor=number)
 
     def __rtruediv__(self, other: Number) -> Node:
         return OPERATIONS["Inverse"](self, factor=self._number(other))
@@ -138,6 +138,10 @@ class Node(Named):
             way = "raise in a layer of your own: edf.node('y[...] = a[...] ** b[...]')(a, b)"
             raise graph_error("argument", "nodes are raised to numbers, not to nodes", way_out=way)
         return OPERATIONS["Power"](self, exponent=self._number(other))
+
+    def __rpow__(self, other: Number) -> Node:
+        way = f"raise in a layer of your own: edf.node('y[...] = {self._number(other)} ** a[...]')({self.name})"
+        raise graph_error("argument", "nodes are raised to numbers, not numbers to nodes", way_out=way)
 
     def __neg__(self) -> Node:
         return self._scaled(factor=-1)
