@@ -559,6 +559,26 @@ def test_a_divisor_whose_inverse_is_beyond_all_numbers() -> None:
     assert np.array_equal(large.value, np.array([1e-300 / 1e-320, 0]))
 
 
+@pytest.mark.parametrize(
+    ("graph", "given", "kept"),
+    [
+        ("float32", "float64", "float32"),
+        ("complex64", "float64", "float32"),
+        ("complex64", "complex128", "complex64"),
+        ("float32", "complex128", "complex64"),
+        ("complex64", "float16", "float16"),
+        ("complex128", "complex128", "complex128"),
+        ("complex128", "float64", "float64"),
+        ("complex64", "int64", "int64"),
+    ],
+)
+def test_values_wider_than_the_graphs_are_rounded(graph: str, given: str, kept: str) -> None:
+    with edf.Graph(dtype=graph):
+        x = Input()
+    x.value = np.ones(3, given)
+    assert x.value.dtype == kept
+
+
 def test_arguments_that_do_not_fit() -> None:
     x = Input("x")
     with pytest.raises(GraphError, match="takes 3 inputs, 4 were given"):

@@ -172,7 +172,7 @@ class Input(Node):
     """A value that the caller sets before each run: images, labels.
 
     `name` is that of its tensor, `shape` that of one example, without the batch, if it is known. Setting `value` takes
-    any array of numbers; floating-point numbers wider than the graph's are rounded to it, integers stay.
+    any array of numbers; floating-point and complex numbers wider than the graph's are rounded to it, integers stay.
     """
 
     def __init__(self, name: str | None = None, shape: Sequence[int] | None = None) -> None:
@@ -192,9 +192,10 @@ class Input(Node):
     @value.setter
     def value(self, value: ArrayLike) -> None:
         array = as_array(self.name, value)
-        dtype = self._registry.dtype
-        if array.dtype.kind == "f" and dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
-            array = array.astype(dtype)
+        real = np.finfo(self._registry.dtype).dtype
+        widest = np.result_type(real, np.complex64) if array.dtype.kind == "c" else real
+        if array.dtype.kind in "fc" and array.dtype.itemsize > widest.itemsize:
+            array = array.astype(widest)
         if array.dtype.name not in DTYPES:
             raise graph_error("dtype", f"{self.name} got an array of {array.dtype}: values are numbers")
         self._value, self.fresh = array, True
