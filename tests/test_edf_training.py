@@ -502,6 +502,22 @@ def test_settings_that_nobody_means(make: Callable[[], object], said: str) -> No
         make()
 
 
+def test_settings_are_kept_as_plain_numbers() -> None:
+    run = training(None, clip_norm=np.float32(0.5), clip_value=np.int64(2), optimiser=Adam(np.float32(0.5)))
+    kept = run.clip_norm, run.clip_value, run.optimiser.rate
+    assert kept == (0.5, 2, 0.5) and [type(v) for v in kept] == [float, int, float]
+    _, w = lone()
+    assert type(Group([w], rate=np.float64(0.5)).settings["rate"]) is float
+
+
+def test_what_holds_arrays_is_compared_without_them() -> None:
+    first, second = training(None), training(None)
+    first.run()
+    assert first == first and first != second and first.data == first.data
+    assert first.data != second.data and len({first.data, second.data, first, second}) == 4
+    assert first.optimiser != second.optimiser and Adam(0.1) == Adam(0.1) != Adam(0.2)
+
+
 def test_a_step_without_gradients_is_an_error() -> None:
     _, w = lone()
     before = w.value.copy()

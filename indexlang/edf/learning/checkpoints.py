@@ -35,7 +35,7 @@ _PARAMETER, _STATE, _META = "parameters/", "optimiser/", "run.json"
 _MOST_STEPS = 1 << 53
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """A saved run: arrays, and `progress`, which is whatever JSON the trainer wants back."""
 

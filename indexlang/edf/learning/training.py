@@ -37,7 +37,7 @@ Array = NDArray[Any]
 Augment = Callable[[Array, np.random.Generator], Array]
 
 
-@dataclass
+@dataclass(eq=False)
 class Training:
     """A run: mini-batches of `data` in a new order for each of `epochs`, `batch` examples each, down the `loss`.
 
@@ -93,7 +93,7 @@ class Training:
             setattr(self, name, setting("Training", name, getattr(self, name), kind))
         for name in ("clip_norm", "clip_value"):
             if getattr(self, name) is not None:
-                setting("Training", name, getattr(self, name), ABOVE_0)
+                setattr(self, name, setting("Training", name, getattr(self, name), ABOVE_0))
         parts = {
             "images": (isinstance(self.images, Input), "an input"),
             "labels": (isinstance(self.labels, Input), "an input"),
