@@ -199,6 +199,28 @@ def test_the_default_graph_forgets_what_is_no_longer_named() -> None:
     assert len(edf.default_graph().inputs) == 2
 
 
+def test_the_default_graph_does_not_grow_by_what_is_gone() -> None:
+    g = edf.default_graph()
+    first, parameters = Input("image"), AffineParams(3, 2, name="fc")
+    for k in range(500):
+        x = Input("image")
+        h = Relu(Input(), name=f"h{k}")
+        phi = AffineParams(3, 2)
+    assert g.made == 1501 and len(g._references) < 200 and len(g._owners) < 200
+    assert g.successor(first) is x and g.successor(parameters.W) is None
+    assert [n.name for n in g.alive()] == ["image", "image", h.sources()[0].name, "h499"]
+    assert phi in list(g.owners()) and Input().number == 1501
+    kept = Input("Phi501")
+    assert AffineParams(3, 2).name == "Phi502" and g.successor(kept) is None
+    with edf.Graph() as other:
+        AffineParams(3, 2, name="fc")
+        for _ in range(100):
+            Input()
+        with pytest.raises(GraphError, match="has a node 'fc' already"):
+            AffineParams(3, 2, name="fc")
+    assert len(other.sinks()) == 0 and other.made == 100
+
+
 def test_a_seed_decides_the_first_values() -> None:
     def first(seed: int) -> np.ndarray:
         with Graph(seed=seed):
