@@ -301,6 +301,20 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "rate": (in_graph(lambda x: edf.Dropout(x, rate=1)), "rate of Dropout is a number from 0 to below 1, not 1"),
     "eps": (in_graph(lambda x: BatchNorm(NormParams(2), x, eps=-1)), "eps of BatchNorm"),
     "unknown option": (in_graph(lambda x: MaxPool(x, windo=3)), "did you mean 'window'"),
+    "no parameters": (in_graph(Affine), r"takes 3 inputs, 1 was given\n(.*\n)*.*: Affine\(AffineParams\(4, 3\), x\)"),
+    "numbers for parameters": (lambda: Affine(5, 2)(Input()), r"come first: Affine\(AffineParams\(5, 2\), x\)"),  # type: ignore[arg-type,operator]
+    "a number for parameters": (in_graph(lambda x: Conv(x, 3)), r": Conv\(ConvParams\(3, 16, 3\), x\)"),  # type: ignore[arg-type]
+    "no parameters of a norm": (in_graph(BatchNorm), r"way out: .*BatchNorm\(NormParams\(16\), x\)"),
+    "window by position": (in_graph(lambda x: MaxPool(x, 2)), "way out: options go by keyword: window=2$"),  # type: ignore[arg-type]
+    "rate by position": (in_graph(lambda x: edf.Dropout(x, 0.5)), "keyword: rate=0.5$"),  # type: ignore[arg-type]
+    "stride by position": (in_graph(lambda x: Conv(ConvParams(1, 2, 3), x, 2)), "keyword: stride=2$"),  # type: ignore[arg-type]
+    "what no option is": (in_graph(lambda x: edf.Dropout(x, 3)), "keyword; wrap arrays in Input"),  # type: ignore[arg-type]
+    "a number for labels": (in_graph(lambda x: CrossEntropy(x, 1)), "keyword; wrap arrays in Input"),  # type: ignore[arg-type]
+    "option of one's own class": (
+        in_graph(lambda x: edf.node("layer s(x; a=1) -> y:\n    y[...] = a*x[...]\n")(x, 3)),
+        "a=3$",
+    ),  # type: ignore[arg-type]
+    "one input": (lambda: Relu(), "the layer of Relu takes 1 input, 0 were given"),
     "causal": (in_graph(lambda x: edf.Attention(x, x, x, causal="yes")), "causal of Attention is True or False"),
     "array beside a node": (in_graph(lambda x: x + np.ones(3)), "wrap arrays in Input or Parameter"),
     "power": (in_graph(lambda x: x**x), "raised to numbers"),
