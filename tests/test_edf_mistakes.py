@@ -271,6 +271,19 @@ def assign_parameter() -> None:
     AffineParams(2, 3, name="p").W = np.ones((2, 3))
 
 
+def assign(what: Callable[[], object], name: str) -> Callable[[], object]:
+    return lambda: setattr(what(), name, False)
+
+
+class Own(edf.CompNode):
+    layer = edf.node("relu").layer
+    factor: float
+
+    def make(self, *arguments: Any) -> Any:
+        self.factor = self._hidden = 2
+        return super().make(*arguments)
+
+
 MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "size": (lambda: AffineParams("784", 3), "inputs of AffineParams is a whole number from 1 on, not '784'"),  # type: ignore[arg-type]
     "negative": (lambda: AffineParams(-1, 3), "not -1"),
@@ -292,6 +305,26 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "name": (lambda: Input((28, 28, 1)), r"way out: say shape=\(28, 28, 1\)"),  # type: ignore[arg-type]
     "seed": (lambda: edf.Graph(seed=-1), "seed of Graph is a whole number from 0 on, not -1"),
     "dtype": (lambda: edf.Graph(dtype="flot"), "floating-point numbers, not 'flot'"),
+    "freezing, misspelled": (
+        assign(lambda: AffineParams(2, 3).W, "traned"),
+        "Parameter has no .*\n.*\n.*mean 'trained'",
+    ),
+    "freezing a package": (
+        assign(lambda: AffineParams(2, 3), "traned"),
+        "AffineParams has no .*\n.*\n.*mean 'trained'",
+    ),
+    "value, misspelled": (assign(Input, "valu"), "Input has no attribute 'valu'\n  can be set: value\n.*mean 'value'"),
+    "any attribute": (
+        assign(lambda: AffineParams(2, 3), "foo"),
+        "AffineParams has no attribute 'foo'\n  can be set: t",
+    ),
+    "parameter, misspelled": (assign(lambda: NormParams(2), "gama"), "did you mean 'gamma'"),
+    "attribute of a node": (in_graph(lambda x: assign(lambda: Relu(x), "foo")()), "Relu has no attribute 'foo'$"),
+    "value of a node": (in_graph(lambda x: assign(lambda: Relu(x), "value")()), "value of Relu cannot be set$"),
+    "name of a package": (assign(lambda: AffineParams(2, 3), "name"), "name of AffineParams cannot be set"),
+    "what classes have": (in_graph(lambda x: assign(lambda: Relu(x), "stem")()), "stem of Relu cannot be set"),
+    "one's own attribute": (in_graph(lambda x: assign(lambda: Own(x), "facto")()), "Own .*\n.*declare it in the class"),
+    "freezing by a word": (lambda: setattr(AffineParams(2, 3), "trained", "no"), "trained of Phi1 is True or False"),
     "assigned parameter": (assign_parameter, r"way out: set p.W.value"),
     "stride": (in_graph(lambda x: Conv(ConvParams(1, 2, 3), x, stride=0)), "stride of Conv is a whole number from 1"),
     "stride of two": (in_graph(lambda x: MaxPool(x, stride=(2, 1))), "stride_h=, stride_w="),

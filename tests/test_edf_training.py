@@ -21,6 +21,7 @@ from indexlang.edf import (
     AdamW,
     Affine,
     AffineParams,
+    BatchNorm,
     ConstantRate,
     CosineRate,
     CrossEntropy,
@@ -32,8 +33,10 @@ from indexlang.edf import (
     GraphError,
     Group,
     Input,
+    NormParams,
     Parameter,
     Relu,
+    SquaredError,
     StepRate,
     Training,
     WarmUp,
@@ -549,6 +552,27 @@ def test_a_parameter_that_is_trained_later_counts_its_own_steps() -> None:
         peer.step()
     for p, other in zip((a, b), theirs, strict=True):
         assert np.allclose(p.value, other.detach().numpy(), rtol=1e-12)
+
+
+def test_a_package_is_frozen_as_a_whole() -> None:
+    with Graph():
+        x, phi, norm = Input(), AffineParams(3, 3), NormParams(3)
+        loss = SquaredError(BatchNorm(norm, Affine(phi, x)), Affine(AffineParams(3, 3), x))
+    x.value = np.random.default_rng(0).standard_normal((4, 3))
+    assert phi.trained and norm.trained and not norm.mean.trained
+    phi.trained = False
+    assert [p.trained for p in phi] == [False, False] and not phi.trained
+    before = phi.W.value.copy(), norm.beta.value.copy()
+    loss.graph.step(loss)
+    GradientDescent(0.1).step(loss.graph.parameters)
+    assert np.array_equal(before[0], phi.W.value) and not np.array_equal(before[1], norm.beta.value)
+    norm.trained = False
+    assert not norm.gamma.trained and not norm.beta.trained
+    phi.trained = norm.trained = True
+    assert phi.trained and norm.trained and not norm.mean.trained and not norm.variance.trained
+    phi.B.trained = False
+    with pytest.raises(GraphError, match="some parameters of Phi1 are trained, others are not\n  W: yes, B: no"):
+        _ = phi.trained
 
 
 def test_a_state_from_before_parameters_were_counted_goes_on() -> None:

@@ -54,6 +54,9 @@ class CompNode(Node):
     package: ClassVar[tuple[str, str] | None] = None  # which parameters it takes: the class, and an example's arguments
     labels: ClassVar[tuple[int, int] | None] = None  # which arguments are scores of classes, and labels of them
     ranges: ClassVar[Mapping[str, Kind]] = {}  # what options may be
+    options: dict[str, Any]
+    packages: tuple[Package, ...]
+    call: Call
 
     def __init__(self, *arguments: Argument, name: str | None = None, **keywords: Any) -> None:
         options = {n: v for n, v in keywords.items() if not isinstance(v, Node | Package)}
@@ -142,6 +145,9 @@ class CompNode(Node):
 
 class Part(Node):
     """A further output of a computed node."""
+
+    whole: CompNode
+    output: str
 
     def __init__(self, whole: CompNode, output: str) -> None:
         self.whole, self.output = whole, output

@@ -19,6 +19,7 @@ from ...sizes.dtypes import DTYPES
 from ..problems import GraphError, graph_error
 from ..settings import plain
 from ..settings import shape as shape_of
+from .attributes import Declared
 from .places import Place, here
 from .registry import Named, Registry, current
 
@@ -28,7 +29,7 @@ Number = int | float
 OPERATIONS: dict[str, Callable[..., Node]] = {}  # what + - * / between nodes make; `computed` fills it
 
 
-class Node(Named):
+class Node(Declared, Named):
     """A vertex of a graph: an input, a parameter, or what is computed. Users make those; a Node alone computes nothing.
 
     `+`, `-`, `*` and `/` between nodes and numbers, and nodes raised to numbers, are nodes, too.
@@ -175,10 +176,13 @@ class Input(Node):
     any array of numbers; floating-point and complex numbers wider than the graph's are rounded to it, integers stay.
     """
 
+    fresh: bool  # whether the value was set since the last run
+    example: tuple[int, ...] | None  # the shape of one example
+
     def __init__(self, name: str | None = None, shape: Sequence[int] | None = None) -> None:
         super().__init__(current(), "Input", name)
         self._value: Array | None = None
-        self.fresh = False  # whether the value was set since the last run
+        self.fresh = False
         self.example = None if shape is None else shape_of("Input", shape)
 
     @property
@@ -218,6 +222,9 @@ class Input(Node):
 
 class Mask(Input):
     """An input that is drawn anew for each run in training: ones with probability `keep`, in the shape of a node."""
+
+    like: Node
+    keep: float
 
     def __init__(self, like: Node, keep: float) -> None:
         self.like, self.keep = like, keep
