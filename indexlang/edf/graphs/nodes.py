@@ -196,10 +196,10 @@ class Input(Node):
     @value.setter
     def value(self, value: ArrayLike) -> None:
         array = as_array(self.name, value)
-        real = np.finfo(self._registry.dtype).dtype
-        widest = np.result_type(real, np.complex64) if array.dtype.kind == "c" else real
-        if array.dtype.kind in "fc" and array.dtype.itemsize > widest.itemsize:
-            array = array.astype(widest)
+        if array.dtype.kind in "fc" and array.dtype != self._registry.dtype:
+            real = np.finfo(self._registry.dtype).dtype
+            widest = np.result_type(real, np.complex64) if array.dtype.kind == "c" else real
+            array = array.astype(widest) if array.dtype.itemsize > widest.itemsize else array
         if array.dtype.name not in DTYPES:
             raise graph_error("dtype", f"{self.name} got an array of {array.dtype}: values are numbers")
         self._value, self.fresh = array, True
