@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -16,6 +17,7 @@ from typing import IO, Any, Literal
 import numpy as np
 import pytest
 
+from indexlang import IndexLangWarning
 from indexlang.edf import (
     Adam,
     AdamW,
@@ -424,6 +426,53 @@ def test_other_batches_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
         run.run(resume=True)
     with pytest.raises(DataError, match="drop_last: False there, True here"):
         training(tmp_path, drop_last=True).run(resume=True)
+
+
+def test_a_checkpoint_that_is_replaced_is_told_once(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first = training(tmp_path, epochs=1)
+        first.run()
+        first.epochs = 2
+        first.run()  # its own
+        second = training(tmp_path, epochs=3)
+        second.run(resume=True)
+        training(None).run()
+    third = training(tmp_path, epochs=1)
+    with pytest.warns(IndexLangWarning, match=r"checkpoint.npz is the .*\n.*run\(resume=True\)") as told:
+        third.run()
+    assert len(told) == 1 and told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        third.epochs = 2
+        third.run()
+
+
+def test_settings_that_differ_from_the_checkpoints_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = training(tmp_path, epochs=1)
+    with monkeypatch.context() as older:
+        older.setattr(checkpoints, "settings_of", lambda optimiser: None)
+        first.run()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        training(tmp_path, epochs=2, optimiser=Adam(0.5)).run(resume=True)  # it doesn't say
+        training(tmp_path, epochs=3, optimiser=Adam(0.5)).run(resume=True)
+    other = training(tmp_path, epochs=4)
+    weight = other.graph.parameters[0]
+    other.optimiser = Adam(0.02, beta1=0.9, groups=[Group([weight], weight_decay=0.1)])
+    with pytest.warns(IndexLangWarning, match="with other settings of Adam; those here are used") as told:
+        other.run(resume=True)
+    said = str(told[0].message)
+    assert "  rate: 0.5 there, 0.02 here\n  weight_decay of first.W: none there, 0.1 here\n  way out" in said
+    assert told[0].filename == __file__
+    assert other.history.epochs[-1].rate < 0.02
+
+
+def test_what_are_no_settings_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "settings_of", lambda optimiser: {"": 3})
+    training(tmp_path, epochs=1).run()
+    with pytest.raises(DataError, match="are no settings of an optimiser"):
+        training(tmp_path, epochs=2).run(resume=True)
 
 
 def test_a_loss_that_is_no_number_names_the_first_node() -> None:
