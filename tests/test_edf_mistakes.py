@@ -361,6 +361,11 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "option of a text": (lambda: edf.node("layer s(x; a=1) -> y:\n    y[...] = a*x[...]\n", b=3), "no option 'b'"),
     "layer of a text": (lambda: edf.node("layer s(x) -> y:\n    y = x\n", "q"), "no layer 'q'"),
     "meaning of a text": (lambda: edf.node("layer s(x[N]) -> y[N]:\n    y[i] = z[i]\n"), "z"),
+    "a bound of a text": (lambda: edf.node("z[i] = x[j]"), r"^<text>:1:3: error\[unbounded-index\]"),
+    "a bound by an option": (
+        in_graph(lambda x: edf.node("layer s(x; a=1) -> y:\n    y[i] = a*x[j]\n")(x)),
+        "error.unbounded-index",
+    ),
     "no layer": (lambda: edf.node(3), "a name of the standard library, not int"),  # type: ignore[arg-type]
     "no node": (lambda: edf.Backward("loss"), "a node is asked for, not str"),  # type: ignore[arg-type]
     "group of nothing": (in_graph(lambda x: edf.Group([Relu(x)])), "Relu1 uses no parameters itself"),
