@@ -199,6 +199,28 @@ def test_the_default_graph_forgets_what_is_no_longer_named() -> None:
     assert len(edf.default_graph().inputs) == 2
 
 
+def test_the_default_graph_does_not_grow_by_what_is_gone() -> None:
+    g = edf.default_graph()
+    first, parameters = Input("image"), AffineParams(3, 2, name="fc")
+    for k in range(500):
+        x = Input("image")
+        h = Relu(Input(), name=f"h{k}")
+        phi = AffineParams(3, 2)
+    assert g.made == 1501 and len(g._references) < 200 and len(g._owners) < 200
+    assert g.successor(first) is x and g.successor(parameters.W) is None
+    assert [n.name for n in g.alive()] == ["image", "image", h.sources()[0].name, "h499"]
+    assert phi in list(g.owners()) and Input().number == 1501
+    kept = Input("Phi501")
+    assert AffineParams(3, 2).name == "Phi502" and g.successor(kept) is None
+    with edf.Graph() as other:
+        AffineParams(3, 2, name="fc")
+        for _ in range(100):
+            Input()
+        with pytest.raises(GraphError, match="has a node 'fc' already"):
+            AffineParams(3, 2, name="fc")
+    assert len(other.sinks()) == 0 and other.made == 100
+
+
 def test_a_seed_decides_the_first_values() -> None:
     def first(seed: int) -> np.ndarray:
         with Graph(seed=seed):
@@ -547,6 +569,56 @@ def test_sizes_that_do_not_fit_name_the_node() -> None:
 def test_importing_the_compiler_does_not_import_edf() -> None:
     code = "import sys, indexlang; sys.exit(any(m.startswith('indexlang.edf') for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_networks_are_imported_when_they_are_asked_for() -> None:
+    code = """if True:
+        import sys
+        from indexlang import edf
+        assert "indexlang.edf.networks" not in sys.modules and "networks" in dir(edf)
+        assert edf.networks.build is sys.modules["indexlang.edf.networks"].build
+        assert not hasattr(edf, "netwroks")
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
+def test_a_node_is_divided_by_a_number_as_its_array_is(dtype: Any) -> None:
+    with edf.Graph(dtype=dtype) as g:
+        x = Input()
+        thirds = x / 3
+    x.value = np.random.default_rng(0).standard_normal((100, 5))
+    g.forward(thirds)
+    assert np.array_equal(thirds.value, x.value / 3)
+
+
+def test_a_divisor_whose_inverse_is_beyond_all_numbers() -> None:
+    with edf.Graph(dtype=np.float64) as g:
+        x = Input()
+        large = x / 1e-320
+    x.value = np.array([1e-300, 0.0])
+    g.forward(large)
+    assert np.array_equal(large.value, np.array([1e-300 / 1e-320, 0]))
+
+
+@pytest.mark.parametrize(
+    ("graph", "given", "kept"),
+    [
+        ("float32", "float64", "float32"),
+        ("complex64", "float64", "float32"),
+        ("complex64", "complex128", "complex64"),
+        ("float32", "complex128", "complex64"),
+        ("complex64", "float16", "float16"),
+        ("complex128", "complex128", "complex128"),
+        ("complex128", "float64", "float64"),
+        ("complex64", "int64", "int64"),
+    ],
+)
+def test_values_wider_than_the_graphs_are_rounded(graph: str, given: str, kept: str) -> None:
+    with edf.Graph(dtype=graph):
+        x = Input()
+    x.value = np.ones(3, given)
+    assert x.value.dtype == kept
 
 
 def test_arguments_that_do_not_fit() -> None:

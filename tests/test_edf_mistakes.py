@@ -271,6 +271,19 @@ def assign_parameter() -> None:
     AffineParams(2, 3, name="p").W = np.ones((2, 3))
 
 
+def assign(what: Callable[[], object], name: str) -> Callable[[], object]:
+    return lambda: setattr(what(), name, False)
+
+
+class Own(edf.CompNode):
+    layer = edf.node("relu").layer
+    factor: float
+
+    def make(self, *arguments: Any) -> Any:
+        self.factor = self._hidden = 2
+        return super().make(*arguments)
+
+
 MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "size": (lambda: AffineParams("784", 3), "inputs of AffineParams is a whole number from 1 on, not '784'"),  # type: ignore[arg-type]
     "negative": (lambda: AffineParams(-1, 3), "not -1"),
@@ -292,6 +305,26 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "name": (lambda: Input((28, 28, 1)), r"way out: say shape=\(28, 28, 1\)"),  # type: ignore[arg-type]
     "seed": (lambda: edf.Graph(seed=-1), "seed of Graph is a whole number from 0 on, not -1"),
     "dtype": (lambda: edf.Graph(dtype="flot"), "floating-point numbers, not 'flot'"),
+    "freezing, misspelled": (
+        assign(lambda: AffineParams(2, 3).W, "traned"),
+        "Parameter has no .*\n.*\n.*mean 'trained'",
+    ),
+    "freezing a package": (
+        assign(lambda: AffineParams(2, 3), "traned"),
+        "AffineParams has no .*\n.*\n.*mean 'trained'",
+    ),
+    "value, misspelled": (assign(Input, "valu"), "Input has no attribute 'valu'\n  can be set: value\n.*mean 'value'"),
+    "any attribute": (
+        assign(lambda: AffineParams(2, 3), "foo"),
+        "AffineParams has no attribute 'foo'\n  can be set: t",
+    ),
+    "parameter, misspelled": (assign(lambda: NormParams(2), "gama"), "did you mean 'gamma'"),
+    "attribute of a node": (in_graph(lambda x: assign(lambda: Relu(x), "foo")()), "Relu has no attribute 'foo'$"),
+    "value of a node": (in_graph(lambda x: assign(lambda: Relu(x), "value")()), "value of Relu cannot be set$"),
+    "name of a package": (assign(lambda: AffineParams(2, 3), "name"), "name of AffineParams cannot be set"),
+    "what classes have": (in_graph(lambda x: assign(lambda: Relu(x), "stem")()), "stem of Relu cannot be set"),
+    "one's own attribute": (in_graph(lambda x: assign(lambda: Own(x), "facto")()), "Own .*\n.*declare it in the class"),
+    "freezing by a word": (lambda: setattr(AffineParams(2, 3), "trained", "no"), "trained of Phi1 is True or False"),
     "assigned parameter": (assign_parameter, r"way out: set p.W.value"),
     "stride": (in_graph(lambda x: Conv(ConvParams(1, 2, 3), x, stride=0)), "stride of Conv is a whole number from 1"),
     "stride of two": (in_graph(lambda x: MaxPool(x, stride=(2, 1))), "stride_h=, stride_w="),
@@ -301,9 +334,24 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "rate": (in_graph(lambda x: edf.Dropout(x, rate=1)), "rate of Dropout is a number from 0 to below 1, not 1"),
     "eps": (in_graph(lambda x: BatchNorm(NormParams(2), x, eps=-1)), "eps of BatchNorm"),
     "unknown option": (in_graph(lambda x: MaxPool(x, windo=3)), "did you mean 'window'"),
+    "no parameters": (in_graph(Affine), r"takes 3 inputs, 1 was given\n(.*\n)*.*: Affine\(AffineParams\(4, 3\), x\)"),
+    "numbers for parameters": (lambda: Affine(5, 2)(Input()), r"come first: Affine\(AffineParams\(5, 2\), x\)"),  # type: ignore[arg-type,operator]
+    "a number for parameters": (in_graph(lambda x: Conv(x, 3)), r": Conv\(ConvParams\(3, 16, 3\), x\)"),  # type: ignore[arg-type]
+    "no parameters of a norm": (in_graph(BatchNorm), r"way out: .*BatchNorm\(NormParams\(16\), x\)"),
+    "window by position": (in_graph(lambda x: MaxPool(x, 2)), "way out: options go by keyword: window=2$"),  # type: ignore[arg-type]
+    "rate by position": (in_graph(lambda x: edf.Dropout(x, 0.5)), "keyword: rate=0.5$"),  # type: ignore[arg-type]
+    "stride by position": (in_graph(lambda x: Conv(ConvParams(1, 2, 3), x, 2)), "keyword: stride=2$"),  # type: ignore[arg-type]
+    "what no option is": (in_graph(lambda x: edf.Dropout(x, 3)), "keyword; wrap arrays in Input"),  # type: ignore[arg-type]
+    "a number for labels": (in_graph(lambda x: CrossEntropy(x, 1)), "keyword; wrap arrays in Input"),  # type: ignore[arg-type]
+    "option of one's own class": (
+        in_graph(lambda x: edf.node("layer s(x; a=1) -> y:\n    y[...] = a*x[...]\n")(x, 3)),
+        "a=3$",
+    ),  # type: ignore[arg-type]
+    "one input": (lambda: Relu(), "the layer of Relu takes 1 input, 0 were given"),
     "causal": (in_graph(lambda x: edf.Attention(x, x, x, causal="yes")), "causal of Attention is True or False"),
     "array beside a node": (in_graph(lambda x: x + np.ones(3)), "wrap arrays in Input or Parameter"),
     "power": (in_graph(lambda x: x**x), "raised to numbers"),
+    "power of a number": (in_graph(lambda x: 2**x), r"way out: .*edf.node\('y\[...\] = 2 \*\* a\[...\]'\)\(x\)"),
     "division by zero": (in_graph(lambda x: x / 0), "x is divided by 0"),
     "unknown layer": (lambda: edf.node("gelo"), "no layer 'gelo'\n  way out: did you mean 'gelu'"),
     "another layer": (lambda: edf.node("relu", layer="tanh"), r"way out: write node\('tanh'\)"),
@@ -314,6 +362,11 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "option of a text": (lambda: edf.node("layer s(x; a=1) -> y:\n    y[...] = a*x[...]\n", b=3), "no option 'b'"),
     "layer of a text": (lambda: edf.node("layer s(x) -> y:\n    y = x\n", "q"), "no layer 'q'"),
     "meaning of a text": (lambda: edf.node("layer s(x[N]) -> y[N]:\n    y[i] = z[i]\n"), "z"),
+    "a bound of a text": (lambda: edf.node("z[i] = x[j]"), r"^<text>:1:3: error\[unbounded-index\]"),
+    "a bound by an option": (
+        in_graph(lambda x: edf.node("layer s(x; a=1) -> y:\n    y[i] = a*x[j]\n")(x)),
+        "error.unbounded-index",
+    ),
     "no layer": (lambda: edf.node(3), "a name of the standard library, not int"),  # type: ignore[arg-type]
     "no node": (lambda: edf.Backward("loss"), "a node is asked for, not str"),  # type: ignore[arg-type]
     "group of nothing": (in_graph(lambda x: edf.Group([Relu(x)])), "Relu1 uses no parameters itself"),

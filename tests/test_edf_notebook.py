@@ -159,6 +159,29 @@ def test_a_first_cell_that_is_run_again_without_the_second() -> None:
         book.run(STEP)
 
 
+def test_a_loss_that_is_left_out_because_its_parameters_were_made_again() -> None:
+    book = Notebook()
+    book.run('x, y = Input("x"), Input("y")\n' + DATA)
+    first = 'Phi = AffineParams(3, 2, name="fc")\ns = Affine(Phi, x)'
+    book.run(first)
+    book.run("ell = CrossEntropy(s, y)")
+    book.run(STEP)
+    book.run(first)
+    with pytest.raises(edf.GraphError, match="from 'fc' as it was before 'fc' was made again") as caught:
+        book.run(STEP)
+    assert caught.value.problems[0].values == ("made: cell 3, line 1", "made again: cell 6, line 1")
+    assert "run again what makes CrossEntropy1 (cell 4, line 1)" in str(caught.value)
+    book.run("ell = CrossEntropy(s, y)")
+    book.run(STEP)
+
+
+def test_what_one_line_has_made_twice() -> None:
+    book = Notebook()
+    book.run('made = [Relu(Input("z")) for _ in range(2)]')
+    with pytest.raises(edf.GraphError, match="made, and made again by the same line: cell 2, line 1"):
+        book.run("Forward(made[0])")
+
+
 def test_an_input_without_a_name_that_is_made_again() -> None:
     book = Notebook()
     book.run(PARAMETERS + INPUTS)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -16,11 +17,13 @@ from typing import IO, Any, Literal
 import numpy as np
 import pytest
 
+from indexlang import IndexLangWarning
 from indexlang.edf import (
     Adam,
     AdamW,
     Affine,
     AffineParams,
+    BatchNorm,
     ConstantRate,
     CosineRate,
     CrossEntropy,
@@ -32,8 +35,10 @@ from indexlang.edf import (
     GraphError,
     Group,
     Input,
+    NormParams,
     Parameter,
     Relu,
+    SquaredError,
     StepRate,
     Training,
     WarmUp,
@@ -423,6 +428,53 @@ def test_other_batches_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
         training(tmp_path, drop_last=True).run(resume=True)
 
 
+def test_a_checkpoint_that_is_replaced_is_told_once(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first = training(tmp_path, epochs=1)
+        first.run()
+        first.epochs = 2
+        first.run()  # its own
+        second = training(tmp_path, epochs=3)
+        second.run(resume=True)
+        training(None).run()
+    third = training(tmp_path, epochs=1)
+    with pytest.warns(IndexLangWarning, match=r"checkpoint.npz is the .*\n.*run\(resume=True\)") as told:
+        third.run()
+    assert len(told) == 1 and told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        third.epochs = 2
+        third.run()
+
+
+def test_settings_that_differ_from_the_checkpoints_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = training(tmp_path, epochs=1)
+    with monkeypatch.context() as older:
+        older.setattr(checkpoints, "settings_of", lambda optimiser: None)
+        first.run()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        training(tmp_path, epochs=2, optimiser=Adam(0.5)).run(resume=True)  # it doesn't say
+        training(tmp_path, epochs=3, optimiser=Adam(0.5)).run(resume=True)
+    other = training(tmp_path, epochs=4)
+    weight = other.graph.parameters[0]
+    other.optimiser = Adam(0.02, beta1=0.9, groups=[Group([weight], weight_decay=0.1)])
+    with pytest.warns(IndexLangWarning, match="with other settings of Adam; those here are used") as told:
+        other.run(resume=True)
+    said = str(told[0].message)
+    assert "  rate: 0.5 there, 0.02 here\n  weight_decay of first.W: none there, 0.1 here\n  way out" in said
+    assert told[0].filename == __file__
+    assert other.history.epochs[-1].rate < 0.02
+
+
+def test_what_are_no_settings_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "settings_of", lambda optimiser: {"": 3})
+    training(tmp_path, epochs=1).run()
+    with pytest.raises(DataError, match="are no settings of an optimiser"):
+        training(tmp_path, epochs=2).run(resume=True)
+
+
 def test_a_loss_that_is_no_number_names_the_first_node() -> None:
     Root = node("layer root(x) -> y:\n    y[...] = sqrt(x[...])\n")  # noqa: N806
     data = clusters()
@@ -502,6 +554,22 @@ def test_settings_that_nobody_means(make: Callable[[], object], said: str) -> No
         make()
 
 
+def test_settings_are_kept_as_plain_numbers() -> None:
+    run = training(None, clip_norm=np.float32(0.5), clip_value=np.int64(2), optimiser=Adam(np.float32(0.5)))
+    kept = run.clip_norm, run.clip_value, run.optimiser.rate
+    assert kept == (0.5, 2, 0.5) and [type(v) for v in kept] == [float, int, float]
+    _, w = lone()
+    assert type(Group([w], rate=np.float64(0.5)).settings["rate"]) is float
+
+
+def test_what_holds_arrays_is_compared_without_them() -> None:
+    first, second = training(None), training(None)
+    first.run()
+    assert first == first and first != second and first.data == first.data
+    assert first.data != second.data and len({first.data, second.data, first, second}) == 4
+    assert first.optimiser != second.optimiser and Adam(0.1) == Adam(0.1) != Adam(0.2)
+
+
 def test_a_step_without_gradients_is_an_error() -> None:
     _, w = lone()
     before = w.value.copy()
@@ -533,6 +601,27 @@ def test_a_parameter_that_is_trained_later_counts_its_own_steps() -> None:
         peer.step()
     for p, other in zip((a, b), theirs, strict=True):
         assert np.allclose(p.value, other.detach().numpy(), rtol=1e-12)
+
+
+def test_a_package_is_frozen_as_a_whole() -> None:
+    with Graph():
+        x, phi, norm = Input(), AffineParams(3, 3), NormParams(3)
+        loss = SquaredError(BatchNorm(norm, Affine(phi, x)), Affine(AffineParams(3, 3), x))
+    x.value = np.random.default_rng(0).standard_normal((4, 3))
+    assert phi.trained and norm.trained and not norm.mean.trained
+    phi.trained = False
+    assert [p.trained for p in phi] == [False, False] and not phi.trained
+    before = phi.W.value.copy(), norm.beta.value.copy()
+    loss.graph.step(loss)
+    GradientDescent(0.1).step(loss.graph.parameters)
+    assert np.array_equal(before[0], phi.W.value) and not np.array_equal(before[1], norm.beta.value)
+    norm.trained = False
+    assert not norm.gamma.trained and not norm.beta.trained
+    phi.trained = norm.trained = True
+    assert phi.trained and norm.trained and not norm.mean.trained and not norm.variance.trained
+    phi.B.trained = False
+    with pytest.raises(GraphError, match="some parameters of Phi1 are trained, others are not\n  W: yes, B: no"):
+        _ = phi.trained
 
 
 def test_a_state_from_before_parameters_were_counted_goes_on() -> None:

@@ -4,6 +4,9 @@ Graphs of inputs, parameters and computed nodes; each computed node's class come
 equations. The whole graph is one Program, derived and planned as one.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .graphs.computed import CompNode, node
 from .graphs.graph import Graph
 from .graphs.initialisers import Constant, Glorot, He, LeCun, Normal, Ones, Uniform, Zeros
@@ -137,3 +140,13 @@ __all__ = [
 def __dir__() -> list[str]:
     """The names that are meant for users."""
     return sorted([*__all__, "networks"])
+
+
+if TYPE_CHECKING:
+    from . import networks as networks
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name == "networks":  # when they are asked for
+            return import_module(".networks", __name__)
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from ...meaning.report import count
 from ...program.ir import Dots, Program
 from ...sizes import ranks
 from ..problems import graph_error
-from ..settings import OPTIONS, Kind, setting
+from ..settings import OPTIONS, Kind, plain, setting
 from . import layers
 from .describing import SignatureOf, TextOf
 from .nodes import OPERATIONS, Node
@@ -35,6 +36,7 @@ class Call:
 
 
 Argument = Node | Package
+_GENERAL = "options go by keyword; wrap arrays in Input or Parameter"
 
 
 class CompNode(Node):
@@ -49,8 +51,12 @@ class CompNode(Node):
     stem: ClassVar[str] = "Node"
     defaults: ClassVar[dict[str, Any]] = {}
     takes: ClassVar[str | None] = None  # the arguments by position that the signature shows; else the layer's inputs
+    package: ClassVar[tuple[str, str] | None] = None  # which parameters it takes: the class, and an example's arguments
     labels: ClassVar[tuple[int, int] | None] = None  # which arguments are scores of classes, and labels of them
     ranges: ClassVar[Mapping[str, Kind]] = {}  # what options may be
+    options: dict[str, Any]
+    packages: tuple[Package, ...]
+    call: Call
 
     def __init__(self, *arguments: Argument, name: str | None = None, **keywords: Any) -> None:
         options = {n: v for n, v in keywords.items() if not isinstance(v, Node | Package)}
@@ -59,10 +65,10 @@ class CompNode(Node):
         given = {n: setting(kind, n, v, self.ranges[n]) if n in self.ranges else v for n, v in options.items()}
         self.options = {**self.defaults, **given}
         self.packages = tuple(a for a in (*arguments, *named.values()) if isinstance(a, Package))
-        for argument in arguments:
+        for place, argument in enumerate(arguments):
             if not isinstance(argument, Node | Package):
                 rule = f"{kind} takes nodes and parameter packages, not {type(argument).__name__}"
-                raise graph_error("argument", rule, way_out="options go by keyword; wrap arrays in Input or Parameter")
+                raise graph_error("argument", rule, way_out=self._instead(place, arguments))
         self.call = self.make(arguments, named)
         self._rank = _rank(self.call, self.call.program.outputs[0])
         super().__init__(self.common_registry(), self.stem, name)
@@ -70,7 +76,30 @@ class CompNode(Node):
     def make(self, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
         """The call as it runs in training, of `arguments` by position and `named` ones; a class may choose a layer."""
         program = type(self).layer().program(self.options)
-        return Call(program, bound(type(self).__name__, program.inputs, arguments, named))
+        return Call(program, bound(self, program.inputs, arguments, named))
+
+    def _instead(self, place: int, arguments: Sequence[Any]) -> str:
+        """What to write for the argument at `place`, which is neither a node nor a package."""
+        number = plain(arguments[place])
+        if number is None:
+            return _GENERAL
+        way = self._with_package([str(n) for a in arguments if (n := plain(a)) is not None])
+        if way is not None:
+            return way
+        shown = getattr(type(self), "__signature__", None)  # a class with an __init__ of its own has none
+        known = [] if shown is None else list(shown.parameters.values())
+        options = [p.name for p in known if p.kind is p.KEYWORD_ONLY and p.name != "name"]
+        if not options or place < len(known) - len(options) - 1 or not _may_be(self.ranges.get(options[0]), number):
+            return _GENERAL
+        return f"options go by keyword: {options[0]}={number}"
+
+    def _with_package(self, numbers: Sequence[str] = ()) -> str | None:
+        """How the class is called with its parameters, where it takes some and was given none."""
+        if self.package is None or self.packages:
+            return None
+        name, example = self.package
+        given = ", ".join(numbers) if len(numbers) == len(example.split(",")) else example
+        return f"parameters come first: {type(self).__name__}({name}({given}), x)"
 
     def evaluation(self) -> Call | Node:
         """The call as it runs when nothing is learned, or the node that it then equals."""
@@ -117,6 +146,9 @@ class CompNode(Node):
 class Part(Node):
     """A further output of a computed node."""
 
+    whole: CompNode
+    output: str
+
     def __init__(self, whole: CompNode, output: str) -> None:
         self.whole, self.output = whole, output
         self._registry = whole._registry
@@ -150,8 +182,17 @@ def _rank(call: Call, output: str) -> int | None:
     return next(len(s.target.subscripts) for s in expanded.statements if s.target.tensor == output)
 
 
-def bound(kind: str, inputs: Sequence[str], arguments: Sequence[Argument], named: dict[str, Any]) -> tuple[Node, ...]:
+def _may_be(kind: Kind | None, number: float) -> bool:
+    """Whether an option of this kind can be the number."""
+    found = number if kind is None else plain(number, kind)
+    return found is not None and (kind is None or kind.holds(found))
+
+
+def bound(
+    of: CompNode, inputs: Sequence[str], arguments: Sequence[Argument], named: dict[str, Any]
+) -> tuple[Node, ...]:
     """The nodes for a layer's inputs. Errors: `GraphError` if there are too few or too many."""
+    kind = type(of).__name__
     taken: dict[str, Node] = {}
     for name, value in named.items():
         if name not in inputs:
@@ -171,12 +212,15 @@ def bound(kind: str, inputs: Sequence[str], arguments: Sequence[Argument], named
     free = [i for i in inputs if i not in taken]
     given = [*nodes, *parameters]
     if len(given) != len(free):
-        rule = f"the layer of {kind} takes {len(inputs)} inputs, {len(given) + len(taken)} were given"
+        there = len(given) + len(taken)
+        rule = (
+            f"the layer of {kind} takes {count(len(inputs), 'input')}, {there} {'was' if there == 1 else 'were'} given"
+        )
         values = (
             f"inputs: {', '.join(inputs)}",
             f"given: {', '.join(n.name for n in (*given, *taken.values())) or 'none'}",
         )
-        raise graph_error("argument", rule, *values)
+        raise graph_error("argument", rule, *values, way_out=of._with_package())
     taken.update(zip(free, given, strict=True))
     return tuple(taken[i] for i in inputs)
 
@@ -189,7 +233,7 @@ def node(
     `source` is the path, the text, or the name; `layer` chooses one of several layers of a file or text; `name` is that
     of the class and of its nodes, by default the layer's. `options` are the layer's, as defaults.
     Errors: `GraphError` for a layer that is not there, `LanguageSyntaxError` and `MeaningError` for what is wrong in a
-    layer of one's own, or with the options.
+    layer of one's own, or with the options, `ShapeError` where nothing says how far an index of it runs.
     """
     if not (layer is None or isinstance(layer, str)):
         way = "an option of this name is given where a node is made"
@@ -228,6 +272,7 @@ ARITHMETIC: dict[str, type[CompNode]] = {
     "Subtract": node("layer subtract(a, b) -> y:\n    y = a - b\n", name="Subtract"),
     "Multiply": node("layer multiply(a, b) -> y:\n    y = a * b\n", name="Multiply"),
     "Divide": node("layer divide(a, b) -> y:\n    y = a / b\n", name="Divide"),
+    "Quotient": node("layer quotient(x; divisor=1) -> y:\n    y[...] = x[...] / divisor\n", name="Quotient"),
     "Inverse": node("layer inverse(x; factor=1) -> y:\n    y[...] = factor / x[...]\n", name="Inverse"),
     "Power": node("layer power(x; exponent=1) -> y:\n    y[...] = x[...] ** exponent\n", name="Power"),
     "Scale": node("layer scale(x; factor=1, shift=0) -> y:\n    y[...] = factor * x[...] + shift\n", name="Scale"),

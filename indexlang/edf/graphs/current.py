@@ -35,19 +35,23 @@ def check(graph: Registry, nodes: Iterable[Node], wanted: Sequence[Node]) -> Non
         other = graph.successor(node)
         if other is not None:
             name, of = node.owner.name, wanted[0].name
-            places = [f"{what}: {p}" for what, p in _places(node, other)]
+            places = _places(node, other)
             rule = f"{of} is computed from '{name}' as it was before '{name}' was made again"
             if node is wanted[0]:
                 rule = f"'{name}' was made again, and is another node by now"
-            way = (
-                f"run again what is computed from it; if both are meant, give them names of their own: {name}1, {name}2"
-            )
+            cells = list(dict.fromkeys(str(w.place) for w in wanted if w.place is not None and w is not node))
+            again = f"run again what makes {of} ({cells[0]})" if cells else "run again what is computed from it"
+            way = f"{again}; if both are meant, give them names of their own: {name}1, {name}2"
             raise graph_error("node-name", rule, *places, way_out=way)
 
 
-def _places(node: Node, other: object) -> list[tuple[str, str]]:
-    found = [("made", getattr(node.owner, "place", None)), ("made again", getattr(other, "place", None))]
-    return [(what, str(place)) for what, place in found if place is not None]
+def _places(node: Node, other: object) -> list[str]:
+    """Where a node was made, and where the other one of its name; in one line where a cell was run again as it is."""
+    found = {"made": getattr(node.owner, "place", None), "made again": getattr(other, "place", None)}
+    told = {what: str(place) for what, place in found.items() if place is not None}
+    if len(told) == 2 and len(set(told.values())) == 1:
+        return [f"made, and made again by the same line: {told['made']}"]
+    return [f"{what}: {place}" for what, place in told.items()]
 
 
 def warn_unused(graph: Registry, used: Sequence[Input], depth: int) -> None:

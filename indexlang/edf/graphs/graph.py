@@ -178,6 +178,8 @@ class Graph(registry.Registry):
         """
         run = self._run
         if run is None or not run.results or loss not in run.graph.tensors:
+            if not self._keep:  # it was left out because what it is computed from was made again
+                nodes_in_use.check(self, topological((loss,)), (loss,))
             raise graph_error("not-forward", f"{loss.name} has not been computed", way_out="run Forward() first")
         phases = self._phases(run.graph, run.given, loss)
         if run.loss is not loss:

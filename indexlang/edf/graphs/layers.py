@@ -19,6 +19,7 @@ from ...locks import Lock
 from ...meaning.report import LIBRARY, nearest
 from ...meaning.resolve import layer_names, resolve
 from ...program.ir import Program
+from ...ranges.solve import solve
 from ...syntax import tree
 from ...syntax.parser import parse, read
 from ..problems import graph_error
@@ -28,7 +29,7 @@ class Layer:
     """A layer of a file or text; `name` is None for bare statements."""
 
     def __init__(self, source: Source, name: str | None = None, folder: Path | None = None) -> None:
-        self._file, self._folder = _parsed(source), folder
+        self._file, self._folder, self._own = _parsed(source), folder, folder != LIBRARY
         names = layer_names(self._file)
         if name is None and len(names) == 1:
             name = names[0]
@@ -80,7 +81,9 @@ class Layer:
         return next((part for part in parts if part.startswith("Options: ")), "")
 
     def program(self, options: Mapping[str, Any], depth: int = 4) -> Program:
-        """The layer with these options, asked for `depth` calls below the user's own. Errors: `MeaningError`."""
+        """The layer with these options, asked for `depth` calls below the user's own. Errors: `MeaningError`;
+        `ShapeError` where nothing says how far an index runs.
+        """
         key = tuple((name, type(value).__name__, repr(value)) for name, value in sorted(options.items()))
         with self._lock.held():
             found = self._programs.get(key)
@@ -90,6 +93,8 @@ class Layer:
                     self._file, layer=self.name, options=dict(options), folder=self._folder, doubt=doubts.append
                 )
                 warn_of(doubts, depth)
+                if self._own:
+                    solve(found)
                 self._programs[key] = found
         return found
 

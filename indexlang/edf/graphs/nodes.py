@@ -19,6 +19,7 @@ from ...sizes.dtypes import DTYPES
 from ..problems import GraphError, graph_error
 from ..settings import plain
 from ..settings import shape as shape_of
+from .attributes import Declared
 from .places import Place, here
 from .registry import Named, Registry, current
 
@@ -28,7 +29,7 @@ Number = int | float
 OPERATIONS: dict[str, Callable[..., Node]] = {}  # what + - * / between nodes make; `computed` fills it
 
 
-class Node(Named):
+class Node(Declared, Named):
     """A vertex of a graph: an input, a parameter, or what is computed. Users make those; a Node alone computes nothing.
 
     `+`, `-`, `*` and `/` between nodes and numbers, and nodes raised to numbers, are nodes, too.
@@ -128,7 +129,7 @@ class Node(Named):
         number = self._number(other)
         if number == 0:
             raise graph_error("argument", f"{self.name} is divided by 0")
-        return self._scaled(factor=1 / number)
+        return OPERATIONS["Quotient"](self, divisor=number)
 
     def __rtruediv__(self, other: Number) -> Node:
         return OPERATIONS["Inverse"](self, factor=self._number(other))
@@ -138,6 +139,10 @@ class Node(Named):
             way = "raise in a layer of your own: edf.node('y[...] = a[...] ** b[...]')(a, b)"
             raise graph_error("argument", "nodes are raised to numbers, not to nodes", way_out=way)
         return OPERATIONS["Power"](self, exponent=self._number(other))
+
+    def __rpow__(self, other: Number) -> Node:
+        way = f"raise in a layer of your own: edf.node('y[...] = {self._number(other)} ** a[...]')({self.name})"
+        raise graph_error("argument", "nodes are raised to numbers, not numbers to nodes", way_out=way)
 
     def __neg__(self) -> Node:
         return self._scaled(factor=-1)
@@ -168,13 +173,16 @@ class Input(Node):
     """A value that the caller sets before each run: images, labels.
 
     `name` is that of its tensor, `shape` that of one example, without the batch, if it is known. Setting `value` takes
-    any array of numbers; floating-point numbers wider than the graph's are rounded to it, integers stay.
+    any array of numbers; floating-point and complex numbers wider than the graph's are rounded to it, integers stay.
     """
+
+    fresh: bool  # whether the value was set since the last run
+    example: tuple[int, ...] | None  # the shape of one example
 
     def __init__(self, name: str | None = None, shape: Sequence[int] | None = None) -> None:
         super().__init__(current(), "Input", name)
         self._value: Array | None = None
-        self.fresh = False  # whether the value was set since the last run
+        self.fresh = False
         self.example = None if shape is None else shape_of("Input", shape)
 
     @property
@@ -188,9 +196,10 @@ class Input(Node):
     @value.setter
     def value(self, value: ArrayLike) -> None:
         array = as_array(self.name, value)
-        dtype = self._registry.dtype
-        if array.dtype.kind == "f" and dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize:
-            array = array.astype(dtype)
+        if array.dtype.kind in "fc" and array.dtype != self._registry.dtype:
+            real = np.finfo(self._registry.dtype).dtype
+            widest = np.result_type(real, np.complex64) if array.dtype.kind == "c" else real
+            array = array.astype(widest) if array.dtype.itemsize > widest.itemsize else array
         if array.dtype.name not in DTYPES:
             raise graph_error("dtype", f"{self.name} got an array of {array.dtype}: values are numbers")
         self._value, self.fresh = array, True
@@ -213,6 +222,9 @@ class Input(Node):
 
 class Mask(Input):
     """An input that is drawn anew for each run in training: ones with probability `keep`, in the shape of a node."""
+
+    like: Node
+    keep: float
 
     def __init__(self, like: Node, keep: float) -> None:
         self.like, self.keep = like, keep

@@ -6,7 +6,7 @@ keeps its shape, and belongs to one package at most.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from ..problems import GraphError, graph_error
 from ..settings import CHOICE, SIZE, setting, shape
+from .attributes import Declared
 from .initialisers import Fans, Glorot, He, Initial, Normal, Ones, Zeros, drawn, fans, initialiser
 from .nodes import Array, Node, as_array
 from .places import Place, here
@@ -29,6 +30,9 @@ class Parameter(Node):
     any time, and with it training stops, or begins again: no gradient, no step, no decay of the weight.
     """
 
+    package: Package | None
+    member: str  # its name in the package
+
     def __init__(
         self,
         value: Sequence[int] | Array,
@@ -41,7 +45,7 @@ class Parameter(Node):
         registry = current()
         self._registry = registry
         self._own_name = None if name is None else registry.name("Parameter", name, self)
-        self.package: Package | None = None
+        self.package = None
         self.member = ""
         self._trained = trained
         self._value: Array | None = None
@@ -122,7 +126,7 @@ class Parameter(Node):
         self._value = np.array(array, dtype=dtype, order="C")
 
 
-class Package:
+class Package(Declared):
     """Parameters that go together: `Phi.W`, `Phi.B`. Iterating gives them in order.
 
     Members are `Parameter`s by keyword; `name` stands before theirs in the graph. Errors: `GraphError` for other
@@ -131,14 +135,16 @@ class Package:
 
     _stem = "Phi"
     place: Place | None  # where its user made it
+    fresh: bool  # until a run looks at it
+    number: int  # how many nodes were made before it
 
     def __init__(self, *, name: str | None = None, **members: Parameter) -> None:
         if not members:
             raise graph_error("package", "a parameter package needs a parameter")
         self.place = here()
-        self.fresh = True  # until a run looks at it
+        self.fresh = True
         self.number = current().made
-        self.name = current().name(self._stem, name, self)
+        self._name: str = current().name(self._stem, name, self)
         for member, parameter in members.items():
             if not isinstance(parameter, Parameter):
                 raise graph_error(
@@ -156,6 +162,35 @@ class Package:
         if name in members:
             return members[name]
         raise AttributeError(f"{type(self).__name__} has no parameter '{name}'")
+
+    @property
+    def name(self) -> str:
+        """What stands before the names of the parameters."""
+        return self._name
+
+    @property
+    def trained(self) -> bool:
+        """Whether the parameters that a layer takes are trained; it may be set for all of them at once.
+
+        Errors: `GraphError` if some are, and others are not.
+        """
+        found = {p.member: p.trained for p in self.arguments()}
+        if len(set(found.values())) > 1:
+            rule = f"some parameters of {self.name} are trained, others are not"
+            told = ", ".join(f"{member}: {'yes' if trained else 'no'}" for member, trained in found.items())
+            raise graph_error(
+                "package", rule, told, way_out=f"ask one of them: {self.name}.{next(iter(found))}.trained"
+            )
+        return next(iter(found.values()))
+
+    @trained.setter
+    def trained(self, trained: bool) -> None:
+        wanted = bool(setting(self.name, "trained", trained, CHOICE))
+        for parameter in self.arguments():
+            parameter.trained = wanted
+
+    def _undeclared(self, name: str, more: Iterable[str] = ()) -> GraphError:
+        return super()._undeclared(name, (*more, *self.__dict__.get("_members", {})))
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in self.__dict__.get("_members", {}):
@@ -208,6 +243,8 @@ class ConvParams(Package):
     first values, `He()` by default; B begins with zeros. `name` is the package's. Errors: `GraphError` if groups do not
     divide.
     """
+
+    groups: int
 
     def __init__(
         self,

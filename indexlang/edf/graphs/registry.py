@@ -23,6 +23,8 @@ from ..settings import COUNT, setting
 
 Array = NDArray[Any]
 
+_FEW = 64
+
 _REFUSED = frozenset(
     ("size", "pad", "clamp", "wrap", "reflect", "pi", "inf", "nan", "grad", "and", "or", "not", "where")
 )
@@ -58,9 +60,10 @@ class Registry:
             raise graph_error("dtype", f"a graph computes with floating-point numbers, not {self.dtype}")
         self._keep = keep
         self._references: list[weakref.ref[Named]] = []
+        self._made = 0
         self._kept: list[Named] = []
-        self._names: set[str] = set()
-        self._owners: dict[str, weakref.ref[Any]] = {}  # who got a name last
+        self._owners: dict[str, list[weakref.ref[Any]]] = {}  # who got a name, the last one last
+        self._most = _FEW  # references, and names, before those that are dead are dropped
         self._counts: dict[str, int] = {}
         self._drawn = 0
         self.version = 0  # changes with the graph
@@ -70,7 +73,9 @@ class Registry:
     def add(self, node: Named) -> None:
         """Put a node into the graph."""
         self.version += 1
-        node.number = self.made
+        node.number = self._made
+        self._made += 1
+        self._drop_dead()
         self._references.append(weakref.ref(node))
         if self._keep:
             self._kept.append(node)
@@ -78,7 +83,16 @@ class Registry:
     @property
     def made(self) -> int:
         """How many nodes were made."""
-        return len(self._references)
+        return self._made
+
+    def _drop_dead(self) -> None:
+        """Forget nodes and names that are gone, as soon as they may be more than those that are there."""
+        if self._keep or max(len(self._references), len(self._owners)) < self._most:
+            return
+        self._references = [r for r in self._references if r() is not None]
+        there = {name: [r for r in found if r() is not None] for name, found in list(self._owners.items())}
+        self._owners = {name: found for name, found in there.items() if found}
+        self._most = max(_FEW, 2 * len(self._references), 2 * len(self._owners))
 
     def alive(self) -> Iterator[Named]:
         """The nodes that still exist, in the order in which they were made."""
@@ -94,7 +108,7 @@ class Registry:
             while True:
                 self._counts[stem] = self._counts.get(stem, 0) + 1
                 wanted = f"{stem}{self._counts[stem]}"
-                if wanted not in self._names:
+                if wanted not in self._owners:
                     break
         elif not isinstance(wanted, str) or not _is_name(wanted):
             rule = f"{wanted!r} cannot be the name of a node"
@@ -102,12 +116,13 @@ class Registry:
             if isinstance(wanted, tuple | list | int):
                 way = f"say shape={wanted!r}"
             raise graph_error("node-name", rule, way_out=way)
-        elif wanted in self._names and self._keep:
+        elif wanted in self._owners and self._keep:
             raise graph_error("node-name", f"the graph has a node '{wanted}' already", way_out="choose another name")
         if wanted in self._owners:  # what was computed from the one before is to be told
             self.version += 1
-        self._names.add(wanted)
-        self._owners[wanted] = weakref.ref(owner)
+        self._drop_dead()
+        before = [r for r in self._owners.get(wanted, ()) if r() is not None]
+        self._owners[wanted] = [*before, weakref.ref(owner)]
         for known in (self.values, self.gradients):
             for other in [n for n in known if n == wanted or n.startswith(f"{wanted}.")]:
                 del known[other]
@@ -115,12 +130,11 @@ class Registry:
 
     def owners(self) -> Iterator[object]:
         """What has a name and still exists: nodes and packages."""
-        return (owner for found in list(self._owners.values()) if (owner := found()) is not None)
+        return (owner for found in list(self._owners.values()) if (owner := found[-1]()) is not None)
 
     def successor(self, node: Named) -> object | None:
         """What has the node's name, or that of its package, by now; None as long as the node has it."""
-        found = self._owners.get(node.owner.name)
-        owner = None if found is None else found()
+        owner = next((o for r in reversed(self._owners.get(node.owner.name, ())) if (o := r()) is not None), None)
         return None if owner is node.owner else owner
 
     def next_generator(self) -> tuple[int, int]:

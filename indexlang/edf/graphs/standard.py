@@ -42,6 +42,8 @@ Add = ARITHMETIC["Add"]
 Embedding = node("embedding")
 LayerNorm.takes = GroupNorm.takes = "Phi x"
 Embedding.takes = "Phi tok"
+LayerNorm.package = GroupNorm.package = ("NormParams", "16")
+Embedding.package = ("EmbeddingParams", "1000, 16")
 LogLoss.takes, CrossEntropy.takes, SquaredError.takes = "q y", "s y", "x y"
 LogLoss.labels = CrossEntropy.labels = (0, 1)
 
@@ -64,6 +66,7 @@ class Affine(_Standard):
     """
 
     stem = "Affine"
+    package = ("AffineParams", "4, 3")
     takes = "Phi x /"
     __signature__ = SignatureOf()
 
@@ -91,6 +94,7 @@ class Conv(_Standard):
     """
 
     stem = "Conv"
+    package = ("ConvParams", "3, 16, 3")
     ranges: ClassVar[Mapping[str, Kind]] = {**OPTIONS, "padding": PADDING}
     takes = "Phi x"
     __signature__ = SignatureOf("conv2d", groups=Written("Phi.groups"))
@@ -123,14 +127,15 @@ class BatchNorm(_Standard):
     """
 
     stem = "BatchNorm"
+    package = ("NormParams", "16")
     takes = "Phi x /"
     __signature__ = SignatureOf(lambda: layer(_BATCHNORM2D))
 
     def make(self, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
         package = next((a for a in arguments if isinstance(a, NormParams)), None)
         if package is None or len(arguments) != 2 or named:
-            raise graph_error("argument", "BatchNorm takes a node and a package of NormParams")
-        self.package = package
+            rule = "BatchNorm takes a node and a package of NormParams"
+            raise graph_error("argument", rule, way_out=self._with_package())
         data = _first(arguments)
         self.options.setdefault("eps", 1e-5)
         source = layer(_BATCHNORM1D if data.rank == 2 else _BATCHNORM2D)
@@ -230,7 +235,7 @@ class Attention(_Standard):
 
 def _call(of: CompNode, source: str, arguments: Sequence[Argument], named: dict[str, Any]) -> Call:
     program = layer(source).program(of.options)
-    return Call(program, bound(type(of).__name__, program.inputs, arguments, named))
+    return Call(program, bound(of, program.inputs, arguments, named))
 
 
 def _count(arguments: Sequence[Argument], named: dict[str, Any]) -> int:

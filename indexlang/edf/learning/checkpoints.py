@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import Problem
 from ...files.npy import read_npz, write_npz
 from ...files.reading import json_of
 from ..graphs.graph import Graph
@@ -29,13 +30,14 @@ from .optimisers import Optimiser, check_state
 from .weights import check, fitting
 
 Array = NDArray[Any]
+Settings = Mapping[str, Mapping[str, Any]]  # "": the common ones; by parameter: those of its group
 
 _VERSION = 2
 _PARAMETER, _STATE, _META = "parameters/", "optimiser/", "run.json"
 _MOST_STEPS = 1 << 53
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """A saved run: arrays, and `progress`, which is whatever JSON the trainer wants back."""
 
@@ -45,6 +47,7 @@ class Checkpoint:
     state: Mapping[str, Array]
     random: Mapping[str, Any]  # the graph's generator
     progress: Mapping[str, Any]
+    settings: Settings | None  # of the optimiser; None where an older checkpoint doesn't say
 
 
 def save(path: str | os.PathLike[str], graph: Graph, optimiser: Optimiser, progress: Mapping[str, Any]) -> None:
@@ -55,6 +58,7 @@ def save(path: str | os.PathLike[str], graph: Graph, optimiser: Optimiser, progr
         "version": _VERSION,
         "optimiser": type(optimiser).__name__,
         "steps": optimiser.steps,
+        "settings": settings_of(optimiser),
         "random": graph.rng.bit_generator.state,
         "progress": dict(progress),
         "sums": {name: checksum(array) for name, array in arrays.items()},
@@ -115,7 +119,40 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     state = {n.removeprefix(_STATE): a for n, a in arrays.items() if n.startswith(_STATE)}
     if len(parameters) + len(state) != len(arrays):
         raise data_error("damaged", f"{path} is damaged: it holds arrays that belong to no checkpoint")
-    return Checkpoint(parameters, optimiser, steps, state, random, progress)
+    return Checkpoint(parameters, optimiser, steps, state, random, progress, _settings(path, meta.get("settings")))
+
+
+def _settings(path: Path, saved: Any) -> Settings | None:
+    """What was saved of an optimiser's settings."""
+    if saved is not None and (not isinstance(saved, dict) or not all(isinstance(v, dict) for v in saved.values())):
+        raise data_error("damaged", f"{path} is damaged: what it holds are no settings of an optimiser")
+    return saved
+
+
+def settings_of(optimiser: Optimiser) -> dict[str, dict[str, Any]]:
+    """An optimiser's settings as far as they are numbers or words, and those of its groups by parameter."""
+    names = [f.name for f in fields(optimiser) if f.name not in ("groups", "steps", "state")]
+    found = {"": {name: getattr(optimiser, name) for name in names}}
+    found |= {p.name: dict(group.settings) for group in optimiser.groups for p in group.parameters}
+    plain = (bool, int, float, str)
+    return {of: {n: v for n, v in given.items() if isinstance(v, plain)} for of, given in found.items()}
+
+
+def other_settings(checkpoint: Checkpoint, path: str | os.PathLike[str], optimiser: Optimiser) -> Iterator[Problem]:
+    """The warning that a run goes on with other settings of the optimiser than it was saved with, if it does."""
+    if checkpoint.settings is None:
+        return
+    there, here = checkpoint.settings, settings_of(optimiser)
+    told = [
+        f"{name}{f' of {of}' if of else ''}: {old.get(name, 'none')} there, {new.get(name, 'none')} here"
+        for of in dict.fromkeys((*there, *here))
+        for old, new in [(there.get(of, {}), here.get(of, {}))]
+        for name in dict.fromkeys((*old, *new))
+        if old.get(name) != new.get(name)
+    ]
+    if told:
+        rule = f"{path} was saved with other settings of {type(optimiser).__name__}; those here are used"
+        yield Problem("other-settings", rule, None, tuple(told), "give those of the checkpoint to go on as before")
 
 
 def _check_sums(path: Path, arrays: Mapping[str, Array], sums: Any) -> None:

@@ -24,7 +24,7 @@ __all__ = ["DataError", "Dataset", "folder", "read_idx"]
 UBYTE_IMAGES, UBYTE_LABELS = 0x0803, 0x0801  # two zero bytes, the type of the elements, the number of axes
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """`images` [N, height, width, channels] or of any other shape, and their `labels` [N], to learn from; `test_images`
     and `test_labels` held out; `name` is shown. Lists become arrays. Errors: `DataError` for what is no array of

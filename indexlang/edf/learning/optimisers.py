@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..graphs.nodes import Node
 from ..graphs.parameters import Package, Parameter
 from ..problems import data_error, graph_error
-from ..settings import FROM_0, PART, Kind, setting
+from ..settings import FROM_0, PART, Kind, plain, setting
 
 RANGES: Mapping[str, Kind] = {  # what a setting must be; others may be anything
     "rate": FROM_0,
@@ -48,11 +48,17 @@ class Group:
     def __init__(self, members: Members | Member, **settings: float) -> None:
         several = (members,) if isinstance(members, Node | Package) else members
         self.parameters: tuple[Parameter, ...] = tuple(_parameters(several))
-        self.settings = settings
+        self.settings = {name: _plain(value) for name, value in settings.items()}
 
     def __repr__(self) -> str:
         shown = "".join(f", {name}={value!r}" for name, value in self.settings.items())
         return f"Group([{', '.join(p.name for p in self.parameters)}]{shown})"
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as one of Python's own."""
+    number = plain(value)
+    return value if number is None else number
 
 
 def _parameters(members: Members) -> Iterable[Parameter]:
@@ -84,11 +90,13 @@ class Optimiser:
     rate: float
     groups: Sequence[Group] = ()
     steps: int = field(default=0, init=False)
-    state: dict[str, Array] = field(default_factory=dict, init=False, repr=False)
+    state: dict[str, Array] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         names = {f.name for f in fields(self)} - {"groups", "steps", "state"}
         self._settings: dict[int, Mapping[str, float]] = {}
+        for name in names:
+            setattr(self, name, _plain(getattr(self, name)))
         common = {name: getattr(self, name) for name in names}
         self.check(common)
         for group in self.groups:

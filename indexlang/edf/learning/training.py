@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import Problem, warn_of
 from ..graphs.computed import CompNode
 from ..graphs.graph import Graph
 from ..graphs.nodes import Input, Node
@@ -37,7 +38,7 @@ Array = NDArray[Any]
 Augment = Callable[[Array, np.random.Generator], Array]
 
 
-@dataclass
+@dataclass(eq=False)
 class Training:
     """A run: mini-batches of `data` in a new order for each of `epochs`, `batch` examples each, down the `loss`.
 
@@ -79,6 +80,7 @@ class Training:
         self._epoch, self._done = 0, 0  # epochs that are done, and images of the one that is not
         self._begun: Any = self._order.bit_generator.state  # of the order, when the epoch began
         self._sums = [0.0, 0.0, 0.0]  # of the epoch so far: losses, right answers, seconds
+        self._seen = False  # whether the checkpoint in the folder is this run's
         self._check_labels()
 
     def _check_settings(self) -> None:
@@ -93,7 +95,7 @@ class Training:
             setattr(self, name, setting("Training", name, getattr(self, name), kind))
         for name in ("clip_norm", "clip_value"):
             if getattr(self, name) is not None:
-                setting("Training", name, getattr(self, name), ABOVE_0)
+                setattr(self, name, setting("Training", name, getattr(self, name), ABOVE_0))
         parts = {
             "images": (isinstance(self.images, Input), "an input"),
             "labels": (isinstance(self.labels, Input), "an input"),
@@ -133,15 +135,28 @@ class Training:
         """All epochs that are left; with `resume` those that the folder's checkpoint leaves. Ctrl-C ends the step that
         runs, saves, and sets `stopped`; a second one interrupts.
 
-        Errors: `GraphError` if the loss is no number, which names the node; `DataError` for files.
+        Without `resume`, a checkpoint that is there is replaced, with a warning; with it, a warning tells of what the
+        optimiser's settings were then, if they differ. Errors: `GraphError` if the loss is no number, which names the
+        node; `DataError` for files.
         """
-        if resume and self.restore() and self._epoch >= self.epochs:
+        if not resume:
+            self._warn_of_replacing()
+        elif self._restore(3) and self._epoch >= self.epochs:
             self._show_history()  # of a run that ended between its last checkpoint and these files
         self.stopped = False
         with _interruptible() as asked:
             while self._epoch < self.epochs and not self.stopped:
                 self._one_epoch(asked)
         return self.history
+
+    def _warn_of_replacing(self) -> None:
+        """Tell of a checkpoint in the folder that this run neither wrote nor goes on from, once."""
+        if self._seen or self.path is None or self._epoch >= self.epochs or not self.path.exists():
+            return
+        self._seen = True
+        rule = f"{self.path} is the checkpoint of another run, and will be replaced"
+        way = "run(resume=True) goes on from it; or take another folder"
+        warn_of([Problem("replaced-checkpoint", rule, None, (), way)], 3)
 
     def _one_epoch(self, asked: threading.Event) -> None:
         count = len(self.data.labels)
@@ -237,6 +252,7 @@ class Training:
         if self.path is None:
             return
         checkpoints.save(self.path, self.graph, self.optimiser, self._progress())
+        self._seen = True
         self._show_history()
 
     def _show_history(self) -> None:
@@ -252,7 +268,12 @@ class Training:
         return Progress(*counts, self._begun, noise, sums, self.history, bool(self.drop_last)).saved()
 
     def restore(self) -> bool:
-        """Go on from the folder's checkpoint; False if there is none yet. Errors: `DataError` if it does not fit."""
+        """Go on from the folder's checkpoint; False if there is none yet. Settings of the optimiser that differ from
+        the checkpoint's stay, with a warning. Errors: `DataError` if it does not fit.
+        """
+        return self._restore(3)
+
+    def _restore(self, depth: int) -> bool:
         if self.path is None or not self.path.exists():
             return False
         saved = checkpoints.load(self.path)
@@ -263,6 +284,8 @@ class Training:
         self._begun = found.order
         self._order.bit_generator.state = found.order
         self._noise.bit_generator.state = found.noise
+        self._seen = True
+        warn_of(checkpoints.other_settings(saved, self.path, self.optimiser), depth)
         return True
 
 
