@@ -168,7 +168,7 @@ class _Numbers:
         everywhere, alone = uses(stmt), plain_uses(stmt)
         if stmt.target.tensor in self.declared or stmt.target.tensor in solution.sizes.primals:
             self.define(stmt, solution)  # its size is known before what the statement reaches
-            if self.problems:
+            if stmt.target.tensor not in self.shapes:
                 return
         for i, bound in bounds.items():
             lo, hi = self.number(bound.low), self.number(bound.high)
