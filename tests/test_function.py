@@ -115,6 +115,24 @@ def test_all_that_is_wrong_with_a_call_is_told() -> None:
     assert [p.code for p in caught.value.problems] == ["unexpected-input"] * 2 + ["missing-input"] * 2
 
 
+REFUSED_CALLS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+    ((np.ones((2, 3)), np.ones((3, 5))), {}),
+    ((np.ones(3), np.ones(3)), {}),
+    ((), {"x": np.ones((2, 3)), "w": np.ones((3, 5))}),
+    ((), {"x": np.ones((2, 3)), "W": "a"}),
+    (([[1, 2], [3]], np.ones((2, 3))), {}),
+]
+
+
+@pytest.mark.parametrize(("args", "kwargs"), REFUSED_CALLS)
+def test_no_error_of_our_own_stands_behind_the_callers(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    f = indexlang.compile("y[b,o] = W[i,o] * x[b,i]")
+    for call in (f, f.vjp, f.value_and_grad, f.grad(), f.plan, f.plans):
+        with pytest.raises(ShapeError) as caught:
+            call(*args, **kwargs)
+        assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
 def test_names_that_are_also_names_of_parameters() -> None:
     f = indexlang.compile("y[i] = out[i] * target[i] * self[i]")
     arrays = {"out": np.ones(2), "target": np.full(2, 2.0), "self": np.full(2, 3.0)}

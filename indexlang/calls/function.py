@@ -83,23 +83,17 @@ class Function:
         derived program always). `out` is where results go: an array, or a dict of some of the outputs.
         Errors: `ShapeError` for arrays that are missing or do not fit.
         """
-        try:
-            if args:
-                if kwargs or len(args) != len(self._names):
-                    return self._call_slowly(args, kwargs, out)
-                arrays: Sequence[Any] = args
-            else:
-                if len(kwargs) != len(self._names):
-                    return self._call_slowly(args, kwargs, out)
-                arrays = [kwargs[name] for name in self._names]
-            compiled = self._compiled[tuple([(a.shape, a.dtype) for a in arrays])]
-        except (KeyError, AttributeError, TypeError):
+        arrays: Sequence[Any] = args
+        compiled = None
+        if out is None and len(args or kwargs) == len(self._names) and not (args and kwargs):
+            try:
+                if kwargs:
+                    arrays = [kwargs[name] for name in self._names]
+                compiled = self._compiled.get(tuple([(a.shape, a.dtype) for a in arrays]))
+            except (KeyError, AttributeError, TypeError):  # told outside of here, without this one behind it
+                pass
+        if compiled is None or not all([type(a) is np.ndarray for a in arrays]):
             return self._call_slowly(args, kwargs, out)
-        if out is not None:
-            return self._call_slowly(args, kwargs, out)
-        for a in arrays:
-            if type(a) is not np.ndarray:
-                return self._call_slowly(args, kwargs, out)
         results = compiled.run(*arrays)
         return dict(zip(self.outputs, results, strict=True)) if self._always_dict else results[0]
 
