@@ -133,6 +133,18 @@ def test_no_error_of_our_own_stands_behind_the_callers(args: tuple[Any, ...], kw
         assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 
+@pytest.mark.parametrize("name", ["weights", "WEIGHT", "weigth"])
+def test_a_name_that_is_nearly_an_inputs_is_one_mistake(name: str) -> None:
+    f = indexlang.compile("y[b,o] = weight[i,o] * x[b,i]")
+    for call, shape in ((f, np.ones((3, 5))), (f.plan, (3, 5))):
+        with pytest.raises(ShapeError, match="did you mean 'weight'") as caught:
+            call(x=np.ones((2, 3)), **{name: shape})
+        assert [p.code for p in caught.value.problems] == ["unexpected-input"]
+    with pytest.raises(ShapeError) as caught:
+        f({"x": np.ones((2, 3)), "weight": np.ones((3, 5)), name: 1, 2: 3})
+    assert [p.way_out for p in caught.value.problems] == [None, None]
+
+
 def test_names_that_are_also_names_of_parameters() -> None:
     f = indexlang.compile("y[i] = out[i] * target[i] * self[i]")
     arrays = {"out": np.ones(2), "target": np.full(2, 2.0), "self": np.full(2, 3.0)}

@@ -70,8 +70,15 @@ def imported(name: str) -> str | None:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The way out for a name that may be misspelled."""
-    found = get_close_matches(name, sorted(set(known)), 1, 0.6)
-    return f"did you mean '{found[0]}'?" if found else None
+    found = near(name, known)
+    return None if found is None else f"did you mean '{found}'?"
+
+
+def near(name: str, known: Iterable[str]) -> str | None:
+    """The known name that another differs from by case, or little in spelling."""
+    names = sorted(set(known))
+    alike = [n for n in names if n.casefold() == name.casefold()] or get_close_matches(name, names, 1, 0.6)
+    return alike[0] if alike else None
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
