@@ -362,6 +362,8 @@ def test_a_pullback_of_integers_alone_refuses() -> None:
         pullback(np.ones(2))
     assert [p.code for p in error.value.problems] == ["integer-gradient"] * 2
     assert list(f.vjp(w=np.array([2, 3]), x=np.array([4.0, 5.0]))[1](np.ones(2))) == ["x"]
+    with pytest.raises(DerivationError, match="an integer tensor has no gradient"):
+        f.plans(w=((2,), "int32"), x=((2,), "int32"))
 
 
 def test_vjp_by_position_with_other_types_and_sizes() -> None:

@@ -343,7 +343,10 @@ class Function:
         return self._at(self._formed(args, shapes)).plan
 
     def plans(self, /, *args: Any, **shapes: Any) -> tuple[Plan, Plan]:
-        """What `vjp` would run at these sizes, and what its pullback would; inputs and errors as for `plan`."""
+        """What `vjp` would run at these sizes, and what its pullback would; inputs and errors as for `plan`.
+
+        `DerivationError` where all inputs are integers, which have no gradients.
+        """
         key = self._formed(args, shapes)
         return self._pulling(key).plans(dict(zip(self._names, key, strict=True)))
 
