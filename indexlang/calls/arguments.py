@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DerivationError, Problem, ShapeError
-from ..meaning.report import near
+from ..meaning.report import near, nearest
 from ..program.affine import Affine
 from ..program.ir import Access, Program, parts_of, primal_of, walk
 from ..sizes.suggested import suggested
@@ -100,7 +100,7 @@ def no_inputs(
         if name in inputs or name in ignored:
             continue
         left = [n for n in inputs if n not in given and n not in meant]
-        found = near(name, left) if isinstance(name, str) else None
+        found = near(name, left)
         if found is not None:
             meant.add(found)
         way = None if found is None else f"did you mean '{found}'?"
@@ -216,7 +216,8 @@ def names_of(wrt: Sequence[str] | str | None, inputs: Sequence[str]) -> tuple[st
     for name in names or ():
         if name not in inputs:
             values = (f"inputs: {', '.join(inputs) or 'none'}",)
-            raise DerivationError(Problem("no-gradient", f"'{name}' is no input", values=values))
+            way = nearest(name, inputs)
+            raise DerivationError(Problem("no-gradient", f"'{name}' is no input", values=values, way_out=way))
     if names is not None and not names:
         raise DerivationError(Problem("no-gradient", "wrt names no tensor", way_out="leave it out for all inputs"))
     return names

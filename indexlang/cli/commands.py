@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.numpy.load import Compiled, compile_program
-from ..calls.arguments import indexing
+from ..calls.arguments import indexing, no_inputs
 from ..calls.function import Function
 from ..derive import grad
 from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError, Source, shown, warn_of
@@ -166,6 +166,8 @@ def _has_statements(file: File) -> bool:
 def _run(args: argparse.Namespace) -> int:
     function = Function(_program(args), args.options)
     given = cli_files.arrays(args.input)
+    if not args.grad:
+        _check_given(function, given)
     results = _gradients(function, given, args.wrt) if args.grad else _named(function, function(**given))
     if args.output:
         files = cli_files.targets(args.output, tuple(results))
@@ -183,12 +185,29 @@ def _named(function: Function, values: Any) -> dict[str, Array]:
     return values if isinstance(values, dict) else {function.outputs[0]: values}
 
 
+def _check_given(function: Function, given: Mapping[str, Array]) -> None:
+    """Whether each input has an array. Errors: `ShapeError`."""
+    problems, meant = no_inputs(given, (*function.inputs, *function.optional))
+    known = (f"inputs: {', '.join((*function.inputs, *function.optional)) or 'none'}",)
+    for name in function.inputs:
+        if name not in given and name not in meant:
+            rule, way = f"the input '{name}' is missing", f"say -i {name}={name}.npy"
+            problems.append(Problem("missing-input", rule, values=known, way_out=way))
+    if problems:
+        raise ShapeError(*problems)
+
+
 def _gradients(function: Function, given: dict[str, Array], wrt: Sequence[str] | None) -> dict[str, Array]:
     """The outputs and the gradients, for the cotangents among `given`, and ones for outputs that have none."""
     names = grad.gradient_names(function.program)
     seeds = {o: given.pop(names[o]) for o in function.outputs if names[o] in given}
+    _check_given(function, given)
     values, pullback = function.vjp(**given)
     results = _named(function, values)
+    for name in seeds:
+        if results[name].dtype.kind not in "fc":
+            rule = f"'{name}' is {results[name].dtype}: an integer output takes no cotangent"
+            raise ShapeError(Problem("cotangent", rule, way_out=f"leave -i {names[name]}=... out"))
     cotangents = {o: seeds.get(o, np.ones_like(v)) for o, v in results.items() if v.dtype.kind in "fc"}
     gradients = pullback(cotangents)
     for name in wrt or ():
@@ -276,6 +295,10 @@ def _source(file: str | None, text: Sequence[str] | None) -> Source:
 def _summary(args: argparse.Namespace) -> int:
     from ..edf import networks, summary  # only here: the other commands start faster without
 
+    for name in ("size", "channels", "classes"):
+        if args.options.get(name, 1) < 1:
+            rule = f"the option '{name}' must be at least 1, not {args.options[name]}"
+            raise ShapeError(Problem("network-option", rule))
     found = networks.find(args.network, args.options)
     rows = summary.summary(found.graph, found.examples(dict(args.shape)))
     if args.format == "json":
@@ -357,12 +380,11 @@ def _forms(args: argparse.Namespace, program: Program) -> Forms:
     }
 
 
-def _check_inputs(program: Program, given: Iterable[str]) -> None:
+def _check_inputs(program: Program, given: Collection[str]) -> None:
     """Whether what is said of inputs is said of inputs. Errors: `ShapeError`."""
-    for name in given:
-        if name not in program.inputs:
-            known = (f"inputs: {', '.join(program.inputs) or 'none'}",)
-            raise ShapeError(Problem("unexpected-input", f"'{name}' is no input", values=known))
+    problems, _ = no_inputs(given, program.inputs)
+    if problems:
+        raise ShapeError(*problems)
 
 
 def _planned(args: argparse.Namespace) -> tuple[Function, Forms]:

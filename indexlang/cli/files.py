@@ -170,6 +170,9 @@ def targets(given: Iterable[str], names: Sequence[str]) -> dict[str, tuple[str, 
             chosen = (name,)
             if name not in names:
                 raise _error(f"'{name}' is nothing that is computed here", f"computed: {', '.join(names)}")
+        if not path.endswith((".npy", ".npz")) and path != STANDARD and not _is_special(path):
+            way = "give a name that ends in .npy, or in .npz for an archive"
+            raise _error(f"{path} is the name of no array file", way_out=way)
         if path != STANDARD:  # a file may have several names
             path = next((p for p in found if p != STANDARD and os.path.realpath(p) == os.path.realpath(path)), path)
         found[path] = (*found.get(path, ()), *chosen)
@@ -183,6 +186,11 @@ def targets(given: Iterable[str], names: Sequence[str]) -> dict[str, tuple[str, 
             way = f"say -o NAME=FILE for {', '.join(left)}, or choose by --outputs"
             raise _error("standard output takes arrays or text, not both", way_out=way)
     return found
+
+
+def _is_special(path: str) -> bool:
+    """Whether a pipe, a device, or a folder, which cannot be written, has this name."""
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def save(files: Mapping[str, Sequence[str]], values: Mapping[str, Array]) -> None:

@@ -70,7 +70,7 @@ def imported(name: str) -> str | None:
     return None
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def nearest(name: object, known: Iterable[str]) -> str | None:
     """The way out for a name that may be misspelled."""
     found = near(name, known)
     return None if found is None else f"did you mean '{found}'?"
@@ -85,8 +85,10 @@ def nearest_function(name: str, known: Sequence[str]) -> str | None:
     return f"did you mean the layer '{best}'? {imported(best)}{f'; or {way[13:-1]}' if way else ''}"
 
 
-def near(name: str, known: Iterable[str]) -> str | None:
+def near(name: object, known: Iterable[str]) -> str | None:
     """The known name that another differs from by case, or little in spelling."""
+    if not isinstance(name, str):  # which a caller may hand over
+        return None
     names = sorted(set(known))
     alike = [n for n in names if n.casefold() == name.casefold()] or get_close_matches(name, names, 1, 0.6)
     return alike[0] if alike else None
