@@ -620,6 +620,13 @@ def test_check_of_files_and_folders(folder: Path, capsys: Capsys) -> None:
     ]
 
 
+def test_a_file_that_cannot_be_read_hides_no_other(folder: Path, capsys: Capsys) -> None:
+    (folder / "a_link.idx").symlink_to("nowhere.idx")
+    assert commands.main(["check", str(folder)]) == 1
+    printed = capsys.readouterr()
+    assert "cannot read" in printed.out and printed.out.count("error[") > 1 and printed.err == ""
+
+
 def test_fmt_of_files_and_folders(folder: Path, capsys: Capsys) -> None:
     (folder / "in" / "c.idx").unlink()
     assert commands.main(["fmt", "--check", "a.idx", "b.idx"]) == 1

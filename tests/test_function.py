@@ -599,6 +599,20 @@ def test_what_is_no_shape(shapes: dict[str, Any]) -> None:
     assert error.value.code == "shape"
 
 
+class Foreign:
+    """An array of another library: its type is none of NumPy's."""
+
+    shape, dtype = (3,), "other.float32"
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.ones(3, "float32")
+
+
+def test_a_plan_for_an_array_of_another_library() -> None:
+    f = indexlang.compile("y[i] = x[i]")
+    assert f.plan(x=Foreign()).dtypes["y"] == "float32" == f(x=Foreign()).dtype
+
+
 def test_shapes_of_any_kind() -> None:
     f = indexlang.compile("y[i] = x[i]")
     for given in (3, np.int64(3), (3,), [3], ((3,), "float32"), ((3,), np.float32), np.ones(3, np.float32)):

@@ -179,7 +179,12 @@ def _form(name: str, given: Any, default: type) -> Form:
     if isinstance(given, int | np.integer):
         given = (given,)
     elif hasattr(given, "shape") and hasattr(given, "dtype"):
-        return tuple(given.shape), number_type(name, np.dtype(given.dtype))
+        try:
+            dtype = np.dtype(given.dtype)
+        except TypeError:  # of another library
+            given = as_array(name, given)
+            dtype = given.dtype
+        return tuple(given.shape), number_type(name, dtype)
     elif isinstance(given, str):
         raise TypeError
     elif len(given) == 2 and not isinstance(given[0], int | np.integer):

@@ -107,10 +107,10 @@ def _as_json(program: Program) -> dict[str, object]:
 
 def _check(args: argparse.Namespace) -> int:
     if args.text:
-        found = [cli_files.source(None, args.text)]
+        looked = [_looked(None, args.text)]
     else:
-        found = [cli_files.source(file, None) for file in cli_files.programs(args.files)]
-    looked = [(source.name, *_findings(source, folder)) for source, folder in found]
+        files = cli_files.programs(args.files)
+        looked = [_looked(file, None, among=len(files)) for file in files]
     if args.format == "json":
         rows = [
             {"errors": [described(p) for p in errors], "warnings": [described(p) for p in warned]}
@@ -123,6 +123,17 @@ def _check(args: argparse.Namespace) -> int:
         for name, errors, warned in looked:
             print_findings(name, errors, warned)
     return 1 if any(errors for _, errors, _ in looked) else 0
+
+
+def _looked(file: str | None, text: Sequence[str] | None, among: int = 1) -> tuple[str, list[Problem], list[Problem]]:
+    """The name of a file, its errors and its warnings; one that cannot be read hides nothing of the others."""
+    try:
+        source, folder = cli_files.source(file, text)
+    except IndexLangError as error:
+        if among == 1:
+            raise
+        return file or "", list(error.problems), []
+    return source.name, *_findings(source, folder)
 
 
 def _findings(source: Source, folder: Path) -> tuple[list[Problem], list[Problem]]:
@@ -167,7 +178,7 @@ def _run(args: argparse.Namespace) -> int:
     function = Function(_program(args), args.options)
     given = cli_files.arrays(args.input)
     if not args.grad:
-        _check_given(function, given)
+        cli_files.check_given(given, function.inputs, function.optional)
     results = _gradients(function, given, args.wrt) if args.grad else _named(function, function(**given))
     if args.output:
         files = cli_files.targets(args.output, tuple(results))
@@ -185,23 +196,11 @@ def _named(function: Function, values: Any) -> dict[str, Array]:
     return values if isinstance(values, dict) else {function.outputs[0]: values}
 
 
-def _check_given(function: Function, given: Mapping[str, Array]) -> None:
-    """Whether each input has an array. Errors: `ShapeError`."""
-    problems, meant = no_inputs(given, (*function.inputs, *function.optional))
-    known = (f"inputs: {', '.join((*function.inputs, *function.optional)) or 'none'}",)
-    for name in function.inputs:
-        if name not in given and name not in meant:
-            rule, way = f"the input '{name}' is missing", f"say -i {name}={name}.npy"
-            problems.append(Problem("missing-input", rule, values=known, way_out=way))
-    if problems:
-        raise ShapeError(*problems)
-
-
 def _gradients(function: Function, given: dict[str, Array], wrt: Sequence[str] | None) -> dict[str, Array]:
     """The outputs and the gradients, for the cotangents among `given`, and ones for outputs that have none."""
     names = grad.gradient_names(function.program)
     seeds = {o: given.pop(names[o]) for o in function.outputs if names[o] in given}
-    _check_given(function, given)
+    cli_files.check_given(given, function.inputs, function.optional)
     values, pullback = function.vjp(**given)
     results = _named(function, values)
     for name in seeds:
@@ -270,7 +269,9 @@ def _emit(args: argparse.Namespace) -> int:
 
 def _fmt(args: argparse.Namespace) -> int:
     files = [None] if args.text else cli_files.programs(args.files)
-    laid = [(file, source, layout(parse(source))) for file in files for source in [_source(file, args.text)]]
+    laid = [
+        (file, source, layout(parse(source))) for file in files for source in [cli_files.source(file, args.text)[0]]
+    ]
     if len(laid) > 1 and not (args.check or args.write):
         way = "--check tells which files are laid out otherwise, --write rewrites them"
         report([Problem("usage", "one file is printed, not several", way_out=way)])
@@ -286,10 +287,6 @@ def _fmt(args: argparse.Namespace) -> int:
         assert file is not None, "what is written has a file"
         cli_files.rewrite(file, text)
     return 0
-
-
-def _source(file: str | None, text: Sequence[str] | None) -> Source:
-    return cli_files.source(file, text)[0]
 
 
 def _summary(args: argparse.Namespace) -> int:

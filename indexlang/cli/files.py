@@ -18,7 +18,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import IndexLangError, Problem, Source
+from ..calls.arguments import no_inputs
+from ..errors import IndexLangError, Problem, ShapeError, Source
 from ..files.npy import read_archive, read_array, write_npz
 from ..files.whole import Writer, write_all
 from ..syntax.parser import read
@@ -109,6 +110,18 @@ def arrays(given: Iterable[str]) -> dict[str, Array]:
             raise _error(f"{path} has no array '{key}'", f"arrays: {', '.join(archive) or 'none'}")
         found[name] = archive[key]
     return found
+
+
+def check_given(given: Mapping[str, Array], inputs: Sequence[str], optional: Sequence[str]) -> None:
+    """Whether each input has an array, and nothing else has. Errors: `ShapeError`."""
+    order = (*inputs, *optional)
+    problems, meant = no_inputs(given, order)
+    for name in inputs:
+        if name not in given and name not in meant:
+            rule, way = f"the input '{name}' is missing", f"say -i {name}={name}.npy"
+            problems.append(Problem("missing-input", rule, values=(f"inputs: {', '.join(order)}",), way_out=way))
+    if problems:
+        raise ShapeError(*problems)
 
 
 def _next(stream: IO[bytes]) -> Array:
