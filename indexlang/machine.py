@@ -38,8 +38,12 @@ def quota(root: Path = ROOT) -> float | None:
 
 def usable() -> int:
     """How many threads can run at a time."""
-    limit = quota()
-    return processors() if limit is None else max(1, min(processors(), ceil(limit)))
+    return within(processors(), quota())
+
+
+def within(there: int, limit: float | None) -> int:
+    """How many threads can run at a time on so many processors, of whose time so much may be had."""
+    return there if limit is None else max(1, min(there, ceil(limit)))
 
 
 def memory(root: Path = ROOT) -> int | None:

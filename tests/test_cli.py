@@ -90,6 +90,54 @@ def test_wrong_usage_exits_with_2(argv: list[str], capsys: Capsys) -> None:
     assert "usage: indexlang" in wrong_usage(argv, capsys)
 
 
+ONE = ["-e", "y[i] = weight[i]"]
+NEARLY = [
+    (["gard"], "did you mean 'grad'?"),
+    (["grad", *ONE, "--form", "gathr"], "did you mean 'gather'?"),
+    (["grad", *ONE, "--fomr", "gather"], "usage: indexlang grad"),
+    (["grad", *ONE, "--fomr", "gather"], "did you mean '--form'?"),
+    (["explain", *ONE, "--dtype", "flot64"], "did you mean 'float64'?"),
+    ([], "indexlang --help tells more"),
+    (["grad", *ONE, "--order", "0"], "indexlang grad --help tells more"),
+]
+
+
+@pytest.mark.parametrize(("argv", "words"), NEARLY)
+def test_wrong_usage_says_what_was_meant(argv: list[str], words: str, capsys: Capsys) -> None:
+    assert words in wrong_usage(argv, capsys)
+
+
+REFUSED = [
+    (["grad", *ONE, "--wrt", "Weight"], "did you mean 'weight'?"),
+    (["explain", *ONE, "--shape", "wieght=3"], "did you mean 'weight'?"),
+    (["explain", *ONE, "--shape", "weight=3", "--dtype", "int32", "--vjp"], "an integer tensor has no gradient"),
+    (["run", *ONE], "say -i weight=weight.npy"),
+    (["summary", "resnet18", "-O", "size=0"], "the option 'size' must be at least 1"),
+]
+
+
+@pytest.mark.parametrize(("argv", "words"), REFUSED)
+def test_what_is_refused_has_a_way_out(argv: list[str], words: str, capsys: Capsys) -> None:
+    said = fails(argv, capsys)
+    assert words in said and said.count("error[") == 1
+
+
+def test_an_integer_output_takes_no_cotangent(arrays: dict[str, np.ndarray], capsys: Capsys) -> None:
+    given = ["-e", "k[i,j] = int(x[i,j])\ny = x[i,j]", "-i", "x=x.npy", "-i", "k.grad=x.npy", "--grad"]
+    assert "'k' is int64: an integer output takes no cotangent" in fails(["run", *given], capsys)
+
+
+def test_a_result_goes_to_a_file_of_arrays(arrays: dict[str, np.ndarray], capsys: Capsys) -> None:
+    run = ["run", "-e", "y[i] = x[i,j]", "-i", "x=x.npy"]
+    assert "a name that ends in .npy" in fails([*run, "-o", "y=out.txt"], capsys)
+    assert not Path("out.txt").exists()
+    assert commands.main([*run, "-o", "y=/dev/null"]) == 0
+
+
+def test_a_file_that_is_no_text(arrays: dict[str, np.ndarray], capsys: Capsys) -> None:
+    assert "this is no text" in fails(["fmt", "x.npy"], capsys)
+
+
 def test_the_version(capsys: Capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         commands.main(["--version"])
@@ -570,6 +618,13 @@ def test_check_of_files_and_folders(folder: Path, capsys: Capsys) -> None:
         ("b.idx", 0),
         ("in/c.idx", 1),
     ]
+
+
+def test_a_file_that_cannot_be_read_hides_no_other(folder: Path, capsys: Capsys) -> None:
+    (folder / "a_link.idx").symlink_to("nowhere.idx")
+    assert commands.main(["check", str(folder)]) == 1
+    printed = capsys.readouterr()
+    assert "cannot read" in printed.out and printed.out.count("error[") > 1 and printed.err == ""
 
 
 def test_fmt_of_files_and_folders(folder: Path, capsys: Capsys) -> None:

@@ -126,7 +126,12 @@ def test_the_command_tells_and_changes_nothing(
 
 def test_what_runs_programs_is_told() -> None:
     assert f"\nbackend          NumPy {np.__version__}\n" in doctor.text(FINE)
-    assert f"NumPy {np.__version__}, and native code by llvmlite" in doctor.text(replace(FINE, native="llvmlite"))
+
+
+def test_a_part_of_a_processor_is_one_thread_more() -> None:
+    for limit, threads in ((None, 4), (0.3, 1), (1.2, 2), (2.0, 2), (7.5, 4)):
+        assert machine.within(4, limit) == threads
+        assert not advice(replace(FINE, quota=limit, threads=threads))
 
 
 def test_a_sound_machine_is_told_so() -> None:

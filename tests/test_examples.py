@@ -83,7 +83,7 @@ BROKEN = {
     "empty": (b"", "truncated"),
     "half a header": (idx(IMAGES)[:9], "truncated"),
     "truncated": (idx(IMAGES)[:-1], "truncated"),
-    "too long": (idx(IMAGES) + b"\0", "too long"),
+    "too long": (idx(IMAGES) + b"\0", f"which is {IMAGES.size} bytes, not {IMAGES.size + 1}"),
     "another magic number": (idx(IMAGES, 0x0D03), "no IDX file of this kind"),
     "labels for images": (idx(LABELS), "no IDX file of this kind"),
     "a size that overflows": (struct.pack(">4I", 0x0803, 2**32 - 1, 2**32 - 1, 2**32 - 1), "no array is as large"),

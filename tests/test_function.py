@@ -115,6 +115,36 @@ def test_all_that_is_wrong_with_a_call_is_told() -> None:
     assert [p.code for p in caught.value.problems] == ["unexpected-input"] * 2 + ["missing-input"] * 2
 
 
+REFUSED_CALLS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+    ((np.ones((2, 3)), np.ones((3, 5))), {}),
+    ((np.ones(3), np.ones(3)), {}),
+    ((), {"x": np.ones((2, 3)), "w": np.ones((3, 5))}),
+    ((), {"x": np.ones((2, 3)), "W": "a"}),
+    (([[1, 2], [3]], np.ones((2, 3))), {}),
+]
+
+
+@pytest.mark.parametrize(("args", "kwargs"), REFUSED_CALLS)
+def test_no_error_of_our_own_stands_behind_the_callers(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    f = indexlang.compile("y[b,o] = W[i,o] * x[b,i]")
+    for call in (f, f.vjp, f.value_and_grad, f.grad(), f.plan, f.plans):
+        with pytest.raises(ShapeError) as caught:
+            call(*args, **kwargs)
+        assert caught.value.__context__ is None or caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("name", ["weights", "WEIGHT", "weigth"])
+def test_a_name_that_is_nearly_an_inputs_is_one_mistake(name: str) -> None:
+    f = indexlang.compile("y[b,o] = weight[i,o] * x[b,i]")
+    for call, shape in ((f, np.ones((3, 5))), (f.plan, (3, 5))):
+        with pytest.raises(ShapeError, match="did you mean 'weight'") as caught:
+            call(x=np.ones((2, 3)), **{name: shape})
+        assert [p.code for p in caught.value.problems] == ["unexpected-input"]
+    with pytest.raises(ShapeError) as caught:
+        f({"x": np.ones((2, 3)), "weight": np.ones((3, 5)), name: 1, 2: 3})
+    assert [p.way_out for p in caught.value.problems] == [None, None]
+
+
 def test_names_that_are_also_names_of_parameters() -> None:
     f = indexlang.compile("y[i] = out[i] * target[i] * self[i]")
     arrays = {"out": np.ones(2), "target": np.full(2, 2.0), "self": np.full(2, 3.0)}
@@ -332,6 +362,8 @@ def test_a_pullback_of_integers_alone_refuses() -> None:
         pullback(np.ones(2))
     assert [p.code for p in error.value.problems] == ["integer-gradient"] * 2
     assert list(f.vjp(w=np.array([2, 3]), x=np.array([4.0, 5.0]))[1](np.ones(2))) == ["x"]
+    with pytest.raises(DerivationError, match="an integer tensor has no gradient"):
+        f.plans(w=((2,), "int32"), x=((2,), "int32"))
 
 
 def test_vjp_by_position_with_other_types_and_sizes() -> None:
@@ -565,6 +597,20 @@ def test_what_is_no_shape(shapes: dict[str, Any]) -> None:
     with pytest.raises(ShapeError, match="is no shape for 'x'") as error:
         indexlang.compile("y[i] = x[i,j]").plan(**shapes)
     assert error.value.code == "shape"
+
+
+class Foreign:
+    """An array of another library: its type is none of NumPy's."""
+
+    shape, dtype = (3,), "other.float32"
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.ones(3, "float32")
+
+
+def test_a_plan_for_an_array_of_another_library() -> None:
+    f = indexlang.compile("y[i] = x[i]")
+    assert f.plan(x=Foreign()).dtypes["y"] == "float32" == f(x=Foreign()).dtype
 
 
 def test_shapes_of_any_kind() -> None:

@@ -70,6 +70,13 @@ def test_all_ranks_are_refused_at_once() -> None:
     assert [p.code for p in caught.value.problems] == ["rank", "rank"]
 
 
+def test_an_array_of_another_rank_is_told_once() -> None:
+    text = "shape x[b,i]\ny[b,o] = W[i,o] * x[b,i]\ns[b] = x[b,i] * size(x,1)"
+    with pytest.raises(ShapeError) as caught:
+        expand(program(text), {"W": 2, "x": 1})
+    assert [(p.code, p.span and p.span.text) for p in caught.value.problems] == [("rank", "x[b,i]")]
+
+
 # What nobody wrote is in no message: neither the names of the indices that stand for an ellipsis, nor those of the
 # axes of whole tensors.
 NAMELESS = [

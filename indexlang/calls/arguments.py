@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DerivationError, Problem, ShapeError
+from ..meaning.report import near, nearest
 from ..program.affine import Affine
 from ..program.ir import Access, Program, parts_of, primal_of, walk
 from ..sizes.suggested import suggested
@@ -78,14 +79,33 @@ def by_name(
                 found[name] = as_array(name, value)
             except ShapeError as error:
                 problems += error.problems
-        elif name not in ignored:
-            problems.append(Problem("unexpected-input", f"{name!r} is no input", None, known))
+    strange, meant = no_inputs(given, order, ignored)
+    problems += strange
     for name in inputs:
-        if name not in given:
+        if name not in given and name not in meant:
             problems.append(Problem("missing-input", f"the input '{name}' is missing", None, known))
     if problems:
         raise ShapeError(*problems)
     return found
+
+
+def no_inputs(
+    given: Collection[Any], inputs: Sequence[str], ignored: Collection[str] = ()
+) -> tuple[list[Problem], set[str]]:
+    """The names that are of no input, and the inputs that are meant by them: these are not missing, too."""
+    known = (f"inputs: {', '.join(inputs) or 'none'}",)
+    problems: list[Problem] = []
+    meant: set[str] = set()
+    for name in given:
+        if name in inputs or name in ignored:
+            continue
+        left = [n for n in inputs if n not in given and n not in meant]
+        found = near(name, left)
+        if found is not None:
+            meant.add(found)
+        way = None if found is None else f"did you mean '{found}'?"
+        problems.append(Problem("unexpected-input", f"{name!r} is no input", None, known, way))
+    return problems, meant
 
 
 def forms(
@@ -98,15 +118,13 @@ def forms(
     inputs = program.inputs
     known = (f"inputs: {', '.join(inputs) or 'none'}",)
     shapes, problems = named(args, kwargs, inputs)
-    ways = _examples(shapes, program)
+    strange, meant = no_inputs(shapes, inputs, ignored)
     problems += [
-        Problem("missing-input", f"the shape of '{n}' is missing", None, known, way) for n, way in ways.items()
+        Problem("missing-input", f"the shape of '{n}' is missing", None, known, way)
+        for n, way in _examples(shapes, program).items()
+        if n not in meant
     ]
-    problems += [
-        Problem("unexpected-input", f"{n!r} is no input", None, known)
-        for n in shapes
-        if n not in inputs and n not in ignored
-    ]
+    problems += strange
     positions, found = indexing(program), {}
     for name in inputs:
         if name in shapes:
@@ -161,7 +179,12 @@ def _form(name: str, given: Any, default: type) -> Form:
     if isinstance(given, int | np.integer):
         given = (given,)
     elif hasattr(given, "shape") and hasattr(given, "dtype"):
-        return tuple(given.shape), number_type(name, np.dtype(given.dtype))
+        try:
+            dtype = np.dtype(given.dtype)
+        except TypeError:  # of another library
+            given = as_array(name, given)
+            dtype = given.dtype
+        return tuple(given.shape), number_type(name, dtype)
     elif isinstance(given, str):
         raise TypeError
     elif len(given) == 2 and not isinstance(given[0], int | np.integer):
@@ -198,7 +221,8 @@ def names_of(wrt: Sequence[str] | str | None, inputs: Sequence[str]) -> tuple[st
     for name in names or ():
         if name not in inputs:
             values = (f"inputs: {', '.join(inputs) or 'none'}",)
-            raise DerivationError(Problem("no-gradient", f"'{name}' is no input", values=values))
+            way = nearest(name, inputs)
+            raise DerivationError(Problem("no-gradient", f"'{name}' is no input", values=values, way_out=way))
     if names is not None and not names:
         raise DerivationError(Problem("no-gradient", "wrt names no tensor", way_out="leave it out for all inputs"))
     return names

@@ -83,19 +83,16 @@ class Function:
         derived program always). `out` is where results go: an array, or a dict of some of the outputs.
         Errors: `ShapeError` for arrays that are missing or do not fit.
         """
+        if (args and kwargs) or len(args or kwargs) != len(self._names) or out is not None:
+            return self._call_slowly(args, kwargs, out)
+        arrays: Sequence[Any] = args
         try:
-            if args:
-                if kwargs or len(args) != len(self._names):
-                    return self._call_slowly(args, kwargs, out)
-                arrays: Sequence[Any] = args
-            else:
-                if len(kwargs) != len(self._names):
-                    return self._call_slowly(args, kwargs, out)
+            if kwargs:
                 arrays = [kwargs[name] for name in self._names]
             compiled = self._compiled[tuple([(a.shape, a.dtype) for a in arrays])]
         except (KeyError, AttributeError, TypeError):
-            return self._call_slowly(args, kwargs, out)
-        if out is not None:
+            compiled = None  # what is wrong is told below, without this error behind it
+        if compiled is None:
             return self._call_slowly(args, kwargs, out)
         for a in arrays:
             if type(a) is not np.ndarray:
@@ -349,7 +346,10 @@ class Function:
         return self._at(self._formed(args, shapes)).plan
 
     def plans(self, /, *args: Any, **shapes: Any) -> tuple[Plan, Plan]:
-        """What `vjp` would run at these sizes, and what its pullback would; inputs and errors as for `plan`."""
+        """What `vjp` would run at these sizes, and what its pullback would; inputs and errors as for `plan`.
+
+        `DerivationError` where all inputs are integers, which have no gradients.
+        """
         key = self._formed(args, shapes)
         return self._pulling(key).plans(dict(zip(self._names, key, strict=True)))
 

@@ -49,7 +49,12 @@ class Pulling:
         return self.instead().run(arrays)
 
     def plans(self, known: Mapping[str, Form]) -> tuple[Plan, Plan]:
-        """The plans of both parts, from the forms of the program's inputs."""
+        """The plans of both parts, from the forms of the program's inputs.
+
+        Errors: `DerivationError` where no input has a gradient because all are integers.
+        """
+        if self.integers and not self.wrt:
+            raise DerivationError(*(_integer(name, dtype) for name, dtype in self.integers))
         first = self.first.plan
         forms = {**known, **{n: (first.shapes[n], np.dtype(d)) for n, _, d in first.outputs}}
         forms |= {self.gradients[o]: (first.shapes[o], k) for o, k in zip(self.outputs, self._kinds, strict=True)}
@@ -60,8 +65,6 @@ class Pulling:
 
         Errors: `DerivationError` where no input has a gradient because all are integers.
         """
-        if self.integers and not self.wrt:
-            raise DerivationError(*(_integer(name, dtype) for name, dtype in self.integers))
         first, second = self.plans(known)
         seeds = [(self.gradients[o], first.shapes[o], k.name) for o, k in zip(self.outputs, self._kinds, strict=True)]
         return Both(

@@ -11,11 +11,12 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from ..errors import shown
+from ..meaning.report import nearest
 from ..sizes.dtypes import DTYPES
 from ..version import __version__
 from .streams import say, tell
@@ -53,7 +54,8 @@ def dtype(text: str) -> tuple[str, str]:
     except (TypeError, ValueError, SyntaxError):
         found = ""
     if not kind or found not in DTYPES:
-        raise argparse.ArgumentTypeError(f"[NAME=]TYPE, one of {', '.join(DTYPES)}, not '{shown(text)}'")
+        rule = f"[NAME=]TYPE, one of {', '.join(DTYPES)}, not '{shown(text)}'"
+        raise argparse.ArgumentTypeError(_with(rule, nearest(kind, DTYPES)))
     return name, found
 
 
@@ -83,6 +85,10 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def _with(rule: str, way: str | None) -> str:
+    return rule if way is None else f"{rule}; {way}"
+
+
 def _digits(text: str) -> bool:
     """Whether this is a number of ours, and one that a machine can have."""
     return text.isascii() and text.isdigit() and len(text) < 19
@@ -96,6 +102,22 @@ class _Parser(argparse.ArgumentParser):
             say(message)
         else:
             tell("\n".join(shown(line) for line in message.split("\n")))
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(2, f"{self.prog}: error: {message}\n{self.prog} --help tells more\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(c) for c in action.choices]
+            rule = f"one of {', '.join(choices)}, not '{value}'"
+            raise argparse.ArgumentError(action, _with(rule, nearest(str(value), choices)))
+
+    def strange(self, words: Sequence[str]) -> NoReturn:
+        """Refuse words that nothing takes."""
+        flag = words[0].partition("=")[0]
+        way = nearest(flag, self._option_string_actions) if flag.startswith("-") else None
+        self.error(_with(f"unrecognized arguments: {' '.join(words)}", way))
 
 
 class _Collect(argparse.Action):
@@ -242,14 +264,14 @@ def _word(action: argparse.Action) -> Word:
     return Word(tuple(action.option_strings), value, choices, action.help or "")
 
 
-def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     """The parser, and that of each command."""
     parser = _Parser(
         prog="indexlang", description="Index equations: their gradients derived and printed, both run on NumPy."
     )
     parser.add_argument("--version", action="version", version=f"indexlang {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    subs: dict[str, argparse.ArgumentParser] = {}
+    subs: dict[str, _Parser] = {}
     for name, (text, arguments) in COMMANDS.items():
         subs[name] = sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         first = "files" if name in _OF_FILES else "file" if name not in _WITHOUT_FILE else None
@@ -262,7 +284,9 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The namespace of one command, its name in `command`; wrong usage exits with status 2."""
     parser, subs = _parsers()
-    args = parser.parse_args(argv)
+    args, strange = parser.parse_known_args(argv)
+    if strange:
+        subs[args.command].strange(strange)
     files = getattr(args, "files", None) or ([args.file] if getattr(args, "file", None) is not None else [])
     if args.command not in _WITHOUT_FILE and (not files) == (args.text is None):
         subs[args.command].error("give either a FILE or statements behind -e")

@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.numpy.load import Compiled, compile_program
-from ..calls.arguments import indexing
+from ..calls.arguments import indexing, no_inputs
 from ..calls.function import Function
 from ..derive import grad
 from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError, Source, shown, warn_of
@@ -107,10 +107,10 @@ def _as_json(program: Program) -> dict[str, object]:
 
 def _check(args: argparse.Namespace) -> int:
     if args.text:
-        found = [cli_files.source(None, args.text)]
+        looked = [_looked(None, args.text)]
     else:
-        found = [cli_files.source(file, None) for file in cli_files.programs(args.files)]
-    looked = [(source.name, *_findings(source, folder)) for source, folder in found]
+        files = cli_files.programs(args.files)
+        looked = [_looked(file, None, among=len(files)) for file in files]
     if args.format == "json":
         rows = [
             {"errors": [described(p) for p in errors], "warnings": [described(p) for p in warned]}
@@ -123,6 +123,17 @@ def _check(args: argparse.Namespace) -> int:
         for name, errors, warned in looked:
             print_findings(name, errors, warned)
     return 1 if any(errors for _, errors, _ in looked) else 0
+
+
+def _looked(file: str | None, text: Sequence[str] | None, among: int = 1) -> tuple[str, list[Problem], list[Problem]]:
+    """The name of a file, its errors and its warnings; one that cannot be read hides nothing of the others."""
+    try:
+        source, folder = cli_files.source(file, text)
+    except IndexLangError as error:
+        if among == 1:
+            raise
+        return file or "", list(error.problems), []
+    return source.name, *_findings(source, folder)
 
 
 def _findings(source: Source, folder: Path) -> tuple[list[Problem], list[Problem]]:
@@ -166,6 +177,8 @@ def _has_statements(file: File) -> bool:
 def _run(args: argparse.Namespace) -> int:
     function = Function(_program(args), args.options)
     given = cli_files.arrays(args.input)
+    if not args.grad:
+        cli_files.check_given(given, function.inputs, function.optional)
     results = _gradients(function, given, args.wrt) if args.grad else _named(function, function(**given))
     if args.output:
         files = cli_files.targets(args.output, tuple(results))
@@ -187,8 +200,13 @@ def _gradients(function: Function, given: dict[str, Array], wrt: Sequence[str] |
     """The outputs and the gradients, for the cotangents among `given`, and ones for outputs that have none."""
     names = grad.gradient_names(function.program)
     seeds = {o: given.pop(names[o]) for o in function.outputs if names[o] in given}
+    cli_files.check_given(given, function.inputs, function.optional)
     values, pullback = function.vjp(**given)
     results = _named(function, values)
+    for name in seeds:
+        if results[name].dtype.kind not in "fc":
+            rule = f"'{name}' is {results[name].dtype}: an integer output takes no cotangent"
+            raise ShapeError(Problem("cotangent", rule, way_out=f"leave -i {names[name]}=... out"))
     cotangents = {o: seeds.get(o, np.ones_like(v)) for o, v in results.items() if v.dtype.kind in "fc"}
     gradients = pullback(cotangents)
     for name in wrt or ():
@@ -251,7 +269,9 @@ def _emit(args: argparse.Namespace) -> int:
 
 def _fmt(args: argparse.Namespace) -> int:
     files = [None] if args.text else cli_files.programs(args.files)
-    laid = [(file, source, layout(parse(source))) for file in files for source in [_source(file, args.text)]]
+    laid = [
+        (file, source, layout(parse(source))) for file in files for source in [cli_files.source(file, args.text)[0]]
+    ]
     if len(laid) > 1 and not (args.check or args.write):
         way = "--check tells which files are laid out otherwise, --write rewrites them"
         report([Problem("usage", "one file is printed, not several", way_out=way)])
@@ -269,13 +289,13 @@ def _fmt(args: argparse.Namespace) -> int:
     return 0
 
 
-def _source(file: str | None, text: Sequence[str] | None) -> Source:
-    return cli_files.source(file, text)[0]
-
-
 def _summary(args: argparse.Namespace) -> int:
     from ..edf import networks, summary  # only here: the other commands start faster without
 
+    for name in ("size", "channels", "classes"):
+        if args.options.get(name, 1) < 1:
+            rule = f"the option '{name}' must be at least 1, not {args.options[name]}"
+            raise ShapeError(Problem("network-option", rule))
     found = networks.find(args.network, args.options)
     rows = summary.summary(found.graph, found.examples(dict(args.shape)))
     if args.format == "json":
@@ -357,12 +377,11 @@ def _forms(args: argparse.Namespace, program: Program) -> Forms:
     }
 
 
-def _check_inputs(program: Program, given: Iterable[str]) -> None:
+def _check_inputs(program: Program, given: Collection[str]) -> None:
     """Whether what is said of inputs is said of inputs. Errors: `ShapeError`."""
-    for name in given:
-        if name not in program.inputs:
-            known = (f"inputs: {', '.join(program.inputs) or 'none'}",)
-            raise ShapeError(Problem("unexpected-input", f"'{name}' is no input", values=known))
+    problems, _ = no_inputs(given, program.inputs)
+    if problems:
+        raise ShapeError(*problems)
 
 
 def _planned(args: argparse.Namespace) -> tuple[Function, Forms]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..backends.numpy.threads import count
-from ..machine import processors, quota
+from ..machine import processors, quota, within
 
 # Instruction sets from the least to the greatest, each with the CPU flags that it takes.
 LEVELS: tuple[tuple[str, frozenset[str]], ...] = (
@@ -73,7 +73,6 @@ class Machine:
     environment: Mapping[str, str] = field(default_factory=dict)
     sgemm: float = 0.0
     copy: float = 0.0
-    native: str | None = None
 
     @property
     def level(self) -> str | None:
@@ -132,7 +131,7 @@ def _numpy(machine: Machine) -> Sequence[Advice]:
 
 def _threads(machine: Machine) -> Sequence[Advice]:
     """Fewer or more threads than processors."""
-    there = machine.processors if machine.quota is None else min(machine.processors, max(1, round(machine.quota)))
+    there = within(machine.processors, machine.quota)
     if machine.threads is None or machine.threads == there:
         return []
     settings = [n for n in THREADS.get(machine.blas, ("OMP_NUM_THREADS",)) if machine.environment.get(n)]
@@ -283,7 +282,7 @@ def text(machine: Machine) -> str:
         ("blocks", "unknown" if machine.beside is None else f"in {_count(machine.beside, 'thread')}"),
         ("sgemm", f"{machine.sgemm / 1e9:.0f} GF/s"),
         ("copy", f"{machine.copy / 1e9:.1f} GB/s, read and written, by one thread"),
-        ("backend", f"NumPy {np.__version__}" + (f", and native code by {machine.native}" if machine.native else "")),
+        ("backend", f"NumPy {np.__version__}"),
         *(("environment", f"{name}={value}") for name, value in machine.environment.items()),
     ]
     lines = [f"{name:<16} {value}" for name, value in rows]

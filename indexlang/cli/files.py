@@ -18,7 +18,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import IndexLangError, Problem, Source
+from ..calls.arguments import no_inputs
+from ..errors import IndexLangError, Problem, ShapeError, Source
 from ..files.npy import read_archive, read_array, write_npz
 from ..files.whole import Writer, write_all
 from ..syntax.parser import read
@@ -111,6 +112,18 @@ def arrays(given: Iterable[str]) -> dict[str, Array]:
     return found
 
 
+def check_given(given: Mapping[str, Array], inputs: Sequence[str], optional: Sequence[str]) -> None:
+    """Whether each input has an array, and nothing else has. Errors: `ShapeError`."""
+    order = (*inputs, *optional)
+    problems, meant = no_inputs(given, order)
+    for name in inputs:
+        if name not in given and name not in meant:
+            rule, way = f"the input '{name}' is missing", f"say -i {name}={name}.npy"
+            problems.append(Problem("missing-input", rule, values=(f"inputs: {', '.join(order)}",), way_out=way))
+    if problems:
+        raise ShapeError(*problems)
+
+
 def _next(stream: IO[bytes]) -> Array:
     left = len(stream.read())
     if not left:
@@ -176,6 +189,9 @@ def targets(given: Iterable[str], names: Sequence[str]) -> dict[str, tuple[str, 
             chosen = (name,)
             if name not in names:
                 raise _error(f"'{name}' is nothing that is computed here", f"computed: {', '.join(names)}")
+        if not path.endswith((".npy", ".npz")) and path != STANDARD and not _is_special(path):
+            way = "give a name that ends in .npy, or in .npz for an archive"
+            raise _error(f"{path} is the name of no array file", way_out=way)
         if path != STANDARD:  # a file may have several names
             path = next((p for p in found if p != STANDARD and os.path.realpath(p) == os.path.realpath(path)), path)
         found[path] = (*found.get(path, ()), *chosen)
@@ -189,6 +205,11 @@ def targets(given: Iterable[str], names: Sequence[str]) -> dict[str, tuple[str, 
             way = f"say -o NAME=FILE for {', '.join(left)}, or choose by --outputs"
             raise _error("standard output takes arrays or text, not both", way_out=way)
     return found
+
+
+def _is_special(path: str) -> bool:
+    """Whether a pipe, a device, or a folder, which cannot be written, has this name."""
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def save(files: Mapping[str, Sequence[str]], values: Mapping[str, Array]) -> None:

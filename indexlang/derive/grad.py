@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from ..collecting import uncollected
 from ..errors import NAMED, DerivationError, Problem, within_depth
+from ..meaning.report import nearest
 from ..program.affine import Affine, size
 from ..program.conditions import guard_of
 from ..program.interface import ANONYMOUS, default_interface
@@ -173,7 +174,8 @@ class _Derivation:
             known = ", ".join(n for n in self.original.inputs if n in reached) or "none"
             values = (f"inputs with gradients: {known}",)
             if name not in self.original.inputs and name not in self.names:
-                problems.append(Problem("no-gradient", f"'{name}' is no input", None, values))
+                way = nearest(name, self.original.inputs)
+                problems.append(Problem("no-gradient", f"'{name}' is no input", None, values, way))
             elif name not in reached:
                 rule = f"'{name}' has no gradient: no output depends on it but through derivatives that are zero"
                 problems.append(Problem("no-gradient", rule, None, values))

@@ -62,14 +62,15 @@ def _read(path: Path, file: Readable, kind: int | None, size: int | None, packed
     afford(path, needed, packed)
     array = fill(file, shape, np.dtype(dtype))
     if array is None:
-        raise data_error("truncated", *_length(path, shape, needed, None))
+        raise data_error("truncated", *_length(path, shape, needed, "fewer"))
     if file.read(1):  # which also looks at the checksum of what was packed
-        raise data_error("truncated", *_length(path, shape, needed, needed + 1))
+        raise data_error("truncated", *_length(path, shape, needed, "more"))
     return array
 
 
-def _length(path: Path, shape: tuple[int, ...], needed: int, there: int | None) -> tuple[str, str]:
+def _length(path: Path, shape: tuple[int, ...], needed: int, there: int | str) -> tuple[str, str]:
     """The rule that a file of another length breaks, and the values."""
-    rule = f"{path} is {'too long' if there is not None and there > needed else 'truncated'}"
+    longer = there == "more" or (isinstance(there, int) and there > needed)
+    rule = f"{path} is {'too long' if longer else 'truncated'}"
     said = f"its header says {'x'.join(map(str, shape))}, which is {needed} bytes"
-    return rule, f"{said}, not {'fewer' if there is None else 'more' if there == needed + 1 else there}"
+    return rule, f"{said}, not {there}"

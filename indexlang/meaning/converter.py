@@ -18,8 +18,8 @@ from ..program.functions import CONSTANTS, FUNCTIONS
 from ..program.ir import Call, Const, Expr, Index, Size
 from ..size_limits import DEEPEST, MOST_NODES
 from ..syntax import tree
-from ..syntax.other_notations import symbol_with_index
-from .report import Report, count, imported, nearest
+from ..syntax.other_notations import bracketed, symbol_with_index
+from .report import Report, count, imported, nearest_function
 
 BOUNDARIES = ("pad", "clamp", "wrap", "reflect")
 RESERVED = frozenset(("size", *BOUNDARIES, *CONSTANTS))
@@ -191,7 +191,12 @@ class Converter(ABC):
             return self.fail("unknown-function", rule, node.span, way_out=way)
         known = (*BUILTIN, *self.definitions.callables(), "size")
         rule = f"there is no {self.noun} '{name}'"
-        return self.fail("unknown-function", rule, node.span, way_out=imported(name) or nearest(name, known))
+        proposed = imported(name) or nearest_function(name, known)
+        line = node.span.source.line(node.span.line).partition("#")[0].strip()
+        if proposed is None and self.own and line.startswith(f"{self.own}("):
+            meant = bracketed(line, [n for n in known if n != self.own])
+            proposed = f"subscripts stand in brackets: write {meant if len(meant) < 80 else 'y[i] = x[i]'}"
+        return self.fail("unknown-function", rule, node.span, way_out=proposed)
 
     def user_call(self, node: tree.Call, inside: bool) -> Expr:
         """A function's body with the arguments in place of its parameters."""

@@ -6,13 +6,15 @@ doubts. The one rule: a place is blamed once for one thing, however often a laye
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from ..errors import MeaningError, Problem, Source, Span
 
 LIBRARY = Path(__file__).parent.parent / "library"  # the standard library
+_LAYER = re.compile(r"^layer (\w+)\(", re.MULTILINE)
 
 
 class Report:
@@ -68,10 +70,28 @@ def imported(name: str) -> str | None:
     return None
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def nearest(name: object, known: Iterable[str]) -> str | None:
     """The way out for a name that may be misspelled."""
-    found = get_close_matches(name, sorted(set(known)), 1, 0.6)
-    return f"did you mean '{found[0]}'?" if found else None
+    found = near(name, known)
+    return None if found is None else f"did you mean '{found}'?"
+
+
+def nearest_function(name: str, known: Sequence[str]) -> str | None:
+    """The same for the name of a function, which may also be meant for that of a layer of the standard library."""
+    layers = [n for file in sorted(LIBRARY.glob("*.idx")) for n in _LAYER.findall(file.read_text(encoding="utf-8"))]
+    best, way = near(name, (*known, *layers)), nearest(name, known)
+    if best is None or best in known:
+        return way
+    return f"did you mean the layer '{best}'? {imported(best)}{f'; or {way[13:-1]}' if way else ''}"
+
+
+def near(name: object, known: Iterable[str]) -> str | None:
+    """The known name that another differs from by case, or little in spelling."""
+    if not isinstance(name, str):  # which a caller may hand over
+        return None
+    names = sorted(set(known))
+    alike = [n for n in names if n.casefold() == name.casefold()] or get_close_matches(name, names, 1, 0.6)
+    return alike[0] if alike else None
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

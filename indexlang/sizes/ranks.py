@@ -67,6 +67,7 @@ class _Expansion:
         self.problems: list[Problem] = []
         self.names: list[str] = []  # of the indices that stand for the axes of an ellipsis
         self.inputs = frozenset(ranks)
+        self.blamed: set[str] = set()  # inputs of another rank, which are told once
 
     @cached_property
     def taken(self) -> set[str]:
@@ -148,7 +149,11 @@ class _Expansion:
         return known is None or known == rank
 
     def misfit(self, tensor: str, rank: int, span: Span | None, written: str) -> None:
-        """Refuse a tensor with another rank than it is known to have."""
+        """Refuse a tensor with another rank than it is known to have, an input at its first place only."""
+        if tensor in self.blamed:
+            return
+        if tensor in self.inputs:
+            self.blamed.add(tensor)
         given = "the array passed" if tensor in self.inputs else "its definition"
         values = (f"{written}: {_axes(rank)}", f"{given} has {_axes(self.rank(tensor) or 0)}")
         self.problems.append(Problem("rank", f"{tensor} has another number of axes here", span, values))
@@ -172,7 +177,7 @@ class _Expansion:
         if not isinstance(part, Size):
             return None
         rank = self.rank(part.tensor)
-        if rank is None:
+        if rank is None or part.tensor in self.blamed:
             return None
         if not -rank <= part.axis < rank:
             values = (f"{part.tensor} has {_axes(rank)}",)

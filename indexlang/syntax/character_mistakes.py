@@ -164,3 +164,8 @@ def encoding(place: Span, utf16: bool) -> Problem:
 def empty(place: Span) -> Problem:
     way = "write a statement, as in y[i] = x[i,j] * w[j]"
     return Problem("empty", "a program has at least one line", place, way_out=way)
+
+
+def binary(place: Span) -> Problem:
+    """Bytes that are no text in any encoding."""
+    return Problem("encoding", "a program is UTF-8 text, and this is no text", place, (), "give a .idx file")

@@ -7,11 +7,14 @@ meant in one way is proposed.
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 
 from .tree import REDUCTIONS
 
 _SYMBOLS = {"Σ": "sum", "Π": "prod"}
 _EINSUM = re.compile(r"(?:\.\.\.|[A-Za-z])+(?:,(?:\.\.\.|[A-Za-z])+)*->(?:\.\.\.|[A-Za-z])*")
+_WORD_WITH_INDEX = re.compile(r"([a-z]+)_([A-Za-z]\d?)")
+_CALL_OF_NAMES = re.compile(r"([^\W\d]\w*)\(( *[^\W\d]\w* *(?:, *[^\W\d]\w* *)*)\)")
 _LETTER = re.compile(r"\.\.\.|[A-Za-z]")
 
 
@@ -22,10 +25,17 @@ def reduction_meant(name: str) -> str | None:
 
 
 def symbol_with_index(name: str) -> tuple[str, str] | None:
-    """A sum sign with its index below, as `Σ_j`: the reduction and the index."""
+    """A sum sign with its index below, as `Σ_j`, or its name, as `sum_j`: the reduction and the index."""
+    if (word := _WORD_WITH_INDEX.fullmatch(name)) is not None and word[1] in REDUCTIONS:
+        return word[1], word[2]
     found = _SYMBOLS.get(name[:1])
     index = name[1:].lstrip("_")
     return (found, index) if found is not None and name[1:2] == "_" and index.isidentifier() else None
+
+
+def bracketed(text: str, functions: Container[str]) -> str:
+    """A line whose subscripts stand in parentheses, with brackets: `y[i] = x[i]` for `y(i) = x(i)`."""
+    return _CALL_OF_NAMES.sub(lambda m: m[0] if m[1] in functions else f"{m[1]}[{m[2]}]", text)
 
 
 def einsum(text: str) -> str | None:

@@ -59,6 +59,8 @@ def _clean(source: Source) -> Source:
     if broken is not None:
         shown = Source(re.sub("[\ud800-\udfff]", "\ufffd", text), source.name)
         utf16 = text.startswith(("\udcff\udcfe", "\udcfe\udcff"))
+        if "\0" in text and not utf16:
+            raise LanguageSyntaxError(character_mistakes.binary(Span(shown, broken.start(), broken.end())))
         raise LanguageSyntaxError(character_mistakes.encoding(Span(shown, broken.start(), broken.end()), utf16))
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")

@@ -7,6 +7,7 @@ in turn, the more special before the more general, and the last one always answe
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import SequenceMatcher
 
 from ..errors import Problem
 from . import line_mistakes
@@ -96,7 +97,8 @@ def _target(p: Place) -> Problem | None:
         return None
     if tokens[0].kind in BINARY:
         rule = f"no line begins with '{tokens[0].text}': a line goes on only where a bracket is open"
-        return p.problem("line-break", rule, "put the whole right side into (...)", tokens[0])
+        way = "begin a comment with #" if tokens[0].kind == "//" else "put the whole right side into (...)"
+        return p.problem("line-break", rule, way, tokens[0])
     whole = tokens[0].span.to(tokens[-1].span)
     rule = "a statement says what it defines"
     return p.problem("no-operator", rule, "write a target and an operator in front: y[i] = ...", whole)
@@ -205,6 +207,13 @@ def _sum_sign(p: Place) -> Problem | None:
     return p.problem("reduction-body", rule, way, p.before.span.to(p.here.span))
 
 
+def _is_nearly_where(p: Place) -> bool:
+    """A word behind the value of a statement, and in front of a condition."""
+    if p.open or p.here.kind != "NAME" or p.after.kind not in BEGINS_OPERAND or p.outer_before(ASSIGNS) is None:
+        return False
+    return SequenceMatcher(None, p.here.text.lower(), "where").ratio() > 0.85
+
+
 def _operand(p: Place) -> Problem | None:
     """Something is missing in front of this token."""
     here, before = p.here, p.before
@@ -213,6 +222,14 @@ def _operand(p: Place) -> Problem | None:
             left, right = p.operand_before(), "(...)" if here.kind == "(" else here.text
             rule = f"an operator is missing between '{left}' and '{here.text}'"
             way = f"write {left} * {right} for a product"
+            if _is_nearly_where(p):
+                way = f"write where, not {here.text}, for a condition"
+            elif (
+                (start := p.outer_before(("//",))) is not None
+                and before.kind == "NAME"
+                and before is p.token(start + 1)
+            ):
+                way = "begin a comment with #, not with //"
             return p.problem("missing-operator", rule, way, before.span.to(here.span))
         return None
     if here.kind == "not" and before.kind in BINARY:

@@ -7,19 +7,17 @@ than SECONDS of the processor.
 from __future__ import annotations
 
 import resource
-import signal
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
-from types import FrameType
 from typing import Any
 
 import numpy as np
+from processor_time import limited
 
 import indexlang
 from indexlang import Function, IndexLangError
@@ -72,7 +70,7 @@ def tried(text: Text, dice: Random) -> tuple[Failure | None, str]:
     reached = "nothing"
     for stage, work in _stages(text, dice):
         try:
-            with limited(SECONDS), warnings.catch_warnings():
+            with limited(SECONDS, lambda _: SlowError()), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 work()
             reached = stage
@@ -103,11 +101,24 @@ def _stages(text: Text, dice: Random) -> Iterator[tuple[str, Callable[[], object
     yield "grad", derived
     if "g" in held:
         g: Function = held["g"]
-        yield "print grad", lambda: (str(g), g.latex())
+
+        def printed() -> None:
+            held["length"] = len(str(g))
+            g.latex()
+
+        yield "print grad", printed
         yield "gather", lambda: str(f.grad(form="gather"))
-        if len(str(g)) < 2000:
+        if held.get("length", 2000) < 2000:
             yield "second grad", lambda: str(g.grad())
-    small, huge = sizes(f, text, dice, (1, 2, 2, 3, 3, 4)), sizes(f, text, dice, (dice.choice(HUGE), dice.choice(HUGE)))
+
+    def sized() -> None:
+        held["small"] = sizes(f, text, dice, (1, 2, 2, 3, 3, 4))
+        held["huge"] = sizes(f, text, dice, (dice.choice(HUGE), dice.choice(HUGE)))
+
+    yield "sizes", sized
+    if "huge" not in held:
+        return
+    small, huge = held["small"], held["huge"]
 
     def planned() -> None:
         plan = f.plan(small)
@@ -122,7 +133,14 @@ def _stages(text: Text, dice: Random) -> Iterator[tuple[str, Callable[[], object
         yield "plans huge", lambda: [str(p) for p in f.plans(huge)]
     if held.get("work", MUCH) >= MUCH:  # which the text itself asks for: where i < 10**12
         return
-    arrays = {n: values(dice, *form) for n, form in small.items()}
+
+    def drawn_values() -> None:
+        held["arrays"] = {n: values(dice, *form) for n, form in small.items()}
+
+    yield "values", drawn_values
+    if "arrays" not in held:
+        return
+    arrays = held["arrays"]
     yield "call", lambda: f(arrays)
     yield "vjp", lambda: _pulled(f, arrays)
 
@@ -159,22 +177,6 @@ def values(dice: Random, shape: tuple[int, ...], kind: str) -> np.ndarray[Any, A
     if kind == "int64":
         return rng.integers(0, dice.choice((1, 2, 2, 5)), shape)
     return (rng.standard_normal(shape) * dice.choice((1, 1, 1, 1e30))).astype(kind)
-
-
-@contextmanager
-def limited(seconds: float) -> Iterator[None]:
-    """Raise `SlowError` after so many seconds of processor time."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SlowError
-
-    before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds, 0.5)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
 
 
 def place(error: BaseException) -> str:

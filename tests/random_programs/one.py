@@ -7,9 +7,8 @@ of a program and a program without end too.
 from __future__ import annotations
 
 import resource
-import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from traceback import format_exception
 from types import FrameType
@@ -18,6 +17,7 @@ from typing import Any
 import dense
 import numpy as np
 from numpy.typing import NDArray
+from processor_time import limited
 
 from .house import IndexLangError, loops
 from .report import as_test
@@ -71,27 +71,16 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
-@contextmanager
-def limited(seconds: int) -> Iterator[None]:
+def within(seconds: int) -> AbstractContextManager[None]:
     """Raise `SlowError` after so many seconds of processor time."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SlowError(seconds, frame)
-
-    before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+    return limited(seconds, lambda frame: SlowError(seconds, frame))
 
 
 def attempt(name: str, scale: str | None = None, stages: frozenset[str] | None = None) -> Outcome:
     """Make the program of this name and try it: at any scale and all stages, or as is said."""
     found: list[Failure] = []
     try:
-        with limited(CPU):
+        with within(CPU):
             trial(generate(name, scale), stages, found)
             return Outcome(name, tuple(found))
     except SlowError as error:
@@ -122,7 +111,7 @@ def small_test(name: str, failure: Failure, seconds: float) -> str:
 def failing(sample: Sample, failure: Failure) -> Failure | None:
     """The failure of the same signature in the same stage, if the sample has it."""
     try:
-        with limited(20):
+        with within(20):
             found = trial(sample, frozenset((failure.stage,)))
     except (Exception, SlowError):  # a candidate may mean nothing at all, or go on for ever
         return None

@@ -154,7 +154,8 @@ class _Solver:
     def form(self, expr: Subscript) -> Affine | None:
         """An affine form over indices alone."""
         form = linear(expr)
-        return None if form is None else numeric(form, self.sizes)
+        form = None if form is None else numeric(form, self.sizes)
+        return form if form is not None and all(isinstance(a, Index) for a, _ in form.terms) else None
 
     def solve(self, points: _Points, zero: Affine, modulus: int) -> _Points | None:
         """The points at which a form is 0; None if there are none, or no index can be made of the others."""
