@@ -204,3 +204,11 @@ def test_any_equations(extents: list[int], masks: list[tuple[str, Any]], order: 
             assume("lacks" not in str(error) and "range" not in str(error))  # a condition on one index is a range
             raise
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "text", ["y = x[i] where i == 5//0", "y = x[i] where i == 5%0", "y *= x[i] where i == 0//0//0"]
+)
+def test_what_is_no_number_solves_nothing(text: str) -> None:
+    f, x = indexlang.compile(text), np.array([2.0, 3.0, 5.0])
+    assert f(x=x) == loops.run(f.program, {"x": x})["y"]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import indexlang
 from indexlang.backends.numpy.functions import FORMS
 from indexlang.program.interface import default_interface
 from indexlang.program.ir import (
@@ -470,3 +471,16 @@ def test_optimized_programs_have_the_same_values() -> None:
         for name in program.outputs:
             assert np.allclose(before[name], after[name], rtol=1e-10, atol=0, equal_nan=True), (seed, name)
     assert rewritten > 100
+
+
+def test_what_is_made_twice_is_asked_for_its_size_by_the_name_that_stays() -> None:
+    text = "y[b,j,j] max= x[b,2*j+di] where di < 2\nz[b,j,j] max= x[b,2*j+di] where di < 2"
+    back = indexlang.compile(text).grad()
+    x = np.random.default_rng(3).standard_normal((2, 6))
+    dy, dz = np.random.default_rng(4).standard_normal((2, 2, 3, 3))
+    expected = np.zeros_like(x)
+    for b in range(2):
+        for j in range(3):
+            expected[b, 2 * j + x[b, 2 * j : 2 * j + 2].argmax()] += dy[b, j, j] + dz[b, j, j]
+    given = {"x": x, "y.grad": dy, "z.grad": dz}
+    np.testing.assert_allclose(back({n: given[n] for n in back.inputs})["x.grad"], expected)

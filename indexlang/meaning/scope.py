@@ -86,10 +86,23 @@ class Scope:
                 self.least[name] = rank, span
         elif exact is None:
             self.ranks[name] = rank, span
+            self.like_its_primal(name, rank, span)
             if least is not None and rank < least[0]:
                 self.conflict(name, rank, span, f"it needs {axes(least[0])} or more", least[1])
         elif exact[0] != rank:
             self.conflict(name, exact[0], exact[1], axes(rank) if rank else "it stands without subscripts", span)
+
+    def like_its_primal(self, name: str, rank: int, span: Span) -> None:
+        """A gradient has as many axes as what it is the gradient of."""
+        primal = primal_of(name)
+        for other in (primal, f"{name}.grad"):
+            there, first = self.ranks.get(other or "", (rank, span))
+            if other is not None and there != rank and name not in self.conflicts:
+                self.conflicts.add(name)
+                gradient, (has, whole) = (name, (rank, there)) if other == primal else (other, (there, rank))
+                rule = f"'{gradient}' has {axes(has)}, but what it is the gradient of has {axes(whole)}"
+                way = "give it another name, without .grad"
+                self.report.add("rank", rule, span, way_out=way, others=((f"{axes(there)} here", first),))
 
     def conflict(self, name: str, rank: int, first: Span, other: str, span: Span) -> None:
         if name not in self.conflicts:

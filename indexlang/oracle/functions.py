@@ -81,6 +81,10 @@ def floordiv(a: Number, b: Number) -> Number:
         return np.floor_divide(a, b).item()
 
 
+def mod(a: Number, b: Number) -> Number:
+    return 0 if isinstance(b, int) and b == 0 and isinstance(a, int) else a - floordiv(a, b) * b
+
+
 def sigmoid(x: Number) -> Number:
     if x.real >= 0:
         return 1 / (1 + exp(-x))
@@ -168,7 +172,7 @@ _FUNCTIONS: Mapping[str, Meaning] = {
     "or": lambda a, b: bool(a) or bool(b),
     "not": lambda x: not x,
     "floordiv": floordiv,
-    "mod": lambda a, b: a - floordiv(a, b) * b,
+    "mod": mod,
     "exp": exp,
     "log": log,
     "log1p": log1p,

@@ -8,7 +8,7 @@ statements are simplified, and elsewhere only a value that is named already, or 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 from ..program.algebra import join_powers, power, product
@@ -21,6 +21,7 @@ from ..program.ir import (
     Expr,
     Index,
     Program,
+    Shape,
     Size,
     Statement,
     Subscript,
@@ -108,7 +109,16 @@ def share_definitions(program: Program, floats: frozenset[str]) -> Program:
                 names[name] = first
                 continue
         kept.append(stmt)
-    return _with(program, kept)
+    return _with(replace(program, shapes=tuple(_renamed(s, names) for s in program.shapes)), kept)
+
+
+def _renamed(shape: Shape, names: Mapping[str, str]) -> Shape:
+    """A declared shape whose sizes are those of tensors by their new names."""
+
+    def rule(part: Subscript) -> Subscript | None:
+        return replace(part, tensor=names[part.tensor]) if isinstance(part, Size) and part.tensor in names else None
+
+    return replace(shape, dims=tuple(transform_expr(d, rule) for d in shape.dims)) if names else shape
 
 
 def skip_aliases(program: Program, floats: frozenset[str]) -> Program:
