@@ -64,6 +64,7 @@ class Evaluation:
         self.notes: list[str] = []
         self.ahead: list[Step] = []  # what is asked before all loops
         self.tiled: Following | None = None  # the part that follows a mask
+        self.made: Load | None = None  # the value, where it is made before all taps
 
     @property
     def is_float(self) -> bool:
@@ -76,7 +77,7 @@ class Evaluation:
     def evaluate(self, scope: Scope) -> Value:
         """The value where the masks admit it, reduced over the reduced indices."""
         summed = [i for i in self.summed if not scope[i].tap]
-        value = cast(value_of(self.b, self.value, scope), self.compute)
+        value = self.made or cast(value_of(self.b, self.value, scope), self.compute)
         value = widened(self.b, value, self.in_memory(self.stmt.domain.indices), scope) if self.is_float else value
         if not summed:
             return self.masked(value, (*self.outer, *self.inner), scope)
@@ -376,7 +377,8 @@ class Evaluation:
                 here = self.met(groups, both, conditions)
                 new = here.let_in - sides[0].let_in - sides[1].let_in
                 apart = all(any(conditions[k] <= side.kept for side in sides) for k in new)
-                made = here.kept if apart else sides[0].kept | sides[1].kept
+                asked = here.kept.union(*(conditions[k] for k in new))  # what else there is, is summed before
+                made = here.kept if apart else asked & (sides[0].kept | sides[1].kept)
                 if number < len(pairs) - 1 or not apart:
                     yield tuple(i for i in self.stmt.domain.indices if i in made)
                 parts = [*(p for k, p in enumerate(parts) if k not in (left, right)), both]

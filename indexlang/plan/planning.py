@@ -42,6 +42,7 @@ from .prices import operations
 from .quantities import Apply, Load, Number
 from .record import Record
 from .rewrites.at_positions import at_each_position
+from .rewrites.band_taps import bands_as_taps
 from .rewrites.by_data import index_by_data
 from .rewrites.cancel import cancel
 from .rewrites.chosen import take_apart
@@ -108,6 +109,9 @@ def plan(
         if found is not flat:
             known, typed = shapes.infer(found, sizes, rewritten=True), kinds.infer(found, dtypes, complex_step)
         flat = found
+    if not complex_step and (tapped := bands_as_taps(flat, known, limits)) is not flat:
+        flat, known = tapped, shapes.infer(tapped, sizes, rewritten=True)
+        typed = kinds.infer(flat, dtypes)
     if not complex_step and (moved := taps_outside(flat, known, limits)) is not flat:
         flat, known = moved, shapes.infer(moved, sizes, rewritten=True)
         typed = kinds.infer(flat, dtypes)

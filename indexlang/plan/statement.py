@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 
-from ..program.ir import Access, Subscript, children
+from ..program.ir import Access, Subscript, children, indices_of
 from .accumulating import accumulated, accumulation_of
 from .advice import advice
 from .blocking import contraction_blocks, domain_blocks, kept, repeated, scatter_blocks, window_blocks
@@ -26,6 +26,7 @@ from .lengths import Length, part_of
 from .levels import Climbing, levels_of
 from .limits import Limits
 from .operators import SUMS
+from .prices import operations
 from .quantities import Apply, Load, Number, Value
 from .ranking import batches, ranked, ranking_of
 from .reads import guarded_by_static, prepare
@@ -143,6 +144,8 @@ class StatementPlan(Evaluation):
         """The value over the whole domain, in blocks where it would be too large."""
         steps = (*domain_blocks(self, target), *((i, 0) for i in repeated(self, target)))
         self.start(target, steps)
+        if target.taps and not (self.summed or {*target.taps} & {*indices_of(self.value)}) and operations(self.value):
+            self.made = self.factor(self.value, whole(self.b.extents))
         with ExitStack() as stack:
             scope = self.enter(stack, target, steps, drops=True)
             value = self.evaluate(scope)
