@@ -42,7 +42,7 @@ CASES: list[tuple[str, Shapes, bool]] = [  # and whether it is a product in grou
     ("y[b,o] = W[a[b],o,i]*x[b,i]", {**MOST, "x": (0, 4), "a": (0,)}, False),
     ("y[b,o] = W[a[b],o,i]*x[b,i]", {**MOST, "W": (5, 3, 0), "x": (7, 0)}, False),
     ("y[b,o] = W[a[b]//2+1,o,i]*x[b,i]", MOST, True),
-    ("y[b,o] = W[pad(a[b]-1),o,i]*x[b,i]", MOST, False),
+    ("y[b,o] = W[pad(a[b]-1),o,i]*x[b,i]", MOST, True),
     ("y[b,o] = W[a[b],o,o+i]*x[b,i]", {**MOST, "W": (5, 3, 6)}, False),
     ("y[b,o] = W[a[b],o,i]*x[b,i] where i <= a[b]", MOST, False),
     ("y[b,o] = W[a[b],o,i]*x[b,i] where i < 4, 1 <= i", MOST, False),

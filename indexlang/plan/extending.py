@@ -173,5 +173,10 @@ def _framed(b: Building, buffer: Buffer, rims: Sequence[_Rim]) -> Buffer:
     return made
 
 
+def longer(b: Building, buffer: Buffer, axis: int, value: Expr) -> Buffer:
+    """A copy of the buffer with one element of a padding's value behind an axis."""
+    return _framed(b, buffer, [_Rim(axis, 0, 1, value)])
+
+
 def _with(rows: Sequence[Row], axis: int, row: Row) -> tuple[Row, ...]:
     return (*rows[:axis], row, *rows[axis + 1 :])

@@ -2,6 +2,8 @@
 
 In: a statement `y[b,o] = W[a[b],o,i] * x[b,i]`, or its gradient `W.grad[a[b],o,i] += y.grad[b,o] * x[b,i]`. Out: a
 Grouped. The one rule: the points of a group are rows of one product, and each point is in one group.
+
+Outside of a padded axis, `W[pad(a[b]),o,i]`, points choose one matrix more, the padding; nothing is added there.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from ..program.algebra import factors_of
 from ..program.ir import Access, Call, Expr, Index, indices_of
 from .building import here
 from .evaluation import Evaluation
-from .extending import inside
+from .extending import inside, longer
 from .kernels import Grouped, Map, Roles
 from .operators import SUMS
 from .places import Place, View
@@ -69,7 +71,7 @@ def _position(stmt: Evaluation, access: Access) -> tuple[int, tuple[str, ...], t
         return None
     (axis,) = computed
     points = indices_of(access.subscripts[axis])
-    alone = not set(points) & set(own) and points and not known[axis].is_padded
+    alone = not set(points) & set(own) and points and (stmt.b.shapes[access.tensor][axis] or not known[axis].is_padded)
     return (axis, points, tuple(own)) if alone else None
 
 
@@ -119,10 +121,14 @@ def grouped(stmt: Evaluation, target: Target, scope: Scope) -> None:
     assert found is not None
     size = b.shapes[found.access.tensor][found.axis]
     mark = b.axis(size)
-    at, _ = positions(b, found.access, found.axis, subscribed(b, found.access, found.axis), found.points, scope)
+    said = subscribed(b, found.access, found.axis)
+    at, beyond = positions(b, found.access, found.axis, said, found.points, scope)
     condition = admitted(b, b.masks, found.points, scope)
     right = _side(stmt, found.right, found.points, scope).place
     if found.left:
+        if beyond is not None:  # what is written into the padding is dropped
+            there = Apply("not", (beyond,), "bool")
+            condition = there if condition is None else Apply("and", (there, condition), "bool")
         left = _side(stmt, found.left, found.points, scope).place
         if condition is not None:  # what is refused is multiplied as well, 0 by 0
             left, right = (_cleared(stmt, x, condition, scope) for x in (left, right))
@@ -134,6 +140,9 @@ def grouped(stmt: Evaluation, target: Target, scope: Scope) -> None:
         b.run(View(target.home, rows), "+=", kernel)
         return
     buffer, known = inside(b, found.access)
+    if beyond is not None and said.boundary is not None:  # the padding is a matrix like others, behind them
+        buffer, mark = longer(b, buffer, found.axis, said.boundary.value), b.axis(size + 1)
+        at = Apply("select", (beyond, Number(size, "int64"), at), "int64")
     matrices = View(
         buffer, tuple(plain(mark) if k == found.axis else a.row or plain(mark) for k, a in enumerate(known))
     )

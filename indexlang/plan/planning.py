@@ -62,6 +62,7 @@ from .rewrites.share import share
 from .rewrites.share_quotients import share_quotients
 from .rewrites.taps_outside import taps_outside
 from .rewrites.unfold import unfold
+from .rewrites.winners import by_group
 from .rooms import memory
 from .sized import Sized
 from .statement import StatementPlan, planned
@@ -104,7 +105,7 @@ def plan(
     flat = solve_equalities(hoisted, known)
     known = known if flat is hoisted else shapes.infer(flat, sizes, rewritten=True)
     typed = kinds.infer(flat, dtypes, complex_step)
-    for rewrite in (index_by_data, point):
+    for rewrite in (by_group, index_by_data, point):
         found = rewrite(flat, known, typed, limits)
         if found is not flat:
             known, typed = shapes.infer(found, sizes, rewritten=True), kinds.infer(found, dtypes, complex_step)

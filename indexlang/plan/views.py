@@ -130,8 +130,10 @@ def arrangement(rows: Sequence[Row], shape: Sequence[int], axes: set[str]) -> tu
 
 def injective(steps: Iterable[tuple[int, int]]) -> bool:
     """Whether no two points of a box of (stride, extent) meet in one element; False may mean that it cannot tell."""
-    reach = 0
-    for stride, n in sorted((abs(s), n) for s, n in steps if n > 1):
+    reach, known = 0, list(steps)
+    if any(n == 0 for _, n in known):  # of no points, whatever the strides are
+        return True
+    for stride, n in sorted((abs(s), n) for s, n in known if n > 1):
         if stride <= reach:
             return False
         reach += stride * (n - 1)

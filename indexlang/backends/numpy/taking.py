@@ -189,6 +189,9 @@ def _joined(
 ) -> None:
     """What belongs to the same element brought together, and into it."""
     combine = Name("np.add" if target.op in ("=", "+=", "-=") else UFUNCS[target.op])
+    if kernel.by == "join" and not rest and len(sizes) == 1 and target.op in ("max=", "min="):  # no order matters
+        w.run(method(combine, "at", array(operand(w, target.place)), cells, values))
+        return
     if kernel.by == "apart":
         together, hit = values, cells
     elif rest:  # a row for each element

@@ -218,6 +218,9 @@ class Joining:
             return self.mapped(tensor, axes, op, node, first)
         self.check_work(stmt.value, stmt.domain.indices)
         partial = bool(set(reduced) & set(self.labels))
+        # What refuses elements of the result does so when they are there: the sum then multiplies as it adds.
+        late = () if partial else tuple(m for m in masks if not set(indices_of(m)) & set(reduced))
+        masks = tuple(m for m in masks if m not in late)
         scale: Node | None = None
         if op in ("=", "+="):
             factors, coefficient, divisors = graph.product(stmt.value)
@@ -244,6 +247,7 @@ class Joining:
             if graph.points(node.indices) > self.most // self.limits.many:
                 raise RefusedError  # to add the parts would take as long as to make them
             return Store(tensor, axes, op, node, True, scale, first)
+        node = self.masked(node, late, identity(op, "float64"))
         return self.mapped(tensor, axes, op, node, first)
 
     def is_window(self, number: int, stmt: Statement) -> bool:

@@ -73,13 +73,18 @@ def index_by_data(program: Program, shapes: Shapes, types: Types, limits: Limits
         if shapes.guarded[k] or any(isinstance(p, Reduce) for p in parts_of(stmt)):
             continue
         if all(hi > lo for lo, hi in shapes.extents[k].values()):
-            statements[k] = _Statement(shapes, known, limits).indexed(stmt, shapes.extents[k])
+            statements[k] = indexed(stmt, shapes.extents[k], shapes, known, limits)
     changed = {new.target.tensor for new, old in zip(statements, program.statements, strict=True) if new is not old}
     if not changed:
         return program
     declared = {*program.inputs, *(s.tensor for s in program.shapes)}
     new = [Shape(t, tuple(map(Const, shapes.tensors[t]))) for t in sorted(changed - declared)]
     return with_header(replace(program, statements=tuple(statements), shapes=(*program.shapes, *new)))
+
+
+def indexed(stmt: Statement, extents: Extents, shapes: Shapes, known: kinds.Known, limits: Limits) -> Statement:
+    """A statement with as many indices replaced as pays; the same object if none is."""
+    return _Statement(shapes, known, limits).indexed(stmt, extents)
 
 
 @dataclass(frozen=True)
