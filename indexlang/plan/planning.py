@@ -46,6 +46,7 @@ from .rewrites.by_data import index_by_data
 from .rewrites.cancel import cancel
 from .rewrites.chosen import take_apart
 from .rewrites.distribute import distribute
+from .rewrites.edges import split_edges
 from .rewrites.equalities import solve_equalities
 from .rewrites.guards import ways
 from .rewrites.inline import inline
@@ -70,7 +71,7 @@ from .views import plain
 # Each leaves to the next ones what it makes.
 REWRITES = (
     *(on_one_axis, inline, distribute, in_passes, at_each_position),
-    *(share_quotients, reuse, share, take_apart, scale, unfold),
+    *(share_quotients, reuse, share, take_apart, scale, unfold, split_edges),
 )
 
 
