@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import dense
@@ -13,6 +14,7 @@ from planned import runs_of, sized
 
 import indexlang
 from indexlang.calls.function import Function
+from indexlang.plan.buffers import buffers_of
 from indexlang.plan.kernels import Scatter
 from indexlang.plan.limits import NUMPY, TINY, Limits
 from indexlang.plan.planning import every
@@ -115,3 +117,28 @@ def test_an_edge_that_turns_often_is_brought_home_by_a_table(edge: str) -> None:
     given = {"x": default_rng(1).standard_normal((2, 90))}
     same(text, given, NUMPY)
     same(f"y[b,i] = w[k]*x[b,{edge}(i+k-60)] where i < size(x,1)", given | {"w": given["x"][0]}, NUMPY)
+
+
+@pytest.mark.parametrize("text", CASES[:42])
+def test_accesses_that_share_a_longer_copy(text: str) -> None:
+    """Rims of one element beside axes of thirty: worth a copy for all."""
+    f = indexlang.compile(text)
+    given = inputs(f, (1, 24, 30), "float64")
+    if "size(" not in text and "where" in text:
+        return  # reads so many positions only
+    same(text, given, replace(NUMPY, rim=1))
+    given["x"][0, 0, 29] = np.inf
+    same(text, given, replace(NUMPY, rim=1))
+
+
+@pytest.mark.parametrize("edge", ["wrap", "clamp", "reflect"])
+def test_a_stencil_makes_one_longer_copy(edge: str) -> None:
+    plan = indexlang.compile(STENCILS[0].replace("EDGE", edge)).plan(x=(2, 128, 128))
+    (copy,) = {b for b in buffers_of(plan.sections) if b.role == "copy"}
+    assert copy.shape == (2, 130, 130)
+    mixed = "y[b,i] = x[b,wrap(i-1)] + x[b,clamp(i+1)] where i < size(x,1)"
+    given = {"x": default_rng(0).standard_normal((4, 30))}
+    same(mixed, given, replace(NUMPY, rim=1))
+    same("y[b,i] = x[b,wrap(i-1)] + x[b,pad(i+1)] + x[b,wrap(i+2)] where i < size(x,1)", given, replace(NUMPY, rim=1))
+    far = "y[b,i] = x[b,wrap(i-20)] + x[b,wrap(i+20)] where i < size(x,1)"
+    same(far, given, replace(NUMPY, rim=1))

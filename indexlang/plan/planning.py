@@ -32,6 +32,7 @@ from .chains.schedule import schedule
 from .chains.steps import chained
 from .costs import section_cost
 from .disjoint import made_of_parts
+from .extending import shared_reach
 from .invariant import made_once
 from .kernels import Map
 from .limits import NUMPY, Limits
@@ -216,6 +217,7 @@ class _Planning:
 
         if not complex_step:
             self.b.parted = made_of_parts(self.sized, self.b.shapes, self.program.inputs)
+        self.b.reach = shared_reach(self.program.statements, self.known.extents, self.b.shapes, limits)
 
     def plan(self, exact: Collection[str]) -> Plan:
         """The whole."""

@@ -91,9 +91,9 @@ def _run(extent: tuple[int, int], coef: int, const: int, turn: Turn) -> tuple[in
 
 def _subscript(index: str, coef: int, const: int, turn: Turn, run: tuple[int, int]) -> Expr:
     if turn.sign:
-        return written(Affine(turn.sign * const + turn.shift, ((Index(index), turn.sign * coef),)))
+        return written(Affine(turn.sign * const + turn.shift, ((Index(index), turn.sign * coef),)), (index,))
     if run[1] - run[0] == 1:  # no sum: one value may as well go along
-        return written(Affine(turn.shift - coef * run[0], ((Index(index), coef),)))
+        return written(Affine(turn.shift - coef * run[0], ((Index(index), coef),)), (index,))
     return Const(turn.shift)
 
 
