@@ -242,6 +242,57 @@ def test_an_error_of_scope_is_told_alone_and_shows_the_sum_first() -> None:
     assert told(first.removeprefix("the inner sum first, ")) == []
 
 
+WAYS_OUT = [  # a statement that is refused, and shapes at which all of its ways out run
+    ("l[t,s] = q[t,d]*k[s,d] - m*(t-s) where s <= t", {"q": (5, 3), "k": (4, 3), "m": ()}),
+    ("l[t,s] += -m*(t-s) + q[t,d]*k[s,d] where s <= t, t < s+3", {"q": (5, 3), "k": (5, 3), "m": ()}),
+    ("y[t] = a[t,s]*b[s] + c[t] where s <= t", {"a": (5, 5), "b": (5,), "c": (5,)}),
+    ("y[t] = c[t] - a[t,s]*b[s] where s <= t, t < 4, s < 3", {"a": (5, 5), "b": (5,), "c": (5,)}),
+    ("y[t] = a[t,s]*b[s] + d[u] + c[t] where s <= t, u < t, s < 4", {"a": (5, 5), "b": (5,), "c": (5,), "d": (5,)}),
+    ("y[t] = a[t,d,e] + c[t,e] where d < e, e < t", {"a": (5, 5, 5), "c": (5, 5)}),
+    ("y[t] = a[t,d,e] + b[t,d] - c[t,e] where d < e, d > t", {"a": (5, 5, 5), "b": (5, 5), "c": (5, 5)}),
+    ("y[t] = a[t,s]*b[s] + sum[u](d[u]) + c[t] where s <= t, u < t", {"a": (5, 5), "b": (5,), "c": (5,), "d": (5,)}),
+    ("y[t] = a[t,s]*b[s] + c[t] where g[t,s] > 0, c[t] > 0", {"a": (5, 4), "b": (4,), "c": (5,), "g": (5, 4)}),
+    ("y[t,(a,b)] = q[t,d]*k[a,b,d] + c[t] where a < b", {"q": (5, 2), "k": (3, 4, 2), "c": (5,)}),
+    ("y[i,o] = W[i,k]*v[k] + b[o] where i < o", {"W": (3, 4), "v": (4,), "b": (5,)}),
+    ("y[i] = -a[j] + b[k] + c[i] where i > j, k < j", {"a": (4,), "b": (5,), "c": (6,)}),
+    ("y[t,e] = p[t,s]*v[s,e] - w[e] where s <= t, t % 2 == 0", {"p": (5, 5), "v": (5, 3), "w": (3,)}),
+    ("y[t] = sin(a[t,s])*(b[s,u]*c[u] + d[s]) + e[t] where s <= t, u < 3, t*t + s*s*s + t*s < 40, t - 2*s < 9, t+s > 0",
+     {"a": (5, 5), "b": (5, 4), "c": (4,), "d": (5,), "e": (5,)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "shapes"), WAYS_OUT, ids=[text for text, _ in WAYS_OUT])
+def test_ways_out_of_a_masked_sum_mean_the_same(text: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    with pytest.raises(MeaningError) as caught:
+        indexlang.compile(text)
+    (problem,) = caught.value.problems
+    assert problem.code == "scope"
+    ways = [way.partition(", ")[2] for way in (problem.way_out or "").split("; or ") if "inner sum" not in way]
+    rng = np.random.default_rng(0)
+    given = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    results = []
+    for way in ways:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            f = indexlang.compile(way.replace("; ", "\n"))
+        assert set(f.inputs) == set(given)
+        results.append(f(**given))
+    for result in results[1:]:
+        np.testing.assert_allclose(result, results[0], rtol=1e-12, atol=1e-12)
+    assert len(ways) == (
+        1 if text.startswith(("y[i,o]", "y[t,(a,b)]")) else 2
+    )  # what no statement alone says the shape of
+
+
+def test_the_second_statement_of_a_way_out_keeps_the_mask() -> None:
+    with pytest.raises(MeaningError) as caught:
+        indexlang.compile("l[t,s] = q[t,d]*k[s,d] - m*(t-s) where s <= t")
+    assert (caught.value.problems[0].way_out or "").split("; or ") == [
+        "two statements, l[t,s] = q[t,d] * k[s,d] where s <= t; l[t,s] += -m * (t - s) where s <= t",
+        "an explicit sum, l[t,s] = sum[d](q[t,d] * k[s,d]) - m * (t - s) where s <= t",
+    ]
+
+
 def test_all_indices_and_what_lacks_them_are_named() -> None:
     (message,) = told("h[b,k] = tanh(W[i,k]*x[b,i] + U[l,k]*g[b,l] + c[k])")
     assert "over 'i' and 'l' last, after a sum of which one term lacks them\n" in message

@@ -9,7 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..program.algebra import sum_of, terms_of
-from ..program.ir import DOTS, Call, Domain, Expr, Reduce, Statement, indices_of, primal_of, reads, tensors_in
+from ..program.ir import (
+    DOTS,
+    Access,
+    Call,
+    Domain,
+    Expr,
+    Index,
+    Reduce,
+    Statement,
+    indices_of,
+    primal_of,
+    reads,
+    statement,
+    tensors_in,
+    walk,
+)
 from ..program.text import Names, expr_text, statement_text
 from .late import lacking, late_sums, shown_at, summed
 from .report import Report
@@ -44,55 +59,81 @@ def _in_scope(report: Report, stmt: Statement, names: Names) -> bool:
 
 
 def _ways_out(stmt: Statement, terms: list[tuple[int, Expr]], missing: list[list[str]], names: Names) -> str:
-    """The statement as two, and with the sum written out, in its own words."""
-    target, end = _around(stmt, names)
-    kept = [t for t, indices in zip(terms, missing, strict=True) if not indices]
-    others = [t for t, indices in zip(terms, missing, strict=True) if indices]
-    statements: list[str] = []
-    for group in (kept, others) if kept else ([t] for t in others):
-        op = stmt.op if not statements else "+="
-        statements.append(f"{target} {op} {_sum(group, names)}{end if group is kept else ''}")
-    ways = [f"two statements, {'; '.join(statements)}" if kept else f"a statement for each, {'; '.join(statements)}"]
+    """The statement as several, and with the sum written out, in its own words; all of them mean the same.
+
+    A condition goes with each term that has the indices of it that are summed; one that no term can say is left out.
+    """
+    groups: dict[tuple[str, ...], list[tuple[int, Expr]]] = {}
+    for term, lacked in sorted(zip(terms, missing, strict=True), key=lambda pair: bool(pair[1])):  # a sum of all first
+        groups.setdefault(tuple(i for i in stmt.reduced if i not in lacked), []).append(term)
+    ways: list[str] = []
+    inside = indices_of(stmt.target)
+    behind = [
+        i for s in stmt.target.subscripts if not isinstance(s, Index) for i in indices_of(s)
+    ]  # no shape says them
+    first = next((over for over, group in groups.items() if _says(stmt, group, inside)), None)
+    if DOTS in stmt.reduced or (first is not None and all(_says(stmt, group, behind) for group in groups.values())):
+        order = sorted(groups, key=lambda over: over != first)
+        statements = "; ".join(
+            _told(stmt, stmt.op if n == 0 else "+=", _sum(groups[over]), [over], names) for n, over in enumerate(order)
+        )
+        ways.append(f"two statements, {statements}" if len(groups) == 2 else f"a statement for each, {statements}")
     if DOTS not in stmt.reduced:
-        first = [(sign, late_sums(term, stmt.reduced)[1]) for sign, term in terms]
-        if first != terms:
-            ways.insert(0, f"the inner sum first, {target} {stmt.op} {_explicit(first, stmt.reduced, names)}{end}")
-        ways.append(f"an explicit sum, {target} {stmt.op} {_explicit(terms, stmt.reduced, names)}{end}")
+        inner = [(sign, late_sums(term, stmt.reduced)[1]) for sign, term in terms]
+        first_inside = _explicit(inner, stmt.reduced)
+        if inner != terms and _all_said(stmt, first_inside):
+            ways.insert(0, f"the inner sum first, {_told(stmt, stmt.op, first_inside, [stmt.reduced], names)}")
+        ways.append(f"an explicit sum, {_told(stmt, stmt.op, _explicit(terms, stmt.reduced), [*groups], names)}")
     return "; or ".join(ways)
 
 
-def _around(stmt: Statement, names: Names) -> tuple[str, str]:
-    """The target, and the conditions if they are short."""
-    whole = statement_text(stmt, names)
-    where = whole.partition(" where ")[2]
-    return whole.partition(f" {stmt.op} ")[0], f" where {where}" if where and len(where) < 60 else ""
+def _says(stmt: Statement, group: Sequence[tuple[int, Expr]], indices: Iterable[str]) -> bool:
+    """Whether the terms alone say how far the indices run: what is read by them, or a range."""
+    known = {i for _, term in group for access in walk(term) if isinstance(access, Access) for i in indices_of(access)}
+    return {*known, *(r.index for r in stmt.domain.ranges if r.hi is not None)}.issuperset(indices)
 
 
-def _sum(terms: list[tuple[int, Expr]], names: Names) -> str:
-    return _joined([(sign, _as_term(term, names)) for sign, term in terms])
+def _told(stmt: Statement, op: str, value: Expr, sums: Sequence[tuple[str, ...]], names: Names) -> str:
+    """A statement of some of the terms, under the conditions that indices of the target and one of the sums can say."""
+    indices = {*indices_of(stmt.target), *(i for over in sums for i in over)}
+    masks = (m for m in stmt.domain.masks if _can_say(m, stmt.reduced, sums))
+    ranges = (r for r in stmt.domain.ranges if r.index in indices)
+    return statement_text(statement(stmt.target, op, value, tuple(ranges), tuple(masks)), names)
 
 
-def _explicit(terms: list[tuple[int, Expr]], reduced: Sequence[str], names: Names) -> str:
+def _all_said(stmt: Statement, value: Expr) -> bool:
+    """Whether each condition has a reduction in the value that has all of its indices that are summed."""
+    sums = [part.domain.indices for part in walk(value) if isinstance(part, Reduce)]
+    own = [i for i in stmt.reduced if any(i in over for over in sums)]
+    return all(_can_say(mask, own, [(), *sums]) for mask in stmt.domain.masks)
+
+
+def _can_say(mask: Expr, reduced: Sequence[str], sums: Sequence[tuple[str, ...]]) -> bool:
+    wanted = set(indices_of(mask)).intersection(reduced)
+    return any(wanted.issubset(over) for over in sums)
+
+
+def _explicit(terms: Sequence[tuple[int, Expr]], reduced: Sequence[str]) -> Expr:
     """The terms, each summed over what it has of the indices."""
-    shown = []
+    shown: list[tuple[int, Expr]] = []
     for sign, term in terms:
-        over = [i for i in reduced if i in indices_of(term)]
-        shown.append((sign, f"sum[{','.join(over)}]({expr_text(term, names)})" if over else _as_term(term, names)))
-    return _joined(shown)
+        over = tuple(i for i in reduced if i in indices_of(term))
+        shown.append((sign, Reduce("sum", Domain(over), term) if over else term))
+    return _sum(shown)
 
 
-def _as_term(term: Expr, names: Names) -> str:
-    """A term as it stands in a sum: what binds less tightly gets brackets."""
-    text = expr_text(Call("add", (term, term)), names)
-    return text[: len(text) // 2 - 1] if not isinstance(term, Reduce) else expr_text(term, names)
+def _sum(terms: Sequence[tuple[int, Expr]]) -> Expr:
+    """The terms one after the other, a sign before the first one as one writes it: -m*t, not -(m*t)."""
+    (sign, term), *others = terms
+    return sum_of([(1, term if sign > 0 else _negated(term)), *others])
 
 
-def _joined(terms: list[tuple[int, str]]) -> str:
-    sign, text = terms[0]
-    result = text if sign > 0 else f"-{text}"
-    for sign, text in terms[1:]:
-        result += f" {'+' if sign > 0 else '-'} {text}"
-    return result
+def _negated(term: Expr) -> Expr:
+    match term:
+        case Call("mul" | "div" as fn, (first, second)):
+            return Call(fn, (_negated(first), second))
+        case _:
+            return Call("neg", (term,))
 
 
 # -- sums inside --------------------------------------------------------------------------------------
@@ -149,8 +190,8 @@ def _both(stmt: Statement, value: Expr, over: tuple[str, ...], names: Names) -> 
     """The statement with its inner sums first, and with all of it summed."""
     for i in over:
         value = summed(value, i)
-    target, end = _around(stmt, names)
-    inner, outer = (expr_text(v, names) for v in (value, Reduce("sum", Domain(over), stmt.value)))
-    if len(outer) > _LONGEST:
+    whole = Reduce("sum", Domain(over), stmt.value)
+    if len(expr_text(whole, names)) > _LONGEST or not _all_said(stmt, value):
         return f"by sum[{','.join(over)}](...) around the terms inside, or around the whole right side"
-    return f"the inner one first, {target} {stmt.op} {inner}{end}; or the outer one, {target} {stmt.op} {outer}{end}"
+    inner, outer = (_told(stmt, stmt.op, v, [stmt.reduced], names) for v in (value, whole))
+    return f"the inner one first, {inner}; or the outer one, {outer}"

@@ -41,6 +41,7 @@ class Building:
     places: list[tuple[Access, int]] = field(default_factory=list)  # what a Check's number refers to
     extrema: dict[object, str] = field(default_factory=dict)  # tensors, by what is the greatest or least in them
     prepared: dict[object, tuple[Buffer, tuple[Any, ...]]] = field(default_factory=dict)  # longer copies, by access
+    reach: dict[str, dict[int, tuple[str, int, int]]] = field(default_factory=dict)  # by tensor, axis: what edges share
     gathered: dict[object, Part] = field(default_factory=dict)  # elements taken, by what is read where
     sources: dict[Buffer, Buffer] = field(default_factory=dict)  # what elements have been taken from, by what has them
     names: Fresh = field(default_factory=lambda: Fresh(set(), "_"))  # of buffers

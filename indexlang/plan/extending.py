@@ -6,18 +6,22 @@ loops, for each access and extents; of a large one only the rims are filled.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from ..program.ir import Access, Const, Expr, Index, indices_of
+from ..program.ir import Access, Boundary, Const, Expr, Index, Statement, indices_of, parts_of
 from .building import Building
 from .kernels import Map, Take
+from .limits import Limits
 from .places import Buffer, View
 from .quantities import Load
 from .subscripts import Subscribed, subscribed
+from .turns import EDGES
 from .values import edge, padding, position_of
-from .views import Row, plain
+from .views import Extents, Row, linear, plain
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 TIMES_LONGER = 8  # a copy larger than so many times what is read of it, and than what it is of, is not made
 
@@ -51,6 +55,8 @@ def _extended(b: Building, access: Access) -> tuple[Buffer, tuple[Subscribed, ..
     buffer = b.buffers[access.tensor]
     known = [subscribed(b, access, axis) for axis in range(len(access.subscripts))]
     known = _computed(b, known, buffer)
+    if _shares(b, access.tensor, known):
+        return _shared(b, access.tensor, known)
     rims: list[_Rim] = []
     for axis in reversed(range(len(known))):
         at, size = known[axis], buffer.shape[axis]
@@ -71,6 +77,71 @@ def _extended(b: Building, access: Access) -> tuple[Buffer, tuple[Subscribed, ..
             buffer = _along(b, buffer, axis, at.boundary.kind, first, last)
         known[axis] = replace(at, row=at.row.shifted(left))
     return _framed(b, buffer, rims), tuple(known)
+
+
+def _shares(b: Building, tensor: str, known: Sequence[Subscribed]) -> bool:
+    """Whether an access leaves its axes, and reads nothing that the copy that several share has not."""
+    reach, leaves = b.reach.get(tensor, {}), False
+    for axis, (at, size) in enumerate(zip(known, b.shapes[tensor], strict=True)):
+        if at.row is None or not reach:
+            return False
+        first, last = at.row.interval(b.extents)
+        if 0 <= first <= last < size:
+            continue
+        kind, low, high = reach.get(axis, ("", 0, 0))
+        if at.boundary is None or at.boundary.kind != kind or first > last or first < low or last > high:
+            return False
+        leaves = True
+    return leaves
+
+
+def _shared(b: Building, tensor: str, known: Sequence[Subscribed]) -> tuple[Buffer, tuple[Subscribed, ...]]:
+    """The copy that several accesses share, and the rows in it."""
+    reach, buffer = b.reach[tensor], b.buffers[tensor]
+    left = {axis: -low for axis, (_, low, _) in reach.items()}
+    if tensor not in b.prepared:
+        rims = [
+            _Rim(axis, -low, high + 1 - buffer.shape[axis], Const(0), kind)
+            for axis, (kind, low, high) in sorted(reach.items(), reverse=True)
+        ]
+        b.prepared[tensor] = _framed(b, buffer, rims), ()
+    rows = (replace(at, row=at.row and at.row.shifted(left.get(axis, 0))) for axis, at in enumerate(known))
+    return b.prepared[tensor][0], tuple(rows)
+
+
+def shared_reach(
+    statements: Sequence[Statement], boxes: Sequence[Extents], shapes: Shapes, limits: Limits
+) -> dict[str, dict[int, tuple[str, int, int]]]:
+    """By tensor and axis: the edge and the positions, those of the axis among them, of a copy for several accesses.
+
+    Only where two accesses leave their axes by one edge each, and little beside what is copied anyway is added.
+    """
+    found: dict[str, dict[int, tuple[str, int, int]]] = {}
+    accesses: dict[str, set[Access]] = {}
+    mixed: set[str] = set()
+    for stmt, extents in zip(statements, boxes, strict=True):
+        for access in dict.fromkeys(p for p in parts_of(stmt) if isinstance(p, Access) and p != stmt.target):
+            for axis, sub in enumerate(access.subscripts):
+                if not isinstance(sub, Boundary) or sub.kind not in EDGES or sub.lo is not None:
+                    continue
+                row, size = linear(sub.expr, shapes), shapes[access.tensor][axis]
+                first, last = (0, -1) if row is None else row.interval(extents)
+                if first > last or (first >= 0 and last < size):
+                    continue
+                kind, low, high = found.setdefault(access.tensor, {}).get(axis, (sub.kind, 0, size - 1))
+                mixed.update([access.tensor] if kind != sub.kind else ())
+                found[access.tensor][axis] = kind, min(low, first), max(high, last)
+                accesses.setdefault(access.tensor, set()).add(access)
+    return {
+        tensor: axes
+        for tensor, axes in found.items()
+        if len(accesses[tensor]) > 1 and tensor not in mixed and _little(shapes[tensor], axes, limits)
+    }
+
+
+def _little(shape: Sequence[int], axes: Mapping[int, tuple[str, int, int]], limits: Limits) -> bool:
+    longer = prod(axes[k][2] + 1 - axes[k][1] if k in axes else n for k, n in enumerate(shape))
+    return prod(shape) >= limits.rim and 4 * longer <= 5 * prod(shape)
 
 
 def _along(b: Building, buffer: Buffer, axis: int, kind: str, first: int, last: int) -> Buffer:

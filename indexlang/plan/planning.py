@@ -32,6 +32,7 @@ from .chains.schedule import schedule
 from .chains.steps import chained
 from .costs import section_cost
 from .disjoint import made_of_parts
+from .extending import shared_reach
 from .invariant import made_once
 from .kernels import Map
 from .limits import NUMPY, Limits
@@ -47,6 +48,7 @@ from .rewrites.by_data import index_by_data
 from .rewrites.cancel import cancel
 from .rewrites.chosen import take_apart
 from .rewrites.distribute import distribute
+from .rewrites.edges import split_edges
 from .rewrites.equalities import solve_equalities
 from .rewrites.guards import ways
 from .rewrites.inline import inline
@@ -72,7 +74,7 @@ from .views import plain
 # Each leaves to the next ones what it makes.
 REWRITES = (
     *(on_one_axis, inline, distribute, in_passes, at_each_position),
-    *(share_quotients, reuse, share, take_apart, scale, unfold),
+    *(share_quotients, reuse, share, take_apart, scale, unfold, split_edges),
 )
 
 
@@ -220,6 +222,7 @@ class _Planning:
 
         if not complex_step:
             self.b.parted = made_of_parts(self.sized, self.b.shapes, self.program.inputs)
+        self.b.reach = shared_reach(self.program.statements, self.known.extents, self.b.shapes, limits)
 
     def plan(self, exact: Collection[str]) -> Plan:
         """The whole."""

@@ -20,6 +20,7 @@ from .places import Buffer, Place, View
 from .quantities import Apply, Load, Value
 from .reads import check_row, value_of
 from .subscripts import Subscribed, subscribed
+from .turns import turns_of
 from .values import edge, position_of, unit
 from .views import (
     Row,
@@ -47,6 +48,7 @@ class Fold:
     at: Value | None = None
     index: str = ""  # that runs through the elements of `at`
     run: int = 0  # so many elements next to each other belong to each position in turn, where that is so
+    kind: str = ""  # of the edge, if it is an edge that brings home
 
 
 @dataclass
@@ -134,7 +136,7 @@ class Target:
             return
         kept: dict[int, int] = {}  # the axes of which a part is home, and where it begins
         for fold in reversed(self.folds):
-            if fold.at is None:
+            if fold.at is None or self._turned(buffer, fold):
                 kept[fold.axis] = -fold.first
             else:
                 buffer = self._folded(buffer, fold)
@@ -145,6 +147,27 @@ class Target:
             b.results[self.access.tensor] = part  # only a caller sees it: a view will do
         else:
             b.run(place, "=" if self.new else combining(self.op), Map(Load(part, buffer.dtype)))
+
+    def _turned(self, buffer: Buffer, fold: Fold) -> bool:
+        """Whether what lies beyond an edge could be brought home, run by run, to the elements inside."""
+        b, axis, size = self.b, fold.axis, self.home.shape[fold.axis]
+        turns = turns_of(fold.kind, fold.first, fold.last, size, b.limits.pieces) if fold.kind else None
+        if turns is None or fold.first > 0 or fold.last < size - 1:
+            return False
+        beyond = [(t, max(t.first, fold.first), min(t.last, fold.last)) for t in turns if t.first != 0]
+        if sum(last + 1 - first for turn, first, last in beyond if not turn.sign) > b.limits.unrolled:
+            return False
+        for turn, first, last in beyond:
+            # What meets in one element goes there one after the other.
+            runs = ((first, last),) if turn.sign else ((p, p) for p in range(first, last + 1))
+            for low, high in runs:
+                rows = b.everything(buffer).rows
+                q = plain(b.axis(high + 1 - low))
+                home = Row(turn.sign * low + turn.shift - fold.first, tuple((i, turn.sign or 1) for i, _ in q.coefs))
+                at = q.shifted(low - fold.first)
+                place, source = (View(buffer, (*rows[:axis], row, *rows[axis + 1 :])) for row in (home, at))
+                b.run(place, combining(self.op), Map(Load(source, buffer.dtype)))
+        return True
 
     def _folded(self, buffer: Buffer, fold: Fold) -> Buffer:
         """A buffer with the axis brought home."""
@@ -200,7 +223,15 @@ def target_of(b: Building, access: Access, home: Buffer, op: str, new: bool, del
             else:
                 run = b.axis(last + 1 - first)
                 folds.append(
-                    Fold(axis, first, last, edge(guard.kind, position_of(plain(run).shifted(first)), size), run)
+                    Fold(
+                        axis,
+                        first,
+                        last,
+                        edge(guard.kind, position_of(plain(run).shifted(first)), size),
+                        run,
+                        0,
+                        guard.kind,
+                    )
                 )
             shape[axis] = last - first + 1
             row = row.shifted(-first)
