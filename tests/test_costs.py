@@ -211,6 +211,7 @@ def test_a_short_stack_is_enough(text: str, frames: int) -> None:
         lambda: f.plan(x=(3,)),
         lambda: str(f.grad()),
         lambda: f.grad(form="gather"),
+        lambda: [*f.plans(x=(3,))],
     )
     for work in works:
         with stack(frames):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
+from ..errors import NAMED, DerivationError, within_depth
 from ..program.ir import (
     Access,
     Call,
@@ -54,6 +55,7 @@ def mentioned(statements: Iterable[Statement], declared: Collection[str]) -> dic
     return found
 
 
+@within_depth(DerivationError, NAMED)
 def split(program: Program, late: Sequence[str]) -> tuple[Program, Program, tuple[str, ...]]:
     """The part that needs none of the inputs `late`, the rest, and the names of what the rest needs of the first.
 

@@ -58,11 +58,14 @@ def keys_of(nodes: Iterable[Subscript], sizes: Sizes) -> tuple[set[Key], set[str
     """The affine forms of at least two indices, and the indices that stand anywhere else."""
     keys: set[Key] = set()
     alone: set[str] = set()
-    stack = list(nodes)
+    stack, met = list(nodes), set[tuple[Subscript, ...]]()
     while stack:
         part = stack.pop()
         match part:
+            case Access(subscripts=subscripts) if subscripts in met:
+                pass
             case Access(subscripts=subscripts):
+                met.add(subscripts)
                 for sub in subscripts:
                     row = row_of(sub, sizes)
                     if row is not None and len(row.coefs) > 1:
