@@ -319,3 +319,9 @@ def test_what_is_made_for_the_forward_part_alone_is_not_printed() -> None:
     """A power that only the softmax reads, which is given."""
     text = "p[b,k] = exp(s[b,k]) / sum[l](exp(s[b,l]))\ny[b,e] = p[b,k] * v[k,e]"
     assert "exp" not in to_text(grad.derived(resolve(parse(Source(text)))))
+
+
+def test_a_shape_by_the_size_of_an_output_is_refused_where_the_derivative_does_not_make_it() -> None:
+    f = indexlang.compile("layer f(x[B,size(y,0)], bias[N]) -> y[B,N]:\n    y[b,o] += bias[o]")
+    with pytest.raises(DerivationError, match="does not make y, whose size is in the declared shape of x"):
+        f.grad()

@@ -6,6 +6,7 @@ than SECONDS of the processor.
 
 from __future__ import annotations
 
+import math
 import resource
 import traceback
 import warnings
@@ -28,7 +29,7 @@ from .changes import changed
 from .sources import Text, drawn
 
 SECONDS = 5.0  # of the processor, for one stage
-MUCH = 1e7  # operations
+MUCH = 1e7  # operations, or elements of arrays
 MEMORY = 4 << 30  # bytes of address space for a process
 HUGE = (2**20 + 7, 2**31 + 11, 2**53 + 1, 2**62, 2**63 - 1, 2**63, 2**70, 10**30)
 
@@ -131,7 +132,8 @@ def _stages(text: Text, dice: Random) -> Iterator[tuple[str, Callable[[], object
     yield "plans small", lambda: [str(p) for p in f.plans(small)]
     if "g" in held:
         yield "plans huge", lambda: [str(p) for p in f.plans(huge)]
-    if held.get("work", MUCH) >= MUCH:  # which the text itself asks for: where i < 10**12
+    elements = sum(math.prod(shape) for shape, _ in small.values())
+    if held.get("work", MUCH) >= MUCH or elements >= MUCH:  # which the text asks for: where i < 10**12, twenty axes
         return
 
     def drawn_values() -> None:
