@@ -65,11 +65,11 @@ def test_what_it_prints_is_what_runs(case: Case) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_no_loop_runs_over_data(case: Case) -> None:
-    """Loops are `for _ in range(number)` or over blocks, and `np.add.at` occurs nowhere."""
+    """Loops are `for _ in range(number)` or over blocks; of `ufunc.at`, only maxima and minima, which are loops in C."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IndexLangWarning)
         source = function_of(case).emit("numpy", **case.arrays())
-    assert ".at(" not in source
+    assert ".at(" not in source.replace("np.maximum.at(", "").replace("np.minimum.at(", "")
     (run,) = (n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == "run")
     for node in ast.walk(run):
         assert not isinstance(node, ast.While | ast.ListComp | ast.GeneratorExp | ast.DictComp | ast.SetComp)
