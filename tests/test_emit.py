@@ -65,7 +65,7 @@ def test_what_it_prints_is_what_runs(case: Case) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_no_loop_runs_over_data(case: Case) -> None:
-    """Loops are `for _ in range(number)` or over blocks; of `ufunc.at`, only maxima and minima, which are loops in C."""
+    """Loops are `for _ in range(number)` or over blocks; of `ufunc.at`, only maxima and minima, loops in C."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IndexLangWarning)
         source = function_of(case).emit("numpy", **case.arrays())
