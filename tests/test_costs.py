@@ -148,6 +148,15 @@ def test_planning_does_not_depend_on_sizes(text: str, sizes: Callable[[int], dic
     assert large[0] < 1.2 * small[0] + 2000  # large tensors ask how much memory there is
 
 
+def test_planning_functions_of_windows_does_not_begin_anew_after_each() -> None:
+    """Each is looked for among all, and no more than once."""
+    counted = []
+    for n in (20, 40):
+        f = indexlang.compile("y[i] += " + " % ".join(f"(w[i] * (x[i+k] % {k + 2}))" for k in range(n)))
+        counted.append(calls(lambda f=f: f.plan(w=(2000,), x=(2064,)))[0])  # type: ignore[misc]
+    assert counted[1] < 4 * counted[0]
+
+
 @pytest.mark.parametrize("n", [1, 2, 96, 97, 9973, 10**6, 10**6 + 3])
 @pytest.mark.parametrize("step", [1, 2, 7, 64, 1000, 10**5, 10**7])
 def test_even_blocks(n: int, step: int) -> None:

@@ -150,6 +150,10 @@ class Known(dict[str, Kind]):
         super().__init__((n, Kind(d, weak=n in weak or kind_of(d) in ("bool", "int"))) for n, d in dtypes.items())
         self.found: dict[int, tuple[Expr, Kind]] = {}  # by the expression's identity
 
+    def add(self, tensor: str, dtype: str) -> None:
+        """One more tensor, new by name: what was found about others stands."""
+        self[tensor] = Kind(dtype, weak=kind_of(dtype) in ("bool", "int"))
+
 
 def expr_type(expr: Expr, known: Known) -> str:
     """The dtype in which an expression is computed; int64 and float64 where nothing says a precision."""

@@ -13,7 +13,6 @@ The one rule: every position is reached by some tap, so nothing is multiplied th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -77,15 +76,14 @@ class _Work:
 
     def add(self, stmt: Statement, extents: Extents, number: int) -> None:
         """A statement, taken apart where that pays."""
-        found = None
+        late = None
         if not self.shapes.guarded[number] and all(hi > lo for lo, hi in extents.values()):
-            found = self.function(stmt, extents, number) or self.late(stmt, extents, number)
-        if found is None:
+            stmt = self.functions(stmt, extents, number)
+            late = self.late(stmt, extents, number)
+        if late is None:
             self.put(stmt, extents, number)
-            return
-        self.changed = True
-        name = self.tensor(found, number)
-        self.add(named(found.second, name), found.second_extents, number)
+        else:
+            self.add(named(late.second, self.tensor(late, number)), late.second_extents, number)
 
     def put(self, stmt: Statement, extents: Extents, number: int) -> None:
         self.rows.append((stmt, extents, number))
@@ -99,9 +97,10 @@ class _Work:
             read = {p.tensor for p in walk(found.first.value) if isinstance(p, Access)}
             if all(self.written.get(t, 0) <= when for t in read):
                 return name
+        self.changed = True
         name = free(counted("at" if found.first.op == "=" else "taps"), self.tensors)
         self.tensors[name], self.kinds[name] = found.shape, self.types.compute[number]
-        self.known = kinds.Known(self.kinds, self.types.weak)
+        self.known.add(name, self.kinds[name])
         self.put(named(found.first, name), found.first_extents, number)
         self.made[key] = name, len(self.rows)
         return name
@@ -121,37 +120,46 @@ class _Work:
 
     # -- functions -----------------------------------------------------------------------------------
 
-    def function(self, stmt: Statement, extents: Extents, number: int) -> Made | None:
-        """A function of what shares a window's subscripts."""
-        if isinstance(stmt.value, Reduce):
+    def functions(self, stmt: Statement, extents: Extents, number: int) -> Statement:
+        """The statement with functions of what shares a window's subscripts in statements of their own.
+
+        Each part of the value is looked at once, the largest first: what is around a part reads as many positions
+        after the part is a tensor as it did before.
+        """
+        left: list[Expr] = [] if isinstance(stmt.value, Reduce) else [stmt.value]
+        made = set[Expr]()
+        while left:
+            part = left.pop()
+            if not isinstance(part, Call) or part in made:
+                continue
+            found = self.function(stmt, extents, part, number)
+            if found is None:
+                left += reversed(part.args)
+            else:
+                stmt = named(found.second, self.tensor(found, number))
+                made.add(part)
+        return stmt
+
+    def function(self, stmt: Statement, extents: Extents, part: Call, number: int) -> Made | None:
+        """A part of a statement, computed once for each position, if that pays."""
+        if not operations(part):
             return None
-        for part in self.candidates(stmt.value):
-            windows = windows_of([part], extents, self.tensors, stmt.domain.indices)
-            if not windows or kinds.expr_type(part, self.known) != self.types.compute[number]:
-                continue
-            axes = axes_of([part], windows, self.tensors)
-            shape = tuple(a.n if isinstance(a, Window) else extents[a][1] for a in axes)
-            points = prod(extents[i][1] - extents[i][0] for i in indices_of(part))
-            if points < self.limits.separate or 2 * prod(shape) > points:
-                continue
-            found = self.computed(stmt, extents, part, windows, axes, shape)
-            if stmt.op not in ("=", "+=") or self.pays(stmt, extents, found):
-                return found
-        return None
+        windows = windows_of([part], extents, self.tensors, stmt.domain.indices)
+        if not windows or kinds.expr_type(part, self.known) != self.types.compute[number]:
+            return None
+        axes = axes_of([part], windows, self.tensors)
+        shape = tuple(a.n if isinstance(a, Window) else extents[a][1] for a in axes)
+        points = prod(extents[i][1] - extents[i][0] for i in indices_of(part))
+        if points < self.limits.separate or 2 * prod(shape) > points:
+            return None
+        found = self.computed(stmt, extents, part, windows, axes, shape)
+        return found if stmt.op not in ("=", "+=") or self.pays(stmt, extents, found) else None
 
     def pays(self, stmt: Statement, extents: Extents, found: Made) -> bool:
         """Whether a sum costs no more where products may have lost factors to meet."""
         cost = price(found.first, found.first_extents, self.limits, self.tensors)
         cost += price(found.second, found.second_extents, self.limits, self.tensors)
         return cost <= price(stmt, extents, self.limits, self.tensors)
-
-    def candidates(self, expr: Expr) -> Iterator[Expr]:
-        """Functions of values, the largest first, what has no window in itself left out."""
-        if isinstance(expr, Call):
-            if operations(expr):
-                yield expr
-            for arg in expr.args:
-                yield from self.candidates(arg)
 
     def computed(
         self,
