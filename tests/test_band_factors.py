@@ -128,6 +128,8 @@ def test_no_step_goes_through_all_pairs() -> None:
     for text, shapes in (
         (f"y[b,t] = logsumexp[s](x[b,s]) {band}", {"x": (16, 2000)}),
         (f"y[b,t] = exp(x[b,s] - z[b,t]) {band}", {"x": (16, 2000), "z": (16, 2000)}),
+        (f"y[b,t] = x[b,s]*v[s] {band}", {"x": (64, 2000), "v": (2000,)}),
+        (f"y[b,t,c] = x[b,s,c]*g[b,s] {band}", {"x": (8, 1000, 32), "g": (8, 1000)}),
     ):
         for plan in il.compile(text).plans(**shapes):
             for step in plan.steps:

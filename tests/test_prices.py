@@ -44,11 +44,12 @@ def cheapest(groups: Groups, conditions: Groups, out: frozenset[str], sizes: dic
             return 0
         costs = []
         for a, b in combinations(parts, 2):
-            (left, before), (right, also), (_, let_in) = kept(a), kept(b), kept(a | b)
-            here = points(left | right)
-            for k in let_in - before - also:
+            (left, before), (right, also), (left_over, let_in) = kept(a), kept(b), kept(a | b)
+            here, new = points(left | right), let_in - before - also
+            asked = (left | right) & left_over.union(*(conditions[k] for k in new))  # all else is summed before
+            for k in new:
                 sides = [points(s) for s in (left, right) if conditions[k] <= s]
-                here += 4 * NUMPY.element * (min(sides) if sides else points(left | right))
+                here += 4 * NUMPY.element * (min(sides) if sides else points(asked))
             costs.append(here + best([*(p for p in parts if p not in (a, b)), a | b]))
         return min(costs)
 

@@ -12,12 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..errors import LanguageSyntaxError, MeaningError, Problem, Source, warn_of
-from ..meaning.converter import Given
-from ..meaning.header import CompileTime
-from ..meaning.report import Report
-from ..meaning.resolve import layer_names, resolve
+from ..meaning.resolve import layer_names, resolved
 from ..plan.limits import NEVER, NUMPY
-from ..syntax import tree
 from ..syntax.parser import parse, read
 from .function import Function
 
@@ -52,10 +48,10 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     source, folder = _source(text)
     file = parse(source)
     doubts: list[Problem] = []
-    program = resolve(file, layer=layer, options=given, outputs=outputs, folder=folder, doubt=doubts.append)
+    found = resolved(file, layer=layer, options=given, outputs=outputs, folder=folder, doubt=doubts.append)
     warn_of(doubts, 2)
     limits = replace(NUMPY, deep=NEVER) if recompute else NUMPY
-    return Function(program, _options(file, layer, given), limits=limits, backend=engine)
+    return Function(found.program, found.options, limits=limits, backend=engine)
 
 
 def _engine(backend: str) -> str:
@@ -92,24 +88,6 @@ def _source(text: str | os.PathLike[str]) -> tuple[Source, Path | None]:
     return Source(text), None
 
 
-def _options(file: tree.File, layer: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the layer that was chosen, those that were not given at their defaults."""
-    bare = any(isinstance(item, tree.Statement) for item in file.items)
-    headers = [item for item in file.items if isinstance(item, tree.LayerDef)]
-    if layer is not None:
-        headers = [h for h in headers if h.name == layer]
-    if not headers or (layer is None and bare):
-        return dict(given)
-    known: dict[str, Given] = {}
-    for option in headers[0].options:
-        if option.name in given:
-            value = given[option.name]
-        else:
-            value = CompileTime(Report(file.span.source), None, known).value(option.default)
-        known[option.name] = Given(value)
-    return {name: constant.value for name, constant in known.items()}
-
-
 class Layers:
     """The layers of a file, options at their defaults: `layers.conv2d`, or by name, `layers["conv2d"]`."""
 
@@ -132,9 +110,9 @@ class Layers:
             raise KeyError(f"no layer '{name}'; the file has {', '.join(self._names) or 'none'}")
         if name not in self._functions:
             doubts: list[Problem] = []
-            program = resolve(self._file, layer=name, folder=self._folder, doubt=doubts.append)
+            found = resolved(self._file, layer=name, folder=self._folder, doubt=doubts.append)
             warn_of(doubts, 3)
-            self._functions[name] = Function(program, _options(self._file, name, {}))
+            self._functions[name] = Function(found.program, found.options)
         return self._functions[name]
 
     def __getattr__(self, name: str) -> Function:

@@ -81,14 +81,14 @@ def _mean(stmt: Statement, body: Expr, bounds: Mapping[str, Bound], parts: Produ
     over = stmt.reduced
     if DOTS in over or len(over) > _MOST:
         return None
-    canonical = solution.sizes.canonical
-    number, sizes = parts.number / parts.divisor, Counter[Affine]()
-    for divisor in parts.divisors:
-        inner = product(divisor)
-        if inner.divisors or inner.divisor != 1:
-            return None
+    canonical, by = solution.sizes.canonical, [product(divisor) for divisor in parts.divisors]
+    counts = [Affine.from_expr(f) for inner in by for f in inner.factors]
+    counted = all(inner.number and inner.divisor == 1 and not inner.divisors for inner in by)
+    if not (counted and parts.divisor):
+        return None
+    number, sizes = parts.number / parts.divisor, Counter(map(canonical, counts))
+    for inner in by:
         number /= inner.number
-        sizes.update(canonical(Affine.from_expr(f)) for f in inner.factors)
     for i in over:
         extent = canonical(bounds[i].high - bounds[i].low)
         if extent.terms:

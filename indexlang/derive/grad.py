@@ -371,15 +371,13 @@ def _interfaced(forward: Program, program: Program, possible: Sequence[str]) -> 
             more = [p.tensor for p in walk(dim) if isinstance(p, Size) and p.tensor not in needed]
             needed.update(dict.fromkeys(more))
             left += more
-    missing = sorted(set(needed) - defined - set(possible))
-    if missing:
-        by = next(
-            s for s in program.shapes if {p.tensor for d in s.dims for p in walk(d) if isinstance(p, Size)} & {*missing}
-        )
-        rule = f"the derivative does not make {missing[0]}, whose size is in the declared shape of {by.tensor}"
-        way = f"declare the shape of {by.tensor} by sizes of inputs and numbers"
-        raise DerivationError(Problem("undeclared-shape", rule, by.span, way_out=way))
+    there = defined | set(possible)
     kept = tuple(s for s in program.shapes if s.tensor in needed)
+    for by in kept:
+        for missing in (p.tensor for d in by.dims for p in walk(d) if isinstance(p, Size) and p.tensor not in there):
+            rule = f"the derivative does not make {missing}, whose size is in the declared shape of {by.tensor}"
+            way = f"declare the shape of {by.tensor} by sizes of inputs and numbers"
+            raise DerivationError(Problem("undeclared-shape", rule, by.span, way_out=way))
     shown = {p for s in kept for d in s.dims for p in walk(d)}
     program = replace(program, shapes=kept, dims=tuple((n, e) for n, e in program.dims if e in shown))
     closed = set(needed) - defined <= set(inputs)

@@ -17,7 +17,7 @@ from ..program.functions import CONSTANTS
 from ..program.ir import Call, Const, Expr, Index, Shape, Size
 from ..size_limits import MOST_DIGITS, MOST_EXPONENT
 from ..syntax import tree
-from .converter import Converter, Given, size_call
+from .converter import Converter, Definitions, Given, size_call
 from .dims import Declared, in_order, solve, without_names
 from .report import Report, nearest
 from .scope import Scope
@@ -240,7 +240,7 @@ _SCALARS: Mapping[str, Callable[..., Any]] = {
 class CompileTime(Converter):
     """The value of an option: numbers, earlier options, and arithmetic on them."""
 
-    def __init__(self, report: Report, definitions: Any, options: Mapping[str, Given]) -> None:
+    def __init__(self, report: Report, definitions: Definitions, options: Mapping[str, Given]) -> None:
         super().__init__(report, definitions)
         self.options = options
 

@@ -1,12 +1,13 @@
 """The tree of a file to a Program.
 
-In: a `tree.File`, which layer of it, options, outputs. Out: an `ir.Program`, or a `MeaningError` with all problems.
-The one rule: what `resolve` makes of a Program's text is that Program.
+In: a `tree.File`, which layer of it, options, outputs. Out: an `ir.Program` and the values of all options, or a
+`MeaningError` with all problems. The one rule: what `resolve` makes of a Program's text is that Program.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +22,42 @@ from .inline import Template
 from .report import Report, nearest
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """A Program, and its layer's options, those that were not given at their defaults."""
+
+    program: Program
+    options: Mapping[str, Number]
+
+
 @uncollected
 @within_depth(MeaningError, "use fewer layers that call each other")
-def resolve(
+def resolved(
     file: tree.File,
     layer: str | None = None,
     options: Mapping[str, Any] | None = None,
     outputs: Sequence[str] | None = None,
     folder: Path | None = None,
     doubt: Callable[[Problem], object] | None = None,
-) -> Program:
-    """The Program of a file's bare statements or of one of its layers. Errors: `MeaningError`.
+) -> Resolved:
+    """A file's bare statements or one of its layers. Errors: `MeaningError`.
 
     `options` are those of the layer, `outputs` the tensors that come out instead of the usual ones, `folder` is where
     the file stands, for its imports; `doubt` is told what is valid, and perhaps not meant.
     """
     report = Report(file.span.source)
-    program = _Resolution(report, file, folder).run(layer, options or {}, outputs)
+    found = _Resolution(report, file, folder).run(layer, options or {}, outputs)
     if doubt is not None:
         for problem in report.doubtful():
             doubt(problem)
     report.raise_problems()
-    assert program is not None
-    return program
+    assert found is not None
+    return found
+
+
+def resolve(file: tree.File, *args: Any, **settings: Any) -> Program:
+    """The Program alone, of what `resolved` takes."""
+    return resolved(file, *args, **settings).program
 
 
 def layer_names(file: tree.File) -> tuple[str, ...]:
@@ -64,19 +78,21 @@ class _Resolution:
         self.templates: dict[Key, Template | None] = {}
         self.open: list[tuple[Unit, str]] = []  # layers that are being resolved
 
-    def run(self, layer: str | None, options: Mapping[str, Any], outputs: Sequence[str] | None) -> Program | None:
+    def run(self, layer: str | None, options: Mapping[str, Any], outputs: Sequence[str] | None) -> Resolved | None:
         for name in self.unit.functions:
             self.unit.function(name)
         header = self.header(layer)
-        program = None
+        found = None
         if header is not None or (layer is None and self.bare):
             what = f"'{header.name}'" if header is not None else "a program without a layer"
             values = accepted(self.report, header, options, what)
             body = self.body(self.unit, header, values)
             program = body.program(outputs)
+            if program is not None:
+                found = Resolved(program, {name: given.value for name, given in body.scope.options.items()})
         if self.report.problems:
             self.rest(header)
-        return program
+        return found
 
     def header(self, layer: str | None) -> tree.LayerDef | None:
         """The layer that is meant; None for bare statements, and where there is no telling."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from ..errors import ShapeError
+from ..errors import NAMED, ShapeError, within_depth
 from ..program.ir import Program, reads_of
 from ..rewrite.hoist import hoist
 from ..sizes import dtypes as kinds
@@ -25,6 +25,7 @@ from .rewrites.taps_outside import may_move_taps, taps_outside
 Sizes = Mapping[str, tuple[int, ...]]
 
 
+@within_depth(ShapeError, NAMED)
 def fitted(
     program: Program,
     derived: Callable[[], Program],

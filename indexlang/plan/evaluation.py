@@ -377,7 +377,8 @@ class Evaluation:
                 here = self.met(groups, both, conditions)
                 new = here.let_in - sides[0].let_in - sides[1].let_in
                 apart = all(any(conditions[k] <= side.kept for side in sides) for k in new)
-                made = here.kept if apart else sides[0].kept | sides[1].kept
+                asked = here.kept.union(*(conditions[k] for k in new))  # what else there is, is summed before
+                made = here.kept if apart else asked & (sides[0].kept | sides[1].kept)
                 if number < len(pairs) - 1 or not apart:
                     yield tuple(i for i in self.stmt.domain.indices if i in made)
                 parts = [*(p for k, p in enumerate(parts) if k not in (left, right)), both]

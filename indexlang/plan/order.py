@@ -152,11 +152,12 @@ class _Search:
     def join(self, a: int, b: int) -> int:
         """What the meeting of two sets costs."""
         left, right, here = self.met(a), self.met(b), self.met(a | b)
-        both = self.points(left.kept | right.kept)
-        cost = both
-        for k in here.let_in - left.let_in - right.let_in:
+        both, new = left.kept | right.kept, here.let_in - left.let_in - right.let_in
+        cost = self.points(both)
+        asked = both & here.kept.union(*(self.conditions[k] for k in new))  # what else there is, is summed before
+        for k in new:
             sides = [self.points(side.kept) for side in (left, right) if self.conditions[k] <= side.kept]
-            cost += 4 * self.limits.element * (min(sides) if sides else both)
+            cost += 4 * self.limits.element * (min(sides) if sides else self.points(asked))
         return cost
 
 

@@ -333,7 +333,8 @@ def _nested(steps: Iterable[Step], extents: Mapping[str, tuple[int, int]]) -> in
 def _record(stmt: Statement, text: str, kernel: str, sized: Sized, b: Building, planned_flops: int) -> Record:
     points = prod(max(0, hi - lo) for lo, hi in sized.extents.values())
     value = stmt.value.body if isinstance(stmt.value, Reduce) else stmt.value
-    work = operations(value) + (stmt.op != "=" or bool(stmt.reduced) or isinstance(stmt.value, Reduce))
+    adds = bool(stmt.reduced) or points > prod(b.shapes[stmt.target.tensor])  # several into one element
+    work = operations(value) + (stmt.op != "=" or adds or isinstance(stmt.value, Reduce))
     touched = {p.tensor for p in parts_of(stmt) if isinstance(p, Access)}
     moved = sum(prod(b.shapes[t]) * itemsize(b.dtypes[t]) for t in touched)
     return Record(text, kernel, tuple(sized.extents.items()), points * work, moved, planned_flops)

@@ -6,6 +6,7 @@ once never share a byte, and what a caller gets lies elsewhere.
 
 from __future__ import annotations
 
+from bisect import insort
 from dataclasses import dataclass, field
 
 from .buffers import buffers_of, bytes_of, lifetimes, passing_memory, places_of
@@ -38,7 +39,7 @@ def room_of(plan: Plan) -> Room:
     limits, lives = plan.limits, lifetimes(plan)
     elsewhere = {place.buffer for _, place, _ in plan.outputs} | _private(plan)
     found = Room()
-    placed: list[tuple[int, int, int, int]] = []  # first and last section, offset and its end
+    placed: list[tuple[int, int, int, int]] = []  # offset and its end, first and last section; in order
     for buffer in sorted(lives, key=lambda b: (-bytes_of(b), b.name)):
         bytes_ = bytes_of(buffer)
         if bytes_ < limits.reused:
@@ -47,12 +48,12 @@ def room_of(plan: Plan) -> Room:
             continue
         first, last = lives[buffer]
         at = 0
-        for begin, end, low, high in sorted(placed, key=lambda p: p[2]):
+        for low, high, begin, end in placed:
             if begin <= last and first <= end and low < at + bytes_ and at < high:
                 at = high
         if at + bytes_ > limits.room:
             continue
-        placed.append((first, last, at, _lines(at + bytes_)))
+        insort(placed, (at, _lines(at + bytes_), first, last))
         found.at[buffer] = at
         found.size = max(found.size, _lines(at + bytes_))
     return found

@@ -20,6 +20,7 @@ from .algebra import multiplied
 from .atoms import ONE, is_linear_atom, is_size, moves, multiple, order, product_of_atoms
 from .facts import kept_upwards, note
 from .ir import Call, Const, Expr, Index, Size, indices_of, walk
+from .rebuild import transform_expr
 
 Sizes = Mapping[str, Sequence[int]]
 Term = tuple[Expr, int]
@@ -126,7 +127,7 @@ class Affine:
         return result
 
     def substitute(self, mapping: Mapping[Expr, Affine]) -> Affine:
-        """The form with atoms replaced, also inside of `//`, `%`, `min`, `max` and products."""
+        """The form with atoms replaced, also inside of arithmetic, and sizes wherever they stand."""
         result = Affine(self.const)
         for atom, coef in self.terms:
             result = result + _substituted(atom, mapping) * coef
@@ -355,9 +356,9 @@ def _substituted(atom: Expr, mapping: Mapping[Expr, Affine]) -> Affine:
         case Call(fn=fn, args=args) if fn in _ARITHMETIC:
             forms = [Affine.from_expr(a) for a in args]
             changed = [f.substitute(mapping) for f in forms]
-            if changed != forms:
-                return _ARITHMETIC[fn](*changed)
-    return Affine(0, ((atom, 1),))
+            return _ARITHMETIC[fn](*changed) if changed != forms else Affine(0, ((atom, 1),))
+    new = transform_expr(atom, lambda p: mapping[p].to_expr() if isinstance(p, Size) and p in mapping else None)
+    return Affine(0, ((new, 1),))
 
 
 _ARITHMETIC: Mapping[str, Callable[..., Affine]] = {

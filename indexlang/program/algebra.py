@@ -244,7 +244,7 @@ def product(expr: Expr) -> Product:
     if isinstance(expr, Call) and expr.fn in PRODUCTS:
         return _of_call(expr)
     number = exact(expr)
-    if number is None:
+    if number is None or not is_safe(number):  # 1e-320 is multiplied by no other number
         return Product(_ONE, (expr,), ())
     return Product(number, (), (), whole=isinstance(expr, Const) and isinstance(expr.value, int))
 

@@ -145,6 +145,13 @@ class Sizes:
         self.forget(tensor)
         self.defined[tensor] = {k: form for k, form in axes.items() if _length(form) <= LONGEST}
 
+    def alias(self, tensor: str, other: str) -> list[int]:
+        """Note that a tensor has another one's shape, but for axes of that one whose size depends on the first's."""
+        circular = [k for k, form in self.of(other).items() if any(s.tensor == tensor for s in form.sizes)]
+        if not circular:
+            self.aliases[tensor] = other
+        return circular
+
     def number(self, tensor: str, axis: int) -> int:
         """The axis counted from the front, where the rank is known."""
         rank = self.ranks.get(tensor)

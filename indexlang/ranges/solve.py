@@ -365,18 +365,17 @@ class _Statement:
                 reached = self.sizes.axis(target.tensor, use.axis) or self.reached(use)
                 if reached is not None and not reached.indices:  # an unbounded index stands for itself
                     axes[self.sizes.number(target.tensor, use.axis)] = reached
-        for axis in self.sizes.circular(target.tensor, axes):
+        circular = self.sizes.circular(target.tensor, axes)
+        self.sizes.define(target.tensor, {k: form for k, form in axes.items() if k not in circular})
+        if Dots() in target.subscripts:
+            self.sizes.dotted.add(target.tensor)
+            others = (p for p in walk(self.stmt.value) if isinstance(p, Access) and p.subscripts == (Dots(),))
+            if target.subscripts == (Dots(),) and (other := next(others, None)) is not None:
+                circular += self.sizes.alias(target.tensor, other.tensor)
+        for axis in circular:
             rule = f"the length of axis {axis} of {target.tensor} is said by itself"
             way = f"declare it by other sizes: shape {target.tensor}[...]"
             self.problems.append(Problem("undeclared-shape", rule, target.span, (), way))
-            del axes[axis]
-        self.sizes.define(target.tensor, axes)
-        if Dots() in target.subscripts:
-            self.sizes.dotted.add(target.tensor)
-            for part in walk(self.stmt.value):
-                if isinstance(part, Access) and part.subscripts == target.subscripts == (Dots(),):
-                    self.sizes.aliases[target.tensor] = part.tensor
-                    break
 
     def reached(self, use: Use) -> Affine | None:
         """One more than the greatest position that a subscript of the target reaches."""

@@ -119,7 +119,8 @@ def _part(program: Program, statements: tuple[Statement, ...], outputs: tuple[st
     for shape in shapes:
         needed[shape.tensor] = None
         needed.update((p.tensor, None) for d in shape.dims for p in walk(d) if isinstance(p, Size))
-    order = dict.fromkeys((*program.inputs, *needed))
+    there = {*program.inputs, *(s.target.tensor for s in program.statements)}  # not so each tensor of a gradient
+    order = dict.fromkeys((*program.inputs, *(n for n in needed if n in there)))
     inputs = tuple(n for n in order if n in needed and n not in defined)
     return Program(inputs, outputs, statements, shapes, program.dims, name)
 

@@ -89,7 +89,7 @@ def infer(program: Program, dtypes: Mapping[str, str], complex_step: bool = Fals
     `dtypes` may name tensors that the program accumulates into: then they are among the values to hold; and those whose
     gradients it makes. In a complex step, complex numbers stand for real ones and may go anywhere.
     """
-    known = {name: Kind(dtype, weak=kind_of(dtype) in ("bool", "int")) for name, dtype in dtypes.items()}
+    known = Known(dtypes, ())
     problems: list[Problem] = []
     compute = []
     for stmt in program.statements:
@@ -102,9 +102,9 @@ def infer(program: Program, dtypes: Mapping[str, str], complex_step: bool = Fals
         primal = known.get(primal_of(name) or "")
         if primal is not None:
             problems += _no_gradient(stmt, primal)
-            known[name] = joined(primal, value) if complex_step and value.kind == "complex" else primal
+            known.learn(name, joined(primal, value) if complex_step and value.kind == "complex" else primal)
         else:
-            known[name] = value if old is None else joined(old, value)
+            known.learn(name, value if old is None else joined(old, value))
     if problems:
         raise ShapeError(*problems)
     own = {*program.inputs, *(stmt.target.tensor for stmt in program.statements)}
@@ -144,15 +144,17 @@ def _whole(expr: Subscript) -> int | None:
 
 
 class Known(dict[str, Kind]):
-    """The types of tensors that change no more, and those of the expressions that were asked for."""
+    """The types of tensors, and those of the expressions that were asked for."""
 
     def __init__(self, dtypes: Mapping[str, str], weak: Collection[str]) -> None:
         super().__init__((n, Kind(d, weak=n in weak or kind_of(d) in ("bool", "int"))) for n, d in dtypes.items())
         self.found: dict[int, tuple[Expr, Kind]] = {}  # by the expression's identity
 
-    def add(self, tensor: str, dtype: str) -> None:
-        """One more tensor, new by name: what was found about others stands."""
-        self[tensor] = Kind(dtype, weak=kind_of(dtype) in ("bool", "int"))
+    def learn(self, tensor: str, kind: Kind) -> None:
+        """What is known of a tensor from now on."""
+        if self.get(tensor, kind) != kind:
+            self.found.clear()
+        self[tensor] = kind
 
 
 def expr_type(expr: Expr, known: Known) -> str:
@@ -353,10 +355,9 @@ def _misused(stmt: Statement, known: Mapping[str, Kind]) -> Iterator[Problem]:
             case Access(tensor=tensor, subscripts=subscripts):
                 for s in subscripts:
                     position = s.expr if isinstance(s, Boundary) else s
-                    if not isinstance(position, Index | Merged | Dots) and kind(position, known).kind in (
-                        "float",
-                        "complex",
-                    ):
+                    if isinstance(position, Index | Merged | Dots):
+                        continue
+                    if kind(position, known).kind in ("float", "complex"):
                         yield Problem(
                             "position-dtype",
                             f"a position in {tensor} must be an integer",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..errors import Problem, ShapeError
+from ..errors import NAMED, Problem, ShapeError, within_depth
 from ..program.affine import Affine
 from ..program.ir import (
     Access,
@@ -31,6 +31,7 @@ from ..program.text import dim_names, expr_text, statement_text
 from ..ranges.solve import Solution, solve
 from ..ranges.uses import Use, called, plain_uses, uses
 from .in_bounds import Unknown, interval, leaves, numeric
+from .integers import wrapping
 from .ranks import contracted
 from .too_large import endless, overflowing, too_large
 from .windows import Indices, empty_indices, lost_windows
@@ -52,6 +53,7 @@ class Shapes:
     warnings: tuple[Problem, ...]
 
 
+@within_depth(ShapeError, NAMED)
 def infer(program: Program, sizes: Sizes, rewritten: bool = False) -> Shapes:
     """Shapes and extents at the given sizes of the inputs. Errors: `ShapeError`.
 
@@ -178,6 +180,8 @@ class _Numbers:
             box[i] = (lo, hi)
         self.problems = empty_indices(given, self.rewritten) or self.problems  # which say why a shape is negative
         self.problems += endless(stmt, box)
+        if not (self.problems or self.rewritten):
+            self.problems += wrapping(stmt, box, self.shapes)
         if self.problems:
             return
         box = {i: (lo, max(lo, hi)) for i, (lo, hi) in box.items()}

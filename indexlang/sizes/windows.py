@@ -142,7 +142,8 @@ def _negative(given: Indices, index: str) -> Problem:
     assert found.hi is not None
     end = expr_text(found.hi, given.names)
     values = [f"{end} = {given.ends[index][1]}"]
-    values += [f"axis {p.axis} of {p.tensor} has size {given.shapes[p.tensor][p.axis]}" for p in _sizes(found)]
+    known = [p for p in _sizes(found) if p.tensor in given.shapes]
+    values += [f"axis {p.axis} of {p.tensor} has size {given.shapes[p.tensor][p.axis]}" for p in known]
     rule, way = f"the range of the index '{index}' ends below zero", f"make the tensor larger, or say max({end}, 0)"
     return Problem("empty-range", rule, found.span or given.stmt.span, tuple(values), way)
 

@@ -123,7 +123,7 @@ def _stages(text: Text, dice: Random) -> Iterator[tuple[str, Callable[[], object
 
     def planned() -> None:
         plan = f.plan(small)
-        held["work"] = sum(r.flops for r in plan.steps)
+        held["work"] = sum(max(r.flops, r.moved // 8) for r in plan.steps)
         str(plan)
 
     yield "plan small", planned

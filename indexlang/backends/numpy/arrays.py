@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import prod
 
 from ...plan.places import Buffer, Part, Place, View
 from ...plan.views import Row as Position
@@ -217,7 +218,9 @@ def _strided(w: Writer, place: View, order: Sequence[str]) -> Code:
     is_empty = any(scope[i].size == 0 for i in order)
     offset = Number(0) if is_empty else position(const, coefs.items(), scope)
     w.use("view")
-    return call("view", name, offset, shape_of(order, scope), row(coefs[i] for i in order))
+    most = prod(buffer.shape)  # for axes of one element: NumPy takes no step of more than 64 bits
+    steps = row(max(-most, min(coefs[i], most)) if scope[i].size == 1 else coefs[i] for i in order)
+    return call("view", name, offset, shape_of(order, scope), steps)
 
 
 def _part(w: Writer, place: Part) -> Operand:

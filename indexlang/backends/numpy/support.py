@@ -18,7 +18,7 @@ CHECK = '''\
 def check(index, size, place, admitted=True):
     """Refuse positions outside 0..size-1 among those that are used."""
     if np.size(index) and (np.min(index) < 0 or np.max(index) >= size):
-        bad = ((index < 0) | (index >= size)) & admitted
+        bad = np.logical_and((index < 0) | (index >= size), admitted)
         if np.any(bad):
             raise IndexError("index out of range", place, int(np.broadcast_to(index, bad.shape)[bad][0]), size)
 '''

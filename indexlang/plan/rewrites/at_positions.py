@@ -40,7 +40,7 @@ from ...sizes.shapes import Shapes
 from ..limits import Limits
 from ..prices import operations, price
 from ..views import Extents
-from .windows import Window, at_positions, axes_of, windows_of
+from .windows import Window, at_positions, axes_of, keys_of, windows_of
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class _Work:
         self.changed = True
         name = free(counted("at" if found.first.op == "=" else "taps"), self.tensors)
         self.tensors[name], self.kinds[name] = found.shape, self.types.compute[number]
-        self.known.add(name, self.kinds[name])
+        self.known.learn(name, kinds.Kind(self.kinds[name], weak=kinds.kind_of(self.kinds[name]) in ("bool", "int")))
         self.put(named(found.first, name), found.first_extents, number)
         self.made[key] = name, len(self.rows)
         return name
@@ -126,7 +126,8 @@ class _Work:
         Each part of the value is looked at once, the largest first: what is around a part reads as many positions
         after the part is a tensor as it did before.
         """
-        left: list[Expr] = [] if isinstance(stmt.value, Reduce) else [stmt.value]
+        whole = isinstance(stmt.value, Reduce) or not keys_of([stmt.value], self.tensors)[0]
+        left: list[Expr] = [] if whole else [stmt.value]
         made = set[Expr]()
         while left:
             part = left.pop()

@@ -6,8 +6,9 @@ In: a Program with its shapes and types. Out: an equal Program without these ind
     E.grad[v,d] += y.grad[b,d] * where(t[b] == v, 1, 0)      E.grad[t[b],d] += y.grad[b,d] where 0 <= t[b], ...
     g[u,v] += w[n] where 3*u + v == t[n]                     g[t[n]//3,t[n]%3] += w[n] where 0 <= t[n] // 3, ...
 
-The one rule: the same points are added up. Data are integers as they are read, nothing is rounded; what lies outside
-of the index's range is refused by a mask, as no value of the index has been equal to it.
+The one rule: the same points are added up, at every size. Data are integers as they are read, nothing is rounded; what
+lies outside of the index's range is refused by a mask, as no value of the index has been equal to it. A choice of 0 by
+such an equality is a mask whether or not its index is replaced: what is not chosen adds nothing, also where it is nan.
 """
 
 from __future__ import annotations
@@ -97,10 +98,10 @@ class _Statement:
 
     def indexed(self, stmt: Statement, extents: Extents) -> Statement:
         """The statement with as many indices replaced as pays."""
-        found = self.masked(stmt, extents)
-        if price(found, extents, self.limits, self.shapes.tensors) < self.limits.separate * self.limits.element:
-            return stmt
-        best, least = stmt, price(found, extents, self.limits, self.shapes.tensors)
+        best, found = self.masked(stmt, extents)
+        least = price(found, extents, self.limits, self.shapes.tensors)
+        if least < self.limits.separate * self.limits.element:
+            return best
         improved = True
         while improved:
             improved = False
@@ -124,8 +125,8 @@ class _Statement:
 
     # -- masks -----------------------------------------------------------------------------------
 
-    def masked(self, stmt: Statement, extents: Extents) -> Statement:
-        """The statement with its choices of 0 by such an equality as masks, an index in each of them."""
+    def masked(self, stmt: Statement, extents: Extents) -> tuple[Statement, Statement]:
+        """The statement with its choices of 0 by such an equality as masks; and with one index in each mask."""
         masks = [c for mask in stmt.domain.masks for c in conjuncts(mask)]
         terms = terms_of(stmt.value)
         if stmt.op in _SUMS and len(terms) == 1:
@@ -136,9 +137,8 @@ class _Statement:
                 masks += [as_mask(c) for _, said in opened for c in said]
                 factors = [f for (f, _), (_, below) in zip(opened, parts, strict=True) if not below and f != Const(1)]
                 value = product_of(factors or [Const(1)], [f for f, below in parts if below])
-                masks = [digit for m in masks for digit in self.digits(m, extents)]
-                return _with(stmt, Call("neg", (value,)) if sign < 0 else value, masks)
-        return _with(stmt, stmt.value, [digit for m in masks for digit in self.digits(m, extents)])
+                stmt = _with(stmt, Call("neg", (value,)) if sign < 0 else value, masks)
+        return stmt, _with(stmt, stmt.value, [digit for m in masks for digit in self.digits(m, extents)])
 
     def digits(self, mask: Expr, extents: Extents) -> list[Expr]:
         """A number of several indices that is equal to data, as an equality for each of its digits."""

@@ -81,7 +81,7 @@ def _inside(access: Access, group: str, size: Mapping[str, int]) -> bool:
 
 def _together(groups: int, columns: int, wide: int) -> int:
     """How many groups make a product wide enough, and no wider."""
-    return max((n for n in range(1, groups + 1) if groups % n == 0 and n * columns <= wide), default=1)
+    return max((n for n in range(1, min(groups, wide // columns) + 1) if groups % n == 0), default=1)
 
 
 class _Merging:
