@@ -50,6 +50,7 @@ from .rewrites.chosen import take_apart
 from .rewrites.distribute import distribute
 from .rewrites.edges import split_edges
 from .rewrites.equalities import solve_equalities
+from .rewrites.fade_twice import fade_twice
 from .rewrites.guards import ways
 from .rewrites.inline import inline
 from .rewrites.keep_bands import keep_bands
@@ -73,7 +74,7 @@ from .views import plain
 
 # Each leaves to the next ones what it makes.
 REWRITES = (
-    *(on_one_axis, inline, distribute, in_passes, at_each_position),
+    *(fade_twice, on_one_axis, inline, distribute, in_passes, at_each_position),
     *(share_quotients, reuse, share, take_apart, scale, unfold, split_edges),
 )
 
