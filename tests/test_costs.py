@@ -157,6 +157,16 @@ def test_planning_functions_of_windows_does_not_begin_anew_after_each() -> None:
     assert counted[1] < 4 * counted[0]
 
 
+def test_planning_products_that_read_each_other_is_linear() -> None:
+    """No more than a few are written into one, and a pair that is not is looked at once."""
+    counted = []
+    for n in (30, 60):
+        lines = (f"y{j + 1}[i] = k[j]*y{j}[i]" for j in range(n))
+        f = indexlang.compile("y0[i] = x[i]*x[i]\n" + "\n".join(lines))
+        counted.append(calls(lambda f=f: f.plan(k=(4,), x=(3,)))[0])  # type: ignore[misc]
+    assert counted[1] < 2.6 * counted[0]
+
+
 @pytest.mark.parametrize("n", [1, 2, 96, 97, 9973, 10**6, 10**6 + 3])
 @pytest.mark.parametrize("step", [1, 2, 7, 64, 1000, 10**5, 10**7])
 def test_even_blocks(n: int, step: int) -> None:

@@ -35,7 +35,8 @@ class Inlined:
 
 def inline(program: Program, shapes: Shapes, types: Types, limits: Limits) -> tuple[Program, Shapes, Types]:
     """The program with products written into those that read them."""
-    while (found := _next(program, shapes, types, limits)) is not None:
+    refused: list[tuple[Statement, Statement]] = []
+    while (found := _next(program, shapes, types, limits, refused)) is not None:
         left = [k for k in range(len(program.statements)) if k != found.first]
         statements = [found.stmt if k == found.second else program.statements[k] for k in left]
         extents = [found.extents if k == found.second else shapes.extents[k] for k in left]
@@ -45,7 +46,11 @@ def inline(program: Program, shapes: Shapes, types: Types, limits: Limits) -> tu
     return program, shapes, types
 
 
-def _next(program: Program, shapes: Shapes, types: Types, limits: Limits) -> Inlined | None:
+def _next(
+    program: Program, shapes: Shapes, types: Types, limits: Limits, refused: list[tuple[Statement, Statement]]
+) -> Inlined | None:
+    """The first two statements that become one; of those that do not, `refused` remembers which have been looked at."""
+    known = {(id(a), id(b)) for a, b in refused}
     makers: dict[str, list[int]] = {}
     readers: dict[str, list[int]] = {}
     for k, stmt in enumerate(program.statements):
@@ -61,9 +66,13 @@ def _next(program: Program, shapes: Shapes, types: Types, limits: Limits) -> Inl
         alike = types.compute[first] == types.compute[second] == types.tensors[tensor]
         if not alike or shapes.guarded[first] or between & set(reads_of(program.statements[first])):
             continue
+        pair = program.statements[first], program.statements[second]
+        if tuple(map(id, pair)) in known:
+            continue
         found = _inlined(program, shapes, first, second, limits)
         if found is not None and types.compute[first].startswith("float"):
             return found
+        refused.append(pair)
     return None
 
 
@@ -72,6 +81,8 @@ def _inlined(program: Program, shapes: Shapes, first: int, second: int, limits: 
     a, b = program.statements[first], program.statements[second]
     extents, outer, sizes = shapes.extents[first], shapes.extents[second], shapes.tensors
     if a.domain.masks or not (_is_product(a) and _is_product(b)):
+        return None
+    if len(factors_of(a.value)) + len(factors_of(b.value)) > limits.exhaustive + 1:  # the best order is not found
         return None
     if any(lo >= hi for lo, hi in (*extents.values(), *outer.values())):
         return None
