@@ -167,6 +167,15 @@ def test_planning_products_that_read_each_other_is_linear() -> None:
     assert counted[1] < 2.6 * counted[0]
 
 
+def test_planning_a_product_of_many_factors_looks_at_each_pair_once() -> None:
+    counted = []
+    for n in (8, 16):
+        product = " * ".join(["x[i]"] * n)
+        f = indexlang.compile(f"f(u) = u*u\ng(u) = f(f(u))\ny[i] = f(g({product}))")
+        counted.append(calls(lambda f=f: f.plan(x=(4,)))[0])  # type: ignore[misc]
+    assert counted[1] < 4.5 * counted[0]
+
+
 @pytest.mark.parametrize("n", [1, 2, 96, 97, 9973, 10**6, 10**6 + 3])
 @pytest.mark.parametrize("step", [1, 2, 7, 64, 1000, 10**5, 10**7])
 def test_even_blocks(n: int, step: int) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from heapq import heapify, heappop, heappush
 from itertools import combinations
 from math import prod
 
@@ -92,16 +93,35 @@ class _Search:
             return Order((), 0)
         total = sum(self.alone(g) for g in groups)
         trees: dict[int, tuple[int, int] | None] = dict.fromkeys(groups)
-        while len(groups) > self.limits.exhaustive:
-            a, b = min(combinations(groups, 2), key=lambda p: self.points(self.met(p[0]).kept | self.met(p[1]).kept))
-            total += self.join(a, b)
-            groups = [*(g for g in groups if g not in (a, b)), a | b]
-            trees[a | b] = a, b
+        if len(groups) > self.limits.exhaustive:
+            groups, met = self.fewer(groups)
+            total += sum(self.join(a, b) for a, b in met)
+            trees |= {a | b: (a, b) for a, b in met}
         self.over(groups)
         total += self.best[self.all][0]
         for made, (_, pair) in self.best.items():
             trees.setdefault(made, pair)
         return Order(tuple(self.listed(trees)), total)
+
+    def fewer(self, groups: Sequence[int]) -> tuple[list[int], list[Pair]]:
+        """The groups that are left when the cheapest pairs have met until there are few; and these pairs."""
+        alive, met = dict(enumerate(groups)), list[Pair]()  # by when they were made
+
+        def pair(first: int, second: int) -> tuple[int, int, int]:
+            return self.points(self.met(alive[first]).kept | self.met(alive[second]).kept), first, second
+
+        waiting = [pair(*both) for both in combinations(alive, 2)]
+        heapify(waiting)
+        while len(alive) > self.limits.exhaustive:
+            _, first, second = heappop(waiting)
+            if first in alive and second in alive:
+                a, b, new = alive.pop(first), alive.pop(second), len(groups) + len(met)
+                met.append((a, b))
+                alive[new] = a | b
+                for other in alive:
+                    if other != new:
+                        heappush(waiting, pair(other, new))
+        return [*alive.values()], met
 
     def over(self, groups: Sequence[int]) -> None:
         """The cheapest tree of every set of groups, the small ones first."""

@@ -99,8 +99,10 @@ def best_passes(stmt: Statement, extents: Extents, sizes: Sizes, limits: Limits)
     """The passes that cost least, where they save enough."""
     split = factored(stmt.value)
     assert split is not None
+    if not 0 < len(split[0]) <= limits.exhaustive:
+        return None
     whole = _cost(split[0], stmt.target, extents, limits)
-    if whole < limits.call or not 0 < len(split[0]) <= limits.exhaustive:
+    if whole < limits.call:
         return None
     found = min(_candidates(stmt, extents, sizes, limits), key=lambda p: p.cost, default=None)
     return found if found is not None and 4 * found.cost <= 3 * whole and whole - found.cost >= limits.call else None

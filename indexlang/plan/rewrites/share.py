@@ -7,6 +7,7 @@ products begins with, so sharing never makes a product dearer than the best orde
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -173,15 +174,16 @@ def pairs_of(stmt: Statement, extents: Extents, limits: Limits) -> Iterator[Pair
     masked = {i for mask in stmt.domain.masks for i in indices_of(mask)}  # summed only where masks are let in
     best = products_cost(groups, order_pairs(groups, free, sizes, limits), free, sizes)
     limit = best * (100 + limits.dearer) / 100
+    having = Counter(i for group in groups for i in set(group))
     for x, y in combinations(range(len(reads)), 2):
-        both = {*groups[x], *groups[y]}
-        rest = [g for k, g in enumerate(groups) if k not in (x, y)]
-        kept = frozenset(both & set(free).union(*rest, masked))
+        one, other = set(groups[x]), set(groups[y])
+        both = one | other
+        kept = frozenset(i for i in both if i in free or i in masked or having[i] > (i in one) + (i in other))
         if masked and not (_is_direct(reads[x]) and _is_direct(reads[y])):
             continue  # what a mask refuses may be read nowhere
-        if reads[x] == reads[y] or not (both - kept) & set(groups[x]) & set(groups[y]):
+        if reads[x] == reads[y] or not (both - kept) & one & other:
             continue
-        later = [*rest, tuple(kept)]
+        later = [*(g for k, g in enumerate(groups) if k not in (x, y)), tuple(kept)]
         cost = prod(sizes[i] for i in both) + products_cost(later, order_pairs(later, free, sizes, limits), free, sizes)
         if cost <= limit:
             yield Pair(frozenset((reads[x], reads[y])), kept, tuple(sorted((i, extents[i]) for i in both)))
