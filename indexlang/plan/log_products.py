@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from math import exp, inf, prod
 
 from ..program.algebra import sum_of
-from ..program.ir import indices_of
+from ..program.ir import Access, Expr, indices_of
 from .blocking import domain_blocks
 from .blocks import blocks, itemsize
 from .building import here
@@ -28,7 +28,7 @@ from .operators import SUMS
 from .pairs import Pairs
 from .places import Place
 from .quantities import Apply, Load, Number, Reduced, Value
-from .reads import value_of
+from .reads import read, value_of
 from .values import cast
 from .views import Scope, whole
 from .writes import Target
@@ -165,7 +165,7 @@ def _powers(stmt: Evaluation, found: Exponent, scope: Scope) -> tuple[list[Load]
     """
     kind, powers, tops = stmt.compute, list[Load](), list[Load]()
     for group in found.groups:
-        x = stmt.factor(group, scope)
+        x = _elements(stmt, group, scope)
         axes = here(x.place.mentioned, scope)
         over = tuple(i for i in axes if i not in found.level)
         kept = [i for i in axes if i not in over]
@@ -173,6 +173,16 @@ def _powers(stmt: Evaluation, found: Exponent, scope: Scope) -> tuple[list[Load]
         below = Apply("exp", (Apply("sub", (x, tops[-1]), kind),), kind)
         powers.append(stmt.held(below, axes, scope, "power"))
     return powers, tops
+
+
+def _elements(stmt: Evaluation, group: Expr, scope: Scope) -> Load:
+    """A group as elements, as they lie or in an array of its own."""
+    if isinstance(group, Access):
+        place = read(stmt.b, group, scope)
+        if place.buffer.dtype == stmt.compute:
+            return Load(place, stmt.compute)
+    value = cast(value_of(stmt.b, group, scope), stmt.compute)
+    return stmt.held(value, here(indices_of(group), scope), scope)
 
 
 def _around(stmt: Evaluation, found: Exponent, tops: Sequence[Load], order: Sequence[str], scope: Scope) -> Load:
