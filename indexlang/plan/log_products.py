@@ -224,6 +224,11 @@ def _compared(fn: str, value: Value, number: float) -> Value:
 
 def _blocks(stmt: Evaluation, level: Sequence[str], scope: Scope) -> tuple[tuple[str, int], ...]:
     """Blocks of the domain, along what is asked first: those that are good are left out."""
-    order = here((*level, *(i for i in stmt.stmt.domain.indices if i not in level)), scope)
-    sizes, most = {i: scope[i].size for i in order}, stmt.b.limits.block // 4
-    return blocks(order, sizes, prod(sizes.values()), itemsize(stmt.compute), most)
+    order = here(tuple(dict.fromkeys((*level, *stmt.stmt.domain.indices))), scope)
+    sizes, limits, size = {i: scope[i].size for i in order}, stmt.b.limits, itemsize(stmt.compute)
+    most = limits.block // 4
+    steps = blocks(order, sizes, prod(sizes.values()), size, most)
+    if steps and steps[0][0] in stmt.summed and steps[0][1] <= limits.short:  # an axis of so few is summed slowly
+        single = {**sizes, steps[0][0]: 1}
+        return ((steps[0][0], 0), *blocks(order, single, prod(single.values()), size, most))
+    return steps

@@ -38,8 +38,8 @@ from ..views import Extents
 
 def may_have_powers(program: Program) -> bool:
     """Whether some logsumexp adds arrays: what can be seen without sizes."""
-    roots = (s.value for s in program.statements if isinstance(s.value, Reduce) and s.value.op == "logsumexp")
-    return any(len(terms_of(root.body)) > 1 for root in roots)
+    parts = (p for s in program.statements for p in parts_of(s))
+    return any(isinstance(p, Reduce) and p.op == "logsumexp" and len(terms_of(p.body)) > 1 for p in parts)
 
 
 def write_powers(program: Program, shapes: Shapes, types: Types, limits: Limits) -> Program:
