@@ -89,12 +89,13 @@ def reads_plainly(expr: Expr) -> bool:
     )
 
 
-def deepest(kind: str, count: int, lost: int) -> float:
+def deepest(kind: str, count: int) -> float:
     """How far the logarithm of a sum of `count` products of powers up to 1 may lie below 0.
 
-    What underflows is then less than the square of a rounding of the sum, and no more digits are lost than elsewhere.
+    What underflows is then less than the square of a rounding of the sum. What is rounded is the distance of elements
+    from the greatest ones, which are no smaller themselves. The other half of the range is for what they meet.
     """
-    return min(lost, farthest(kind) + 2 * log(np.finfo(kind).eps) - log(max(1, count)))
+    return min(farthest(kind) / 2, farthest(kind) + 2 * log(np.finfo(kind).eps) - log(max(1, count)))
 
 
 def farthest(kind: str) -> float:

@@ -14,6 +14,7 @@ is small, and what it is made of may have underflowed: so each sum is looked at,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import exp, inf, prod
 
 from ..program.algebra import sum_of
@@ -77,85 +78,119 @@ def _logarithm(stmt: Evaluation, target: Target, scope: Scope) -> None:
     b, kind, found = stmt.b, stmt.compute, logarithm_of(stmt)
     assert found is not None
     powers, tops = _powers(stmt, found, scope)
-    order = here(target.view.mentioned, scope)
-    total = _sum(stmt, powers, order, scope, "sums")
-    around = _around(stmt, found, tops, order, scope)
+    order, count = here(target.view.mentioned, scope), prod(stmt.sizes[i] for i in stmt.summed)
+    total, around = _sum(stmt, powers, order, scope, "sums"), _around(stmt, found, tops, order, scope)
     direct = target.overwrites and target.buffer.dtype == kind
     result: Place = target.view if direct else b.part("logarithm", order, kind, scope)
     b.run(result, "=", Map(Apply("add", (Apply("log", (total,), kind), around), kind)))
-    bound = exp(-deepest(kind, prod(stmt.sizes[i] for i in stmt.summed), b.limits.lost))
-    kept = Apply("and", (_compared("ge", total, bound), _compared("lt", around, inf)), "bool")
-    good = _held(stmt, kept, order, scope)
+    kept = (_compared("ge", total, exp(-deepest(kind, count))), _compared("lt", around, inf))
+    good = _held(stmt, Apply("and", kept, "bool"), order, scope)
     with b.either(_not_all(good, scope)) as (slow, _), b.into(slow):
         # Nothing lies above its greatest value: where that is -inf all is, and it is none of the numbers in doubt.
         nothing = _held(stmt, _compared("eq", around, -inf), order, scope)
         b.run(result, "=", Map(Apply("select", (nothing, around, Load(result, kind)), kind)))
         b.run(good.place, "=", Map(Apply("or", (good, nothing), "bool")))
-        with b.loops(scope, domain_blocks(stmt, target)) as inner:
-            poor = _not_all(good, inner)
-            with b.either(poor) as (again, _), b.into(again):
-                value = cast(value_of(b, stmt.value, inner), kind)
-                b.run(result, "=", Search("logsumexp", value, stmt.summed))
+        with b.either(_not_all(good, scope)) as (deep, _), b.into(deep):
+            if kind == "float32":  # which ends early
+                _again(stmt, found, Load(result, kind), good, scope)
+            with b.loops(scope, domain_blocks(stmt, target)) as inner:
+                poor = _not_all(good, inner)
+                with b.either(poor) as (again, _), b.into(again):
+                    value = cast(value_of(b, stmt.value, inner), kind)
+                    b.run(result, "=", Search("logsumexp", value, stmt.summed))
     if not direct:
         target.put(target.view, Load(result, kind))
+
+
+def _again(stmt: Evaluation, found: Exponent, result: Load, good: Load, scope: Scope) -> None:
+    """Where sums have not been good, in float64."""
+    b, order, count = stmt.b, here(result.place.mentioned, scope), prod(stmt.sizes[i] for i in stmt.summed)
+    with stmt.wider(True):
+        powers, tops = _powers(stmt, found, scope)
+        total, around = _sum(stmt, powers, order, scope, "sums"), _around(stmt, found, tops, order, scope)
+        made = Apply("add", (Apply("log", (total,), stmt.compute), around), stmt.compute)
+    b.run(result.place, "=", Map(Apply("select", (good, result, cast(made, result.dtype)), result.dtype)))
+    fine = Apply(
+        "and", (_compared("ge", total, exp(-deepest(total.dtype, count))), _compared("lt", around, inf)), "bool"
+    )
+    b.run(good.place, "=", Map(Apply("or", (good, fine), "bool")))
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """The powers of the groups; how high all of them are above the level, the power of that times other factors."""
+
+    powers: list[Load]
+    height: Load
+    weight: Load
 
 
 def _product(stmt: Evaluation, target: Target, scope: Scope) -> None:
     """A sum of products of powers."""
     b, kind, found = stmt.b, stmt.compute, power_of(stmt)
     assert found is not None
-    ((sign, term),), exponent, zero = stmt.terms(), found.exponent, Number(0, kind)
-    powers, tops = _powers(stmt, exponent, scope)
-    level = here(indices_of(sum_of(exponent.rest)), scope)
-    height = _around(stmt, exponent, tops, level, scope)
-    weight: Value = Apply("exp", (height,), kind)
-    for factor, below in found.others:
-        weight = Apply("div" if below else "mul", (weight, cast(value_of(b, factor, scope), kind)), kind)
-    held = stmt.held(weight, [i for i in level if i in weight.indices], scope, "weight")
-    good = _judged(stmt, exponent, powers, height, held, scope)
+    ((sign, term),), zero = stmt.terms(), Number(0, kind)
+    work = _weighed(stmt, found, scope)
+    level = here(indices_of(sum_of(found.exponent.rest)), scope)
+    good = _judged(stmt, found, work, scope)
     order = here(tuple(dict.fromkeys((*target.view.mentioned, *stmt.free))), scope)
     with b.either(_not_all(good, scope)) as (slow, fast):
         with b.into(fast):
-            target.put(target.view, _sum(stmt, (*powers, held), order, scope, "total"), sign < 0)
+            target.put(target.view, _sum(stmt, (*work.powers, work.weight), order, scope, "total"), sign < 0)
         with b.into(slow):
-            # The distance from an infinity is no number; what is not good has no weight, and is added as it is written.
-            clean = [
-                stmt.held(Apply("select", (Apply("isfinite", (x,), "bool"), x, zero), kind), x.place.mentioned, scope)
-                for x in powers
-            ]
-            kept = stmt.held(Apply("select", (good, held, zero), kind), good.place.mentioned, scope, "weight")
-            total = _sum(stmt, (*clean, kept), order, scope, "total")
+            with stmt.wider(True):
+                wide = stmt.compute
+                if wide != kind:  # float32 ends early
+                    work = _weighed(stmt, found, scope)
+                    more = _judged(stmt, found, work, scope)
+                    b.run(good.place, "=", Map(Apply("or", (good, more), "bool")))
+                # The distance from an infinity is no number; what is not good has no weight, and is added as written.
+                clean = [_cleared(stmt, Apply("isfinite", (x,), "bool"), x, scope) for x in work.powers]
+                kept = _cleared(stmt, good, work.weight, scope)
+                total = _sum(stmt, (*clean, kept), order, scope, "total")
             with b.loops(scope, _blocks(stmt, level, scope)) as inner:
                 poor = _not_all(good, inner)
                 with b.either(poor) as (again, _), b.into(again):
                     value = Apply("select", (good, zero, cast(value_of(b, term, inner), kind)), kind)
-                    b.run(total.place, "+=", Map(stmt.reduced(value, here(stmt.summed, inner))))
-            target.put(target.view, total, sign < 0)
+                    b.run(total.place, "+=", Map(cast(stmt.reduced(value, here(stmt.summed, inner)), wide)))
+            target.put(target.view, cast(total, kind), sign < 0)
 
 
-def _judged(
-    stmt: Evaluation, exponent: Exponent, powers: Sequence[Load], height: Load, weight: Load, scope: Scope
-) -> Load:
+def _weighed(stmt: Evaluation, found: Power, scope: Scope) -> Weighed:
+    powers, tops = _powers(stmt, found.exponent, scope)
+    level, kind = here(indices_of(sum_of(found.exponent.rest)), scope), stmt.compute
+    height = _around(stmt, found.exponent, tops, level, scope)
+    weight: Value = Apply("exp", (height,), kind)
+    for factor, below in found.others:
+        weight = Apply("div" if below else "mul", (weight, cast(value_of(stmt.b, factor, scope), kind)), kind)
+    return Weighed(powers, height, stmt.held(weight, [i for i in level if i in weight.indices], scope, "weight"))
+
+
+def _judged(stmt: Evaluation, found: Power, work: Weighed, scope: Scope) -> Load:
     """Where a weight is a number of which the sums of products below it lose nothing."""
     b, kind = stmt.b, stmt.compute
-    over = [i for i in stmt.stmt.domain.indices if i not in exponent.level]
-    depth = deepest(kind, prod(stmt.sizes[i] for i in over), b.limits.lost)
-    near = _compared("le", Apply("abs", (height,), kind), depth)
-    order = here(height.place.mentioned, scope)
-    order += [i for i in here(weight.place.mentioned, scope) if i not in order]
-    good = _held(stmt, Apply("and", (near, Apply("isfinite", (weight,), "bool")), "bool"), order, scope)
+    depth = deepest(kind, prod(n for i, n in stmt.sizes.items() if i not in found.exponent.level))
+    near = _compared("le", Apply("abs", (work.height,), kind), depth)
+    order = here(work.weight.place.mentioned, scope)
+    good = _held(stmt, Apply("and", (near, Apply("isfinite", (work.weight,), "bool")), "bool"), order, scope)
     # Where no product can underflow nothing is lost, whatever it is; else the greatest of each sum says what is.
-    least = exp((depth - farthest(kind)) / len(powers))
-    far: Value | None = None
-    for power in powers:
+    least = exp((depth - farthest(kind)) / len(work.powers))
+    high: Value | None = None
+    for power in work.powers:
         axes = tuple(here(power.place.mentioned, scope))
-        low = _compared("ge", Reduced("least", power, axes) if axes else power, least)
-        far = low if far is None else Apply("and", (far, low), "bool")
-    assert far is not None
-    with b.either(Apply("not", (far,), "bool")) as (asked, _), b.into(asked):
-        sums = _sum(stmt, powers, order, scope, "sums")
+        one = _compared("ge", Reduced("least", power, axes) if axes else power, least)
+        high = one if high is None else Apply("and", (high, one), "bool")
+    assert high is not None
+    with b.either(Apply("not", (high,), "bool")) as (asked, _), b.into(asked):
+        sums = _sum(stmt, work.powers, order, scope, "sums")
         b.run(good.place, "=", Map(Apply("and", (good, _compared("ge", sums, exp(-depth))), "bool")))
     return good
+
+
+def _cleared(stmt: Evaluation, condition: Value, x: Load, scope: Scope) -> Load:
+    """An array with 0 where a condition does not hold."""
+    value = Apply("select", (condition, x, Number(0, stmt.compute)), stmt.compute)
+    return stmt.held(value, here(x.place.mentioned, scope), scope)
 
 
 def _powers(stmt: Evaluation, found: Exponent, scope: Scope) -> tuple[list[Load], list[Load]]:
