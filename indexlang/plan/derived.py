@@ -19,6 +19,7 @@ from .limits import Limits
 from .plan import Trial
 from .rewrites.bands import may_have_bands
 from .rewrites.keep_bands import keep_bands
+from .rewrites.powers import may_have_powers, write_powers
 from .rewrites.share import factored, keep_products
 from .rewrites.taps_outside import may_move_taps, taps_outside
 
@@ -38,7 +39,7 @@ def fitted(
 
     Errors: `ShapeError`.
     """
-    if not (may_have_bands(program) or _may_share(program) or may_move_taps(program)):
+    if not any(may(program) for may in (may_have_bands, _may_share, may_move_taps, may_have_powers)):
         return None
     expanded = ranks.expand(program, {n: len(s) for n, s in sizes.items()})
     known, typed = shapes.infer(expanded, sizes), kinds.infer(expanded, dtypes)
@@ -47,6 +48,9 @@ def fitted(
     kind = {**dtypes, **{g: _cotangent(typed.tensors[o]) for g, o in late.items()}}
     both = hoist(ranks.expand(derived(), {n: len(s) for n, s in given.items()}))
     sized = shapes.infer(both, given, rewritten=True)
+    spread = write_powers(both, sized, kinds.infer(both, kind), limits)
+    if changed := spread is not both:
+        both, sized = spread, shapes.infer(spread, given, rewritten=True)
     banded = keep_bands(both, sized, limits)
     finite: tuple[str, ...] = ()
     if banded is not None:
@@ -55,7 +59,7 @@ def fitted(
     moved = taps_outside(both, sized, limits)
     sized = sized if moved is both else shapes.infer(moved, given, rewritten=True)
     kept = _keeping(moved, sized, given, kind, late, limits)
-    if kept is not None or moved is not both:
+    if kept is not None or moved is not both or changed:
         return Trial(moved if kept is None else kept, finite)
     return banded
 

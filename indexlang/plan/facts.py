@@ -28,6 +28,7 @@ class Facts:
     chosen: int = 1  # positions of a window, of which masks choose those that get the value
     points: int = 1  # of the free indices
     spread: bool = False  # a factor is computed over the whole domain: no product of matrices can save that
+    powered: bool = False  # a power, or a logsumexp, is of a sum of arrays much smaller than all points
     squared: bool = False  # a factor squares the difference of two arrays much smaller than itself
     separable: bool = False  # a factor adds arrays much smaller than itself
     skewed: bool = False  # a position mixes two indices where it costs less as one of its own

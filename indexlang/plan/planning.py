@@ -59,6 +59,7 @@ from .rewrites.one_axis import on_one_axis
 from .rewrites.others import write_others
 from .rewrites.passes import in_passes
 from .rewrites.pointed import point
+from .rewrites.powers import write_powers
 from .rewrites.reuse import reuse
 from .rewrites.scale import scale
 from .rewrites.share import share
@@ -115,6 +116,9 @@ def plan(
         flat = found
     if not complex_step and (tapped := bands_as_taps(flat, known, limits)) is not flat:
         flat, known = tapped, shapes.infer(tapped, sizes, rewritten=True)
+        typed = kinds.infer(flat, dtypes)
+    if not complex_step and (spread := write_powers(flat, known, typed, limits)) is not flat:
+        flat, known = spread, shapes.infer(spread, sizes, rewritten=True)
         typed = kinds.infer(flat, dtypes)
     if not complex_step and (moved := taps_outside(flat, known, limits)) is not flat:
         flat, known = moved, shapes.infer(moved, sizes, rewritten=True)

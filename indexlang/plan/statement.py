@@ -25,6 +25,7 @@ from .kernels import Map
 from .lengths import Length, part_of
 from .levels import Climbing, levels_of
 from .limits import Limits
+from .log_products import of_powers, products_of_powers
 from .operators import SUMS
 from .prices import operations
 from .quantities import Apply, Load, Number, Value
@@ -110,6 +111,7 @@ class StatementPlan(Evaluation):
             admitted=self.admissible() and self.saves(),
             overlapping=self.overlapping(),
             spread=self.spread(),
+            powered=of_powers(self, target),
             squared=not target.taps and squared(self) is not None,
             separable=not target.taps and separable(self) is not None,
             skewed=skew_of(self, target) is not None,
@@ -346,6 +348,7 @@ WAYS = (
         ),
         StatementPlan.window_search,
     ),
+    Way("products of powers", lambda f, limits: f.powered, products_of_powers),
     Way("window", lambda f, limits: f.powers and few(f, limits), StatementPlan.window_way),
     Way("search", lambda f, limits: f.root, StatementPlan.search),
     Way(
