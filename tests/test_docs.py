@@ -174,6 +174,16 @@ def test_every_code_is_on_the_page_of_errors() -> None:
     assert not {code for code in codes if f"[{code}]" not in text and f"`{code}`" not in text}
 
 
+def test_every_error_on_the_page_of_errors_has_a_way_out() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    errors = re.findall(
+        r"^[^\n]*error\[[a-z-]+\]: .*?(?=^[^\n]*error\[|^>>> |^\$ |^```)", text, re.MULTILINE | re.DOTALL
+    )
+    assert len(errors) > 200
+    without = [e for e in errors if "  way out: " not in e and "\n  " in e.strip()]  # a line alone is cut from more
+    assert not without
+
+
 def test_names_that_the_planner_gives_are_explained() -> None:
     given = re.compile(r'(?:counted\(|fresh\(|named\([\w.]+, |inserted\([^()"]*, )"(\w\w+)"')
     modules = (ROOT / "indexlang" / "plan" / "rewrites").rglob("*.py")

@@ -126,7 +126,7 @@ def test_the_smallest_images_of_alexnet_and_vgg() -> None:
         (lambda: build("LeNet5"), "did you mean 'lenet5'"),
         (lambda: build(["lenet5"]), "way out: name one of these"),
         (lambda: build("lenet5", clases=3), "no option 'clases'.*did you mean 'classes'"),
-        (lambda: networks.find("resnet05"), "did you mean 'resnet50'"),
+        (lambda: networks.find("ResNet-50"), "did you mean 'resnet50'"),
         (lambda: networks.find("lenet5", {"chanels": 3}), "did you mean 'channels'"),
         (lambda: networks.find(3), "way out: name one, or a Python file"),
         (lambda: networks.find("lenet5").examples({"X": (1,)}), "did you mean 'x'"),

@@ -446,6 +446,11 @@ def test_mistakes_are_told(text: str) -> None:
     assert str(caught.value) == TOLD[text]
 
 
+def test_every_mistake_has_a_way_out() -> None:
+    errors = [e for told in TOLD.values() for e in told.split("\n\n")]
+    assert not [e for e in errors if "error[" in e and "  way out: " not in e]
+
+
 def parser_codes() -> set[str]:
     """All codes that the parser's modules mention."""
     modules = sorted((ROOT / "indexlang" / "syntax").glob("*.py"))
@@ -583,7 +588,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         with pytest.raises(IndexLangError) as caught:
             read(path)
         assert caught.value.code == "file"
-        assert str(caught.value) == f"error[file]: cannot read {path}: {reason}"
+        assert str(caught.value).startswith(f"error[file]: cannot read {path}: {reason}\n  way out: ")
 
 
 def test_what_is_no_text(tmp_path: Path) -> None:

@@ -265,7 +265,8 @@ def _anything(p: Place) -> Problem:
         "MIN_OPERATOR": "min=",
     }
     wanted = sorted({names.get(kind, kind) for kind in p.expected if not kind.isidentifier() or kind in names})
-    return Problem("syntax", shown, p.here.span, (f"expected: {'  '.join(wanted)}",))
+    way = "write one of these" if p.here.kind == END else "write one of these, or take it out"
+    return Problem("syntax", shown, p.here.span, (f"expected: {'  '.join(wanted)}",), way)
 
 
 _RULES: tuple[_Rule, ...] = (

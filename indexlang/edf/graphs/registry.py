@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...program.ir import primal_of
 from ...sizes.dtypes import DTYPES
-from ..problems import graph_error
+from ..problems import GraphError, graph_error
 from ..settings import COUNT, setting
 
 Array = NDArray[Any]
@@ -47,6 +47,11 @@ class Named:
         return self
 
 
+def _no_dtype(given: str) -> GraphError:
+    rule = f"a graph computes with floating-point numbers, not {given}"
+    return graph_error("dtype", rule, way_out="write dtype=np.float32, or leave it out")
+
+
 class Registry:
     """The nodes of a graph in the order in which they were made."""
 
@@ -55,9 +60,9 @@ class Registry:
         try:
             self.dtype = np.dtype(dtype)
         except TypeError:
-            raise graph_error("dtype", f"a graph computes with floating-point numbers, not {dtype!r}") from None
+            raise _no_dtype(repr(dtype)) from None
         if self.dtype.kind not in "fc" or self.dtype.name not in DTYPES:
-            raise graph_error("dtype", f"a graph computes with floating-point numbers, not {self.dtype}")
+            raise _no_dtype(str(self.dtype))
         self._keep = keep
         self._references: list[weakref.ref[Named]] = []
         self._made = 0
