@@ -30,7 +30,7 @@ from ..program.ir import (
 from ..program.text import dim_names, expr_text, statement_text
 from ..ranges.solve import Solution, solve
 from ..ranges.uses import Use, called, plain_uses, uses
-from .in_bounds import Unknown, interval, leaves, numeric
+from .in_bounds import Unknown, interval, leaves, numeric, way_back
 from .integers import wrapping
 from .ranks import contracted
 from .too_large import endless, overflowing, too_large
@@ -224,7 +224,7 @@ class _Numbers:
     def mismatch(self, index: str, first: Use, one: int, second: Use, other: int) -> Problem:
         name = called(index, (first, second))
         rule = f"the index '{index}' runs over axes of different sizes"
-        way = f"make the sizes equal, or say where {index} < {min(one, other)}"
+        way = "make the sizes equal" + (f", or say where {index} < {min(one, other)}" if min(one, other) > 0 else "")
         if name != index:
             rule, way = "'...' stands for axes of different sizes", "make the sizes equal"
         if name is None:
@@ -368,10 +368,7 @@ class _Numbers:
         rule = f"a subscript of {use.tensor} leaves its axis"
         if position < 0:
             rule += ": negative positions do not wrap round"
-            way = "say pad(...) or wrap(...), shift the subscript, or say where the index starts"
-        else:
-            way = "say pad(...), or a range: where ... < ..."
-        return Problem(code, rule, use.span or stmt.span, values, way)
+        return Problem(code, rule, use.span or stmt.span, values, way_back(use, position, self.names))
 
     def text(self, use: Use) -> str:
         """A subscript as it stands in its brackets."""
