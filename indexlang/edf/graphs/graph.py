@@ -178,6 +178,7 @@ class Graph(registry.Registry):
         Errors: `GraphError` if it has not been computed, or depends on no parameter.
         """
         run = self._run
+        nodes_in_use.warn_made_again(self, loss, 4)
         if run is None or not run.results or loss not in run.graph.tensors:
             if not self._keep:  # it was left out because what it is computed from was made again
                 nodes_in_use.check(self, topological((loss,)), (loss,))
@@ -199,6 +200,7 @@ class Graph(registry.Registry):
         """
         self._set(given)
         graph = self.assembled(loss, *also, *self._watched)
+        nodes_in_use.warn_made_again(self, loss, 3)
         arrays = self._given(graph)
         step = self._step(graph, arrays, loss, tuple(also))
         self.values, self.gradients, self._run = {}, {}, None  # memory that the new ones can have

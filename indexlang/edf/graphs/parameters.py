@@ -33,6 +33,8 @@ class Parameter(Node):
 
     package: Package | None
     member: str  # its name in the package
+    fresh: bool  # until it is told that nothing is computed from it
+    unnamed: bool  # nobody named it
 
     def __init__(
         self,
@@ -46,6 +48,8 @@ class Parameter(Node):
         registry = current()
         self._registry = registry
         self._own_name = None if name is None else registry.name("Parameter", name, self)
+        self.fresh, self.unnamed, self.number = True, name is None, registry.made
+        registry.learned.add(self)
         self.package = None
         self.member = ""
         self._trained = trained
@@ -138,6 +142,7 @@ class Package(Declared):
     _stem = "Phi"
     place: Place | None  # where its user made it
     fresh: bool  # until a run looks at it
+    unnamed: bool  # nobody named it
     number: int  # how many nodes were made before it
 
     def __init__(self, *, name: str | None = None, **members: Parameter) -> None:
@@ -145,7 +150,7 @@ class Package(Declared):
             rule, way = "a parameter package needs a parameter", "write Package(W=Parameter((3, 4)))"
             raise graph_error("package", rule, way_out=way)
         self.place = here()
-        self.fresh = True
+        self.fresh, self.unnamed = True, name is None
         self.number = current().made
         self._name: str = current().name(self._stem, name, self)
         for member, parameter in members.items():

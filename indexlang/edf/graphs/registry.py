@@ -72,6 +72,8 @@ class Registry:
         self._counts: dict[str, int] = {}
         self._drawn = 0
         self.version = 0  # changes with the graph
+        self.learned: weakref.WeakSet[Any] = weakref.WeakSet()  # the parameters
+        self.looked = (0, 0)  # version, and number of parameters, that were looked through for what was made again
         self.values: dict[str, Array] = {}  # of computed nodes, as of the last run
         self.gradients: dict[str, Array] = {}  # of all nodes, as of the last run backward
 
@@ -136,6 +138,11 @@ class Registry:
     def owners(self) -> Iterator[object]:
         """What has a name and still exists: nodes and packages."""
         return (owner for found in list(self._owners.values()) if (owner := found[-1]()) is not None)
+
+    def is_new(self) -> bool:
+        """Whether anything was made since this was last asked for."""
+        before, self.looked = self.looked, (self.version, self._drawn)
+        return before != self.looked
 
     def successor(self, node: Named) -> object | None:
         """What has the node's name, or that of its package, by now; None as long as the node has it."""
