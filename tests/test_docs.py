@@ -102,7 +102,7 @@ class Page:
         for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
             command, _, expected = part.partition("\n")
             words = shlex.split(command)
-            if words[0] != "indexlang":
+            if Path(words[0]).name != "indexlang":
                 continue
             capsys.readouterr()
             cli.main(words[1:])
@@ -163,6 +163,13 @@ def test_the_links_lead_somewhere(page: Path) -> None:
 def test_the_readme_leads_to_every_page() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert not [page.name for page in (ROOT / "docs").glob("*.md") if f"(docs/{page.name})" not in text]
+
+
+def test_commands_of_the_readme_are_there_when_they_stand_there() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^\$ (\S+)", text, re.MULTILINE)
+    assert set(commands) == {".venv/bin/indexlang"}  # which is made by what stands above
+    assert text.index("make demo") < text.index("pip install -e") < text.index("$ .venv/bin/indexlang")
 
 
 def test_every_code_is_on_the_page_of_errors() -> None:
