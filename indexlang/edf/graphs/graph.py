@@ -338,7 +338,7 @@ class Graph(registry.Registry):
 
         def make() -> sizes.Known:
             found = sizes.infer(graph, known)
-            sizes.check_statistics(graph, found)
+            sizes.check(graph, found)
             return found
 
         result: sizes.Known = self._cached(("shapes", id(graph), tuple(known.values())), make)
