@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +46,29 @@ def test_the_page_has_every_variable() -> None:
     named |= {name for f in (ROOT / "indexlang").rglob("*.py") for name in read.findall(f.read_text(encoding="utf-8"))}
     assert len(named) > 8
     assert not {name for name in named if f"`{name}`" not in PAGE}
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs a shell")
+def test_the_page_can_be_followed_from_its_top_in_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "indexlang").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m indexlang "$@"\n')
+    (tmp_path / "bin" / "indexlang").chmod(0o755)
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    paths = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    ran = 0
+    for kind, text in re.findall(r"^```(\w[^\n]*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+        if kind.startswith("idx file "):
+            (folder / kind.removeprefix("idx file ")).write_text(text, encoding="utf-8")
+        lines = text.splitlines() if kind == "sh" else [c[2:] for c in text.splitlines() if c.startswith("$ ")]
+        for line in lines:
+            if "# in ~" in line or line.startswith("indexlang check -e"):  # of another shell; a mistake that is shown
+                continue
+            done = subprocess.run(["bash", "-ec", f"set -o pipefail; {line}"], cwd=folder, env={**os.environ, **paths})
+            assert done.returncode == 0, line
+            ran += 1
+    assert ran > 9
+    assert sorted(p.name for p in folder.iterdir()) == ["conv2d.py", "layers.idx", "x.npy"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -54,3 +54,32 @@ def test_three_values_count_three_times(row: Row) -> None:
     found = pull3(dy)
     for name, gradient in pull(dy).items():
         np.testing.assert_allclose(found[name], 3 * gradient, rtol=1e-7, atol=1e-8, err_msg=name)
+
+
+X, MANY = np.arange(1, 21) / 20, 2.0**40
+COUNTED = {
+    "y[i] = x[i] where k < 2**40": X * MANY,
+    "y[i] = exp(x[i]) where k < 2**40, l < 4": np.exp(X) * MANY * 4,
+    "y[i] = exp(x[i] - x[j]) where k < 2**40": np.exp(X[:, None] - X).sum(1) * MANY,
+    "y[i] = x[i] where k < 2**40, x[i] > 0.5": np.where(X > 0.5, X * MANY, 0),
+    "y[i] = x[j] where k < 2**40, j <= i, i < 20": X.cumsum() * MANY,
+    "y[i] = mean[k](exp(x[i])) where k < 2**40": np.exp(X),
+    "y[i] max= exp(x[i]) where k < 2**40": np.exp(X),
+    "y[i] *= x[i] where k < 2**40": X**MANY,
+    "y[] = 1 where k < 2**40": np.array(2**40),
+}
+
+
+@pytest.mark.parametrize("text", COUNTED)
+def test_no_loop_goes_over_an_index_on_which_nothing_depends(text: str) -> None:
+    f = il.compile(text)
+    arrays = dict.fromkeys(f.inputs, X)
+    assert "k at a time" not in str(f.plan(**arrays))
+    assert np.allclose(f(arrays), COUNTED[text])
+
+
+def test_the_gradient_counts_too() -> None:
+    f = il.compile("y[i] = exp(x[i]) where k < 2**40")
+    _, pullback = f.vjp(X)
+    assert np.allclose(pullback(np.ones(20))["x"], np.exp(X) * MANY)
+    assert " k at a time" not in "".join(map(str, f.plans(X)))

@@ -102,7 +102,7 @@ class Page:
         for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
             command, _, expected = part.partition("\n")
             words = shlex.split(command)
-            if words[0] != "indexlang":
+            if Path(words[0]).name != "indexlang":
                 continue
             capsys.readouterr()
             cli.main(words[1:])
@@ -165,6 +165,13 @@ def test_the_readme_leads_to_every_page() -> None:
     assert not [page.name for page in (ROOT / "docs").glob("*.md") if f"(docs/{page.name})" not in text]
 
 
+def test_commands_of_the_readme_are_there_when_they_stand_there() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^\$ (\S+)", text, re.MULTILINE)
+    assert set(commands) == {".venv/bin/indexlang"}  # which is made by what stands above
+    assert text.index("make demo") < text.index("pip install -e") < text.index("$ .venv/bin/indexlang")
+
+
 def test_every_code_is_on_the_page_of_errors() -> None:
     said = re.compile(r"""(?:Problem|problem|told|doubt|\w*_error)\(\s*(?:\w+, )?"([a-z]+(?:-[a-z]+)*)",""")
     modules = (ROOT / "indexlang").rglob("*.py")
@@ -172,6 +179,16 @@ def test_every_code_is_on_the_page_of_errors() -> None:
     text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     assert len(codes) > 100
     assert not {code for code in codes if f"[{code}]" not in text and f"`{code}`" not in text}
+
+
+def test_every_error_on_the_page_of_errors_has_a_way_out() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    errors = re.findall(
+        r"^[^\n]*error\[[a-z-]+\]: .*?(?=^[^\n]*error\[|^>>> |^\$ |^```)", text, re.MULTILINE | re.DOTALL
+    )
+    assert len(errors) > 200
+    without = [e for e in errors if "  way out: " not in e and "\n  " in e.strip()]  # a line alone is cut from more
+    assert not without
 
 
 def test_names_that_the_planner_gives_are_explained() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import indexlang
-from indexlang import IndexLangError, ShapeError, edf
+from indexlang import IndexLangError, IndexLangWarning, ShapeError, edf
 from indexlang.edf import (
     Affine,
     AffineParams,
@@ -448,3 +449,24 @@ def test_what_is_shown_is_short() -> None:
 def test_lists_are_data() -> None:
     data = edf.Dataset("few", [[0.0, 1.0]] * 4, [0, 1, 2, 0], [], [])
     assert data.images.shape == (4, 2) and data.labels.dtype.kind == "i" and data.classes == 3
+
+
+@pytest.mark.parametrize("pool", [edf.MaxPool, edf.AvgPool, edf.GlobalMaxPool, edf.GlobalAvgPool])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_pool_of_images_with_channels_in_front(pool: Any, channels: int) -> None:
+    with edf.Graph() as g:
+        x = edf.Input("x")
+        h = pool(x)
+    x.value = np.ones((2, channels, 8, 8), np.float32)
+    if channels == 1 and pool in (edf.MaxPool, edf.AvgPool):
+        with pytest.raises(ShapeError, match="channels are last here"):
+            g.forward()
+        return
+    with pytest.warns(IndexLangWarning, match=r"channels-first.*(?s:.*)x has shape .*(?s:.*)x.transpose\(0, 2, 3, 1\)"):
+        g.forward(h)
+    x.value = x.value.transpose(0, 2, 3, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        g.forward()
+        x.value = np.ones((2, 3, 9, 8), np.float32)  # no square, as time series may be
+        g.forward()

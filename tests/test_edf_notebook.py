@@ -218,6 +218,74 @@ def test_parameters_without_a_name_that_are_made_again() -> None:
         book.run(PARAMETERS + LOSS + STEP)  # those before are only remembered
 
 
+AGAIN = {
+    "named": "Forward(ell); Backward(ell)",
+    "step": "default_graph().step(ell)",
+    "training": "Training(ell, x, y, DATA, epochs=1, show=False).run()",
+}
+
+
+@pytest.mark.parametrize("run", AGAIN)
+def test_a_loss_of_parameters_without_a_name_that_were_made_again(run: str) -> None:
+    book = Notebook()
+    book.names["DATA"] = edf.Dataset("few", np.ones((4, 3)), np.zeros(4, int), np.ones((2, 3)), np.zeros(2, int))
+    book.run(PARAMETERS + INPUTS)
+    book.run(LOSS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        book.run(DATA + AGAIN[run])
+    book.run(PARAMETERS)
+    told = "Phi2 is like Phi1, and was made after Affine1, .*\n  Phi1 was made: cell 2, .*\n  Phi2 was made: cell 5"
+    with pytest.warns(IndexLangWarning, match=told):
+        book.run(AGAIN[run])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        book.run(AGAIN[run])  # told once
+        book.run(LOSS + DATA + AGAIN[run])
+
+
+@pytest.mark.parametrize("graph", ["default_graph()", "Graph()"])
+def test_parameters_of_a_layer_before_the_loss_that_were_made_again(graph: str) -> None:
+    book = Notebook()
+    book.run(f"g = {graph}")
+    for cell in (
+        INPUTS + "P1, P2 = AffineParams(3, 4), AffineParams(4, 2)\n",
+        "h = Affine(P1, x)\n",
+        "ell = CrossEntropy(Affine(P2, h), y)\n",
+        DATA + "g.step(ell)\n",
+        "P1, P2 = AffineParams(3, 4), AffineParams(4, 2)\n",
+        "ell = CrossEntropy(Affine(P2, h), y)\n",
+    ):
+        book.run("with g:\n    " + cell.replace("\n", "\n    ").rstrip())
+    with pytest.warns(IndexLangWarning, match="is like .* Affine1"):
+        book.run("g.step(ell)")
+
+
+def test_a_parameter_alone_that_was_made_again() -> None:
+    book = Notebook()
+    book.run(INPUTS)
+    book.names["Scaled"] = edf.node("layer scaled(w[N], x[B,N]) -> y:\n    y[b,n] = w[n] * x[b,n]\n")
+    book.run("w = Parameter((3,), Ones())")
+    book.run("ell = CrossEntropy(Scaled(w=w, x=x), y)")
+    book.run(DATA + STEP)
+    book.run("w = Parameter((3,), Ones())")
+    with pytest.warns(IndexLangWarning, match="Parameter2 is like Parameter1"):
+        book.run(STEP)
+
+
+def test_two_networks_in_one_graph_are_no_cell_that_was_run_again() -> None:
+    book = Notebook()
+    book.run(INPUTS + DATA)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        book.run("one = CrossEntropy(Affine(AffineParams(3, 2), x), y)")
+        book.run("two = CrossEntropy(Affine(AffineParams(3, 2), x), y)")
+        book.run("default_graph().step(one); default_graph().step(two)")
+        book.run('Phi = AffineParams(3, 2, name="other"); default_graph().step(one)')
+        book.run("many = [AffineParams(3, 3) for _ in range(3)]; ell = CrossEntropy(Affine(many[0], x), y)")
+        book.run("default_graph().step(ell)")
+
+
 def test_the_gradient_of_an_input_is_kept_when_it_is_watched() -> None:
     book = Notebook()
     book.run('x, y = Input("x"), Input("y")\n' + PARAMETERS + LOSS + DATA)

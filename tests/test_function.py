@@ -142,7 +142,7 @@ def test_a_name_that_is_nearly_an_inputs_is_one_mistake(name: str) -> None:
         assert [p.code for p in caught.value.problems] == ["unexpected-input"]
     with pytest.raises(ShapeError) as caught:
         f({"x": np.ones((2, 3)), "weight": np.ones((3, 5)), name: 1, 2: 3})
-    assert [p.way_out for p in caught.value.problems] == [None, None]
+    assert [p.way_out for p in caught.value.problems] == ["leave it out", "leave it out"]
 
 
 def test_names_that_are_also_names_of_parameters() -> None:
@@ -635,7 +635,7 @@ def test_what_is_no_program() -> None:
         f.grad(form="reverse")
     with pytest.raises(DerivationError, match="not None"):
         f.grad(form=None)  # type: ignore[arg-type]
-    with pytest.raises(DerivationError, match="'3' is no input"):
+    with pytest.raises(DerivationError, match="3 is no input"):
         f.grad(wrt=[3])  # type: ignore[list-item]
 
 
@@ -650,7 +650,7 @@ def test_options_and_layers(tmp_path: Any) -> None:
     assert layers["g"](x=[1]).tolist() == [11]
     f = indexlang.compile(path, layer="f", a=10)
     assert f.options == {"a": 10, "b": 11} and f(x=[1]).tolist() == [21]
-    with pytest.raises(AttributeError, match="no layer 'h'; the file has f, g"):
+    with pytest.raises(AttributeError, match="no layer 'h'\n  layers: f, g"):
         layers.h  # noqa: B018
     with pytest.raises(KeyError):
         layers["h"]

@@ -41,6 +41,11 @@ def test_mistakes_are_told(text: str) -> None:
     assert says(text) == TOLD[text]
 
 
+def test_every_mistake_has_a_way_out() -> None:
+    errors = [e for told in TOLD.values() for e in told.split("\n\n")]
+    assert not [e for e in errors if "error[" in e and "  way out: " not in e]
+
+
 def codes() -> set[str]:
     """All codes that the modules mention."""
     modules = sorted((ROOT / "indexlang" / "meaning").glob("*.py"))
@@ -107,14 +112,16 @@ def test_what_comes_from_outside_is_checked() -> None:
         "error[unknown-option]: 'conv' has no option 'strid'\n  options: stride, p\n  way out: did you mean 'stride'?"
     )
     assert says(CONV, options={"p": "same"}) == (
-        "error[option-kind]: the option 'p' must be a number, true or false\n  p = 'same'"
+        "error[option-kind]: the option 'p' must be a number, true or false\n  p = 'same'\n"
+        "  way out: write p=2, or leave it out"
     )
     assert "error[fraction]: a padding is a whole number, not 0.5" in says(CONV, options={"p": 0.5})
     assert says("y[i] = x[i]", options={"p": 1}) == (
-        "error[unknown-option]: a program without a layer has no option 'p'\n  options: none"
+        "error[unknown-option]: a program without a layer has no option 'p'\n  options: none\n  way out: leave it out"
     )
     assert says("h[i] = x[i]\ny[i] = h[i]", outputs=["y", "g"]) == (
-        "error[undefined-output]: 'g' cannot be an output: no statement defines it\n  defined: h, y"
+        "error[undefined-output]: 'g' cannot be an output: no statement defines it\n  defined: h, y\n"
+        "  way out: name tensors that a statement defines"
     )
     assert says("layer f(x) -> y:\n    y = x\n\nlayer g(x) -> y:\n    y = x\n") == (
         "error[several-layers]: the file has several layers\n  layers: f, g\n"

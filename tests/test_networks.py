@@ -16,7 +16,7 @@ import pytest
 
 from indexlang.backends.numpy.load import compile_program
 from indexlang.cli.commands import main
-from indexlang.edf import Adam, CrossEntropy, Graph, Input, networks, summary
+from indexlang.edf import Adam, CrossEntropy, Graph, GraphError, Input, networks, summary
 from indexlang.edf.graphs import sizes
 from indexlang.edf.networks import build
 from indexlang.errors import ShapeError
@@ -117,6 +117,24 @@ def test_the_smallest_images_of_alexnet_and_vgg() -> None:
     for name, size in (("alexnet", 67), ("vgg11", 32)):
         net = build(name, size=size)
         assert net.graph.shapes({net.x: (2, size, size, 3)})[net.scores] == (2, 1000)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: build("lenet"), "no network 'lenet'.*did you mean 'lenet5'"),
+        (lambda: build("LeNet5"), "did you mean 'lenet5'"),
+        (lambda: build(["lenet5"]), "way out: name one of these"),
+        (lambda: build("lenet5", clases=3), "no option 'clases'.*did you mean 'classes'"),
+        (lambda: networks.find("ResNet-50"), "did you mean 'resnet50'"),
+        (lambda: networks.find("lenet5", {"chanels": 3}), "did you mean 'channels'"),
+        (lambda: networks.find(3), "way out: name one, or a Python file"),
+        (lambda: networks.find("lenet5").examples({"X": (1,)}), "did you mean 'x'"),
+    ],
+)
+def test_names_that_nobody_has_are_answered_with_those_that_are_meant(call: Any, told: str) -> None:
+    with pytest.raises(GraphError, match=f"(?s){told}"):
+        call()
 
 
 def test_building_draws_no_values() -> None:

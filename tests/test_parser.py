@@ -446,6 +446,36 @@ def test_mistakes_are_told(text: str) -> None:
     assert str(caught.value) == TOLD[text]
 
 
+SUMS_AS_ELSEWHERE = {
+    "y[i] = sum(j) x[i,j]": "y[i] = sum[j](x[i,j])",
+    "y[i] = sum(j,k)(x[i,j] * w[j,k]) + b[i]": "y[i] = sum[j,k](x[i,j] * w[j,k]) + b[i]",
+    "y[i] = sum(j) (x[i,j]) * (w[j])": "y[i] = sum[j]((x[i,j]) * (w[j]))",
+    "y[i] = sum k x[i,k] * w[k]": "y[i] = sum[k](x[i,k] * w[k])",
+    "y[i] = sum over k x[i,pad(k-1,1,0,-1e30)]": "y[i] = sum[k](x[i,pad(k-1,1,0,-1e30)])",
+    "y[i] = max(j) x[i,j]": "y[i] = max[j](x[i,j])",
+}
+
+
+@pytest.mark.parametrize("text", SUMS_AS_ELSEWHERE)
+def test_a_sum_as_elsewhere_is_answered_with_the_sum_that_it_is(text: str) -> None:
+    with pytest.raises(LanguageSyntaxError) as caught:
+        parse(Source(text))
+    assert caught.value.code == "reduction-body"
+    meant = SUMS_AS_ELSEWHERE[text]
+    assert (caught.value.problems[0].way_out or "").removeprefix("write ") in meant
+    parse(Source(meant))
+
+
+def test_a_maximum_of_two_numbers_is_none() -> None:
+    with pytest.raises(LanguageSyntaxError, match="missing-operator"):
+        parse(Source("y[i] = max(a,b) x[i]"))
+
+
+def test_every_mistake_has_a_way_out() -> None:
+    errors = [e for told in TOLD.values() for e in told.split("\n\n")]
+    assert not [e for e in errors if "error[" in e and "  way out: " not in e]
+
+
 def parser_codes() -> set[str]:
     """All codes that the parser's modules mention."""
     modules = sorted((ROOT / "indexlang" / "syntax").glob("*.py"))
@@ -583,7 +613,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         with pytest.raises(IndexLangError) as caught:
             read(path)
         assert caught.value.code == "file"
-        assert str(caught.value) == f"error[file]: cannot read {path}: {reason}"
+        assert str(caught.value).startswith(f"error[file]: cannot read {path}: {reason}\n  way out: ")
 
 
 def test_what_is_no_text(tmp_path: Path) -> None:

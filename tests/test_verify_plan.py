@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import plans as plans_by_hand
 import pytest
 from corpus import CASES
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from test_plan import plans
 
 import indexlang
+from indexlang.oracle import loops
 from indexlang.plan.kernels import Map, Order, Product, Rank, Scatter, Search, Select, Take
 from indexlang.plan.limits import NUMPY, TINY, Limits
 from indexlang.plan.places import Buffer, Part, View
@@ -346,6 +348,32 @@ YES = Number(True, "bool")
 
 def part_of(lo: int, hi: int) -> Loop:
     return Loop("i", 0, (Run(VIEW, "=", ONE),), begin=lo, end=hi)
+
+
+NO_ELEMENT = {
+    "y[i] = x[pad(t[i],value=7)]": {"x": (0,), "t": (2,)},
+    "y[i,j] = 2 * x[pad(t[i]),j]": {"x": (0, 3), "t": (2,)},
+    "y[i,j] = x[i,pad(t[j])]": {"x": (3, 0), "t": (2,)},
+    "y[i,j] = x[pad(t[i]),pad(t[j])]": {"x": (3, 0), "t": (2,)},
+    "y[i,d] = W[pad(t[i]),k,d] * x[i,k]": {"W": (0, 32, 32), "t": (500,), "x": (500, 32)},
+    "shape y[4,2]\ny[i,j] = x[pad(i//2),j]": {"x": (0, 2)},
+    "shape y[0]\ny[pad(t[i])] += x[i]": {"t": (4,), "x": (4,)},
+    "y[i] max= x[pad(t[i,j],value=-inf)]": {"x": (0,), "t": (2, 3)},
+}
+
+
+@pytest.mark.parametrize("text", NO_ELEMENT)
+def test_nothing_is_taken_along_an_axis_without_an_element(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    f = indexlang.compile(text)
+    arrays = {n: np.ones(s, int if n == "t" else float) for n, s in NO_ELEMENT[text].items()}
+    expected, pull = f.vjp(**arrays)
+    gradients = pull(np.ones_like(expected))
+    monkeypatch.setenv("INDEXLANG_VERIFY", "1")
+    g = indexlang.compile(text)
+    y, pull = g.vjp(**arrays)
+    assert np.array_equal(y, expected)
+    assert {n: a.tolist() for n, a in pull(np.ones_like(y)).items()} == {n: a.tolist() for n, a in gradients.items()}
+    assert np.array_equal(y, loops.run(f.program, arrays)[f.outputs[0]])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DerivationError, Problem, ShapeError
+from ..errors import DerivationError, MeaningError, Problem, ShapeError
 from ..meaning.report import near, nearest
 from ..program.affine import Affine
 from ..program.ir import Access, Program, parts_of, primal_of, walk
@@ -20,6 +20,8 @@ from .arrays import Array, as_array, number_type
 
 Form = tuple[tuple[int, ...], "np.dtype[Any]"]
 Signature = Mapping[str, Form]
+
+_LONGEST = 60  # characters of a value that an error shows
 
 
 def direct(args: Sequence[Any], kwargs: Mapping[str, Any], names: Sequence[str]) -> Sequence[Array] | None:
@@ -48,14 +50,16 @@ def named(args: Sequence[Any], kwargs: Mapping[str, Any], order: Sequence[str]) 
     elif len(rest) > len(order):
         known = (f"inputs: {', '.join(order) or 'none'}",)
         rule = f"{len(rest)} arrays were given by position, the program has {len(order)} inputs"
-        problems.append(Problem("unexpected-input", rule, None, known))
+        way = f"pass {len(order)} at most, or all of them by name"
+        problems.append(Problem("unexpected-input", rule, None, known, way))
     else:
         found.update(zip(order, rest, strict=False))
     how = "by position" if rest else "in the mapping"
     found.update(first)
     for name, value in kwargs.items():
         if name in found:
-            problems.append(Problem("unexpected-input", f"'{name}' was given twice, {how} and by name"))
+            rule = f"'{name}' was given twice, {how} and by name"
+            problems.append(Problem("unexpected-input", rule, way_out="give it once"))
         else:
             found[name] = value
     return found, problems
@@ -83,7 +87,8 @@ def by_name(
     problems += strange
     for name in inputs:
         if name not in given and name not in meant:
-            problems.append(Problem("missing-input", f"the input '{name}' is missing", None, known))
+            way = f"pass {name}=..." if name.isidentifier() else f"pass it in a mapping: {{'{name}': ..., ...}}"
+            problems.append(Problem("missing-input", f"the input '{name}' is missing", None, known, way))
     if problems:
         raise ShapeError(*problems)
     return found
@@ -103,8 +108,8 @@ def no_inputs(
         found = near(name, left)
         if found is not None:
             meant.add(found)
-        way = None if found is None else f"did you mean '{found}'?"
-        problems.append(Problem("unexpected-input", f"{name!r} is no input", None, known, way))
+        way = "leave it out" if found is None else f"did you mean '{found}'?"
+        problems.append(Problem("unexpected-input", f"{shortly(name)} is no input", None, known, way))
     return problems, meant
 
 
@@ -165,7 +170,8 @@ def check_cotangents(expected: Mapping[str, Mapping[int, Affine]], shapes: Mappi
                 output = primal_of(name)
                 values = (f"{output} has size {size} along axis {axis}", f"{name} has shape {shapes[name]}")
                 rule = f"'{name}' must have the shape of '{output}'"
-                raise ShapeError(Problem("gradient-shape", rule, values=values))
+                way = f"pass an array of the shape of '{output}', such as np.ones_like({output})"
+                raise ShapeError(Problem("gradient-shape", rule, values=values, way_out=way))
 
 
 def forms_of(arrays: Sequence[Array]) -> tuple[Form, ...]:
@@ -178,6 +184,8 @@ def _form(name: str, given: Any, default: type) -> Form:
     dtype: Any = default
     if isinstance(given, int | np.integer):
         given = (given,)
+    elif isinstance(given, str | bytes | Mapping):
+        raise TypeError
     elif hasattr(given, "shape") and hasattr(given, "dtype"):
         try:
             dtype = np.dtype(given.dtype)
@@ -185,10 +193,10 @@ def _form(name: str, given: Any, default: type) -> Form:
             given = as_array(name, given)
             dtype = given.dtype
         return tuple(given.shape), number_type(name, dtype)
-    elif isinstance(given, str):
-        raise TypeError
     elif len(given) == 2 and not isinstance(given[0], int | np.integer):
         given, dtype = given
+        if dtype is None or isinstance(given, str | bytes | Mapping):  # NumPy takes None for float64
+            raise TypeError
     shape = tuple(_size(n) for n in given)
     return shape, number_type(name, np.dtype(dtype))
 
@@ -215,14 +223,44 @@ def is_mapping(args: Sequence[Any]) -> bool:
     return len(args) > 0 and isinstance(args[0], Mapping)
 
 
+def listed(names: Any) -> tuple[Any, ...] | None:
+    """What stands for names: one of them, or several; None for what is neither."""
+    if isinstance(names, str):
+        return (names,)
+    if isinstance(names, bytes | np.ndarray):
+        return None
+    try:
+        return tuple(names)
+    except TypeError:
+        return None
+
+
+def shortly(value: Any) -> str:
+    """How an error shows a value of a caller's: in one line, and not all of an array."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def switch(name: str, value: Any) -> bool:
+    """A value that is true or false. Errors: `MeaningError`: a name or a list would be true, and nobody means that."""
+    if isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    rule = f"{name} is True or False, not {shortly(value)}"
+    raise MeaningError(Problem("setting", rule, way_out=f"write {name}=True, or leave it out"))
+
+
 def names_of(wrt: Sequence[str] | str | None, inputs: Sequence[str]) -> tuple[str, ...] | None:
     """The tensors that `wrt` names. Errors: `DerivationError` where one is no input, or there is none."""
-    names = (wrt,) if isinstance(wrt, str) else None if wrt is None else tuple(wrt)
+    values = (f"inputs: {', '.join(inputs) or 'none'}",)
+    names = listed(wrt)
+    if names is None and wrt is not None:
+        rule, way = f"wrt names inputs, and {shortly(wrt)} is no name", "name them, or leave wrt out for all inputs"
+        raise DerivationError(Problem("no-gradient", rule, values=values, way_out=way))
     for name in names or ():
-        if name not in inputs:
-            values = (f"inputs: {', '.join(inputs) or 'none'}",)
-            way = nearest(name, inputs)
-            raise DerivationError(Problem("no-gradient", f"'{name}' is no input", values=values, way_out=way))
+        if not isinstance(name, str) or name not in inputs:
+            way = nearest(name, inputs) or "name inputs, or leave wrt out for all of them"
+            rule = f"{shortly(name)} is no input"
+            raise DerivationError(Problem("no-gradient", rule, values=values, way_out=way))
     if names is not None and not names:
         raise DerivationError(Problem("no-gradient", "wrt names no tensor", way_out="leave it out for all inputs"))
     return names

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Problem, ShapeError
+from ..meaning.report import nearest
 from ..plan.views import injective
 from ..sizes.dtypes import DTYPES
 
@@ -54,7 +55,8 @@ def _viewed(name: str, value: Any) -> Array:
     try:
         return np.asarray(value)
     except Exception as error:
-        raise ShapeError(Problem("dtype", f"'{name}' is no array: {error}")) from None
+        rule, way = f"'{name}' is no array: {error}", "pass an array, or lists of numbers of equal lengths"
+        raise ShapeError(Problem("dtype", rule, way_out=way)) from None
 
 
 def as_buffers(
@@ -68,15 +70,17 @@ def as_buffers(
     if not isinstance(out, Mapping):
         if len(outputs) != 1:
             rule = f"the program has several outputs: pass a dict of buffers for {', '.join(outputs)}"
-            raise ShapeError(Problem("out", rule))
+            raise ShapeError(Problem("out", rule, way_out=f"write out={{'{outputs[0]}': ...}}"))
         out = {outputs[0]: out}
     problems: list[Problem] = []
     for name, buffer in out.items():
         if name not in outputs:
-            problems.append(Problem("out", f"'{name}' is no output", values=(f"outputs: {', '.join(outputs)}",)))
+            rule, known = f"{name!r} is no output", (f"outputs: {', '.join(outputs)}",)
+            way = nearest(name, outputs) or "leave it out: a buffer goes by its output's name"
+            problems.append(Problem("out", rule, None, known, way))
         elif not isinstance(buffer, np.ndarray):
             rule = f"out['{name}'] must be a NumPy array, not {type(buffer).__name__}"
-            problems.append(Problem("out", rule))
+            problems.append(Problem("out", rule, way_out=_buffer(shapes[name], dtypes[name])))
         else:
             problems += _misfits(name, buffer, shapes[name], np.dtype(dtypes[name]))
     if not problems:
@@ -93,15 +97,21 @@ def as_buffers(
     return dict(out)
 
 
+def _buffer(shape: tuple[int, ...], dtype: str) -> str:
+    """The way out where a buffer does not fit: one that does."""
+    return f"pass np.empty({shape}, {dtype!r})"
+
+
 def _misfits(name: str, buffer: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> list[Problem]:
+    way = _buffer(shape, dtype.name)
     if buffer.shape != shape:
         values = (f"{name} has shape {shape}", f"the buffer has shape {buffer.shape}")
-        return [Problem("out", f"the buffer for '{name}' has another shape", values=values)]
+        return [Problem("out", f"the buffer for '{name}' has another shape", None, values, way)]
     if buffer.dtype != dtype:
         values = (f"{name} is {dtype}", f"the buffer is {buffer.dtype}")
-        return [Problem("out", f"the buffer for '{name}' has another type", values=values)]
+        return [Problem("out", f"the buffer for '{name}' has another type", None, values, way)]
     if not buffer.flags.writeable:
-        return [Problem("out", f"the buffer for '{name}' is read-only")]
+        return [Problem("out", f"the buffer for '{name}' is read-only", way_out=way)]
     if not injective(zip(buffer.strides, buffer.shape, strict=True)):
         rule = f"elements of the buffer for '{name}' share memory"
         return [Problem("out", rule, way_out="pass an array whose elements lie apart")]

@@ -31,7 +31,8 @@ from ..rewrite import gather as gathering
 from ..rewrite.phases import split
 from ..rewrite.starting import START, optional, started, starting
 from ..version import __version__
-from .arguments import Form, Signature, by_name, check_cotangents, direct, forms, forms_of, is_mapping, names_of
+from . import arguments
+from .arguments import Form, Signature, direct, forms_of, is_mapping
 from .arrays import Array, as_buffers
 from .keeping import keep
 from .pullback import Pulling
@@ -119,7 +120,7 @@ class Function:
         return results if self._always_dict else results[self.outputs[0]]
 
     def _named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Array]:
-        return by_name(args, kwargs, self._names, self.optional, self._ignored)
+        return arguments.by_name(args, kwargs, self._names, self.optional, self._ignored)
 
     def _at(self, key: tuple[Form, ...]) -> Compiled:
         """The code for inputs of these shapes and types."""
@@ -135,7 +136,7 @@ class Function:
     def _plan(self, signature: Signature) -> Compiled:
         shapes = {name: shape for name, (shape, _) in signature.items()}
         dtypes = {name: dtype.name for name, (_, dtype) in signature.items()}
-        check_cotangents(self._expected, shapes)
+        arguments.check_cotangents(self._expected, shapes)
         compiled = compile_program(self.program, shapes, dtypes, exact=self._exact, limits=self._limits)
         warn_of(compiled.warnings, 5)
         return compiled
@@ -174,9 +175,10 @@ class Function:
         `wrt` names inputs (all that the outputs depend on differentiably); `form` is "scatter", as derived, or
         "gather", solved for the target. Errors: `DerivationError` for other names, and where there is no derivative.
         """
-        if form not in ("scatter", "gather"):
-            raise DerivationError(Problem("form", f"a form is 'scatter' or 'gather', not {form!r}"))
-        names = names_of(wrt, self.inputs)
+        if not isinstance(form, str) or form not in ("scatter", "gather"):
+            rule = f"a form is 'scatter' or 'gather', not {arguments.shortly(form)}"
+            raise DerivationError(Problem("form", rule, way_out="write form='gather', or leave it out"))
+        names = arguments.names_of(wrt, self.inputs)
 
         def make() -> Function:
             program = derivation.backward(self.program, names)
@@ -259,7 +261,7 @@ class Function:
         output = self.outputs[0]
         named = self._named(args, inputs)
         initial = tuple(name for name in self.optional if name in named)
-        chosen = names_of(wrt, (*self.inputs, *initial))
+        chosen = arguments.names_of(wrt, (*self.inputs, *initial))
         if initial:
             chosen = None if chosen is None else tuple(starting(dict.fromkeys(chosen), initial))
             value, found = self._started(initial).value_and_grad(starting(named, initial), wrt=chosen)
@@ -360,14 +362,15 @@ class Function:
         """
         if "vjp" in self._names and vjp is not False and not args:  # a tensor of this name
             shapes, vjp = {**shapes, "vjp": vjp}, False
-        if target != "numpy":
-            raise MeaningError(Problem("target", f"code is emitted for 'numpy', not for {target!r}"))
-        key = self._formed(args, shapes)
-        both = self._pulling(key).both(dict(zip(self._names, key, strict=True))) if vjp else None
+        if not isinstance(target, str) or target != "numpy":
+            rule = f"code is emitted for 'numpy', not for {arguments.shortly(target)}"
+            raise MeaningError(Problem("target", rule, way_out="write emit('numpy', ...), or leave it out"))
+        key, pulls = self._formed(args, shapes), arguments.switch("vjp", vjp)
+        both = self._pulling(key).both(dict(zip(self._names, key, strict=True))) if pulls else None
         return module_of(both or self._at(key).plan, self._text, __version__)
 
     def _formed(self, args: Sequence[Any], shapes: Mapping[str, Any]) -> tuple[Form, ...]:
-        return tuple(map(forms(args, shapes, self.program, self._ignored).__getitem__, self._names))
+        return tuple(map(arguments.forms(args, shapes, self.program, self._ignored).__getitem__, self._names))
 
     @staticmethod
     def release() -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..errors import LanguageSyntaxError, MeaningError, Problem, Source, warn_of
+from ..meaning.report import nearest
 from ..meaning.resolve import layer_names, resolved
 from ..plan.limits import NEVER, NUMPY
 from ..syntax.parser import parse, read
+from .arguments import listed, shortly, switch
 from .function import Function
 
 Backend = Literal["auto", "numpy"]
@@ -26,7 +28,7 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     *,
     layer: str | None = None,
     backend: Backend = "auto",
-    outputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | str | None = None,
     recompute: bool = False,
     options: Mapping[str, Any] | None = None,
     **keywords: Any,
@@ -43,24 +45,35 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     """
     engine, given = _engine(backend), _given(options, keywords)
     if not (layer is None or isinstance(layer, str)):
-        way = f"an option of this name is given as options={{'layer': {layer!r}}}"
-        raise MeaningError(Problem("unknown-layer", f"a layer is chosen by its name, not by {layer!r}", way_out=way))
+        way = f"an option of this name is given as options={{'layer': {shortly(layer)}}}"
+        rule = f"a layer is chosen by its name, not by {shortly(layer)}"
+        raise MeaningError(Problem("unknown-layer", rule, way_out=way))
     source, folder = _source(text)
-    file = parse(source)
+    file, again = parse(source), switch("recompute", recompute)
     doubts: list[Problem] = []
-    found = resolved(file, layer=layer, options=given, outputs=outputs, folder=folder, doubt=doubts.append)
+    found = resolved(file, layer=layer, options=given, outputs=_outputs(outputs), folder=folder, doubt=doubts.append)
     warn_of(doubts, 2)
-    limits = replace(NUMPY, deep=NEVER) if recompute else NUMPY
+    limits = replace(NUMPY, deep=NEVER) if again else NUMPY
     return Function(found.program, found.options, limits=limits, backend=engine)
 
 
 def _engine(backend: str) -> str:
     """What runs a Function: for "auto" the first that there is. Errors: `MeaningError` for what is not there."""
     there = get_args(Backend)
-    if backend not in there:
-        rule = f"a backend is one of {', '.join(there)}, not {backend!r}"
+    if not isinstance(backend, str) or backend not in there:
+        rule = f"a backend is one of {', '.join(there)}, not {shortly(backend)}"
         raise MeaningError(Problem("backend", rule, way_out="leave it out, and what is there is taken"))
     return there[1] if backend == "auto" else backend
+
+
+def _outputs(outputs: Any) -> tuple[str, ...] | None:
+    """The names of the tensors to deliver; None where nobody names them. Errors: `MeaningError`."""
+    names = None if outputs is None else listed(outputs)
+    wrong = outputs if names is None else next((n for n in names if not isinstance(n, str)), None)
+    if wrong is None:
+        return names
+    rule = f"outputs are names of tensors, and {shortly(wrong)} is none"
+    raise MeaningError(Problem("undefined-output", rule, way_out="write outputs=['y'], or leave it out"))
 
 
 def _given(options: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,12 +81,12 @@ def _given(options: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:
     if options is None:
         return dict(keywords)
     if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
-        rule = f"options is a mapping from names to values, not {options!r}"
+        rule = f"options is a mapping from names to values, not {shortly(options)}"
         raise MeaningError(Problem("options", rule, way_out="write options={'stride': 2}"))
     twice = [name for name in options if name in keywords]
     if twice:
         rule = f"'{twice[0]}' was given twice, in the mapping and by keyword"
-        raise MeaningError(Problem("options", rule))
+        raise MeaningError(Problem("options", rule, way_out="give it once"))
     return {**options, **keywords}
 
 
@@ -81,11 +94,17 @@ def _source(text: str | os.PathLike[str]) -> tuple[Source, Path | None]:
     """A path ends in `.idx`, and is neither a statement nor several lines. Errors: `LanguageSyntaxError`."""
     if not isinstance(text, str | os.PathLike):
         rule = f"a program is a text or the path of a file, not {type(text).__name__}"
-        raise LanguageSyntaxError(Problem("text", rule))
+        raise LanguageSyntaxError(Problem("text", rule, way_out="write compile('y[i] = x[i]'), or compile('file.idx')"))
     if isinstance(text, os.PathLike) or (text.endswith(".idx") and "\n" not in text and "=" not in text):
         path = Path(text)
         return read(path), path.parent
     return Source(text), None
+
+
+class NoLayerError(MeaningError, KeyError):
+    """A layer that a file does not have: a `KeyError` for who asks a mapping, and with a way out."""
+
+    __str__ = BaseException.__str__  # a KeyError would show the repr
 
 
 class Layers:
@@ -106,8 +125,10 @@ class Layers:
         return len(self._names)
 
     def __getitem__(self, name: str) -> Function:
-        if name not in self._names:
-            raise KeyError(f"no layer '{name}'; the file has {', '.join(self._names) or 'none'}")
+        if not isinstance(name, str) or name not in self._names:
+            values, way = f"layers: {', '.join(self._names) or 'none'}", nearest(name, self._names)
+            rule = f"the file has no layer {shortly(name)}"
+            raise NoLayerError(Problem("unknown-layer", rule, values=(values,), way_out=way or "name one of these"))
         if name not in self._functions:
             doubts: list[Problem] = []
             found = resolved(self._file, layer=name, folder=self._folder, doubt=doubts.append)
@@ -120,8 +141,8 @@ class Layers:
             raise AttributeError(name)
         try:
             return self[name]
-        except KeyError as error:
-            raise AttributeError(error.args[0]) from None
+        except NoLayerError as error:
+            raise AttributeError(str(error)) from None
 
 
 def load(path: str | os.PathLike[str]) -> Layers:
@@ -129,4 +150,7 @@ def load(path: str | os.PathLike[str]) -> Layers:
 
     Errors: `LanguageSyntaxError`, for a file that cannot be read too; a layer's `MeaningError` when it is asked for.
     """
+    if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
+        rule = f"layers are loaded from the path of a file, not from {shortly(path)}"
+        raise LanguageSyntaxError(Problem("text", rule, way_out="write load('file.idx'); a text is for compile"))
     return Layers(*_source(Path(path)))

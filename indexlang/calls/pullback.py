@@ -15,6 +15,7 @@ import numpy as np
 from ..backends.numpy.emitting import Both
 from ..backends.numpy.load import Compiled
 from ..errors import DerivationError, Problem, ShapeError
+from ..meaning.report import nearest
 from ..plan.plan import Plan
 from ..properties import cached_property
 from .arguments import Form, forms_of
@@ -119,10 +120,14 @@ class Pulling:
         """The cotangent of each output, in its shape and type. Errors: `ShapeError`."""
         if not isinstance(dy, Mapping) and len(self.outputs) != 1:
             rule = f"the program has several outputs: pass a dict of cotangents for {', '.join(self.outputs)}"
-            raise ShapeError(Problem("cotangent", rule))
+            raise ShapeError(Problem("cotangent", rule, way_out=f"write pullback({{'{self.outputs[0]}': ...}})"))
         given = dict(dy) if isinstance(dy, Mapping) else {self.outputs[0]: dy}
         known = (f"outputs: {', '.join(self.outputs)}",)
-        problems = [Problem("cotangent", f"'{n}' is no output", None, known) for n in given if n not in self.outputs]
+        problems = []
+        for name in given:
+            if name not in self.outputs:
+                way = nearest(name, self.outputs) or "leave it out: a cotangent goes by its output's name"
+                problems.append(Problem("cotangent", f"{name!r} is no output", None, known, way))
         found = []
         for name, kind in zip(self.outputs, self._kinds, strict=True):
             shape = self.first.plan.shapes[name]
@@ -132,10 +137,12 @@ class Pulling:
             cotangent = as_array(f"the cotangent of {name}", given[name])
             sizes = (f"{name} has shape {shape}", f"the cotangent has shape {cotangent.shape}")
             if cotangent.shape != shape:
-                problems.append(Problem("cotangent", f"the cotangent of '{name}' must have its shape", None, sizes))
+                rule, way = f"the cotangent of '{name}' must have its shape", f"pass an array of shape {shape}"
+                problems.append(Problem("cotangent", rule, None, sizes, way))
             elif cotangent.dtype.kind == "c" and kind.kind != "c":
                 types = (f"{name} is {self.first.plan.dtypes[name]}", f"the cotangent is {cotangent.dtype}")
-                problems.append(Problem("cotangent", f"the cotangent of '{name}' must be real", None, types))
+                rule, way = f"the cotangent of '{name}' must be real", "pass its real part: dy.real"
+                problems.append(Problem("cotangent", rule, None, types, way))
             else:
                 found.append(cotangent.astype(kind, copy=False))
         if problems:

@@ -23,6 +23,7 @@ from ..calls.arguments import indexing, no_inputs
 from ..calls.function import Function
 from ..derive import grad
 from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError, Source, shown, warn_of
+from ..meaning.report import nearest
 from ..meaning.resolve import layer_names, resolve
 from ..oracle.gradcheck import gradcheck, random_inputs
 from ..plan.printing import as_json, steps_text
@@ -62,7 +63,8 @@ def main(argv: Sequence[str]) -> int:
         except IndexLangError as error:
             report(error.problems)
         except MemoryError:
-            report([Problem("memory", "the arrays of this program need more memory than there is")])
+            rule = "the arrays of this program need more memory than there is"
+            report([Problem("memory", rule, way_out="make sizes smaller, or pass float32 instead of float64")])
     return 1
 
 
@@ -212,7 +214,8 @@ def _gradients(function: Function, given: dict[str, Array], wrt: Sequence[str] |
     for name in wrt or ():
         if name not in gradients:
             known = f"gradients: {', '.join(gradients) or 'none'}"
-            raise ShapeError(Problem("wrt", f"'{name}' has no gradient here", values=(known,)))
+            way = nearest(name, gradients) or "name inputs of floating-point numbers that the outputs depend on"
+            raise ShapeError(Problem("wrt", f"'{name}' has no gradient here", None, (known,), way))
     return {**results, **{names[n]: gradients[n] for n in wrt or gradients}}
 
 
@@ -295,7 +298,7 @@ def _summary(args: argparse.Namespace) -> int:
     for name in ("size", "channels", "classes"):
         if args.options.get(name, 1) < 1:
             rule = f"the option '{name}' must be at least 1, not {args.options[name]}"
-            raise ShapeError(Problem("network-option", rule))
+            raise ShapeError(Problem("network-option", rule, way_out=f"leave it out, or write -O {name}=10"))
     found = networks.find(args.network, args.options)
     rows = summary.summary(found.graph, found.examples(dict(args.shape)))
     if args.format == "json":

@@ -33,7 +33,7 @@ def attended(command: Callable[[], int]) -> int:
             raise _unwritable(error) from error
     except OutputError as error:
         if not isinstance(error.__cause__, BrokenPipeError):  # else the reader has seen enough
-            tell(f"{render(Problem('file', str(error)))}\n")
+            tell(f"{render(Problem('file', str(error), way_out='write the result elsewhere'))}\n")
         status = 1
     except KeyboardInterrupt:
         status = 130

@@ -174,14 +174,15 @@ class _Derivation:
             known = ", ".join(n for n in self.original.inputs if n in reached) or "none"
             values = (f"inputs with gradients: {known}",)
             if name not in self.original.inputs and name not in self.names:
-                way = nearest(name, self.original.inputs)
+                way = nearest(name, self.original.inputs) or f"leave '{name}' out of wrt"
                 problems.append(Problem("no-gradient", f"'{name}' is no input", None, values, way))
             elif name not in reached:
                 rule = f"'{name}' has no gradient: no output depends on it but through derivatives that are zero"
-                problems.append(Problem("no-gradient", rule, None, values))
+                problems.append(Problem("no-gradient", rule, None, values, f"leave '{name}' out of wrt"))
         if not self.wrt:
             rule = "nothing has a gradient here: no output depends on an input but through derivatives that are zero"
-            problems.append(Problem("no-gradient", rule))
+            way = "let an output depend on an input by more than positions, comparisons, and functions like floor"
+            problems.append(Problem("no-gradient", rule, way_out=way))
         if problems:
             raise DerivationError(*problems)
 

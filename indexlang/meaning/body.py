@@ -75,7 +75,8 @@ class Body(Known):
     def check_size(self, stmt: Statement) -> None:
         """A program is no longer than what can be derived and planned."""
         if len(self.statements) == MOST_STATEMENTS + 1:
-            self.report.add("too-large", f"the program becomes longer than {MOST_STATEMENTS} statements", stmt.span)
+            rule = f"the program becomes longer than {MOST_STATEMENTS} statements"
+            self.report.add("too-large", rule, stmt.span, way_out="compile its parts as programs of their own")
 
     # -- afterwards ------------------------------------------------------------------------------
 
@@ -125,11 +126,14 @@ class Body(Known):
             if name not in known:
                 listed = f"defined: {', '.join(known) or 'none'}"
                 rule = f"'{name}' cannot be an output: no statement defines it"
-                self.report.add("undefined-output", rule, None, listed, way_out=nearest(name, known))
+                way = nearest(name, known) or "name tensors that a statement defines"
+                self.report.add("undefined-output", rule, None, listed, way_out=way)
             elif name in outputs[:k]:
-                self.report.add("duplicate-name", f"the output '{name}' is named twice", None)
+                rule = f"the output '{name}' is named twice"
+                self.report.add("duplicate-name", rule, None, way_out="name it once")
         if not outputs:
-            self.report.add("undefined-output", "a program has an output", None, f"defined: {', '.join(known)}")
+            listed, way = f"defined: {', '.join(known)}", "name one, or leave outputs out"
+            self.report.add("undefined-output", "a program has an output", None, listed, way_out=way)
         return tuple(outputs)
 
     def check_outputs(self) -> None:

@@ -167,15 +167,23 @@ class Converter(ABC):
             return self.user_call(node, inside)
         if name in BUILTIN:
             if node.keywords:
-                return self.fail("arguments", f"'{name}' takes no argument by name", node.keywords[0][1].span)
+                return self.named(node)
             arity = FUNCTIONS[name].arity
             if len(node.args) != arity:
-                hint = f"write {name}[k](...) to reduce over an index k" if name in tree.REDUCTIONS else None
+                hint = f"write {name}({', '.join('abc'[:arity])})"
+                if name in tree.REDUCTIONS:
+                    hint = f"write {name}[k](...) to reduce over an index k"
                 rule = f"'{name}' takes {count(arity, 'argument')}, not {len(node.args)}"
                 return self.fail("arguments", rule, span, way_out=hint)
             inside = inside and name != "int"
             return Call(name, tuple(self.expr(a, inside) for a in node.args), span)
         return self.unknown(node)
+
+    def named(self, node: tree.Call) -> Expr:
+        """Refuse an argument by name."""
+        name, value = node.keywords[0]
+        rule = f"'{node.name}' takes no argument by name"
+        return self.fail("arguments", rule, value.span, way_out=f"leave '{name}=' out")
 
     def unknown(self, node: tree.Call) -> Expr:
         """A call of nothing that can be called here."""
@@ -206,11 +214,12 @@ class Converter(ABC):
             self.broken = True
             return Const(1, node.span)
         if node.keywords:
-            return self.fail("arguments", f"'{node.name}' takes no argument by name", node.keywords[0][1].span)
+            return self.named(node)
         if len(args) != len(body.params):
             rule = f"'{node.name}' takes {count(len(body.params), 'argument')}, not {len(args)}"
             values = f"defined as {node.name}({', '.join(body.params)})"
-            return self.fail("arguments", rule, node.span, values)
+            way = f"pass {count(len(body.params), 'value')}"
+            return self.fail("arguments", rule, node.span, values, way_out=way)
         self.nodes += body.nodes + sum(n * size_of(a) for n, a in zip(body.uses.values(), args, strict=True))
         if self.nodes > MOST_NODES:
             way = "name a part of it in a statement of its own"

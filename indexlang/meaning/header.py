@@ -21,7 +21,7 @@ from .converter import Converter, Definitions, Given, size_call
 from .dims import Declared, in_order, solve, without_names
 from .report import Report, nearest
 from .scope import Scope
-from .subscripts import faults, folded
+from .subscripts import STATIC, faults, folded
 
 Number = int | float | bool
 
@@ -49,7 +49,8 @@ def declare(
             if t == declared[t.name] and t.name in scope.inputs and t.name in scope.outputs:
                 continue  # what the layer accumulates into
             others = (("declared here first", places[t.name]),)
-            scope.report.add("duplicate-name", f"the shape of '{t.name}' is declared twice", t.span, others=others)
+            rule, way = f"the shape of '{t.name}' is declared twice", "take one of them out"
+            scope.report.add("duplicate-name", rule, t.span, way_out=way, others=others)
             continue
         places[t.name], declared[t.name] = t.span, t
     return _shapes(scope, declared)
@@ -62,7 +63,7 @@ def _options(scope: Scope, header: tree.LayerDef, values: Mapping[str, Number]) 
         if tensor is not None:
             others = (("a tensor here", tensor),)
             rule = f"'{option.name}' is a tensor and cannot be an option too"
-            scope.report.add("duplicate-name", rule, option.span, others=others)
+            scope.report.add("duplicate-name", rule, option.span, way_out="rename one of them", others=others)
         scope.introduce(option.name, option.span, places)
         if option.name in CONSTANTS:
             scope.reserved(option.name, option.span)
@@ -100,11 +101,15 @@ class _Dims(Converter):
         self.scope.taken.add(node.name)
         return Index(node.name, node.span)
 
+    def no_dim(self, span: Span) -> Expr:
+        rule = "a dim is made of names, sizes, options and whole numbers"
+        return self.fail("bound", rule, span, way_out=STATIC)
+
     def access(self, node: tree.Subscripted) -> Expr:
-        return self.fail("bound", "a dim is made of names, sizes, options and whole numbers", node.span)
+        return self.no_dim(node.span)
 
     def reduction(self, node: tree.Reduction) -> Expr:
-        return self.fail("bound", "a dim is made of names, sizes, options and whole numbers", node.span)
+        return self.no_dim(node.span)
 
     def size(self, node: tree.Call) -> Expr:
         return size_of(self, self.scope, node)
@@ -123,7 +128,8 @@ def size_of(converter: Converter, scope: Scope, node: tree.Call) -> Expr:
     rank = scope.rank(name.name)
     if rank is not None and not -rank <= axis < rank:
         places = "it is a scalar" if not rank else "its one axis is 0" if rank == 1 else f"its axes are 0 to {rank - 1}"
-        return converter.fail("axis", f"'{name.name}' has no axis {axis}", node.span, places)
+        way = f"write size({name.name},{rank - 1})" if rank else "write 1, or leave it out"
+        return converter.fail("axis", f"'{name.name}' has no axis {axis}", node.span, places, way_out=way)
     return Size(name.name, axis + rank if axis < 0 and rank is not None else axis, node.span)
 
 
@@ -176,12 +182,14 @@ def accepted(report: Report, header: tree.LayerDef | None, options: Mapping[str,
     for name, value in options.items():
         if name not in known:
             listed = f"options: {', '.join(known) or 'none'}"
-            report.add("unknown-option", f"{what} has no option '{name}'", None, listed, way_out=nearest(name, known))
+            way = nearest(name, known) or "leave it out"
+            report.add("unknown-option", f"{what} has no option '{name}'", None, listed, way_out=way)
             continue
         number = _number(value)
         if number is None:
             shown = f"{name} = {value!r}"[:80]
-            report.add("option-kind", f"the option '{name}' must be a number, true or false", None, shown)
+            rule, way = f"the option '{name}' must be a number, true or false", f"write {name}=2, or leave it out"
+            report.add("option-kind", rule, None, shown, way_out=way)
         else:
             found[name] = number
     return found
@@ -253,7 +261,8 @@ class CompileTime(Converter):
             return _evaluated(expr)
         except (ArithmeticError, ValueError, KeyError, TypeError) as error:
             reason = str(error) if isinstance(error, ArithmeticError | ValueError) else "only arithmetic is done then"
-            self.fail("option-value", "an option is a number when the program is compiled", node.span, reason)
+            rule = "an option is a number when the program is compiled"
+            self.fail("option-value", rule, node.span, reason, way_out="write a number")
             return None
 
     def name(self, node: tree.Name, inside: bool) -> Expr:

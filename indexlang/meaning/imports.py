@@ -177,7 +177,8 @@ class Files:
             return False
         if name in unit.places:
             others = (("defined here first", unit.places[name]),)
-            self.report.add("duplicate-name", f"'{name}' is defined twice", span, others=others)
+            way = "rename one of them, or take it out"
+            self.report.add("duplicate-name", f"'{name}' is defined twice", span, way_out=way, others=others)
             return False
         unit.places[name] = span
         return True
@@ -196,7 +197,8 @@ class Files:
                 rule = f"'{item.module}' has no layer or function '{name}'"
                 known = tuple(other.callables())
                 values = f"{other.source.name} has {', '.join(known) or 'none'}"
-                self.report.add("missing-import", rule, item.span, values, way_out=nearest(name, known))
+                way = nearest(name, known) or "import a name that it has"
+                self.report.add("missing-import", rule, item.span, values, way_out=way)
 
     def load(self, unit: Unit, item: tree.Import) -> Unit | None:
         """The unit of another file; None where there is none."""
@@ -211,7 +213,8 @@ class Files:
             where = "the standard library" if unit.folder is None else f"{unit.folder} and the standard library"
             rule = f"there is no file '{item.module}.idx' to import from"
             beside = [p.stem for f in folders if f.is_dir() for p in sorted(f.glob("*.idx"))]
-            self.report.add("missing-file", rule, item.span, f"looked in {where}", way_out=nearest(item.module, beside))
+            way = nearest(item.module, beside) or "put the file beside this one"
+            self.report.add("missing-file", rule, item.span, f"looked in {where}", way_out=way)
             return None
         key = path.resolve()
         if key in self.open:
@@ -230,7 +233,7 @@ class Files:
         except IndexLangError as error:
             if error.problems[0].code != "file":
                 raise
-            self.report.add("missing-file", error.problems[0].rule, span)
+            self.report.add("missing-file", error.problems[0].rule, span, way_out=error.problems[0].way_out)
             return None
         self.open.append(key)
         try:

@@ -189,9 +189,11 @@ class Indexed(Converter):
     def subscripts(self, nodes: Sequence[tree.Subscript]) -> tuple[Subscript, ...]:
         dots = [k for k, n in enumerate(nodes) if isinstance(n, tree.Dots)]
         if len(dots) > 1:
-            self.fail("ellipsis", "'...' stands once among the subscripts of a tensor", nodes[dots[1]].span)
+            rule = "'...' stands once among the subscripts of a tensor"
+            self.fail("ellipsis", rule, nodes[dots[1]].span, way_out="write the axes of one of them out")
         elif dots and dots[0] not in (0, len(nodes) - 1):
-            self.fail("ellipsis", "'...' stands first or last among the subscripts of a tensor", nodes[dots[0]].span)
+            rule = "'...' stands first or last among the subscripts of a tensor"
+            self.fail("ellipsis", rule, nodes[dots[0]].span, way_out="write its axes out, an index for each")
         return tuple(self.subscript(n) for n in nodes)
 
     def subscript(self, node: tree.Subscript) -> Subscript:
@@ -226,9 +228,12 @@ class Indexed(Converter):
                 names.append(name)
             else:
                 rule = "a merged axis is made of indices"
-                self.fail("merged", rule, item.span, f"'{item.span.text}' is no index")
+                values, way = f"'{item.span.text}' is no index", "write an index, and how far it runs: where k < 2"
+                self.fail("merged", rule, item.span, values, way_out=way)
         if len(set(names)) < len(names):
-            self.fail("merged", "an index stands once in a merged axis", span)
+            self.fail(
+                "merged", "an index stands once in a merged axis", span, way_out="use another index for one of them"
+            )
         return Merged(tuple(names), span)
 
     def boundary(self, node: tree.Call) -> Subscript:
@@ -237,13 +242,15 @@ class Indexed(Converter):
         names = ("e", "lo", "hi", "value") if kind == "pad" else ("e",)
         if len(node.args) > len(names) or not node.args:
             usage = "a position, and then lo, hi and value" if kind == "pad" else "one position"
-            self.fail("boundary", f"{kind} takes {usage}", span)
+            way = "write pad(i-1,1,1,value=0)" if kind == "pad" else f"write {kind}(i-1)"
+            self.fail("boundary", f"{kind} takes {usage}", span, way_out=way)
             return Boundary(kind, Const(0), span=span)
         given = dict(zip(names, node.args, strict=False))
         for name, value in node.keywords:
             if name in given or name not in names:
                 rule = f"{kind} has no argument '{name}'" if name not in names else f"'{name}' is given twice"
-                self.fail("arguments", rule, value.span, way_out=None if name in names else nearest(name, names))
+                way = "give it once" if name in names else nearest(name, names) or "leave it out"
+                self.fail("arguments", rule, value.span, way_out=way)
             given[name] = value
         e = self.position(given["e"])
         if "lo" not in given:
@@ -260,7 +267,8 @@ class Indexed(Converter):
         expr = self.position(node, "padding")
         if isinstance(expr, Const) and expr.value < 0:
             shown = () if node.span.text == str(expr.value) else (f"{node.span.text} = {expr.value}",)
-            self.fail("boundary", "a padding has no negative width", node.span, *shown)
+            rule, way = "a padding has no negative width", "write 0, or a larger number"
+            self.fail("boundary", rule, node.span, *shown, way_out=way)
         return expr
 
     def padding(self, node: tree.Expr | None) -> Expr:

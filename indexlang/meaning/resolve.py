@@ -101,9 +101,8 @@ class _Resolution:
         if layer is not None:
             found = self.unit.layers.get(layer)
             if found is None and layer not in names:
-                self.report.add(
-                    "unknown-layer", f"there is no layer '{layer}'", None, listed, way_out=nearest(layer, names)
-                )
+                way = nearest(layer, names) or ("name one of these" if names else "leave layer out")
+                self.report.add("unknown-layer", f"there is no layer '{layer}'", None, listed, way_out=way)
             return found
         if self.bare or len(self.unit.layers) == 1:
             return None if self.bare else next(iter(self.unit.layers.values()))

@@ -108,7 +108,9 @@ class Scope:
         if name not in self.conflicts:
             self.conflicts.add(name)
             rule = f"'{name}' has {axes(rank)}, but here {other}"
-            way = "with indices in a statement, all its tensors have theirs" if other.startswith("it stands") else None
+            way = f"write it with {axes(rank)}, or give one of the two another name"
+            if other.startswith("it stands"):
+                way = "with indices in a statement, all its tensors have theirs"
             self.report.add("rank", rule, span, way_out=way, others=((f"{axes(rank)} here", first),))
 
     def undefined(self, name: str, span: Span) -> bool:

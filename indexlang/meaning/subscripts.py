@@ -16,6 +16,8 @@ from .converter import Given, is_static, negative
 
 Fault = tuple[str, str, Expr, str | None]  # code, rule, the part that is wrong, the way out
 
+STATIC = "write a number, or the size of an axis: size(x,0)"  # the way out where nothing else may stand
+
 _WHOLE: Mapping[str, Callable[[int, int], int]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
@@ -99,7 +101,7 @@ def faults(expr: Expr, what: str = "position") -> Iterator[Fault]:
             pass
         case Index() | Access() | Reduce(op="argmax" | "argmin"):
             if what != "position":
-                yield "bound", f"a {what} is made of sizes, dims, options and whole numbers", expr, None
+                yield "bound", f"a {what} is made of sizes, dims, options and whole numbers", expr, STATIC
         case Call("int"):
             if what != "position":
                 yield "bound", f"a {what} is made of sizes, dims, options and whole numbers", expr, "use // to divide"
@@ -120,7 +122,7 @@ def faults(expr: Expr, what: str = "position") -> Iterator[Fault]:
             if moves or (divisor is not None and divisor <= 0):
                 symbol = "//" if fn == "floordiv" else "%"
                 rule = f"in a {what}, {symbol} is by a positive constant"
-                yield "divisor", rule, b, "write int(...) around it" if moves else None
+                yield "divisor", rule, b, "write int(...) around it" if moves else "write a number above 0"
         case Call("min" | "max", args) if what != "position" or is_static(expr):
             for a in args:
                 yield from faults(a, what)
@@ -131,4 +133,4 @@ def faults(expr: Expr, what: str = "position") -> Iterator[Fault]:
                 rule = "this is no position: indices, sizes and whole numbers with + - * // %"
                 yield "position", rule, expr, "write int(...) around it, or name it in a statement of its own"
             else:
-                yield "bound", f"this is no {what}: sizes and whole numbers with + - * // % min max", expr, None
+                yield "bound", f"this is no {what}: sizes and whole numbers with + - * // % min max", expr, STATIC

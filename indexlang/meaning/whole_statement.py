@@ -214,7 +214,8 @@ class Whole(Converter):
         if len(targets) > len(header.outputs):
             outs = ", ".join(o.name for o in header.outputs)
             rule = f"'{header.name}' has {count(len(header.outputs), 'output')}, not {len(targets)}"
-            self.fail("targets", rule, self.stmt.targets[len(header.outputs)].span, f"outputs: {outs}")
+            more = self.stmt.targets[len(header.outputs)].span
+            self.fail("targets", rule, more, f"outputs: {outs}", way_out="take what is beyond them out")
         if self.broken or args is None or options is None:
             self.broken = True
             return []
@@ -230,7 +231,7 @@ class Whole(Converter):
         inputs = [t.name for t in header.inputs]
         usage = f"defined as {_usage(header)}"
         if len(node.args) > len(inputs):
-            way = "options are passed by name" if header.options else None
+            way = "options are passed by name" if header.options else "take what is beyond them out"
             rule = f"'{header.name}' takes {count(len(inputs), 'tensor')}, not {len(node.args)}"
             self.fail("arguments", rule, node.args[len(inputs)].span, usage, way_out=way)
             return None
@@ -239,9 +240,10 @@ class Whole(Converter):
         seen: set[str] = set()
         for name, value in node.keywords:
             if name in given or name in seen:
-                self.fail("arguments", f"'{name}' is given twice", value.span)
+                self.fail("arguments", f"'{name}' is given twice", value.span, way_out="give it once")
             elif name not in inputs and name not in options:
-                rule, way = f"'{header.name}' has no input or option '{name}'", nearest(name, (*inputs, *options))
+                rule = f"'{header.name}' has no input or option '{name}'"
+                way = nearest(name, (*inputs, *options)) or "leave it out"
                 self.fail("arguments", rule, value.span, usage, way_out=way)
             seen.add(name)
             if name in inputs:
@@ -249,7 +251,10 @@ class Whole(Converter):
         missing = [n for n in inputs if n not in given]
         if missing:
             names = ", ".join(missing)
-            self.fail("arguments", f"'{header.name}' is missing {names}", node.span, usage)
+            rule = f"'{header.name}' is missing {names}"
+            self.fail(
+                "arguments", rule, node.span, usage, way_out="pass a tensor for each input, in this order or by name"
+            )
         return None if self.broken else given
 
     def options(self, header: tree.LayerDef, node: tree.Call) -> dict[str, float] | None:
@@ -283,7 +288,8 @@ class Whole(Converter):
         if rank is not None and known is not None and rank != known:
             rule = f"'{header.name}' takes '{wanted.name}' with {axes(rank)}, '{name}' has {axes(known)}"
             self.broken = True
-            self.report.add("rank", rule, node.span, others=((f"{axes(rank)} here", wanted.span),))
+            others, way = ((f"{axes(rank)} here", wanted.span),), f"pass a tensor with {axes(rank)}"
+            self.report.add("rank", rule, node.span, way_out=way, others=others)
         elif rank is not None:
             self.scope.use(name, rank, node.span)
         return name

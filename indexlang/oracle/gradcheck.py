@@ -133,12 +133,14 @@ def gradcheck(
     values = loops.run(program, inputs)
     names = tuple(wrt) if wrt is not None else tuple(n for n in grad.differentiable(program) if n in inputs)
     known = (f"inputs: {', '.join(inputs) or 'none'}",)
-    if unknown := [Problem("no-gradient", f"'{n}' is no input", None, known) for n in names if n not in inputs]:
+    way = "name inputs, or leave wrt out for all of them"
+    if unknown := [Problem("no-gradient", f"'{n}' is no input", None, known, way) for n in names if n not in inputs]:
         raise DerivationError(*unknown)
     names = tuple(n for n in names if inputs[n].dtype.kind in "fc")
     if not names:
         rule = "no input has a gradient here: gradients need floating-point inputs that the outputs depend on"
-        raise ShapeError(Problem("nothing-to-check", rule))
+        way = "check an output that depends on an input by more than positions, comparisons, and functions like floor"
+        raise ShapeError(Problem("nothing-to-check", rule, way_out=way))
     given = cotangents if cotangents is not None else random_cotangents(values, seed)
     derived = grad.backward(program, names)
     called = grad.gradient_names(program)
@@ -175,7 +177,8 @@ def random_inputs(program: Program, shapes: Mapping[str, Sequence[int]], seed: i
     """
     missing = [n for n in program.inputs if n not in shapes]
     if missing:
-        raise ShapeError(Problem("missing-input", f"no shape is given for {', '.join(missing)}"))
+        rule, way = f"no shape is given for {', '.join(missing)}", "give each a shape"
+        raise ShapeError(Problem("missing-input", rule, way_out=way))
     rng = np.random.default_rng(seed)
     positions = index_tensors(program)
     limits = _limits(program, shapes, positions)
@@ -199,7 +202,8 @@ def random_inputs(program: Program, shapes: Mapping[str, Sequence[int]], seed: i
             failure = None
             break
     if failure is not None:
-        raise ShapeError(Problem("no-inputs", f"found no inputs that fit: {failure}"))
+        way = "give larger shapes, so that every position stays in its axis"
+        raise ShapeError(Problem("no-inputs", f"found no inputs that fit: {failure}", way_out=way))
     return inputs
 
 

@@ -65,7 +65,7 @@ def window_blocks(stmt: Evaluation, target: Target) -> tuple[tuple[str, int], ..
 def domain_blocks(stmt: Evaluation, target: Target) -> tuple[tuple[str, int], ...]:
     """The indices to go through in blocks, outermost first: kept ones, then reduced ones."""
     free, size, limits = kept(stmt, target), itemsize(stmt.compute), stmt.b.limits
-    inside = [*free, *stmt.summed]
+    inside = [*free, *(i for i in stmt.summed if i not in counted(stmt))]
     points = prod(stmt.sizes[i] for i in inside) * prod(max(1, n) for _, n in target.steps)
     calls = sum(operations(e) for e in (stmt.value, *stmt.b.masks))
     passes = calls + (not target.new) + bool(stmt.summed)  # over arrays of this size
@@ -78,6 +78,14 @@ def domain_blocks(stmt: Evaluation, target: Target) -> tuple[tuple[str, int], ..
         few = prod(stmt.sizes[i] for i in free) * size <= limits.block
         order = stmt.in_memory(inside) if few else inside
     return blocks(order, stmt.sizes, points, size, most if passes > 1 else limits.block)
+
+
+def counted(stmt: Evaluation) -> frozenset[str]:
+    """The reduced indices on which nothing depends: no array has them, and their number is a factor, or an exponent."""
+    if stmt.root is not None:  # its kernels have an axis for each
+        return frozenset()
+    depends = {i for e in (stmt.value, *stmt.b.masks) for i in indices_of(e)}
+    return frozenset(stmt.summed) - depends
 
 
 def _passing(limits: Limits) -> int:

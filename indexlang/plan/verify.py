@@ -250,7 +250,7 @@ class _Checking(Memory):
                 self.same(axes, self.here(value.indices), part=True)
             case Take(source=source, at=at):
                 self.load(source)
-                self.along(source, at)
+                self.along(source, self.filled(at))  # along no element 0 is taken, and a mask or a Check is over it
                 gone = {i for i, _ in at}
                 for _, value in at:
                     self.value(value)
@@ -333,7 +333,7 @@ class _Checking(Memory):
                     self.value(part)
                 self.same(axes, {*(i for i, _ in at), *rest})
                 self.require(all(self.here(v.indices) <= set(points) for v in of_points), "positions of other points")
-                self.along(place, at)
+                self.along(place, at if admitted is None else self.filled(at))  # no point is admitted to no element
                 self.is_entire(place, at)
                 if scattered is not None:
                     self.same({*points, *rest}, self.here(scattered.indices), part=True)
@@ -364,6 +364,10 @@ class _Checking(Memory):
                 low, high = self.positions.interval(value, {**self.extents, **self.reach}) or (-1, 0)
                 message = f"positions in {place.buffer.name} are {low}..{high} of {hi - lo}"
                 self.require(low >= 0 and high < hi - lo, message)
+
+    def filled(self, at: Iterable[tuple[str, Value]]) -> list[tuple[str, Value]]:
+        """Positions along axes that have an element."""
+        return [(i, value) for i, value in at if self.extents[i][0] < self.extents[i][1]]
 
     def is_entire(self, place: Place, at: Iterable[tuple[str, Value]]) -> None:
         """What is scattered to is a whole axis."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum, auto
 from math import gcd, prod
 
 from ..program.affine import Affine, Sizes
 from ..program.conditions import comparisons, margins, value_at
-from ..program.ir import Call, Const, Expr, Index, Size, indices_of, reads, walk
+from ..program.ir import Access, Boundary, Call, Const, Expr, Index, Size, indices_of, reads, walk
+from ..program.text import expr_text
+from ..ranges.uses import Use
 
 Box = Mapping[str, tuple[int, int]]  # lo <= index < hi
 MOST_POINTS = 100_000  # that are looked at one by one
@@ -25,6 +28,24 @@ class Unknown(Enum):
 
     INSIDE = auto()
     AT_RUN_TIME = auto()
+
+
+def way_back(use: Use, position: int, names: Mapping[Expr, str]) -> str:
+    """What to write where a subscript leaves its axis at this position."""
+    match use.subscript:
+        case Boundary(kind="pad", expr=e, lo=lo) if lo is not None and position < 0:
+            way, width = "with a width, positions count from where the padding begins", Affine.from_expr(lo)
+            if width.is_constant and width.const + position < 0:
+                return f"{way}: shift the subscript by {-position}, and make the padding as wide as is meant"
+            moved = replace(use.subscript, expr=(Affine.from_expr(e) + width).to_expr())
+            return f"{way}: write {expr_text(Access('', (moved,)), names)[1:-1]}"
+        case Boundary(kind="pad"):
+            return "make the padding wider, or say a range: where ... < ..."
+        case _:
+            pass
+    if position < 0:
+        return "say pad(...) or wrap(...), shift the subscript, or say where the index starts"
+    return "say pad(...), or a range: where ... < ..."
 
 
 def leaves(

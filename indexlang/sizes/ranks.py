@@ -130,7 +130,8 @@ class _Expansion:
             if other != count or other < 0:
                 values = tuple(f"{a.tensor} has rank {self.rank(a.tensor)}: {n} in {expr_text(a)}" for a, n in told)
                 rule = "'...' stands for the same axes wherever it occurs in a statement"
-                self.problems.append(Problem("ellipsis", rule, access.span or stmt.span, tuple(dict.fromkeys(values))))
+                shown, way = tuple(dict.fromkeys(values)), "write the axes out, or take tensors with as many axes"
+                self.problems.append(Problem("ellipsis", rule, access.span or stmt.span, shown, way))
                 break
         return max(0, min(n for _, n in told))
 
@@ -156,7 +157,10 @@ class _Expansion:
             self.blamed.add(tensor)
         given = "the array passed" if tensor in self.inputs else "its definition"
         values = (f"{written}: {_axes(rank)}", f"{given} has {_axes(self.rank(tensor) or 0)}")
-        self.problems.append(Problem("rank", f"{tensor} has another number of axes here", span, values))
+        way = f"write {_axes(self.rank(tensor) or 0)}"
+        if tensor in self.inputs:
+            way = f"pass an array with {_axes(rank)}, or {way}"
+        self.problems.append(Problem("rank", f"{tensor} has another number of axes here", span, values, way))
 
     def rule(self, part: Subscript, names: list[str]) -> Subscript | None:
         """A part with its ellipses written out and its axes counted from the front."""
@@ -181,9 +185,9 @@ class _Expansion:
             return None
         if not -rank <= part.axis < rank:
             values = (f"{part.tensor} has {_axes(rank)}",)
-            self.problems.append(
-                Problem("axis", f"{expr_text(part)} asks for an axis that is not there", part.span, values)
-            )
+            rule = f"{expr_text(part)} asks for an axis that is not there"
+            way = f"write size({part.tensor},{rank - 1})" if rank else "write 1, or leave it out"
+            self.problems.append(Problem("axis", rule, part.span, values, way))
             return None
         return replace(part, axis=part.axis + rank) if part.axis < 0 else None
 

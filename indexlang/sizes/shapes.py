@@ -30,7 +30,7 @@ from ..program.ir import (
 from ..program.text import dim_names, expr_text, statement_text
 from ..ranges.solve import Solution, solve
 from ..ranges.uses import Use, called, plain_uses, uses
-from .in_bounds import Unknown, interval, leaves, numeric
+from .in_bounds import Unknown, interval, leaves, numeric, way_back
 from .integers import wrapping
 from .ranks import contracted
 from .too_large import endless, overflowing, too_large
@@ -107,7 +107,8 @@ class _Numbers:
                     ranks[access.tensor] = access
         for tensor in self.program.inputs:
             if tensor not in self.given:
-                self.problems.append(Problem("missing-input", f"the shape of '{tensor}' is missing"))
+                rule = f"the shape of '{tensor}' is missing"
+                self.problems.append(Problem("missing-input", rule, way_out="pass a shape for each input"))
                 continue
             shape = tuple(self.given[tensor])
             used, declared = ranks.get(tensor), self.declared.get(tensor)
@@ -115,7 +116,8 @@ class _Numbers:
             if len(shape) != rank:
                 span = declared.span if declared else used.span if used else None
                 values = (f"{tensor} has {rank} axes in the program", f"given: shape {shape}")
-                self.problems.append(Problem("rank", f"'{tensor}' has another number of axes", span, values))
+                way = f"pass an array with {rank} axes" if rank != 1 else "pass an array with 1 axis"
+                self.problems.append(Problem("rank", f"'{tensor}' has another number of axes", span, values, way))
                 continue
             self.shapes[tensor] = shape
             self.problems += too_large(tensor, shape, declared.span if declared else used.span if used else None)
@@ -128,19 +130,19 @@ class _Numbers:
             for axis, dim in enumerate(declared.dims if declared else ()):
                 wanted = self.number(Affine.from_expr(dim))
                 if declared is not None and wanted is not None and wanted != self.shapes[tensor][axis]:
-                    rule = f"axis {axis} of {tensor} is declared as {expr_text(dim, self.names)}"
-                    values = (
-                        f"{expr_text(dim, self.names)} = {wanted}",
-                        f"{tensor} has shape {self.shapes[tensor]}",
-                    )
-                    self.problems.append(Problem("declared-shape", rule, dim.span or declared.span, values))
+                    text = expr_text(dim, self.names)
+                    rule = f"axis {axis} of {tensor} is declared as {text}"
+                    values = (f"{text} = {wanted}", f"{tensor} has shape {self.shapes[tensor]}")
+                    way = f"pass {tensor} with size {wanted} there, or declare another size"
+                    self.problems.append(Problem("declared-shape", rule, dim.span or declared.span, values, way))
             primal = primal_of(tensor)
             if primal in self.shapes and self.shapes[primal] != self.shapes[tensor]:
                 self.problems.append(self.other_shape(tensor, primal))
 
     def other_shape(self, tensor: str, primal: str) -> Problem:
         values = (f"{primal} has shape {self.shapes[primal]}", f"{tensor} has shape {self.shapes[tensor]}")
-        return Problem("gradient-shape", f"'{tensor}' must have the shape of '{primal}'", None, values)
+        way = f"let {tensor} have shape {self.shapes[primal]}"
+        return Problem("gradient-shape", f"'{tensor}' must have the shape of '{primal}'", None, values, way)
 
     def number(self, form: Affine) -> int | None:
         """A form of sizes as a number; None where it speaks of a tensor without a shape yet."""
@@ -151,7 +153,7 @@ class _Numbers:
         except (KeyError, IndexError):
             return None
         except ZeroDivisionError:
-            self.problems.append(Problem("zero-division", "a size is divided by zero"))
+            self.problems.append(Problem("zero-division", "a size is divided by zero", way_out="pass larger arrays"))
             return 0
         except ValueError:  # y[int(2.5),i]: what rounds is no form of sizes
             shown = expr_text(form.to_expr(), self.names)
@@ -222,7 +224,7 @@ class _Numbers:
     def mismatch(self, index: str, first: Use, one: int, second: Use, other: int) -> Problem:
         name = called(index, (first, second))
         rule = f"the index '{index}' runs over axes of different sizes"
-        way = f"make the sizes equal, or say where {index} < {min(one, other)}"
+        way = "make the sizes equal" + (f", or say where {index} < {min(one, other)}" if min(one, other) > 0 else "")
         if name != index:
             rule, way = "'...' stands for axes of different sizes", "make the sizes equal"
         if name is None:
@@ -290,7 +292,8 @@ class _Numbers:
             if size < 0 and tensor in self.declared and self.nothing.isdisjoint(tensors_in(stmt)):
                 values = (f"axis {axis} would have size {size}",)
                 rule = f"the declared shape of '{tensor}' is negative"
-                self.problems.append(Problem("declared-shape", rule, self.declared[tensor].span, values))
+                way = "pass larger arrays, or declare another size"
+                self.problems.append(Problem("declared-shape", rule, self.declared[tensor].span, values, way))
             shape.append(max(0, size))
         self.shapes[tensor] = tuple(shape)
         self.problems += too_large(tensor, shape, stmt.target.span)
@@ -321,13 +324,14 @@ class _Numbers:
                 before, behind = self.number(Affine.from_expr(lo)), self.number(Affine.from_expr(hi))
                 if before is None or behind is None or before < 0 or behind < 0:
                     widths = (f"{before} before and {behind} behind",)
-                    self.problems.append(Problem("padding", "a padding has no negative width", use.span, widths))
+                    rule, way = "a padding has no negative width", "write widths from 0 on"
+                    self.problems.append(Problem("padding", rule, use.span, widths, way))
                     return
                 end, expr = before + size + behind, e
             case Boundary(kind=kind):
                 if size == 0:
                     rule = f"{kind} needs an element to read, and axis {use.axis} of {use.tensor} has none"
-                    self.problems.append(Problem("empty-axis", rule, use.span))
+                    self.problems.append(Problem("empty-axis", rule, use.span, (), "say pad(...), which reads 0 there"))
                 return
             case expr:
                 end = size
@@ -349,12 +353,11 @@ class _Numbers:
                 self.problems.append(Problem("merged-start", rule, use.span, (), "shift the index"))
         if product != size:
             extents = " * ".join(str(box[i][1] - box[i][0]) for i in names)
-            values = (
-                f"({','.join(names)}) = {extents} = {product}",
-                f"axis {use.axis} of {use.tensor} has size {size}",
-            )
+            axis = f"axis {use.axis} of {use.tensor}"
+            values = (f"({','.join(names)}) = {extents} = {product}", f"{axis} has size {size}")
             rule = "the indices of a merged axis must fill it exactly"
-            self.problems.append(Problem("merged-size", rule, use.span, values))
+            way = f"let {axis} have size {product}, or an index run as far as fills it: where i < ..."
+            self.problems.append(Problem("merged-size", rule, use.span, values, way))
 
     def outside(self, stmt: Statement, use: Use, position: int, point: Mapping[str, int], end: int) -> Problem:
         text = self.text(use)
@@ -365,10 +368,7 @@ class _Numbers:
         rule = f"a subscript of {use.tensor} leaves its axis"
         if position < 0:
             rule += ": negative positions do not wrap round"
-            way = "say pad(...) or wrap(...), shift the subscript, or say where the index starts"
-        else:
-            way = "say pad(...), or a range: where ... < ..."
-        return Problem(code, rule, use.span or stmt.span, values, way)
+        return Problem(code, rule, use.span or stmt.span, values, way_back(use, position, self.names))
 
     def text(self, use: Use) -> str:
         """A subscript as it stands in its brackets."""

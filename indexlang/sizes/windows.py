@@ -87,7 +87,8 @@ def lost_windows(given: Indices) -> list[Problem]:
                 f"axis {use.axis} of {use.tensor} has size 0",
                 f"the window of {', '.join(inside)} is written to it",
             )
-            found.append(Problem("declared-shape", rule, use.span, values))
+            way = "pass larger arrays, or declare a longer axis"
+            found.append(Problem("declared-shape", rule, use.span, values, way))
     return found
 
 

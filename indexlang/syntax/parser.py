@@ -30,7 +30,8 @@ def read(path: str | os.PathLike[str]) -> Source:
     except (OSError, ValueError) as error:  # the latter for a character that no path has
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         shown = "".join(c if c.isprintable() else "\ufffd" for c in os.fspath(path))
-        raise IndexLangError(Problem("file", f"cannot read {shown}: {reason}")) from None
+        way = "write the path of a text file that can be read, from this folder or from /"
+        raise IndexLangError(Problem("file", f"cannot read {shown}: {reason}", way_out=way)) from None
     return Source(data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"), os.fspath(path))
 
 
@@ -47,7 +48,8 @@ def parse(source: Source) -> File:
         problems = sorted(problems, key=lambda p: p.span.start if p.span else 0)
         if len(problems) > MOST_PROBLEMS:
             more = f"more than {MOST_PROBLEMS} errors: the others are not shown"
-            problems = [*problems[:MOST_PROBLEMS], Problem("too-many-errors", more)]
+            more_way = "mend these first"
+            problems = [*problems[:MOST_PROBLEMS], Problem("too-many-errors", more, way_out=more_way)]
         raise LanguageSyntaxError(*problems)
     return File(tuple(items), Span(source, 0, len(source.text)), lines.comments)
 

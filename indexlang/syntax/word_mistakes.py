@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from difflib import SequenceMatcher
+from itertools import accumulate
 
 from ..errors import Problem
 from . import line_mistakes
@@ -25,6 +26,8 @@ def named(line: Line, at: int, expected: frozenset[str]) -> Problem:
     place = Place(line, at, expected)
     return next(problem for rule in _RULES if (problem := rule(place)) is not None)
 
+
+_OVER = ("over", "for", "of")  # between a sum and its index, as one says it
 
 _COMPOUND = {"=>": ">=", "=<": "<=", "<>": "!=", ":=": "=", "=+": "+=", "=*": "*="}
 
@@ -187,12 +190,41 @@ def _reduction(p: Place) -> Problem | None:
     word = name.text if name.text in REDUCTIONS else reduction_meant(name.text)
     if first == 0 or word is None or p.here.kind not in BEGINS_OPERAND:
         return None
-    body = " ".join(p.here.span.to(p.term_end().span).text.split())
+    body = _term(p)
     rule = f"what '{name.text}' reduces stands in parentheses"
-    if first == p.at:
+    behind = Place(p.line, p.at + (2 if p.here.text in _OVER else 1), p.expected)
+    if first == p.at and behind.before.kind == "NAME" and behind.here.kind in BEGINS_OPERAND:
+        way = f"write {word}[{behind.before.text}]({_term(behind)})"  # sum k x[i,k], sum over k x[i,k]
+    elif first == p.at:
         way = f"write {word}[...]({body}), in the brackets the indices that it runs over"
     else:
         way = f"write {word}{p.token(first).span.to(p.before.span).text}({body})"
+    return p.problem("reduction-body", rule, way, name.span.to(p.here.span))
+
+
+def _term(p: Place) -> str:
+    """The term that begins here, as it is written."""
+    return " ".join(p.here.span.to(p.term_end().span).text.split())
+
+
+def _is_group(text: str) -> bool:
+    """Whether one pair of parentheses is around all of a text."""
+    depths = list(accumulate((c in "([") - (c in ")]") for c in text))
+    return text.startswith("(") and 0 not in depths[:-1]
+
+
+def _reduction_in_parentheses(p: Place) -> Problem | None:
+    """`sum(j) x[i,j]`, `sum(j,k)(x[i,j,k])`: the indices of a reduction stand in brackets."""
+    first = p.opened_before() if p.before.kind == ")" else 0
+    name, indices = p.token(first - 1), p.line.tokens[first + 1 : p.at - 1]
+    word = name.text if name.text in REDUCTIONS else reduction_meant(name.text)
+    if first == 0 or word is None or p.here.kind not in BEGINS_OPERAND:
+        return None
+    if any(t.kind not in ("NAME", ",") for t in indices) or (word in ("max", "min") and len(indices) > 1):
+        return None  # max(a, b) is a number
+    rule = f"the indices that '{name.text}' runs over stand in brackets, and what it reduces in parentheses"
+    body = _term(p)
+    way = f"write {word}[{''.join(t.text for t in indices)}]{body if _is_group(body) else f'({body})'}"
     return p.problem("reduction-body", rule, way, name.span.to(p.here.span))
 
 
@@ -201,7 +233,7 @@ def _sum_sign(p: Place) -> Problem | None:
     found = symbol_with_index(p.before.text) if p.at > 0 and p.before.kind == "NAME" else None
     if found is None or p.here.kind not in BEGINS_OPERAND:
         return None
-    body = " ".join(p.here.span.to(p.term_end().span).text.split())
+    body = _term(p)
     rule = "a reduction has its index in brackets, and what it reduces in parentheses"
     way = f"write {found[0]}[{found[1]}]({body})"
     return p.problem("reduction-body", rule, way, p.before.span.to(p.here.span))
@@ -265,7 +297,8 @@ def _anything(p: Place) -> Problem:
         "MIN_OPERATOR": "min=",
     }
     wanted = sorted({names.get(kind, kind) for kind in p.expected if not kind.isidentifier() or kind in names})
-    return Problem("syntax", shown, p.here.span, (f"expected: {'  '.join(wanted)}",))
+    way = "write one of these" if p.here.kind == END else "write one of these, or take it out"
+    return Problem("syntax", shown, p.here.span, (f"expected: {'  '.join(wanted)}",), way)
 
 
 _RULES: tuple[_Rule, ...] = (
@@ -280,6 +313,7 @@ _RULES: tuple[_Rule, ...] = (
     _where,
     _brackets,
     _reduction,
+    _reduction_in_parentheses,
     _sum_sign,
     _operand,
     _anything,

@@ -21,6 +21,15 @@ def advice(layer: str | None, inputs: Mapping[str, Shape]) -> str | None:
     return None if rule is None or not needed <= inputs.keys() else rule(inputs)
 
 
+WINDOWS = ("maxpool2d", "maxpool2d_with_indices", "avgpool2d", "avgpool2d_counted")
+POOLS = (*WINDOWS, "global_maxpool", "global_avgpool")  # they take any number of channels
+
+
+def is_channels_first(layer: str | None, x: Shape) -> bool:
+    """Whether images that a layer takes as they are have their channels in front: as few as colours, and square."""
+    return layer in POOLS and len(x) == 4 and x[1] in (1, 3) and x[2] == x[3] > 4
+
+
 def _affine(given: Shapes) -> str | None:
     x, w = given["x"], given["W"]
     if len(w) != 2:
@@ -104,7 +113,7 @@ RULES: Mapping[str, tuple[set[str], Callable[[Shapes], str | None]]] = {
     **dict.fromkeys(("affine", "linear", "fully_connected"), ({"x", "W"}, _affine)),
     **dict.fromkeys(("conv2d", "conv2d_nobias", "conv2d_same"), ({"x", "K"}, _conv)),
     **dict.fromkeys(("batchnorm", "batchnorm_eval"), ({"x", "gamma"}, _norm)),
-    **dict.fromkeys(("maxpool2d", "avgpool2d"), ({"x"}, _pool)),
+    **dict.fromkeys(WINDOWS, ({"x"}, _pool)),
     "log_loss": ({"q", "y"}, _labels),
     "cross_entropy": ({"s", "y"}, _labels),
 }

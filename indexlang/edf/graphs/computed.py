@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from ...meaning.report import count
+from ...meaning.report import count, nearest
 from ...program.ir import Dots, Program
 from ...sizes import ranks
 from ..problems import graph_error
@@ -132,13 +132,16 @@ class CompNode(Node):
         """
         if output not in self.outputs:
             rule = f"{self.name} has no output '{output}'"
-            raise graph_error("output", rule, f"outputs: {', '.join(self.outputs)}")
+            way = nearest(output, self.outputs) or "name one of these"
+            raise graph_error("output", rule, f"outputs: {', '.join(self.outputs)}", way_out=way)
         return Part(self, output)
 
     def rewire(self, old: Node, new: Node) -> None:
         """Take `new` wherever the node took `old`. Errors: `GraphError` if it did not."""
         if old not in self.sources():
-            raise graph_error("argument", f"{self.name} is not computed from {old.name}")
+            known, way = ", ".join(n.name for n in self.sources()), "name a node that it is computed from"
+            rule = f"{self.name} is not computed from {old.name}"
+            raise graph_error("argument", rule, f"it is computed from: {known}", way_out=way)
         self.call = replace(self.call, arguments=tuple(new if a is old else a for a in self.call.arguments))
         self._registry.version += 1
 
@@ -197,9 +200,11 @@ def bound(
     for name, value in named.items():
         if name not in inputs:
             rule = f"the layer of {kind} has no input '{name}'"
-            raise graph_error("argument", rule, f"inputs: {', '.join(inputs)}")
+            way = nearest(name, inputs) or "leave it out"
+            raise graph_error("argument", rule, f"inputs: {', '.join(inputs)}", way_out=way)
         if isinstance(value, Package):
-            raise graph_error("argument", f"'{name}' is one input: give it a parameter of {value.name}")
+            rule, member = f"'{name}' is one input, and {value.name} is a package", next(iter(value)).name
+            raise graph_error("argument", rule, way_out=f"give it a parameter of the package, such as {member}")
         taken[name] = value
     parameters: list[Parameter] = []
     for package in (a for a in arguments if isinstance(a, Package)):
@@ -220,7 +225,12 @@ def bound(
             f"inputs: {', '.join(inputs)}",
             f"given: {', '.join(n.name for n in (*given, *taken.values())) or 'none'}",
         )
-        raise graph_error("argument", rule, *values, way_out=of._with_package())
+        raise graph_error(
+            "argument",
+            rule,
+            *values,
+            way_out=of._with_package() or f"pass a node or parameter for each: {kind}({', '.join(inputs)})",
+        )
     taken.update(zip(free, given, strict=True))
     return tuple(taken[i] for i in inputs)
 
@@ -253,7 +263,8 @@ def node(
     else:
         known = definition().name
     if name is not None and not (isinstance(name, str) and name.isidentifier()):
-        raise graph_error("node-name", f"a class of nodes has a name as Python writes it, not {name!r}")
+        rule = f"a class of nodes has a name as Python writes it, not {name!r}"
+        raise graph_error("node-name", rule, way_out="use letters, digits and _")
     stem = name or _camel(layer or known or "Node")
     options = {n: setting(stem, n, v, ranges[n]) if n in ranges else v for n, v in options.items()}
     if options or not (library or definition().options):

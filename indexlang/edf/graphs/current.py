@@ -13,7 +13,7 @@ from ..problems import graph_error
 from .assemble import topological
 from .history import held
 from .nodes import Input, Mask, Node
-from .parameters import Package
+from .parameters import Package, Parameter
 from .registry import Registry
 
 
@@ -68,6 +68,56 @@ def warn_unused(graph: Registry, used: Sequence[Input], depth: int) -> None:
     for node in new:
         node.fresh = False
     warn_of((_unused(n, used) for n in new if n not in read), depth + 1)
+
+
+def warn_made_again(graph: Registry, loss: Node, depth: int) -> None:
+    """Tell of parameters without a name that came too late for a loss: like ones that it uses, and used by none.
+
+    They are of a cell that was run again without those behind it: the ones before would be trained.
+    """
+    if not graph.is_new():
+        return
+    owners = dict.fromkeys(p.owner for p in graph.learned)
+    new = sorted((p for p in owners if p.fresh and p.unnamed), key=lambda p: p.number)
+    if not new:
+        return
+    alive = [n for n in graph.alive() if isinstance(n, Node)]
+    users: dict[Package | Parameter, Node] = {}  # the first node of the loss that is computed from each
+    for node in topological((loss,)):
+        for source in node.sources():
+            if isinstance(source, Parameter) and source.owner.unnamed:
+                users.setdefault(source.owner, node)
+    problems = []
+    for made in new:
+        alike = (u for u, node in users.items() if _shapes(u) == _shapes(made) and node.number < made.number)
+        before, behind = next(alike, None), _computed_from(made, alive)
+        is_left = not behind or (made.number > loss.number and not any(type(n) is type(loss) for n in behind))
+        if before is not None and is_left:
+            made.fresh = False
+            problems.append(_made_again(users[before], before, made))
+    warn_of(problems, depth + 1)
+
+
+def _shapes(made: Package | Parameter) -> tuple[object, ...]:
+    """What parameters that stand for each other have in common."""
+    parameters = made if isinstance(made, Package) else (made,)
+    return type(made), *(p.shape for p in parameters)
+
+
+def _computed_from(made: Package | Parameter, nodes: Sequence[Node]) -> list[Node]:
+    """Those of the nodes, in the order in which they were made, that are computed from some parameters."""
+    found: dict[object, None] = {}
+    for node in nodes:
+        if any(s in found or s.owner is made for s in node.sources()):
+            found[node] = None
+    return [n for n in found if isinstance(n, Node)]
+
+
+def _made_again(node: Node, before: Package | Parameter, made: Package | Parameter) -> Problem:
+    rule = f"{made.name} is like {before.name}, and was made after {node.name}, which is computed from {before.name}"
+    values = [f"{p.name} was made: {p.place}" for p in (before, made) if p.place is not None]
+    way = f"run the cells again from {node.name} on; if {made.name} is for another network, give it a name"
+    return Problem("old-parameters", rule, None, tuple(values), way)
 
 
 def _unused(node: Input | Package, used: Sequence[Input]) -> Problem:

@@ -52,7 +52,8 @@ def derive(graph: Assembled, program: Program, loss: Node, values: Iterable[str]
     wrt = tuple(dict.fromkeys(n for n in (*trained, *watched) if n in reached and n != tensor))
     if not wrt:
         rule = f"the loss {loss.name} depends on no parameter by a derivative that is not zero"
-        raise graph_error("no-gradient", rule)
+        way = "compute the loss from parameters that are trained, by more than floor, comparisons and positions"
+        raise graph_error("no-gradient", rule, way_out=way)
     shown = tuple(dict.fromkeys((tensor, *values)))
     names = grad.gradient_names(forward)
     return Derived(grad.backward(forward, wrt, shown), names, names[tensor], wrt)
@@ -149,7 +150,8 @@ def _of_labels(
     place = np.unravel_index(int(wrong[0]), array.shape)
     where = ", ".join(map(str, place))
     rule = f"a label is outside of the classes: {labels.name}[{where}] = {array[place]}"
-    return Problem("labels", rule, None, (f"{scores.name} has {classes} classes: 0 to {classes - 1}",))
+    way = "count classes from 0, or compute as many scores as there are classes"
+    return Problem("labels", rule, None, (f"{scores.name} has {classes} classes: 0 to {classes - 1}",), way)
 
 
 def first_bad(graph: Assembled, given: Arrays, values: Arrays) -> Node | None:

@@ -83,7 +83,8 @@ class Graph(registry.Registry):
     def of(node: Node) -> Graph:
         """The graph of `node`. Errors: `GraphError` for what is no node."""
         if not isinstance(node, Node):
-            raise graph_error("argument", f"a node is asked for, not {type(node).__name__}")
+            rule = f"a node is asked for, not {type(node).__name__}"
+            raise graph_error("argument", rule, way_out="pass an Input, a Parameter, or what is computed from them")
         found = node.graph
         assert isinstance(found, Graph), "every registry of nodes is a graph"
         return found
@@ -128,7 +129,7 @@ class Graph(registry.Registry):
             raise graph_error("empty-graph", "the graph has no computed node", way_out=way)
         for node in nodes:
             if node._registry is not self:
-                raise graph_error("mixed-graphs", f"{node.name} belongs to another graph")
+                raise graph_error("mixed-graphs", f"{node.name} belongs to another graph", way_out="ask its own graph")
         ranks = tuple(n.rank for n in self.alive() if isinstance(n, Input))
         found: Assembled = self._cached(("assembled", nodes, training, ranks), lambda: self._assemble(nodes, training))
         return found
@@ -177,6 +178,7 @@ class Graph(registry.Registry):
         Errors: `GraphError` if it has not been computed, or depends on no parameter.
         """
         run = self._run
+        nodes_in_use.warn_made_again(self, loss, 4)
         if run is None or not run.results or loss not in run.graph.tensors:
             if not self._keep:  # it was left out because what it is computed from was made again
                 nodes_in_use.check(self, topological((loss,)), (loss,))
@@ -198,6 +200,7 @@ class Graph(registry.Registry):
         """
         self._set(given)
         graph = self.assembled(loss, *also, *self._watched)
+        nodes_in_use.warn_made_again(self, loss, 3)
         arrays = self._given(graph)
         step = self._step(graph, arrays, loss, tuple(also))
         self.values, self.gradients, self._run = {}, {}, None  # memory that the new ones can have
@@ -248,7 +251,7 @@ class Graph(registry.Registry):
         With `batch` the inputs in `given` are cut into batches of that size. One node gives an array, several a tuple.
         """
         if not wanted:
-            raise graph_error("output", "say which nodes to evaluate")
+            raise graph_error("output", "say which nodes to evaluate", way_out="write evaluate(scores)")
         graph = self.assembled(*wanted, training=False)
         arrays = {n: np.asarray(a) for n, a in (given or {}).items()}
         count = max((len(a) for a in arrays.values()), default=0)
@@ -335,7 +338,7 @@ class Graph(registry.Registry):
 
         def make() -> sizes.Known:
             found = sizes.infer(graph, known)
-            sizes.check_statistics(graph, found)
+            sizes.check(graph, found)
             return found
 
         result: sizes.Known = self._cached(("shapes", id(graph), tuple(known.values())), make)

@@ -56,10 +56,11 @@ class Scaled:
 
     def __post_init__(self) -> None:
         if self.mode not in _MODES:
-            raise graph_error("initialiser", f"the mode must be one of {', '.join(_MODES)}, not {self.mode!r}")
+            rule = f"the mode must be one of {', '.join(_MODES)}, not {self.mode!r}"
+            raise graph_error("initialiser", rule, way_out="write mode='in', or leave it out")
         if self.distribution not in ("normal", "uniform"):
             rule = f"the distribution must be 'normal' or 'uniform', not {self.distribution!r}"
-            raise graph_error("initialiser", rule)
+            raise graph_error("initialiser", rule, way_out="write 'normal', or leave it out")
         setting("Scaled", "gain", self.gain, FROM_0)
 
     def __call__(self, shape: Sequence[int], fans: Fans, rng: np.random.Generator) -> Array:
@@ -123,7 +124,8 @@ class Uniform:
 
     def __post_init__(self) -> None:
         if setting("Uniform", "low", self.low, FINITE) > setting("Uniform", "high", self.high, FINITE):
-            raise graph_error("initialiser", f"the lower limit {self.low} is above the upper one {self.high}")
+            rule = f"the lower limit {self.low} is above the upper one {self.high}"
+            raise graph_error("initialiser", rule, way_out="give the lower one first")
 
     def __call__(self, shape: Sequence[int], fans: Fans, rng: np.random.Generator) -> Array:
         return rng.uniform(self.low, self.high, shape)
@@ -171,5 +173,5 @@ def drawn(begin: Initialiser, shape: Sequence[int], fans: Fans, rng: np.random.G
     found = np.asarray(begin(shape, fans, rng))
     if found.shape != tuple(shape):
         rule = f"an initialiser gives an array of the shape that it is asked for: {tuple(shape)}, not {found.shape}"
-        raise graph_error("initialiser", rule)
+        raise graph_error("initialiser", rule, way_out="return an array of its argument: rng.normal(size=shape)")
     return found

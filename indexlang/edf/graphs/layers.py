@@ -103,7 +103,7 @@ def layer(source: str | os.PathLike[str], name: str | None = None) -> Layer:
     """A layer of a .idx file, of a text, or of the standard library, where `source` is a path, a text, or a name."""
     if not isinstance(source, str | os.PathLike):
         rule = f"a layer is a file, a text, or a name of the standard library, not {type(source).__name__}"
-        raise graph_error("layer", rule)
+        raise graph_error("layer", rule, way_out="write node('gelu'), or node('file.idx')")
     if isinstance(source, os.PathLike) or (source.endswith(".idx") and "\n" not in source and "=" not in source):
         path = Path(source)
         stat = path.stat() if path.is_file() else None

@@ -128,7 +128,7 @@ class Node(Declared, Named):
             return self._with("Divide", other)
         number = self._number(other)
         if number == 0:
-            raise graph_error("argument", f"{self.name} is divided by 0")
+            raise graph_error("argument", f"{self.name} is divided by 0", way_out="divide by another number")
         return OPERATIONS["Quotient"](self, divisor=number)
 
     def __rtruediv__(self, other: Number) -> Node:
@@ -166,7 +166,8 @@ def as_array(name: str, value: ArrayLike) -> Array:
     try:
         return np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise graph_error("dtype", f"{name} got what is no array: {error}") from None
+        rule, way = f"{name} got what is no array: {error}", "pass an array, or lists of numbers of equal lengths"
+        raise graph_error("dtype", rule, way_out=way) from None
 
 
 class Input(Node):
@@ -201,7 +202,8 @@ class Input(Node):
             widest = np.result_type(real, np.complex64) if array.dtype.kind == "c" else real
             array = array.astype(widest) if array.dtype.itemsize > widest.itemsize else array
         if array.dtype.name not in DTYPES:
-            raise graph_error("dtype", f"{self.name} got an array of {array.dtype}: values are numbers")
+            rule = f"{self.name} got an array of {array.dtype}: values are numbers"
+            raise graph_error("dtype", rule, way_out="convert it to floating-point numbers or integers")
         self._value, self.fresh = array, True
 
     @property

@@ -6,6 +6,7 @@ keeps its shape, and belongs to one package at most.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -32,6 +33,8 @@ class Parameter(Node):
 
     package: Package | None
     member: str  # its name in the package
+    fresh: bool  # until it is told that nothing is computed from it
+    unnamed: bool  # nobody named it
 
     def __init__(
         self,
@@ -45,6 +48,8 @@ class Parameter(Node):
         registry = current()
         self._registry = registry
         self._own_name = None if name is None else registry.name("Parameter", name, self)
+        self.fresh, self.unnamed, self.number = True, name is None, registry.made
+        registry.learned.add(self)
         self.package = None
         self.member = ""
         self._trained = trained
@@ -119,7 +124,8 @@ class Parameter(Node):
         array = as_array(self.name, value)
         if array.shape != self._shape:
             sizes = (f"{self.name} has shape {self._shape}", f"the new value has shape {array.shape}")
-            raise graph_error("parameter-shape", f"a parameter keeps its shape: {self.name}", *sizes)
+            rule, way = f"a parameter keeps its shape: {self.name}", "make a new Parameter for another shape"
+            raise graph_error("parameter-shape", rule, *sizes, way_out=way)
         dtype = self._registry.dtype
         if array.dtype.kind == "c":
             dtype = np.result_type(dtype, np.complex64)
@@ -136,20 +142,21 @@ class Package(Declared):
     _stem = "Phi"
     place: Place | None  # where its user made it
     fresh: bool  # until a run looks at it
+    unnamed: bool  # nobody named it
     number: int  # how many nodes were made before it
 
     def __init__(self, *, name: str | None = None, **members: Parameter) -> None:
         if not members:
-            raise graph_error("package", "a parameter package needs a parameter")
+            rule, way = "a parameter package needs a parameter", "write Package(W=Parameter((3, 4)))"
+            raise graph_error("package", rule, way_out=way)
         self.place = here()
-        self.fresh = True
+        self.fresh, self.unnamed = True, name is None
         self.number = current().made
         self._name: str = current().name(self._stem, name, self)
         for member, parameter in members.items():
             if not isinstance(parameter, Parameter):
-                raise graph_error(
-                    "package", f"{self.name}.{member} must be a Parameter, not {type(parameter).__name__}"
-                )
+                rule = f"{self.name}.{member} must be a Parameter, not {type(parameter).__name__}"
+                raise graph_error("package", rule, way_out=f"write {member}=Parameter(...)")
             if parameter.package is not None:
                 rule = f"the parameter {parameter.name} is in a package already"
                 way = "use the package itself in both nodes to share its parameters"
@@ -261,7 +268,10 @@ class ConvParams(Package):
         in_channels, out_channels, groups = (setting("ConvParams", n, v, SIZE) for n, v in numbers.items())
         if in_channels % groups or out_channels % groups:
             rule = f"{groups} groups must divide the channels"
-            raise graph_error("groups", rule, f"{in_channels} channels in, {out_channels} channels out")
+            sizes = f"{in_channels} channels in, {out_channels} channels out"
+            most = math.gcd(in_channels, out_channels)
+            way = f"take groups={most}" + (", or a number that divides it" if most > 1 else "")
+            raise graph_error("groups", rule, sizes, way_out=way)
         size = _kernel_size(kernel_size)
         begin = He() if initial is None else initial
         members = {"W": Parameter((*size, in_channels // groups, out_channels), begin)}
@@ -276,7 +286,7 @@ def _kernel_size(given: int | Sequence[int]) -> tuple[int, int]:
     sizes = tuple(given) if isinstance(given, tuple | list) else (given, given)
     if len(sizes) != 2:
         rule = f"kernel_size of ConvParams is a whole number, or one for each of two axes, not {given!r}"
-        raise graph_error("setting", rule)
+        raise graph_error("setting", rule, way_out="write kernel_size=3, or kernel_size=(3, 5)")
     rows, columns = (setting("ConvParams", "kernel_size", s, SIZE) for s in sizes)
     return rows, columns
 
@@ -323,7 +333,8 @@ class AttentionParams(Package):
         features = setting("AttentionParams", "features", features, SIZE)
         heads = setting("AttentionParams", "heads", heads, SIZE)
         if size is None and features % heads:
-            raise graph_error("heads", f"{heads} heads must divide {features} features")
+            way = f"take heads={math.gcd(heads, features)}, or say the size of one: size={max(1, features // heads)}"
+            raise graph_error("heads", f"{heads} heads must divide {features} features", way_out=way)
         size = features // heads if size is None else setting("AttentionParams", "size", size, SIZE)
         inner = heads * size
         members = {w: Parameter((features, heads, size), Glorot(), fan=(features, inner)) for w in ("Wq", "Wk", "Wv")}

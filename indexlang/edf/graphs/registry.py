@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...program.ir import primal_of
 from ...sizes.dtypes import DTYPES
-from ..problems import graph_error
+from ..problems import GraphError, graph_error
 from ..settings import COUNT, setting
 
 Array = NDArray[Any]
@@ -47,6 +47,11 @@ class Named:
         return self
 
 
+def _no_dtype(given: str) -> GraphError:
+    rule = f"a graph computes with floating-point numbers, not {given}"
+    return graph_error("dtype", rule, way_out="write dtype=np.float32, or leave it out")
+
+
 class Registry:
     """The nodes of a graph in the order in which they were made."""
 
@@ -55,9 +60,9 @@ class Registry:
         try:
             self.dtype = np.dtype(dtype)
         except TypeError:
-            raise graph_error("dtype", f"a graph computes with floating-point numbers, not {dtype!r}") from None
+            raise _no_dtype(repr(dtype)) from None
         if self.dtype.kind not in "fc" or self.dtype.name not in DTYPES:
-            raise graph_error("dtype", f"a graph computes with floating-point numbers, not {self.dtype}")
+            raise _no_dtype(str(self.dtype))
         self._keep = keep
         self._references: list[weakref.ref[Named]] = []
         self._made = 0
@@ -67,6 +72,8 @@ class Registry:
         self._counts: dict[str, int] = {}
         self._drawn = 0
         self.version = 0  # changes with the graph
+        self.learned: weakref.WeakSet[Any] = weakref.WeakSet()  # the parameters
+        self.looked = (0, 0)  # version, and number of parameters, that were looked through for what was made again
         self.values: dict[str, Array] = {}  # of computed nodes, as of the last run
         self.gradients: dict[str, Array] = {}  # of all nodes, as of the last run backward
 
@@ -131,6 +138,11 @@ class Registry:
     def owners(self) -> Iterator[object]:
         """What has a name and still exists: nodes and packages."""
         return (owner for found in list(self._owners.values()) if (owner := found[-1]()) is not None)
+
+    def is_new(self) -> bool:
+        """Whether anything was made since this was last asked for."""
+        before, self.looked = self.looked, (self.version, self._drawn)
+        return before != self.looked
 
     def successor(self, node: Named) -> object | None:
         """What has the node's name, or that of its package, by now; None as long as the node has it."""

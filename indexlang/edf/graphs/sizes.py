@@ -12,20 +12,21 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ...collecting import uncollected
-from ...errors import IndexLangError, ShapeError
+from ...errors import IndexLangError, Problem, ShapeError, warn_of
 from ...program import ir
 from ...program.ir import Const, Program, Size, Subscript
 from ...program.rebuild import transform_statement
 from ...rewrite.hoist import hoist
 from ...sizes import shapes
 from ..problems import graph_error
-from .advice import advice
+from .advice import CHANNELS_LAST, advice, is_channels_first
 from .assemble import Assembled, expanded
 from .computed import Call, CompNode, Part
-from .nodes import Mask, Node
+from .nodes import Input, Mask, Node
 from .parameters import Parameter
 
 Shape = tuple[int, ...]
+_DEPTH = 8  # calls from a warning up to the user's own
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,13 @@ def infer(graph: Assembled, given: Mapping[Node, Sequence[int]]) -> Known:
     return Known(nodes, tensors)
 
 
-def check_statistics(graph: Assembled, known: Known) -> None:
+def check(graph: Assembled, known: Known) -> None:
+    """What fits by its sizes may still say nothing, or something else. Errors: `GraphError`."""
+    _check_statistics(graph, known)
+    _warn_of_channels(graph, known)
+
+
+def _check_statistics(graph: Assembled, known: Known) -> None:
     """What a batch is normalised by says something. Errors: `GraphError` where a channel has a single value."""
     for node, call in graph.calls.items():
         shape = known.nodes[call.arguments[0]]
@@ -100,6 +107,18 @@ def check_statistics(graph: Assembled, known: Known) -> None:
             rule = f"{node.name} normalises each channel over the batch, and here a channel has one value"
             way = "train with larger batches; graph.evaluate(...) takes the running statistics"
             raise graph_error("single-value", rule, f"{call.arguments[0].name} has shape {list(shape)}", way_out=way)
+
+
+def _warn_of_channels(graph: Assembled, known: Known) -> None:
+    """Tell of images with their channels in front that a pool takes as they are: it would pool the channels."""
+    problems = []
+    for node, call in graph.calls.items():
+        images = call.arguments[0]
+        if isinstance(images, Input) and is_channels_first(call.program.name, known.nodes[images]):
+            rule = f"{node.name} goes over the axes 1 and 2 of {images.name}, which look like channels and height"
+            values = (f"{images.name} has shape {list(known.nodes[images])}",)
+            problems.append(node.told(Problem("channels-first", rule, None, values, CHANNELS_LAST)))
+    warn_of(problems, _DEPTH)
 
 
 def _of_layer(graph: Assembled, node: CompNode, known: Mapping[Node, Shape]) -> dict[str, Shape]:

@@ -246,7 +246,8 @@ def _first(arguments: Sequence[Argument]) -> Node:
     """The first node among the arguments."""
     found = next((a for a in arguments if isinstance(a, Node)), None)
     if found is None:
-        raise graph_error("argument", "a computed node needs a node that it is computed from")
+        rule = "a computed node needs a node that it is computed from"
+        raise graph_error("argument", rule, way_out="pass an Input, or what is computed from one")
     return found
 
 
@@ -308,7 +309,8 @@ def _flatten(rank: int) -> str:
 
 def _concatenate(count: int, rank: int) -> str:
     if count < 2 or rank < 1:
-        raise graph_error("argument", "Concat takes two nodes or more, each with an axis")
+        rule = "Concat takes two nodes or more, each with an axis"
+        raise graph_error("argument", rule, way_out="write Concat(a, b)")
     dims, indices = _axes(rank - 1, "D"), _axes(rank - 1, "i")
     names, sizes = _axes(count, "x"), _axes(count, "C")
     inputs = ", ".join(f"{x}[{','.join([*dims, c])}]" for x, c in zip(names, sizes, strict=True))

@@ -66,7 +66,8 @@ def save(path: str | os.PathLike[str], graph: Graph, optimiser: Optimiser, progr
     try:
         text = json.dumps(meta, default=_plain)
     except (TypeError, ValueError, RecursionError) as error:
-        raise data_error("unwritable", f"cannot write {path}: its progress is no JSON: {error}") from None
+        rule, way = f"cannot write {path}: its progress is no JSON: {error}", "keep numbers, texts and lists of them"
+        raise data_error("unwritable", rule, way_out=way) from None
     arrays[_META] = np.frombuffer(text.encode(), np.uint8)
     write_whole(path, lambda file: write_npz(file, arrays))
 

@@ -45,9 +45,11 @@ class Dataset:
             ("test", self.test_images, self.test_labels),
         ):
             if len(images) != len(labels):
-                raise data_error("data-set", f"{self.name}: {kind}: {len(images)} images but {len(labels)} labels")
+                rule = f"{self.name}: {kind}: {len(images)} images but {len(labels)} labels"
+                raise data_error("data-set", rule, way_out="pass one label for each image")
         if len(self.labels) == 0:
-            raise data_error("empty-data", f"{self.name}: there is nothing to learn from")
+            rule = f"{self.name}: there is nothing to learn from"
+            raise data_error("empty-data", rule, way_out="pass images and their labels")
 
     def __repr__(self) -> str:
         shape, held_out = list(self.images.shape[1:]), len(self.test_labels)
@@ -64,10 +66,12 @@ def _array(of: str, name: str, value: Any) -> Array:
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise data_error("data-set", f"{of}: {name} are no array: {error}") from None
+        rule, way = f"{of}: {name} are no array: {error}", "pass an array, or lists of numbers of equal lengths"
+        raise data_error("data-set", rule, way_out=way) from None
     if array.dtype.kind not in "biufc" or array.ndim == 0:
         kind = "a single value" if array.ndim == 0 else array.dtype.name
-        raise data_error("data-set", f"{of}: {name} are an array of numbers, not {kind}")
+        rule = f"{of}: {name} are an array of numbers, not {kind}"
+        raise data_error("data-set", rule, way_out="pass an array with an axis of examples")
     return array
 
 

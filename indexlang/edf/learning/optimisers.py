@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ...meaning.report import nearest
 from ..graphs.nodes import Node
 from ..graphs.parameters import Package, Parameter
 from ..problems import data_error, graph_error
@@ -71,10 +72,12 @@ def _parameters(members: Members) -> Iterable[Parameter]:
             case Node():
                 used = [s for s in member.sources() if isinstance(s, Parameter)]
                 if not used:
-                    raise graph_error("group", f"{member.name} uses no parameters itself")
+                    rule = f"{member.name} uses no parameters itself"
+                    raise graph_error("group", rule, way_out="name parameters, packages, or nodes that take them")
                 yield from used
             case _:
-                raise graph_error("group", f"a group holds parameters, packages and nodes, not {type(member).__name__}")
+                rule = f"a group holds parameters, packages and nodes, not {type(member).__name__}"
+                raise graph_error("group", rule, way_out="write Group([Phi], rate=0.01)")
 
 
 @dataclass
@@ -103,11 +106,13 @@ class Optimiser:
             unknown = [s for s in group.settings if s not in names]
             if unknown:
                 rule = f"{type(self).__name__} has no setting '{unknown[0]}'"
-                raise graph_error("group", rule, f"settings: {', '.join(sorted(names))}")
+                way = nearest(unknown[0], names) or "name one of these"
+                raise graph_error("group", rule, f"settings: {', '.join(sorted(names))}", way_out=way)
             self.check({**common, **group.settings})
             for parameter in group.parameters:
                 if id(parameter) in self._settings:
-                    raise graph_error("group", f"the parameter {parameter.name} is in two groups")
+                    rule = f"the parameter {parameter.name} is in two groups"
+                    raise graph_error("group", rule, way_out="take it out of one of them")
                 self._settings[id(parameter)] = group.settings
 
     def check(self, settings: Mapping[str, Any]) -> None:

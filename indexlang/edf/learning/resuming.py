@@ -88,7 +88,8 @@ def check_batches(found: Progress, batch: int, examples: int, drop_last: bool, p
     ):
         if found.done and there not in (here, None):
             rule = f"{path} was saved in the middle of an epoch with other batches"
-            raise data_error("other-batches", rule, f"{name}: {there} there, {here} here")
+            way = f"go on with {name}={there}" if name != "examples" else "go on with the same data"
+            raise data_error("other-batches", rule, f"{name}: {there} there, {here} here", way_out=way)
 
 
 def _row(row: Any, number: int, path: Path) -> Epoch:

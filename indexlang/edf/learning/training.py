@@ -107,7 +107,8 @@ class Training:
         }
         for name, (fits, words) in parts.items():
             if not fits:
-                raise graph_error("setting", f"{name} of Training is {words}, not {getattr(self, name)!r}")
+                rule = f"{name} of Training is {words}, not {getattr(self, name)!r}"
+                raise graph_error("setting", rule, way_out="write Training(loss, x, labels, data)")
 
     def _check_labels(self) -> None:
         """Labels must be classes that the scores have."""
@@ -122,7 +123,9 @@ class Training:
             wrong = np.flatnonzero((given < 0) | (given >= classes))
             if len(wrong):
                 rule = f"a {kind} label is outside of the classes: number {wrong[0]} is {given[wrong[0]]}"
-                raise data_error("labels", rule, f"{self.scores.name} has {classes} classes: 0 to {classes - 1}")
+                way = "count classes from 0, or compute as many scores as there are classes"
+                known = f"{self.scores.name} has {classes} classes: 0 to {classes - 1}"
+                raise data_error("labels", rule, known, way_out=way)
 
     # -- the run ---------------------------------------------------------------------------------
 

@@ -45,7 +45,8 @@ def load(
     for name, array in read(path).items():
         own = rename(name) if rename else name
         if own in arrays:
-            raise data_error("other-network", f"two arrays of {path} are renamed to {own}", f"the second: {name}")
+            rule, way = f"two arrays of {path} are renamed to {own}", "let rename give each a name of its own"
+            raise data_error("other-network", rule, f"the second: {name}", way_out=way)
         arrays[own] = array
     parameters = {p.name: p for p in graph.parameters}
     if strict:
@@ -79,12 +80,13 @@ def fitting(parameter: Parameter, array: Array, where: str) -> Array:
     if array.dtype.kind == "c" and dtype.kind != "c":
         if not np.iscomplexobj(parameter.value):
             rule = f"the parameter {parameter.name} is real, and complex numbers are in {where}"
-            raise data_error("other-network", rule)
+            raise data_error("other-network", rule, way_out="make the graph with dtype=np.complex64")
         dtype = parameter.value.dtype
     with np.errstate(over="ignore"):
         value: Array = np.array(array, dtype, order="C")
     if not np.array_equal(np.isfinite(value), np.isfinite(array)):
-        raise data_error("other-network", f"{parameter.name} in {where} has numbers that {dtype} has not")
+        rule = f"{parameter.name} in {where} has numbers that {dtype} has not"
+        raise data_error("other-network", rule, way_out="make the graph with a longer type: dtype=np.float64")
     return value
 
 
@@ -104,4 +106,5 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
         case ".npz":
             write_whole(path, lambda file: write_npz(file, arrays))
         case other:
-            raise data_error("other-format", f"weights go into .npz or .safetensors files, not '{other}'")
+            rule = f"weights go into .npz or .safetensors files, not '{other}'"
+            raise data_error("other-format", rule, way_out="let the name end in .npz or .safetensors")

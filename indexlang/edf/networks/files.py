@@ -6,7 +6,6 @@ is run, though not as the main program; what it leaves under the name `network` 
 
 from __future__ import annotations
 
-import inspect
 import runpy
 import sys
 import traceback
@@ -16,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import IndexLangError
+from ...meaning.report import nearest
 from ..graphs.graph import Graph
 from ..graphs.nodes import Input
 from ..problems import graph_error
 from ..slides import default_graph, reset
-from .catalog import NETWORKS, Network, build
+from .catalog import NETWORKS, Network, build, no_network
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Found:
         for name in shapes:
             if name not in self.inputs:
                 known = f"inputs: {', '.join(sorted(self.inputs)) or 'none'}"
-                raise graph_error("network-input", f"the network has no input '{name}'", known)
+                way = nearest(name, self.inputs) or "name one of these"
+                raise graph_error("network-input", f"the network has no input '{name}'", known, way_out=way)
         return {self.inputs[name]: shape for name, shape in shapes.items()}
 
 
@@ -44,29 +45,26 @@ def find(name: str, options: Mapping[str, Any] | None = None) -> Found:
 
     Errors: `GraphError`.
     """
-    if name in NETWORKS:
+    if isinstance(name, str) and name in NETWORKS:
         return _found(_built(name, options or {}).graph, {})
-    if not name.endswith(".py"):
-        known = f"networks: {', '.join(NETWORKS)}"
-        raise graph_error("network", f"there is no network '{name}'", known, way_out="name one, or a Python file")
+    if not isinstance(name, str) or not name.endswith(".py"):
+        raise no_network(name, "name one, or a Python file")
     if options:
-        raise graph_error("network-option", "only networks that are named have options")
+        rule, way = "only networks that are named have options", "set them in the file"
+        raise graph_error("network-option", rule, way_out=way)
     variables = _run(Path(name))
     return _found(_graph(name, variables), variables)
 
 
 def _built(name: str, options: Mapping[str, Any]) -> Network:
-    known = ["size", "channels", *list(inspect.signature(NETWORKS[name].make).parameters)[1:]]
-    for option in options:
-        if option not in known:
-            raise graph_error("network-option", f"{name} has no option '{option}'", f"options: {', '.join(known)}")
     try:
         return build(name, **options)
     except (TypeError, ValueError, ArithmeticError) as error:
         if isinstance(error, IndexLangError):
             raise
         given = ", ".join(f"{n}={v}" for n, v in options.items())
-        raise graph_error("network-option", f"{name} cannot be built so: {error}", given) from error
+        rule = f"{name} cannot be built so: {error}"
+        raise graph_error("network-option", rule, given, way_out="leave out what does not fit") from error
 
 
 def _found(graph: Graph, variables: Mapping[str, Any]) -> Found:
@@ -78,7 +76,9 @@ def _found(graph: Graph, variables: Mapping[str, Any]) -> Found:
 def _run(path: Path) -> dict[str, Any]:
     """The variables of a file that has run."""
     if not path.is_file():
-        raise graph_error("network", f"there is no file {path}")
+        files = (p.name for p in sorted(path.parent.glob("*.py")))
+        way = nearest(path.name, files) or "correct the path, or name a network of the catalogue"
+        raise graph_error("network", f"there is no file {path}", way_out=way)
     reset()
     before = list(sys.path)
     sys.path.insert(0, str(path.parent))
@@ -91,7 +91,8 @@ def _run(path: Path) -> dict[str, Any]:
         if isinstance(error, SyntaxError) and error.filename == str(path):
             lines = [error.lineno]
         where = f"line {lines[-1]}: " if lines else ""
-        raise graph_error("python-file", f"{path} cannot be run", f"{where}{type(error).__name__}: {error}") from error
+        rule, reason = f"{path} cannot be run", f"{where}{type(error).__name__}: {error}"
+        raise graph_error("python-file", rule, reason, way_out=f"mend it until python {path} runs") from error
     finally:
         sys.path[:] = before
 
@@ -119,4 +120,5 @@ def _called(name: str, function: Any) -> Any:
         raise
     except Exception as error:
         rule = f"{name}: network() cannot be called"
-        raise graph_error("python-file", rule, f"{type(error).__name__}: {error}") from error
+        way = "let it need no argument, or leave the network itself as `network`"
+        raise graph_error("python-file", rule, f"{type(error).__name__}: {error}", way_out=way) from error
