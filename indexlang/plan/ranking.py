@@ -62,7 +62,7 @@ def ranking_of(stmt: Evaluation) -> Ranking | None:
     data = [c for c in stmt.conditions() if _compares(c)]
     if not data or any(stmt.sizes[i] <= 0 for i in stmt.sizes):
         return None
-    core, _, _ = _split(stmt)
+    core, _, _ = split_in_order(stmt)
     value = {i for f in core for i in indices_of(f)}
     for condition in data:
         found = _ranking(stmt, condition, value)
@@ -75,7 +75,7 @@ def _compares(condition: Expr) -> bool:
     return isinstance(condition, Call) and condition.fn in _TURNED and reads(condition)
 
 
-def _split(stmt: Evaluation) -> tuple[list[Expr], list[Expr], list[Expr]]:
+def split_in_order(stmt: Evaluation) -> tuple[list[Expr], list[Expr], list[Expr]]:
     """The value as in a scan; what lacks all that is summed is counted."""
     core, outside, divisors = split(stmt)
     if stmt.op in SUMS and not set(stmt.summed) & {i for f in core for i in indices_of(f)}:
@@ -128,7 +128,7 @@ def ranked(stmt: Evaluation, scope: Scope) -> Value:
     """The value over the free indices, in a scope with one value of each index of the batch."""
     b, found = stmt.b, ranking_of(stmt)
     assert found is not None
-    core, outside, divisors = _split(stmt)
+    core, outside, divisors = split_in_order(stmt)
     lo, hi = b.extents[found.index]
     rank = b.axis(hi - lo)
     scope = {**scope, **whole({rank: b.extents[rank]})}

@@ -1,0 +1,270 @@
+"""A reduction of what has the same data as a point: once for each value that occurs, then read by every point.
+
+In: a statement under equalities of data, each with the reduced indices on one side only:
+
+    y[t,d] = x[s,d] where g[s] == g[t]
+
+Out: its value over the free indices. The one rule: what belongs to another value never enters what is read, so
+infinities and nan stay where the loops have them; a nan among what is compared is equal to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from ..program.affine import Affine
+from ..program.conditions import conjuncts
+from ..program.ir import Call, Const, Expr, Index, indices_of, reads
+from ..rewrite.substitution import Quotient, put
+from .building import here
+from .costs import SORTING
+from .evaluation import Evaluation
+from .kernels import Label, Map, Scatter, Take
+from .operators import SUMS, combining
+from .places import Part, Place, View
+from .prices import price
+from .quantities import Apply, Load, Number, Position, Value
+from .ranking import split_in_order
+from .reads import masked, value_of
+from .values import cast, unit
+from .views import Row, Scope, plain, row_strides, whole
+
+
+@dataclass(frozen=True)
+class Segments:
+    """`keys` of the reduced indices `over` that are equal to `bounds` of `others`, for each value of `batch`.
+
+    `own` are the masks of what is reduced alone; `same` if bounds are the keys under other names.
+    """
+
+    keys: tuple[Expr, ...]
+    bounds: tuple[Expr, ...]
+    batch: tuple[str, ...]
+    over: tuple[str, ...]
+    others: tuple[str, ...]
+    own: tuple[Expr, ...]
+    same: bool
+
+
+def segments_of(stmt: Evaluation) -> Segments | None:
+    """The equalities by which the statement is a reduction for each value of data, where that costs least."""
+    b = stmt.b
+    if stmt.root is not None or stmt.compute == "bool" or b.complex_step or len(stmt.summed) == 0:
+        return None
+    if any(stmt.sizes[i] <= 0 for i in stmt.sizes):
+        return None
+    core, _, _ = split_in_order(stmt)
+    value = {i for f in core for i in indices_of(f)}
+    found = _segments(stmt, value)
+    if found is None or _cost(stmt, found, value) >= price(stmt.stmt, b.extents, b.limits, b.shapes):
+        return None
+    return found
+
+
+def _segments(stmt: Evaluation, value: set[str]) -> Segments | None:
+    summed, pairs, own = set(stmt.summed), list[tuple[Expr, Expr]](), list[Expr]()
+    for condition in (p for m in stmt.inner for p in conjuncts(m)):
+        pair = _pair(stmt, condition)
+        if pair is None:
+            own.append(condition)
+        else:
+            pairs.append(pair)
+    keyed = {i for key, _ in pairs for i in indices_of(key)}
+    bounded = {i for _, bound in pairs for i in indices_of(bound)}
+    batch = (keyed - summed) | (bounded & value)
+    others = bounded - batch
+    reduced = value | keyed
+    if not pairs or not others or not summed <= reduced or any(not set(indices_of(m)) <= reduced for m in own):
+        return None
+    in_memory = stmt.in_memory(list(dict.fromkeys((*stmt.stmt.domain.indices, *stmt.summed))))
+    over = tuple(i for key, _ in pairs[:1] for i in indices_of(key) if i in summed)
+    over += tuple(i for i in in_memory if i in keyed & summed and i not in over)
+    first = tuple(i for _, bound in pairs[:1] for i in indices_of(bound) if i in others)
+    free = first + tuple(i for i in in_memory if i in others and i not in first)
+    keys, bounds = zip(*pairs, strict=True)
+    same = _alike(stmt, keys, bounds, over, free)
+    return Segments(keys, bounds, tuple(i for i in in_memory if i in batch), over, free, tuple(own), same)
+
+
+def _pair(stmt: Evaluation, condition: Expr) -> tuple[Expr, Expr] | None:
+    """What is compared: first what is reduced, then what is read by."""
+    match condition:
+        case Call(fn="eq", args=(left, right)) if reads(left) and reads(right):
+            kinds = {stmt.b.kind(left), stmt.b.kind(right)}
+            if len(kinds) > 1 or any(k.startswith("complex") for k in kinds):
+                return None
+            for key, bound in ((left, right), (right, left)):
+                if set(stmt.summed) & set(indices_of(key)) and not set(stmt.summed) & set(indices_of(bound)):
+                    return key, bound
+    return None
+
+
+def _alike(
+    stmt: Evaluation, keys: Sequence[Expr], bounds: Sequence[Expr], over: Sequence[str], others: Sequence[str]
+) -> bool:
+    """Whether bounds are the keys under other names."""
+    if len(over) != len(others) or any(
+        stmt.b.extents[s] != stmt.b.extents[t] for s, t in zip(over, others, strict=True)
+    ):
+        return False
+    names = {s: Quotient(Affine.from_expr(Index(t))) for s, t in zip(over, others, strict=True)}
+    return all(put(key, names) == bound for key, bound in zip(keys, bounds, strict=True))
+
+
+def _cost(stmt: Evaluation, found: Segments, value: set[str]) -> int:
+    """Multiply-adds of what is numbered, brought together, and read."""
+    limits = stmt.b.limits
+
+    def points(indices: set[str]) -> int:
+        return prod(stmt.sizes[i] for i in indices)
+
+    numbered = points({*found.batch, *found.over}) + (0 if found.same else points({*found.batch, *found.others}))
+    elements = SORTING * len(found.keys) * numbered + 8 * points(value | {*found.batch, *found.over})
+    return limits.element * (elements + 4 * points(set(stmt.free))) + 8 * limits.call
+
+
+def segmented(stmt: Evaluation, scope: Scope) -> Value:
+    """The value over the free indices, in a scope with all values of each index."""
+    b, found = stmt.b, segments_of(stmt)
+    assert found is not None
+    core, outside, divisors = split_in_order(stmt)
+    labels = _labels(stmt, found, scope)
+    mark = b.axis(labels.count)
+    sums = _sums(stmt, found, core, labels.key, mark, scope)
+    order = here([i for i in stmt.free if i in (*found.batch, *found.others, *sums.mentioned)], scope)
+    ends = b.part("ends", order, stmt.compute, scope)
+    b.run(ends, "=", Take(sums, ((mark, Load(labels.bound, "int64")),)))
+    result: Value = Load(ends, stmt.compute)
+    for fn, part in [("mul", f) for f in outside] + [("div", d) for d in divisors]:
+        result = Apply(fn, (result, cast(value_of(b, part, scope), stmt.compute)), stmt.compute)
+    for bound in found.bounds:
+        if b.kind(bound).startswith("float"):  # a nan has a sum of its own, which is that of nothing
+            said = value_of(b, bound, scope)
+            result = Apply("select", (Apply("ne", (said, said), "bool"), stmt.identity, result), result.dtype)
+    return stmt.masked_outer(result, scope)
+
+
+# -- numbers -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """The numbers of the values of keys and of bounds, less than `count`."""
+
+    key: View
+    bound: View
+    count: int
+
+
+def _labels(stmt: Evaluation, found: Segments, scope: Scope) -> _Labels:
+    """Numbers of values: of the keys, or of keys and bounds one behind the other."""
+    b = stmt.b
+    many = prod(stmt.sizes[i] for i in found.over)
+    if found.same:
+        axes, count = found.over, many
+        rows, ends = (tuple(_own(stmt, i) for i in group) for group in (found.over, found.others))
+        sources = [_compared(stmt, key, (*found.batch, *axes), scope) for key in found.keys]
+    else:
+        count = many + prod(stmt.sizes[i] for i in found.others)
+        axes, rows = (b.axis(count),), (_flat(stmt, found.over),)
+        ends = (_flat(stmt, found.others).shifted(many),)
+        pairs = zip(found.keys, found.bounds, strict=True)
+        sources = [_behind(stmt, found, pair, (rows[0], ends[0]), axes[0], count, scope) for pair in pairs]
+    scope = {**scope, **whole({i: b.extents[i] for i in axes})}
+    labels = _numbered(stmt, sources[0], (*found.batch, *axes), axes, scope)
+    for source in sources[1:]:
+        more = _numbered(stmt, source, (*found.batch, *axes), axes, scope)
+        both = b.part("pairs", labels.indices, "int64", scope)
+        first = Apply("mul", (Load(labels, "int64"), Number(count, "int64")), "int64")
+        b.run(both, "=", Map(Apply("add", (first, Load(more, "int64")), "int64")))
+        labels = _numbered(stmt, both, labels.indices, axes, scope)
+    batch = tuple(_own(stmt, i) for i in found.batch)
+    return _Labels(View(labels.buffer, (*batch, *rows)), View(labels.buffer, (*batch, *ends)), count)
+
+
+def _own(stmt: Evaluation, index: str) -> Row:
+    """Where the values of an index stand in an array of just these."""
+    return plain(index).shifted(-stmt.b.extents[index][0])
+
+
+def _flat(stmt: Evaluation, indices: Sequence[str]) -> Row:
+    """Where the values of several indices stand in one axis."""
+    steps = row_strides([stmt.sizes[i] for i in indices])
+    const = -sum(step * stmt.b.extents[i][0] for i, step in zip(indices, steps, strict=True))
+    return Row(const, tuple(zip(indices, steps, strict=True)))
+
+
+def _numbered(stmt: Evaluation, source: Place, axes: Sequence[str], over: Sequence[str], scope: Scope) -> Part:
+    """The number of each element's value."""
+    labels = stmt.b.part("labels", axes, "int64", scope)
+    stmt.b.run(labels, "=", Label(source, tuple(over)))
+    return labels
+
+
+def _compared(stmt: Evaluation, key: Expr, axes: Sequence[str], scope: Scope) -> Place:
+    """What is compared, over all of the axes."""
+    value = value_of(stmt.b, key, scope)
+    match value:
+        case Load(place=place, at=()) if place.buffer.dtype == value.dtype and set(place.mentioned) == set(axes):
+            return place
+        case _:
+            part = stmt.b.part("compared", axes, value.dtype, scope)
+            stmt.b.run(part, "=", Map(value))
+            return part
+
+
+def _behind(
+    stmt: Evaluation,
+    found: Segments,
+    pair: tuple[Expr, Expr],
+    rows: tuple[Row, Row],
+    axis: str,
+    count: int,
+    scope: Scope,
+) -> View:
+    """Keys, and bounds behind them, in one array."""
+    b = stmt.b
+    batch = tuple(_own(stmt, i) for i in found.batch)
+    made = b.buffer("compared", [*(stmt.sizes[i] for i in found.batch), count], b.kind(pair[0]))
+    for part, row in zip(pair, rows, strict=True):
+        b.run(View(made, (*batch, row)), "=", Map(value_of(b, part, scope)))
+    return View(made, (*batch, plain(axis)))
+
+
+# -- sums ----------------------------------------------------------------------------------------------
+
+
+def _sums(stmt: Evaluation, found: Segments, core: Sequence[Expr], labels: View, mark: str, scope: Scope) -> View:
+    """What the operator makes of all points of each number."""
+    b = stmt.b
+    value = cast(value_of(b, core[0], scope), stmt.compute)
+    for factor in core[1:]:
+        value = Apply("mul", (value, cast(value_of(b, factor, scope), stmt.compute)), stmt.compute)
+    value = masked(b, value, found.own, scope, stmt.identity)
+    points = (*found.batch, *found.over)
+    rest = tuple(here([i for i in stmt.free if i in value.indices and i not in points], scope))
+    left = [i for i in stmt.summed if i not in found.over]
+    if left:
+        every = stmt.in_memory(list(dict.fromkeys((*stmt.stmt.domain.indices, *stmt.summed))))
+        kept = here([i for i in every if i in value.indices and i not in left], scope)
+        value = stmt.held(stmt.reduced(value, left), kept, scope)
+    marks = [b.axis(stmt.sizes[i]) for i in found.batch]
+    axes = (*marks, mark, *rest)
+    sums = b.part("sums", axes, stmt.compute, {**scope, **whole({i: b.extents[i] for i in (*marks, mark)})})
+    b.run(sums, "=", Map(unit(stmt.op, stmt.compute)))
+    at: list[tuple[str, Value]] = [(m, _position(stmt, i)) for m, i in zip(marks, found.batch, strict=True)]
+    counts = core == [Const(1)] and not found.own and stmt.op in SUMS
+    by = "count" if not rest and stmt.op in SUMS and (counts or stmt.compute.startswith("float")) else "join"
+    where = (*at, (mark, Load(labels, "int64")))
+    given = None if counts and by == "count" else value
+    b.run(sums, combining(stmt.op), Scatter(where, given, points, rest, None, by, True))
+    rows = (*(_own(stmt, i) for i in found.batch), plain(mark), *(_own(stmt, i) for i in rest))
+    return View(sums.buffer, rows)
+
+
+def _position(stmt: Evaluation, index: str) -> Value:
+    """Where an index stands among its own values."""
+    lo = stmt.b.extents[index][0]
+    return Apply("sub", (Position(index), Number(lo, "int64")), "int64") if lo else Position(index)
