@@ -25,11 +25,13 @@ from .kernels import Label, Map, Scatter, Take
 from .operators import SUMS, combining
 from .places import Part, Place, View
 from .prices import price
-from .quantities import Apply, Load, Number, Position, Value
+from .quantities import Apply, Load, Number, Value
 from .ranking import split_in_order
 from .reads import masked, value_of
-from .values import cast, unit
+from .scanning import WINNERS
+from .values import cast, position_of, unit
 from .views import Row, Scope, plain, row_strides, whole
+from .writes import Target
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,24 @@ class Segments:
 def segments_of(stmt: Evaluation) -> Segments | None:
     """The equalities by which the statement is a reduction for each value of data, where that costs least."""
     b = stmt.b
-    if stmt.root is not None or stmt.compute == "bool" or b.complex_step or len(stmt.summed) == 0:
+    searched = stmt.root is not None
+    if _dtype(stmt) == "bool" or b.complex_step or len(stmt.summed) == 0 or any(n <= 0 for n in stmt.sizes.values()):
         return None
-    if any(stmt.sizes[i] <= 0 for i in stmt.sizes):
+    if stmt.root is not None and (stmt.root.op not in WINNERS or _dtype(stmt).startswith("complex")):
         return None
     core, _, _ = split_in_order(stmt)
     value = {i for f in core for i in indices_of(f)}
     found = _segments(stmt, value)
-    if found is None or _cost(stmt, found, value) >= price(stmt.stmt, b.extents, b.limits, b.shapes):
+    if found is None or (searched and set(found.over) != set(stmt.summed)):
         return None
-    return found
+    all_points = 2 * b.limits.element * prod(stmt.sizes.values())
+    least = all_points if searched else price(stmt.stmt, b.extents, b.limits, b.shapes)
+    return found if _cost(stmt, found, value) < least else None
+
+
+def _dtype(stmt: Evaluation) -> str:
+    """The type of what is brought together: a position is one of values."""
+    return stmt.compute if stmt.root is None else stmt.b.kind(stmt.value)
 
 
 def _segments(stmt: Evaluation, value: set[str]) -> Segments | None:
@@ -125,24 +135,32 @@ def _cost(stmt: Evaluation, found: Segments, value: set[str]) -> int:
     return limits.element * (elements + 4 * points(set(stmt.free))) + 8 * limits.call
 
 
-def segmented(stmt: Evaluation, scope: Scope) -> Value:
+def segmented(stmt: Evaluation, target: Target) -> None:
+    """The value, once for each value of data, into what is written."""
+    target.start(once=True)
+    target.put(target.view, _value(stmt, whole(stmt.b.extents)))
+
+
+def _value(stmt: Evaluation, scope: Scope) -> Value:
     """The value over the free indices, in a scope with all values of each index."""
     b, found = stmt.b, segments_of(stmt)
     assert found is not None
     core, outside, divisors = split_in_order(stmt)
     labels = _labels(stmt, found, scope)
-    mark = b.axis(labels.count)
-    sums = _sums(stmt, found, core, labels.key, mark, scope)
-    order = here([i for i in stmt.free if i in (*found.batch, *found.others, *sums.mentioned)], scope)
-    ends = b.part("ends", order, stmt.compute, scope)
-    b.run(ends, "=", Take(sums, ((mark, Load(labels.bound, "int64")),)))
-    result: Value = Load(ends, stmt.compute)
-    for fn, part in [("mul", f) for f in outside] + [("div", d) for d in divisors]:
+    op = stmt.op if stmt.root is None else WINNERS[stmt.root.op]
+    value = _reduced(stmt, found, core, op, scope)
+    result: Value
+    if stmt.root is None:
+        result = _taken(stmt, found, labels, _brought(stmt, found, labels, value, op, scope), stmt.free, scope)
+        nothing = stmt.identity
+    else:
+        result, nothing = _winner(stmt, found, labels, value, op, scope), Number(0, "int64")
+    for fn, part in [("mul", f) for f in outside if f != Const(1)] + [("div", d) for d in divisors]:
         result = Apply(fn, (result, cast(value_of(b, part, scope), stmt.compute)), stmt.compute)
     for bound in found.bounds:
         if b.kind(bound).startswith("float"):  # a nan has a sum of its own, which is that of nothing
             said = value_of(b, bound, scope)
-            result = Apply("select", (Apply("ne", (said, said), "bool"), stmt.identity, result), result.dtype)
+            result = Apply("select", (Apply("ne", (said, said), "bool"), nothing, result), result.dtype)
     return stmt.masked_outer(result, scope)
 
 
@@ -151,11 +169,11 @@ def segmented(stmt: Evaluation, scope: Scope) -> Value:
 
 @dataclass(frozen=True)
 class _Labels:
-    """The numbers of the values of keys and of bounds, less than `count`."""
+    """The numbers of the values of keys and of bounds, and the index that runs through them."""
 
     key: View
     bound: View
-    count: int
+    mark: str
 
 
 def _labels(stmt: Evaluation, found: Segments, scope: Scope) -> _Labels:
@@ -181,7 +199,7 @@ def _labels(stmt: Evaluation, found: Segments, scope: Scope) -> _Labels:
         b.run(both, "=", Map(Apply("add", (first, Load(more, "int64")), "int64")))
         labels = _numbered(stmt, both, labels.indices, axes, scope)
     batch = tuple(_own(stmt, i) for i in found.batch)
-    return _Labels(View(labels.buffer, (*batch, *rows)), View(labels.buffer, (*batch, *ends)), count)
+    return _Labels(View(labels.buffer, (*batch, *rows)), View(labels.buffer, (*batch, *ends)), b.axis(count))
 
 
 def _own(stmt: Evaluation, index: str) -> Row:
@@ -233,38 +251,78 @@ def _behind(
     return View(made, (*batch, plain(axis)))
 
 
-# -- sums ----------------------------------------------------------------------------------------------
+# -- what belongs together -----------------------------------------------------------------------------
 
 
-def _sums(stmt: Evaluation, found: Segments, core: Sequence[Expr], labels: View, mark: str, scope: Scope) -> View:
-    """What the operator makes of all points of each number."""
-    b = stmt.b
-    value = cast(value_of(b, core[0], scope), stmt.compute)
+def _reduced(stmt: Evaluation, found: Segments, core: Sequence[Expr], op: str, scope: Scope) -> Value:
+    """What is brought together: the value of each point, reduced over what nothing is compared by."""
+    b, dtype = stmt.b, _dtype(stmt)
+    value = Number(1, dtype) if core == [Const(1)] else cast(value_of(b, core[0], scope), dtype)
     for factor in core[1:]:
-        value = Apply("mul", (value, cast(value_of(b, factor, scope), stmt.compute)), stmt.compute)
-    value = masked(b, value, found.own, scope, stmt.identity)
-    points = (*found.batch, *found.over)
-    rest = tuple(here([i for i in stmt.free if i in value.indices and i not in points], scope))
+        value = Apply("mul", (value, cast(value_of(b, factor, scope), dtype)), dtype)
+    value = masked(b, value, found.own, scope, unit(op, dtype))
     left = [i for i in stmt.summed if i not in found.over]
-    if left:
-        every = stmt.in_memory(list(dict.fromkeys((*stmt.stmt.domain.indices, *stmt.summed))))
-        kept = here([i for i in every if i in value.indices and i not in left], scope)
-        value = stmt.held(stmt.reduced(value, left), kept, scope)
+    if not left and stmt.root is None:
+        return value
+    every = stmt.in_memory(list(dict.fromkeys((*stmt.stmt.domain.indices, *stmt.summed))))
+    kept = here([i for i in every if i in value.indices and i not in left], scope)
+    part = b.part("values", kept, dtype, scope)
+    b.run(part, "=", Map(stmt.reduced(value, left) if left else value))
+    return Load(part, dtype)
+
+
+def _brought(stmt: Evaluation, found: Segments, labels: _Labels, value: Value, op: str, scope: Scope) -> View:
+    """What an operator makes of the values of all points of each number."""
+    b, dtype, points = stmt.b, value.dtype, (*found.batch, *found.over)
+    rest = tuple(here([i for i in stmt.free if i in value.indices and i not in points], scope))
     marks = [b.axis(stmt.sizes[i]) for i in found.batch]
-    axes = (*marks, mark, *rest)
-    sums = b.part("sums", axes, stmt.compute, {**scope, **whole({i: b.extents[i] for i in (*marks, mark)})})
-    b.run(sums, "=", Map(unit(stmt.op, stmt.compute)))
+    own = {i: b.extents[i] for i in (*marks, labels.mark)}
+    sums = b.part("sums", (*marks, labels.mark, *rest), dtype, {**scope, **whole(own)})
+    b.run(sums, "=", Map(unit(op, dtype)))
     at: list[tuple[str, Value]] = [(m, _position(stmt, i)) for m, i in zip(marks, found.batch, strict=True)]
-    counts = core == [Const(1)] and not found.own and stmt.op in SUMS
-    by = "count" if not rest and stmt.op in SUMS and (counts or stmt.compute.startswith("float")) else "join"
-    where = (*at, (mark, Load(labels, "int64")))
-    given = None if counts and by == "count" else value
-    b.run(sums, combining(stmt.op), Scatter(where, given, points, rest, None, by, True))
-    rows = (*(_own(stmt, i) for i in found.batch), plain(mark), *(_own(stmt, i) for i in rest))
-    return View(sums.buffer, rows)
+    adds = op in SUMS and not rest
+    counts = adds and value == Number(1, dtype)
+    by = "count" if counts or (adds and dtype.startswith("float")) else "join"
+    where = (*at, (labels.mark, Load(labels.key, "int64")))
+    b.run(sums, combining(op), Scatter(where, None if counts else value, points, rest, None, by, True))
+    return View(
+        sums.buffer, (*(_own(stmt, i) for i in found.batch), plain(labels.mark), *(_own(stmt, i) for i in rest))
+    )
+
+
+def _taken(
+    stmt: Evaluation,
+    found: Segments,
+    labels: _Labels,
+    sums: View,
+    free: Sequence[str],
+    scope: Scope,
+    back: bool = False,
+) -> Load:
+    """What was made for its number, at each bound; or `back` at each key."""
+    at, ends = (labels.key, found.over) if back else (labels.bound, found.others)
+    order = here([i for i in free if i in (*found.batch, *ends, *sums.mentioned)], scope)
+    part = stmt.b.part("ends", order, sums.buffer.dtype, scope)
+    stmt.b.run(part, "=", Take(sums, ((labels.mark, Load(at, "int64")),)))
+    return Load(part, part.buffer.dtype)
+
+
+def _winner(stmt: Evaluation, found: Segments, labels: _Labels, value: Value, op: str, scope: Scope) -> Value:
+    """The first point of each number that has the best value, or nan, at each bound."""
+    points = prod(stmt.sizes[i] for i in stmt.summed)
+    best = _brought(stmt, found, labels, value, op, scope)
+    every = stmt.in_memory(list(dict.fromkeys((*stmt.stmt.domain.indices, *stmt.summed))))
+    back = _taken(stmt, found, labels, best, every, scope, back=True)
+    wins: Value = Apply("eq", (value, back), "bool")
+    if value.dtype.startswith("float"):
+        wins = Apply("or", (wins, Apply("ne", (value, value), "bool")), "bool")
+    number: Value = position_of(_flat(stmt, stmt.summed))
+    last = Number(points, "int64")
+    number = masked(stmt.b, Apply("select", (wins, number, last), "int64"), found.own, scope, last)
+    first = _taken(stmt, found, labels, _brought(stmt, found, labels, number, "min=", scope), stmt.free, scope)
+    return Apply("select", (Apply("lt", (first, last), "bool"), first, Number(0, "int64")), "int64")
 
 
 def _position(stmt: Evaluation, index: str) -> Value:
     """Where an index stands among its own values."""
-    lo = stmt.b.extents[index][0]
-    return Apply("sub", (Position(index), Number(lo, "int64")), "int64") if lo else Position(index)
+    return position_of(_own(stmt, index))

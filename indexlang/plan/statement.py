@@ -243,11 +243,6 @@ class StatementPlan(Evaluation):
             scope = self.enter(stack, target, batches(self), drops=False)
             target.put(target.view, ranked(self, scope))
 
-    def segments(self, target: Target) -> None:
-        """A sum for each value of data."""
-        self.start(target, ())
-        target.put(target.view, segmented(self, whole(self.b.extents)))
-
     def grouped(self, target: Target) -> None:
         """A product for each matrix that data choose."""
         self.start(target, (), many=bool(target.dynamic))
@@ -345,7 +340,7 @@ WAYS = (
     Way("scatter", lambda f, limits: f.scattered, StatementPlan.scatter),
     Way("levels", lambda f, limits: f.levels, StatementPlan.levels),
     Way("ranks", lambda f, limits: f.ranking, StatementPlan.ranking),
-    Way("segments", lambda f, limits: f.segments, StatementPlan.segments),
+    Way("segments", lambda f, limits: f.segments, segmented),
     Way("scan", lambda f, limits: f.scan, StatementPlan.scan),
     Way(
         "window search",

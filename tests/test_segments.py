@@ -1,0 +1,325 @@
+"""Reductions of what has the same data: values and gradients against loops of their own, and where they begin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from planned import runs_of, sized
+
+import indexlang
+from indexlang.calls.function import Function
+from indexlang.errors import Source
+from indexlang.meaning.resolve import resolve
+from indexlang.oracle import loops as reference
+from indexlang.plan import statement
+from indexlang.plan.kernels import Label
+from indexlang.plan.limits import NUMPY, TINY, Limits
+from indexlang.plan.planning import every
+from indexlang.plan.verify import verify
+from indexlang.syntax.parser import parse
+
+pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
+
+Array = NDArray[Any]
+EAGER = replace(NUMPY, call=1, element=1000)  # few points are worth numbers
+KEYS = ("int64", "int32", "int8", "uint8", "uint64", "float64", "float32", "bool")
+
+
+def is_by_segments(f: Function, arrays: dict[str, Any]) -> bool:
+    return any(isinstance(run.kernel, Label) for run in runs_of(f.plan(**arrays)))
+
+
+def planned(text: str, limits: Limits = EAGER) -> Function:
+    return sized(indexlang.compile(text), limits)
+
+
+def keys_of(n: int | tuple[int, ...], how: str, kind: str, seed: int = 0) -> Array:
+    rng = np.random.default_rng(seed)
+    if kind == "bool":
+        return rng.integers(0, 2, n).astype(bool)
+    unsigned = kind.startswith("u")
+    lo, hi = {"few": (0, 4), "one": (7, 8), "all": (0, 1), "wide": (0, 120)}[how]
+    found = rng.integers(lo, hi, n)
+    if how == "all":  # groups of one
+        found = rng.permutation(int(np.prod(n))).reshape(n) % 128
+    if how == "wide":
+        found = found * ((2**57 + 3) if kind in ("int64", "uint64") else 1)
+    found = found if unsigned else found - found.max() // 2
+    return found.astype(kind)
+
+
+def grouped(x: Array, g: Array, h: Array, op: Callable[[list[Any]], Any]) -> Array:
+    """For each of h what an operation makes of the rows of x whose g is equal."""
+    return np.array([op([row for row, key in zip(x, g, strict=True) if bool(key == bound)]) for bound in h])
+
+
+def sum_of(rows: list[Any], width: tuple[int, ...] = ()) -> Any:
+    return np.sum(np.asarray(rows, "float64"), 0) if rows else np.zeros(width)
+
+
+def close(found: Any, right: Array, kind: str) -> None:
+    tolerance = 2e-5 if kind == "float32" else 1e-12
+    np.testing.assert_allclose(np.asarray(found, "float64"), right, rtol=tolerance, atol=tolerance * 10)
+
+
+# -- values ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32"])
+@pytest.mark.parametrize("how", ["few", "one", "all", "wide"])
+@pytest.mark.parametrize("keys", KEYS)
+def test_rows_and_their_gradient(keys: str, how: str, kind: str) -> None:
+    n, text = 40, "y[t,d] = x[s,d] where g[s] == g[t]"
+    rng, g = np.random.default_rng(1), keys_of(40, how, keys)
+    x, dy = rng.normal(size=(n, 3)).astype(kind), rng.normal(size=(n, 3)).astype(kind)
+    f = planned(text)
+    assert is_by_segments(f, {"x": x, "g": g})
+    close(f(x=x, g=g), grouped(x, g, g, sum_of), kind)
+    y, pull = f.vjp(x=x, g=g)
+    close(y, grouped(x, g, g, sum_of), kind)
+    close(pull(dy)["x"], grouped(dy, g, g, sum_of), kind)
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32"])
+@pytest.mark.parametrize("keys", ["int64", "float32"])
+def test_products_and_their_gradients(keys: str, kind: str) -> None:
+    rng, g = np.random.default_rng(2), keys_of(50, "few", keys)
+    x, w, dy = (rng.normal(size=50).astype(kind) for _ in range(3))
+    f = planned("y[t] = x[s]*w[s] where g[s] == g[t]")
+    y, pull = f.vjp(x=x, w=w, g=g)
+    close(y, grouped(x * w, g, g, sum_of), kind)
+    found, back = pull(dy), grouped(dy, g, g, sum_of)
+    close(found["x"], back * w, kind)
+    close(found["w"], back * x, kind)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y[t,d] = mean[s](x[s,d]) where g[s] == g[t]",
+        "c[t] = 1 where g[s] == g[t]\nm[t,d] = x[s,d] where g[s] == g[t]\ny[t,d] = m[t,d] / c[t]\n-> y",
+    ],
+)
+def test_means(text: str) -> None:
+    rng, g = np.random.default_rng(3), keys_of(60, "few", "int32")
+    x, dy = rng.normal(size=(60, 2)), rng.normal(size=(60, 2))
+    f = planned(text.removesuffix("\n-> y"))
+    assert is_by_segments(f, {"x": x, "g": g})
+    count = grouped(np.ones(60), g, g, sum_of)[:, None]
+    found = f(x=x, g=g)
+    close(found["y"] if isinstance(found, dict) else found, grouped(x, g, g, sum_of) / count, "float64")
+    if not isinstance(found, dict):
+        close(f.vjp(x=x, g=g)[1](dy)["x"], grouped(dy, g, g, sum_of) / count, "float64")
+
+
+@pytest.mark.parametrize("order", ["b,{}", "{},b"])
+@pytest.mark.parametrize("how", ["few", "wide"])
+def test_batches(order: str, how: str) -> None:
+    s, t = order.format("s"), order.format("t")
+    text = f"y[b,t,d] = x[b,s,d] where g[{s}] == g[{t}]"
+    g = keys_of((3, 20), how, "int64")
+    g = g if order.startswith("b") else np.ascontiguousarray(g.T)
+    x = np.random.default_rng(4).normal(size=(3, 20, 2))
+    f = planned(text)
+    assert is_by_segments(f, {"x": x, "g": g})
+    rows = g if order.startswith("b") else g.T
+    right = np.array([grouped(x[b], rows[b], rows[b], sum_of) for b in range(3)])
+    close(f(x=x, g=g), right, "float64")
+    close(f.vjp(x=x, g=g)[1](x)["x"], right, "float64")
+
+
+@pytest.mark.parametrize("keys", ["int64", "uint8", "float64"])
+def test_other_data_than_their_own(keys: str) -> None:
+    g, h = keys_of(30, "few", keys), keys_of((5, 4), "wide" if keys == "float64" else "few", keys, 8)
+    h[0, 0] = 77  # of nothing
+    x = np.random.default_rng(5).normal(size=(30, 2))
+    f = planned("y[i,j,d] = x[s,d] where g[s] == h[i,j]")
+    right = grouped(x, g, h.reshape(-1), lambda rows: sum_of(rows, (2,))).reshape(5, 4, 2)
+    assert is_by_segments(f, {"x": x, "g": g, "h": h})
+    y, pull = f.vjp(x=x, g=g, h=h)
+    close(y, right, "float64")
+    back = grouped(right.reshape(20, 2), h.reshape(-1), g, lambda rows: sum_of(rows, (2,)))
+    close(pull(right)["x"], back, "float64")
+
+
+def test_batches_of_other_data() -> None:
+    x, g, h = (
+        np.random.default_rng(6).normal(size=(2, 30)),
+        keys_of(30, "few", "int64"),
+        keys_of((2, 70), "few", "int64"),
+    )
+    f = planned("y[b,t] = x[b,s] where g[s] == h[b,t]")
+    assert is_by_segments(f, {"x": x, "g": g, "h": h})
+    close(f(x=x, g=g, h=h), np.array([grouped(x[b], g, h[b], sum_of) for b in range(2)]), "float64")
+
+
+def test_labels_of_pictures() -> None:
+    x, g = np.random.default_rng(6).normal(size=(6, 7, 2)), keys_of((6, 7), "few", "int64")
+    f = planned("y[p,q,c] = x[i,j,c] where g[i,j] == g[p,q]")
+    assert is_by_segments(f, {"x": x, "g": g})
+    right = grouped(x.reshape(42, 2), g.reshape(-1), g.reshape(-1), sum_of).reshape(6, 7, 2)
+    close(f(x=x, g=g), right, "float64")
+
+
+def test_two_equalities() -> None:
+    x, g, h = np.random.default_rng(7).normal(size=60), keys_of(60, "few", "int64"), keys_of(60, "few", "float32", 9)
+    h[::7] = np.nan
+    f = planned("y[t] = x[s] where g[s] == g[t], h[t] == h[s]")
+    assert is_by_segments(f, {"x": x, "g": g, "h": h})
+    right = np.array([sum(x[s] for s in range(60) if g[s] == g[t] and h[s] == h[t]) for t in range(60)])
+    close(f(x=x, g=g, h=h), right, "float64")
+
+
+@pytest.mark.parametrize("n", [1, 5])
+@pytest.mark.parametrize("text", ["y[t] = x[s] where g[s] == g[t]", "y[t] max= x[s] where g[s] == g[t]"])
+def test_few_and_no_points(text: str, n: int) -> None:
+    for limits in (NUMPY, EAGER, TINY):
+        f, g = planned(text, limits), np.arange(n) // 2
+        x = np.arange(1.0, n + 1)
+        op = sum_of if " = x" in text else max
+        close(f(x=x, g=g), grouped(x, g, g, op), "float64")
+        assert f(x=x[:0], g=g[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("op", ["max", "min"])
+@pytest.mark.parametrize("keys", ["int64", "float64"])
+def test_extrema_and_their_gradients(op: str, keys: str) -> None:
+    rng, g = np.random.default_rng(8), keys_of(40, "few", keys)
+    for shape, rest in (((40,), ""), ((40, 3), ",d")):
+        x, dy = np.round(rng.normal(size=shape) * 2), rng.normal(size=shape)  # some are equal
+        f = planned(f"y[t{rest}] {op}= x[s{rest}] where g[s] == g[t]")
+        assert all(any(isinstance(r.kernel, Label) for r in runs_of(p)) for p in f.plans(x=x, g=g)[:1])
+        y, pull = f.vjp(x=x, g=g)
+        close(y, grouped(x, g, g, lambda rows: getattr(np, op)(rows, 0)), "float64")
+        right = np.zeros(shape)
+        for at in np.ndindex(shape):
+            same = [s for s in range(40) if g[s] == g[at[0]]]
+            column = [x[(s, *at[1:])] for s in same]
+            right[(same[int(getattr(np, f"arg{op}")(column))], *at[1:])] += dy[at]
+        close(pull(dy)["x"], right, "float64")
+
+
+@pytest.mark.parametrize("op", ["argmax", "argmin"])
+def test_winners(op: str) -> None:
+    rng, g, h = np.random.default_rng(8), keys_of(40, "few", "int64"), keys_of(90, "few", "int64", 3)
+    h[3] = 99
+    for kind in ("float64", "int64"):
+        x = np.round(rng.normal(size=40) * 2).astype(kind)
+        if kind == "float64":
+            x[[4, 9]] = np.nan
+        f = planned(f"y[t] = {op}[s](x[s]) where g[s] == h[t], w[s] > 0")
+        w = rng.normal(size=40)
+        assert is_by_segments(f, {"x": x, "g": g, "h": h, "w": w})
+        for t, found in enumerate(f(x=x, g=g, h=h, w=w)):
+            same = [s for s in range(40) if g[s] == h[t] and w[s] > 0]
+            assert found == (same[int(getattr(np, op)(x[same]))] if same else 0)
+
+
+@pytest.mark.parametrize("op", ["*=", "+=", "="])
+@pytest.mark.parametrize("kind", ["int64", "float64", "complex128"])
+def test_other_operators(op: str, kind: str) -> None:
+    x, g = np.round(np.random.default_rng(9).normal(size=30) * 2 + 3).astype(kind), keys_of(30, "few", "int32")
+    f = planned(f"y[t] = 2*x[t]\ny[t] {op} x[s] where g[s] == g[t]" if op != "=" else "y[t] = x[s] where g[s] == g[t]")
+    right = np.array([(np.prod if op == "*=" else np.sum)(x[g == k]) for k in g])
+    right = {"*=": 2 * x * right, "+=": 2 * x + right, "=": right}[op]
+    assert is_by_segments(f, {"x": x, "g": g})
+    np.testing.assert_allclose(f(x=x, g=g), right, rtol=1e-12)
+
+
+# -- exactness ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("limits", [NUMPY, EAGER, TINY], ids=["usual", "eager", "tiny"])
+def test_other_groups_stay_as_they_are(bad: float, limits: Limits) -> None:
+    n = 300
+    g, rng = keys_of(n, "few", "int64"), np.random.default_rng(10)
+    x, dy = rng.normal(size=(n, 2)), rng.normal(size=(n, 2))
+    x[5, 0], dy[9, 1] = bad, bad
+    f = planned("y[t,d] = x[s,d] where g[s] == g[t]", limits)
+    y, pull = f.vjp(x=x, g=g)
+    close(y, grouped(x, g, g, sum_of), "float64")
+    close(pull(dy)["x"], grouped(dy, g, g, sum_of), "float64")
+
+
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("kind", ["float64", "float32"])
+def test_nan_is_equal_to_nothing(kind: str, same: bool) -> None:
+    g, x = keys_of(40, "few", kind), np.random.default_rng(11).normal(size=40)
+    g[[3, 4, 20]], g[[5, 6]], g[7], g[8] = np.nan, np.inf, -0.0, 0.0
+    h = g if same else keys_of(12, "few", kind, 3)
+    h[1] = np.nan
+    for op, of in (("=", sum_of), ("max=", lambda rows: max(rows, default=-np.inf))):
+        text = f"y[t] {op} x[s] where g[s] == {'g' if same else 'h'}[t]"
+        f, given = planned(text), {"x": x, "g": g} | ({} if same else {"h": h})
+        assert is_by_segments(f, given)
+        close(f(**given), grouped(x, g, h, of), "float64")
+
+
+def test_masks_of_each_side() -> None:
+    rng, g = np.random.default_rng(12), keys_of(50, "few", "int64")
+    x, v = rng.normal(size=50), rng.normal(size=50)
+    x[v <= 0] = np.nan  # refused
+    f = planned("y[t] = x[s] where g[s] == g[t], v[s] > 0, s > 2, t < 40, v[t] < 1")
+    assert is_by_segments(f, {"x": x, "g": g, "v": v})
+    right = np.zeros(f(x=x, g=g, v=v).shape)
+    for t in range(min(40, len(right))):
+        right[t] = sum(x[s] for s in range(3, 50) if g[s] == g[t] and v[s] > 0) if v[t] < 1 else 0
+    close(f(x=x, g=g, v=v), right, "float64")
+
+
+@pytest.mark.parametrize("text", ["y[t] = x[s] where g[s] == g[t], s <= t", "y[t] = x[s]*z[s+t] where g[s] == g[t]"])
+def test_what_knows_both_goes_another_way(text: str) -> None:
+    arrays: dict[str, Any] = {"x": np.arange(20.0), "g": keys_of(20, "few", "int64"), "z": np.ones(39)}
+    arrays = {k: a for k, a in arrays.items() if f"{k}[" in text}
+    f = planned(text)
+    assert not is_by_segments(f, arrays)
+    close(f(**arrays), np.asarray(reference.run(resolve(parse(Source(text))), arrays)["y"]), "float64")
+
+
+# -- plans -------------------------------------------------------------------------------------------
+
+
+def test_only_where_it_pays() -> None:
+    f = indexlang.compile("y[t] = x[s] where g[s] == g[t]")
+    for n, pays in ((20, False), (2000, True)):
+        arrays = {"x": np.ones(n, "float32"), "g": np.arange(n) // 3}
+        assert is_by_segments(f, arrays) == pays
+        close(f(**arrays), np.bincount(arrays["g"])[arrays["g"]].astype(float), "float32")
+
+
+def test_numbers_are_made_once() -> None:
+    f = planned("c[t] = 1 where g[s] == g[t]\nm[t] = x[s] where g[s] == g[t]\ny[t] = m[t]/c[t]")
+    plan = f.plan(x=np.ones(90), g=np.arange(90) // 4)
+    assert sum(isinstance(run.kernel, Label) for run in runs_of(plan)) == 1
+
+
+@pytest.mark.parametrize("limits", [NUMPY, EAGER, TINY], ids=["usual", "eager", "tiny"])
+def test_plans_can_be_run(limits: Limits) -> None:
+    for text in (
+        "y[b,t,d] = x[b,s,d]*w[d] where g[b,s] == g[b,t], s > 3",
+        "y[b,t,d] = argmax[s](x[b,s,d]) where g[b,s] == g[b,t]",
+        "y[b,t] = x[b,s,d] where g[b,s] == h[t]",
+    ):
+        f = planned(text, limits)
+        x, g = np.random.default_rng(0).normal(size=(3, 30, 2)), keys_of((3, 30), "few", "int64")
+        given = {k: {"x": x, "g": g, "w": x[0, 0], "h": g[0, :8]}[k] for k in f.inputs}
+        for plan in every(f.plan(**given)):
+            verify(plan)
+        right = np.asarray(reference.run(resolve(parse(Source(text))), given)["y"])
+        close(f(**given), right, "float64")
+
+
+def test_as_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, g = np.random.default_rng(0).normal(size=(500, 2)), keys_of(500, "wide", "int64")
+    text = "y[t,d] = x[s,d] where g[s] == g[t]"
+    found = indexlang.compile(text)(x=x, g=g)
+    monkeypatch.setattr(statement, "segments_of", lambda _: None)
+    other = indexlang.compile(text)
+    other.release()
+    close(found, planned(text, replace(NUMPY, table=1))(x=x, g=g), "float64")
