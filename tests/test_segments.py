@@ -15,12 +15,14 @@ import indexlang
 from indexlang.calls.function import Function
 from indexlang.errors import Source
 from indexlang.meaning.resolve import resolve
+from indexlang.oracle import gradcheck
 from indexlang.oracle import loops as reference
 from indexlang.plan import statement
 from indexlang.plan.kernels import Label
 from indexlang.plan.limits import NUMPY, TINY, Limits
 from indexlang.plan.planning import every
 from indexlang.plan.verify import verify
+from indexlang.program.ir import Program
 from indexlang.syntax.parser import parse
 
 pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
@@ -280,6 +282,99 @@ def test_what_knows_both_goes_another_way(text: str) -> None:
     f = planned(text)
     assert not is_by_segments(f, arrays)
     close(f(**arrays), np.asarray(reference.run(resolve(parse(Source(text))), arrays)["y"]), "float64")
+
+
+# -- products with them ------------------------------------------------------------------------------
+
+PRODUCTS = [
+    "y[t,e] = W[d,e]*x[s,d] where g[s] == g[t]",
+    "y[t,e] = 2*W[d,e]*x[s,d]*v[t] where g[s] == h[t]",
+    "y[t,e] = -W[d,e]*x[s,d] where g[s] == h[t], v[s] > 0, t > 2, v[t] > -1",
+    "y = v[s]*w[t] where g[s] == g[t]",
+    "y = x[s,d]*x[t,d]/(1 + w[t]**2) where g[s] == h[t], v[t] > 0",
+    "y[d] = x[s,d]*v[t]*w[s] where g[s] == g[t], w[s] > 0",
+    "y[] = v[s]*w[t] where f[s] == f[t], s != 4",
+    "y[d] = x[s,d]*v[t] where g[s] == h[t], f[t] == f[s]",
+]
+
+
+def pairs_of(text: str, n: int, kind: str = "float64") -> dict[str, Any]:
+    rng = np.random.default_rng(20)
+    given: dict[str, Any] = {k: rng.normal(size=n).astype(kind) for k in "vw"}
+    given |= {"x": rng.normal(size=(n, 3)).astype(kind), "W": rng.normal(size=(3, 4)).astype(kind)}
+    given |= {"g": keys_of(n, "few", "int64"), "h": keys_of(n, "wide", "int8", 3), "f": keys_of(n, "few", "float32", 5)}
+    given["f"][::9] = np.nan
+    return {k: given[k] for k in indexlang.compile(text).inputs}
+
+
+@pytest.mark.parametrize("bad", [0, np.inf, np.nan])
+@pytest.mark.parametrize("limits", [NUMPY, EAGER, TINY], ids=["usual", "eager", "tiny"])
+@pytest.mark.parametrize("text", PRODUCTS)
+def test_products_with_sums(text: str, limits: Limits, bad: float) -> None:
+    given, f = pairs_of(text, 60), planned(text, limits)
+    if bad:
+        for name, at in (("v", 7), ("w", 11)):
+            if name in given:
+                given[name][at] = bad
+    right = np.asarray(reference.run(resolve(parse(Source(text))), given)["y"])
+    for plan in every(f.plan(**given)):
+        verify(plan)
+    with np.errstate(all="ignore"):
+        found = np.asarray(f(**given))
+    finite = np.isfinite(right)
+    np.testing.assert_array_equal(np.isfinite(found), finite)
+    np.testing.assert_allclose(found[finite], right[finite], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("text", PRODUCTS)
+def test_gradients_of_products(text: str) -> None:
+    def backward(program: Program, arrays: dict[str, Any]) -> dict[str, Any]:
+        return Function(program, always_dict=True, limits=EAGER)(**arrays)  # type: ignore[no-any-return]
+
+    given = pairs_of(text, 12)
+    for found in gradcheck.gradcheck(resolve(parse(Source(text))), given, backward=backward):
+        assert found.ok, found
+
+
+def test_they_are_taken_apart() -> None:
+    f = indexlang.compile(PRODUCTS[0])
+    given = {"W": np.ones((8, 8), "float32"), "x": np.ones((900, 8), "float32"), "g": np.arange(900) // 7}
+    assert all(any(isinstance(r.kernel, Label) for r in runs_of(p)) for p in f.plans(**given))
+    close(f(**given), 8.0 * np.bincount(given["g"])[given["g"]][:, None] * np.ones(8), "float32")
+    assert not is_by_segments(f, {"W": given["W"], "x": given["x"][:9], "g": given["g"][:9]})
+
+
+def test_what_nothing_equals_is_not_multiplied() -> None:
+    for text in ("y[t] = x[s]*w[t] where g[s] == h[t]", "y = x[s]*w[t] where g[s] == h[t]"):
+        f, x, w = planned(text), np.ones(40), np.ones(30)
+        g, h = np.arange(40) % 3, np.arange(30) % 5
+        w[h > 2] = np.inf
+        right = np.where(h > 2, 0, np.bincount(g)[np.minimum(h, 2)]).astype(float)
+        assert is_by_segments(f, {"x": x, "w": w, "g": g, "h": h})
+        close(f(x=x, w=w, g=g, h=h), right if "[t] = " in text else right.sum(), "float64")
+
+
+# -- positions ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["int64", "int32", "uint8", "uint64", "float64"])
+@pytest.mark.parametrize("fn", ["<", "<=", ">", ">="])
+def test_bounds_of_positions(kind: str, fn: str) -> None:
+    rng = np.random.default_rng(21)
+    for text in (
+        f"y[b] = w[s] where s {fn} n[b]",
+        f"y[b] = w[s] where n[b] {fn} s, 3 <= s, s < 37",
+        f"y[b] = 1 where s < size(w,0), s {fn} n[b]",
+        f"y[b] max= w[s] where s {fn} n[b]",
+    ):
+        n, w = rng.integers(0 if kind.startswith("u") else -5, 60, 300).astype(kind), rng.normal(size=40)
+        w[3] = np.nan
+        if kind == "int64":
+            n[:2] = 2**63 - 1, -(2**63)
+        f = planned(text)
+        given = {k: {"n": n, "w": w}[k] for k in f.inputs}
+        right = np.asarray(reference.run(resolve(parse(Source(text))), given)["y"], "float64")
+        close(f(**given), right, "float64")
 
 
 # -- plans -------------------------------------------------------------------------------------------

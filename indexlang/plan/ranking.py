@@ -30,7 +30,7 @@ from .scanning import split
 from .values import cast
 from .views import Scope, whole
 
-_POSITIONS = {"int64", "int32", "int16", "int8", "uint32", "uint16", "uint8"}  # what positions can be compared with
+POSITIONS = {"int64", "int32", "int16", "int8", "uint32", "uint16", "uint8"}  # what positions can be compared with
 _TURNED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
 
 
@@ -97,7 +97,7 @@ def _ranking(stmt: Evaluation, condition: Expr, value: set[str]) -> Ranking | No
         if len(along) != 1 or set(stmt.summed) & set(indices_of(bound)) or not indices_of(bound):
             continue
         kinds = {stmt.b.kind(key), stmt.b.kind(bound)}
-        if isinstance(key, Index) and kinds <= _POSITIONS:
+        if isinstance(key, Index) and kinds <= POSITIONS:
             kinds = {"int64"}
         reduced = value | set(indices_of(key))
         own = tuple(p for m in stmt.inner for p in conjuncts(m) if p != condition)

@@ -25,8 +25,8 @@ from .kernels import Label, Map, Scatter, Take
 from .operators import SUMS, combining
 from .places import Part, Place, View
 from .prices import price
-from .quantities import Apply, Load, Number, Value
-from .ranking import split_in_order
+from .quantities import Apply, Load, Number, Reduced, Value
+from .ranking import POSITIONS, split_in_order
 from .reads import masked, value_of
 from .scanning import WINNERS
 from .values import cast, position_of, unit
@@ -102,13 +102,21 @@ def _pair(stmt: Evaluation, condition: Expr) -> tuple[Expr, Expr] | None:
     """What is compared: first what is reduced, then what is read by."""
     match condition:
         case Call(fn="eq", args=(left, right)) if reads(left) and reads(right):
-            kinds = {stmt.b.kind(left), stmt.b.kind(right)}
-            if len(kinds) > 1 or any(k.startswith("complex") for k in kinds):
+            if _common(stmt, left, right) is None:
                 return None
             for key, bound in ((left, right), (right, left)):
                 if set(stmt.summed) & set(indices_of(key)) and not set(stmt.summed) & set(indices_of(bound)):
                     return key, bound
     return None
+
+
+def _common(stmt: Evaluation, *sides: Expr) -> str | None:
+    """The type in which both sides are what they are, and compared."""
+    kinds = {stmt.b.kind(side) for side in sides}
+    if len(kinds) == 1:
+        (kind,) = kinds
+        return None if kind.startswith("complex") else kind
+    return "int64" if kinds <= POSITIONS else "float64" if kinds == {"float32", "float64"} else None
 
 
 def _alike(
@@ -148,15 +156,21 @@ def _value(stmt: Evaluation, scope: Scope) -> Value:
     core, outside, divisors = split_in_order(stmt)
     labels = _labels(stmt, found, scope)
     op = stmt.op if stmt.root is None else WINNERS[stmt.root.op]
-    value = _reduced(stmt, found, core, op, scope)
+    value = _reduced(stmt, found, core, op, _dtype(stmt), scope)
     result: Value
     if stmt.root is None:
         result = _taken(stmt, found, labels, _brought(stmt, found, labels, value, op, scope), stmt.free, scope)
         nothing = stmt.identity
     else:
         result, nothing = _winner(stmt, found, labels, value, op, scope), Number(0, "int64")
-    for fn, part in [("mul", f) for f in outside if f != Const(1)] + [("div", d) for d in divisors]:
+    outside = [f for f in outside if f != Const(1)]
+    for fn, part in [("mul", f) for f in outside] + [("div", d) for d in divisors]:
         result = Apply(fn, (result, cast(value_of(b, part, scope), stmt.compute)), stmt.compute)
+    if (outside or divisors) and (found.own or not found.same):  # nothing is not multiplied
+        one = _reduced(stmt, found, [Const(1)], "+=", "int64", scope)
+        count = _taken(stmt, found, labels, _brought(stmt, found, labels, one, "+=", scope), stmt.free, scope)
+        none = Apply("eq", (count, Number(0, "int64")), "bool")
+        result = Apply("select", (none, nothing, result), result.dtype)
     for bound in found.bounds:
         if b.kind(bound).startswith("float"):  # a nan has a sum of its own, which is that of nothing
             said = value_of(b, bound, scope)
@@ -245,29 +259,33 @@ def _behind(
     """Keys, and bounds behind them, in one array."""
     b = stmt.b
     batch = tuple(_own(stmt, i) for i in found.batch)
-    made = b.buffer("compared", [*(stmt.sizes[i] for i in found.batch), count], b.kind(pair[0]))
+    kind = _common(stmt, *pair)
+    assert kind is not None
+    made = b.buffer("compared", [*(stmt.sizes[i] for i in found.batch), count], kind)
     for part, row in zip(pair, rows, strict=True):
-        b.run(View(made, (*batch, row)), "=", Map(value_of(b, part, scope)))
+        b.run(View(made, (*batch, row)), "=", Map(cast(value_of(b, part, scope), kind)))
     return View(made, (*batch, plain(axis)))
 
 
 # -- what belongs together -----------------------------------------------------------------------------
 
 
-def _reduced(stmt: Evaluation, found: Segments, core: Sequence[Expr], op: str, scope: Scope) -> Value:
+def _reduced(stmt: Evaluation, found: Segments, core: Sequence[Expr], op: str, dtype: str, scope: Scope) -> Value:
     """What is brought together: the value of each point, reduced over what nothing is compared by."""
-    b, dtype = stmt.b, _dtype(stmt)
+    b = stmt.b
     value = Number(1, dtype) if core == [Const(1)] else cast(value_of(b, core[0], scope), dtype)
     for factor in core[1:]:
         value = Apply("mul", (value, cast(value_of(b, factor, scope), dtype)), dtype)
     value = masked(b, value, found.own, scope, unit(op, dtype))
-    left = [i for i in stmt.summed if i not in found.over]
+    left = [i for i in stmt.summed if i not in found.over and (i in value.indices or op == stmt.op)]
     if not left and stmt.root is None:
         return value
     every = stmt.in_memory(list(dict.fromkeys((*stmt.stmt.domain.indices, *stmt.summed))))
     kept = here([i for i in every if i in value.indices and i not in left], scope)
     part = b.part("values", kept, dtype, scope)
-    b.run(part, "=", Map(stmt.reduced(value, left) if left else value))
+    if left:
+        value = stmt.reduced(value, left) if op == stmt.op else Reduced("sum", value, tuple(left))
+    b.run(part, "=", Map(value))
     return Load(part, dtype)
 
 
