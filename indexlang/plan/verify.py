@@ -315,9 +315,8 @@ class _Checking(Memory):
             case Label(source=source, over=over):
                 self.load(source)
                 self.same(axes, self.here(source.mentioned))
-                self.require(
-                    all(i in axes and self.scope[i].whole for i in over), f"values along a part of {list(over)}"
-                )
+                good = bool(over) and all(i in axes and self.scope[i].whole for i in over)
+                self.require(good, f"values along a part of {list(over)}")
             case Search(value=value, over=over, admitted=admitted, best=best):
                 self.value(value)
                 if admitted is not None:

@@ -81,11 +81,11 @@ def labels(values):
             there[numbers] = True
             if np.count_nonzero(there) <= n:
                 return (np.cumsum(there) - 1).take(numbers)
-    order = np.argsort(values, -1)
-    ordered = np.take_along_axis(values, order, -1)
+    at = (*np.indices(values.shape, sparse=True)[:-1], np.argsort(values, -1))
+    ordered = values[at]
     numbers, found = np.zeros(values.shape, np.int64), np.empty(values.shape, np.int64)
     np.cumsum(ordered[..., 1:] != ordered[..., :-1], -1, out=numbers[..., 1:])
-    np.put_along_axis(found, order, numbers, -1)
+    found[at] = numbers
     return found
 '''
 
