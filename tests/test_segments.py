@@ -377,6 +377,77 @@ def test_bounds_of_positions(kind: str, fn: str) -> None:
         close(f(**given), right, "float64")
 
 
+# -- lengths -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["nowhere", "refused", "admitted", "weights", "cotangents"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("limits", [NUMPY, TINY], ids=["usual", "tiny"])
+def test_weighed_under_lengths(limits: Limits, bad: float, where: str) -> None:
+    b, s, d = (16, 64, 64) if limits is NUMPY else (3, 6, 4)
+    rng = np.random.default_rng(30)
+    x, p, dy = rng.normal(size=(b, s, d)), rng.normal(size=(b, s)), rng.normal(size=(b, d))
+    n = rng.integers(1, s, b)
+    place = {
+        "refused": (x, (1, n[1], 2)),
+        "admitted": (x, (1, 0, 2)),
+        "weights": (p, (2, 0)),
+        "cotangents": (dy, (0, 1)),
+    }
+    if where in place:
+        array, at = place[where]
+        array[at] = bad
+    f = planned("y[b,d] = p[b,s]*x[b,s,d] where s < n[b]", limits)
+    y, pull = f.vjp(p=p, x=x, n=n)
+    with np.errstate(all="ignore"):
+        right = np.array([(p[k, : n[k], None] * x[k, : n[k]]).sum(0) for k in range(b)])
+        there = np.arange(s) < n[:, None]
+        dx = np.where(there[..., None], dy[:, None] * p[..., None], 0)
+        dp = np.where(there, (dy[:, None] * x).sum(-1), 0)
+    close(y, right, "float64")
+    found = pull(dy)
+    close(found["x"], dx, "float64")
+    close(found["p"], dp, "float64")
+
+
+@pytest.mark.parametrize("where", ["nowhere", "refused", "admitted"])
+@pytest.mark.parametrize(
+    ("text", "more"),
+    [("y[b,d] = x[b,s,d]/(n[b]+1) where s <= n[b]", 1), ("y[b,d] = mean[s](x[b,s,d]) where s < n[b]", 0)],
+)
+def test_means_over_lengths(text: str, more: int, where: str) -> None:
+    rng = np.random.default_rng(31)
+    x, n = rng.normal(size=(16, 128, 64)), rng.integers(1, 120, 16)
+    if where != "nowhere":
+        x[3, 125 if where == "refused" else 0, 5] = np.inf
+    y, pull = indexlang.compile(text).vjp(x=x, n=n)
+    with np.errstate(all="ignore"):
+        close(y, np.array([x[k, : n[k] + more].mean(0) for k in range(16)]), "float64")
+    dy = rng.normal(size=(16, 64))
+    there = np.arange(128) < n[:, None] + more
+    close(pull(dy)["x"], there[..., None] * (dy / (n[:, None] + more))[:, None], "float64")
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_softmax_weighed_under_lengths(kind: str) -> None:
+    text = "e[b,s] = exp(p[b,s])\nz[b] = e[b,s] where s < n[b]\ny[b,d] = e[b,s]/z[b]*x[b,s,d] where s < n[b]\n"
+    rng = np.random.default_rng(32)
+    x, p, n = rng.normal(size=(8, 64, 64)).astype(kind), rng.normal(size=(8, 64)).astype(kind), rng.integers(1, 64, 8)
+    f = indexlang.compile(text, outputs=["y"])
+    dy = rng.normal(size=(8, 64)).astype(kind)
+    x[2, n[2] :] = np.nan  # refused
+    y, pull = f.vjp(p=p, x=x, n=n)
+    found, wide = pull(dy), 1e-4 if kind == "float32" else 1e-9
+    for k in range(8):
+        q, rows = np.exp(p[k, : n[k]].astype("float64")), x[k, : n[k]].astype("float64")
+        q /= q.sum()
+        np.testing.assert_allclose(y[k], q @ rows, rtol=wide, atol=wide)
+        slope = rows @ dy[k]
+        np.testing.assert_allclose(found["p"][k, : n[k]], q * (slope - q @ slope), rtol=wide, atol=wide)
+        np.testing.assert_allclose(found["x"][k, : n[k]], q[:, None] * dy[k], rtol=wide, atol=wide)
+        assert not found["p"][k, n[k] :].any() and not found["x"][k, n[k] :].any()
+
+
 # -- plans -------------------------------------------------------------------------------------------
 
 
