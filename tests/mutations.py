@@ -10,6 +10,7 @@ from typing import Any
 from indexlang.plan.kernels import (
     Fading,
     Grouped,
+    Label,
     Order,
     Product,
     Ranged,
@@ -174,6 +175,8 @@ def other(rng: Random, node: Any, path: Path, indices: tuple[str, ...], buffers:
             options = [lambda: replace(node, rank=index())]
         case Rank():
             options = [lambda: replace(node, value=Number(1, rng.choice(DTYPES))), lambda: replace(node, equal=True)]
+        case Label():
+            options = [lambda: replace(node, over=(index(),)), lambda: replace(node, over=node.over[1:])]
         case Take(at=at):
             options = [lambda: replace(node, at=at[1:]), lambda: replace(node, at=((index(), at[0][1]), *at[1:]))]
         case Scatter(at=at):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from plans import Case, F, buf, data, fn, load, number, view
 
-from indexlang.plan.kernels import Fading, Map, Order, Ranged, Rank, Running, Scatter, Search, Select, Take
+from indexlang.plan.kernels import Fading, Label, Map, Order, Ranged, Rank, Running, Scatter, Search, Select, Take
 from indexlang.plan.plan import Loop, Run
 from indexlang.plan.quantities import Position
 
@@ -229,6 +229,32 @@ def test_order_and_rank(kind, equal):
         if bound != bound:  # nan is above all, and not above itself
             expected = 40 if equal else 38
         assert found[k] == expected
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32", "int64", "int8", "uint64", "bool"])
+@pytest.mark.parametrize("spread", [1, 3, 1000])
+def test_numbers_of_values(kind, spread):
+    case = Case(b=3, i=6, j=5)
+    array = np.round(data(3, 6, 5, seed=spread) * min(spread, 40 if kind == "int8" else spread))
+    array = np.abs(array).astype(kind) if kind.startswith("u") else array.astype(kind)
+    if kind.startswith("float"):
+        array[0, 1, 2] = array[0, 3, 3] = np.nan
+        array[1, 0, 0], array[1, 1, 1], array[2, 0, :2] = -0.0, 0.0, np.inf
+    if kind == "uint64":
+        array[1, 2] = 2**64 - 1
+    for order, over in (("bij", ("i", "j")), ("ibj", ("j",)), ("jbi", ("i", "j"))):
+        given = case.input("x", np.ascontiguousarray(array.transpose(["bij".index(k) for k in order])))
+        labels = buf("labels", array.shape, "int64")
+        (found,) = [
+            case.run(
+                [view(labels, "b", "i", "j")], Run(view(labels, "b", "i", "j"), "=", Label(view(given, *order), over))
+            )
+        ]
+        rows = array.reshape(3, 30) if len(over) == 2 else array.reshape(18, 5)
+        for row, numbers in zip(rows, np.asarray(found).reshape(rows.shape), strict=True):
+            same = (row[:, None] == row) | np.eye(len(row), dtype=bool)
+            np.testing.assert_array_equal(numbers[:, None] == numbers, same)
+            assert numbers.min() >= 0 and numbers.max() < len(row)
 
 
 # -- taking and scattering ----------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from test_plan import plans
 
 import indexlang
 from indexlang.oracle import loops
-from indexlang.plan.kernels import Map, Order, Product, Rank, Scatter, Search, Select, Take
+from indexlang.plan.kernels import Label, Map, Order, Product, Rank, Scatter, Search, Select, Take
 from indexlang.plan.limits import NUMPY, TINY, Limits
 from indexlang.plan.places import Buffer, Part, View
 from indexlang.plan.plan import Check, Either, Loop, Plan, Run, Section, Within
@@ -135,6 +135,7 @@ TILED = ("y[i,j] = a[i,k]*b[k,j] where k <= i", {"a": (4, 4), "b": (4, 3)}, TINY
 ARGMAX = ("y[i] = argmax[j](x[i,j])", {"x": (3, 4)})
 RUNNING = ("y[i] = x[j] where 2*j <= i, i < 5", {"x": (5,)})
 RANKS = ("y[i] = w[j] where x[j] <= z[i]", {"w": (60,), "x": (60,), "z": (90,)}, TINY)
+SEGMENTS = ("y[t,d] = x[s,d] where g[s] == g[t]", {"x": (60, 2), "g": (60,)}, TINY)
 HALVES = ("y[i] = x[i//2] where i < 8", {"x": (6,)})
 MEETING = ("y[j] += exp(x[i,j])*w[j]", {"x": (60, 4), "w": (4,)}, TINY)
 POOL = ("y[b,i] max= x[b,i+d] where d < 2", {"x": (3, 8)}, TINY)
@@ -321,6 +322,8 @@ REFUSED: list[tuple[str, Source, Change, str]] = [
     ("an order of another length", RANKS, inside(Order, set_to(rank="i")), "a part of j in order"),
     ("a rank of another type", RANKS, inside(Rank, set_to(value=Number(1.0, "float32"))), "has no rank among"),
     ("a rank of no place", RANKS, inside(Rank, set_to(value=Number(1.0, "float64"))), "of a place have no value"),
+    ("numbers of values along nobody", SEGMENTS, inside(Label, set_to(over=())), "values along a part of"),
+    ("numbers of values along others", SEGMENTS, inside(Label, set_to(over=("t",))), "values along a part of"),
 ]
 
 

@@ -188,11 +188,22 @@ class Admitting(Pairs):
             found = self.held(found, out)
         assert found is not None or sink is not None
         place = found.place if found is not None else sink.place  # type: ignore[union-attr]
-        finite = [self.finite(v) for v in doubtful]
-        good = finite[0] if len(finite) == 1 else Apply("and", (finite[0], finite[1]), "bool")
+        good = self.good(doubtful, place, out)
         with self.b.either(Apply("not", (good,), "bool")) as (first, _), self.b.into(first):
             self.rescue(x, y, doubtful, let_in, summed, out, place)
         return found
+
+    def good(self, doubtful: Sequence[Load], place: Place, out: Sequence[str]) -> Value:
+        """Whether zeros have met nothing but what is finite, asked of the operands; or of the sums, if these are much
+        smaller than what would be asked here: whatever is not finite leaves a sum that is not.
+        """
+        asked = [self.asked(v) for v in doubtful]
+        least = min(0 if once else prod(s.size for s in scope.values()) for _, scope, once in asked)
+        if prod(self.sizes[i] for i in out) * self.limits.larger <= least:
+            finite = Apply("isfinite", (Load(place, self.dtype),), "bool")
+            return Reduced("all", finite, tuple(out)) if out else finite
+        values = [self.finite(*one) for one in asked]
+        return values[0] if len(values) == 1 else Apply("and", (values[0], values[1]), "bool")
 
     def sides(
         self, let_in: Sequence[Condition], left: frozenset[str], right: frozenset[str]
@@ -248,23 +259,25 @@ class Admitting(Pairs):
     def times(self, a: Load, b: Load) -> Value:
         return Apply("mul", (a, b), self.dtype)
 
-    def finite(self, x: Load) -> Value:
-        """Whether an operand is finite; of an input that is gone through in parts, whether all of it is; of elements
-        taken from what is smaller, whether that is.
+    def asked(self, x: Load) -> tuple[Load, Scope, bool]:
+        """Of which elements it is asked whether an operand is finite, and whether that is done once, ahead of loops:
+        of an input that is gone through in parts, of all of it; of elements taken from what is smaller, of that.
         """
         parts, source = any(not self.scope[i].whole for i in x.place.mentioned), self.b.sources.get(x.place.buffer)
         elements = prod(self.scope[i].size for i in x.place.mentioned)
         if source is not None and 2 * prod(source.shape) <= elements and (source.role == "input" or not parts):
             x = Load(self.b.everything(source), x.dtype)
-            scope: Scope = whole({i: self.b.extents[i] for i in x.place.mentioned})
-            everywhere = parts
-        else:
-            everywhere = parts and isinstance(x.place, View) and x.place.buffer.role == "input" and not x.at
-            scope = whole({i: self.b.extents[i] for i in x.place.mentioned}) if everywhere else self.scope
+            return x, whole({i: self.b.extents[i] for i in x.place.mentioned}), parts
+        everywhere = parts and isinstance(x.place, View) and x.place.buffer.role == "input" and not x.at
+        scope = whole({i: self.b.extents[i] for i in x.place.mentioned}) if everywhere else self.scope
+        return x, {i: scope[i] for i in x.place.mentioned}, everywhere
+
+    def finite(self, x: Load, scope: Scope, once: bool) -> Value:
+        """Whether an operand is finite, as it is `asked`."""
         value: Value = Apply("isfinite", (x,), "bool")
-        own = tuple(i for i in scope if i in here(value.indices, scope))
+        own = tuple(here([i for i in scope if i in value.indices], scope))
         found = Reduced("all", value, own) if own else value
-        if not everywhere:
+        if not once:
             return found
         flag = self.b.part("finite", (), "bool", scope)
         self.ahead.append(Run(flag, "=", Map(found)))

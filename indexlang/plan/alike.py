@@ -13,7 +13,7 @@ from typing import Any
 
 from .buffers import buffers_of, bytes_of, places_of, rebuilt
 from .invariant import indices_in, written_by
-from .kernels import Einsum, Map, Product
+from .kernels import Einsum, Label, Map, Product
 from .naming import renamed
 from .places import Buffer, Part
 from .plan import Plan, Run, Step
@@ -66,13 +66,13 @@ def made_alike(plan: Plan) -> Plan:
 
 
 def _small(run: Run, plan: Plan) -> bool:
-    """Whether a step makes a small array of its own of values or as a product."""
+    """Whether a step makes a small array of its own of values, as a product, or of their numbers."""
     place = run.place
     return (
         isinstance(place, Part)
         and not place.moved
         and run.op == "="
-        and isinstance(run.kernel, Map | Product | Einsum)
+        and isinstance(run.kernel, Map | Product | Einsum | Label)
         and place.buffer.role == "workspace"
         and bytes_of(place.buffer) <= plan.limits.block
     )

@@ -22,6 +22,7 @@ from .operators import SUMS
 from .prices import price
 from .ranking import ranking_of
 from .scanning import scans_of
+from .segments import segments_of
 from .separating import separable
 from .squaring import squared
 
@@ -32,7 +33,9 @@ def conditioned(stmt: Evaluation) -> Statement | None:
         return None
     terms = stmt.terms()
     core, outside, divisors = stmt.split(terms[0][1])
-    if len(terms) > 1 or not core or stmt.overlapping() or scans_of(stmt) or ranking_of(stmt) is not None:
+    if len(terms) > 1 or not core or stmt.overlapping() or scans_of(stmt):
+        return None
+    if ranking_of(stmt) is not None or segments_of(stmt) is not None:
         return None
     present = {i for f in core for i in indices_of(f)}
     apart = _is_taken_apart(stmt)

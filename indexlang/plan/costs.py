@@ -15,6 +15,7 @@ from .kernels import (
     Fading,
     Grouped,
     Kernel,
+    Label,
     Map,
     Order,
     Product,
@@ -159,6 +160,8 @@ def _kernel(kernel: Kernel, place: Place, ranges: Ranges) -> Cost:
             return Cost(0, SORTING * _points(_indices(source), ranges), 1)
         case Rank(source=source, value=value):
             return Cost(0, SORTING * own + _elements(value, ranges), 1)
+        case Label():
+            return Cost(0, SORTING * own, 1)
         case Search(value=value, over=over):
             return Cost(0, own * _points(over, ranges) + _elements(value, ranges), 1)
         case Select(value=value, condition=condition):

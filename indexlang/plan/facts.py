@@ -36,4 +36,5 @@ class Facts:
     running: bool = False  # a bound is all that ties the factors of two indices
     levels: bool = False  # powers of a difference of what is said of two indices, which a bound ties
     ranking: bool = False  # data compare a reduced index with others, and the value does not mention with which
+    segments: bool = False  # data of a reduced index equal others, and the value does not mention with which
     scan: bool = False  # the masks bound a reduced index, and the value does not mention by what

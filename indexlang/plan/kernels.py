@@ -137,6 +137,16 @@ class Rank:
 
 
 @dataclass(frozen=True)
+class Label:
+    """A number for each element of a source, by its value among those along `over`: from 0, and less than there are
+    elements; equal elements have the same number, others another one. A nan is equal to none.
+    """
+
+    source: Place
+    over: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Search:
     """argmax, argmin (int64, the row-major position in the box of `over`, the first winner) or logsumexp of a value.
 
@@ -185,4 +195,19 @@ class Scatter:
     alone: bool = False
 
 
-Kernel = Map | Take | Product | Grouped | Einsum | Running | Ranged | Fading | Order | Rank | Search | Select | Scatter
+Kernel = (
+    Map
+    | Take
+    | Product
+    | Grouped
+    | Einsum
+    | Running
+    | Ranged
+    | Fading
+    | Order
+    | Rank
+    | Label
+    | Search
+    | Select
+    | Scatter
+)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from .kernels import Einsum, Map, Product, Roles
+from .kernels import Einsum, Label, Map, Product, Roles
 from .places import Part, View
 from .plan import Loop, Make, Run
 from .quantities import Apply, Count, Load, Position, Reach, Reduced
@@ -47,6 +47,8 @@ def renamed(node: Any, names: Mapping[str, str]) -> Any:
         case Product(left=left, right=right, roles=roles):
             pair = {"left": renamed(left, names), "right": renamed(right, names)}
             return replace(node, **pair, roles=Roles(*map(of, (roles.batch, roles.rows, roles.columns, roles.summed))))
+        case Label(source=source, over=over):
+            return replace(node, source=renamed(source, names), over=of(over))
         case Position(index=index):
             return replace(node, index=names.get(index, index))
         case Count(over=over):

@@ -250,7 +250,7 @@ class Pairs:
         if self.in_long_runs(part.batch, left, right):
             return (self.einsum(a, b, out, part),)
         few = self.points(part.summed) <= self.limits.window and self.points(out) >= self.limits.long
-        if few and self.is_outer(part.summed, left, right):
+        if few and self.is_outer(part.summed, left, right) and not self.are_matrices(a, b, part):
             return (self.shifted(a, b, out, part.summed, sink),)
         batch = self.points(part.batch)
         if batch >= max(self.limits.long, 2) and self.is_short(part, left, right):

@@ -22,7 +22,7 @@
               | Ranged(op, Place, along, Value, Value) | Fading(Place, Place, along)
               | Grouped(Place, Place, Roles, mark, at, point*)
               | Take(Place, at*) | Scatter(at*, Value, by) | Search(op, Value, over, by) | Select(Value, Value, among)
-              | Order(Place, rank) | Rank(Place, Value, equal)
+              | Order(Place, rank) | Rank(Place, Value, equal) | Label(Place, over*)
     Value   ::= Number | Position(index) | Count(index*) | Reach(Row, most) | Load(Place) | Apply(fn, Value*)
               | Reduced(op, Value, over)
 

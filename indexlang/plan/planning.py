@@ -62,6 +62,7 @@ from .rewrites.pointed import point
 from .rewrites.powers import write_powers
 from .rewrites.reuse import reuse
 from .rewrites.scale import scale
+from .rewrites.segments import sum_segments_first
 from .rewrites.share import share
 from .rewrites.share_quotients import share_quotients
 from .rewrites.taps_outside import taps_outside
@@ -109,7 +110,7 @@ def plan(
     flat = solve_equalities(hoisted, known)
     known = known if flat is hoisted else shapes.infer(flat, sizes, rewritten=True)
     typed = kinds.infer(flat, dtypes, complex_step)
-    for rewrite in (by_group, index_by_data, point):
+    for rewrite in (by_group, index_by_data, point, sum_segments_first):
         found = rewrite(flat, known, typed, limits)
         if found is not flat:
             known, typed = shapes.infer(found, sizes, rewritten=True), kinds.infer(found, dtypes, complex_step)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .kernels import Map, Order, Ranged, Rank, Running, Search, Take
+from .kernels import Label, Map, Order, Ranged, Rank, Running, Search, Take
 from .places import Buffer, Part, Place
 from .plan import Run
 from .quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value
@@ -60,7 +60,7 @@ class Positions:
                 found = (0, max(0, _size(rank, extents) - 1))
             case Rank(source=source):
                 found = (0, prod(_size(i, extents) for i in source.mentioned))
-            case Search(over=over):
+            case Search(over=over) | Label(over=over):
                 found = (0, max(0, prod(_size(i, extents) for i in over) - 1))
             case _:
                 pass

@@ -19,6 +19,7 @@ from .kernels import (
     Fading,
     Grouped,
     Kernel,
+    Label,
     Map,
     Order,
     Product,
@@ -132,6 +133,8 @@ def _kernel(kernel: Kernel) -> str:
             return f"order of {_place(source)} by {rank}"
         case Rank(source=source, value=value, equal=equal):
             return f"how many of {_place(source)} are {'not greater' if equal else 'less'} than {_value(value)}"
+        case Label(source=source, over=over):
+            return f"a number for each value of {_place(source)} along {', '.join(over)}"
         case Search(op=op, value=value, over=over, admitted=admitted, by=by, best=best):
             where = f" where {_value(admitted)}" if admitted is not None else ""
             known = f", the best in {_place(best)}" if best is not None else ""

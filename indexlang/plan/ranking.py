@@ -16,7 +16,7 @@ from math import prod
 from typing import TypeGuard
 
 from ..program.conditions import conjuncts
-from ..program.ir import Call, Const, Expr, indices_of, reads
+from ..program.ir import Call, Const, Expr, Index, indices_of, reads
 from .building import axes_of, here
 from .costs import SORTING
 from .evaluation import Evaluation
@@ -30,6 +30,7 @@ from .scanning import split
 from .values import cast
 from .views import Scope, whole
 
+POSITIONS = {"int64", "int32", "int16", "int8", "uint32", "uint16", "uint8"}  # what positions can be compared with
 _TURNED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
 
 
@@ -49,6 +50,11 @@ class Ranking:
     def upper(self) -> bool:
         return self.fn in ("lt", "le")
 
+    @property
+    def is_position(self) -> bool:
+        """Whether positions are compared, which are in order."""
+        return isinstance(self.key, Index)
+
     def batch(self) -> list[str]:
         """The indices for each value of which there is an order of its own."""
         return [i for i in indices_of(self.key) if i != self.index]
@@ -62,7 +68,7 @@ def ranking_of(stmt: Evaluation) -> Ranking | None:
     data = [c for c in stmt.conditions() if _compares(c)]
     if not data or any(stmt.sizes[i] <= 0 for i in stmt.sizes):
         return None
-    core, _, _ = _split(stmt)
+    core, _, _ = split_in_order(stmt)
     value = {i for f in core for i in indices_of(f)}
     for condition in data:
         found = _ranking(stmt, condition, value)
@@ -75,7 +81,7 @@ def _compares(condition: Expr) -> bool:
     return isinstance(condition, Call) and condition.fn in _TURNED and reads(condition)
 
 
-def _split(stmt: Evaluation) -> tuple[list[Expr], list[Expr], list[Expr]]:
+def split_in_order(stmt: Evaluation) -> tuple[list[Expr], list[Expr], list[Expr]]:
     """The value as in a scan; what lacks all that is summed is counted."""
     core, outside, divisors = split(stmt)
     if stmt.op in SUMS and not set(stmt.summed) & {i for f in core for i in indices_of(f)}:
@@ -91,6 +97,8 @@ def _ranking(stmt: Evaluation, condition: Expr, value: set[str]) -> Ranking | No
         if len(along) != 1 or set(stmt.summed) & set(indices_of(bound)) or not indices_of(bound):
             continue
         kinds = {stmt.b.kind(key), stmt.b.kind(bound)}
+        if isinstance(key, Index) and kinds <= POSITIONS:
+            kinds = {"int64"}
         reduced = value | set(indices_of(key))
         own = tuple(p for m in stmt.inner for p in conjuncts(m) if p != condition)
         alone = all(set(indices_of(p)) <= reduced for p in own)
@@ -111,7 +119,8 @@ def _cost(stmt: Evaluation, found: Ranking, value: set[str]) -> int:
         return prod(stmt.sizes[i] for i in indices)
 
     keys = set(indices_of(found.key))
-    elements = SORTING * points(keys) + SORTING * points({*indices_of(found.bound), *found.batch()})
+    each = 1 if found.is_position else SORTING
+    elements = each * (points(keys) + points({*indices_of(found.bound), *found.batch()}))
     elements += 6 * points(value | keys) + 4 * points(set(stmt.free))
     return limits.element * elements + 8 * limits.call * points(set(found.batch()))
 
@@ -128,8 +137,14 @@ def ranked(stmt: Evaluation, scope: Scope) -> Value:
     """The value over the free indices, in a scope with one value of each index of the batch."""
     b, found = stmt.b, ranking_of(stmt)
     assert found is not None
-    core, outside, divisors = _split(stmt)
+    core, outside, divisors = split_in_order(stmt)
     lo, hi = b.extents[found.index]
+    values = _values(stmt, found, core, scope)
+    if found.is_position:  # these are in order
+        running = b.part("running", axes_of(values, scope), stmt.compute, scope)
+        b.run(running, "=", Running(stmt.op, values, found.index, not found.upper))
+        result, nothing = _read(stmt, found, None, running, found.index, scope)
+        return _finished(stmt, result, nothing, outside, divisors, scope)
     rank = b.axis(hi - lo)
     scope = {**scope, **whole({rank: b.extents[rank]})}
     key = _place(stmt, value_of(b, found.key, scope), [found.index], scope)
@@ -138,14 +153,21 @@ def ranked(stmt: Evaluation, scope: Scope) -> Value:
     b.run(order, "=", Order(key, rank))
     ascending = b.part("ascending", [rank], kind, scope)
     b.run(ascending, "=", Take(key, ((found.index, Load(order, "int64")),)))
-    values = _values(stmt, found, core, scope)
     axes = [rank if i == found.index else i for i in axes_of(values, scope)]
     in_order = b.part("in order", axes, values.buffer.dtype, scope)
     b.run(in_order, "=", Take(values, ((found.index, Load(order, "int64")),)))
     running = b.part("running", axes, stmt.compute, scope)
     b.run(running, "=", Running(stmt.op, in_order, rank, not found.upper))
     result, nothing = _read(stmt, found, ascending, running, rank, scope)
-    for fn, part in [("mul", f) for f in outside] + [("div", d) for d in divisors]:
+    return _finished(stmt, result, nothing, outside, divisors, scope)
+
+
+def _finished(
+    stmt: Evaluation, result: Value, nothing: Value, outside: Sequence[Expr], divisors: Sequence[Expr], scope: Scope
+) -> Value:
+    """What is read, times what the sum has waited for, where something is within the bounds."""
+    b = stmt.b
+    for fn, part in [("mul", f) for f in outside if f != Const(1)] + [("div", d) for d in divisors]:
         result = Apply(fn, (result, cast(value_of(b, part, scope), stmt.compute)), stmt.compute)
     return stmt.masked_outer(Apply("select", (nothing, stmt.identity, result), result.dtype), scope)
 
@@ -187,15 +209,24 @@ def _own(stmt: Evaluation, found: Ranking) -> tuple[Expr, ...]:
 
 
 def _read(
-    stmt: Evaluation, found: Ranking, ascending: Part, running: Part, rank: str, scope: Scope
+    stmt: Evaluation, found: Ranking, ascending: Part | None, running: Part, rank: str, scope: Scope
 ) -> tuple[Value, Value]:
     """The running values at the bounds, and where nothing is within them."""
     b = stmt.b
     bound = value_of(b, found.bound, scope)
     order = here([i for i in stmt.stmt.domain.indices if i in bound.indices], scope)
     count = b.part("count", order, "int64", scope)
-    b.run(count, "=", Rank(ascending, bound, found.fn in ("le", "gt")))
-    n, number = b.extents[rank][1], Load(count, "int64")
+    lo, hi = b.extents[rank]
+    n, number = hi - lo, Load(count, "int64")
+    if ascending is not None:
+        b.run(count, "=", Rank(ascending, bound, found.fn in ("le", "gt")))
+    else:  # how many of lo..hi-1, whatever integers wrap: the bound is brought between the ends first
+        first = Number(lo + (found.fn not in ("le", "gt")), "int64")
+        held = Apply("max", (cast(bound, "int64"), Number(lo - 1, "int64")), "int64")
+        held = Apply("min", (held, Number(hi, "int64")), "int64")
+        least = Apply("add", (Apply("sub", (held, first), "int64"), Number(1, "int64")), "int64")
+        most = Apply("min", (Apply("max", (least, Number(0, "int64")), "int64"), Number(n, "int64")), "int64")
+        b.run(count, "=", Map(most))
     at: Value
     if found.upper:
         nothing: Value = Apply("eq", (number, Number(0, "int64")), "bool")

@@ -35,6 +35,7 @@ from .recurring import read_by, recurred, recurrence_of
 from .scanning import gone_along, scanned, scans_of
 from .scattering import contracted, scattered
 from .searching import best_of, position_type, searched, sought, window_searched
+from .segments import segmented, segments_of
 from .selecting import chosen, selected
 from .separating import separable, separated
 from .sized import Sized
@@ -119,6 +120,7 @@ class StatementPlan(Evaluation):
             running=accumulation_of(self, target) is not None,
             levels=levels_of(self, target) is not None,
             ranking=not target.taps and ranking_of(self) is not None,
+            segments=not target.taps and segments_of(self) is not None,
             scan=not target.taps and bool(scans_of(self)),
             chosen=prod(self.sizes[i] for i in chosen(self, target)),
             points=prod(self.sizes[i] for i in self.free),
@@ -340,6 +342,7 @@ WAYS = (
     Way("scatter", lambda f, limits: f.scattered, StatementPlan.scatter),
     Way("levels", lambda f, limits: f.levels, StatementPlan.levels),
     Way("ranks", lambda f, limits: f.ranking, StatementPlan.ranking),
+    Way("segments", lambda f, limits: f.segments, segmented),
     Way("scan", lambda f, limits: f.scan, StatementPlan.scan),
     Way(
         "window search",

@@ -22,6 +22,7 @@ from .kernels import (
     Fading,
     Grouped,
     Kernel,
+    Label,
     Map,
     Order,
     Product,
@@ -311,6 +312,11 @@ class _Checking(Memory):
                 self.only(source)
                 self.value(value)
                 self.same(axes, self.here(value.indices))
+            case Label(source=source, over=over):
+                self.load(source)
+                self.same(axes, self.here(source.mentioned))
+                good = bool(over) and all(i in axes and self.scope[i].whole for i in over)
+                self.require(good, f"values along a part of {list(over)}")
             case Search(value=value, over=over, admitted=admitted, best=best):
                 self.value(value)
                 if admitted is not None:

@@ -18,6 +18,7 @@ from .kernels import (
     Fading,
     Grouped,
     Kernel,
+    Label,
     Map,
     Order,
     Product,
@@ -316,6 +317,10 @@ class _Reading:
                 yield from self.ranked(source, dtype, name)
                 if value.dtype != source.buffer.dtype:
                     yield f"{value.dtype} has no rank among {source.buffer.dtype}"
+            case Label(source=source, over=over):
+                yield from self.place(source)
+                yield from self.known(over, "a number of values")
+                yield from self.ranked(source, dtype, name)
             case Search(value=value, over=over, best=best):
                 yield from self.value(value)
                 yield from self.admitted(kernel.admitted)

@@ -57,6 +57,21 @@ def bagged(E: Array, t: Array, n: Array) -> Any:
     return (mask[:, None].astype(E.dtype) @ E[t])[:, 0]
 
 
+def alike(x: Array, g: Array) -> Any:
+    """What has the same number is summed, and read by each."""
+    k = np.unique(g, return_inverse=True)[1]
+    z = np.zeros((k.max() + 1, *x.shape[1:]), x.dtype)
+    np.add.at(z, k, x)
+    return z[k]
+
+
+def greatest(x: Array, g: Array) -> Any:
+    k = np.unique(g, return_inverse=True)[1]
+    z = np.full(k.max() + 1, -np.inf, x.dtype)
+    np.maximum.at(z, k, x)
+    return z[k]
+
+
 def standard(x: Array) -> Any:
     d = x - x.mean(axis=0)
     return d / np.sqrt((d * d).mean(axis=0) + 1e-5)
@@ -116,6 +131,15 @@ ROWS = (
         lambda x: ahead(x, 32)),
     Row("sums of what is not greater", "y[i] = w[j] where x[j] <= x[i]", "w[n] x[n]<m", "n",
         {"n": 2048, "m": 100000}, "n", {**SHORT, "m": 7}, lambda w, x: before(x, w)),
+    Row("sums of what has the same data", "y[t,d] = x[s,d] where g[s] == g[t]", "x[n,d] g[n]<m", "n,d",
+        {"n": 2048, "d": 32, "m": 128}, "n", {**SHORT, "d": 2, "m": 4}, lambda x, g: alike(x, g)),
+    Row("products of what has the same data", "y[t] = x[s]*w[s] where g[s] == g[t]", "x[n] w[n] g[n]<m", "n",
+        {"n": 8192, "m": 512}, "n", {**SHORT, "m": 4}, lambda x, w, g: alike(x * w, g)),
+    Row("maximum of what has the same data", "y[t] max= x[s] where g[s] == g[t]", "x[n] g[n]<m", "n",
+        {"n": 8192, "m": 512}, "n", {**SHORT, "m": 4}, lambda x, g: greatest(x, g)),
+    Row("weighed, lengths", "y[b,d] = p[b,s]*x[b,s,d] where s < n[b]", "p[b,t] x[b,t,d] n[b]<t", "b,d",
+        {"b": 32, "t": 256, "d": 64}, "t", {"b": 3, "t": 5, "d": 2},
+        lambda p, x, n: (np.where(np.arange(p.shape[1]) < n[:, None], p, 0)[:, None] @ x)[:, 0]),
     Row("mean over lengths", "y[b,d] = x[b,t,d]/(n[b]+1) where t <= n[b]", "x[b,t,d] n[b]<t", "b,d",
         {"b": 64, "t": 256, "d": 64}, "t", {"b": 3, "t": 5, "d": 2},
         lambda x, n: ((np.arange(x.shape[1]) <= n[:, None])[:, None].astype(x.dtype) @ x)[:, 0]

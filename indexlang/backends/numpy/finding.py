@@ -1,7 +1,7 @@
 """What is found by going through positions: winners, running reductions, what chosen positions get.
 
-In: a Search, a Running, an Order, a Rank or a Select. Out: lines. The one rule: ties and nan are settled as in a loop
-over the points: the first of the best wins, and the first nan beats all.
+In: a Search, a Running, an Order, a Rank, a Label or a Select. Out: lines. The one rule: ties and nan are settled as
+in a loop over the points: the first of the best wins, and the first nan beats all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from ...plan.kernels import Fading, Order, Ranged, Rank, Running, Search, Select
+from ...plan.kernels import Fading, Label, Order, Ranged, Rank, Running, Search, Select
 from ...plan.operators import identity
 from ...plan.places import Buffer, Part
 from ...plan.quantities import Apply, Number
@@ -84,6 +84,20 @@ def rank(w: Writer, target: Target, kernel: Rank) -> None:
     side = py.Text("right" if kernel.equal else "left")
     made = call("np.searchsorted", x.code, found.code, side)
     target.put(Operand(made, found.axes, "int64", fresh=bool(found.axes), laid=True))
+
+
+def label(w: Writer, target: Target, kernel: Label) -> None:
+    """The numbers of values along axes."""
+    over = axes_here(kernel.over, w.scope)
+    batch = tuple(i for i in target.axes if i not in over)
+    axes = (*batch, *over)
+    found = spread(aligned(operand(w, kernel.source), axes), axes, w.scope)
+    lengths = (*shape_of(batch, w.scope).items, count_of(over, w.scope))
+    flat = found.code if len(over) == 1 else method(found.code, "reshape", *lengths)
+    made = call(w.use("labels"), flat)
+    if len(over) != 1:
+        made = method(made, "reshape", *shape_of(axes, w.scope).items)
+    target.put(Operand(made, axes, "int64", fresh=True, laid=True))
 
 
 # -- searches ------------------------------------------------------------------------------------------

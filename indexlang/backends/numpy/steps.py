@@ -13,6 +13,7 @@ from ...plan.kernels import (
     Fading,
     Grouped,
     Kernel,
+    Label,
     Map,
     Order,
     Product,
@@ -29,7 +30,7 @@ from ...plan.quantities import Apply, Load, Number, Value
 from .arrays import Operand, array, axes_here, spread
 from .code import ALL, Item, Name, call, text
 from .expressions import UFUNCS, truth, value, whole_number
-from .finding import fading, order, ranged, rank, running, search, select
+from .finding import fading, label, order, ranged, rank, running, search, select
 from .loops import looped, make, some
 from .names import Writer
 from .products import einsum, product
@@ -97,6 +98,8 @@ def run(w: Writer, target: Target, kernel: Kernel) -> None:
             order(w, target, kernel)
         case Rank():
             rank(w, target, kernel)
+        case Label():
+            label(w, target, kernel)
         case Search():
             search(w, target, kernel)
         case Select():

@@ -65,6 +65,30 @@ def join(ufunc, values, cells, axis=0, rows=None):
     return found, cells
 '''
 
+LABELS = '''\
+def labels(values):
+    """A number for each element, by its value among those along the last axis: less than this is long."""
+    n = values.shape[-1]
+    if values.size and values.dtype.kind in "iub":
+        lo = values.min()
+        span = int(values.max()) - int(lo) + 1
+        if span <= 4 * n + 1024:  # by counting
+            numbers = values.astype(np.int64)
+            numbers -= lo.astype(np.int64)
+            if span <= n:
+                return numbers
+            there = np.zeros(span, bool)
+            there[numbers] = True
+            if np.count_nonzero(there) <= n:
+                return (np.cumsum(there) - 1).take(numbers)
+    at = (*np.indices(values.shape, sparse=True)[:-1], np.argsort(values, -1))
+    ordered = values[at]
+    numbers, found = np.zeros(values.shape, np.int64), np.empty(values.shape, np.int64)
+    np.cumsum(ordered[..., 1:] != ordered[..., :-1], -1, out=numbers[..., 1:])
+    found[at] = numbers
+    return found
+'''
+
 TAKEN = '''\
 def taken(x, *at):
     """The elements at positions along the first axes: numbered in one, where they lie one behind the other."""
@@ -331,6 +355,7 @@ ARRAYS = {
     "locked": LOCKED,
     "group": GROUP,
     "join": JOIN,
+    "labels": LABELS,
     "chosen": CHOSEN,
     "keep": KEEP,
     "choose": CHOOSE,

@@ -48,6 +48,16 @@ class Formulas(Graph):
         self.shapes, self.storage, self.kind, self.limits = shapes, storage, kind, limits
         self.made: dict[str, tuple[Node | None, tuple[str, ...]]] = {}
 
+    def keep(self, condition: Node, value: Node, otherwise: float = 0) -> Node:
+        """The value where the condition holds; of two small factors, that of one of them, if the other is finite."""
+        if otherwise == 0 and value.fn == "mul":
+            whole = self.points(value.indices)
+            for one, other in (value.args, value.args[::-1]):
+                most = max(self.points(one.indices), self.points(other.indices))
+                if set(condition.indices) <= set(one.indices) and most * self.limits.larger <= whole:
+                    return self.node("cleared", (condition, super().keep(condition, one), other))
+        return super().keep(condition, value, otherwise)
+
     def value(self, expr: Expr) -> Node:
         """The node of an expression that is computed in floating point."""
         if sum(isinstance(p, Call) for p in walk(expr)) > self.limits.operations:

@@ -224,6 +224,7 @@ class Joining:
         scale: Node | None = None
         if op in ("=", "+="):
             factors, coefficient, divisors = graph.product(stmt.value)
+            factors, divisors, reduced = self.summed_before(factors, divisors, masks, reduced)
             over = set(reduced)
             inner = [f for f in factors if over & set(f.indices)]
             below = [d for d in divisors if over & set(d.indices)]
@@ -249,6 +250,22 @@ class Joining:
             return Store(tensor, axes, op, node, True, scale, first)
         node = self.masked(node, late, identity(op, "float64"))
         return self.mapped(tensor, axes, op, node, first)
+
+    def summed_before(
+        self, factors: list[Node], divisors: list[Node], masks: Sequence[Expr], reduced: tuple[str, ...]
+    ) -> tuple[list[Node], list[Node], tuple[str, ...]]:
+        """What is left of a product when all is summed that no mask asks for, and what is left to be summed."""
+        asked = {i for mask in masks for i in indices_of(mask)} | set(self.labels)
+        first = tuple(i for i in reduced if i not in asked)
+        parts = [[n for n in group if set(n.indices) & set(first)] for group in (factors, divisors)]
+        if not masks or not parts[0]:
+            return factors, divisors, reduced
+        graph = self.graph
+        made = graph.reduce("sum", graph.times(parts[0], 1, parts[1]), first)
+        left, below = (
+            [n for n in group if n not in own] for group, own in zip((factors, divisors), parts, strict=True)
+        )
+        return [made, *left], below, tuple(i for i in reduced if i not in first)
 
     def is_window(self, number: int, stmt: Statement) -> bool:
         """Whether a sum is taken position by position; an axis of several indices has been renamed to one."""
@@ -308,10 +325,10 @@ class Joining:
     def is_worth_it(self) -> bool:
         """Whether the chain is better than its statements one by one."""
         if len(self.numbers) > 1:
-            return True
+            return not self.is_mostly_rows()
         stmt, extents = self.facts.program.statements[self.numbers[0]], self.facts.shapes.extents[self.numbers[0]]
         is_sum = any(extents[i][1] - extents[i][0] > 1 for i in stmt.reduced)
-        if is_sum and self.is_of_rows(stmt):
+        if is_sum and self.is_of_rows(stmt, self.numbers[0]):
             return False
         if not isinstance(stmt.value, Access):
             return not is_sum or not is_plain_product(stmt.value) or self.is_long(stmt)
@@ -319,7 +336,16 @@ class Joining:
             return self.graph.points(self.graph.order) >= self.limits.sum
         return bool(stmt.domain.masks)
 
-    def is_of_rows(self, stmt: Statement) -> bool:
+    def is_mostly_rows(self) -> bool:
+        """Whether all but the sums of rows that masks admit is much smaller than one of these."""
+        rows, others = [0], [0]
+        for number in self.numbers:
+            stmt, extents = self.facts.program.statements[number], self.facts.shapes.extents[number]
+            points = size_of([hi - lo for lo, hi in extents.values()])
+            (rows if stmt.reduced and self.is_of_rows(stmt, number) else others).append(points)
+        return max(others) * self.limits.larger <= max(rows)
+
+    def is_of_rows(self, stmt: Statement, number: int) -> bool:
         """Whether masks admit some rows of one factor: a product with 0 and 1 sums them, and reads each once."""
         if stmt.op not in ("=", "+=") or not stmt.domain.masks or not self.graph.compute.startswith("float"):
             return False
@@ -333,7 +359,8 @@ class Joining:
         said = {i for mask in stmt.domain.masks for i in indices_of(mask)}
         rest = set(indices_of(core[0])) - said
         rows = bool(said & set(stmt.reduced)) and said <= set(indices_of(core[0])) and not rest & set(stmt.reduced)
-        return rows and self.graph.points(rest) >= self.limits.slim
+        extents = self.facts.shapes.extents[number]
+        return rows and size_of([extents[i][1] - extents[i][0] for i in rest]) >= self.limits.slim
 
     def is_long(self, stmt: Statement) -> bool:
         """Whether a sum of products reads all factors at each of many points: BLAS has no product for that."""

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...program.functions import FUNCTIONS
 from ..building import Building
 from ..places import Part
 from ..views import Scope
 from .values import Node
 
+INTO = frozenset({"keep", "cleared", "choose", "square", "zero", "spread"})  # beside the functions of the language
+SEVERAL = frozenset({"where", "sigmoid", "softplus", "silu", "erf", "gelu", "round", "int", "float"})  # no one pass
 ELSEWHERE = frozenset({"sign"})  # functions that take ten times as long over their own argument: NumPy's loops branch
+
+
+def fills(node: Node) -> bool:
+    """Whether the operation of a node writes where it is told to."""
+    return node.fn in INTO or (node.fn in FUNCTIONS and node.fn not in SEVERAL)
 
 
 class Registers:

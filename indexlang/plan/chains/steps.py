@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from math import prod
 
-from ...program.functions import FUNCTIONS
 from ...program.ir import Access, Expr, Index, walk
 from ..building import Building
-from ..kernels import Map
+from ..kernels import Einsum, Map
 from ..operators import REDUCTIONS, combining
 from ..places import Part, Place, View
 from ..plan import Loop, Make, Step
@@ -23,21 +22,13 @@ from ..values import cast, fixed, shifted
 from ..views import Row, Scope, Span, plain, whole
 from .ahead import cost, made_ahead
 from .chain import Chain, Store
-from .registers import ELSEWHERE, Registers
+from .registers import ELSEWHERE, Registers, fills
 from .values import Node
-
-INTO = frozenset({"keep", "choose", "square", "zero", "spread"})  # beside the functions of the language
-SEVERAL = frozenset({"where", "sigmoid", "softplus", "silu", "erf", "gelu", "round", "int", "float"})  # no one pass
 
 
 def chained(b: Building, chain: Chain) -> list[str]:
     """Plan a chain; the kernel of each statement in words."""
     return ChainPlan(b, chain).plan()
-
-
-def fills(node: Node) -> bool:
-    """Whether the operation of a node writes where it is told to."""
-    return node.fn in INTO or (node.fn in FUNCTIONS and node.fn not in SEVERAL)
 
 
 class ChainPlan:
@@ -341,6 +332,13 @@ class ChainPlan:
             if not (isinstance(first, Load) and first.place == place):
                 self.b.run(place, "=", Map(first))
             self.spread(node, place)
+        elif node.fn == "cleared":
+            condition, kept, other = (self.values[a] for a in node.args)
+            self.b.run(place, "=", Einsum((kept, other)))
+            finite: Value = Apply("isfinite", (other,), "bool")
+            finite = Reduced("all", finite, node.args[2].indices) if node.args[2].indices else finite
+            with self.b.either(Apply("not", (finite,), "bool")) as (rare, _), self.b.into(rare):
+                self.b.run(place, "=", Map(Apply("keep", (condition, Load(place, self.compute)), self.compute)))
         else:
             self.b.run(place, "=", Map(self.operation(node)))
         self.values[node] = Load(place, self.dtype(node))
@@ -355,6 +353,8 @@ class ChainPlan:
                 return Apply(
                     "select", (Apply("isfinite", args, "bool"), args[0], Number(0, self.compute)), self.compute
                 )
+            case "cleared":
+                return Apply("keep", (args[0], Apply("mul", args[1:], self.compute)), self.compute)
             case "sum" | "product" | "greatest" | "least":
                 return Reduced(node.fn, args[0], node.over)
             case _:

@@ -43,6 +43,7 @@ class Node:
 
     `fn` is a row of the table of functions, or one of these: `read` (elements of a tensor, at affine positions),
     `number`, `other` (an expression of integers, say), `keep` (the second argument where the first holds, else 0),
+    `cleared` (the second times the third where the first holds, else 0: the second has been kept so already),
     `choose`, `finite` (0 where it is not), `quarters` (a power by a multiple of 1/4), `part` (at one value of some
     indices), `zero`, `spread` (the first argument, the second added at other positions), or a reduction over `over`:
     sum, product, greatest, least.
