@@ -19,6 +19,7 @@ from .limits import Limits
 from .plan import Trial
 from .rewrites.bands import may_have_bands
 from .rewrites.keep_bands import keep_bands
+from .rewrites.pair_differences import may_have_pairs, pairs_apart
 from .rewrites.share import factored, keep_products
 from .rewrites.taps_outside import may_move_taps, taps_outside
 
@@ -38,7 +39,7 @@ def fitted(
 
     Errors: `ShapeError`.
     """
-    if not (may_have_bands(program) or _may_share(program) or may_move_taps(program)):
+    if not any(may(program) for may in (may_have_bands, may_have_pairs, _may_share, may_move_taps)):
         return None
     expanded = ranks.expand(program, {n: len(s) for n, s in sizes.items()})
     known, typed = shapes.infer(expanded, sizes), kinds.infer(expanded, dtypes)
@@ -47,7 +48,7 @@ def fitted(
     kind = {**dtypes, **{g: _cotangent(typed.tensors[o]) for g, o in late.items()}}
     both = hoist(ranks.expand(derived(), {n: len(s) for n, s in given.items()}))
     sized = shapes.infer(both, given, rewritten=True)
-    banded = keep_bands(both, sized, limits)
+    banded = keep_bands(both, sized, limits) or pairs_apart(both, sized, kinds.infer(both, kind), limits)
     finite: tuple[str, ...] = ()
     if banded is not None:
         both, finite = banded.program, banded.finite
