@@ -24,7 +24,7 @@ from ...sizes.shapes import Shapes
 from ..contraction import separates
 from ..limits import Limits
 from ..plan import Trial
-from .pair_products import forms, gradients
+from .pair_products import forms, sums
 from .pairs_moved import Pair, Points, product_with, squared
 
 
@@ -62,7 +62,7 @@ def pairs_apart(program: Program, shapes: Shapes, types: Types, limits: Limits) 
     made: list[Statement] = []
     for item in _without_differences(program, work):
         work.number, stmt = item.number, item.stmt
-        found = None if stmt is None else forms(stmt, work) or gradients(stmt, work)
+        found = None if stmt is None else forms(stmt, work) or sums(stmt, work)
         made += [*item.before, *work.taken(), *(found or ([] if stmt is None else [stmt]))]
     if not work.finite:
         return None
@@ -118,7 +118,7 @@ def _mapped(stmt: Statement, work: Points) -> Pair | None:
     if rest < work.limits.larger or prod(sizes[i] for i in summed) > 8 * rest:  # what is asked of pairs costs as much
         return None
     sides = [[i for i in target if i not in gone] for gone in (pair.columns, pair.rows)]
-    return pair if separates(*sides, sizes, work.limits) else None
+    return pair if separates(sides[0], sides[1], sizes, work.limits) else None
 
 
 def _only_multiplied(stmt: Statement, items: list[Item], work: Points) -> bool:
@@ -170,6 +170,7 @@ def _apart(stmt: Statement, pair: Pair, work: Points) -> Expr:
         else:
             parts.append(work.tensor("side", indices, product_with(others, point, sign)))
     work.sides.add((parts[0].tensor, parts[1].tensor))
+    work.asked.add((parts[0].tensor, parts[1].tensor))
     known = {i for f, _ in others for i in indices_of(f)}
     weights = work.once("weight", [i for i in pair.common if i in known], product_with(_squares(others), None, 1))
     work.ask(moved, weights, weights, work.limits.lost // 4, stmt.reduced)

@@ -8,17 +8,15 @@ if no pair is close, by its diagonal; a sum over pairs if in each component the 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-
 from ...program.algebra import Factor, factors_of, terms_of
-from ...program.ir import Access, Call, Const, Expr, Index, Reduce, Statement, indices_of, statement, walk
+from ...program.ir import Access, Call, Const, Expr, Reduce, Statement, indices_of, statement
 from ...program.names import Renaming
 from ..contraction import separates
 from .pairs_moved import Pair, Points, product_with, times
 
 
-def _parts(stmt: Statement, work: Points) -> tuple[int, list[Pair], list[Factor]] | None:
-    """The sign, two differences, and the other factors of a product."""
+def parts_of(stmt: Statement, work: Points) -> tuple[int, list[Pair], list[Factor]] | None:
+    """The sign, one or two differences of the same pairs, and the other factors of a product."""
     if stmt.op not in ("=", "+=") or not stmt.reduced or isinstance(stmt.value, Reduce) or not work.is_plain(stmt):
         return None
     if len(terms_of(stmt.value)) != 1:
@@ -32,15 +30,15 @@ def _parts(stmt: Statement, work: Points) -> tuple[int, list[Pair], list[Factor]
             others.append((factor, below))
         else:
             pairs.append(pair)
-    if len(pairs) != 2 or (pairs[0].rows, pairs[0].columns) != (pairs[1].rows, pairs[1].columns):
+    if not 1 <= len(pairs) <= 2 or {(p.rows, p.columns) for p in pairs} != {(pairs[0].rows, pairs[0].columns)}:
         return None
     return sign, pairs, others
 
 
 def forms(stmt: Statement, work: Points) -> list[Statement] | None:
     """A form of the differences of all pairs, by a product of matrices."""
-    found = _parts(stmt, work)
-    if found is None:
+    found = parts_of(stmt, work)
+    if found is None or len(found[1]) != 2:
         return None
     sign, (one, two), factors = found
     outer, inner = [*one.rows, *one.columns], [*one.common, *two.common]
@@ -68,68 +66,94 @@ def forms(stmt: Statement, work: Points) -> list[Statement] | None:
     work.ask(a, diagonal, parts, work.limits.lost, [d])
     both = work.once("both", [d, e], Call("add", (matrix, turn)))
     mapped = work.once("mapped", [*one.rows, e], times(both, a.first))
+    other = work.once("mapped", [*one.columns, e], times(both, a.second))
     half = [
-        work.once("half", one.rows, times(Const(0.5), mapped, b.first)),
-        work.once("half", one.columns, times(Const(0.5), work.once("mapped", [*one.columns, e], times(both, a.second)), b.second)),
+        work.once("half", own, times(Const(0.5), x, y))
+        for own, x, y in ((one.rows, mapped, b.first), (one.columns, other, b.second))
     ]
     product = work.tensor("product", outer, times(mapped, b.second))
     value: Expr = Call("sub", (Call("add", (half[0], half[1])), product))
     if a.same is not None:
         value = Call("where", (a.same, Const(0), value))
-    return [replace_value(stmt, product_with(around, value, sign))]
+    return [with_value(stmt, product_with(around, value, sign))]
 
 
-def replace_value(stmt: Statement, value: Expr, op: str = "") -> Statement:
+def with_value(stmt: Statement, value: Expr, op: str = "") -> Statement:
     """A statement of another value."""
     return statement(stmt.target, op or stmt.op, value, (), (), stmt.span)
 
 
-def gradients(stmt: Statement, work: Points) -> list[Statement] | None:
-    """A sum over all pairs, by products of matrices with what is said of pairs."""
-    found = _parts(stmt, work)
+def sums(stmt: Statement, work: Points) -> list[Statement] | None:
+    """A sum over pairs of one or two of their differences, by what each point is pulled with by all others."""
+    found = parts_of(stmt, work)
     if found is None:
         return None
     sign, pairs, factors = found
-    one, two = pairs
-    outer = {*one.rows, *one.columns}
-    if outer != {*stmt.reduced} or {*one.common} & {*two.common}:
+    pairs.sort(key=lambda p: p.first.tensor in work.shapes.tensors)  # what more than one statement pulls with
+    pair, outer = pairs[0], {*pairs[0].rows, *pairs[0].columns}
+    said = [(f, b) for f, b in factors if {*indices_of(f)} & outer]
+    others = [(f, b) for f, b in factors if not {*indices_of(f)} & outer]
+    if {i for f, _ in said for i in indices_of(f)} != outer or {*pair.common} & outer:
         return None
-    if {*indices_of(stmt.target)} != {*one.common, *two.common}:
+    if not separates(indices_of(pair.first), indices_of(pair.second), work.sizes, work.limits):
         return None
-    said = [(f, b) for f, b in factors if indices_of(f)]
-    numbers = [(f, b) for f, b in factors if not indices_of(f)]
-    if {i for f, _ in said for i in indices_of(f)} != outer:
-        return None
-    if not separates(indices_of(one.first), indices_of(one.second), work.sizes, work.limits):
+    reduced = outer & {*stmt.reduced}
+    if len(pairs) == 2:
+        if {*stmt.reduced} != outer or others and any(indices_of(f) for f, _ in others):
+            return None
+        if {*pair.common} & {*pairs[1].common}:
+            return None
+    elif reduced not in ({*pair.rows}, {*pair.columns}) or not work.is_asked(pair):
         return None
     moved = [work.moved(p) for p in pairs]
-    order = [*one.rows, *one.columns]
-    weights = said[0][0] if len(said) == 1 and isinstance(said[0][0], Access) and not said[0][1] else None
-    if weights is None:
-        weights = work.once("weights", order, product_with(said, None, 1))
-    same = next((p.same for p in moved if p.same is not None), None)
-    if same is not None:  # a point and itself: 0 times what may be large
-        itself = Renaming({}, {one.columns[0]: one.rows[0]}).expr(weights)
-        whole, weights = weights, work.once("weights", order, Call("where", (same, Const(0), weights)))
-    sizes = work.once("weights", order, Call("abs", (weights,)))
-    flags = [_asked(p, sizes, work) for p in dict.fromkeys(moved)]
-    if same is not None:
-        work.number_is(flags[0], itself)
-    rows, columns = (work.once("total", own, weights) for own in (one.rows, one.columns))
-    met = [work.once("met", indices_of(p.first), times(weights, p.second)) for p in moved]
-    a, b = moved
-    first = work.once("left", indices_of(a.first), Call("sub", (times(rows, a.first), met[0])))
-    last = work.once("left", indices_of(a.second), times(columns, a.second))
-    return [
-        replace_value(stmt, product_with(numbers, times(first, b.first), sign)),
-        replace_value(stmt, product_with(numbers, times(a.first, met[1]), -sign), "+="),
-        replace_value(stmt, product_with(numbers, times(last, b.second), sign), "+="),
-    ]
+    weights = _weights(said, moved[0], work)
+    for p in moved:
+        _ask(p, weights, work)
+    first = moved[0]
+    if len(pairs) == 2:
+        left, right = pulled(first, weights, work, True), pulled(first, weights, work, False)
+        return [
+            with_value(stmt, product_with([*others, (left, False)], moved[1].first, sign)),
+            with_value(stmt, product_with([*others, (right, False)], moved[1].second, -sign), "+="),
+        ]
+    left = pulled(first, weights, work, reduced == {*pair.columns})
+    return [with_value(stmt, product_with([(left, False), *others], None, sign))]
 
 
-def _asked(moved: Pair, sizes: Access, work: Points) -> Access:
+def pulled(moved: Pair, weights: Access, work: Points, first: bool) -> Access:
+    """The weighed sum of differences for each of the first points, or for each of the second ones."""
+    rows, columns, here, there = moved.rows, moved.columns, moved.first, moved.second
+    own = rows if first else columns
+    total = work.once("total", own, weights)
+    met = work.once("met", indices_of(here if first else there), times(weights, there if first else here))
+    mine = times(total, here if first else there)
+    return work.once("pulled", indices_of(met), Call("sub", (mine, met) if first else (met, mine)))
+
+
+def _weights(said: list[Factor], pair: Pair, work: Points) -> Access:
+    """What is said of pairs as one tensor, 0 where a point meets itself: the difference is, whatever stands there."""
+    order = [*pair.rows, *pair.columns]
+    (factor, below), *more = said
+    alone = not more and not below and isinstance(factor, Access)
+    weights = factor if alone else work.once("weights", order, product_with(said, None, 1))
+    assert isinstance(weights, Access)
+    if pair.same is None:
+        return weights
+    itself = Renaming({}, {pair.columns[0]: pair.rows[0]}).expr(weights)
+    apart = work.once("weights", order, Call("where", (pair.same, Const(0), weights)))
+    if apart.tensor not in work.known:
+        work.known[apart.tensor] = apart
+        work.flag(times(Const(0.0), itself))
+    return apart
+
+
+def _ask(moved: Pair, weights: Access, work: Points) -> None:
     """That in each component the weighed squares of differences are not much smaller than those of the points."""
-    lost = work.limits.lost
+    key = moved.first.tensor, moved.second.tensor, weights.tensor
+    if key in work.known:
+        return
+    work.known[key] = weights
+    lost, sizes = work.limits.lost, work.once("weights", indices_of(weights), Call("abs", (weights,)))
     rows, columns = (work.once("total", own, sizes) for own in (moved.rows, moved.columns))
     met = work.once("met", indices_of(moved.first), times(sizes, moved.second))
     squares = [
@@ -138,6 +162,5 @@ def _asked(moved: Pair, sizes: Access, work: Points) -> Access:
     ]
     twice = work.once("twice", moved.common, times(Const(2), moved.first, met))
     whole = Call("mul", (Call("add", (squares[0], squares[1])), Const(1 - 1 / lost)))
-    total: Expr = Call("add", (squares[0], squares[1]))
-    kept = Call("le", (twice, whole))
-    return work.flag(Call("where", (kept, times(Const(0.0), total), Const(math.inf))))
+    zero = times(Const(0.0), Call("add", (squares[0], squares[1])))
+    work.flag(Call("where", (Call("le", (twice, whole)), zero, Const(math.inf))))

@@ -55,6 +55,7 @@ class Points:
         self.known: dict[object, Access] = {}  # what has been made, by what it is
         self.points: dict[object, tuple[str, str]] = {}  # moved tensors, by the tensors and where their axes meet
         self.sides: set[tuple[str, str]] = set()  # tensors that are moved
+        self.asked: set[tuple[str, str]] = set()  # those of which all pairs are asked
         self.number = 0  # of the statement at hand
         made = [s.target.tensor for s in program.statements]
         self.settled = {t for t in shapes.tensors if made.count(t) + (t in program.inputs) == 1}
@@ -145,17 +146,24 @@ class Points:
             self.points[key] = first.tensor, second.tensor
             self.sides.add(self.points[key])
         names = self.points[key]
-        return Pair(*(Access(n, x.subscripts) for n, x in zip(names, (a, b), strict=True)), *_rest(pair))
+        moved = (Access(names[0], a.subscripts), Access(names[1], b.subscripts))
+        return Pair(moved[0], moved[1], pair.rows, pair.columns, pair.common)
+
+    def is_asked(self, pair: Pair) -> bool:
+        """Whether all pairs of such points are asked whether they are close."""
+        return (lambda p: (p.first.tensor, p.second.tensor) in self.asked)(self.moved(pair)) if self.asked else False
 
     # -- what is asked -----------------------------------------------------------------------------
 
     def ask(self, moved: Pair, weights: Access, parts: Access, lost: int, summed: Sequence[str]) -> None:
         """That the weighed squares of each pair's difference are not `lost` times smaller than those of both."""
-        key = moved.first.tensor, moved.second.tensor, weights.tensor, parts.tensor
+        points = moved.first.tensor, moved.second.tensor
+        self.asked.add(points)
+        key = *points, weights.tensor, parts.tensor
         if key in self.known:
             return
         self.known[key] = weights
-        less = Call("sub", (weights, Call("mul", (parts, Const(1 / lost)))))
+        less: Expr = Call("sub", (weights, Call("mul", (parts, Const(1 / lost)))))
         less = self.once("weight", indices_of(weights), less)
         squares = []
         for x in (moved.first, moved.second):
@@ -185,10 +193,6 @@ class Points:
     def number_is(self, flag: Access, x: Expr) -> None:
         """What must be finite, too."""
         self.new.append(statement(flag, "+=", times(Const(0.0), x)))
-
-
-def _rest(pair: Pair) -> tuple[tuple[str, ...], ...]:
-    return pair.rows, pair.columns, pair.common
 
 
 def times(*factors: Expr) -> Expr:
