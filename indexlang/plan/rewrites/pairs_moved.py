@@ -134,8 +134,7 @@ class Points:
         a, b = pair.first, pair.second
         if (a.tensor, b.tensor) in self.sides:
             return pair
-        where = tuple(b.subscripts.index(s) if s in b.subscripts else -1 for s in a.subscripts)
-        key = a.tensor, b.tensor, where
+        key = _key(pair)
         if key not in self.points:
             count = prod(self.sizes[i] for i in pair.columns)
             mean = self.once("mean", pair.common, Call("div", (b, Const(count))))
@@ -151,7 +150,8 @@ class Points:
 
     def is_asked(self, pair: Pair) -> bool:
         """Whether all pairs of such points are asked whether they are close."""
-        return (lambda p: (p.first.tensor, p.second.tensor) in self.asked)(self.moved(pair)) if self.asked else False
+        found = (pair.first.tensor, pair.second.tensor)
+        return found in self.asked or self.points.get(_key(pair)) in self.asked
 
     # -- what is asked -----------------------------------------------------------------------------
 
@@ -170,16 +170,20 @@ class Points:
             left = [i for i in indices_of(x) if i not in summed]
             squares.append(self.once("square", left, times(less, x, x)))
         twice = self.once("twice", indices_of(moved.first), times(Const(2), weights, moved.first))
-        over = [i for i in (*indices_of(moved.first), *indices_of(moved.second)) if i not in summed]
-        over = list(dict.fromkeys(over))
+        both = (*indices_of(moved.first), *indices_of(moved.second))
+        over = [i for i in dict.fromkeys(both) if i not in summed]
         product = self.tensor("product", over, times(twice, moved.second))
-        gap: Expr = Call("sub", (Call("sub", (product, squares[0])), squares[1]))
-        if moved.same is not None:
-            gap = Call("where", (moved.same, Const(-math.inf), gap))
         rows = [i for i in indices_of(moved.first) if i not in summed]
-        most = self.tensor("gap", rows, gap, "max=")
-        below = Call("lt", (most, Const(-LEAST[self.kind])))
-        flag = self.flag(Call("where", (below, times(Const(0.0), most), Const(math.inf))))
+        if moved.alike:  # a point and itself are not asked: what stands there is below all others
+            mine = self.once("itself", rows, times(twice, moved.first))
+            below: Expr = Call("sub", (times(Const(-2), mine), Const(2 * LEAST[self.kind])))
+            itself = Renaming({}, {moved.columns[0]: moved.rows[0]}).expr(product)
+            assert isinstance(itself, Access)
+            self.new.append(statement(itself, "+=", below))
+        most = self.tensor("most", rows, Call("sub", (product, squares[1])), "max=")
+        gap = Call("sub", (most, squares[0]))
+        kept = Call("lt", (gap, Const(-LEAST[self.kind])))
+        flag = self.flag(Call("where", (kept, times(Const(0.0), gap), Const(math.inf))))
         for x in squares:
             self.number_is(flag, x)
 
@@ -193,6 +197,13 @@ class Points:
     def number_is(self, flag: Access, x: Expr) -> None:
         """What must be finite, too."""
         self.new.append(statement(flag, "+=", times(Const(0.0), x)))
+
+
+def _key(pair: Pair) -> object:
+    """The tensors of a difference, and where their axes meet."""
+    a, b = pair.first, pair.second
+    where = tuple(b.subscripts.index(s) if s in b.subscripts else -1 for s in a.subscripts)
+    return a.tensor, b.tensor, where
 
 
 def times(*factors: Expr) -> Expr:
