@@ -17,7 +17,20 @@ from math import prod
 
 from ...program.algebra import Factor, factors_of, terms_of
 from ...program.interface import with_header
-from ...program.ir import Access, Call, Const, Expr, Index, Program, Reduce, Statement, indices_of, statement, tensors_in, walk
+from ...program.ir import (
+    Access,
+    Call,
+    Const,
+    Expr,
+    Index,
+    Program,
+    Reduce,
+    Statement,
+    indices_of,
+    statement,
+    tensors_in,
+    walk,
+)
 from ...program.names import Renaming
 from ...sizes.dtypes import Types
 from ...sizes.shapes import Shapes

@@ -1,13 +1,14 @@
-"""Products of two differences of the same pairs, as sums of products of points.
+"""Products of differences of the same pairs, as sums of products of points.
 
-In: a statement that sums over what both points have, `(x[i,d] - y[j,d]) * P[d,e] * (x[i,e] - y[j,e])`, or over the pairs,
+In: a statement that sums over what both points have, `(x[i,d] - y[j,d]) * P[d,e] * (x[i,e] - y[j,e])`, or over pairs,
 `G[i,j] * (x[i,d] - y[j,d]) * (x[i,e] - y[j,e])`. Out: the statements in its place. The one rule: a form is taken apart
-if no pair is close, by its diagonal; a sum over pairs if in each component the pairs are not close, as they are weighed.
+if no pair is close, by its diagonal; a sum over pairs if in no component the pairs are close, as they are weighed.
 """
 
 from __future__ import annotations
 
 import math
+
 from ...program.algebra import Factor, factors_of, terms_of
 from ...program.ir import Access, Call, Const, Expr, Reduce, Statement, indices_of, statement
 from ...program.names import Renaming
@@ -99,7 +100,7 @@ def sums(stmt: Statement, work: Points) -> list[Statement] | None:
         return None
     reduced = outer & {*stmt.reduced}
     if len(pairs) == 2:
-        if {*stmt.reduced} != outer or others and any(indices_of(f) for f, _ in others):
+        if {*stmt.reduced} != outer or any(indices_of(f) for f, _ in others):
             return None
         if {*pair.common} & {*pairs[1].common}:
             return None

@@ -1,4 +1,4 @@
-"""Points of which differences are taken, moved by what they have in common, and whether pairs of them keep their digits.
+"""Points of which differences are taken, moved by what they have in common, and whether all pairs keep their digits.
 
 In: a difference of two reads, `x[i,d] - y[j,d]`. Out: statements for both, moved by the mean of the second over what
 only that has, and for a tensor that is 0 if no pair is much closer than both are to the mean, by weights, and not
