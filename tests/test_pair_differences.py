@@ -24,6 +24,7 @@ TEXTS = {
     "by a factor": "z[i,j,e] = L[d,e]*(x[i,d] - y[j,d])\nD[i,j] = z[i,j,e]**2",
     "in one line": "D[i,j] = (sum[d](L[d,e]*(x[i,d] - y[j,d])))**2",
     "halved, transposed": "z[j,e,i] = -(x[i,d] - y[j,d])*L[d,e]/3\nD[i,j] = z[j,e,i]**2*0.5",
+    "other names": "z[i,j,e] = L[d,e]*(x[i,d] - y[j,d])\nD[j,e] = z[j,e,i]**2",
     "weighed": "z[i,j,e] = L[d,e]*(x[i,d] - y[j,d])\nD[i,j] = a[e]*z[i,j,e]**2",
     "of a kernel": "D[i,j] = exp(-sum[e]((sum[d](L[d,e]*(x[i,d] - y[j,d])))**2)/200)",
     "of itself": "D[i,j] = (sum[d](L[d,e]*(x[i,d] - x[j,d])))**2",

@@ -97,6 +97,7 @@ def _without_differences(program: Program, work: Points) -> list[Item]:
         pair = _mapped(stmt, work)
         if pair is None or not _only_multiplied(stmt, items, work):
             continue
+        work.number = k
         value = _apart(stmt, pair, work)
         items[k] = Item(k, None, tuple(work.taken()))
         _put_everywhere(items, stmt.target, [(value, False)], 1)
