@@ -246,7 +246,9 @@ def test_when_it_is_done() -> None:
         return taken_apart(text, fitting(text, given), limits)
 
     for name, text in TEXTS.items():
-        if name != "a form, scaled":
+        if name == "weighed":  # by what may pick components in which pairs are near
+            assert not there(text, 200, 16, 16)
+        elif name != "a form, scaled":
             assert there(text, 200, 16, 16), name
             assert there(text, 8, 4, 4, TINY), name
         assert not there(text, 4, 16, 16), name
@@ -292,3 +294,32 @@ def test_emitted_modules_ask_too() -> None:
         close(y, wanted, "D", "float64")
         for key, found in zip(f.inputs, module["backward"](saved, dy), strict=True):
             close(found, wanted, key, "float64", 4)
+
+
+def test_weights_of_what_a_matrix_makes_keep_their_digits() -> None:
+    """They are not asked of pairs, so z is computed as it is written: near pairs in one component count alone here."""
+    given = fitting(TEXTS["weighed"], inputs(90, 90, 12, 12, "float32"))
+    given["L"][:] = np.diag([1] * 11 + [1e-3])
+    given["a"][:] = [0] * 11 + [1]
+    given["y"][:, 11] = given["x"][:, 11] * np.float32(1 + 1e-5)
+    dy = default_rng(1).standard_normal((90, 90)).astype(np.float32)
+    wanted = right("weighed", given, dy.astype(np.float64))
+    values, pull = il.compile(TEXTS["weighed"]).vjp(**given)
+    assert np.all(np.abs(values - wanted["D"]) <= 1e-5 * wanted["D scale"] + 1e-12)
+    for key, found in pull(dy).items():
+        close(found, wanted, key, "float32", 16)
+
+
+def test_other_sums_of_points_are_judged_by_themselves() -> None:
+    """A matrix that makes nothing of some components says nothing of what is not multiplied by it."""
+    text = "D[i,j] = (sum[d](L[d,e]*(x[i,d] - y[j,d])))**2\nr[i,d] = s[i]*D[i,j]*(x[i,d] - y[j,d])"
+    given = inputs(90, 90, 12, 16, "float32")
+    given["L"][3] = 0
+    given["y"][:, 3] = given["x"][0, 3] * np.float32(1 + 1e-5)
+    f = il.compile(text, outputs=["r"])
+    mine = {k: given[k] for k in f.inputs}
+    x, y, m, s = (mine[k].astype(np.float64) for k in "xyLs")
+    diff = x[:, None] - y
+    wanted = s[:, None] * (((diff @ m) ** 2).sum(2)[..., None] * diff).sum(1)
+    np.testing.assert_allclose(f(**mine), wanted, rtol=2e-4, atol=1e-6 * np.abs(wanted).max())
+    assert np.all(np.abs(f(**mine)[0, 3] - wanted[0, 3]) <= 1e-5 * np.abs(wanted[0, 3]))

@@ -76,6 +76,8 @@ def pairs_apart(program: Program, shapes: Shapes, types: Types, limits: Limits) 
     for item in _without_differences(program, work):
         work.number, stmt = item.number, item.stmt
         found = None if stmt is None else forms(stmt, work) or sums(stmt, work)
+        if stmt is not None and found is None and not _loses_nothing(stmt, work):
+            return None
         made += [*item.before, *work.taken(), *(found or ([] if stmt is None else [stmt]))]
     if not work.finite:
         return None
@@ -183,12 +185,34 @@ def _apart(stmt: Statement, pair: Pair, work: Points) -> Expr:
             parts.append(Access(parts[0].tensor, tuple(map(Index, indices))))
         else:
             parts.append(work.tensor("side", indices, product_with(others, point, sign)))
-    work.sides.add((parts[0].tensor, parts[1].tensor))
-    work.asked.add((parts[0].tensor, parts[1].tensor))
+    key = parts[0].tensor, parts[1].tensor
+    work.sides.add(key)
+    axes = enumerate(indices_of(parts[0]))
+    work.mapped[key] = [n for n, i in axes if i not in (*pair.rows, *pair.common)]
+    work.asked[key] = {p.tensor for f, _ in others for p in walk(f) if isinstance(p, Access)}
     known = {i for f, _ in others for i in indices_of(f)}
     weights = work.once("weight", [i for i in pair.common if i in known], product_with(_squares(others), None, 1))
     work.ask(moved, weights, weights, work.limits.lost // 4, stmt.reduced)
     return Call("sub", (parts[0], parts[1]))
+
+
+def _loses_nothing(stmt: Statement, work: Points) -> bool:
+    """Whether such a difference is read as a whole: its squares are summed over all that it has beside the pair."""
+    found = [f for f in walk(stmt.value) if isinstance(f, Call) and _is_mapped(f, work)]
+    if not found:
+        return True
+    factors = [f for f, _ in factors_of(terms_of(stmt.value)[0][1])]
+    pair = work.pair(found[0])
+    squares = [f for f in factors if squared(f) == found[0]]
+    if len(found) > 1 or pair is None or not squares:
+        return False
+    own = {indices_of(pair.first)[n] for n in work.mapped[(pair.first.tensor, pair.second.tensor)]}
+    return own <= {*stmt.reduced} and not any({*indices_of(f)} & own for f in factors if f is not squares[0])
+
+
+def _is_mapped(call: Call, work: Points) -> bool:
+    pair = work.pair(call)
+    return pair is not None and (pair.first.tensor, pair.second.tensor) in work.mapped
 
 
 def _squares(factors: list[Factor]) -> list[Factor]:

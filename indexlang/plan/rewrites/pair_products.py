@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from ...program.algebra import Factor, factors_of, terms_of
-from ...program.ir import Access, Call, Const, Expr, Reduce, Statement, indices_of, statement
+from ...program.ir import Access, Call, Const, Expr, Reduce, Statement, indices_of, statement, walk
 from ...program.names import Renaming
 from ..contraction import separates
 from .pairs_moved import Pair, Points, product_with, times
@@ -65,6 +65,7 @@ def forms(stmt: Statement, work: Points) -> list[Statement] | None:
     parts = work.once("large", [d], Call("sqrt", (Call("mul", (largest, Const(0.5))),)))
     diagonal = work.once("weight", [d], Call("abs", (Renaming({}, {e: d}).expr(matrix),)))
     work.ask(a, diagonal, parts, work.limits.lost, [d])
+    work.asked[(a.first.tensor, a.second.tensor)] = {p.tensor for p in walk(matrix) if isinstance(p, Access)}
     both = work.once("both", [d, e], Call("add", (matrix, turn)))
     mapped = work.once("mapped", [*one.rows, e], times(both, a.first))
     other = work.once("mapped", [*one.columns, e], times(both, a.second))
@@ -104,7 +105,7 @@ def sums(stmt: Statement, work: Points) -> list[Statement] | None:
             return None
         if {*pair.common} & {*pairs[1].common}:
             return None
-    elif reduced not in ({*pair.rows}, {*pair.columns}) or not work.is_asked(pair):
+    elif reduced not in ({*pair.rows}, {*pair.columns}) or not work.is_asked(pair, others):
         return None
     moved = [work.moved(p) for p in pairs]
     weights = _weights(said, moved[0], work)

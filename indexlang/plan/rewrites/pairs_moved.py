@@ -55,7 +55,8 @@ class Points:
         self.known: dict[object, Access] = {}  # what has been made, by what it is
         self.points: dict[object, tuple[str, str]] = {}  # moved tensors, by the tensors and where their axes meet
         self.sides: set[tuple[str, str]] = set()  # tensors that are moved
-        self.asked: set[tuple[str, str]] = set()  # those of which all pairs are asked
+        self.asked: dict[tuple[str, str], set[str]] = {}  # those of which all pairs are asked, by which matrix weighed
+        self.mapped: dict[tuple[str, str], list[int]] = {}  # those that a matrix has made, and which axes are its own
         self.number = 0  # of the statement at hand
         made = [s.target.tensor for s in program.statements]
         self.settled = {t for t in shapes.tensors if made.count(t) + (t in program.inputs) == 1}
@@ -148,17 +149,22 @@ class Points:
         moved = (Access(names[0], a.subscripts), Access(names[1], b.subscripts))
         return Pair(moved[0], moved[1], pair.rows, pair.columns, pair.common)
 
-    def is_asked(self, pair: Pair) -> bool:
-        """Whether all pairs of such points are asked whether they are close."""
-        found = (pair.first.tensor, pair.second.tensor)
-        return found in self.asked or self.points.get(_key(pair)) in self.asked
+    def is_asked(self, pair: Pair, factors: Sequence[Factor]) -> bool:
+        """Whether all pairs of such points are asked whether they are close, weighed by what they are multiplied by.
+
+        What a matrix has been multiplied by is asked as a whole.
+        """
+        key = pair.first.tensor, pair.second.tensor
+        key = key if key in self.asked else self.points.get(_key(pair), key)
+        said = {p.tensor for f, _ in factors for p in walk(f) if isinstance(p, Access)}
+        wanted = self.asked.get(key)
+        return wanted is not None and said <= wanted and (key in self.mapped or said == wanted)
 
     # -- what is asked -----------------------------------------------------------------------------
 
     def ask(self, moved: Pair, weights: Access, parts: Access, lost: int, summed: Sequence[str]) -> None:
         """That the weighed squares of each pair's difference are not `lost` times smaller than those of both."""
         points = moved.first.tensor, moved.second.tensor
-        self.asked.add(points)
         key = *points, weights.tensor, parts.tensor
         if key in self.known:
             return
