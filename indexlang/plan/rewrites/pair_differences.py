@@ -107,9 +107,10 @@ def _without_differences(program: Program, work: Points) -> list[Item]:
             if other.stmt is None or not _is_weighed(other.stmt, value, work, n):
                 continue
             if _only_multiplied(other.stmt, items, work):
-                ((sign, term),) = terms_of(other.stmt.value)
-                items[n] = Item(n, None)
-                _put_everywhere(items, other.stmt.target, factors_of(term), sign)
+                work.number = n
+                sign, factors = _weighed(other.stmt, value, work)
+                items[n] = Item(n, None, tuple(work.taken()))
+                _put_everywhere(items, other.stmt.target, factors, sign)
     return items
 
 
@@ -151,11 +152,12 @@ def _as_factor(item: Item, tensor: str, work: Points) -> bool:
     assert stmt is not None
     if isinstance(stmt.value, Reduce) or stmt.op not in ("=", "+=") or len(terms_of(stmt.value)) != 1:
         return False
-    reads = [p for p in walk(stmt.value) if isinstance(p, Access) and p.tensor == tensor]
+    nodes = (stmt.value, *stmt.domain.masks)
+    reads = [p for node in nodes for p in walk(node) if isinstance(p, Access) and p.tensor == tensor]
     factors = [f for f, below in factors_of(terms_of(stmt.value)[0][1]) if not below]
     bases = [squared(f) or f for f in factors]
     good = [f for f in bases if isinstance(f, Access) and f.tensor == tensor]
-    return len(good) == 1 and reads == good and work.is_plain(stmt)
+    return len(good) == 1 and reads == good and work.is_plain(stmt, masked=True)
 
 
 def _is_weighed(stmt: Statement, value: Expr, work: Points, number: int) -> bool:
@@ -167,10 +169,27 @@ def _is_weighed(stmt: Statement, value: Expr, work: Points, number: int) -> bool
     for factor, below in factors_of(terms_of(stmt.value)[0][1]):
         match factor:
             case Call(fn="sub", args=(Access(tensor=a), Access(tensor=b))) if not below and [a, b] == tensors:
-                return work.is_plain(stmt)
+                pair = work.pair(factor)
+                said = {i for mask in stmt.domain.masks for i in indices_of(mask)}
+                return pair is not None and said <= {*pair.rows, *pair.columns} and work.is_plain(stmt, masked=True)
             case _:
                 pass
     return False
+
+
+def _weighed(stmt: Statement, value: Expr, work: Points) -> tuple[int, list[Factor]]:
+    """The sign and factors of such a statement; under masks, what is said of pairs is a tensor of its own."""
+    ((sign, term),) = terms_of(stmt.value)
+    factors = factors_of(term)
+    if not stmt.domain.masks:
+        return sign, factors
+    (pair,) = [found for f, _ in factors if (found := work.pair(f)) is not None]
+    own = {*pair.rows, *pair.columns}
+    said = [(f, below) for f, below in factors if indices_of(f) and {*indices_of(f)} <= own]
+    rest = [(f, below) for f, below in factors if (f, below) not in said]
+    target = Access(work.names.fresh("weights"), tuple(Index(i) for i in (*pair.rows, *pair.columns)))
+    work.new.append(statement(target, "+=", product_with(said, None, 1), (), stmt.domain.masks))
+    return sign, [(target, False), *rest]
 
 
 def _apart(stmt: Statement, pair: Pair, work: Points) -> Expr:

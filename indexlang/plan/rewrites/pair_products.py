@@ -42,11 +42,12 @@ def forms(stmt: Statement, work: Points) -> list[Statement] | None:
     if found is None or len(found[1]) != 2:
         return None
     sign, (one, two), factors = found
-    outer, inner = [*one.rows, *one.columns], [*one.common, *two.common]
-    if len(one.common) != 1 or {*inner} != {*stmt.reduced} or {*indices_of(stmt.target)} != {*outer}:
+    batch = [i for i in one.common if i in two.common]
+    outer, inner = [*batch, *one.rows, *one.columns], [i for i in (*one.common, *two.common) if i not in batch]
+    if len(inner) != 2 or {*inner} != {*stmt.reduced} or {*indices_of(stmt.target)} != {*outer}:
         return None
     d, e = inner
-    if d == e or one.first.tensor != two.first.tensor or one.second.tensor != two.second.tensor:
+    if one.first.tensor != two.first.tensor or one.second.tensor != two.second.tensor:
         return None
     turned = Renaming({}, {d: e, e: d})
     if turned.expr(one.first) != two.first or turned.expr(one.second) != two.second:
@@ -67,10 +68,10 @@ def forms(stmt: Statement, work: Points) -> list[Statement] | None:
     work.ask(a, diagonal, parts, work.limits.lost, [d])
     work.asked[(a.first.tensor, a.second.tensor)] = {p.tensor for p in walk(matrix) if isinstance(p, Access)}
     both = work.once("both", [d, e], Call("add", (matrix, turn)))
-    mapped = work.once("mapped", [*one.rows, e], times(both, a.first))
-    other = work.once("mapped", [*one.columns, e], times(both, a.second))
+    mapped = work.once("mapped", [*batch, *one.rows, e], times(both, a.first))
+    other = work.once("mapped", [*batch, *one.columns, e], times(both, a.second))
     half = [
-        work.once("half", own, times(Const(0.5), x, y))
+        work.once("half", [*batch, *own], times(Const(0.5), x, y))
         for own, x, y in ((one.rows, mapped, b.first), (one.columns, other, b.second))
     ]
     product = work.tensor("product", outer, times(mapped, b.second))
@@ -95,15 +96,16 @@ def sums(stmt: Statement, work: Points) -> list[Statement] | None:
     pair, outer = pairs[0], {*pairs[0].rows, *pairs[0].columns}
     said = [(f, b) for f, b in factors if {*indices_of(f)} & outer]
     others = [(f, b) for f, b in factors if not {*indices_of(f)} & outer]
-    if {i for f, _ in said for i in indices_of(f)} != outer or {*pair.common} & outer:
+    batch = {i for f, _ in said for i in indices_of(f)} - outer
+    if not outer <= {i for f, _ in said for i in indices_of(f)} or not batch <= {*pair.common}:
         return None
     if not separates(indices_of(pair.first), indices_of(pair.second), work.sizes, work.limits):
         return None
     reduced = outer & {*stmt.reduced}
     if len(pairs) == 2:
-        if {*stmt.reduced} != outer or any(indices_of(f) for f, _ in others):
+        if {*stmt.reduced} - batch != outer or any(indices_of(f) for f, _ in others):
             return None
-        if {*pair.common} & {*pairs[1].common}:
+        if {*pair.common} & {*pairs[1].common} != batch:
             return None
     elif reduced not in ({*pair.rows}, {*pair.columns}) or not work.is_asked(pair, others):
         return None
@@ -126,7 +128,8 @@ def pulled(moved: Pair, weights: Access, work: Points, first: bool) -> Access:
     """The weighed sum of differences for each of the first points, or for each of the second ones."""
     rows, columns, here, there = moved.rows, moved.columns, moved.first, moved.second
     own = rows if first else columns
-    total = work.once("total", own, weights)
+    batch = [i for i in moved.common if i in indices_of(weights)]
+    total = work.once("total", [*batch, *own], weights)
     met = work.once("met", indices_of(here if first else there), times(weights, there if first else here))
     mine = times(total, here if first else there)
     return work.once("pulled", indices_of(met), Call("sub", (mine, met) if first else (met, mine)))
@@ -134,7 +137,8 @@ def pulled(moved: Pair, weights: Access, work: Points, first: bool) -> Access:
 
 def _weights(said: list[Factor], pair: Pair, work: Points) -> Access:
     """What is said of pairs as one tensor, 0 where a point meets itself: the difference is, whatever stands there."""
-    order = [*pair.rows, *pair.columns]
+    known = {i for f, _ in said for i in indices_of(f)}
+    order = [i for i in (*pair.common, *pair.rows, *pair.columns) if i in known]
     (factor, below), *more = said
     alone = not more and not below and isinstance(factor, Access)
     weights = factor if alone else work.once("weights", order, product_with(said, None, 1))
@@ -156,7 +160,8 @@ def _ask(moved: Pair, weights: Access, work: Points) -> None:
         return
     work.known[key] = weights
     lost, sizes = work.limits.lost, work.once("weights", indices_of(weights), Call("abs", (weights,)))
-    rows, columns = (work.once("total", own, sizes) for own in (moved.rows, moved.columns))
+    batch = [i for i in moved.common if i in indices_of(weights)]
+    rows, columns = (work.once("total", [*batch, *own], sizes) for own in (moved.rows, moved.columns))
     met = work.once("met", indices_of(moved.first), times(sizes, moved.second))
     squares = [
         work.once("square", moved.common, times(total, x, x))

@@ -83,9 +83,14 @@ class Points:
         extents = self.shapes.extents[self.number]
         return all(extents.get(i) == (0, n) for i, n in zip(names, self.shapes.tensors[access.tensor], strict=True))
 
-    def is_plain(self, stmt: Statement) -> bool:
+    def is_plain(self, stmt: Statement, masked: bool = False) -> bool:
         """Whether a statement reads what does not change any more, over whole axes, all in one type."""
-        if stmt.domain.masks or stmt.domain.ranges or self.shapes.guarded[self.number] or self.kind not in LEAST:
+        if (
+            (stmt.domain.masks and not masked)
+            or stmt.domain.ranges
+            or self.shapes.guarded[self.number]
+            or self.kind not in LEAST
+        ):
             return False
         found = [p for p in walk(stmt.value) if isinstance(p, Access)]
         old = [p.tensor for p in found if p.tensor in self.shapes.tensors]
