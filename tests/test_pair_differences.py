@@ -32,6 +32,8 @@ TEXTS = {
     "a form": "D[i,j] = (x[i,d] - y[j,d])*P[d,e]*(x[i,e] - y[j,e])",
     "a form in a root": "D[i,j] = sqrt(1 + abs(sum[d,e]((x[i,d] - y[j,d])*P[d,e]*(x[i,e] - y[j,e]))))",
     "a form of itself": "D[i,j] = (x[i,d] - x[j,d])*P[d,e]*(x[i,e] - x[j,e])",
+    "a form of names": "z[i,j,d] = x[i,d] - y[j,d]\nD[i,j] = z[i,j,d]*P[d,e]*z[i,j,e]",
+    "a form of names, other ones": "z[p,d,i] = x[i,d] - y[p,d]\nD[d,j] = -z[j,e,d]*P[e,i]*z[j,i,d]/2",
     "a form, scaled": "D[i,j] = -s[i]*(x[i,d] - y[j,d])*P[d,e]*a[e]*(x[i,e] - y[j,e])/2",
 }
 SMALL = replace(NUMPY, separate=8, few=16)
@@ -77,7 +79,7 @@ def right(name: str, given: dict[str, Array], dy: Array | None = None) -> dict[s
         sized_z = abs(c) * (abs(diff) @ abs(g["L"]))
         total, most = (w * z**2).sum(2), (abs(w) * abs(z) * sized_z).sum(2)
     else:
-        s = -g["s"][:, None] / 2 if "s" in g else np.ones(1)
+        s = -g["s"][:, None] / 2 if "s" in g else np.ones(1) * (-0.5 if "other" in name else 1)
         form = g["P"] * g["a"] if "a" in g else g["P"]
         total = s * np.einsum("ijd,de,ije->ij", diff, form, diff, optimize=True)
         most = abs(s) * np.einsum("ijd,de,ije->ij", abs(diff), abs(form), abs(diff), optimize=True)
@@ -332,3 +334,15 @@ def test_other_sums_of_points_are_judged_by_themselves() -> None:
     wanted = s[:, None] * (((diff @ m) ** 2).sum(2)[..., None] * diff).sum(1)
     np.testing.assert_allclose(f(**mine), wanted, rtol=2e-4, atol=1e-6 * np.abs(wanted).max())
     assert np.all(np.abs(f(**mine)[0, 3] - wanted[0, 3]) <= 1e-5 * np.abs(wanted[0, 3]))
+
+
+def test_names_of_differences_that_are_read_otherwise_stay() -> None:
+    given = fitting(TEXTS["a form"], inputs(70, 70, 12, 12, "float64"))
+    named = TEXTS["a form of names"]
+    for more in ("r[i,d] = exp(z[i,j,d])", "r[i,d] = z[i,j,d]**3"):
+        f = il.compile(f"{named}\n{more}", outputs=["D", "r"])
+        found = f(**given)
+        close(found["D"], right("a form", given), "D", "float64")
+        diff = given["x"][:, None] - given["y"]
+        wanted = np.exp(diff).sum(1) if "exp" in more else (diff**3).sum(1)
+        np.testing.assert_allclose(found["r"], wanted, rtol=1e-12, atol=1e-10)

@@ -26,6 +26,7 @@ from ...program.ir import (
     Program,
     Reduce,
     Statement,
+    Subscript,
     indices_of,
     statement,
     tensors_in,
@@ -39,23 +40,21 @@ from ..limits import Limits
 from ..plan import Trial
 from .pair_products import forms, sums
 from .pairs_moved import Pair, Points, product_with, squared
+from .pairs_named import unnamed
 
 
 def may_have_pairs(program: Program) -> bool:
-    """Whether a statement multiplies by a difference of two reads: what can be seen without sizes."""
-    return any(_multiplies(s) for s in program.statements)
+    """Whether a statement has a difference of two reads of pairs: what can be seen without sizes."""
+    return any(_is_of_pairs(p) for s in program.statements for p in walk(s.value))
 
 
-def _multiplies(stmt: Statement) -> bool:
-    for part in walk(stmt.value):
-        if isinstance(part, Call) and part.fn == "mul":
-            for factor, _ in factors_of(part):
-                match factor:
-                    case Call(fn="sub", args=(Access() as a, Access() as b)) if {*indices_of(a)} ^ {*indices_of(b)}:
-                        return True
-                    case _:
-                        pass
-    return False
+def _is_of_pairs(part: Subscript) -> bool:
+    match part:
+        case Call(fn="sub", args=(Access() as a, Access() as b)):
+            first, second = {*indices_of(a)}, {*indices_of(b)}
+            return bool(first & second and first - second and second - first)
+        case _:
+            return False
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,7 @@ def pairs_apart(program: Program, shapes: Shapes, types: Types, limits: Limits) 
     """The program with differences of pairs taken apart, and what must be finite; None if it has none worth it."""
     if not may_have_pairs(program):
         return None
+    program, shapes, types = unnamed(program, shapes, types, limits)
     work = Points(program, shapes, types, limits)
     made: list[Statement] = []
     for item in _without_differences(program, work):
