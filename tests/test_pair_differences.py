@@ -139,9 +139,15 @@ def taken_apart(text: str, given: dict[str, Array], limits: Limits = NUMPY) -> b
     return bool(sized(il.compile(text), limits).plan(**given).finite)
 
 
-@pytest.mark.parametrize("limits", LIMITS)
-@pytest.mark.parametrize("kind", ["float32", "float64"])
-@pytest.mark.parametrize("case", ["spread", "far", "near", "equal", "outlier"])
+CASES = {
+    "float32": "spread tiny, spread small, spread numpy, far numpy, near numpy, near tiny, equal numpy, outlier tiny",
+    "float64": "spread tiny, spread numpy, far numpy, near numpy, outlier small",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "case", "limits"), [(kind, *c.split()) for kind, cases in CASES.items() for c in cases.split(", ")]
+)
 @pytest.mark.parametrize("name", TEXTS)
 def test_values_and_gradients(name: str, case: str, kind: str, limits: str) -> None:
     if name == "the distance" and case == "equal":
