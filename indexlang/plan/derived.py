@@ -19,6 +19,7 @@ from .limits import Limits
 from .plan import Trial
 from .rewrites.bands import may_have_bands
 from .rewrites.keep_bands import keep_bands
+from .rewrites.pair_differences import may_have_pairs, pairs_apart
 from .rewrites.powers import may_have_powers, write_powers
 from .rewrites.share import factored, keep_products
 from .rewrites.taps_outside import may_move_taps, taps_outside
@@ -39,7 +40,8 @@ def fitted(
 
     Errors: `ShapeError`.
     """
-    if not any(may(program) for may in (may_have_bands, _may_share, may_move_taps, may_have_powers)):
+    asked = (may_have_bands, may_have_pairs, _may_share, may_move_taps, may_have_powers)
+    if not any(may(program) for may in asked):
         return None
     expanded = ranks.expand(program, {n: len(s) for n, s in sizes.items()})
     known, typed = shapes.infer(expanded, sizes), kinds.infer(expanded, dtypes)
@@ -51,7 +53,7 @@ def fitted(
     spread = write_powers(both, sized, kinds.infer(both, kind), limits)
     if changed := spread is not both:
         both, sized = spread, shapes.infer(spread, given, rewritten=True)
-    banded = keep_bands(both, sized, limits)
+    banded = keep_bands(both, sized, limits) or pairs_apart(both, sized, kinds.infer(both, kind), limits)
     finite: tuple[str, ...] = ()
     if banded is not None:
         both, finite = banded.program, banded.finite

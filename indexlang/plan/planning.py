@@ -57,6 +57,7 @@ from .rewrites.keep_bands import keep_bands
 from .rewrites.merge_groups import merge_groups
 from .rewrites.one_axis import on_one_axis
 from .rewrites.others import write_others
+from .rewrites.pair_differences import pairs_apart
 from .rewrites.passes import in_passes
 from .rewrites.pointed import point
 from .rewrites.powers import write_powers
@@ -124,7 +125,7 @@ def plan(
     if not complex_step and (moved := taps_outside(flat, known, limits)) is not flat:
         flat, known = moved, shapes.infer(moved, sizes, rewritten=True)
         typed = kinds.infer(flat, dtypes)
-    banded = None if complex_step else keep_bands(flat, known, limits)
+    banded = None if complex_step else keep_bands(flat, known, limits) or pairs_apart(flat, known, typed, limits)
     trials = (Trial(flat),)
     if banded is not None:  # what always holds needs nothing instead
         trials = (Trial(banded.program, banded.finite), *(trials if banded.finite else ()))
