@@ -283,3 +283,11 @@ def test_positions_that_sizes_keep_inside_are_not_clamped(shift: int) -> None:
     inside = (t >= 0) & (t < 5)
     expected = np.where(inside, s[np.arange(9) + shift, np.clip(t, 0, 4)], 0)
     np.testing.assert_array_equal(f(s=s, t=t), expected)
+
+
+def test_a_choice_keeps_its_type_without_its_zero() -> None:
+    """0.0 makes floating-point numbers of small integers, and 0 integers of truths."""
+    k = np.array([3, 4], np.int8)
+    y = il.compile("y[b] = where(t[b]==v,k[v],0.0)\nq[b] = y[b]*4611686018427387904")(t=[0, 1], k=k)
+    np.testing.assert_array_equal(y, [3 * 2.0**62, 4 * 2.0**62])
+    assert il.compile("y[b,v] = where(t[b]==v,m[v],0)")(t=[0, 1], m=np.array([True, False])).dtype == np.int64

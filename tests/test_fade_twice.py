@@ -83,3 +83,15 @@ def test_what_is_infinite_stays_where_it_is() -> None:
     found = pullback(dy)["g"]
     np.testing.assert_allclose(found[0], by_hand(x[None, :, :1], g[:1], dy[None, :, :1], False, 0)[0], rtol=1e-12)
     assert not np.isfinite(found[1])
+
+
+@pytest.mark.parametrize("order", ["s < t", "s > t"])
+def test_what_is_infinite_where_nothing_is_admitted_adds_nothing(order: str) -> None:
+    rng = np.random.default_rng(5)
+    x, dy, g = rng.standard_normal((60, 3)), rng.standard_normal((60, 3)), np.array([0.5, 0.6, 0.7])
+    distance = "t-s" if order == "s < t" else "s-t"
+    dy[0 if order == "s < t" else -1] = np.inf
+    found = il.compile(f"G[c] = dy[t,c]*x[s,c]*({distance})*g[c]**({distance}-1) where {order}")(dy=dy, x=x, g=g)
+    clean = np.where(np.isinf(dy), 0, dy)
+    expected = by_hand(x[None], g, clean[None], order == "s > t", 1)
+    np.testing.assert_allclose(found, expected, rtol=1e-11)

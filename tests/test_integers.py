@@ -60,3 +60,9 @@ def test_gradients_of_what_does_not_fit_are_refused_too() -> None:
     pullback = il.compile("y[i] = x[i]*w[i] * 3**i").vjp
     with pytest.raises(IndexLangError, match="overflow"):
         pullback(x=np.ones(50), w=np.ones(50))
+
+
+def test_few_points_are_looked_at_however_many_indices_there_are() -> None:
+    names = "abcdefgh"
+    text = f"y[a] = ({'+'.join(names)}+2)**63 where a <= b-9, " + ", ".join(f"{i} < 4" for i in names)
+    np.testing.assert_array_equal(il.compile(text)(), np.zeros(4, np.int64))

@@ -281,3 +281,13 @@ def test_bounds_are_within_the_type() -> None:
     sizes = {"b": 64, "i": 64, "j": 64}
     found = logarithm_apart(body, ("b", "j"), sizes, NUMPY)
     assert found is not None and len(found.groups) == 2 and not found.rest
+
+
+def test_the_size_of_a_power_is_asked_for() -> None:
+    text = (
+        "y[b,j] = logsumexp[i](a[b,i]+T[i,j])\np[b,i,j] = exp(a[b,i]+T[i,j]-y[b,j])\nA[b,i] = g[b,j]*p[b,i,j]/size(p,2)"
+    )
+    rng = default_rng(0)
+    a, T, g = (rng.standard_normal((64, 64)) for _ in range(3))
+    p = np.exp(a[:, :, None] + T - np.log(np.exp(a[:, :, None] + T).sum(1, keepdims=True)))
+    np.testing.assert_allclose(il.compile(text)(a=a, T=T, g=g), np.einsum("bj,bij->bi", g, p) / 64)

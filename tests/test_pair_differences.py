@@ -352,3 +352,68 @@ def test_names_of_differences_that_are_read_otherwise_stay() -> None:
         diff = given["x"][:, None] - given["y"]
         wanted = np.exp(diff).sum(1) if "exp" in more else (diff**3).sum(1)
         np.testing.assert_allclose(found["r"], wanted, rtol=1e-12, atol=1e-10)
+
+
+# -- programs written by hand, around the same differences ------------------------------------------
+
+NAMED = "z[i,j,d] = x[i,d] - y[j,d]\nD[i,j] = z[i,j,d] * P[d,e] * z[i,j,e]"
+
+
+def named() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(3)
+    shapes = {
+        "x": (300, 16),
+        "y": (280, 16),
+        "P": (16, 16),
+        "L": (16, 16),
+        "G": (300, 280),
+        "H": (300, 280),
+        "h": (16,),
+    }
+    return {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+
+
+def run(text: str, outputs: list[str] | None = None, **more: np.ndarray) -> dict[str, np.ndarray]:
+    f = il.compile(text, outputs=outputs)
+    given = {**named(), **more}
+    found = f({name: given[name] for name in f.inputs})
+    return found if isinstance(found, dict) else {f.outputs[0]: found}
+
+
+@pytest.mark.parametrize("shown", [["D", "Q"], ["D", "Q", "z.grad2"]])
+def test_two_gradients_of_one_difference_are_two(shown: list[str]) -> None:
+    given = named()
+    lines = "z.grad[i,j,d] = G[i,j]*h[d]\nz.grad2[i,j,d] = H[i,j]*h[d]\nQ[i,d] = z.grad[i,j,d]*2"
+    found = run(f"{NAMED}\n{lines}", shown)
+    np.testing.assert_allclose(found["Q"], 2 * given["G"].sum(1)[:, None] * given["h"])
+
+
+def test_a_gradient_that_nobody_reads_or_that_is_real() -> None:
+    line = "z.grad[i,j,d] = G[i,j]*h[d]"
+    assert run(f"{NAMED}\n{line}", ["D"])["D"].shape == (300, 280)
+    found = run(f"{NAMED}\n{line}\nQ[i,d] = z.grad[i,j,d]*2", ["Q"], G=named()["G"] + 1j)["Q"]
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, 2 * named()["G"].sum(1)[:, None] * named()["h"])
+
+
+def test_forms_before_and_behind_factors() -> None:
+    form = "F[i,j] = (x[i,d]-y[j,d])*P[d,e]*(x[i,e]-y[j,e])"
+    factor = "z[i,j,e] = L[d,e]*(x[i,d]-y[j,d])\nD[i,j] = z[i,j,e]**2"
+    given = named()
+    z = given["x"][:, None] - given["y"]
+    for text in (f"{form}\n{factor}", f"{factor}\n{form}"):
+        found = run(text)
+        np.testing.assert_allclose(found["F"], np.einsum("ijd,de,ije->ij", z, given["P"], z), atol=1e-9)
+        np.testing.assert_allclose(found["D"], ((z @ given["L"]) ** 2).sum(-1), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{NAMED}/size(z,2)",
+        f"{NAMED}\nE[i] = D[i,j]/size(z,1)",
+        "z[i,j,e] = L[d,e]*(x[i,d]-y[j,d])\nD[i,j] = z[i,j,e]**2/size(z,2)",
+    ],
+)
+def test_sizes_of_what_would_go_are_asked_for(text: str) -> None:
+    run(text)

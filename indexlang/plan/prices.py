@@ -52,7 +52,7 @@ def term_price(
         return None
     cost = sum(limits.element * operations(part) * points(indices_of(part), sizes) for part, _ in parts)
     written = _written(stmt.target, sizes, limits, shapes)
-    cost += sum(_taken(f, core, inner, written, sizes, limits, shapes) for f in core if is_computed(f))
+    cost += sum(_chosen(f, core, inner, written, sizes, limits, shapes) for f in core if is_computed(f))
     left = [g for g in groups if g]
     products = best_order(left, inner, free, sizes, limits).cost
     tile = tile_of(conditions, free, stmt.reduced, extents, shapes, products, limits) if conditions else None
@@ -63,7 +63,7 @@ def term_price(
     return cost + limits.element * written + each * (len(parts) - len(core)) * points(free, sizes)
 
 
-def _taken(
+def _chosen(
     factor: Expr,
     core: Sequence[Expr],
     conditions: Iterable[Iterable[str]],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 
 from ..errors import Problem
 from ..program.conditions import conjuncts, value_at
@@ -46,16 +46,13 @@ def wrapping(stmt: Statement, box: Box, shapes: Shapes) -> Iterator[Problem]:
 def _is_reached(expr: Expr, conditions: Sequence[Expr], box: Box, shapes: Shapes) -> bool:
     """Whether an integer does not fit at a point, among those near the ends of indices, that conditions admit."""
     names = tuple(dict.fromkeys(i for e in (expr, *conditions) for i in indices_of(e) if i in box))
-    near = max(2, round(_POINTS ** (1 / len(names))) // 2)
-    ends = [
-        sorted({*range(lo, min(hi, lo + near)), *range(max(lo, hi - near), hi)}) for lo, hi in (box[i] for i in names)
-    ]
-    for values in product(*ends):
-        there = _Integers({i: (v, v + 1) for i, v in zip(names, values, strict=True)}, shapes)
+    near = max(1, round(_POINTS ** (1 / len(names))) // 2)
+    runs = (range(*box[i]) for i in names)
+    for values in islice(product(*(sorted({*run[:near], *run[-near:]}) for run in runs)), _POINTS):
+        point = dict(zip(names, values, strict=True))
+        there = _Integers({i: (v, v + 1) for i, v in point.items()}, shapes)
         there.reach(expr)
-        if there.long is not None and all(
-            value_at(c, dict(zip(names, values, strict=True)), shapes) for c in conditions
-        ):
+        if there.long is not None and all(value_at(c, point, shapes) for c in conditions):
             return True
     return False
 

@@ -99,6 +99,8 @@ class _Statement:
     def indexed(self, stmt: Statement, extents: Extents) -> Statement:
         """The statement with as many indices replaced as pays."""
         best, found = self.masked(stmt, extents)
+        if not self.is_typed_as(stmt, best):  # a 0.0 makes integers floating-point numbers
+            return stmt
         least = price(found, extents, self.limits, self.shapes.tensors)
         if least < self.limits.separate * self.limits.element:
             return best

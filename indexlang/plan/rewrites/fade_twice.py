@@ -34,16 +34,16 @@ from .share import inserted
 
 @dataclass(frozen=True)
 class Fading:
-    """A power of `base` by the distance from `low` up to `high`, times that distance, for distances from `least` on.
+    """A power of `base` by the distance from `low` up to `high`, times that distance.
 
-    `kept` is the one of both at which the sums are added up, `near` are the factors there, `far` the others.
+    `kept` is the one of both at which the sums are added up, `near` are the factors there, `far` the others. Where a
+    point at the end has no other one, it is refused by a mask, if masks refused it.
     """
 
     base: Expr
     high: str
     low: str
     kept: str
-    least: int
     more: int  # in the exponent
     near: tuple[Expr, ...]
     far: tuple[Expr, ...]
@@ -116,11 +116,17 @@ def _found(
     rest = [f for f, _ in parts if f is not factors[0]]
     near, far = [f for f in rest if other not in indices_of(f)], [f for f in rest if other in indices_of(f)]
     stay = tuple(m for m in masks if m is not orders[0])
+    if forms[0].const:  # not from a distance of 0 on
+        stay += (_has_another(kept, kept == high, extents[kept][1]),)
     if any(kept in indices_of(f) for f in far) or any(other in indices_of(m) for m in stay) or other in target:
         return None
     if set(stmt.domain.indices) - {other} - {i for p in (stmt.target, base, *rest) for i in indices_of(p)}:
         return None
-    return Fading(base, high, low, kept, 1, exponent.const, tuple(near), tuple(far), sign, stay)
+    return Fading(base, high, low, kept, exponent.const, tuple(near), tuple(far), sign, stay)
+
+
+def _has_another(index: str, is_high: bool, end: int) -> Expr:
+    return Call("ge", (Index(index), Const(1))) if is_high else Call("lt", (Index(index), Const(end - 1)))
 
 
 def _distance(form: Affine) -> tuple[str, str] | None:
@@ -148,7 +154,7 @@ def _faded(program: Program, shapes: Shapes, types: Types, number: int, found: F
     program, shapes, types, once = inserted(*step, target, first, (Call("le", (low, high)),))
     there = put(once, {found.kept: Quotient(Affine(0, ((Index(found.other), 1),)))})
     second = Call("mul", (there, power(found.more)))
-    least = Affine(-found.least, ((high, 1),)).to_expr()
+    least = Affine(-1, ((high, 1),)).to_expr()  # the distance is 0 nearer than that
     program, shapes, types, twice = inserted(
         program, shapes, types, number + 1, "faded", target, second, (Call("le", (low, least)),)
     )

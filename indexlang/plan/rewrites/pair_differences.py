@@ -25,9 +25,11 @@ from ...program.ir import (
     Index,
     Program,
     Reduce,
+    Size,
     Statement,
     Subscript,
     indices_of,
+    parts_of,
     statement,
     tensors_in,
     walk,
@@ -46,6 +48,14 @@ from .pairs_named import unnamed
 def may_have_pairs(program: Program) -> bool:
     """Whether a statement has a difference of two reads of pairs: what can be seen without sizes."""
     return any(_is_of_pairs(p) for s in program.statements for p in walk(s.value))
+
+
+def _asks_for_sizes(program: Program) -> bool:
+    """Whether something asks for the size of a tensor that is made, which may go."""
+    made = {s.target.tensor for s in program.statements}
+    dims = (d for shape in program.shapes for d in shape.dims)
+    nodes = (*(p for s in program.statements for p in parts_of(s)), *(p for d in dims for p in walk(d)))
+    return any(isinstance(p, Size) and p.tensor in made for p in nodes)
 
 
 def _is_of_pairs(part: Subscript) -> bool:
@@ -68,14 +78,15 @@ class Item:
 
 def pairs_apart(program: Program, shapes: Shapes, types: Types, limits: Limits) -> Trial | None:
     """The program with differences of pairs taken apart, and what must be finite; None if it has none worth it."""
-    if not may_have_pairs(program):
+    if not may_have_pairs(program) or _asks_for_sizes(program):
         return None
     program, shapes, types = unnamed(program, shapes, types, limits)
     work = Points(program, shapes, types, limits)
-    made: list[Statement] = []
-    for item in _without_differences(program, work):
+    made, items = list[Statement](), _without_differences(program, work)
+    ready = max((i.number for i in items if i.before), default=-1)  # what was made for later ones is not there before
+    for item in items:
         work.number, stmt = item.number, item.stmt
-        found = None if stmt is None else forms(stmt, work) or sums(stmt, work)
+        found = None if stmt is None or item.number < ready else forms(stmt, work) or sums(stmt, work)
         if stmt is not None and found is None and not _loses_nothing(stmt, work):
             return None
         made += [*item.before, *work.taken(), *(found or ([] if stmt is None else [stmt]))]

@@ -119,10 +119,10 @@ class Points:
         found, self.new = self.new, []
         return found
 
-    def tensor(self, hint: str, indices: Sequence[str], value: Expr, op: str = "+=") -> Access:
+    def tensor(self, hint: str, indices: Sequence[str], value: Expr, op: str = "=") -> Access:
         """A new tensor over indices."""
         target = Access(self.names.fresh(hint), tuple(map(Index, indices)))
-        self.new.append(statement(target, op if op != "+=" else "=", value))
+        self.new.append(statement(target, op, value))
         return target
 
     def once(self, hint: str, indices: Sequence[str], value: Expr) -> Access:

@@ -13,13 +13,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...program.algebra import Factor, factors_of, terms_of
-from ...program.ir import Access, Program, Reduce, Statement, indices_of, primal_of, statement, tensors_in, walk
+from ...program.ir import GRAD, Access, Program, Reduce, Statement, indices_of, primal_of, statement, tensors_in, walk
 from ...program.names import Renaming, counted, free
 from ...sizes.dtypes import Types
 from ...sizes.shapes import Shapes
 from ..limits import Limits
 from ..views import Extents
-from .pairs_moved import Points, product_with
+from .pairs_moved import LEAST, Points, product_with
 
 Numbered = tuple[int, Statement, Extents]  # the number of the statement that it is or was
 
@@ -35,8 +35,10 @@ def unnamed(program: Program, shapes: Shapes, types: Types, limits: Limits) -> t
         readers = [i for i in items if i[1] is not stmt and stmt.target.tensor in tensors_in(i[1])]
         if stmt.target.tensor in program.outputs or not all(_multiplies(i, stmt.target.tensor, work) for i in readers):
             continue
-        items = [_put(i, stmt) if i in readers else i for i in items if i[1] is not stmt]
-        items = _summed(items, stmt.target.tensor, work)
+        written = [_put(i, stmt) if i in readers else i for i in items if i[1] is not stmt]
+        written = _summed(written, stmt.target.tensor, work)
+        if not any(primal_of(s.target.tensor) == stmt.target.tensor for _, s, _ in written):  # whose shape it says
+            items = written
     if len(items) == len(program.statements):
         return program, shapes, types
     numbers = [k for k, _, _ in items]
@@ -79,13 +81,13 @@ def _put(item: Numbered, made: Statement) -> Numbered:
 
 def _summed(items: list[Numbered], tensor: str, work: Points) -> list[Numbered]:
     """The statements that sum the gradient of a tensor, each as those that it is made by."""
-    makers = [i for i in items if primal_of(i[1].target.tensor) == tensor]
-    if not makers:
-        return items
-    grad = makers[0][1].target.tensor
+    grad = f"{tensor}.{GRAD}"
+    makers = [i for i in items if i[1].target.tensor == grad]
     readers = [i for i in items if i not in makers and grad in tensors_in(i[1])]
     plain = all(_product(s) is not None and _is_plain(k, s, work) for k, s, _ in (*makers, *readers))
-    if grad in work.program.outputs or not plain or max(map(items.index, makers)) > min(map(items.index, readers)):
+    if not (makers and readers and plain) or grad in work.program.outputs or grad in work.program.inputs:
+        return items
+    if max(map(items.index, makers)) > min(map(items.index, readers)):
         return items
     for _, stmt, _ in readers:
         found = _product(stmt)
@@ -100,10 +102,13 @@ def _summed(items: list[Numbered], tensor: str, work: Points) -> list[Numbered]:
 
 
 def _is_plain(number: int, stmt: Statement, work: Points) -> bool:
-    """Whether a statement, whatever it adds to, is over whole axes without conditions."""
+    """Whether a statement, whatever it adds to, is over whole axes without conditions, all in one type."""
     work.number = number
+    tensors = (t for t in tensors_in(stmt) if t in work.shapes.tensors)
     return (
-        not stmt.domain.masks
+        work.kind in LEAST
+        and all(work.types.tensors[t] == work.kind for t in tensors)
+        and not stmt.domain.masks
         and not stmt.domain.ranges
         and not work.shapes.guarded[number]
         and all(work.is_whole(p) for p in (stmt.target, *walk(stmt.value)) if isinstance(p, Access))

@@ -10,6 +10,7 @@ The one rule: only where every reader is better off with products (`exponents`),
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from ...program.algebra import factors_of, product_of, terms_of
@@ -17,7 +18,6 @@ from ...program.ir import (
     Access,
     Call,
     Domain,
-    Expr,
     Index,
     Program,
     Reduce,
@@ -25,6 +25,7 @@ from ...program.ir import (
     Statement,
     parts_of,
     reductions_of,
+    tensors_in,
     walk,
 )
 from ...program.names import Renaming
@@ -44,40 +45,39 @@ def may_have_powers(program: Program) -> bool:
 
 def write_powers(program: Program, shapes: Shapes, types: Types, limits: Limits) -> Program:
     """The program with such powers where they are read."""
-    for number, stmt in enumerate(program.statements):
-        if types.tensors[stmt.target.tensor] in ("float32", "float64") and _is_power(program, stmt):
-            found = _written(program, number, shapes, limits)
-            if found is not None:  # numbers of statements are others now
-                left = [k for k in range(len(program.statements)) if k != number]
-                shapes = replace(shapes, extents=tuple(shapes.extents[k] for k in left))
-                return write_powers(found, shapes, types, limits)
-    return program
+    statements: dict[int, Statement] = dict(enumerate(program.statements))
+    made = Counter(s.target.tensor for s in program.statements)
+    kept = {*program.outputs, *(s.tensor for s in program.shapes)}
+    kept |= {p.tensor for s in program.shapes for d in s.dims for p in walk(d) if isinstance(p, Size)}
+    readers = dict[str, set[int]]()
+    for k, stmt in statements.items():
+        for tensor in tensors_in(stmt):
+            readers.setdefault(tensor, set()).add(k)
+    for number in range(len(program.statements)):
+        stmt = statements[number]
+        tensor = stmt.target.tensor
+        if tensor in kept or made[tensor] > 1 or types.tensors[tensor] not in ("float32", "float64"):
+            continue
+        if not _is_power(stmt):
+            continue
+        reading = [k for k in sorted(readers[tensor]) if k != number and k in statements]
+        found = {k: _reader(statements[k], shapes.extents[k], stmt, limits) for k in reading if k > number}
+        changed = {k: new for k, new in found.items() if new is not None}
+        if reading and len(changed) == len(reading):
+            statements |= changed
+            del statements[number]
+            for read in tensors_in(stmt):
+                readers.setdefault(read, set()).update(changed)
+    if len(statements) == len(program.statements):
+        return program
+    return replace(program, statements=tuple(statements.values()))
 
 
-def _is_power(program: Program, stmt: Statement) -> bool:
-    """Whether a statement makes a power of whole tensors, which nobody outside sees."""
-    tensor = stmt.target.tensor
-    alone = sum(s.target.tensor == tensor for s in program.statements) == 1 and tensor not in program.outputs
+def _is_power(stmt: Statement) -> bool:
+    """Whether a statement makes a power of whole tensors."""
     whole = not (stmt.domain.masks or stmt.domain.ranges or stmt.reduced) and stmt.op in SUMS
     power = isinstance(stmt.value, Call) and stmt.value.fn == "exp" and reads_plainly(stmt.value)
-    return alone and whole and power and _plain(stmt.target) and all(s.tensor != tensor for s in program.shapes)
-
-
-def _written(program: Program, number: int, shapes: Shapes, limits: Limits) -> Program | None:
-    """The program without a power, if every statement that reads it is one of products with it."""
-    made, statements = program.statements[number], list(program.statements)
-    readers = [k for k, s in enumerate(statements) if _mentions(s, made.target.tensor) and k != number]
-    for k in readers:
-        found = _reader(statements[k], shapes.extents[k], made, limits) if k > number else None
-        if found is None:
-            return None
-        statements[k] = found
-    del statements[number]
-    return replace(program, statements=tuple(statements)) if readers else None
-
-
-def _mentions(stmt: Statement, tensor: str) -> bool:
-    return any(isinstance(p, Access | Size) and p.tensor == tensor for p in parts_of(stmt))
+    return whole and power and _plain(stmt.target)
 
 
 def _reader(stmt: Statement, extents: Extents, made: Statement, limits: Limits) -> Statement | None:
@@ -87,7 +87,8 @@ def _reader(stmt: Statement, extents: Extents, made: Statement, limits: Limits) 
         return None
     factors = factors_of(stmt.value)
     own = [f for f, below in factors if isinstance(f, Access) and f.tensor == tensor and not below]
-    if len(own) != 1 or sum(_mentions_in(f, tensor) for f, _ in factors) != 1 or not _plain(own[0]):
+    named = [p for p in parts_of(stmt) if isinstance(p, Access | Size) and p.tensor == tensor]  # its size, too
+    if len(own) != 1 or len(named) != 1 or not _plain(own[0]):
         return None
     names = dict(zip(_names(made.target), _names(own[0]), strict=True))
     power = Renaming(indices=names).expr(made.value)
@@ -98,10 +99,6 @@ def _reader(stmt: Statement, extents: Extents, made: Statement, limits: Limits) 
     if power_apart(terms_of(value)[0][1], free, sizes, limits) is None:
         return None
     return replace(stmt, value=value, domain=Domain(stmt.domain.indices, stmt.domain.ranges))
-
-
-def _mentions_in(expr: Expr, tensor: str) -> bool:
-    return any(isinstance(p, Access) and p.tensor == tensor for p in walk(expr))
 
 
 def _names(access: Access) -> list[str]:
