@@ -468,6 +468,19 @@ def test_arrays_in_another_order_are_told_so(ask: Any) -> None:
     assert caught.value.code == "size-mismatch"
 
 
+def test_a_size_that_another_input_says_is_told_of_both() -> None:
+    f = indexlang.load(indexlang.__path__[0] + "/library/conv.idx").conv2d
+    with pytest.raises(ShapeError) as caught:  # channels first, as PyTorch has them
+        f(np.ones((2, 3, 8, 8)), np.ones((3, 3, 3, 4)), np.ones(4))
+    assert caught.value.problems[0].values == (
+        "C = 8, the size of axis 3 of x",
+        "x[B,H,W,C] has shape (2, 3, 8, 8)",
+        "K[R,S,C,O] has shape (3, 3, 3, 4)",
+    )
+    way = "pass K with size 8 there, or x with size 3 along axis 3, or declare another size"
+    assert caught.value.problems[0].way_out == way
+
+
 def test_of_arrays_by_name_no_order_is_told() -> None:
     f = indexlang.compile("loss = W[i,j] * x[j,k]")
     with pytest.raises(ShapeError) as caught:
