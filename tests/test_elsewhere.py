@@ -38,6 +38,7 @@ MEANT: list[tuple[str, str, Callable[[Array], Array]]] = [  # a statement of x[2
     ("y[i,j] = softmax[j](x[i,j])", "softmax[j](x[i,j])", softmax),
     ("y[i,j] = softmax[i](x[i,j])", "softmax[i](x[i,j])", lambda x: softmax(x.T).T),
     ("y[i,j] = softmax[j](2 * x[i,j] + 1)", "softmax[j](2 * x[i,j] + 1)", lambda x: softmax(2 * x)),
+    ("y[i,j] = softmax(2 * x[i,j] + x[0,j])", "softmax(2 * x[i,j] + x[0,j])", lambda x: softmax(2 * x + x[0])),
     ("y[i,k] = softmax[k](x[i,k])", "softmax[k](x[i,k])", softmax),
     ("y[i,j] = 3 * log_softmax(x[i,j])", "log_softmax(x[i,j])", lambda x: 3 * np.log(softmax(x))),
     ("y[i,j] = 1 - log_softmax[j](x[i,j])", "log_softmax[j](x[i,j])", lambda x: 1 - np.log(softmax(x))),
@@ -72,6 +73,7 @@ def test_the_advice_means_what_was_written(text: str, call: str, meant: Callable
         ("y[i] = x[i] * np.random.randn(3)", "pass random numbers as an input"),
         ("y[i] = dense(x[i])", "write sum[i](W[i,o] * x[i]) + b[o]"),
         ("y[i] = Dense(x[i])", "'from linear import affine'"),
+        ("y[i] = softmax(x[i+1])", "write 'from activations import softmax'"),  # of which axis nothing is said
         ("y = x.sum()", "write sum[k](x[k])"),
         ("y[i,j] = transpose(x[i,j])", "exchange the indices, y[j,i] = x[i,j]"),
         ("h[t,k] = tanh(h[t-1,k] + x[t,k])", "compile one step, and call it from Python for each (docs/howto.md)"),

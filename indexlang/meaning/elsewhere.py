@@ -6,6 +6,7 @@ The one rule: what is proposed compiles in the place of the call, and means what
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
 from ..syntax import tree
@@ -15,6 +16,7 @@ _MODULES = ("np", "numpy", "jnp", "torch", "math", "F", "nn", "tf", "scipy", "ra
 _RANDOM = ("random", "rand", "randn", "normal", "uniform", "randint", "default_rng", "standard_normal")
 _DENSE = ("dense", "fc", "lin", "fullyconnected")
 _TURNED = ("transpose", "permute", "swapaxes", "moveaxis", "t")
+_LAST = re.compile(r"([^\[\],]*)\]")  # the last subscript of each access
 _LONGEST = 60  # characters of an argument that is written out
 
 
@@ -24,8 +26,7 @@ def instead(node: tree.Call, over: Sequence[str], builtin: Collection[str]) -> s
     name = node.name if not first else last
     modules = first.split(".") if first else []
     if modules and not all(m in _MODULES for m in modules):  # x.sum()
-        way = _method(first, last)
-        return way
+        return _method(first, last)
     if len(node.args) == 1 and not node.keywords and (said := _of_one(name, node.args[0], over)) is not None:
         return said
     if name.lower() in _RANDOM:
@@ -54,8 +55,8 @@ def _of_one(name: str, arg: tree.Expr, over: Sequence[str]) -> str | None:
     if text is None:
         return None
     if name.lower().replace("_", "") in ("softmax", "logsoftmax"):  # of the last axis, which stays
-        last = arg.subscripts[-1] if isinstance(arg, tree.Subscripted) and arg.subscripts else None
-        indices = [last.name] if isinstance(last, tree.Name) else []
+        lasts = set(_LAST.findall(text))
+        indices = [i for i in lasts if len(lasts) == 1 and i.isidentifier()]
     else:
         indices = [*over]
     said = function_meant(name, indices, text)
