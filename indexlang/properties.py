@@ -9,7 +9,7 @@ value is right.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
@@ -37,3 +37,8 @@ class cached_property(Generic[T, R]):  # noqa: N801 (the name that functools giv
             return self
         found = value.__dict__[self.name] = self.find(value)
         return found
+
+
+def public(names: Iterable[str]) -> list[str]:
+    """Of what `dir` finds the names for users: Python proposes one of these where a name is misspelled."""
+    return [n for n in names if not n.startswith("_") or n.startswith("__")]

@@ -99,6 +99,15 @@ NEARLY = [
     (["explain", *ONE, "--dtype", "flot64"], "did you mean 'float64'?"),
     ([], "indexlang --help tells more"),
     (["grad", *ONE, "--order", "0"], "indexlang grad --help tells more"),
+    (["explain", *ONE, "--shape", "x=3", "w=4", "b="], "each shape has a --shape of its own: --shape w=4 --shape b="),
+    (["explain", *ONE, "--shape", "x=(3, 4)"], "write x=3,4"),
+    (["explain", *ONE, "--shape", "x=3x4"], "write x=3,4"),
+    (["run", *ONE, "--input", "x=x.npy"], "did you mean '-i'?"),
+    (["run", *ONE, "--inputs=x.npy"], "did you mean '-i'?"),
+    (["run", *ONE, "--output", "y=y.npy"], "files stand behind -o"),
+    (["run", *ONE, "-i", "x=x.npy", "w=w.npy"], "each input has an -i of its own: -i w=w.npy"),
+    (["grad", "a.idx", "y[i] = x[i]"], "statements stand behind -e, instead of a FILE: -e 'y[i] = x[i]'"),
+    (["grad", *ONE, "--text", "y = x"], "did you mean '-e'?"),
 ]
 
 
@@ -112,6 +121,20 @@ REFUSED = [
     (["explain", *ONE, "--shape", "wieght=3"], "did you mean 'weight'?"),
     (["explain", *ONE, "--shape", "weight=3", "--dtype", "int32", "--vjp"], "an integer tensor has no gradient"),
     (["run", *ONE], "say -i weight=weight.npy"),
+    (["grad", "y[i]=x[i]"], "way out: statements stand behind -e: -e 'y[i]=x[i]'"),
+    (["check", "y[i] = x[i]"], "way out: statements stand behind -e: -e 'y[i] = x[i]'"),
+    (["run", *ONE, "-i", "weight"], "say -i weight=weight.npy, a file made in Python by np.save('weight.npy', weight)"),
+    (
+        ["run", *ONE, "-i", "weight=3"],
+        "say -i weight=weight.npy, a file made in Python by np.save('weight.npy', weight)",
+    ),
+    (["run", *ONE, "-i", "weight=nope.npy"], "way out: write the path of a .npy or .npz file that can be read"),
+    (["run", *ONE, "-i", "nope.npz"], "way out: write the path of a .npy or .npz file that can be read"),
+    (["run", "-e", "y = 1", "-o", "y=no/dir/y.npy"], "way out: make the folder first: mkdir -p no/dir"),
+    (["run", "-e", "y = 1", "-o", "no dir/y.npy"], "way out: make the folder first: mkdir -p 'no dir'"),
+    (["run", "-e", "y = 1", "-o", "z=z.npy"], "way out: say -o y=z.npy, or name others by --outputs"),
+    (["run", "-e", "yes = 1", "-o", "Yes=z.npy"], "way out: did you mean 'yes'?"),
+    (["run", "-e", "y = 1", "-o", "y"], "way out: say -o y=y.npy"),
     (["summary", "resnet18", "-O", "size=0"], "the option 'size' must be at least 1"),
 ]
 
@@ -120,6 +143,15 @@ REFUSED = [
 def test_what_is_refused_has_a_way_out(argv: list[str], words: str, capsys: Capsys) -> None:
     said = fails(argv, capsys)
     assert words in said and said.count("error[") == 1
+
+
+@pytest.mark.parametrize("command", ["grad", "check", "run", "fmt"])
+def test_a_file_of_python_is_told_so(command: str, capsys: Capsys) -> None:
+    Path("a.py").write_text("import numpy as np\n\ndef f(x):\n    return x\n")
+    said = fails([command, "a.py"], capsys)
+    assert "a.py is Python" in said and "run this one: python a.py" in said and said.count("error[") == 1
+    with pytest.raises(indexlang.IndexLangError, match=r"a\.py is Python"):
+        indexlang.load("a.py")
 
 
 def test_an_integer_output_takes_no_cotangent(arrays: dict[str, np.ndarray], capsys: Capsys) -> None:

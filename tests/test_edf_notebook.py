@@ -338,8 +338,9 @@ axis 0 of W is declared as I
  7 | layer affine(x[N,I], W[I,O], b[O]) -> y[N,O]:
    |                        ^
   x = x [2, 5], W = Phi1.W [6, 3], b = Phi1.B [3]
-  I = 5
-  W has shape (6, 3)
+  I = 5, the size of axis 1 of x
+  x[N,I] has shape (2, 5)
+  W[I,O] has shape (6, 3)
   way out: AffineParams(5, 3) takes what x has
 """
 

@@ -432,6 +432,91 @@ def test_value_and_grad() -> None:
     assert f.value_and_grad(x=np.ones(2, np.float32), W=np.ones(2, np.float32))[0].dtype == np.float32
 
 
+def test_value_and_grad_takes_arrays_by_position_as_a_call_does() -> None:
+    f = indexlang.compile("loss = W[i]**2 * x[i]")
+    w, x = np.array([3.0, 4.0]), np.array([1.0, 2.0])
+    for args in ((w, x), (w.tolist(), x.tolist()), (None, w, x)):
+        loss, gradients = f.value_and_grad(*args)
+        assert loss == 41 and list(gradients) == ["W", "x"]
+    assert list(f.value_and_grad(w, x, wrt="x")[1]) == list(f.value_and_grad(w, wrt=["x"], x=x)[1]) == ["x"]
+    assert list(f.value_and_grad(["W"], w, x=x)[1]) == list(f.value_and_grad("W", {"W": w, "x": x})[1]) == ["W"]
+    assert f.value_and_grad(np.zeros(0), np.zeros(0))[0] == 0
+    with pytest.raises(ShapeError, match="the input 'x' is missing"):
+        f.value_and_grad(w)
+
+
+ORDERED = {
+    "call": lambda f, *given: f(*map(np.ones, given)),
+    "vjp": lambda f, *given: f.vjp(*map(np.ones, given)),
+    "value_and_grad": lambda f, *given: f.value_and_grad(*map(np.ones, given)),
+    "plan": lambda f, *given: f.plan(*given),
+    "plans": lambda f, *given: f.plans(*given),
+    "emit": lambda f, *given: f.emit("numpy", *given),
+    "emit vjp": lambda f, *given: f.emit("numpy", *given, vjp=True),
+}
+
+
+@pytest.mark.parametrize("ask", ORDERED.values(), ids=ORDERED)
+def test_arrays_in_another_order_are_told_so(ask: Any) -> None:
+    f = indexlang.compile("loss = W[i,j] * x[j,k]")
+    ask(f, (2, 4), (4, 3))
+    with pytest.raises(ShapeError, match=r"pass W of shape \(2, 4\), x of shape \(4, 3\), in this order") as caught:
+        ask(f, (4, 3), (2, 4))
+    assert caught.value.code == "argument-order" and "where" not in str(caught.value)
+    with pytest.raises(ShapeError) as caught:  # no order of these fits
+        ask(f, (4, 3), (2, 5))
+    assert caught.value.code == "size-mismatch"
+
+
+def test_a_size_that_another_input_says_is_told_of_both() -> None:
+    f = indexlang.load(indexlang.__path__[0] + "/library/conv.idx").conv2d
+    with pytest.raises(ShapeError) as caught:  # channels first, as PyTorch has them
+        f(np.ones((2, 3, 8, 8)), np.ones((3, 3, 3, 4)), np.ones(4))
+    assert caught.value.problems[0].values == (
+        "C = 8, the size of axis 3 of x",
+        "x[B,H,W,C] has shape (2, 3, 8, 8)",
+        "K[R,S,C,O] has shape (3, 3, 3, 4)",
+    )
+    way = "pass K with size 8 there, or x with size 3 along axis 3, or declare another size"
+    assert caught.value.problems[0].way_out == way
+
+
+def test_of_arrays_by_name_no_order_is_told() -> None:
+    f = indexlang.compile("loss = W[i,j] * x[j,k]")
+    with pytest.raises(ShapeError) as caught:
+        f(W=np.ones((4, 3)), x=np.ones((2, 4)))
+    assert caught.value.code == "size-mismatch"
+
+
+def test_too_many_arrays_are_one_mistake() -> None:
+    f = indexlang.compile("y[i] = W[i] * x[i]")
+    for ask in (f, f.vjp, f.value_and_grad, f.plan):
+        with pytest.raises(ShapeError, match="4 arrays were given by position") as caught:
+            ask(*[np.ones(2)] * 4)
+        assert len(caught.value.problems) == 1
+
+
+def test_no_private_name_is_proposed() -> None:
+    f = indexlang.compile("y[i] = W[i] * x[i]")
+    assert "grad" in dir(f) and not [n for n in dir(f) if n.startswith("_") and not n.startswith("__")]
+    layers = indexlang.load(indexlang.__path__[0] + "/library/linear.idx")
+    assert "affine" in dir(layers) and not [n for n in dir(layers) if n.startswith("_") and not n.startswith("__")]
+
+
+def test_several_names_in_one_text_are_shown_as_a_list() -> None:
+    f = indexlang.compile("y[i] = W[i] * x[i]")
+    for written in ("x,W", "x, W", "x W"):
+        with pytest.raises(DerivationError, match=r"way out: name several in a list: \['x', 'W'\]"):
+            f.grad(written)
+
+
+def test_a_file_that_cannot_be_read_is_an_error_of_its_own() -> None:
+    for ask in (indexlang.load, indexlang.compile):
+        with pytest.raises(indexlang.IndexLangError) as caught:
+            ask("nowhere.idx")
+        assert type(caught.value) is indexlang.IndexLangError and caught.value.code == "file"
+
+
 def test_value_and_grad_refuses() -> None:
     f = indexlang.compile("y[i] = W[i] * x[i]")
     with pytest.raises(ShapeError, match="needs a scalar, y has shape"):

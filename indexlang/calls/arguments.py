@@ -52,8 +52,7 @@ def named(args: Sequence[Any], kwargs: Mapping[str, Any], order: Sequence[str]) 
         rule = f"{len(rest)} arrays were given by position, the program has {len(order)} inputs"
         way = f"pass {len(order)} at most, or all of them by name"
         problems.append(Problem("unexpected-input", rule, None, known, way))
-    else:
-        found.update(zip(order, rest, strict=False))
+    found.update(zip(order, rest, strict=False))  # of too many the first, so that none is missing besides
     how = "by position" if rest else "in the mapping"
     found.update(first)
     for name, value in kwargs.items():
@@ -223,6 +222,30 @@ def is_mapping(args: Sequence[Any]) -> bool:
     return len(args) > 0 and isinstance(args[0], Mapping)
 
 
+def wrt_apart(
+    args: tuple[Any, ...], inputs: dict[str, Any], wrt: Any, tensors: Sequence[str]
+) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
+    """What `value_and_grad` is given, as arrays by position, arrays by name, and `wrt`.
+
+    Names in front are `wrt`, whatever else stands there is an array; the keyword is a tensor's if there is one of this
+    name, and nothing is given by position that says otherwise.
+    """
+    if args and _are_names(args[0]):
+        return args[1:], inputs if wrt is None else {**inputs, "wrt": wrt}, args[0]
+    if wrt is not None and "wrt" in tensors and not args:
+        return args, {**inputs, "wrt": wrt}, None
+    return args, inputs, wrt
+
+
+def _are_names(value: Any) -> bool:
+    """Whether this names tensors, and is no array; nothing at all names all of them."""
+    if value is None or isinstance(value, str):
+        return True
+    if not isinstance(value, Collection) or isinstance(value, Mapping) or hasattr(value, "shape"):
+        return False
+    return all(isinstance(n, str) for n in value)
+
+
 def listed(names: Any) -> tuple[Any, ...] | None:
     """What stands for names: one of them, or several; None for what is neither."""
     if isinstance(names, str):
@@ -259,6 +282,9 @@ def names_of(wrt: Sequence[str] | str | None, inputs: Sequence[str]) -> tuple[st
     for name in names or ():
         if not isinstance(name, str) or name not in inputs:
             way = nearest(name, inputs) or "name inputs, or leave wrt out for all of them"
+            several = [part.strip() for part in name.replace(",", " ").split()] if isinstance(name, str) else []
+            if len(several) > 1 and all(part in inputs for part in several):
+                way = f"name several in a list: {several}"
             rule = f"{shortly(name)} is no input"
             raise DerivationError(Problem("no-gradient", rule, values=values, way_out=way))
     if names is not None and not names:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from ..program.affine import Affine
 from ..program.ir import Program
 from ..program.notebook import html_of, latex_of
 from ..program.text import to_text
-from ..properties import cached_property
+from ..properties import cached_property, public
 from ..rewrite import gather as gathering
 from ..rewrite.phases import split
 from ..rewrite.starting import START, optional, started, starting
@@ -35,7 +35,10 @@ from . import arguments
 from .arguments import Form, Signature, direct, forms_of, is_mapping
 from .arrays import Array, as_buffers
 from .keeping import keep
-from .pullback import Pulling
+from .ordering import in_order
+from .pullback import Pulling, integer
+
+T = TypeVar("T")
 
 
 class Function:
@@ -109,7 +112,8 @@ class Function:
         if initial:
             return self._started(initial)(starting(named, initial), out=out)
         arrays = [named[name] for name in self._names]
-        compiled = self._at(forms_of(arrays))
+        with in_order(args, key := forms_of(arrays), self.program):
+            compiled = self._at(key)
         buffers = {}
         if out is not None:
             buffers = as_buffers(out, self.outputs, compiled.plan.shapes, compiled.plan.dtypes, named)
@@ -145,13 +149,14 @@ class Function:
         arrays = [named[name] for name in self._names]
         return dict(zip(self.outputs, self._at(forms_of(arrays)).run(*arrays), strict=True))
 
-    def _made(self, key: object, make: Callable[[], Any]) -> Any:
+    def _made(self, key: object, make: Callable[[], T]) -> T:
         """What is derived from the program, once."""
         if key not in self._derived:
             with self._lock.held():
                 if key not in self._derived:
                     self._derived[key] = make()
-        return self._derived[key]
+        found: T = self._derived[key]
+        return found
 
     def _started(self, initial: tuple[str, ...]) -> Function:
         """The program whose accumulations into `initial` start from tensors that the caller passes."""
@@ -160,8 +165,7 @@ class Function:
             program = started(self.program, initial)
             return self._like(program, self.options, ignored=tuple(self._ignored), always_dict=self._always_dict)
 
-        found: Function = self._made(("started", initial), make)
-        return found
+        return self._made(("started", initial), make)
 
     def _like(self, program: Program, options: Mapping[str, Any] | None = None, **how: Any) -> Function:
         """Another program, planned in the same way."""
@@ -188,8 +192,7 @@ class Function:
             expected = derivation.cotangent_shapes(self.program)
             return self._like(program, self.options, ignored=ignored, always_dict=True, expected=expected)
 
-        found: Function = self._made(("grad", names, form), make)
-        return found
+        return self._made(("grad", names, form), make)
 
     def vjp(self, /, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], dict[str, Array]]]:
         """The outputs, and `pullback(dy)`: the gradients of sum(dy * y) by every differentiable input, as a dict.
@@ -208,9 +211,9 @@ class Function:
                 y, pull = self._started(initial).vjp(**starting(named, initial))
                 return y, lambda dy: {n.removeprefix(START): g for n, g in pull(dy).items()}
             arrays = [named[name] for name in self._names]
-            pulling = self._pulling(forms_of(arrays))
-        given = arrays
-        chosen, results = pulling.run(given)
+            with in_order(args, key := forms_of(arrays), self.program):
+                pulling = self._pulling(key)
+        chosen, results = pulling.run(given := arrays)
         values = chosen.values(results)
 
         def pullback(dy: Any) -> dict[str, Array]:
@@ -247,14 +250,10 @@ class Function:
     ) -> tuple[Any, dict[str, Array]]:
         """The value of a scalar output, and its gradients as a dict, by the inputs that `wrt` names, else all.
 
-        Inputs by name, or in one mapping. Errors: `ShapeError` if there is not one output of shape (),
-        `DerivationError` for integers and other names.
+        Inputs as for a call; names in front of them are `wrt`: `f.value_and_grad("W", x=x, W=W)`. Errors:
+        `ShapeError` if there is not one output of shape (), `DerivationError` for integers and other names.
         """
-        if args and not is_mapping(args):  # wrt, by position
-            inputs = inputs if wrt is None else {**inputs, "wrt": wrt}
-            wrt, *args = args  # type: ignore[assignment]
-        elif wrt is not None and "wrt" in self._names and not args:
-            inputs, wrt = {**inputs, "wrt": wrt}, None
+        args, inputs, wrt = arguments.wrt_apart(args, inputs, wrt, self._names)
         if len(self.outputs) != 1:
             rule = f"value_and_grad needs one scalar output, here: {', '.join(self.outputs) or 'none'}"
             raise ShapeError(Problem("not-scalar", rule, way_out="choose one: compile(..., outputs=[...])"))
@@ -266,14 +265,13 @@ class Function:
             chosen = None if chosen is None else tuple(starting(dict.fromkeys(chosen), initial))
             value, found = self._started(initial).value_and_grad(starting(named, initial), wrt=chosen)
             return value, {n.removeprefix(START): g for n, g in found.items()}
-        if chosen is None:
-            chosen = tuple(n for n in self._reached if n in named and named[n].dtype.kind in "fc")
+        chosen = chosen or tuple(n for n in self._reached if n in named and named[n].dtype.kind in "fc")
         for name in chosen:
             if name in named and named[name].dtype.kind not in "fc":
-                rule = f"'{name}' is {named[name].dtype}: an integer tensor has no gradient"
-                raise DerivationError(Problem("integer-gradient", rule, way_out="pass it as floating-point numbers"))
-        both: Function = self._made(("both", chosen), lambda: self._like(self._valued(chosen), always_dict=True))
-        plan = self._at(forms_of([named[n] for n in self._names])).plan
+                raise DerivationError(integer(name, named[name].dtype.name))
+        both = self._made(("both", chosen), lambda: self._like(self._valued(chosen), always_dict=True))
+        with in_order(args, key := forms_of([named[n] for n in self._names]), self.program):
+            plan = self._at(key).plan
         if plan.shapes[output] != ():
             rule = f"value_and_grad needs a scalar, {output} has shape {plan.shapes[output]}"
             raise ShapeError(Problem("not-scalar", rule, way_out="sum it, or use vjp with a cotangent of its shape"))
@@ -299,13 +297,11 @@ class Function:
                 return self._like(self.program, always_dict=True), self._like(nothing, always_dict=True)
             return self._split(self._valued(wrt))
 
-        found: tuple[Function, Function] = self._made(("parts", wrt), make)
-        return found
+        return self._made(("parts", wrt), make)
 
     def _valued(self, wrt: tuple[str, ...]) -> Program:
         """The derived program that gives the outputs, too."""
-        found: Program = self._made(("valued", wrt), lambda: derivation.backward(self.program, wrt, values=True))
-        return found
+        return self._made(("valued", wrt), lambda: derivation.backward(self.program, wrt, values=True))
 
     def _split(self, both: Program) -> tuple[Function, Function]:
         """The part of a derived program that needs no cotangents, and the rest."""
@@ -327,6 +323,9 @@ class Function:
     def __str__(self) -> str:
         return self._text
 
+    def __dir__(self) -> list[str]:
+        return public(super().__dir__())
+
     def __repr__(self) -> str:
         return f"<indexlang.Function {', '.join(self.inputs)} -> {', '.join(self.outputs)}>"
 
@@ -345,15 +344,16 @@ class Function:
 
         The type is float32 where unsaid, of positions int64. Errors: `ShapeError` for missing and unfitting shapes.
         """
-        return self._at(self._formed(args, shapes)).plan
+        with in_order(args, key := self._formed(args, shapes), self.program):
+            return self._at(key).plan
 
     def plans(self, /, *args: Any, **shapes: Any) -> tuple[Plan, Plan]:
         """What `vjp` would run at these sizes, and what its pullback would; inputs and errors as for `plan`.
 
         `DerivationError` where all inputs are integers, which have no gradients.
         """
-        key = self._formed(args, shapes)
-        return self._pulling(key).plans(dict(zip(self._names, key, strict=True)))
+        with in_order(args, key := self._formed(args, shapes), self.program):
+            return self._pulling(key).plans(dict(zip(self._names, key, strict=True)))
 
     def emit(self, target: Literal["numpy"] = "numpy", /, *args: Any, vjp: Any = False, **shapes: Any) -> str:
         """The source of a module for these sizes, for `target`; it needs NumPy alone. Inputs, errors: as `plan`.
@@ -366,8 +366,9 @@ class Function:
             rule = f"code is emitted for 'numpy', not for {arguments.shortly(target)}"
             raise MeaningError(Problem("target", rule, way_out="write emit('numpy', ...), or leave it out"))
         key, pulls = self._formed(args, shapes), arguments.switch("vjp", vjp)
-        both = self._pulling(key).both(dict(zip(self._names, key, strict=True))) if pulls else None
-        return module_of(both or self._at(key).plan, self._text, __version__)
+        with in_order(args, key, self.program):
+            both = self._pulling(key).both(dict(zip(self._names, key, strict=True))) if pulls else None
+            return module_of(both or self._at(key).plan, self._text, __version__)
 
     def _formed(self, args: Sequence[Any], shapes: Mapping[str, Any]) -> tuple[Form, ...]:
         return tuple(map(arguments.forms(args, shapes, self.program, self._ignored).__getitem__, self._names))

@@ -15,6 +15,7 @@ from ..errors import LanguageSyntaxError, MeaningError, Problem, Source, warn_of
 from ..meaning.report import nearest
 from ..meaning.resolve import layer_names, resolved
 from ..plan.limits import NEVER, NUMPY
+from ..properties import public
 from ..syntax.parser import parse, read
 from .arguments import listed, shortly, switch
 from .function import Function
@@ -41,7 +42,8 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     those that nothing reads. `backend` is what runs the Function: "numpy", the only one so far, and so what "auto"
     takes; `f.backend` says which. With `recompute` no product is kept from the forward run of `vjp` that its pullback
     can make again: less memory, more time.
-    Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text, or with an argument.
+    Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text, or with an argument;
+    `IndexLangError` for a file that cannot be read.
     """
     engine, given = _engine(backend), _given(options, keywords)
     if not (layer is None or isinstance(layer, str)):
@@ -116,7 +118,7 @@ class Layers:
         self._functions: dict[str, Function] = {}
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._names]
+        return [*public(super().__dir__()), *self._names]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -148,7 +150,8 @@ class Layers:
 def load(path: str | os.PathLike[str]) -> Layers:
     """Every layer of the .idx file at `path`, with its options at their defaults: `load("conv.idx").conv2d`.
 
-    Errors: `LanguageSyntaxError`, for a file that cannot be read too; a layer's `MeaningError` when it is asked for.
+    Errors: `LanguageSyntaxError`; `IndexLangError` for a file that cannot be read; a layer's `MeaningError` when it is
+    asked for.
     """
     if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
         rule = f"layers are loaded from the path of a file, not from {shortly(path)}"

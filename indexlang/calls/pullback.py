@@ -55,7 +55,7 @@ class Pulling:
         Errors: `DerivationError` where no input has a gradient because all are integers.
         """
         if self.integers and not self.wrt:
-            raise DerivationError(*(_integer(name, dtype) for name, dtype in self.integers))
+            raise DerivationError(*(integer(name, dtype) for name, dtype in self.integers))
         first = self.first.plan
         forms = {**known, **{n: (first.shapes[n], np.dtype(d)) for n, _, d in first.outputs}}
         forms |= {self.gradients[o]: (first.shapes[o], k) for o, k in zip(self.outputs, self._kinds, strict=True)}
@@ -104,7 +104,7 @@ class Pulling:
         else:
             cotangents = self.cotangents(dy)
         if self.integers and not self.wrt:
-            raise DerivationError(*(_integer(name, dtype) for name, dtype in self.integers))
+            raise DerivationError(*(integer(name, dtype) for name, dtype in self.integers))
         everything = (*arrays, *results, *cotangents)
         given = [everything[k] for k in self._into_second]
         run = self.__dict__.get("_run")
@@ -188,6 +188,7 @@ class Pulling:
         return self.first.plan.shapes[self.outputs[0]] if len(self.outputs) == 1 else None
 
 
-def _integer(name: str, dtype: str) -> Problem:
+def integer(name: str, dtype: str) -> Problem:
+    """An input of integers that a gradient was asked for."""
     rule = f"'{name}' is {dtype}: an integer tensor has no gradient"
     return Problem("integer-gradient", rule, way_out="pass it as floating-point numbers")

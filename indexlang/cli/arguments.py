@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +36,8 @@ def names(text: str) -> tuple[str, ...]:
     found = tuple(name.strip() for name in said(text).split(","))
     if not all(found):
         raise argparse.ArgumentTypeError(f"names with commas between them, not '{shown(text)}'")
+    if text.endswith((".npy", ".npz")):  # --output y=y.npy, which is short for --outputs
+        raise argparse.ArgumentTypeError(f"names of tensors, not '{shown(text)}'; files stand behind -o")
     return found
 
 
@@ -42,7 +46,9 @@ def shape(text: str) -> tuple[str, tuple[int, ...]]:
     name, equals, sizes = said(text).partition("=")
     found = [size.strip() for size in sizes.split(",")] if sizes.strip() else []
     if not (name and equals) or not all(_digits(size) for size in found):
-        raise argparse.ArgumentTypeError(f"NAME=SIZE,SIZE,... (NAME= for a scalar), not '{shown(text)}'")
+        rule = f"NAME=SIZE,SIZE,... (NAME= for a scalar), not '{shown(text)}'"
+        meant = re.findall(r"\d+", sizes, re.ASCII)  # x=(3,4), x=3x4
+        raise argparse.ArgumentTypeError(_with(rule, f"write {name}={','.join(meant)}" if name and meant else None))
     return name, tuple(map(int, found))
 
 
@@ -116,8 +122,29 @@ class _Parser(argparse.ArgumentParser):
     def strange(self, words: Sequence[str]) -> NoReturn:
         """Refuse words that nothing takes."""
         flag = words[0].partition("=")[0]
-        way = nearest(flag, self._option_string_actions) if flag.startswith("-") else None
+        way = self._meant(flag) if flag.startswith("-") else self._behind(words)
         self.error(_with(f"unrecognized arguments: {' '.join(words)}", way))
+
+    def _meant(self, flag: str) -> str | None:
+        """The option that a strange one is meant for: by what it is of, `--input` for `-i`, or by its letters."""
+        word = flag.lstrip("-").rstrip("s")
+        named = (a.option_strings for a in self._actions if a.option_strings and a.dest.rstrip("s") == word)
+        short = next(named, None)
+        return nearest(flag, self._option_string_actions) if short is None else f"did you mean '{short[0]}'?"
+
+    def _behind(self, words: Sequence[str]) -> str | None:
+        """The option behind which words without one are meant to stand."""
+        dests = {a.dest for a in self._actions}
+        if not all("=" in word for word in words):
+            return None
+        values = [word.partition("=")[2] for word in words]
+        if "input" in dests and all(v.endswith((".npy", ".npz")) or v == "-" for v in values):
+            return f"each input has an -i of its own: {' '.join(f'-i {w}' for w in words)}"
+        if "shape" in dests and all(re.fullmatch(r"[\d,]*", v, re.ASCII) for v in values):
+            return f"each shape has a --shape of its own: {' '.join(f'--shape {w}' for w in words)}"
+        if "text" in dests:
+            return f"statements stand behind -e, instead of a FILE: {' '.join(shlex.join(['-e', w]) for w in words)}"
+        return None
 
 
 class _Collect(argparse.Action):
@@ -285,9 +312,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The namespace of one command, its name in `command`; wrong usage exits with status 2."""
     parser, subs = _parsers()
     args, strange = parser.parse_known_args(argv)
-    if strange:
-        subs[args.command].strange(strange)
     files = getattr(args, "files", None) or ([args.file] if getattr(args, "file", None) is not None else [])
+    misplaced = [f for f in files if "=" in f] if getattr(args, "text", None) else []  # -e 'y = x' --shape x=3 w=4
+    if misplaced or strange:
+        subs[args.command].strange([word for word in argv if word in (*misplaced, *strange)] or strange)
     if args.command not in _WITHOUT_FILE and (not files) == (args.text is None):
         subs[args.command].error("give either a FILE or statements behind -e")
     if args.command == "run" and args.file == "-" and any(item.endswith("=-") for item in args.input):

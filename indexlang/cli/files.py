@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..calls.arguments import no_inputs
-from ..errors import IndexLangError, Problem, ShapeError, Source
+from ..errors import IndexLangError, Problem, ShapeError, Source, shown
 from ..files.npy import read_archive, read_array, write_npz
 from ..files.whole import Writer, write_all
+from ..meaning.report import nearest
 from ..syntax.parser import read
 from .arguments import said
 from .streams import say_bytes
@@ -52,6 +54,8 @@ def source(file: str | None, text: Sequence[str] | None) -> tuple[Source, Path]:
         return Source(
             _standard_input().removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"), "<stdin>"
         ), Path()
+    if "=" in file and not os.path.exists(file):
+        raise _error(f"{shown(file)} is no file", way_out=f"statements stand behind -e: {shlex.join(['-e', file])}")
     return read(Path(file)), Path(file).parent
 
 
@@ -96,12 +100,16 @@ def arrays(given: Iterable[str]) -> dict[str, Array]:
             found[name] = _next(stream)
             continue
         if not equals:
+            if not os.path.exists(item) and item.isidentifier():  # -i x
+                raise _error(f"'{name}' is the name of no archive", way_out=_made_by(f"{name}.npy", name))
             found.update(_archive(item))
             continue
         path, colon, key = place.rpartition(":")
         if not (colon and path.endswith(".npz")):
             path, key = place, ""
         if not path.endswith(".npz"):
+            if not (path.endswith(".npy") or os.path.exists(path)):  # -i x=3
+                raise _error(f"{shown(path)} is no file of an array", way_out=_made_by(f"{name}.npy", name))
             found[name] = _load(path)
             continue
         archive = _archive(path)
@@ -160,7 +168,12 @@ def _opened(path: str) -> Iterator[tuple[IO[bytes], int]]:
                 whole = file.read()
                 yield io.BytesIO(whole), len(whole)
     except OSError as error:
-        raise _error(f"cannot read {path}: {_reason(error)}") from None
+        way = "write the path of a .npy or .npz file that can be read, as np.save and np.savez make them"
+        raise _error(f"cannot read {path}: {_reason(error)}", way_out=way) from None
+
+
+def _made_by(path: str, name: str) -> str:
+    return f"say -i {name}={path}, a file made in Python by np.save('{path}', {name})"
 
 
 def _refuse_nul(verb: str, path: str) -> None:
@@ -188,9 +201,12 @@ def targets(given: Iterable[str], names: Sequence[str]) -> dict[str, tuple[str, 
         else:
             chosen = (name,)
             if name not in names:
-                raise _error(f"'{name}' is nothing that is computed here", f"computed: {', '.join(names)}")
+                meant = nearest(name, names) or f"say -o {names[0]}={path}, or name others by --outputs"
+                rule = f"'{name}' is nothing that is computed here"
+                raise _error(rule, f"computed: {', '.join(names)}", way_out=meant)
         if not path.endswith((".npy", ".npz")) and path != STANDARD and not _is_special(path):
             way = "give a name that ends in .npy, or in .npz for an archive"
+            way = f"say -o {path}={path}.npy" if path in names and not equals else way
             raise _error(f"{path} is the name of no array file", way_out=way)
         if path != STANDARD:  # a file may have several names
             path = next((p for p in found if p != STANDARD and os.path.realpath(p) == os.path.realpath(path)), path)
@@ -243,4 +259,8 @@ def replace_all(writers: Mapping[str, Writer]) -> None:
     try:
         write_all(writers)
     except OSError as error:
-        raise _error(f"cannot write {error.filename}: {_reason(error)}") from None
+        way = "write the path of a file that can be written"
+        folder = os.path.dirname(os.fsdecode(error.filename or ""))
+        if folder and not os.path.exists(folder):
+            way = f"make the folder first: {shlex.join(['mkdir', '-p', folder])}"
+        raise _error(f"cannot write {error.filename}: {_reason(error)}", way_out=way) from None

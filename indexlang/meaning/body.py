@@ -26,6 +26,7 @@ from ..program.ir import (
 )
 from ..size_limits import MOST_STATEMENTS
 from ..syntax import tree
+from ..syntax.other_notations import ATTRIBUTES, attribute_meant
 from .converter import BUILTIN, tree_nodes
 from .definitions import reads
 from .dims import named
@@ -158,6 +159,7 @@ class Body(Known):
         if any(primal_of(name) is not None for name in inputs):
             return  # derived: its forward program has been told of
         for name in inputs:
+            self.check_attribute(name)
             if name not in self.shapes and (name in tree.REDUCTIONS or name in BUILTIN):
                 kind = "reduction" if name in tree.REDUCTIONS else "function"
                 call = f"{name}[k](...)" if kind == "reduction" else f"{name}(...)"
@@ -166,6 +168,19 @@ class Body(Known):
                 rule = f"'{name}' is read as a tensor that is passed in, and is the name of a {kind}"
                 way = f"write {call}, or declare the tensor by a shape line, or give it another name"
                 self.report.doubt("function-name", rule, span, way_out=way)
+
+    def check_attribute(self, name: str) -> None:
+        """Who writes `W.T[i,j]` or `x.shape[0]` did not mean to pass a tensor of this name in."""
+        tensor, _, attribute = name.rpartition(".")
+        if not tensor or attribute not in ATTRIBUTES or name in self.shapes or name in self.scope.inputs:
+            return
+        accesses = (p for s in self.statements for p in parts_of(s) if isinstance(p, Access) and p.tensor == name)
+        access = next(accesses, None)
+        written = [s.name if isinstance(s, Index) else "" for s in access.subscripts] if access is not None else []
+        rule = f"'{name}' is read as a tensor of this name that is passed in: tensors have no attributes"
+        way = attribute_meant(tensor, ",".join(written), attribute)
+        way = f"{way}, or declare the tensor by a shape line"
+        self.report.doubt("attribute", rule, None if access is None else access.span, way_out=way)
 
     def check_names(self) -> None:
         """No index is called like a tensor that stands without brackets."""

@@ -19,6 +19,7 @@ from ..program.ir import Call, Const, Expr, Index, Size
 from ..size_limits import DEEPEST, MOST_NODES
 from ..syntax import tree
 from ..syntax.other_notations import bracketed, symbol_with_index
+from .elsewhere import instead, reduction
 from .report import Report, count, imported, nearest_function
 
 BOUNDARIES = ("pad", "clamp", "wrap", "reflect")
@@ -108,6 +109,10 @@ class Converter(ABC):
     @abstractmethod
     def size(self, node: tree.Call) -> Expr: ...
 
+    def over(self, node: tree.Call) -> tuple[str, ...]:
+        """The indices of a call's arguments that nothing around it has: a reduction there would be over these."""
+        return ()
+
     def fail(self, code: str, rule: str, span: Span, *values: str, way_out: str | None = None) -> Const:
         """Report, and stand in."""
         self.broken = True
@@ -172,7 +177,8 @@ class Converter(ABC):
             if len(node.args) != arity:
                 hint = f"write {name}({', '.join('abc'[:arity])})"
                 if name in tree.REDUCTIONS:
-                    hint = f"write {name}[k](...) to reduce over an index k"
+                    over = self.over(node)
+                    hint = reduction(name, node, over) + ("" if over else " to reduce over an index k")
                 rule = f"'{name}' takes {count(arity, 'argument')}, not {len(node.args)}"
                 return self.fail("arguments", rule, span, way_out=hint)
             inside = inside and name != "int"
@@ -192,14 +198,16 @@ class Converter(ABC):
             rule = f"'{name}' is a layer: it is called in a statement without brackets"
             return self.fail("layer-call", rule, node.span, way_out=f"write h = {name}(...) as a statement of its own")
         if name in tree.REDUCTIONS:
-            rule, way = f"'{name}' names the index that it runs over", f"write {name}[k](...)"
+            rule, way = f"'{name}' names the index that it runs over", reduction(name, node, self.over(node))
             return self.fail("unknown-function", rule, node.span, way_out=way)
         if (sign := symbol_with_index(name)) is not None:
             rule, way = f"'{name}' is no {self.noun}", f"write {sign[0]}[{sign[1]}](...)"
             return self.fail("unknown-function", rule, node.span, way_out=way)
         known = (*BUILTIN, *self.definitions.callables(), "size")
         rule = f"there is no {self.noun} '{name}'"
-        proposed = imported(name) or nearest_function(name, known)
+        ways = [way for way in (instead(node, self.over(node), BUILTIN), imported(name)) if way is not None]
+        joined = "; or ".join([*ways[:1], *(way.removeprefix("write ") for way in ways[1:])])
+        proposed = joined or nearest_function(name, known)
         line = node.span.source.line(node.span.line).partition("#")[0].strip()
         if proposed is None and self.own and line.startswith(f"{self.own}("):
             meant = bracketed(line, [n for n in known if n != self.own])

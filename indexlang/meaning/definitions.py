@@ -41,6 +41,11 @@ class Definitions:
     def recurrence(self, target: str, span: Span, read: Span) -> None:
         rule = f"'{target}' is read by the statement that defines it: recurrences are kept for later"
         way = f"give the result another name than {target}"
+        if read.text != span.text:  # of another step
+            way = (
+                "compile one step, and call it from Python for each (docs/howto.md); or, where it is linear, "
+                "sum over what came before, y[t] = g**(t-s) * x[s] where s <= t"
+            )
         self.report.add("recurrence", rule, read, way_out=way, others=(("the target", span),))
 
     def set(self, target: str, span: Span) -> None:

@@ -114,6 +114,12 @@ class Indexed(Converter):
         for name, span in {**self.reductions, **self.free}.items():
             self.check_index(name, span, tensors)
 
+    def over(self, node: tree.Call) -> tuple[str, ...]:
+        """The indices in a call that the target does not have."""
+        kept = {n.name for n in tree_nodes(*self.stmt.targets) if isinstance(n, tree.Name)}
+        named = dict.fromkeys(n.name for n in tree_nodes(node) if isinstance(n, tree.Name))
+        return tuple(n for n in named if n in self.free and n not in kept)
+
     def is_other(self, name: str) -> bool:
         """Whether a name in a subscript is no index."""
         scope = self.scope

@@ -32,6 +32,7 @@ from ..ranges.solve import Solution, solve
 from ..ranges.uses import Use, called, plain_uses, uses
 from .in_bounds import Unknown, interval, leaves, numeric, way_back
 from .integers import wrapping
+from .mismatched import mismatched
 from .ranks import contracted
 from .too_large import endless, overflowing, too_large
 from .windows import Indices, empty_indices, lost_windows
@@ -130,11 +131,8 @@ class _Numbers:
             for axis, dim in enumerate(declared.dims if declared else ()):
                 wanted = self.number(Affine.from_expr(dim))
                 if declared is not None and wanted is not None and wanted != self.shapes[tensor][axis]:
-                    text = expr_text(dim, self.names)
-                    rule = f"axis {axis} of {tensor} is declared as {text}"
-                    values = (f"{text} = {wanted}", f"{tensor} has shape {self.shapes[tensor]}")
-                    way = f"pass {tensor} with size {wanted} there, or declare another size"
-                    self.problems.append(Problem("declared-shape", rule, dim.span or declared.span, values, way))
+                    problem = mismatched(tensor, axis, wanted, self.declared, self.shapes, self.names)
+                    self.problems.append(problem)
             primal = primal_of(tensor)
             if primal in self.shapes and self.shapes[primal] != self.shapes[tensor]:
                 self.problems.append(self.other_shape(tensor, primal))

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import LanguageSyntaxError, Problem, Span
 from ..size_limits import MOST_DIGITS
 from .lexer import Token
-from .other_notations import reduction_meant
+from .other_notations import function_meant, reduction_meant
 from .tree import (
     REDUCTIONS,
     Binary,
@@ -232,6 +232,10 @@ def reduction(parts: Parts) -> Reduction:
         way = f"write {head.span.text} * (...), or {head.name}(...) for a function"
         if (meant := reduction_meant(head.name)) is not None:
             way = f"write {meant}{head.span.text[len(head.name) :]}({_shown(body.span.text)})"
+        indices = [s.name for s in head.subscripts if isinstance(s, Name)]
+        said = function_meant(head.name, indices, " ".join(body.span.text.split()))
+        if said is not None and len(indices) == len(head.subscripts):
+            way = f"write {said}"
         raise _error("unknown-reduction", rule, head.span, way)
     way = f"write {head.name}[i](...)"
     if not head.subscripts:

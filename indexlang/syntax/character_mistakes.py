@@ -9,6 +9,7 @@ import re
 import unicodedata
 
 from ..errors import Problem, Source, Span
+from .other_notations import attribute_meant
 
 _MEANT = {  # what people write, and what the language has for it
     "×": "*",
@@ -73,6 +74,13 @@ _QUOTES = "\"'`“”„‘’‚«»"
 _STRING = re.compile(r"\"[^\"\n]*\"?|'[^'\n]*'?|`[^`\n]*`?|[“„«][^”»\n]*[”»]?|[‘‚][^’\n]*’?|.")
 
 
+_ATTRIBUTE = re.compile(r".*?([^\W\d][\w.]*)\[([^\[\]\n]*)\]\.([^\W\d]\w*)")  # W[i,j].T
+
+
+def _line_start(text: str, at: int) -> int:
+    return text.rfind("\n", 0, at) + 1
+
+
 def stranger(source: Source, start: int) -> tuple[Problem, int]:
     """A character that begins no word of the language, and where what it begins ends."""
     text = source.text
@@ -90,6 +98,8 @@ def stranger(source: Source, start: int) -> tuple[Problem, int]:
     place = Span(source, start, end)
     if character == ".":
         rule, way = "a dot joins the parts of a name, and stands between letters only", "write x.grad[i], not x[i].grad"
+        if (found := _ATTRIBUTE.match(text, _line_start(text, start))) is not None and found.start(3) == start + 1:
+            way = attribute_meant(found[1], found[2], found[3]) or way
         return Problem("dot", rule, place, way_out=way), start + 1
     if character == "\\":
         rule, way = "a line goes on where a bracket is open, not behind a backslash", "put the right side into (...)"

@@ -7,14 +7,17 @@ meant in one way is proposed.
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 from .tree import REDUCTIONS
 
+_TURNED = ("T", "mT", "transpose", "permute", "swapaxes")
+ATTRIBUTES = ("T", "mT", "shape", "size", "ndim")  # of arrays elsewhere
 _SYMBOLS = {"Σ": "sum", "Π": "prod"}
 _EINSUM = re.compile(r"(?:\.\.\.|[A-Za-z])+(?:,(?:\.\.\.|[A-Za-z])+)*->(?:\.\.\.|[A-Za-z])*")
 _WORD_WITH_INDEX = re.compile(r"([a-z]+)_([A-Za-z]\d?)")
 _CALL_OF_NAMES = re.compile(r"([^\W\d]\w*)\(( *[^\W\d]\w* *(?:, *[^\W\d]\w* *)*)\)")
+_WORD = re.compile(r"[^\W\d][\w.]*")
 _LETTER = re.compile(r"\.\.\.|[A-Za-z]")
 
 
@@ -31,6 +34,50 @@ def symbol_with_index(name: str) -> tuple[str, str] | None:
     found = _SYMBOLS.get(name[:1])
     index = name[1:].lstrip("_")
     return (found, index) if found is not None and name[1:2] == "_" and index.isidentifier() else None
+
+
+def function_meant(name: str, indices: Sequence[str], body: str) -> str | None:
+    """What a function of other libraries is here, over these indices of its argument: `softmax[j](x[i,j])`.
+
+    The inner reduction goes over all of the axis while the outer index stands for one place: it has a name of its own.
+    """
+    words = set(_WORD.findall(body))
+    fresh = [n for n in "klmnpqrstuv" if n not in words and n not in indices]
+    if not indices or len(indices) > len(fresh):
+        return None
+    inner = dict(zip(indices, fresh, strict=False))
+    within = _WORD.sub(lambda m: inner.get(m[0], m[0]), body)
+    outer, over = ",".join(indices), ",".join(inner.values())
+    match name.lower().replace("_", ""):
+        case "softmax":
+            return f"exp({body} - logsumexp[{over}]({within}))"
+        case "logsoftmax":
+            return f"({body} - logsumexp[{over}]({within}))"
+        case "var" | "variance":
+            return f"mean[{outer}](({body} - mean[{over}]({within}))**2)"
+        case "std":
+            return f"sqrt(mean[{outer}](({body} - mean[{over}]({within}))**2))"
+        case "average" | "avg":
+            return f"mean[{outer}]({body})"
+        case _:
+            return None
+
+
+def attribute_meant(tensor: str, subscripts: str, attribute: str) -> str | None:
+    """What an attribute of an array is here, of `W[i,j]`: `W[j,i]` for `.T`, `size(x,0)` for `.shape`."""
+    indices = [s.strip() for s in subscripts.split(",")]
+    plain = all(s.isidentifier() for s in indices)
+    if attribute in _TURNED:
+        if plain and len(indices) == 2:
+            return f"exchange the indices: write {tensor}[{indices[1]},{indices[0]}]"
+        return "leave it out: which axis is which is said by its indices, exchange these where it is read"
+    if attribute in ("shape", "size"):
+        return f"write size({tensor},0), the size of its first axis"
+    if attribute == "ndim":
+        return "write the number of its axes"
+    if attribute in REDUCTIONS and plain:
+        return f"write {attribute}[{indices[-1]}]({tensor}[{subscripts}])"
+    return None
 
 
 def bracketed(text: str, functions: Container[str]) -> str:

@@ -32,6 +32,9 @@ def read(path: str | os.PathLike[str]) -> Source:
         shown = "".join(c if c.isprintable() else "\ufffd" for c in os.fspath(path))
         way = "write the path of a text file that can be read, from this folder or from /"
         raise IndexLangError(Problem("file", f"cannot read {shown}: {reason}", way_out=way)) from None
+    if os.fspath(path).endswith(".py"):
+        rule, way = f"{os.fspath(path)} is Python, and a program is statements in a .idx file", "give the .idx file"
+        raise IndexLangError(Problem("file", rule, way_out=f"{way}, or run this one: python {os.fspath(path)}"))
     return Source(data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"), os.fspath(path))
 
 

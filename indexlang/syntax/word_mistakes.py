@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from difflib import SequenceMatcher
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from ..errors import Problem
 from . import line_mistakes
@@ -98,11 +98,16 @@ def _target(p: Place) -> Problem | None:
         return p.problem("equals", rule, "write =", tokens[equals])
     if p.here.kind in (":", ";", "->"):
         return None
+    whole = tokens[0].span.to(tokens[-1].span)
+    for less, minus in pairwise(tokens):  # y[i] <- x[i]
+        place = less.span.to(minus.span)
+        if place.text == "<-" and less is not tokens[0] and minus is not tokens[-1]:
+            way = f"write {' '.join(whole.text.replace('<-', '=', 1).split())}"
+            return p.problem("unknown-operator", "'<-' is no operator: a statement is made by one =", way, place)
     if tokens[0].kind in BINARY:
         rule = f"no line begins with '{tokens[0].text}': a line goes on only where a bracket is open"
         way = "begin a comment with #" if tokens[0].kind == "//" else "put the whole right side into (...)"
         return p.problem("line-break", rule, way, tokens[0])
-    whole = tokens[0].span.to(tokens[-1].span)
     rule = "a statement says what it defines"
     return p.problem("no-operator", rule, "write a target and an operator in front: y[i] = ...", whole)
 
