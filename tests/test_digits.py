@@ -137,3 +137,17 @@ def test_how_often_a_condition_holds_is_counted() -> None:
     f = il.compile("y = where(x[i,j] > 0, 1, 0)")
     assert f(x=x) == np.sum(x > 0)
     assert il.compile("y[i] = where(x[i,j] > 0, 1, 0)")(x=x).tolist() == np.sum(x > 0, axis=1).tolist()
+
+
+@pytest.mark.parametrize("other", ["x", "y"])
+@pytest.mark.parametrize("n", [5, 200, 600])
+def test_one_pair_that_is_close_among_many(n: int, other: str) -> None:
+    """It loses digits in all that it has: no chance does that."""
+    rng = default_rng(n)
+    x = rng.standard_normal((n, 16))
+    x[1] = x[0] + 1e-5 * rng.standard_normal(16)
+    x, m = x.astype(np.float32), rng.standard_normal((16, 8)).astype(np.float32)
+    expected = (x.astype(np.float64)[:, None] - x[None]) @ m.astype(np.float64)
+    f = il.compile(f"z[i,j,e] = m[d,e]*(x[i,d]-{other}[j,d])")
+    found = f({"m": m, "x": x, "y": x} if other == "y" else {"m": m, "x": x})
+    np.testing.assert_allclose(found[0, 1], expected[0, 1], atol=3e-6 * np.abs(expected[0, 1]).max())

@@ -288,6 +288,6 @@ def test_the_size_of_a_power_is_asked_for() -> None:
         "y[b,j] = logsumexp[i](a[b,i]+T[i,j])\np[b,i,j] = exp(a[b,i]+T[i,j]-y[b,j])\nA[b,i] = g[b,j]*p[b,i,j]/size(p,2)"
     )
     rng = default_rng(0)
-    a, T, g = (rng.standard_normal((64, 64)) for _ in range(3))
-    p = np.exp(a[:, :, None] + T - np.log(np.exp(a[:, :, None] + T).sum(1, keepdims=True)))
-    np.testing.assert_allclose(il.compile(text)(a=a, T=T, g=g), np.einsum("bj,bij->bi", g, p) / 64)
+    a, t, g = (rng.standard_normal((64, 64)) for _ in range(3))
+    p = np.exp(a[:, :, None] + t - np.log(np.exp(a[:, :, None] + t).sum(1, keepdims=True)))
+    np.testing.assert_allclose(il.compile(text)(a=a, T=t, g=g), np.einsum("bj,bij->bi", g, p) / 64)

@@ -34,10 +34,16 @@ def keeps_digits(stmt: Evaluation, total: Value, side: Load, free: list[str], lo
 
 
 def hardly_cancels(
-    stmt: Evaluation, made: Value, side: Load, total: Place, scope: Scope, met: tuple[str, str] | None
+    stmt: Evaluation,
+    made: Value,
+    side: Load,
+    total: Place,
+    scope: Scope,
+    met: tuple[str, str] | None,
+    shared: frozenset[str],
 ) -> Value:
     """A difference put into `total`, and whether it keeps its digits: each row and column must, and no more elements
-    than by chance may have lost many.
+    than by chance may have lost many, nor pairs in all that they have along the indices `shared` by both sides.
 
     All is asked of a block while the cache holds it. Where the indices `met` are equal nothing is lost: the difference
     is 0.
@@ -52,9 +58,14 @@ def hardly_cancels(
     other = side if gone & side.indices else _size(stmt, side, free, kind, scope)
     levels = [limits.lost << k for k in (2, 8, 14)]
     counts = [b.part("count", (), "int64", scope) for _ in levels]
+    along = tuple(i for i in free if i in shared)
+    rest = [i for i in free if i not in shared]
+    along = along if len(rest) > 1 else ()  # of a single one the rows are asked
+    close = b.part("count", (), "int64", scope)
     pairs = [(_rests(index, total, free), _rests(index, side.place, free)) for index in free or [""]]
     largest = [[b.part("largest", left, kind, scope) for left, _ in pair] for pair in pairs]
     combined = [(part, "+=") for part in counts] + [(part, "max=") for parts in largest for part in parts]
+    combined += [(close, "+=")] if along else []
     if steps:
         b.steps += [Make(total)] if isinstance(total, Part) else []
         b.steps += [Make(part, op) for part, op in combined]
@@ -71,6 +82,11 @@ def hardly_cancels(
         for pair, parts in zip(pairs, largest, strict=True):
             for x, (_, over), part in zip((mine, other), pair, parts, strict=True):
                 b.run(part, "max=" if steps else "=", Map(Reduced("greatest", x, over) if over else x))
+        if along:
+            near, far = (_greatest(stmt, x, along, kind, inner) for x in (mine, other))
+            limit: Value = Apply("mul", (far, Number(1 / levels[0], kind)), kind)
+            others = apart if met is not None and {*met} <= {*rest} else None
+            b.run(close, "+=" if steps else "=", Map(_smaller(near, limit, rest, others)))
         few, grown = len(other.indices) < len(mine.indices), 1  # what has fewer elements is scaled
         for lost, part in zip(levels, counts, strict=True):
             if not few:
@@ -78,11 +94,11 @@ def hardly_cancels(
             against = Apply("mul", (other, Number(1 / lost, kind)), kind) if few else other
             b.run(part, "+=" if steps else "=", Map(_smaller(mine, against, free, apart)))
             grown = lost
-    limit = Number(limits.lost, kind)
+    enough = Number(limits.lost, kind)
     good: Value | None = None
     for index, parts in zip(free or [""], largest, strict=True):
         mine, other = (Load(part, kind) for part in parts)
-        kept: Value = Apply("ge", (Apply("mul", (limit, mine), kind), other), "bool")
+        kept: Value = Apply("ge", (Apply("mul", (enough, mine), kind), other), "bool")
         if good is None:  # one index tells it of all elements
             kept = Apply("and", (kept, Apply("isfinite", (mine,), "bool")), "bool")
         kept = Reduced("all", kept, (index,)) if index in kept.indices else kept
@@ -91,7 +107,20 @@ def hardly_cancels(
     for lost, part in zip(levels, counts, strict=True):
         by_chance = 2 + 4 * prod(scope[i].n for i in free) // lost
         good = Apply("and", (good, Apply("le", (Load(part, "int64"), Number(by_chance, "int64")), "bool")), "bool")
+    if along:
+        few_pairs = 4 * prod(scope[i].n for i in rest)
+        by_chance = few_pairs >> min(60, (levels[0].bit_length() - 1) * prod(scope[i].n for i in along))
+        good = Apply("and", (good, Apply("le", (Load(close, "int64"), Number(by_chance, "int64")), "bool")), "bool")
     return good
+
+
+def _greatest(stmt: Evaluation, x: Load, over: tuple[str, ...], kind: str, scope: Scope) -> Load:
+    """The greatest along the indices that it has of some."""
+    assert isinstance(x.place, Part)
+    own = tuple(i for i in over if i in x.indices)
+    part = stmt.b.part("largest", [i for i in x.place.indices if i not in own], kind, scope)
+    stmt.b.run(part, "=", Map(Reduced("greatest", x, own) if own else x))
+    return Load(part, kind)
 
 
 def _rests(index: str, place: Place, free: list[str]) -> tuple[list[str], tuple[str, ...]]:

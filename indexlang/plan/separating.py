@@ -144,7 +144,8 @@ def _apart(
         )
         place = target.view if at_home else stmt.b.part("total", free, kind, scope)
         smaller = min(values, key=lambda v: prod(scope[i].n for i in v.indices))  # what nearly cancels is as large
-        return Load(place, kind), hardly_cancels(stmt, made, smaller, place, scope, met)
+        shared = values[0].indices & values[1].indices
+        return Load(place, kind), hardly_cancels(stmt, made, smaller, place, scope, met, shared)
     itself = stmt.compared("eq", met, scope)
     if itself is not None:
         made = Apply("select", (itself, Number(0, kind), made), kind)
