@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 from indexlang import IndexLangWarning, edf
 from indexlang.edf import (
+    Adam,
     Affine,
     AffineParams,
     CrossEntropy,
+    Dataset,
     Graph,
     GraphError,
+    Group,
     Input,
+    MeanSquaredError,
     Relu,
+    Training,
 )
 
 RNG = np.random.default_rng(0)
@@ -155,3 +161,120 @@ KINDS: dict[str, tuple[Callable[[Net], object], str]] = {
 def test_arguments_of_a_wrong_kind(name: str) -> None:
     work, part = KINDS[name]
     refused(lambda: work(Net()), part)
+
+
+# -- files, optimisers --------------------------------------------------------------------------------------
+
+OTHERS: dict[str, tuple[Callable[[Net], object], str]] = {
+    "save, swapped": (lambda n: edf.save_weights("w.npz", n.g), "save_weights(graph, 'w.npz')"),  # type: ignore[arg-type]
+    "load, swapped": (lambda n: edf.load_weights("w.npz", n.g), "load_weights(graph, 'w.npz')"),  # type: ignore[arg-type]
+    "load, a path alone": (lambda n: edf.load_weights("w.npz"), "load_weights(graph, 'w.npz')"),  # type: ignore[arg-type]
+    "load, a graph alone": (lambda n: edf.load_weights(n.g), "the path of a file, not NoneType"),
+    "save, a node": (lambda n: edf.save_weights(n.loss, "w.npz"), "loss.graph"),  # type: ignore[arg-type]
+    "a step of a graph": (lambda n: Adam(0.1).step(n.g), "step(graph.parameters)"),  # type: ignore[arg-type]
+    "a step of one": (lambda n: Adam(0.1).step(n.phi.W), "step([Phi.W])"),  # type: ignore[arg-type]
+    "a step of nodes": (lambda n: Adam(0.1).step([n.s]), "not <Affine Affine1>"),  # type: ignore[list-item]
+    "a cut of a graph": (lambda n: edf.clip_norm(n.g, 1), "clip_norm(graph.parameters)"),  # type: ignore[arg-type]
+    "values of a graph": (lambda n: edf.clip_value(n.g, 1), "clip_value(graph.parameters)"),  # type: ignore[arg-type]
+    "a group alone": (lambda n: Adam(groups=Group([n.s], rate=0.1)), "groups=[Group(...)]"),  # type: ignore[arg-type]
+    "no groups": (lambda n: Adam(groups=[n.phi]), "groups=[Group([Phi], rate=0.01)]"),  # type: ignore[list-item]
+    "SGD of a node": (lambda n: edf.SGD(0.1, n.loss), "loss.graph"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_files_and_optimisers(name: str) -> None:
+    work, part = OTHERS[name]
+    refused(lambda: work(Net()), part)
+
+
+def test_cuts_take_what_can_be_gone_through_once() -> None:
+    net = Net()
+    net.g.step(net.loss, {net.x: A, net.y: LABELS})
+    edf.clip_norm((p for p in net.g.parameters), 1e-3)  # type: ignore[arg-type]
+    assert np.sqrt(sum(np.sum(p.grad**2) for p in net.g.parameters)) <= 1.001e-3
+
+
+def test_a_step_of_the_slides_behind_the_block() -> None:
+    net = Net()
+    net.g.step(net.loss, {net.x: A, net.y: LABELS})
+    refused(lambda: edf.SGD(0.1), "empty-graph", "SGD(0.1, g)")
+    x = Input("x")
+    h = Affine(AffineParams(2, 3), x)
+    refused(lambda: edf.SGD(0.2), "no-gradient", "write SGD(0.2, g)")
+    assert h.name
+    before = net.phi.W.value.copy()
+    edf.SGD(0.1, net.g)
+    assert np.allclose(net.phi.W.value, before - 0.1 * net.phi.W.grad)
+    with net.g:
+        edf.SGD(0.1)
+
+
+# -- trainings ----------------------------------------------------------------------------------------------
+
+DATA = Dataset("few", A, LABELS, B, LABELS)
+PARTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "a class of schedules": ({"schedule": edf.CosineRate}, ("the class CosineRate", "write schedule=CosineRate();")),
+    "a schedule's name": ({"schedule": "cosinerate"}, ("write schedule=CosineRate();",)),
+    "a rate as a schedule": ({"schedule": 0.1}, ("not 0.1", "the rate is the optimiser's")),
+    "an optimiser's name": ({"optimiser": "adam"}, ("not 'adam'", "write optimiser=Adam();")),
+    "a class of optimisers": ({"optimiser": edf.GradientDescent}, ("write optimiser=GradientDescent(0.1);",)),
+    "a rate as an optimiser": ({"optimiser": 0.05}, ("write optimiser=GradientDescent(0.05);",)),
+    "a schedule as an optimiser": ({"optimiser": edf.CosineRate()}, ("schedule=CosineRate(...)",)),
+    "an optimiser as scores": ({"scores": Adam()}, ("optimiser=Adam(...)",)),
+    "a number that augments": ({"augment": 3}, ("augment=f",)),
+    "a tuple of arrays": (
+        {"data": (np.zeros((100, 8, 8)), np.zeros(100))},
+        ("a tuple of an array of shape (100, 8, 8), an array of shape (100,)", "data=Dataset("),
+    ),
+    "an array as an input": ({"images": A}, ("an array of shape (4, 2)", "images=x")),
+}
+
+
+def trained(net: Net, **settings: Any) -> Training:
+    asked = {"loss": net.loss, "images": net.x, "labels": net.y, "data": DATA, "epochs": 1, "show": False, **settings}
+    return Training(**asked)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_of_a_training(name: str) -> None:
+    settings, parts = PARTS[name]
+    text = refused(lambda: trained(Net(), **settings), *parts, "the other arguments stay")
+    assert "write Training(" not in text
+
+
+def test_a_class_of_schedules_behind_a_warm_up() -> None:
+    refused(lambda: edf.WarmUp(1, edf.CosineRate), "after=CosineRate()")  # type: ignore[arg-type]
+
+
+def test_a_loss_is_one_value_for_each_example() -> None:
+    net = Net()
+    shape = "error[loss-shape]"
+    refused(lambda: trained(net, loss=net.s, scores=net.loss), shape, "Affine1 has shape [4, 3]")
+    refused(lambda: trained(net, loss=net.s), shape)
+    refused(lambda: net.g.step(net.s, {net.x: A}), shape)
+    net.x.value, net.y.value = A, LABELS
+    net.g.forward()
+    refused(lambda: edf.Backward(net.s), shape, "CrossEntropy(scores, y)")
+    edf.Backward(net.loss)
+    with net.g:
+        column = Affine(AffineParams(2, 1), net.x) ** 2
+    net.g.step(column, {net.x: A})  # one value, too
+
+
+def test_a_training_on_inputs_of_something_else() -> None:
+    net, other = Net(), Net()
+    refused(lambda: trained(net, images=other.x), "mixed-graphs", "this graph's own input 'x'")
+    refused(lambda: trained(net, labels=other.y), "mixed-graphs", "this graph's own input 'y'")
+    with net.g:
+        again = Input("again")
+    refused(lambda: trained(net, images=again), "unused-input", "it is computed from: x, y")
+
+
+def test_a_training_that_reads_no_labels() -> None:
+    with Graph(seed=1):
+        x, y, scale = Input("x"), Input("y"), Input("scale")
+        loss = MeanSquaredError(Affine(AffineParams(2, 2), x) * scale, x)
+    scale.value = np.ones((4, 2))
+    history = Training(loss, x, y, DATA, epochs=2, show=False).run()
+    assert len(history.epochs) == 2 and not y.is_set

@@ -6,6 +6,7 @@ compiled here is one Program from the inputs to the last gradient, derived by `g
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -185,6 +186,17 @@ def all_tensors(graph: Assembled) -> list[str]:
     return list(dict.fromkeys(t for n, t in graph.tensors.items() if t not in given))
 
 
-def averaging(shape: tuple[int, ...], dtype: Any) -> Array:
-    """The gradient of the average over a batch: what each of its examples counts."""
+def averaging(loss: Node, shape: tuple[int, ...], dtype: Any) -> Array:
+    """The gradient of the average over a batch: what each of its examples counts. Errors: `GraphError`."""
+    check_loss(loss, shape)
     return np.full(shape, 1 / shape[0] if shape and shape[0] else 1.0, dtype)
+
+
+def check_loss(loss: Node, shape: tuple[int, ...]) -> None:
+    """Whether a loss can be averaged over the batch. Errors: `GraphError` for several values of an example, as of
+    scores that stand in the loss's place: the average of their sum would be minimised without a word.
+    """
+    if math.prod(shape[1:]) > 1:
+        rule = f"a loss is one value for each example, or one for all, and {loss.name} has shape {list(shape)}"
+        way = "pass what is computed from the scores, such as CrossEntropy(scores, y) or MeanSquaredError(x, y)"
+        raise graph_error("loss-shape", rule, way_out=way)

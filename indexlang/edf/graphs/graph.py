@@ -183,11 +183,11 @@ class Graph(registry.Registry):
                 nodes_in_use.check(self, topological((loss,)), (loss,))
             raise graph_error("not-forward", f"{loss.name} has not been computed", way_out="run Forward() first")
         phases = self._phases(run.graph, run.given, loss)
+        value = run.results[run.graph.tensors[loss]]
+        seed = execution.averaging(loss, value.shape, value.dtype)
         if run.loss is not loss:
             run = replace(run, loss=loss, results=self._guarded(run.graph, run.given, phases.forward))
             self._run, self._loss = run, weakref.ref(loss)
-        value = run.results[run.graph.tensors[loss]]
-        seed = execution.averaging(value.shape, value.dtype)
         self.gradients = {**phases.backward(run.given, run.results, seed), run.graph.tensors[loss]: seed}
 
     @forgetful
@@ -227,7 +227,7 @@ class Graph(registry.Registry):
 
     def _start(self, graph: Assembled, arrays: Arrays, loss: Node) -> Array:
         """The gradient of the average by each element of the loss."""
-        return execution.averaging(self._known(graph, arrays).nodes[loss], self.dtype)
+        return execution.averaging(loss, self._known(graph, arrays).nodes[loss], self.dtype)
 
     def not_finite(self, loss: Node) -> GraphError:
         """The error that says where `loss` got nan or inf from: the first node with one whose sources have none."""
