@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexlang import IndexLangWarning, edf
+from indexlang import IndexLangWarning, ShapeError, edf
 from indexlang.edf import (
     Adam,
     Affine,
@@ -278,3 +278,61 @@ def test_a_training_that_reads_no_labels() -> None:
     scale.value = np.ones((4, 2))
     history = Training(loss, x, y, DATA, epochs=2, show=False).run()
     assert len(history.epochs) == 2 and not y.is_set
+
+
+# -- settings and attributes --------------------------------------------------------------------------------
+
+WAYS: dict[str, tuple[Callable[[Net], object], str]] = {
+    "a rate as a text": (lambda n: edf.SGD("0.1", n.g), "write rate=0.1"),  # type: ignore[arg-type]
+    "a rate below 0": (lambda n: edf.SGD(-1, n.g), "write rate=1"),
+    "a size below 0": (lambda n: AffineParams(-1, 3), "write inputs=1"),
+    "a size with a fraction": (lambda n: AffineParams(2.5, 3), "write inputs=2"),  # type: ignore[arg-type]
+    "a size as a text": (lambda n: AffineParams("7", 3), "write inputs=7"),  # type: ignore[arg-type]
+    "a window below 0": (lambda n: edf.MaxPool(n.x, window=-1), "write window=1"),
+    "a padding in capitals": (lambda n: edf.Conv(edf.ConvParams(1, 2, 3), n.x, padding="Same"), "write padding='same'"),
+    "a part above 1": (lambda n: edf.Dropout(n.x, rate=1.5), "write rate=0.5"),
+    "nothing like a number": (lambda n: trained(n, batch="all"), "write batch=1"),
+    "a value of a computed node": (lambda n: setattr(n.s, "value", A), "set x.value, of the inputs"),
+    "a layer that is not there": (lambda n: edf.node("relu7"), "did you mean 'relu'?"),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_ways_out_of_settings(name: str) -> None:
+    work, part = WAYS[name]
+    refused(lambda: work(Net()), part)
+
+
+def test_a_package_says_which_parameters_it_has() -> None:
+    phi = Net().phi
+    for name, way in (("b", "did you mean 'B'?"), ("w", "did you mean 'W'?"), ("value", "for example Phi.W.value")):
+        with pytest.raises(AttributeError) as caught:
+            getattr(phi, name)
+        assert str(caught.value) == f"AffineParams has no parameter '{name}'; its parameters: W, B; {way}"
+    assert not hasattr(phi, "_repr_html_")
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: edf.Conv(edf.ConvParams(1, 4, 3), x),
+        lambda x: edf.Conv(edf.ConvParams(3, 4, 3), x),
+        edf.MaxPool,
+        edf.GlobalAvgPool,
+        edf.LocalResponseNorm,
+    ],
+)
+def test_images_without_channels(build: Callable[[Input], Any]) -> None:
+    x = Input("x")
+    made = build(x)
+    x.value = np.ones((5, 8, 8))
+    with pytest.raises(ShapeError, match=r"x\[\.\.\., None\]"):
+        edf.Forward(made)
+
+
+def test_one_image_without_a_batch() -> None:
+    x = Input("x")
+    made = edf.MaxPool(x)
+    x.value = np.ones((8, 8, 3))
+    with pytest.raises(ShapeError, match=r"x\[None\]"):
+        edf.Forward(made)

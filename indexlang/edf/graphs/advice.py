@@ -13,6 +13,7 @@ Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
 CHANNELS_LAST = "channels are last here, images [batch, height, width, channels]: x.transpose(0, 2, 3, 1)"
+GREY = "images have an axis of channels, of size 1 where they are grey: x[..., None]"
 
 
 def advice(layer: str | None, inputs: Mapping[str, Shape]) -> str | None:
@@ -63,7 +64,9 @@ def _image(x: Shape, channels: int, fitting: str) -> str | None:
         case (_, _, c) if c == channels:
             return "a batch of one image has an axis of its own: x[None]"
         case (_, _, _) if channels == 1:
-            return "images have an axis of channels, of size 1 where they are grey: x[..., None]"
+            return GREY
+        case (_, _, _):
+            return f"{GREY}; then {fitting.format(1)}".replace("what x has", "it")
         case (_, size) if size % channels == 0:
             return "give images [batch, height, width, channels]: x.reshape(len(x), height, width, channels)"
     return None
@@ -93,7 +96,15 @@ def _norm(given: Shapes) -> str | None:
 
 
 def _pool(given: Shapes) -> str | None:
-    return _small(given["x"])
+    return _any_channels(given) or _small(given["x"])
+
+
+def _any_channels(given: Shapes) -> str | None:
+    """For a layer that takes any number of channels: images without an axis of them, or one image without a batch."""
+    x = given["x"]
+    if len(x) != 3:
+        return None
+    return "a batch of one image has an axis of its own: x[None]" if x[2] in (1, 3) else GREY
 
 
 def _labels(given: Shapes) -> str | None:
@@ -114,6 +125,7 @@ RULES: Mapping[str, tuple[set[str], Callable[[Shapes], str | None]]] = {
     **dict.fromkeys(("conv2d", "conv2d_nobias", "conv2d_same"), ({"x", "K"}, _conv)),
     **dict.fromkeys(("batchnorm", "batchnorm_eval"), ({"x", "gamma"}, _norm)),
     **dict.fromkeys(WINDOWS, ({"x"}, _pool)),
+    **dict.fromkeys(("global_maxpool", "global_avgpool", "local_response_norm"), ({"x"}, _any_channels)),
     "log_loss": ({"q", "y"}, _labels),
     "cross_entropy": ({"s", "y"}, _labels),
 }
