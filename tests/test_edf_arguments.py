@@ -177,6 +177,8 @@ OTHERS: dict[str, tuple[Callable[[Net], object], str]] = {
     "a cut of a graph": (lambda n: edf.clip_norm(n.g, 1), "clip_norm(graph.parameters)"),  # type: ignore[arg-type]
     "values of a graph": (lambda n: edf.clip_value(n.g, 1), "clip_value(graph.parameters)"),  # type: ignore[arg-type]
     "a group alone": (lambda n: Adam(groups=Group([n.s], rate=0.1)), "groups=[Group(...)]"),  # type: ignore[arg-type]
+    "a group of a number": (lambda n: Group(3), "not 3"),  # type: ignore[arg-type]
+    "a cut at a text": (lambda n: edf.clip_norm(n.g.parameters, "1"), "not '1'"),  # type: ignore[arg-type]
     "no groups": (lambda n: Adam(groups=[n.phi]), "groups=[Group([Phi], rate=0.01)]"),  # type: ignore[list-item]
     "SGD of a node": (lambda n: edf.SGD(0.1, n.loss), "loss.graph"),  # type: ignore[arg-type]
 }
@@ -221,6 +223,7 @@ PARTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "a class of optimisers": ({"optimiser": edf.GradientDescent}, ("write optimiser=GradientDescent(0.1);",)),
     "a rate as an optimiser": ({"optimiser": 0.05}, ("write optimiser=GradientDescent(0.05);",)),
     "a schedule as an optimiser": ({"optimiser": edf.CosineRate()}, ("schedule=CosineRate(...)",)),
+    "a class of schedules as an optimiser": ({"optimiser": edf.CosineRate}, ("schedule=CosineRate()",)),
     "an optimiser as scores": ({"scores": Adam()}, ("optimiser=Adam(...)",)),
     "a number that augments": ({"augment": 3}, ("augment=f",)),
     "a tuple of arrays": (
@@ -328,6 +331,14 @@ def test_images_without_channels(build: Callable[[Input], Any]) -> None:
     x.value = np.ones((5, 8, 8))
     with pytest.raises(ShapeError, match=r"x\[\.\.\., None\]"):
         edf.Forward(made)
+
+
+def test_one_number_for_a_batch() -> None:
+    net = Net()
+    with pytest.raises(ShapeError):
+        net.g.evaluate(net.s, given={net.x: 3}, batch=2)
+    with pytest.raises(ShapeError):
+        net.g.step(net.loss, {net.x: A, net.y: 3})
 
 
 def test_one_image_without_a_batch() -> None:

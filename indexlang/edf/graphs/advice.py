@@ -33,7 +33,7 @@ def is_channels_first(layer: str | None, x: Shape) -> bool:
 
 def _affine(given: Shapes) -> str | None:
     x, w = given["x"], given["W"]
-    if len(w) != 2:
+    if len(w) != 2 or not x:
         return None
     inputs, outputs = w
     if len(x) == 1:
@@ -109,6 +109,8 @@ def _any_channels(given: Shapes) -> str | None:
 
 def _labels(given: Shapes) -> str | None:
     scores, labels = (*given.values(),)[:2]
+    if not scores:
+        return None
     if len(scores) > 2:
         return "make a vector of each example's scores: Flatten(scores)"
     if labels == scores:

@@ -65,6 +65,9 @@ def _plain(value: Any) -> Any:
 
 
 def _parameters(members: Members) -> Iterable[Parameter]:
+    if not isinstance(members, Iterable) or isinstance(members, str):
+        rule = f"a group holds parameters, packages and nodes, not {asked.kind(members)}"
+        raise graph_error("group", rule, way_out="write Group([Phi], rate=0.01)")
     for member in members:
         match member:
             case Parameter():
@@ -340,8 +343,10 @@ def clip_norm(parameters: Sequence[Parameter], most: float) -> float:
 
 
 def _check_most(name: str, most: float) -> None:
-    if not 0 < most < math.inf:
-        raise graph_error("setting", f"{name} cuts at a number above 0, not {most!r}")
+    number = plain(most)
+    if number is None or not 0 < number < math.inf:
+        way = f"write {name}(graph.parameters, 1.0)"
+        raise graph_error("setting", f"{name} cuts at a number above 0, not {most!r}", way_out=way)
 
 
 def clip_value(parameters: Sequence[Parameter], most: float) -> None:

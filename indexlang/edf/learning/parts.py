@@ -73,6 +73,9 @@ def _instead(name: str, value: Any) -> str:
         case "scores":
             return "give the node whose greatest element is the answer, or scores=None"
         case "optimiser":
+            schedule = _named(value, _SCHEDULES)
+            if schedule is not None:
+                return f"give it by its name: schedule={schedule}"
             made = "Adam()" if number is None else f"GradientDescent({number})"
             return f"write optimiser={_named(value, _OPTIMISERS) or made}"
         case "schedule":
