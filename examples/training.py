@@ -94,7 +94,7 @@ def run(
         if training.stopped:
             print(f"stopped; go on with --resume --out {args.out}")
             return 130
-        weights.save(net.graph, args.out / "weights.npz")
+        weights.save_weights(net.graph, args.out / "weights.npz")
     except (DataError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

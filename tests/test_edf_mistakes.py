@@ -321,7 +321,10 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "parameter, misspelled": (assign(lambda: NormParams(2), "gama"), "did you mean 'gamma'"),
     "attribute of a node": (in_graph(lambda x: assign(lambda: Relu(x), "foo")()), "Relu has no attribute 'foo'$"),
-    "value of a node": (in_graph(lambda x: assign(lambda: Relu(x), "value")()), "value of Relu cannot be set$"),
+    "value of a node": (
+        in_graph(lambda x: assign(lambda: Relu(x), "value")()),
+        "value of Relu cannot be set\n  way out: it is computed",
+    ),
     "name of a package": (assign(lambda: AffineParams(2, 3), "name"), "name of AffineParams cannot be set"),
     "what classes have": (in_graph(lambda x: assign(lambda: Relu(x), "stem")()), "stem of Relu cannot be set"),
     "one's own attribute": (in_graph(lambda x: assign(lambda: Own(x), "facto")()), "Own .*\n.*declare it in the class"),

@@ -56,8 +56,7 @@ from .learning.digits import mnist_small
 from .learning.optimisers import Adam, AdamW, GradientDescent, Group, clip_norm, clip_value
 from .learning.schedules import ConstantRate, CosineRate, StepRate, WarmUp
 from .learning.training import Training
-from .learning.weights import load as load_weights
-from .learning.weights import save as save_weights
+from .learning.weights import load_weights, save_weights
 from .problems import DataError, GraphError
 from .slides import SGD, Backward, Forward, default_graph, reset
 

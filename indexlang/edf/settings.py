@@ -6,6 +6,7 @@ where it is given, before anything is made of it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -21,19 +22,20 @@ class Kind:
 
     words: str
     holds: Callable[[Any], bool]
+    example: object
     whole: bool = False
     word: str | None = None  # what may be said instead of a number
 
 
-SIZE = Kind("a whole number from 1 on", lambda v: v >= 1, whole=True)
-COUNT = Kind("a whole number from 0 on", lambda v: v >= 0, whole=True)
-FROM_0 = Kind("a number from 0 on", lambda v: 0 <= v < math.inf)
-ABOVE_0 = Kind("a number above 0", lambda v: 0 < v < math.inf)
-PART = Kind("a number from 0 to below 1", lambda v: 0 <= v < 1)
-SHARE = Kind("a number from 0 to 1", lambda v: 0 <= v <= 1)
-FINITE = Kind("a finite number", math.isfinite)
-PADDING = Kind("a whole number from 0 on, or 'same'", lambda v: v >= 0, whole=True, word="same")
-CHOICE = Kind("True or False", lambda v: v in (0, 1))
+SIZE = Kind("a whole number from 1 on", lambda v: v >= 1, 1, whole=True)
+COUNT = Kind("a whole number from 0 on", lambda v: v >= 0, 0, whole=True)
+FROM_0 = Kind("a number from 0 on", lambda v: 0 <= v < math.inf, 0.1)
+ABOVE_0 = Kind("a number above 0", lambda v: 0 < v < math.inf, 1.0)
+PART = Kind("a number from 0 to below 1", lambda v: 0 <= v < 1, 0.5)
+SHARE = Kind("a number from 0 to 1", lambda v: 0 <= v <= 1, 0.5)
+FINITE = Kind("a finite number", math.isfinite, 1.0)
+PADDING = Kind("a whole number from 0 on, or 'same'", lambda v: v >= 0, 1, whole=True, word="same")
+CHOICE = Kind("True or False", lambda v: v in (0, 1), True)
 
 # What the options of the standard layers may be; others are what their layers make of them.
 OPTIONS: Mapping[str, Kind] = {
@@ -57,9 +59,24 @@ def setting(of: str, name: str, value: Any, kind: Kind) -> Any:
         return value
     number = plain(value, kind)
     if number is None or not kind.holds(number):
-        way = _of_two(name) if isinstance(value, tuple | list) and len(value) == 2 else None
+        two = _of_two(name) if isinstance(value, tuple | list) and len(value) == 2 else None
+        way = two or f"write {name}={_meant(value, kind)!r}"
         raise graph_error("setting", f"{name} of {of} is {kind.words}, not {_short(value)}", way_out=way)
     return number
+
+
+def _meant(value: Any, kind: Kind) -> object:
+    """What was probably meant by a value of another kind: its number, without sign or quotes; else an example."""
+    if isinstance(value, str):
+        if kind.word is not None and value.strip().casefold() == kind.word:
+            return kind.word
+        with contextlib.suppress(ValueError):
+            value = float(value) if not kind.whole else int(value)
+    number = plain(value, kind)
+    if kind.whole and isinstance(value, float) and math.isfinite(value):
+        number = int(value)
+    tried = () if number is None else (number, -number)
+    return next((n for n in tried if kind.holds(n)), kind.example)
 
 
 def plain(value: Any, kind: Kind = FINITE) -> int | float | None:

@@ -5,12 +5,14 @@ In: what the slides write. Out: values and gradients of nodes, changed parameter
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
-from .graphs import registry
+from .graphs import asked, registry
 from .graphs.graph import Graph
 from .graphs.nodes import Node
 from .learning.optimisers import GradientDescent
+from .problems import GraphError
 
 
 def default_graph() -> Graph:
@@ -51,5 +53,13 @@ def SGD(rate: float, graph: Graph | None = None) -> None:  # noqa: N802
     """One step down the gradient: each trained parameter of `graph`, else of the current one, less `rate` times its
     gradient. Errors: `GraphError` if no parameter has one, and for a rate that is none.
     """
-    graph = _graph() if graph is None else graph
-    GradientDescent(rate).step(graph.parameters)
+    optimiser, own = GradientDescent(rate), _graph() if graph is None else graph
+    asked.graph("SGD", own, f"write SGD({rate}, graph), where graph is loss.graph")
+    try:
+        optimiser.step(own.parameters)
+    except GraphError as error:
+        first = error.problems[0]
+        if first.code != "no-gradient" or graph is not None or own is not registry.default():
+            raise
+        way = f"{first.way_out}; behind the block of `with Graph() as g:` write SGD({rate}, g)"  # it has the gradients
+        raise GraphError(replace(first, way_out=way)) from None

@@ -13,6 +13,7 @@ Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
 CHANNELS_LAST = "channels are last here, images [batch, height, width, channels]: x.transpose(0, 2, 3, 1)"
+GREY = "images have an axis of channels, of size 1 where they are grey: x[..., None]"
 
 
 def advice(layer: str | None, inputs: Mapping[str, Shape]) -> str | None:
@@ -32,7 +33,7 @@ def is_channels_first(layer: str | None, x: Shape) -> bool:
 
 def _affine(given: Shapes) -> str | None:
     x, w = given["x"], given["W"]
-    if len(w) != 2:
+    if len(w) != 2 or not x:
         return None
     inputs, outputs = w
     if len(x) == 1:
@@ -63,7 +64,9 @@ def _image(x: Shape, channels: int, fitting: str) -> str | None:
         case (_, _, c) if c == channels:
             return "a batch of one image has an axis of its own: x[None]"
         case (_, _, _) if channels == 1:
-            return "images have an axis of channels, of size 1 where they are grey: x[..., None]"
+            return GREY
+        case (_, _, _):
+            return f"{GREY}; then {fitting.format(1)}".replace("what x has", "it")
         case (_, size) if size % channels == 0:
             return "give images [batch, height, width, channels]: x.reshape(len(x), height, width, channels)"
     return None
@@ -93,11 +96,21 @@ def _norm(given: Shapes) -> str | None:
 
 
 def _pool(given: Shapes) -> str | None:
-    return _small(given["x"])
+    return _any_channels(given) or _small(given["x"])
+
+
+def _any_channels(given: Shapes) -> str | None:
+    """For a layer that takes any number of channels: images without an axis of them, or one image without a batch."""
+    x = given["x"]
+    if len(x) != 3:
+        return None
+    return "a batch of one image has an axis of its own: x[None]" if x[2] in (1, 3) else GREY
 
 
 def _labels(given: Shapes) -> str | None:
     scores, labels = (*given.values(),)[:2]
+    if not scores:
+        return None
     if len(scores) > 2:
         return "make a vector of each example's scores: Flatten(scores)"
     if labels == scores:
@@ -114,6 +127,7 @@ RULES: Mapping[str, tuple[set[str], Callable[[Shapes], str | None]]] = {
     **dict.fromkeys(("conv2d", "conv2d_nobias", "conv2d_same"), ({"x", "K"}, _conv)),
     **dict.fromkeys(("batchnorm", "batchnorm_eval"), ({"x", "gamma"}, _norm)),
     **dict.fromkeys(WINDOWS, ({"x"}, _pool)),
+    **dict.fromkeys(("global_maxpool", "global_avgpool", "local_response_norm"), ({"x"}, _any_channels)),
     "log_loss": ({"q", "y"}, _labels),
     "cross_entropy": ({"s", "y"}, _labels),
 }

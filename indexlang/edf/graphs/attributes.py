@@ -38,7 +38,9 @@ class Declared:
         kind, free = type(self).__name__, sorted(_properties(type(self)))
         there = hasattr(type(self), name)
         rule = f"{name} of {kind} cannot be set" if there else f"{kind} has no attribute '{name}'"
-        way = None if there else nearest(name, [*free, *more])
+        way = f"leave it out: {name} follows from what it was made with" if there else nearest(name, [*free, *more])
+        if there and name == "value":
+            way = "it is computed: set x.value, of the inputs, and run Forward()"
         if way is None and not there and not type(self).__module__.startswith(f"{_PACKAGE}."):
             way = f"declare it in the class, as in `{name}: float`, or begin its name with _"
         return graph_error("argument", rule, *([f"can be set: {', '.join(free)}"] if free else []), way_out=way)

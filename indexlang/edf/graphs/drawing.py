@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 from .assemble import Assembled
 from .computed import CompNode, Part
-from .nodes import Input, Node
+from .nodes import Input, Mask, Node
 from .parameters import Parameter
 
 
@@ -221,3 +221,13 @@ def _box(p: _Place, box: Box) -> Iterator[str]:
         weight = ' font-weight="bold"' if number == 0 else ' fill="#444"'
         y = p.y + _LINE * (number + 1) - 2
         yield f'<text x="{p.x:.1f}" y="{y:.1f}" text-anchor="middle"{weight}>{escape(line)}</text>'
+
+
+def line(nodes: Sequence[Node]) -> str:
+    """A graph in one line: its inputs, and what nothing else is computed from."""
+    shown = [n for n in nodes if not isinstance(n, Mask)]
+    read = {source for n in shown for source in n.sources()}
+    inputs = ", ".join(n.name for n in shown if isinstance(n, Input))
+    ends = ", ".join(n.name for n in shown if n not in read and not isinstance(n, Input))
+    computed = sum(isinstance(n, CompNode) for n in shown)
+    return f"<Graph of {computed} computed nodes: {inputs or 'no input'} -> {ends or 'nothing'}>"

@@ -6,6 +6,7 @@ compiled here is one Program from the inputs to the last gradient, derived by `g
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +22,8 @@ from ...program.ir import Program
 from ...rewrite.phases import split
 from ..problems import GraphError, graph_error
 from .assemble import Assembled
-from .nodes import Node
+from .nodes import Input, Node
+from .parameters import Parameter
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -154,23 +156,28 @@ def _of_labels(
     return Problem("labels", rule, None, (f"{scores.name} has {classes} classes: 0 to {classes - 1}",), way)
 
 
-def first_bad(graph: Assembled, given: Arrays, values: Arrays) -> Node | None:
-    """The first node that has nan or inf while none of its sources has."""
+def first_bad(graph: Assembled, given: Arrays, values: Arrays) -> tuple[Node, Array] | None:
+    """The first node that has nan or inf while none of its sources has, and its value."""
     for node in graph.nodes:
         array = values.get(graph.tensors[node], given.get(graph.tensors[node]))
         if array is not None and array.dtype.kind in "fc" and not np.isfinite(array).all():
-            return node
+            return node, array
     return None
 
 
-def first_place(name: str, array: Array | None) -> tuple[str, ...]:
-    """Where an array is no number, as a text."""
-    if array is None:
-        return ()
+def not_finite(loss: Node, first: tuple[Node, Array] | None = None) -> GraphError:
+    """The error of a loss that is no number; `first` is where that begins, if it is known."""
+    rule = f"the loss {loss.name} is nan or inf"
+    if first is None:
+        return graph_error("not-finite", rule)
+    node, array = first
+    kind = "input" if isinstance(node, Input) else "parameter" if isinstance(node, Parameter) else "node"
     wrong = ~np.isfinite(array)
     place = np.unravel_index(int(np.argmax(wrong)), array.shape)
     where = f"[{', '.join(map(str, place))}]" if array.ndim else ""
-    return (f"{name}{where} = {array[place]}, one of {int(wrong.sum())}",)
+    shown = f"{node.name}{where} = {array[place]}, one of {int(wrong.sum())}"
+    way = "look at its sources' values, use a smaller rate, or clip the gradients"
+    return graph_error("not-finite", rule, f"the first {kind} that is: {node.name}", shown, way_out=way)
 
 
 def all_tensors(graph: Assembled) -> list[str]:
@@ -179,6 +186,17 @@ def all_tensors(graph: Assembled) -> list[str]:
     return list(dict.fromkeys(t for n, t in graph.tensors.items() if t not in given))
 
 
-def averaging(shape: tuple[int, ...], dtype: Any) -> Array:
-    """The gradient of the average over a batch: what each of its examples counts."""
+def averaging(loss: Node, shape: tuple[int, ...], dtype: Any) -> Array:
+    """The gradient of the average over a batch: what each of its examples counts. Errors: `GraphError`."""
+    check_loss(loss, shape)
     return np.full(shape, 1 / shape[0] if shape and shape[0] else 1.0, dtype)
+
+
+def check_loss(loss: Node, shape: tuple[int, ...]) -> None:
+    """Whether a loss can be averaged over the batch. Errors: `GraphError` for several values of an example, as of
+    scores that stand in the loss's place: the average of their sum would be minimised without a word.
+    """
+    if math.prod(shape[1:]) > 1:
+        rule = f"a loss is one value for each example, or one for all, and {loss.name} has shape {list(shape)}"
+        way = "pass what is computed from the scores, such as CrossEntropy(scores, y) or MeanSquaredError(x, y)"
+        raise graph_error("loss-shape", rule, way_out=way)

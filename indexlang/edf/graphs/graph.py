@@ -16,17 +16,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...collecting import uncollected
-from ...errors import ShapeError
+from ...errors import ShapeError, warn_of
 from ...program.ir import Program
 from ..problems import GraphError, graph_error
 from ..settings import SIZE, setting
+from ..settings import shape as shape_of
+from . import asked, drawing, execution, registry, sizes
 from . import current as nodes_in_use
-from . import drawing, execution, registry, sizes
 from .assemble import Assembled, assemble, topological
 from .computed import CompNode, Part
 from .execution import Arrays, Phases, Step, Values
 from .history import forgetful
-from .nodes import Input, Mask, Node
+from .nodes import Input, Mask, Node, as_array
 from .parameters import Parameter
 
 Array = NDArray[Any]
@@ -82,9 +83,7 @@ class Graph(registry.Registry):
     @staticmethod
     def of(node: Node) -> Graph:
         """The graph of `node`. Errors: `GraphError` for what is no node."""
-        if not isinstance(node, Node):
-            rule = f"a node is asked for, not {type(node).__name__}"
-            raise graph_error("argument", rule, way_out="pass an Input, a Parameter, or what is computed from them")
+        asked.node(node)
         found = node.graph
         assert isinstance(found, Graph), "every registry of nodes is a graph"
         return found
@@ -125,11 +124,9 @@ class Graph(registry.Registry):
         """The wanted nodes (else all) as one Program, and which node is which tensor; with `training` or not."""
         nodes = wanted or self.sinks()
         if not nodes:
-            way = "make nodes inside of `with Graph() as g:`, and name g to what works on it behind the block"
+            way = "make nodes inside of `with Graph() as g:`, and name g behind the block: g.forward(), SGD(0.1, g)"
             raise graph_error("empty-graph", "the graph has no computed node", way_out=way)
-        for node in nodes:
-            if node._registry is not self:
-                raise graph_error("mixed-graphs", f"{node.name} belongs to another graph", way_out="ask its own graph")
+        asked.nodes(self, nodes)
         ranks = tuple(n.rank for n in self.alive() if isinstance(n, Input))
         found: Assembled = self._cached(("assembled", nodes, training, ranks), lambda: self._assemble(nodes, training))
         return found
@@ -145,6 +142,7 @@ class Graph(registry.Registry):
 
     def watch(self, *nodes: Node) -> None:
         """Keep the values and gradients of these nodes in every run, also where a step would not."""
+        asked.nodes(self, nodes)
         self._watched.update(dict.fromkeys(nodes))
         self.version += 1
 
@@ -177,6 +175,7 @@ class Graph(registry.Registry):
 
         Errors: `GraphError` if it has not been computed, or depends on no parameter.
         """
+        asked.nodes(self, (loss,))
         run = self._run
         nodes_in_use.warn_made_again(self, loss, 4)
         if run is None or not run.results or loss not in run.graph.tensors:
@@ -184,30 +183,32 @@ class Graph(registry.Registry):
                 nodes_in_use.check(self, topological((loss,)), (loss,))
             raise graph_error("not-forward", f"{loss.name} has not been computed", way_out="run Forward() first")
         phases = self._phases(run.graph, run.given, loss)
+        value = run.results[run.graph.tensors[loss]]
+        seed = execution.averaging(loss, value.shape, value.dtype)
         if run.loss is not loss:
             run = replace(run, loss=loss, results=self._guarded(run.graph, run.given, phases.forward))
             self._run, self._loss = run, weakref.ref(loss)
-        value = run.results[run.graph.tensors[loss]]
-        seed = execution.averaging(value.shape, value.dtype)
         self.gradients = {**phases.backward(run.given, run.results, seed), run.graph.tensors[loss]: seed}
 
     @forgetful
     def step(self, loss: Node, given: Given | None = None, also: Sequence[Node] = ()) -> Array:
         """Forward and backward of `loss` in one piece: its value; gradients of parameters are set.
 
-        `given` are the inputs' values, by input; without it those that were set. Errors: as `forward` and `backward`.
+        `given` are the inputs' values, by input; without it those that were set. Where some are given, others keep what
+        `value` was set to; what only an earlier call gave must be given again. Errors: as `forward` and `backward`, and
+        for inputs that the loss is not computed from while others are missing.
         Besides these only the values of `also`, and of what is watched, can be looked at afterwards.
         """
-        self._set(given)
-        graph = self.assembled(loss, *also, *self._watched)
+        wanted = (loss, *asked.also(also), *self._watched)
+        self._set(self._taken(given, wanted))
+        graph = self.assembled(*wanted)
         nodes_in_use.warn_made_again(self, loss, 3)
         arrays = self._given(graph)
         step = self._step(graph, arrays, loss, tuple(also))
         self.values, self.gradients, self._run = {}, {}, None  # memory that the new ones can have
         seed = self._start(graph, arrays, loss)
         results = self._guarded(graph, arrays, lambda a: step(a, seed))
-        kept = (loss, *also, *self._watched)
-        self.values = {t: results[t] for t in dict.fromkeys(graph.tensors[n] for n in kept) if t in results}
+        self.values = {t: results[t] for t in dict.fromkeys(graph.tensors[n] for n in wanted) if t in results}
         names = step.derived.gradients
         self.gradients = {t: results[names[t]] for t in step.derived.wrt}
         self.gradients[graph.tensors[loss]] = seed
@@ -218,66 +219,59 @@ class Graph(registry.Registry):
     @forgetful
     def prepare(self, loss: Node, given: Given | None = None, also: Sequence[Node] = ()) -> None:
         """Derive and plan what `step` would run with the same `loss`, `given` and `also`, and run nothing."""
-        self._set(given)
-        graph = self.assembled(loss, *also, *self._watched)
+        wanted = (loss, *asked.also(also), *self._watched)
+        self._set(self._taken(given, wanted))
+        graph = self.assembled(*wanted)
         arrays = self._given(graph)
         self._step(graph, arrays, loss, tuple(also)).prepare(arrays, self._start(graph, arrays, loss))
 
     def _start(self, graph: Assembled, arrays: Arrays, loss: Node) -> Array:
         """The gradient of the average by each element of the loss."""
-        shape = self._known(graph, arrays).nodes[loss]
-        return execution.averaging(shape, self.dtype)
+        return execution.averaging(loss, self._known(graph, arrays).nodes[loss], self.dtype)
 
     def not_finite(self, loss: Node) -> GraphError:
         """The error that says where `loss` got nan or inf from: the first node with one whose sources have none."""
+        asked.nodes(self, (loss,))
         run = self._run
-        rule = f"the loss {loss.name} is nan or inf"
         if run is None or loss not in run.graph.tensors:
-            return graph_error("not-finite", rule)
+            return execution.not_finite(loss)
         values = self._values(run.graph, run.given, execution.all_tensors(run.graph))(run.given)
-        node = execution.first_bad(run.graph, run.given, values)
-        if node is None:
-            return graph_error("not-finite", rule)
-        kind = "input" if isinstance(node, Input) else "parameter" if isinstance(node, Parameter) else "node"
-        array = values.get(run.graph.tensors[node], run.given.get(run.graph.tensors[node]))
-        shown = execution.first_place(node.name, array)
-        way = "look at its sources' values, use a smaller rate, or clip the gradients"
-        return graph_error("not-finite", rule, f"the first {kind} that is: {node.name}", *shown, way_out=way)
+        return execution.not_finite(loss, execution.first_bad(run.graph, run.given, values))
 
     @forgetful
     def evaluate(self, *wanted: Node, given: Given | None = None, batch: int | None = None) -> Any:
         """The values of the wanted nodes when nothing is learned: no dropout, running statistics.
 
         With `batch` the inputs in `given` are cut into batches of that size. One node gives an array, several a tuple.
+        `given` is as for `step`. Errors: `GraphError` without nodes, and for inputs that are missing, or not used.
         """
         if not wanted:
             raise graph_error("output", "say which nodes to evaluate", way_out="write evaluate(scores)")
+        arrays = {n: as_array(n.name, a) for n, a in self._taken(given, wanted, training=False).items()}
         graph = self.assembled(*wanted, training=False)
-        arrays = {n: np.asarray(a) for n, a in (given or {}).items()}
-        count = max((len(a) for a in arrays.values()), default=0)
+        count = max((len(a) for a in arrays.values() if a.ndim), default=0)
         batch = None if batch is None else setting("evaluate", "batch", batch, SIZE)
         parts = []
         for start in range(0, count, batch) if batch and count else (0,):
-            chosen = {n: a[start : start + batch] for n, a in arrays.items()} if batch else arrays
+            chosen = {n: a[start : start + batch] if a.ndim else a for n, a in arrays.items()} if batch else arrays
             self._set(chosen)
             ready = self._given(graph)
             if graph.program.outputs:
                 ready |= self._guarded(graph, ready, self._values(graph, ready, graph.program.outputs))
             parts.append([ready[graph.tensors[n]] for n in wanted])
-        found = [
-            p[0] if len(p) == 1 else np.concatenate([np.atleast_1d(a) for a in p]) for p in zip(*parts, strict=True)
-        ]
+        columns = zip(*parts, strict=True)
+        found = [p[0] if len(p) == 1 else np.concatenate([np.atleast_1d(a) for a in p]) for p in columns]
         return found[0] if len(found) == 1 else tuple(found)
 
     def shapes(
         self, given: Mapping[Input, Sequence[int]] | None = None, training: bool = False
     ) -> dict[Node, tuple[int, ...]]:
         """The shape of every node, from those of the inputs in `given`, else their values; with `training` or not."""
-        graph = self.assembled(training=training)
+        graph, shapes = self.assembled(training=training), asked.by_input(self, given)
         known: dict[Node, Sequence[int]] = {}
         for node in graph.inputs:
-            if given is not None and node in given:
-                known[node] = given[node]
+            if node in shapes:
+                known[node] = shape_of(node.name, shapes[node], 0)
             elif not isinstance(node, Mask):
                 known[node] = node.value.shape
         return dict(sizes.infer(graph, known).nodes)
@@ -293,12 +287,7 @@ class Graph(registry.Registry):
         return drawing.svg(self._picture(given))
 
     def __repr__(self) -> str:
-        alive = [n for n in self.alive() if isinstance(n, Node) and not isinstance(n, Mask)]
-        read = {source for n in alive for source in n.sources()}
-        inputs = ", ".join(n.name for n in alive if isinstance(n, Input))
-        ends = ", ".join(n.name for n in alive if n not in read and not isinstance(n, Input))
-        computed = sum(isinstance(n, CompNode) for n in alive)
-        return f"<Graph of {computed} computed nodes: {inputs or 'no input'} -> {ends or 'nothing'}>"
+        return drawing.line([n for n in self.alive() if isinstance(n, Node)])
 
     def _repr_svg_(self) -> str | None:
         return self.svg() if any(isinstance(n, CompNode) for n in self.alive()) else None
@@ -309,22 +298,33 @@ class Graph(registry.Registry):
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _set(self, given: Given | None) -> None:
-        for node, array in (given or {}).items():
-            if not isinstance(node, Input):
-                shown = repr(node) if isinstance(node, str | Node) else type(node).__name__
-                way = "write {x: images}, where x is what Input() gave"
-                raise graph_error("argument", f"values are given by inputs, not by {shown}", way_out=way)
+    def _taken(self, given: Given | None, wanted: tuple[Node, ...], training: bool = True) -> dict[Input, ArrayLike]:
+        """What a call is given, by input. Errors: `GraphError` where that cannot be meant."""
+        asked.nodes(self, wanted)
+        needed: tuple[Input, ...] = self._cached(("needed", wanted, training), lambda: self._needed(wanted, training))
+        values = asked.by_input(self, given, needed)
+        warn_of(asked.complete(self, values, needed, wanted[0]), 4)
+        return values
+
+    def _needed(self, wanted: tuple[Node, ...], training: bool) -> tuple[Input, ...]:
+        """The inputs that nodes are computed from, except masks."""
+        nodes = topological(wanted, training)
+        if not self._keep:  # an input that was made again is told of as such
+            nodes_in_use.check(self, nodes, wanted)
+        return tuple(n for n in nodes if isinstance(n, Input) and not isinstance(n, Mask))
+
+    def _set(self, given: Mapping[Input, ArrayLike]) -> None:
+        for node, array in given.items():
             node.value = array
+            node.given = True
 
     def _given(self, graph: Assembled) -> dict[str, Array]:
         """The arrays of all inputs and parameters; masks are drawn anew. Errors: `GraphError` for what is missing."""
         missing = [n.name for n in graph.inputs if not isinstance(n, Mask) and not n.is_set]
         if missing:
             rule = f"the input {missing[0]} has no value" if len(missing) == 1 else "inputs have no values"
-            raise graph_error(
-                "missing-input", rule, ", ".join(missing), way_out=f"set {missing[0]}.value before running"
-            )
+            way = f"set {missing[0]}.value before running"
+            raise graph_error("missing-input", rule, ", ".join(missing), way_out=way)
         arrays = {n.name: n.value for n in (*graph.inputs, *graph.parameters) if not isinstance(n, Mask)}
         shapes = self._known(graph, arrays).nodes
         for mask in (n for n in graph.inputs if isinstance(n, Mask)):

@@ -178,12 +178,13 @@ class Input(Node):
     """
 
     fresh: bool  # whether the value was set since the last run
+    given: bool  # whether a call was given the value, for itself
     example: tuple[int, ...] | None  # the shape of one example
 
     def __init__(self, name: str | None = None, shape: Sequence[int] | None = None) -> None:
         super().__init__(current(), "Input", name)
         self._value: Array | None = None
-        self.fresh = False
+        self.fresh = self.given = False
         self.example = None if shape is None else shape_of("Input", shape)
 
     @property
@@ -204,7 +205,7 @@ class Input(Node):
         if array.dtype.name not in DTYPES:
             rule = f"{self.name} got an array of {array.dtype}: values are numbers"
             raise graph_error("dtype", rule, way_out="convert it to floating-point numbers or integers")
-        self._value, self.fresh = array, True
+        self._value, self.fresh, self.given = array, True, False
 
     @property
     def rank(self) -> int | None:
@@ -233,7 +234,7 @@ class Mask(Input):
         self._registry = like._registry
         self._name = self._registry.name("Mask", None, self)
         self._value = None
-        self.fresh = False
+        self.fresh = self.given = False
         self.example = None
         self._registry.add(self)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ...meaning.report import nearest
 from ..problems import GraphError, graph_error
 from ..settings import CHOICE, SIZE, setting, shape
 from .attributes import Declared
@@ -168,7 +169,11 @@ class Package(Declared):
         members: dict[str, Parameter] = self.__dict__.get("_members", {})
         if name in members:
             return members[name]
-        raise AttributeError(f"{type(self).__name__} has no parameter '{name}'")
+        shown = f"{type(self).__name__} has no parameter '{name}'"
+        if members and not name.startswith("_"):
+            first = nearest(name, members) or f"for example {self.name}.{next(iter(members))}.value"
+            shown = f"{shown}; its parameters: {', '.join(members)}; {first}"
+        raise AttributeError(shown)
 
     @property
     def name(self) -> str:

@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...meaning.report import nearest
+from ..graphs import asked
 from ..graphs.nodes import Node
 from ..graphs.parameters import Package, Parameter
+from ..graphs.registry import Registry
 from ..problems import data_error, graph_error
 from ..settings import FROM_0, PART, Kind, plain, setting
 
@@ -63,6 +65,9 @@ def _plain(value: Any) -> Any:
 
 
 def _parameters(members: Members) -> Iterable[Parameter]:
+    if not isinstance(members, Iterable) or isinstance(members, str):
+        rule = f"a group holds parameters, packages and nodes, not {asked.kind(members)}"
+        raise graph_error("group", rule, way_out="write Group([Phi], rate=0.01)")
     for member in members:
         match member:
             case Parameter():
@@ -78,6 +83,31 @@ def _parameters(members: Members) -> Iterable[Parameter]:
             case _:
                 rule = f"a group holds parameters, packages and nodes, not {type(member).__name__}"
                 raise graph_error("group", rule, way_out="write Group([Phi], rate=0.01)")
+
+
+def _groups(of: str, groups: object) -> Sequence[Group]:
+    """Groups, as they were given. Errors: `GraphError` for what is none, such as a group alone."""
+    if isinstance(groups, tuple | list) and all(isinstance(g, Group) for g in groups):
+        return groups
+    shown = groups if isinstance(groups, Group) else asked.kind(groups)
+    way = "write groups=[Group([Phi], rate=0.01)]"
+    if isinstance(groups, Group):
+        way = "put it into a list: groups=[Group(...)]"
+    raise graph_error("group", f"groups of {of} are a list of groups, not {shown}", way_out=way)
+
+
+def several(of: str, parameters: object) -> list[Parameter]:
+    """The parameters that a step, or a cut, is of. Errors: `GraphError` for a graph, one alone, and what is none."""
+    if isinstance(parameters, Registry | Parameter) or not isinstance(parameters, Iterable):
+        alone = parameters.name if isinstance(parameters, Parameter) else "Phi.W"
+        way = f"write {of}(graph.parameters), or {of}([{alone}])"
+        raise graph_error("argument", f"{of} takes a list of parameters, not {asked.kind(parameters)}", way_out=way)
+    found = list(parameters)
+    other = next((p for p in found if not isinstance(p, Parameter)), None)
+    if other is not None:
+        way = f"write {of}(graph.parameters), or {of}([Phi.W])"
+        raise graph_error("argument", f"{of} takes parameters, not {asked.kind(other)}", way_out=way)
+    return found
 
 
 @dataclass
@@ -102,7 +132,7 @@ class Optimiser:
             setattr(self, name, _plain(getattr(self, name)))
         common = {name: getattr(self, name) for name in names}
         self.check(common)
-        for group in self.groups:
+        for group in _groups(type(self).__name__, self.groups):
             unknown = [s for s in group.settings if s not in names]
             if unknown:
                 rule = f"{type(self).__name__} has no setting '{unknown[0]}'"
@@ -126,7 +156,7 @@ class Optimiser:
 
         Errors: `GraphError` where parameters are to be trained and none of them has a gradient.
         """
-        trained = [p for p in parameters if p.trained]
+        trained = [p for p in several("step", parameters) if p.trained]
         moving = [(p, g) for p in trained if (g := p.graph.gradients.get(p.name)) is not None]
         if trained and not moving:
             rule = f"no parameter has a gradient, {trained[0].name} neither: a step would change nothing"
@@ -302,6 +332,7 @@ def clip_norm(parameters: Sequence[Parameter], most: float) -> float:
     Errors: `GraphError` if `most` is no length.
     """
     _check_most("clip_norm", most)
+    parameters = several("clip_norm", parameters)
     norm = gradient_norm(parameters)
     if norm > most:
         for parameter in parameters:
@@ -312,8 +343,10 @@ def clip_norm(parameters: Sequence[Parameter], most: float) -> float:
 
 
 def _check_most(name: str, most: float) -> None:
-    if not 0 < most < math.inf:
-        raise graph_error("setting", f"{name} cuts at a number above 0, not {most!r}")
+    number = plain(most)
+    if number is None or not 0 < number < math.inf:
+        way = f"write {name}(graph.parameters, 1.0)"
+        raise graph_error("setting", f"{name} cuts at a number above 0, not {most!r}", way_out=way)
 
 
 def clip_value(parameters: Sequence[Parameter], most: float) -> None:
@@ -322,7 +355,7 @@ def clip_value(parameters: Sequence[Parameter], most: float) -> None:
     Errors: `GraphError` if `most` is no number above 0.
     """
     _check_most("clip_value", most)
-    for parameter in parameters:
+    for parameter in several("clip_value", parameters):
         gradients = parameter.graph.gradients
         if parameter.name in gradients:
             gradients[parameter.name] = np.clip(gradients[parameter.name], -most, most)

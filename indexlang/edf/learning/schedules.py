@@ -42,7 +42,9 @@ class StepRate:
         setting("StepRate", "every", self.every, ABOVE_0)
         setting("StepRate", "factor", self.factor, FROM_0)
         if not isinstance(self.at, tuple | list) or any(plain(a) is None for a in self.at):
-            raise graph_error("setting", f"at of StepRate is a tuple of epochs, not {self.at!r}")
+            raise graph_error(
+                "setting", f"at of StepRate is a tuple of epochs, not {self.at!r}", way_out="write at=(10, 20)"
+            )
 
     def __call__(self, done: float, total: float) -> float:
         count = sum(done >= a for a in self.at) if self.at else math.floor(done / self.every)
@@ -74,10 +76,16 @@ class WarmUp:
     def __post_init__(self) -> None:
         setting("WarmUp", "epochs", self.epochs, FROM_0)
         setting("WarmUp", "start", self.start, FROM_0)
-        if not callable(self.after):
-            raise graph_error("setting", f"after of WarmUp is a schedule, not {self.after!r}")
+        if not is_schedule(self.after):
+            way = "write after=CosineRate(), or leave it out"
+            raise graph_error("setting", f"after of WarmUp is a schedule, not {self.after!r}", way_out=way)
 
     def __call__(self, done: float, total: float) -> float:
         if done < self.epochs:
             return self.start + (1 - self.start) * done / self.epochs
         return self.after(done - self.epochs, total - self.epochs)
+
+
+def is_schedule(value: object) -> bool:
+    """Whether it may give factors: any function may, a class only makes what does."""
+    return callable(value) and not isinstance(value, type)

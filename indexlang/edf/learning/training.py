@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,12 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import Problem, warn_of
+from ..graphs import asked, execution, sizes
 from ..graphs.computed import CompNode
 from ..graphs.graph import Graph
-from ..graphs.nodes import Input, Node
+from ..graphs.nodes import Input, Mask, Node
 from ..problems import data_error, graph_error
 from ..settings import ABOVE_0, CHOICE, COUNT, SIZE, setting
-from . import checkpoints, curves
+from . import checkpoints, curves, parts
 from .curves import Epoch, History
 from .data import Dataset
 from .optimisers import GradientDescent, Optimiser, clip_norm, clip_value
@@ -81,6 +82,7 @@ class Training:
         self._begun: Any = self._order.bit_generator.state  # of the order, when the epoch began
         self._sums = [0.0, 0.0, 0.0]  # of the epoch so far: losses, right answers, seconds
         self._seen = False  # whether the checkpoint in the folder is this run's
+        self._check_inputs()
         self._check_labels()
 
     def _check_settings(self) -> None:
@@ -96,19 +98,31 @@ class Training:
         for name in ("clip_norm", "clip_value"):
             if getattr(self, name) is not None:
                 setattr(self, name, setting("Training", name, getattr(self, name), ABOVE_0))
-        parts = {
-            "images": (isinstance(self.images, Input), "an input"),
-            "labels": (isinstance(self.labels, Input), "an input"),
-            "data": (isinstance(self.data, Dataset), "a Dataset"),
-            "scores": (self.scores is None or isinstance(self.scores, Node), "a node"),
-            "optimiser": (isinstance(self.optimiser, Optimiser), "an optimiser, such as Adam()"),
-            "schedule": (callable(self.schedule), "a schedule, such as CosineRate()"),
-            "augment": (self.augment is None or callable(self.augment), "a function of images and a generator"),
-        }
-        for name, (fits, words) in parts.items():
-            if not fits:
-                rule = f"{name} of Training is {words}, not {getattr(self, name)!r}"
-                raise graph_error("setting", rule, way_out="write Training(loss, x, labels, data)")
+        parts.check({name: getattr(self, name) for name in parts.WORDS})
+
+    def _check_inputs(self) -> None:
+        """Whether the loss is computed from the images, and is a loss. Errors: `GraphError`."""
+        wanted = (self.loss,) if self.scores is None else (self.loss, self.scores)
+        graph = self.graph.assembled(*wanted)
+        needed = graph.inputs
+        asked.by_input(self.graph, {self.images: None, self.labels: None}, needed)
+        self._fed = tuple(n for n in (self.images, self.labels) if n in needed)  # an autoencoder reads no labels
+        if self.images not in self._fed:
+            rule = f"{self.loss.name} is not computed from {self.images.name}, which the images go to"
+            known = f"it is computed from: {', '.join(n.name for n in needed) or 'no input'}"
+            way = f"name the input that it takes images from, or run again the cells that make {self.loss.name}"
+            raise graph_error("unused-input", rule, known, way_out=way)
+        set_by_user = [n for n in needed if n.is_set and not isinstance(n, Mask)]
+        others: dict[Node, Sequence[int]] = {n: n.value.shape for n in set_by_user}
+        others |= {n: a[: self.batch].shape for n, a in self._batch(self.data.images, self.data.labels).items()}
+        unset = any(n not in others and not isinstance(n, Mask) for n in needed)
+        if not unset and self.augment is None:  # else what there will be is seen at the first step
+            execution.check_loss(self.loss, sizes.infer(graph, others).nodes[self.loss])
+
+    def _batch(self, images: Array, labels: Array) -> dict[Input, Array]:
+        """What a batch gives to the inputs that are read."""
+        both = {self.images: images, self.labels: labels}
+        return {n: both[n] for n in self._fed}
 
     def _check_labels(self) -> None:
         """Labels must be classes that the scores have."""
@@ -205,7 +219,7 @@ class Training:
         if self.augment is not None:
             images = self.augment(images, self._noise)
         also = () if self.scores is None else (self.scores,)
-        losses = self.graph.step(self.loss, {self.images: images, self.labels: labels}, also)
+        losses = self.graph.step(self.loss, self._batch(images, labels), also)
         if not np.isfinite(losses).all():
             raise self.graph.not_finite(self.loss)
         if self.clip_value is not None:
@@ -230,7 +244,7 @@ class Training:
         """The average loss and the accuracy, in percent, on what was held out."""
         if len(self.data.test_labels) == 0:
             return None, None
-        given = {self.images: self.data.test_images, self.labels: self.data.test_labels}
+        given = self._batch(self.data.test_images, self.data.test_labels)
         batch = min(self.evaluation_batch, len(self.data.test_labels))
         losses, right = 0.0, 0.0
         for start in range(0, len(self.data.test_labels), batch):
@@ -239,8 +253,8 @@ class Training:
                 found = self.graph.evaluate(self.loss, given=part)
             else:
                 found, scores = self.graph.evaluate(self.loss, self.scores, given=part)
-                right += float(np.sum(_answers(scores) == part[self.labels]))
-            losses += float(np.mean(found, dtype=np.float64)) * len(part[self.labels])
+                right += float(np.sum(_answers(scores) == self.data.test_labels[start : start + batch]))
+            losses += float(np.mean(found, dtype=np.float64)) * len(part[self.images])
         total = len(self.data.test_labels)
         return losses / total, None if self.scores is None else 100 * right / total
 

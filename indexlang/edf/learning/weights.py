@@ -17,30 +17,37 @@ from numpy.typing import NDArray
 from ...files.npy import read_archive, write_npz
 from ...files.reading import opened
 from ...files.safetensors import read_safetensors, write_safetensors
+from ..graphs import asked
 from ..graphs.graph import Graph
 from ..graphs.parameters import Parameter
-from ..problems import data_error
+from ..problems import data_error, graph_error
 from .files import write_whole
 
 Array = NDArray[Any]
 
 
-def save(graph: Graph, path: str | os.PathLike[str]) -> None:
+def save_weights(graph: Graph, path: str | os.PathLike[str] | None = None) -> None:
     """Write all parameters of `graph`, those without gradients included, to `path`, a .npz or .safetensors file.
 
-    Errors: `DataError` if it cannot be written; what was there before then stays.
+    Errors: `DataError` if it cannot be written; what was there before then stays. `GraphError` without a path.
     """
+    path = _path("save_weights", graph, path)
     write(path, {p.name: p.value for p in graph.parameters})
 
 
-def load(
-    graph: Graph, path: str | os.PathLike[str], *, strict: bool = True, rename: Callable[[str], str] | None = None
+def load_weights(
+    graph: Graph,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    strict: bool = True,
+    rename: Callable[[str], str] | None = None,
 ) -> tuple[str, ...]:
     """Set the parameters of `graph` from the .npz or .safetensors file at `path`; the names of those that were set.
 
     `rename` gives the parameter's name for a name of the file. With `strict` the file has all parameters and no more.
-    Errors: `DataError`, before anything is changed.
+    Errors: `DataError`, before anything is changed; `GraphError` without a path.
     """
+    path = _path("load_weights", graph, path)
     arrays: dict[str, Array] = {}
     for name, array in read(path).items():
         own = rename(name) if rename else name
@@ -55,6 +62,17 @@ def load(
     for name, value in values.items():
         parameters[name].value = value
     return tuple(values)
+
+
+def _path(of: str, graph: object, path: object) -> str | os.PathLike[str]:
+    """The path, where both arguments are what they should be. Errors: `GraphError`, as where they are swapped."""
+    both = (path, graph)
+    named = next((p for p in both if isinstance(p, str | os.PathLike)), "weights.npz")
+    way = f"write {of}(graph, {os.fspath(named)!r}), where graph is loss.graph"
+    asked.graph(of, graph, way)
+    if not isinstance(path, str | os.PathLike):
+        raise graph_error("argument", f"{of} takes the path of a file, not {asked.kind(path)}", way_out=way)
+    return path
 
 
 def check(parameters: Mapping[str, Parameter], arrays: Mapping[str, Array], where: str) -> None:
