@@ -34,6 +34,7 @@ def in_a_shell(redirected: str, *argv: str | bytes) -> tuple[int, str, str]:
 
 
 UNWRITTEN = "error[file]: cannot write standard output: "
+ELSEWHERE = "  way out: write the result elsewhere\n"
 
 
 @pytest.mark.parametrize(
@@ -43,10 +44,10 @@ UNWRITTEN = "error[file]: cannot write standard output: "
         ("2>&-", ("grad", "-e", "y[i"), (1, "", "")),
         ("2>&-", ("nonsense",), (2, "", "")),
         ("2>/dev/full", ("grad", "-e", "y[i"), (1, "", "")),
-        (">&-", ("grad", "-e", COPY), (1, "", f"{UNWRITTEN}bad file descriptor\n")),
+        (">&-", ("grad", "-e", COPY), (1, "", f"{UNWRITTEN}bad file descriptor\n{ELSEWHERE}")),
         (">&-", ("fmt", "--check", "-e", COPY), (0, "", "")),  # there is nothing to say
-        (">/dev/full", ("grad", "-e", COPY), (1, "", f"{UNWRITTEN}no space left on device\n")),
-        (">/dev/full", ("--version",), (1, "", f"{UNWRITTEN}no space left on device\n")),
+        (">/dev/full", ("grad", "-e", COPY), (1, "", f"{UNWRITTEN}no space left on device\n{ELSEWHERE}")),
+        (">/dev/full", ("--version",), (1, "", f"{UNWRITTEN}no space left on device\n{ELSEWHERE}")),
         ("<&-", ("grad", "-"), (1, "", "error[file]: cannot read standard input: bad file descriptor\n")),
         ("<&- >&- 2>&-", ("grad", "-e", COPY), (1, "", "")),
     ],

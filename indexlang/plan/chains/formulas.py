@@ -54,7 +54,7 @@ class Formulas(Graph):
             whole = self.points(value.indices)
             for one, other in (value.args, value.args[::-1]):
                 most = max(self.points(one.indices), self.points(other.indices))
-                if set(condition.indices) <= set(one.indices) and most * self.limits.larger <= whole:
+                if other.indices and set(condition.indices) <= set(one.indices) and most * self.limits.larger <= whole:
                     return self.node("cleared", (condition, super().keep(condition, one), other))
         return super().keep(condition, value, otherwise)
 

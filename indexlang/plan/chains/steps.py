@@ -332,7 +332,7 @@ class ChainPlan:
             if not (isinstance(first, Load) and first.place == place):
                 self.b.run(place, "=", Map(first))
             self.spread(node, place)
-        elif node.fn == "cleared":
+        elif node.fn == "cleared" and self.dtype(node.args[2]) == self.compute:
             condition, kept, other = (self.values[a] for a in node.args)
             self.b.run(place, "=", Einsum((kept, other)))
             finite: Value = Apply("isfinite", (other,), "bool")
