@@ -24,7 +24,7 @@ def code_of(text: str, **arrays: np.ndarray) -> str | None:
         ("y[i] = x[i] * 3**i", 40, 41),
         ("y[i] = x[i] * (i+9223372036854775800)", 8, 9),
         ("y[i] = x[i] * (-3)**i", 40, 41),
-        ("y[i] = x[i] * (-9223372036854775800-i)", 8, 9),
+        ("y[i] = x[i] * (-9223372036854775800-i)", 9, 10),
         ("y[i] = x[i] where i**i < 100", 16, 17),
         ("y[i] = x[i] where i**i**i < 100", 4, 5),
         ("y[i] = x[i] * 3**i where i%2 == 1", 41, 42),  # 3**39 fits
@@ -34,6 +34,7 @@ def code_of(text: str, **arrays: np.ndarray) -> str | None:
         ("y[i] = x[i] * (i*size(x,0)*size(x,0))", 2**20, 2**22),
         ("y[i] = x[i] * (i*i % 7)", 10**5, None),
         ("y[i] = x[i] * max(i, 5)**i", 16, 17),
+        ("y[i] = x[i] * (-2)**i", 64, 65),  # -2**63 is there
         ("y = sum[i](x[i] * 5**i)", 28, 29),
     ],
 )

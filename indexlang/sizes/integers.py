@@ -82,13 +82,22 @@ class _Integers:
                 parts = [self.reach(a) for a in args]
                 known = [p for p in parts if p is not None]
                 found = _combined(fn, known) if len(known) == len(parts) else None
-                if found is not None and max(map(abs, found)) >> (_LONG - 1) and self.long is None and _moves(node):
-                    self.long = node, max(found, key=abs)
+                if found is not None and not _fits(found) and self.long is None and _moves(node):
+                    self.long = node, found[1] if found[1] >> (_LONG - 1) > 0 else found[0]
                 return found
             case _:
                 for part in children(node):
                     self.reach(part)
                 return None
+
+
+def _fits(found: Reach) -> bool:
+    return found[0] >= -(1 << (_LONG - 1)) and found[1] < 1 << (_LONG - 1)
+
+
+def _power(base: int, exponent: int) -> int:
+    """The power, or one that does not fit either."""
+    return base**exponent if abs(base) < 2 or exponent <= _LONG else (-1 if base < 0 and exponent % 2 else 1) << _LONG
 
 
 def _moves(expr: Expr) -> bool:
@@ -109,10 +118,10 @@ def _combined(fn: str, parts: Sequence[Reach]) -> Reach | None:
             ends = (a * c, a * d, b * c, b * d)
             return min(ends), max(ends)
         case "pow", [(a, b), (c, d)] if c >= 0:
-            base = max(abs(a), abs(b))
-            most = base**d if base < 2 or d <= _LONG else 1 << _LONG
-            least = a**c if a >= 0 and c <= _LONG else -most if a < 0 else 0
-            return least, most
+            powers = [
+                _power(base, n) for base in (a, b, *range(max(a, -1), min(b, 1) + 1)) for n in {c, d, max(c, d - 1)}
+            ]
+            return min(powers), max(powers)
         case "min", [(a, b), (c, d)]:
             return min(a, c), min(b, d)
         case "max", [(a, b), (c, d)]:
