@@ -251,7 +251,8 @@ def greatest(*forms: Affine) -> Affine:
     return _extremum("max", forms)
 
 
-def _extremum(fn: str, forms: Iterable[Affine]) -> Affine:
+@lru_cache(1 << 12)  # many reads at one position ask the same
+def _extremum(fn: str, forms: tuple[Affine, ...]) -> Affine:
     kept: list[Affine] = []
     for form in (part for f in forms for part in _arguments(fn, f)):
         beaten = _is_at_least if fn == "min" else _is_at_most

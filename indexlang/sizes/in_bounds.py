@@ -167,8 +167,8 @@ def _excluded(form: Affine, end: int, box: Box, masks: Iterable[Expr], sizes: Si
 
 
 def numeric(form: Affine, sizes: Sizes) -> Affine:
-    """The form with sizes put in."""
-    found = {p for atom, _ in form.terms for p in walk(atom) if isinstance(p, Size)}
+    """The form with the sizes put in that are known."""
+    found = {p for atom, _ in form.terms for p in walk(atom) if isinstance(p, Size) and p.tensor in sizes}
     return form.substitute({p: Affine(sizes[p.tensor][p.axis]) for p in found}) if found else form
 
 

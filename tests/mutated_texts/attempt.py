@@ -133,7 +133,8 @@ def _stages(text: Text, dice: Random) -> Iterator[tuple[str, Callable[[], object
     if "g" in held:
         yield "plans huge", lambda: [str(p) for p in f.plans(huge)]
     elements = sum(math.prod(shape) for shape, _ in small.values())
-    if held.get("work", MUCH) >= MUCH or elements >= MUCH:  # which the text asks for: where i < 10**12, twenty axes
+    deepest = max((len(shape) for shape, _ in small.values()), default=0)  # NumPy has arrays of 64 axes at most
+    if held.get("work", MUCH) >= MUCH or elements >= MUCH or deepest > 64:  # as the text asks for
         return
 
     def drawn_values() -> None:
