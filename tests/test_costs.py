@@ -176,6 +176,14 @@ def test_planning_a_product_of_many_factors_looks_at_each_pair_once() -> None:
     assert counted[1] < 4.5 * counted[0]
 
 
+def test_bounds_of_many_reads_at_one_position_are_found_once() -> None:
+    counted = []
+    for n in (1, 8):
+        f = indexlang.compile("y[i] = " + " * ".join([f"x[{'2*i,' * 14}i]"] * n))
+        counted.append(calls(f.grad)[0])
+    assert counted[1] < 8 * counted[0]
+
+
 @pytest.mark.parametrize("n", [1, 2, 96, 97, 9973, 10**6, 10**6 + 3])
 @pytest.mark.parametrize("step", [1, 2, 7, 64, 1000, 10**5, 10**7])
 def test_even_blocks(n: int, step: int) -> None:

@@ -250,8 +250,3 @@ def test_a_window_by_a_size_that_is_not_known_yet() -> None:
     f = indexlang.compile("y[int(inf)] = x[size(y,0)*i+k] * w[k]")
     with pytest.raises(indexlang.IndexLangError):
         f.plan(x=(3,), w=(2,))
-
-
-def test_many_reads_at_one_position_are_bounded_once() -> None:
-    reads = "*".join([f"x[{','.join(['2*i'] * 12)},i]"] * 60)
-    assert "x.grad" in str(indexlang.compile(f"y[i] = {reads}").grad())
