@@ -67,3 +67,9 @@ def test_few_points_are_looked_at_however_many_indices_there_are() -> None:
     names = "abcdefgh"
     text = f"y[a] = ({'+'.join(names)}+2)**63 where a <= b-9, " + ", ".join(f"{i} < 4" for i in names)
     np.testing.assert_array_equal(il.compile(text)(), np.zeros(4, np.int64))
+
+
+def test_an_exponent_that_data_keep_away_raises_nothing() -> None:
+    f = il.compile("y[i,j] = x[i,j] where j <= j**j**j**j**j, j < len[i], j < 4")
+    y = f({"x": np.ones((3, 4)), "len": np.array([0, 2, 4])})
+    np.testing.assert_array_equal(y[:2], [[0, 0, 0, 0], [1, 1, 0, 0]])

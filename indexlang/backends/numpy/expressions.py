@@ -230,6 +230,8 @@ def _apply(w: Writer, v: Apply, args: list[Operand], axes: Sequence[str]) -> Ope
         special = None if weak or w.complex_step else _power(v, args, kind)
         if weak:  # Python's own powers may raise, or turn complex
             special = f"np.power(np.{kind}({{0}}), {{1}})"
+        elif special is None and kind == "int64" and isinstance(v.args[1], Apply):
+            special = "np.power({0}, np.maximum({1}, 0))"  # it is below 0 only where it has wrapped
         template, ufunc = special or template, None if special else ufunc
     w.support.update(_needed(template))
     result: Code = py.Form(template, tuple(codes))
