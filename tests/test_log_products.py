@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -291,3 +292,30 @@ def test_the_size_of_a_power_is_asked_for() -> None:
     a, t, g = (rng.standard_normal((64, 64)) for _ in range(3))
     p = np.exp(a[:, :, None] + t - np.log(np.exp(a[:, :, None] + t).sum(1, keepdims=True)))
     np.testing.assert_allclose(il.compile(text)(a=a, T=t, g=g), np.einsum("bj,bij->bi", g, p) / 64)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("limits", [NUMPY, TINY], ids=["numpy", "tiny"])
+@pytest.mark.parametrize("n", [5, 70])
+def test_sums_that_are_scaled_or_of_functions_are_products_too(n: int, limits: Limits, kind: str) -> None:
+    """A temperature, and an activation whose slope multiplies whole sums."""
+    rng = default_rng(n)
+    a, t, dy = (rng.standard_normal((n, n)) for _ in range(3))
+    for text, u, slope, scale in (
+        ("y[b,j] = logsumexp[i]((a[b,i] + t[i,j])/1.5)", a, np.ones((n, n)), 1.5),
+        ("y[b,j] = logsumexp[i](tanh(a[b,i]) + t[i,j])", np.tanh(a), 1 - np.tanh(a) ** 2, 1.0),
+        ("y[b,j] = -0.5*logsumexp[i](-2*(a[b,i] - t[i,j]))", -a, -np.ones((n, n)), -0.5),
+    ):
+        body = (u[:, :, None] + t) / (0.5 if "-2" in text else scale)
+        level = np.log(np.exp(body).sum(1))
+        f = sized(il.compile(text), limits)
+        y, pull = f.vjp(a=a.astype(kind), t=t.astype(kind))
+        tolerance = 2e-5 if kind == "float32" else 1e-12
+        np.testing.assert_allclose(y, level * (-0.5 if "-2" in text else 1), rtol=tolerance, atol=tolerance)
+        weights = dy[:, None] * np.exp(body - level[:, None]) / (-1 if "-2" in text else scale)
+        found = pull(dy.astype(kind))
+        np.testing.assert_allclose(found["a"], weights.sum(2) * slope, rtol=30 * tolerance, atol=30 * tolerance)
+        np.testing.assert_allclose(found["t"], weights.sum(0), rtol=30 * tolerance, atol=30 * tolerance)
+        if n == 70 and limits is NUMPY:
+            for plan in il.compile(text).plans(a=(n, n), t=(n, n)):
+                assert not re.search(r"(?<!sum)exp_a", str(plan))

@@ -58,9 +58,8 @@ def hardly_cancels(
     other = side if gone & side.indices else _size(stmt, side, free, kind, scope)
     levels = [limits.lost << k for k in (2, 8, 14)]
     counts = [b.part("count", (), "int64", scope) for _ in levels]
-    along = tuple(i for i in free if i in shared)
     rest = [i for i in free if i not in shared]
-    along = along if len(rest) > 1 else ()  # of a single one the rows are asked
+    along = tuple(i for i in free if i in shared) if len(rest) > 1 else ()  # of a single one the rows are asked
     close = b.part("count", (), "int64", scope)
     pairs = [(_rests(index, total, free), _rests(index, side.place, free)) for index in free or [""]]
     largest = [[b.part("largest", left, kind, scope) for left, _ in pair] for pair in pairs]

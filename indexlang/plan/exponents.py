@@ -13,7 +13,7 @@ from math import log, prod
 
 import numpy as np
 
-from ..program.algebra import Factor, Term, factors_of, sum_of, terms_of
+from ..program.algebra import Factor, Term, factors_of, product_of, sum_of, terms_of
 from ..program.ir import Access, Call, Expr, Index, Reduce, indices_of, walk
 from .limits import Limits
 from .order import best_order
@@ -47,7 +47,7 @@ class Power:
 
 def logarithm_apart(body: Expr, free: Sequence[str], sizes: Sizes, limits: Limits) -> Exponent | None:
     """The body of a logsumexp, if sums of products of powers cost less than a power at each point."""
-    terms = terms_of(body)
+    terms = spread(terms_of(body))
     if not _covers(body, sizes):
         return None
     found = _grouped(terms, free)
@@ -67,7 +67,7 @@ def power_apart(term: Expr, free: Sequence[str], sizes: Sizes, limits: Limits) -
     others = tuple(f for f in factors if f is not tall[0])
     exponent = tall[0][0]
     assert isinstance(exponent, Call)
-    terms = terms_of(exponent.args[0])
+    terms = spread(terms_of(exponent.args[0]))
     outer = {i for f, _ in others for i in indices_of(f)}
     for level in dict.fromkeys(frozenset(indices_of(t)) for sign, t in reversed(terms) if sign < 0):
         if outer <= level:
@@ -75,6 +75,22 @@ def power_apart(term: Expr, free: Sequence[str], sizes: Sizes, limits: Limits) -
             if _pays(found, len(terms) + len(others), [level], free, sizes, limits):
                 return Power(found, others)
     return None
+
+
+def spread(terms: Sequence[Term]) -> list[Term]:
+    """The terms, a sum that is scaled as a whole as its terms scaled: what is rounded is as large."""
+    found: list[Term] = []
+    for sign, term in terms:
+        factors = factors_of(term)
+        sums = [k for k, (f, below) in enumerate(factors) if not below and len(terms_of(f)) > 1]
+        if len(sums) != 1 or any(indices_of(f) for k, (f, _) in enumerate(factors) if k not in sums):
+            found.append((sign, term))
+            continue
+        (place,) = sums
+        for own, part in spread(terms_of(factors[place][0])):
+            parts = [*factors[:place], (part, False), *factors[place + 1 :]]
+            found.append((sign * own, product_of([f for f, b in parts if not b], [f for f, b in parts if b])))
+    return found
 
 
 def reads_plainly(expr: Expr) -> bool:

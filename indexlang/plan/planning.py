@@ -54,6 +54,7 @@ from .rewrites.fade_twice import fade_twice
 from .rewrites.guards import ways
 from .rewrites.inline import inline
 from .rewrites.keep_bands import keep_bands
+from .rewrites.late_masks import mask_late
 from .rewrites.merge_groups import merge_groups
 from .rewrites.one_axis import on_one_axis
 from .rewrites.others import write_others
@@ -77,7 +78,7 @@ from .views import plain
 
 # Each leaves to the next ones what it makes.
 REWRITES = (
-    *(fade_twice, on_one_axis, inline, distribute, in_passes, at_each_position),
+    *(fade_twice, mask_late, on_one_axis, inline, distribute, in_passes, at_each_position),
     *(share_quotients, reuse, share, take_apart, scale, unfold, split_edges),
 )
 
