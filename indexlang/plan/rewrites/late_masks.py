@@ -69,6 +69,8 @@ def _order(stmt: Statement, shapes: Shapes, types: Types, number: int, limits: L
         or not _is_order(forms[0], free)
     ):
         return None
+    if not {*stmt.domain.indices} <= {*free, *indices_of(stmt.value)}:  # what nothing depends on is counted
+        return None
     summed = set(stmt.reduced)
     several = sum(bool(summed & set(indices_of(f))) for f, _ in factors_of(stmt.value)) > 1
     dear = price(stmt, extents, limits, shapes.tensors) >= limits.separate * limits.element

@@ -113,7 +113,8 @@ def _reader(
         return (replace(stmt, value=_product(parts), domain=Domain(stmt.domain.indices, stmt.domain.ranges)),)
     late = [(f, below) for f, below in parts if f is not power and indices_of(f) and {*indices_of(f)} <= {*free}]
     early = [part for part in parts if part not in late]
-    if not (late and _plain(stmt.target) and not stmt.domain.ranges and is_apart(early)):
+    said = {i for f, _ in early for i in indices_of(f)} >= {*stmt.domain.indices}  # how far each index runs
+    if not (late and said and _plain(stmt.target) and not stmt.domain.ranges and is_apart(early)):
         return None
     sums = replace(stmt.target, tensor=names.fresh("sums"))
     return (
