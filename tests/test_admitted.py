@@ -138,3 +138,16 @@ def test_an_index_of_a_loop_is_not_summed_again() -> None:
     text = "y[i,j] = x[k,i] * w[l] where j < 1, l < 2, 1 == j, i + l"
     rng = np.random.default_rng(1)
     assert_right(text, {"x": rng.standard_normal((2, 1)), "w": rng.standard_normal(2)}, "vjp float64")
+
+
+@pytest.mark.parametrize("odd", [0.0, np.nan, np.inf])
+def test_the_sum_is_asked_along_indices_of_the_target_alone(odd: float) -> None:
+    rng = np.random.default_rng(7)
+    g, p = rng.standard_normal(25), rng.standard_normal((2, 6, 4, 4))
+    p[1, 5, 2, 3] += odd  # refused
+    text = "y[e] = g[4*a+b+h] * p[h,a,b,c] where e < 3, a < 6, b < 4, h < 2, c < 4, 4 + 4*a + c < 24"
+    a, c = np.arange(6)[:, None, None], np.arange(4)
+    admitted = np.where(4 + 4 * a + c < 24, p, 0)
+    around = np.arange(6)[:, None] * 4 + np.arange(4) + np.arange(2)[:, None, None]
+    expected = (g[around][..., None] * admitted).sum()
+    np.testing.assert_allclose(sized(indexlang.compile(text), TINY)(g=g, p=p), [expected] * 3, rtol=1e-12)

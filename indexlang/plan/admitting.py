@@ -199,9 +199,11 @@ class Admitting(Pairs):
         """
         asked = [self.asked(v) for v in doubtful]
         least = min(0 if once else prod(s.size for s in scope.values()) for _, scope, once in asked)
-        if prod(self.sizes[i] for i in out) * self.limits.larger <= least:
-            finite = Apply("isfinite", (Load(place, self.dtype),), "bool")
-            return Reduced("all", finite, tuple(out)) if out else finite
+        sums = Load(place, self.dtype)
+        over = self.axes(sums)  # the target's place has all its indices, also those that neither operand has
+        if prod(self.sizes[i] for i in over) * self.limits.larger <= least:
+            finite = Apply("isfinite", (sums,), "bool")
+            return Reduced("all", finite, tuple(over)) if over else finite
         values = [self.finite(*one) for one in asked]
         return values[0] if len(values) == 1 else Apply("and", (values[0], values[1]), "bool")
 
