@@ -1,0 +1,1 @@
+"""Statements as loop nests, compiled in the process: schedules, LLVM IR, a pool of threads."""
