@@ -114,8 +114,8 @@ Operand = str | Literal
 
 @dataclass(frozen=True)
 class Read:
-    """Elements `at + lane * step` (step 0: one element for all lanes). `moved` is a register of one int64, or of one for
-    each lane, that is added to the position; it lies from `reach[0]` to below `reach[1]`, which the caller has checked.
+    """Elements `at + lane * step` (step 0: one element for all lanes). `moved` is a register of one int64, or of one
+    for each lane, that is added to the position; it lies from `reach[0]` to below `reach[1]`, as is checked before.
     """
 
     array: Array
@@ -242,7 +242,9 @@ def _lines(body: tuple[Stmt, ...], indent: str) -> list[str]:
             case Set(register, Apply(fn, args, kind)):
                 found.append(f"{indent}{register} = {fn}({', '.join(map(str, args))}) :{kind}")
             case Set(register, Count(of, lanes, step)):
-                found.append(f"{indent}{register} = {of}{f' + {step}*lane' if step else ''} :int64x{lanes}")
+                found.append(f"{indent}{register} = {of}{f' + {step}*lane' if step else ''} :{Type('int64', lanes)}")
+            case Set():
+                raise AssertionError(stmt)
             case Write():
                 found.append(f"{indent}{_place(stmt)} = {stmt.value}")
     return found

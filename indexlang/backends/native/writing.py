@@ -19,7 +19,6 @@ class Writing:
     def __init__(self) -> None:
         self.lists: list[list[Stmt]] = [[]]
         self.types: dict[str, Type] = {}
-        self.known: dict[Op, str] = {}  # constants of loops could be kept here by who writes
         self._count: dict[str, int] = {}
 
     def fresh(self, hint: str) -> str:
@@ -42,12 +41,12 @@ class Writing:
         self.put(Set(register, op))
         return register
 
-    def apply(self, fn: str, *args: Operand, type: Type | None = None, register: str = "", hint: str = "r") -> str:
+    def apply(self, fn: str, *args: Operand, kind: Type | None = None, register: str = "", hint: str = "r") -> str:
         """A row of the table; the type of the result follows from the last argument where it is not given."""
-        if type is None:
+        if kind is None:
             own = self.type_of(args[-1])
-            type = Type("bool", own.lanes) if fn in COMPARE else own
-        return self.set(Apply(fn, args, type), hint, register)
+            kind = Type("bool", own.lanes) if fn in COMPARE else own
+        return self.set(Apply(fn, args, kind), hint, register)
 
     def number(self, value: int | float | bool, dtype: str, lanes: int = 1) -> Literal:
         """A literal."""
