@@ -175,6 +175,8 @@ class Evaluation:
                 return Load(place, self.compute)
         value = cast(value_of(self.b, expr, scope), self.compute)
         own = [i for i in self.stmt.domain.indices if i in indices_of(expr)]
+        if isinstance(expr, Access) and set(axes := axes_of(place, scope)) == set(here(own, scope)):
+            return self.held(value, axes, scope)  # as it lies: nothing is turned
         return self.held(value, here(own, scope), scope)
 
     def held(self, value: Value, indices: Sequence[str], scope: Scope, hint: str = "factor") -> Load:

@@ -128,7 +128,9 @@ def _apart(
         axes = here(x.place.mentioned, scope)
         parts.append(stmt.held(Apply(fn, (x, mean), kind), axes, scope, "moved"))
     core, _, _ = stmt.split(term)
-    said = {k: stmt.factor(f, scope) for k, f in enumerate(core) if said_by(f)}
+    wider = stmt.compute != stmt.written  # then each factor is brought to that type, once for both
+    kept = (k for k, f in enumerate(core) if k != found.number and k not in given and (wider or said_by(f)))
+    said = {k: stmt.factor(core[k], scope) for k in kept}
     values = []
     for x in parts:
         with stmt.everywhere():
