@@ -141,7 +141,7 @@ def _kernel(kernel: Kernel, place: Place, ranges: Ranges) -> Cost:
     match kernel:
         case Product(roles=r, by=by):
             work = _points((*r.batch, *r.rows, *r.columns, *r.summed), ranges)
-            return Cost(work, 0, 1) if by == "matmul" else Cost(0, work, 1)
+            return Cost(work, 0, 1) if by in ("matmul", "nest") else Cost(0, work, 1)
         case Grouped():
             return Cost(own * max(1, _points(_indices(kernel.right), ranges)), 0, 1)
         case Map(value=value):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 class Facts:
     """What decides how the value of a statement is computed and brought into its target."""
 
+    nested: bool = False  # the engine computes the whole domain as a loop nest
     recurrence: bool = False  # a product of others up to a bound stands inside
     root: bool = False  # an argmax, argmin or logsumexp
     position: bool = False  # an argmax or argmin

@@ -1,12 +1,12 @@
 """The sizes at which decisions turn, as one value: prices and capacities of an engine, measured.
 
-In: nothing. Out: `Limits`; `NUMPY`, at which plans turn; `TINY`, for tests: small programs go every way. The one rule:
+In: nothing. Out: `Limits`; `NUMPY` and `NATIVE`, at which plans turn; `TINY`, for tests: small programs go every way. The one rule:
 a size at which a decision of the planner turns is a field here, and is passed along, never patched.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,13 @@ class Limits:
     unfolded: int = 32 << 20  # bytes of that tensor
     added: int = 1 << 14  # elements that a tap adds to it, at least
     nested: int = 18  # loops inside of each other: Python allows 20 blocks
+    nests: bool = False  # whether whole domains are computed as loop nests: no blocks, no copies, no tables of masks
     indices: int = 48  # of one statement; NumPy's arrays have at most 64 axes, and einsum 52 letters
 
 
 NEVER = 1 << 62  # a size that nothing reaches
 NUMPY = Limits()
+NATIVE = replace(NUMPY, nests=True, least=NEVER, fewest=NEVER)  # no chains of blocks, no windows as tensors
 
 # Every threshold is passed by a few elements: for tests.
 TINY = Limits(

@@ -114,6 +114,8 @@ class Pairs:
                     self.b.run(one.place, "*=", Map(other))
                     return one
             return Apply("mul", (a, b), self.dtype)
+        if self.limits.nests and not self.dtype.startswith("complex"):
+            return self.nest(a, b, out, part, sink)
         left, right = self.steps(a), self.steps(b)
         thin = min(self.points(part.rows), self.points(part.columns)) == 1
         several = self.points(part.batch) > 1
@@ -133,6 +135,19 @@ class Pairs:
         """Whether an operand is a matrix as it lies."""
         rows = [i for i in out if i in steps and i not in part.batch]
         return is_matrix(rows, part.summed, steps, self.sizes)
+
+    def nest(self, a: Load, b: Load, out: Sequence[str], part: Roles, sink: Sink | None) -> Value | None:
+        """The pair as a loop nest, as both lie."""
+        self.notes.append("loop nest of two")
+        order = self.as_they_lie([i for i in out if i in {*self.axes(a), *self.axes(b)}], a, b)
+        whole = sink is not None and set(order) == set(axes_of(sink.place, self.scope))
+        if whole and sink is not None and sink.target.overwrites and not sink.negative:
+            self.b.run(sink.place, "=", Product(a.place, b.place, part, "nest"))
+            return None
+        made = self.b.part("part", order, self.dtype, self.scope)
+        self.b.run(made, "=", Product(a.place, b.place, part, "nest"))
+        self.own.add(made)
+        return Load(made, self.dtype)
 
     # -- matrix products -----------------------------------------------------------------------
 

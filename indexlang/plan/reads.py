@@ -98,7 +98,7 @@ def truth(b: Building, mask: Expr, scope: Scope) -> Value:
     if found.dtype != "bool" or isinstance(found, Number):
         found = Apply("ne", (found, Number(0, found.dtype)), "bool")
     own = tuple(i for i in b.extents if i in found.indices)
-    fixed_ones = not reads(mask) and own and all(scope[i].whole for i in own)
+    fixed_ones = not b.limits.nests and not reads(mask) and own and all(scope[i].whole for i in own)
     return b.table("mask", own, found) if fixed_ones and prod(scope[i].n for i in own) <= b.limits.table else found
 
 

@@ -26,6 +26,7 @@ from .lengths import Length, part_of
 from .levels import Climbing, levels_of
 from .limits import Limits
 from .log_products import of_powers, products_of_powers
+from .nesting import nestable, nested
 from .operators import SUMS
 from .prices import operations
 from .quantities import Apply, Load, Number, Value
@@ -122,6 +123,7 @@ class StatementPlan(Evaluation):
             ranking=not target.taps and ranking_of(self) is not None,
             segments=not target.taps and segments_of(self) is not None,
             scan=not target.taps and bool(scans_of(self)),
+            nested=nestable(self, target),
             chosen=prod(self.sizes[i] for i in chosen(self, target)),
             points=prod(self.sizes[i] for i in self.free),
         )
@@ -173,7 +175,8 @@ class StatementPlan(Evaluation):
 
     def contraction(self, target: Target) -> None:
         """Each term as a sum of products, over the points that masks admit."""
-        steps, tile = contraction_blocks(self, target), part_of(self, target)
+        whole = self.b.limits.nests and not self.inner
+        steps, tile = () if whole else contraction_blocks(self, target), part_of(self, target)
         if tile is not None:
             steps = (*(s for s in steps if s[0] not in (tile.outer, tile.inner)), (tile.outer, tile.by))
         kept = tile is not None and tile.inner in self.free  # then what lies beyond the part is filled before
@@ -351,6 +354,7 @@ WAYS = (
         ),
         StatementPlan.window_search,
     ),
+    Way("loop nest", lambda f, limits: f.nested and not (f.powered or f.running), nested),
     Way("products of powers", lambda f, limits: f.powered, products_of_powers),
     Way("window", lambda f, limits: f.powers and few(f, limits), StatementPlan.window_way),
     Way("search", lambda f, limits: f.root, StatementPlan.search),

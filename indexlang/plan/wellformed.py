@@ -388,7 +388,7 @@ class _Reading:
     def product(self, kernel: Product, place: Place) -> Iterator[str]:
         """A product's roles share out the indices of both sides."""
         r, name = kernel.roles, place.buffer.name
-        if kernel.by not in ("matmul", "einsum", "einsum apart"):
+        if kernel.by not in ("matmul", "einsum", "einsum apart", "nest"):
             yield f"nothing is multiplied by {kernel.by!r}"
         yield from self.known((*r.batch, *r.rows, *r.columns, *r.summed), "a product")
         for side, own in ((kernel.left, {*r.rows, *r.summed}), (kernel.right, {*r.columns, *r.summed})):

@@ -23,6 +23,7 @@ from ...plan.record import amount
 from ...plan.verify import verify
 from ...program.ir import Access, Boundary, Program
 from ...program.text import expr_text
+from .names import Called
 from .program import INSTEAD, source
 from .rooms import ROOMS
 from .threads import POOL, count
@@ -48,27 +49,42 @@ def compile_program(
     complex_step: bool = False,
     exact: Collection[str] = (),
     limits: Limits = NUMPY,
+    engine: Engine | None = None,
 ) -> Compiled:
     """Plan a program at these sizes and dtypes, and load its code. Errors: `ShapeError`.
 
     `exact` are outputs that are not rounded to the type they would be delivered in, because they are only on their way.
-    With INDEXLANG_VERIFY=1 each plan is verified, and its code fills fresh memory with nan and states its shapes.
+    An `engine` does a part of it. With INDEXLANG_VERIFY=1 each plan is verified, and its code fills fresh memory with nan and states its shapes.
     """
     planned = plan(program, sizes, dtypes, limits, complex_step, exact)
     checked = os.environ.get("INDEXLANG_VERIFY", "") not in ("", "0")
     if checked:
         verify(planned.plan)
-    return Compiled(_loaded(planned.plan, checked), planned.plan, planned.warnings)
+    return Compiled(_loaded(planned.plan, checked, engine), planned.plan, planned.warnings)
 
 
-def _loaded(plan: Plan, checked: bool) -> Run:
+@dataclass(frozen=True)
+class Part:
+    """What an engine does of a plan: at which steps it is called, by the numbers of their section and step, and the
+    functions by their names.
+    """
+
+    calls: Mapping[tuple[int, int], Called | None]
+    functions: Mapping[str, Callable[..., Any]]
+
+
+Engine = Callable[[Plan], Part]  # what does a part of a plan
+
+
+def _loaded(plan: Plan, checked: bool, engine: Engine | None) -> Run:
     """The code of a plan, which loads what runs instead when that is needed."""
     positions = sum(prod(table.buffer.shape) for table in plan.tables)
     _afford(plan.workspace + 8 * positions)
-    instead = () if plan.instead is None else ((INSTEAD, _later(plan.instead, checked)),)
+    instead = () if plan.instead is None else ((INSTEAD, _later(plan.instead, checked, engine)),)
 
     def loaded() -> Run:
-        return load(source(plan, checked, alone=False), instead)
+        part = Part({}, {}) if engine is None else engine(plan)
+        return load(source(plan, checked, alone=False, calls=part.calls), (*instead, *part.functions.items()))
 
     run = loaded() if positions < _MANY else _at_first_call(loaded)
     return _guarded(run, plan.places, plan.shapes)
@@ -82,14 +98,14 @@ def _at_first_call(loaded: Callable[[], Run]) -> Run:
     return lambda *arrays: made()(*arrays)
 
 
-def _later(recipe: Recipe, checked: bool) -> Run:
+def _later(recipe: Recipe, checked: bool, engine: Engine | None) -> Run:
     """What is planned and loaded when it is called."""
 
     @cache
     @uncollected
     @within_depth(ShapeError, NAMED)
     def made() -> Run:
-        return _loaded(made_of(recipe), checked)
+        return _loaded(made_of(recipe), checked, engine)
 
     return lambda *arrays: made()(*arrays)
 

@@ -10,7 +10,7 @@ import builtins
 import keyword
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -69,6 +69,14 @@ class Made:
     axes: tuple[Axis, ...] | None = None
 
 
+@dataclass(frozen=True)
+class Called:
+    """What a function of an engine does instead of steps: it is called with these arrays, whole and contiguous."""
+
+    name: str
+    buffers: tuple[Buffer, ...]
+
+
 @dataclass
 class Writer:
     """The source being written; `scope` is where each index stands, `bodies` are those that are open."""
@@ -82,6 +90,7 @@ class Writer:
     module: list[str] = field(default_factory=list)
     constants: dict[str, Name] = field(default_factory=dict)
     support: set[str] = field(default_factory=set)  # names of ARRAYS and of the functions' SUPPORT
+    calls: Mapping[tuple[int, int], Called | None] = field(default_factory=dict)  # by section and step; None: done before
     leaving: str | None = None  # the line that goes over to what runs instead
     made: dict[Buffer, Made] = field(default_factory=dict)
     contiguous: set[Buffer] = field(default_factory=set)  # inputs that are made so

@@ -5,7 +5,7 @@ In: a Plan. Out: text. The one rule: what is printed is what runs, and it needs 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 
 from ...plan.buffers import lifetimes
@@ -18,7 +18,7 @@ from .arrays import array, operand, spread
 from .code import Code, Name, call, dtype, method, row, text
 from .expressions import value
 from .function_support import SUPPORT
-from .names import Body, Made, Writer
+from .names import Body, Called, Made, Writer
 from .scope import whole
 from .steps import steps
 from .support import ARRAYS, ROOMS, THREADS
@@ -26,13 +26,18 @@ from .support import ARRAYS, ROOMS, THREADS
 INSTEAD = "run_instead"  # the function that runs where the results of `run` do not hold
 
 
-def source(plan: Plan, checked: bool = False, alone: bool = True) -> str:
+def source(
+    plan: Plan,
+    checked: bool = False,
+    alone: bool = True,
+    calls: Mapping[tuple[int, int], Called | None] | None = None,
+) -> str:
     """The source of `run(*inputs)`, which gives a tuple of the outputs.
 
-    It stands `alone`, or calls what runs instead by the name `INSTEAD`, from the namespace that it is loaded into.
-    Where it is `checked`, memory that is not written yet holds nan, and named arrays are asserted to have their shapes.
+    It stands `alone`, or calls what runs instead by the name `INSTEAD`, from the namespace that it is loaded into; and
+    from there the `calls` that do some of its steps, by the numbers of their section and step. Where it is `checked`, memory that is not written yet holds nan, and named arrays are asserted to have their shapes.
     """
-    w = Writer(plan.limits, plan.complex_step, checked)
+    w = Writer(plan.limits, plan.complex_step, checked, calls=calls or {})
     return module(w, printed(w, Name("run"), plan, alone))
 
 
@@ -81,7 +86,7 @@ def _function(w: Writer, plan: Plan, name: Name, instead: Name | None, looks: bo
         ends.setdefault(last, []).append(buffer)
     lines: list[str] = []
     for number, section in enumerate(plan.sections):
-        lines += _section(w, section)
+        lines += _section(w, section, number)
         if number + 1 < len(plan.sections):
             lines += _forgotten(w, ends.get(number, ()))
     given = [f"ROOMS.give({room.text})" for room in w.rooms.values()]
@@ -128,13 +133,34 @@ def _tables(w: Writer, tables: Sequence[Table]) -> None:
     w.bodies, w.scope, w.passing = [], {}, []
 
 
-def _section(w: Writer, section: Section) -> list[str]:
+def _section(w: Writer, section: Section, number: int) -> list[str]:
     """The lines of statements that run together."""
     lines = [f"    # {ascii(record.statement)[1:-1]}" for record in section.records]
     w.scope = whole(dict(section.extents))
-    for step in section.steps:
-        lines += _step(w, step)
+    for k, step in enumerate(section.steps):
+        if (number, k) not in w.calls:
+            lines += _step(w, step)
+        elif (called := w.calls[number, k]) is not None:
+            lines += _called(w, called)
     return lines
+
+
+def _called(w: Writer, called: Called) -> Iterable[str]:
+    """The line that calls an engine; what it writes first is made before."""
+    body = Body()
+    w.bodies = [body]
+    for buffer in called.buffers:
+        if buffer not in w.made:
+            name = w.fresh(buffer.name)
+            w.memory(buffer, name, 0)
+            w.made[buffer] = Made(name, 0)
+        elif buffer.role == "input" and buffer not in w.contiguous:
+            w.contiguous.add(buffer)
+            name = w.made[buffer].name
+            w.entry.append(f"{name.text} = {w.use('laid')}({name.text}, {text(dtype(buffer.dtype))})")
+    w.run(call(called.name, *(w.made[b].name for b in called.buffers)))
+    w.bodies = []
+    return body.printed("    ")
 
 
 def _step(w: Writer, step: Step) -> Iterable[str]:

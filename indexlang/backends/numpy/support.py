@@ -14,6 +14,15 @@ def view(array, offset, shape, strides):
     return np.ndarray(shape, array.dtype, array, offset * item, [s * item for s in strides])
 '''
 
+LAID = '''\
+def laid(array, kind):
+    """The array if an engine can go through it, else a copy: contiguous, aligned, in the machine's byte order."""
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned and array.dtype.isnative:
+        return array
+    return np.array(array, kind, order="C").reshape(array.shape)
+'''
+
 CHECK = '''\
 def check(index, size, place, admitted=True):
     """Refuse positions outside 0..size-1 among those that are used."""
@@ -349,6 +358,7 @@ ARRAYS = {
     "of_groups": OF_GROUPS,
     "taken": TAKEN,
     "view": VIEW,
+    "laid": LAID,
     "check": CHECK,
     "finite": FINITE,
     "fitting": FITTING,

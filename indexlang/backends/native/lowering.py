@@ -1,0 +1,198 @@
+"""The steps of a Plan as work for loop nests.
+
+In: a section of a Plan. Out: for each of its steps a `Task`, what nests compute, or nothing where NumPy's code does it.
+The one rule: a task means just what its step means; how it is gone through is decided later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...plan.kernels import Map, Product
+from ...plan.places import Buffer, Part, Place, View
+from ...plan.plan import Loop, Run, Step
+from ...plan.quantities import Apply, Load, Number, Position, Reduced, Value, parts_of
+from ...plan.views import index_strides, row_strides
+from .contraction import Contraction, Operand
+from .nest import Array, Form
+
+Extents = Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one step computes: a value at each point of the extents, combined into a place. `taps` are gone through one
+    by one, as several of their points meet in an element.
+    """
+
+    place: Place
+    op: str
+    value: Value
+    extents: tuple[tuple[str, tuple[int, int]], ...]
+    taps: tuple[str, ...] = ()
+
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """The arrays it names, that which is written first."""
+        read = (p.place.buffer for p in parts_of(self.value) if isinstance(p, Load))
+        return tuple(dict.fromkeys((self.place.buffer, *read)))
+
+
+def task(step: Step, extents: Extents) -> Task | None:
+    """A step as a task; None for what is none."""
+    taps: list[str] = []
+    while isinstance(step, Loop):
+        if step.by != 0 or step.how != "serial" or step.begin or step.end is not None or step.sums:
+            return None
+        if len(step.steps) != 1:
+            return None
+        taps.append(step.index)
+        (step,) = step.steps
+    if not isinstance(step, Run):
+        return None
+    match step.kernel:
+        case Map(value=value):
+            pass
+        case Product(left=left, right=right, roles=roles, by="nest"):
+            dtype = step.place.buffer.dtype
+            product = Apply("mul", (Load(left, dtype), Load(right, dtype)), dtype)
+            value = Reduced("sum", product, roles.summed)
+        case _:
+            return None
+    if any(isinstance(p.place, Part) and p.place.moved for p in (step, *loads(value))):
+        return None
+    used = {*step.place.mentioned, *taps, *value.indices}
+    used |= {i for p in parts_of(value) if isinstance(p, Reduced) for i in p.over}
+    used |= {i for p in loads(value) for i in p.place.mentioned}
+    return Task(step.place, step.op, value, tuple((i, e) for i, e in extents.items() if i in used), tuple(taps))
+
+
+def loads(value: Value) -> list[Load]:
+    """What a value reads."""
+    return [p for p in parts_of(value) if isinstance(p, Load)]
+
+
+# -- contractions --------------------------------------------------------------------------------------
+
+
+def contraction(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | None:
+    """A task as a sum of products of two arrays; None if it is no such sum."""
+    match work.value:
+        case Reduced(op="sum", value=inner, over=over):
+            pass
+        case _ if work.taps:
+            inner, over = work.value, ()
+        case _:
+            return None
+    conditions: list[Value] = []
+    match inner:
+        case Apply(fn="select", args=(condition, product, Number(value=0))):
+            conditions, inner = conjuncts(condition), product
+        case _:
+            pass
+    match inner:
+        case Apply(fn="mul", args=(Load() as left, Load() as right), dtype=("float32" | "float64") as dtype):
+            pass
+        case _:
+            return None
+    if any(x.place.buffer.dtype != dtype or x.at for x in (left, right)) or work.place.buffer.dtype != dtype:
+        return None
+    if work.op not in ("=", "+=", "-=") or work.place.buffer in (left.place.buffer, right.place.buffer):
+        return None
+    extents = dict(work.extents)
+    bounds: list[Form] = []
+    for condition in conditions:
+        found = bound(condition, extents)
+        if found is None:
+            return None
+        bounds += found
+    sides = (operand(p, arrays, extents) for p in (left.place, right.place, work.place))
+    sizes = tuple((i, hi - lo) for i, (lo, hi) in work.extents)
+    return Contraction(sizes, over, *sides, op=work.op, bounds=tuple(bounds), dtype=dtype)
+
+
+def operand(place: Place, arrays: Mapping[Buffer, Array], extents: Extents) -> Operand:
+    """Where the elements of a place lie, its indices counted from 0."""
+    strides = row_strides(place.buffer.shape)
+    array = arrays[place.buffer]
+    if isinstance(place, View):
+        moves = index_strides(place.rows, strides)
+        offset = sum(row.const * stride for row, stride in zip(place.rows, strides, strict=True))
+        offset += sum(step * extents[i][0] for i, step in moves.items())
+    else:  # an axis counts from 0
+        moves, offset = dict(zip(place.indices, strides, strict=True)), 0
+    return Operand(array, offset, tuple(moves.items()))
+
+
+def conjuncts(condition: Value) -> list[Value]:
+    """The conditions that hold together."""
+    match condition:
+        case Apply(fn="and", args=args):
+            return [c for a in args for c in conjuncts(a)]
+        case _:
+            return [condition]
+
+
+def bound(condition: Value, extents: Extents) -> list[Form] | None:
+    """Forms over indices from 0, none of which is negative just where a condition on positions holds."""
+    match condition:
+        case Apply(fn=("lt" | "le" | "gt" | "ge" | "eq") as fn, args=(a, b)):
+            left, right = affine(a, extents), affine(b, extents)
+        case _:
+            return None
+    if left is None or right is None:
+        return None
+    match fn:
+        case "lt":
+            return [right - left - 1]
+        case "le":
+            return [right - left]
+        case "gt":
+            return [left - right - 1]
+        case "ge":
+            return [left - right]
+        case _:
+            return [left - right, right - left]
+
+
+def affine(value: Value, extents: Extents) -> Form | None:
+    """A value of positions as a form over indices from 0."""
+    match value:
+        case Number(value=int() as number):
+            return Form(int(number))
+        case Position(index=index):
+            return Form(extents[index][0], ((index, 1),))
+        case Apply(fn=("add" | "sub") as fn, args=(a, b), dtype="int64"):
+            left, right = affine(a, extents), affine(b, extents)
+            if left is None or right is None:
+                return None
+            return left + right if fn == "add" else left - right
+        case Apply(fn="neg", args=(a,), dtype="int64"):
+            found = affine(a, extents)
+            return None if found is None else found * -1
+        case Apply(fn="mul", args=(Number(value=int() as number), a), dtype="int64"):
+            found = affine(a, extents)
+            return None if found is None else found * int(number)
+        case Apply(fn="mul", args=(a, Number(value=int() as number)), dtype="int64"):
+            found = affine(a, extents)
+            return None if found is None else found * int(number)
+        case Apply(fn="cast", args=(a,), dtype="int64") if not isinstance(a, Load):
+            return affine(a, extents)
+        case _:
+            return None
+
+
+def apart(work: Task, sizes: Mapping[str, int]) -> Sequence[Task]:
+    """A task for each value of its taps, one after the other."""
+    found = [work]
+    for tap in work.taps:
+        lo = dict(work.extents)[tap][0]
+        found = [fixed(one, tap, lo + k) for one in found for k in range(sizes[tap])]
+    return found
+
+
+def fixed(work: Task, index: str, at: int) -> Task:
+    """A task at one value of an index."""
+    extents = tuple((i, (at, at + 1) if i == index else e) for i, e in work.extents)
+    return Task(work.place, work.op, work.value, extents, tuple(t for t in work.taps if t != index))
