@@ -1,0 +1,123 @@
+"""The order of a contraction's loops: what is an item, what stays in the caches while the rest goes by.
+
+In: a `Normal`, its `Tile`, the `Target`. Out: an `Order`. The one rule: it is one for any number of threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal, apart
+from .target import Target
+from .tiles import Tile
+
+GOAL = 16  # items
+WORTH = 20_000.0  # cycles of an item
+
+
+@dataclass(frozen=True)
+class Outer:
+    """A loop outside of all panels: rounds of `chunk` units of an axis; an item takes `group` rounds, 0 no item."""
+
+    axis: str
+    chunk: int
+    rounds: int
+    group: int = 0
+
+
+@dataclass(frozen=True)
+class Order:
+    """`units`: elements of each output axis that are taken at once."""
+
+    units: tuple[tuple[str, int], ...]
+    outer: tuple[Outer, ...]
+    serial: tuple[str, ...]
+    inner: tuple[str, ...]
+    sums: tuple[str, ...]
+    split: tuple[str, int] | None = None  # the outermost summed axis in chunks, added up in the target
+
+    @property
+    def items(self) -> int:
+        return prod(-(-o.rounds // o.group) for o in self.outer if o.group)
+
+
+def order(normal: Normal, tile: Tile, target: Target, itemsize: int) -> Order:
+    """Loops from the outermost to the innermost."""
+    units = {a.name: 1 for a in normal.outputs}
+    units.update(tile.sizes)
+    if tile.vector in units:
+        units[tile.vector] = tile.panel
+    spread = [p for p in (LEFT, RIGHT) if not tile.vector or normal.axis(tile.vector).steps[p] == 0]
+    free = [a for a in normal.outputs if not a.serial]
+    others = sorted((a for a in free if a.name != tile.vector and a.name not in dict(tile.sizes)), key=_far)
+    tiles = [normal.axis(name) for name, _ in tile.sizes]
+    panels = [normal.axis(tile.vector)] if tile.vector in units else []
+    if len(spread) == 1 and panels:
+        few = spread[0]
+        batch = [a for a in others if a.steps[LEFT] and a.steps[RIGHT]]
+        beside = [a for a in others if a not in batch and not a.steps[few]]
+        rows = [a for a in others if a not in batch and a not in beside]
+        outer = [Outer(a.name, 1, a.n) for a in batch]
+        outer += _blocks(normal, [*rows, *tiles], few, units, target.l2 // 3 // itemsize)
+        inner = [*batch, *beside, *panels, *rows, *tiles]
+    else:
+        outer, inner = [], [*others, *tiles, *panels]
+    names = tuple(a.name for a in inner)
+    serial = tuple(a.name for a in sorted((a for a in normal.outputs if a.serial), key=_far))
+    found = _items(normal, outer, names, units, tile.cycles)
+    return Order(tuple(units.items()), found, serial, names, _sums(normal, tile, spread))
+
+
+def _far(axis: Axis) -> int:
+    return -abs(axis.steps[TARGET])
+
+
+def _blocks(normal: Normal, rows: list[Axis], few: int, units: dict[str, int], room: int) -> list[Outer]:
+    """Rounds of rows, so that what they read of the operand that is spread stays in the cache."""
+    held = prod(a.n for a in normal.sums if a.steps[few])
+    for at in reversed(range(len(rows))):
+        axis = rows[at]
+        if not axis.steps[few]:
+            continue
+        count = -(-axis.n // units[axis.name])
+        if held * axis.n > room:
+            chunk = max(room // (held * units[axis.name]), 1)
+            chunk = -(-count // -(-count // chunk))
+            blocked = [Outer(axis.name, chunk, -(-count // chunk))] if chunk < count else []
+            return [Outer(a.name, 1, -(-a.n // units[a.name])) for a in rows[:at]] + blocked
+        held *= axis.n
+    return []
+
+
+def _items(
+    normal: Normal, outer: list[Outer], inner: tuple[str, ...], units: dict[str, int], cycles: float
+) -> tuple[Outer, ...]:
+    """The outermost loops as items, further ones where they are too few."""
+    goal = min(GOAL, int(cycles / WORTH))
+    free = apart(normal)
+    found: list[Outer] = []
+    items, rest = 1, list(outer)
+    while rest and items < goal and rest[0].axis in free:
+        loop = rest.pop(0)
+        group = max(loop.rounds * items // (4 * goal), 1)
+        found.append(replace(loop, group=group))
+        items *= -(-loop.rounds // group)
+    if rest:
+        return (*found, *rest)
+    taken = {o.axis for o in found}
+    for name in inner:
+        count = -(-normal.axis(name).n // units[name])
+        if items >= goal or count == 1 or name in taken or name not in free:
+            continue
+        chunk = max(count * items // goal, 1)
+        found.append(Outer(name, chunk, -(-count // chunk), 1))
+        items *= found[-1].rounds
+    return tuple(found)
+
+
+def _sums(normal: Normal, tile: Tile, spread: list[int]) -> tuple[str, ...]:
+    """Summed axes, outermost first: far ones outside; what limits an axis comes before it."""
+    by = spread[0] if spread else LEFT
+    axes = sorted((a for a in normal.sums if a.name != tile.vector), key=lambda a: (not a.bounded, -abs(a.steps[by])))
+    return tuple(a.name for a in axes)

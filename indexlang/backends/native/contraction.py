@@ -1,0 +1,64 @@
+"""Sums of products of two operands as loop nests: products of matrices, convolutions, and the gradients of both.
+
+In: a `Contraction`: extents, and for each operand how far a step of each index moves. Out: a `Schedule`: nests that run
+one after the other. The one rule: no case has a name here; what a statement is shows in its strides alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from .blocks import order
+from .contraction_body import Plan
+from .contraction_form import Contraction, Operand, Schedule, Step
+from .contraction_nest import nest
+from .fill import fill
+from .nest import Array
+from .normal_form import normal_form
+from .packs import accesses
+from .target import Target
+from .tiles import COSTS, choose
+
+__all__ = ["Contraction", "Operand", "Schedule", "Step", "schedule"]
+
+
+def schedule(c: Contraction, target: Target, name: str) -> Schedule:
+    """Nests for a contraction on a machine."""
+    c = _with_roles(c)
+    normal = normal_form(c)
+    if normal is None:
+        return Schedule((), (), "no element", 0, 0)
+    before = []
+    if c.op == "=" and any(a.serial for a in normal.axes):
+        before.append(fill(normal, f"{name}_zero", 0))
+        c = replace(c, op="+=")
+    if c.epilogue and any(a.serial for a in normal.axes):
+        raise NotImplementedError("an epilogue of elements that several points share")
+    itemsize = np.dtype(c.dtype).itemsize
+    lanes = target.lanes(itemsize)
+    tile = choose(normal, lanes, target.registers)
+    found, packs = accesses(normal, tile, name, c.dtype)
+    plan = Plan(c, normal, tile, order(normal, tile, target, itemsize), tuple(found))
+    nests = (*before, *(p.nest for p in packs), nest(plan, name))
+    flops = 2 * normal.points
+    share = flops / (2 * lanes * COSTS.fmas * tile.cycles) if tile.cycles else 1.0
+    told = f"{tile}; {nests[-1].count} items; {share:.0%} of peak"
+    return Schedule(nests, tuple(p.array for p in packs), told, flops, tile.cycles)
+
+
+def _with_roles(c: Contraction) -> Contraction:
+    """The target is an output, everything else an input, if it is not the target's array."""
+    written = replace(c.target.array, role="output")
+
+    def named(array: Array) -> Array:
+        return written if array.name == written.name else replace(array, role="input")
+
+    def operand(o: Operand) -> Operand:
+        return replace(o, array=named(o.array))
+
+    steps = tuple(
+        replace(s, args=tuple(operand(a) if isinstance(a, Operand) else a for a in s.args)) for s in c.epilogue
+    )
+    return replace(c, left=operand(c.left), right=operand(c.right), target=operand(c.target), epilogue=steps)

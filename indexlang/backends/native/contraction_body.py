@@ -1,0 +1,294 @@
+"""One tile of a contraction: sums in registers, and what is written of them.
+
+In: a `Plan`, the shape of the tile, where it lies. Out: statements. The one rule: a point that a bound refuses is not
+read and not added, so that no inf or nan comes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from math import prod
+
+from .blocks import Order
+from .contraction_form import Contraction, Operand
+from .nest import Form, Literal, Read, Type
+from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal
+from .packs import Access
+from .tiles import COSTS, Tile, sharing
+from .writing import Writing
+
+Position = tuple[int, ...]  # beside the vector axis, from where the tile begins
+Registers = dict[tuple[int, Form, int], str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is decided."""
+
+    contraction: Contraction
+    normal: Normal
+    tile: Tile
+    order: Order
+    accesses: tuple[Access, ...]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A tile: positions of each tile axis, vectors, live lanes of the last one (0 all)."""
+
+    sizes: tuple[tuple[str, int], ...]
+    width: int
+    live: int
+
+
+@dataclass
+class Body:
+    """A tile being written. `values`: where each axis stands; `panel`: which panel of the vector axis."""
+
+    plan: Plan
+    w: Writing
+    shape: Shape
+    values: dict[str, Form]
+    panel: Form
+    chunk: tuple[Form, int] | None = None  # of the split sum: which, and its size
+    sums: dict[tuple[Position, int], str] = field(default_factory=dict)
+
+    def write(self) -> None:
+        """Sums of nothing, all products, the results."""
+        tile, w, dtype = self.plan.tile, self.w, self.plan.contraction.dtype
+        self.positions: list[Position] = list(product(*(range(m) for _, m in self.shape.sizes)))
+        self.wide = tile.width if tile.dot else self.shape.width
+        kind = Type(dtype, tile.lanes)
+        for p in self.positions:
+            for u in range(self.wide):
+                zero = w.number(0 if dtype.startswith(("int", "uint")) else 0.0, dtype, tile.lanes)
+                self.sums[p, u] = w.apply("same", zero, kind=kind, hint="sum")
+        if not self.plan.normal.never:
+            summed = {a.name for a in self.plan.normal.sums}
+            tests = [self._form(b) for b in self.plan.normal.bounds if not any(v in summed for v, _ in b.terms)]
+            self._tested(tests)
+        for p in self.positions:
+            self._result(p)
+
+    # -- the sum ---------------------------------------------------------------------------------------
+
+    def _tested(self, tests: Sequence[Form]) -> None:
+        if tests:
+            with self.w.when(tests[0]):
+                self._tested(tests[1:])
+        else:
+            self._sum([self.plan.normal.axis(a) for a in self.plan.order.sums], self.positions, {})
+
+    def _sum(self, axes: Sequence[Axis], live: list[Position], known: Registers) -> None:
+        """All points of these axes, for some positions. `known`: what this straight line has read."""
+        if not axes:
+            self._products(live, known)
+            return
+        axis, rest = axes[0], axes[1:]
+        bounds = self._closing(axis, rest)
+        if bounds:
+            self._limited(axis, rest, live, bounds)
+        elif self._straight(axes):
+            for k in range(axis.n):
+                self.values[axis.name] = Form(k)
+                self._sum(rest, live, known)
+        else:
+            self._loop(axis, rest, live)
+
+    def _straight(self, axes: Sequence[Axis]) -> bool:
+        """Whether all points of axes stand in one straight line."""
+        plan, taps = self.plan, prod(a.n for a in axes)
+        if any(a.bounded for a in axes) or plan.tile.dot:
+            return False
+        return sharing(plan.normal, plan.tile) or len(self.positions) * self.wide * taps <= COSTS.line
+
+    def _loop(self, axis: Axis, rest: Sequence[Axis], live: list[Position]) -> None:
+        w, n = self.w, axis.n
+        points = len(live) * self.wide
+        by = max(min(48 // points, n, 8), 1) if not rest and not self.plan.tile.dot else 1
+        var = w.fresh(axis.name)
+        with w.loop(var, 0, n - n % by, by) as at:
+            known: Registers = {}
+            for k in range(by):
+                self.values[axis.name] = at + k
+                self._sum(rest, live, known)
+        known = {}
+        for k in range(n - n % by, n):
+            self.values[axis.name] = Form(k)
+            self._sum(rest, live, known)
+
+    def _products(self, live: list[Position], known: Registers) -> None:
+        plan = self.plan
+        if not plan.tile.dot:
+            self._fma(live, self.panel, self.wide, self.shape.live, known)
+            return
+        n, panel = plan.normal.axis(plan.tile.vector).n, plan.tile.panel
+        if n >= panel:
+            with self.w.loop(self.w.fresh(plan.tile.vector), 0, n // panel) as at:
+                self._fma(live, at, self.wide, 0, {})
+        if n % panel:
+            self._fma(live, Form(n // panel), -(-(n % panel) // plan.tile.lanes), n % plan.tile.lanes, {})
+
+    def _fma(self, live: list[Position], panel: Form, width: int, last: int, known: Registers) -> None:
+        """One product more in each sum."""
+        w, dtype = self.w, self.plan.contraction.dtype
+        for p in live:
+            for u in range(width):
+                lanes = last if u == width - 1 else 0
+                a = self._operand(LEFT, p, panel, u, lanes, known)
+                b = self._operand(RIGHT, p, panel, u, lanes, known)
+                old = self.sums[p, u]
+                if dtype.startswith("float"):
+                    w.apply("fma", a, b, old, register=old)
+                else:
+                    w.apply("add", old, w.apply("mul", a, b), register=old)
+
+    def _operand(self, which: int, p: Position, panel: Form, u: int, live: int, known: Registers) -> str:
+        access, tile = self.plan.accesses[which], self.plan.tile
+        if access.lane == 0:
+            u = 0
+        at = access.at(self._at(p), panel, u * tile.lanes)
+        if access.whole or (access.lane == 0 and not tile.dot):
+            live = 0
+        if (which, at, live) not in known:
+            known[which, at, live] = self._read(access, at, live)
+        return known[which, at, live]
+
+    def _read(self, access: Access, at: Form, live: int) -> str:
+        lanes, dtype = self.plan.tile.lanes, self.plan.contraction.dtype
+        if access.lane == 0 and not live and lanes > 1:
+            return self.w.apply("spread", self._cast(self.w.read(access.array, at)), kind=Type(dtype, lanes), hint="x")
+        return self._cast(self.w.read(access.array, at, lanes, access.lane, live))
+
+    def _cast(self, register: str, dtype: str = "") -> str:
+        own, dtype = self.w.types[register], dtype or self.plan.contraction.dtype
+        return register if own.dtype == dtype else self.w.apply("cast", register, kind=Type(dtype, own.lanes))
+
+    def _at(self, p: Position) -> Mapping[str, Form]:
+        if not any(p):
+            return self.values
+        return {**self.values, **{a: self.values[a] + k for (a, _), k in zip(self.shape.sizes, p, strict=True) if k}}
+
+    # -- bounds ----------------------------------------------------------------------------------------
+
+    def _form(self, bound: Form) -> Form:
+        """A bound where the tile begins."""
+        return _form(bound, self.values)
+
+    def _closing(self, axis: Axis, rest: Sequence[Axis]) -> list[Form]:
+        """The bounds in which this summed axis is the last one."""
+        later = {a.name for a in rest}
+        return [
+            b
+            for b in self.plan.normal.bounds
+            if any(v == axis.name for v, _ in b.terms) and not any(v in later for v, _ in b.terms)
+        ]
+
+    def _limited(self, axis: Axis, rest: Sequence[Axis], live: list[Position], bounds: list[Form]) -> None:
+        """A loop over the values that all positions have, and before and after it over those that some have."""
+        begins, ends = [Form(0)], [Form(axis.n)]  # of any position
+        late: list[Form] = []  # begins of the last position
+        early: list[Form] = []
+        tested = []
+        for bound in bounds:
+            coef = dict(bound.terms)[axis.name]
+            others = self._form(Form(bound.const, tuple(t for t in bound.terms if t[0] != axis.name)))
+            moves = [self._moved(bound, p) for p in live]
+            least, most = min(moves), max(moves)
+            if abs(coef) != 1 or least != most:
+                tested.append(bound)
+            if coef == 1:
+                begins.append(others * -1 + -most)
+                late += [others * -1 + -least] if least != most else []
+            elif coef == -1:
+                ends.append(others + (most + 1))
+                early += [others + (least + 1)] if least != most else []
+        if any(abs(dict(b.terms)[axis.name]) != 1 for b in bounds):
+            self._part(axis, rest, live, begins, ends, tested)
+            return
+        for k, end in enumerate(late):
+            self._part(axis, rest, live, [*begins, *late[:k]], [*ends, end], tested)
+        self._part(axis, rest, live, [*begins, *late], [*ends, *early], [])
+        for k, begin in enumerate(early):
+            self._part(axis, rest, live, [*begins, *late, begin], [*ends, *early[:k]], tested)
+
+    def _part(
+        self,
+        axis: Axis,
+        rest: Sequence[Axis],
+        live: list[Position],
+        begins: list[Form],
+        ends: list[Form],
+        tested: list[Form],
+    ) -> None:
+        with self.w.loop(self.w.fresh(axis.name), begins, ends) as at:
+            self.values[axis.name] = at
+            if not tested:
+                self._sum(rest, live, {})
+                return
+            for p in live:
+                self._guarded([_form(b, self._at(p)) for b in tested], rest, p)
+
+    def _guarded(self, tests: Sequence[Form], rest: Sequence[Axis], p: Position) -> None:
+        if not tests:
+            self._sum(rest, [p], {})
+            return
+        with self.w.when(tests[0]):
+            self._guarded(tests[1:], rest, p)
+
+    def _moved(self, bound: Form, p: Position) -> int:
+        coefs = dict(bound.terms)
+        return sum(coefs.get(a, 0) * k for (a, _), k in zip(self.shape.sizes, p, strict=True))
+
+    # -- results ---------------------------------------------------------------------------------------
+
+    def _result(self, p: Position) -> None:
+        tile, w = self.plan.tile, self.w
+        if tile.dot:
+            whole = self.sums[p, 0]
+            for u in range(1, self.wide):
+                whole = w.apply("add", whole, self.sums[p, u])
+            self._store(p, 0, w.apply("total", whole, kind=Type(self.plan.contraction.dtype)), 1, 0)
+            return
+        for u in range(self.wide):
+            live = self.shape.live if u == self.wide - 1 else 0
+            self._store(p, u, self.sums[p, u], tile.lanes, live)
+
+    def _store(self, p: Position, u: int, value: str, lanes: int, live: int) -> None:
+        plan, w = self.plan, self.w
+        access = plan.accesses[TARGET]
+        at = access.at(self._at(p), self.panel, u * lanes)
+        if plan.contraction.op != "=":
+            old = self._cast(w.read(access.array, at, lanes, access.lane if lanes > 1 else 1, live))
+            value = w.apply("add" if plan.contraction.op == "+=" else "sub", old, value)
+        names = {"sum": value}
+        for step in plan.contraction.epilogue:
+            args = [self._argument(arg, names, p, u, lanes, live) for arg in step.args]
+            names[step.name] = value = w.apply(step.fn, *args)
+        value = self._cast(value, access.array.dtype)
+        w.write(access.array, at, value, access.lane if lanes > 1 else 1, live)
+
+    def _argument(
+        self, arg: str | Operand | float, names: Mapping[str, str], p: Position, u: int, lanes: int, live: int
+    ) -> str | Literal:
+        """What a step of the epilogue takes."""
+        if isinstance(arg, str):
+            return names[arg]
+        if not isinstance(arg, Operand):
+            return self.w.number(arg, self.plan.contraction.dtype, lanes)
+        access = self.plan.accesses[self.plan.normal.views.index(arg, 3)]
+        at = access.at(self._at(p), self.panel, u * lanes if access.lane else 0)
+        if lanes == 1 or access.lane == 0:
+            one = self._cast(self.w.set(Read(access.array, at), "x"))
+            return one if lanes == 1 else self.w.apply("spread", one, kind=Type(self.w.types[one].dtype, lanes))
+        return self._cast(self.w.read(access.array, at, lanes, access.lane, live))
+
+
+def _form(bound: Form, values: Mapping[str, Form]) -> Form:
+    """A form of indices as one of loops."""
+    found = Form(bound.const)
+    for name, coef in bound.terms:
+        found = found + values[name] * coef
+    return found

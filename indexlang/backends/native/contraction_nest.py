@@ -1,0 +1,123 @@
+"""The loops around the tiles of a contraction.
+
+In: a `Plan`. Out: a Nest. The one rule: every element of the target is in one tile; a rest of an axis has a static
+tile of its own size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .blocks import Outer
+from .contraction_body import Body, Plan, Shape
+from .nest import Form, Nest, form
+from .writing import Writing
+
+Range = tuple[Form, list[Form], bool]  # units of an axis: from, to (the least of), whether that is a single one
+
+
+class _Loops:
+    """The loops being written."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.w = plan, Writing()
+        self.units = dict(plan.order.units)
+        self.values: dict[str, Form] = {}
+        self.panel = Form(0)
+        self.ranges: dict[str, Range] = {}
+        self.ends: dict[str, Form] = {}  # the number of the last round of an axis that goes in chunks: >= 0 in it
+        self.items: list[tuple[str, int]] = []
+
+    def outer(self, loops: Sequence[Outer]) -> None:
+        if not loops:
+            self.serial(self.plan.order.serial)
+            return
+        loop = loops[0]
+        var = self.w.fresh(f"{loop.axis}_block")
+        if loop.group:
+            self.items.append((var, -(-loop.rounds // loop.group)))
+        if loop.group == 1:
+            self.round(loop, form(var), loops[1:])
+            return
+        begin, end = Form(0), [Form(loop.rounds)]
+        if loop.group:
+            begin = form(var, loop.group)
+            end.append(begin + loop.group)
+            var = self.w.fresh(f"{loop.axis}_round")
+        with self.w.loop(var, begin, end) as at:
+            self.round(loop, at, loops[1:])
+
+    def round(self, loop: Outer, at: Form, rest: Sequence[Outer]) -> None:
+        count = self.count(loop.axis)
+        begin = at * loop.chunk
+        self.ranges[loop.axis] = (begin, [Form(count), begin + loop.chunk], loop.chunk == 1)
+        self.ends[loop.axis] = at - (loop.rounds - 1)
+        self.outer(rest)
+
+    def count(self, axis: str) -> int:
+        return -(-self.plan.normal.axis(axis).n // self.units[axis])
+
+    def serial(self, axes: Sequence[str]) -> None:
+        if not axes:
+            self.inner(self.plan.order.inner, {})
+            return
+        with self.w.loop(self.w.fresh(axes[0]), 0, self.plan.normal.axis(axes[0]).n) as at:
+            self.values[axes[0]] = at
+            self.serial(axes[1:])
+
+    def inner(self, axes: Sequence[str], sizes: dict[str, int]) -> None:
+        if not axes:
+            self.body(sizes)
+            return
+        axis, n = axes[0], self.plan.normal.axis(axes[0]).n
+        unit, count = self.units[axis], self.count(axis)
+        full, rest = n // unit, n % unit
+        begin, ends, single = self.ranges.get(axis, (Form(0), [Form(count)], count == 1))
+        if single:
+            self.either(axes, sizes, begin, full, rest)
+            return
+        limits = [Form(full) if e == Form(count) else e for e in ends]
+        if full:
+            with self.w.loop(self.w.fresh(axis), begin, limits) as at:
+                self.one(axes, sizes, at, unit)
+        if not rest:
+            return
+        if axis in self.ends:
+            with self.w.when(self.ends[axis]):
+                self.one(axes, sizes, Form(full), rest)
+        else:
+            self.one(axes, sizes, Form(full), rest)
+
+    def either(self, axes: Sequence[str], sizes: dict[str, int], at: Form, full: int, rest: int) -> None:
+        """One unit, a whole one or the rest."""
+        unit = self.units[axes[0]]
+        if not rest or not full:
+            self.one(axes, sizes, at, unit if full else rest)
+            return
+        with self.w.apart() as whole:
+            self.one(axes, sizes, at, unit)
+        with self.w.apart() as ending:
+            self.one(axes, sizes, Form(full), rest)
+        self.w.otherwise(at * -1 + (full - 1), whole, ending)
+
+    def one(self, axes: Sequence[str], sizes: dict[str, int], at: Form, size: int) -> None:
+        if axes[0] == self.plan.tile.vector:
+            self.panel = at
+        self.values[axes[0]] = at * self.units[axes[0]]
+        self.inner(axes[1:], {**sizes, axes[0]: size})
+
+    def body(self, sizes: dict[str, int]) -> None:
+        tile = self.plan.tile
+        width, live = tile.width, 0
+        if tile.vector in sizes:
+            width, live = -(-sizes[tile.vector] // tile.lanes), sizes[tile.vector] % tile.lanes
+        shape = Shape(tuple((a, sizes[a]) for a, _ in tile.sizes), width, live)
+        Body(self.plan, self.w, shape, dict(self.values), self.panel).write()
+
+
+def nest(plan: Plan, name: str) -> Nest:
+    """The nest of a contraction."""
+    loops = _Loops(plan)
+    loops.outer(plan.order.outer)
+    arrays = {a.array.name: a.array for a in plan.accesses}
+    return Nest(name, tuple(arrays.values()), tuple(loops.items), tuple(loops.w.lists[0]))

@@ -1,0 +1,141 @@
+"""The normal form of a contraction: few axes, each with its strides in every operand.
+
+In: a `Contraction`. Out: a `Normal`. The one rule: two indices that move all operands as one index would are one axis,
+and an index of one value is none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import gcd, prod
+
+from .contraction_form import Contraction, Operand
+from .nest import Form
+
+LEFT, RIGHT, TARGET = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Axis:
+    """`steps`: its strides in left, right, target and the operands of the epilogue."""
+
+    name: str
+    n: int
+    steps: tuple[int, ...]
+    bounded: bool = False  # some bound has it
+    serial: bool = False  # its points share elements of the target with points of other axes
+
+    @property
+    def reduced(self) -> bool:
+        return self.steps[TARGET] == 0
+
+
+@dataclass(frozen=True)
+class Normal:
+    """A contraction of axes. `never` where no point is there at all."""
+
+    axes: tuple[Axis, ...]
+    views: tuple[Operand, ...]
+    bounds: tuple[Form, ...]
+    never: bool = False
+
+    def axis(self, name: str) -> Axis:
+        return next(a for a in self.axes if a.name == name)
+
+    @property
+    def outputs(self) -> tuple[Axis, ...]:
+        return tuple(a for a in self.axes if not a.reduced)
+
+    @property
+    def sums(self) -> tuple[Axis, ...]:
+        return tuple(a for a in self.axes if a.reduced)
+
+    @property
+    def points(self) -> int:
+        return prod(a.n for a in self.axes)
+
+
+def views(c: Contraction) -> tuple[Operand, ...]:
+    """Left, right, target, and each operand of the epilogue once."""
+    found = [c.left, c.right, c.target]
+    for step in c.epilogue:
+        found += [arg for arg in step.args if isinstance(arg, Operand) and arg not in found[3:]]
+    return tuple(found)
+
+
+def normal_form(c: Contraction) -> Normal | None:
+    """Its axes; None where the target has no element."""
+    operands = views(c)
+    strides = [dict(v.strides) for v in operands]
+    axes = [Axis(i, n, tuple(s.get(i, 0) for s in strides)) for i, n in c.extents]
+    if any(a.n == 0 and not a.reduced for a in axes):
+        return None
+    never = any(a.n == 0 for a in axes)
+    axes = [a for a in axes if a.n > 1]
+    bounds, impossible = _bounds(c.bounds, axes)
+    if never or impossible:
+        return Normal(tuple(_merged([a for a in axes if not a.reduced])), operands, (), True)
+    in_bounds = {var for bound in bounds for var, _ in bound.terms}
+    axes = _merged([replace(a, bounded=a.name in in_bounds) for a in axes])
+    shared = serial([(a.name, a.steps[TARGET], a.n) for a in axes if not a.reduced])
+    return Normal(tuple(replace(a, serial=a.name in shared) for a in axes), operands, bounds)
+
+
+def _bounds(bounds: tuple[Form, ...], axes: list[Axis]) -> tuple[tuple[Form, ...], bool]:
+    """The bounds that some points meet and some do not; and whether one is met by none."""
+    ends = {a.name: (0, a.n - 1) for a in axes}
+    found: list[Form] = []
+    for bound in bounds:
+        own = Form(bound.const, tuple((v, k) for v, k in bound.terms if v in ends))
+        low, high = own.interval(ends)
+        if high < 0:
+            return (), True
+        if low < 0 and own not in found:
+            found.append(own)
+    return tuple(found), False
+
+
+def _merged(axes: list[Axis]) -> list[Axis]:
+    """Axes as few as strides allow."""
+    for outer in axes:
+        for inner in axes:
+            if outer is inner or outer.bounded or inner.bounded:
+                continue
+            if all(o == i * inner.n for o, i in zip(outer.steps, inner.steps, strict=True)) and any(inner.steps):
+                one = replace(inner, n=outer.n * inner.n)
+                return _merged([one if a is inner else a for a in axes if a is not outer])
+    return axes
+
+
+# -- elements of the target that several points share ------------------------------------------------------
+
+
+def clusters(steps: list[tuple[str, int, int]]) -> list[list[tuple[str, int, int]]]:
+    """(name, stride, extent) in groups, so that an element's position tells the position in each group."""
+    found: list[tuple[int, int, list[tuple[str, int, int]]]] = []  # common stride, reach, members
+    for member in sorted(((a, abs(s), n) for a, s, n in steps), key=lambda m: (m[1], m[2])):
+        step, reach, members = member[1], member[1] * (member[2] - 1), [member]
+        while found and step <= sum(r for _, r, _ in found):
+            below, its_reach, others = found.pop()
+            step, reach, members = gcd(step, below), reach + its_reach, others + members
+        found.append((step, reach, members))
+    return [members for _, _, members in found]
+
+
+def serial(steps: list[tuple[str, int, int]]) -> set[str]:
+    """The axes to take one value after the other, so that the rest meets no element twice."""
+    found: set[str] = set()
+    for members in clusters(steps):
+        kept: list[tuple[str, int, int]] = []
+        for member in sorted(members, key=lambda m: -m[2]):
+            if all(len(group) == 1 for group in clusters([*kept, member])):
+                kept.append(member)
+            else:
+                found.add(member[0])
+    return found
+
+
+def apart(normal: Normal) -> set[str]:
+    """The axes whose values write to different elements, whatever the others are: they may be items."""
+    steps = [(a.name, a.steps[TARGET], a.n) for a in normal.outputs]
+    return {group[0][0] for group in clusters(steps) if len(group) == 1}

@@ -1,0 +1,151 @@
+"""Packs: an operand copied in the order in which tiles read it.
+
+In: a `Normal`, its `Tile`. Out: where each operand's elements lie (`Access`), and the nests that copy. The one rule:
+lanes of a panel lie side by side, whole panels also where the axis ends before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from .nest import Array, Form, Nest, form
+from .normal_form import LEFT, RIGHT, Axis, Normal
+from .tiles import Tile
+from .writing import Writing
+
+
+@dataclass(frozen=True)
+class Access:
+    """An operand as tiles see it: strides of axes, of panels of the vector axis, of its lanes."""
+
+    array: Array
+    offset: int
+    steps: tuple[tuple[str, int], ...]
+    panel: int
+    lane: int
+    whole: bool = False  # dead lanes may be read
+
+    def at(self, values: Mapping[str, Form], panel: Form, beyond: int) -> Form:
+        """The position of lane `beyond` of a panel."""
+        place = panel * self.panel + (self.offset + beyond * self.lane)
+        for name, step in self.steps:
+            place = place + values[name] * step
+        return place
+
+
+@dataclass(frozen=True)
+class Pack:
+    nest: Nest
+    array: Array
+
+
+def plain_access(normal: Normal, tile: Tile, p: int) -> Access:
+    """An operand where it is."""
+    view = normal.views[p]
+    steps = tuple((a.name, a.steps[p]) for a in normal.axes if a.steps[p] and a.name != tile.vector)
+    lane = normal.axis(tile.vector).steps[p] if tile.vector else 0
+    return Access(view.array, view.offset, steps, tile.panel * lane, lane)
+
+
+def accesses(normal: Normal, tile: Tile, name: str, dtype: str) -> tuple[list[Access], list[Pack]]:
+    """Where each operand is read, and the copies that this takes."""
+    found = [plain_access(normal, tile, p) for p in range(len(normal.views))]
+    packs = []
+    for p in tile.packs:
+        packs.append(pack(normal, tile, p, f"{name}_{('left', 'right')[p]}", dtype))
+        found[p] = packed_access(normal, tile, p, packs[-1].array)
+    return found, packs
+
+
+def _layout(normal: Normal, tile: Tile, p: int) -> tuple[list[Axis], list[Axis]]:
+    """Axes outside and inside of panels, outermost first."""
+    own = sorted((a for a in normal.axes if a.steps[p] and a.name != tile.vector), key=lambda a: -abs(a.steps[p]))
+    outer = [a for a in own if not a.reduced]
+    return outer, [a for a in own if a.reduced]
+
+
+def packed_access(normal: Normal, tile: Tile, p: int, array: Array) -> Access:
+    """An operand in its copy."""
+    outer, inner = _layout(normal, tile, p)
+    stride, steps = tile.panel, []
+    for axis in reversed(inner):
+        steps.append((axis.name, stride))
+        stride *= axis.n
+    panel, stride = stride, stride * -(-normal.axis(tile.vector).n // tile.panel)
+    for axis in reversed(outer):
+        steps.append((axis.name, stride))
+        stride *= axis.n
+    return Access(array, 0, tuple(steps), panel, 1, whole=True)
+
+
+def pack(normal: Normal, tile: Tile, p: int, name: str, dtype: str) -> Pack:
+    """The nest that copies an operand into panels."""
+    outer, inner = _layout(normal, tile, p)
+    vector = normal.axis(tile.vector)
+    panels = -(-vector.n // tile.panel)
+    array = Array(name, dtype, panels * tile.panel * prod(a.n for a in (*outer, *inner)), "workspace")
+    source, goal = plain_access(normal, tile, p), packed_access(normal, tile, p, array)
+    out = Array(name, dtype, array.size, "output")
+    w = Writing()
+    items: list[tuple[str, int]] = []
+    values = {}
+    for axis in (*outer, *inner):
+        values[axis.name] = form(axis.name)
+    panel = form("panel")
+
+    def move(width: int, last: int) -> None:
+        for u in range(-(-tile.panel // tile.lanes)):
+            live = 0 if u < width - 1 or not last else last
+            at = goal.at(values, panel, u * tile.lanes)
+            if u < width:
+                x = w.read(source.array, source.at(values, panel, u * tile.lanes), tile.lanes, source.lane, live)
+            else:
+                x = w.apply("spread", w.number(0, source.array.dtype), kind=_vector(source.array.dtype, tile.lanes))
+            w.write(out, at, _cast(w, x, dtype, tile.lanes))
+
+    rest = vector.n % tile.panel
+    loops = [("panel", panels), *((a.name, a.n) for a in (*outer, *inner))]
+    items = loops[:1]
+    for at, (_, n) in enumerate(loops[1:], 1):
+        if prod(m for _, m in items) >= 8 or prod(m for _, m in loops[at + 1 :]) * tile.panel < 2048:
+            break
+        items.append((loops[at][0], n))
+    _loops(w, loops[len(items) :], lambda: _either(w, panel, panels, rest, tile, move))
+    return Pack(Nest(f"{name}_pack", (source.array, out), tuple(items), tuple(w.lists[0])), array)
+
+
+def _vector(dtype: str, lanes: int):  # type: ignore[no-untyped-def]
+    from .nest import Type
+
+    return Type(dtype, lanes)
+
+
+def _cast(w: Writing, register: str, dtype: str, lanes: int) -> str:
+    if w.types[register].dtype == dtype:
+        return register
+    return w.apply("cast", register, kind=_vector(dtype, lanes))
+
+
+def _loops(w: Writing, loops: list[tuple[str, int]], inside) -> None:  # type: ignore[no-untyped-def]
+    if not loops:
+        inside()
+        return
+    with w.loop(loops[0][0], 0, loops[0][1]):
+        _loops(w, loops[1:], inside)
+
+
+def _either(w: Writing, panel: Form, panels: int, rest: int, tile: Tile, move) -> None:  # type: ignore[no-untyped-def]
+    if not rest:
+        move(tile.width, 0)
+        return
+    with w.apart() as whole:
+        move(tile.width, 0)
+    with w.apart() as ending:
+        move(-(-rest // tile.lanes), rest % tile.lanes)
+    if panels == 1:
+        for stmt in ending:
+            w.put(stmt)
+    else:
+        w.otherwise(panel * -1 + (panels - 2), whole, ending)
