@@ -12,8 +12,9 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from ..backends.engines import BACKENDS
 from ..backends.numpy.emitting import module_of
-from ..backends.numpy.load import Compiled, compile_program
+from ..backends.numpy.load import Compiled
 from ..backends.numpy.rooms import ROOMS
 from ..derive import grad as derivation
 from ..errors import DerivationError, MeaningError, Problem, ShapeError, warn_of
@@ -141,7 +142,7 @@ class Function:
         shapes = {name: shape for name, (shape, _) in signature.items()}
         dtypes = {name: dtype.name for name, (_, dtype) in signature.items()}
         arguments.check_cotangents(self._expected, shapes)
-        compiled = compile_program(self.program, shapes, dtypes, exact=self._exact, limits=self._limits)
+        compiled = BACKENDS[self.backend].compiles(self.program, shapes, dtypes, exact=self._exact, limits=self._limits)
         warn_of(compiled.warnings, 5)
         return compiled
 

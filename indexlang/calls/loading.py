@@ -11,16 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ..backends.engines import BACKENDS
 from ..errors import LanguageSyntaxError, MeaningError, Problem, Source, warn_of
 from ..meaning.report import nearest
 from ..meaning.resolve import layer_names, resolved
-from ..plan.limits import NEVER, NUMPY
+from ..plan.limits import NEVER
 from ..properties import public
 from ..syntax.parser import parse, read
 from .arguments import listed, shortly, switch
 from .function import Function
 
-Backend = Literal["auto", "numpy"]
+Backend = Literal["auto", "numpy", "native"]
 
 
 def compile(  # noqa: A001 (the name that the contract gives it)
@@ -39,8 +40,8 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     `text` is a path if it is a `Path`, or one line without `=` that ends in .idx. `layer` chooses one of several
     layers; `options` are that layer's, in one mapping or by keyword:
     `compile("conv.idx", layer="conv2d", stride=2)`. `outputs` are the tensors to deliver, instead of the header's, or
-    those that nothing reads. `backend` is what runs the Function: "numpy", the only one so far, and so what "auto"
-    takes; `f.backend` says which. With `recompute` no product is kept from the forward run of `vjp` that its pullback
+    those that nothing reads. `backend` is what runs the Function: "numpy", which "auto"
+    takes, or "native" (the extra of that name): statements as loop nests, compiled; `f.backend` says which. With `recompute` no product is kept from the forward run of `vjp` that its pullback
     can make again: less memory, more time.
     Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text, or with an argument;
     `IndexLangError` for a file that cannot be read.
@@ -55,7 +56,8 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     doubts: list[Problem] = []
     found = resolved(file, layer=layer, options=given, outputs=_outputs(outputs), folder=folder, doubt=doubts.append)
     warn_of(doubts, 2)
-    limits = replace(NUMPY, deep=NEVER) if again else NUMPY
+    limits = BACKENDS[engine].limits
+    limits = replace(limits, deep=NEVER) if again else limits
     return Function(found.program, found.options, limits=limits, backend=engine)
 
 
@@ -65,7 +67,12 @@ def _engine(backend: str) -> str:
     if not isinstance(backend, str) or backend not in there:
         rule = f"a backend is one of {', '.join(there)}, not {shortly(backend)}"
         raise MeaningError(Problem("backend", rule, way_out="leave it out, and what is there is taken"))
-    return there[1] if backend == "auto" else backend
+    name = there[1] if backend == "auto" else backend
+    missing = BACKENDS[name].missing
+    if missing:
+        way = f"install it: python -m pip install 'indexlang[{name}]'"
+        raise MeaningError(Problem("backend", f"the backend {name} needs {', '.join(missing)}", way_out=way))
+    return name
 
 
 def _outputs(outputs: Any) -> tuple[str, ...] | None:

@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...plan.places import Buffer
+from ...plan.places import Buffer, View
 from ...plan.plan import Plan
+from ...plan.views import Row
 from ..numpy.load import Part
 from ..numpy.names import Called
-from . import engine, maps
-from .contraction import schedule
+from . import engine
+from .contraction import Contraction, schedule
 from .emit import module
+from .gathering import gathered
 from .lowering import Task, apart, contraction, task
 from .nest import Array, Nest
 from .runner import runner
@@ -120,8 +122,13 @@ def scheduled(work: Task, arrays: Arrays, target: Target, name: str) -> Schedule
         return None
     product = contraction(work, arrays)
     if product is not None and points >= SMALL:
-        found = schedule(product, target, name)
-        return Scheduled(found.nests, found.workspaces, found.told)
+        made = [schedule(c, target, f"{name}_{k}") for k, c in enumerate(solved(work, product))]
+        nests = tuple(n for s in made for n in s.nests)
+        return Scheduled(nests, tuple(w for s in made for w in s.workspaces), "; ".join(s.told for s in made))
+    try:
+        from . import maps
+    except ImportError:
+        return None
     several = []
     for k, one in enumerate(apart(work, sizes)):
         made = maps.nests([maps.Work(one.place, one.op, one.value)], dict(one.extents), arrays, target, f"{name}_{k}")
@@ -130,3 +137,13 @@ def scheduled(work: Task, arrays: Arrays, target: Target, name: str) -> Schedule
         several.append(made)
     nests = tuple(n for s in several for n in s.nests)
     return Scheduled(nests, tuple(w for s in several for w in s.workspaces), several[0].told)
+
+
+def solved(work: Task, product: Contraction) -> Sequence[Contraction]:
+    """A contraction, or several, that share no element of the target."""
+    place = work.place
+    if not work.taps or not isinstance(place, View):
+        return (product,)
+    lows = {i: lo for i, (lo, _) in work.extents}
+    rows = [Row(r.const + sum(k * lows[i] for i, k in r.coefs), r.coefs) for r in place.rows]
+    return gathered(product, rows, place.buffer.shape) or (product,)

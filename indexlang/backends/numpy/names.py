@@ -90,7 +90,9 @@ class Writer:
     module: list[str] = field(default_factory=list)
     constants: dict[str, Name] = field(default_factory=dict)
     support: set[str] = field(default_factory=set)  # names of ARRAYS and of the functions' SUPPORT
-    calls: Mapping[tuple[int, int], Called | None] = field(default_factory=dict)  # by section and step; None: done before
+    calls: Mapping[tuple[int, int], Called | None] = field(
+        default_factory=dict
+    )  # by section and step; None: done before
     leaving: str | None = None  # the line that goes over to what runs instead
     made: dict[Buffer, Made] = field(default_factory=dict)
     contiguous: set[Buffer] = field(default_factory=set)  # inputs that are made so
