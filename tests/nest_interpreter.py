@@ -1,8 +1,8 @@
 """A Nest run statement by statement, for tests: what compiled code has to give.
 
-Every register is an array of its lanes. Raises `WrongError` where a Nest breaks a rule of `nest`: an address outside of its
-array, a register or an element of a workspace that holds nothing, a type that is not what it says, two items that touch
-one element of which one writes.
+Every register is an array of its lanes. Raises `WrongError` where a Nest breaks a rule of `nest`: an address outside of
+its array, a register or an element of a workspace that holds nothing, a type that is not what it says, two items that
+touch one element of which one writes.
 """
 
 from __future__ import annotations
