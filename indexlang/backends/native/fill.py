@@ -6,7 +6,7 @@ items.
 
 from __future__ import annotations
 
-from .nest import Form, For, Literal, Nest, Stmt, Type, Write, form
+from .nest import For, Form, Literal, Nest, Stmt, Type, Write, form
 from .normal_form import TARGET, Normal, apart
 
 

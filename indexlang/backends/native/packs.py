@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from .nest import Array, Form, Nest, form
-from .normal_form import LEFT, RIGHT, Axis, Normal
+from .normal_form import Axis, Normal
 from .tiles import Tile
 from .writing import Writing
 
