@@ -35,7 +35,7 @@ class Order:
     serial: tuple[str, ...]
     inner: tuple[str, ...]
     sums: tuple[str, ...]
-    split: tuple[str, int] | None = None  # the outermost summed axis in chunks, added up in the target
+    split: tuple[tuple[str, int], ...] = ()  # the outermost summed axes in chunks, added up in the target
 
     @property
     def items(self) -> int:
@@ -66,7 +66,9 @@ def order(normal: Normal, tile: Tile, target: Target, itemsize: int) -> Order:
     names = tuple(a.name for a in inner)
     serial = tuple(a.name for a in sorted((a for a in normal.outputs if a.serial), key=_far))
     found = _items(normal, outer, names, units, tile.cycles)
-    return Order(tuple(units.items()), found, serial, names, _sums(normal, tile, spread))
+    sums = _sums(normal, tile, spread)
+    split = _split(normal, tile, sums, target.l2 // 2 // itemsize, 64 // itemsize)
+    return Order(tuple(units.items()), found, serial, names, sums, split)
 
 
 def _far(axis: Axis) -> int:
@@ -103,9 +105,7 @@ def _items(
         group = max(loop.rounds * items // (4 * goal), 1)
         found.append(replace(loop, group=group))
         items *= -(-loop.rounds // group)
-    if rest:
-        return (*found, *rest)
-    taken = {o.axis for o in found}
+    taken = {o.axis for o in (*found, *rest)}
     for name in inner:
         count = -(-normal.axis(name).n // units[name])
         if items >= goal or count == 1 or name in taken or name not in free:
@@ -113,7 +113,7 @@ def _items(
         chunk = max(count * items // goal, 1)
         found.append(Outer(name, chunk, -(-count // chunk), 1))
         items *= found[-1].rounds
-    return tuple(found)
+    return (*found, *rest)
 
 
 def _sums(normal: Normal, tile: Tile, spread: list[int]) -> tuple[str, ...]:
@@ -121,3 +121,27 @@ def _sums(normal: Normal, tile: Tile, spread: list[int]) -> tuple[str, ...]:
     by = spread[0] if spread else LEFT
     axes = sorted((a for a in normal.sums if a.name != tile.vector), key=lambda a: (not a.bounded, -abs(a.steps[by])))
     return tuple(a.name for a in axes)
+
+
+def _split(normal: Normal, tile: Tile, sums: tuple[str, ...], room: int, line: int) -> tuple[tuple[str, int], ...]:
+    """Chunks of the outermost sums, so that what one tile reads in a chunk is still there for the next one."""
+    held, found = 0, list[tuple[str, int]]()
+    for p in (LEFT, RIGHT):
+        lanes = tile.panel if tile.vector and normal.axis(tile.vector).steps[p] else 1
+        rows = prod(m for a, m in tile.sizes if normal.axis(a).steps[p] not in (0, 1))
+        beside = prod(m for a, m in tile.sizes if normal.axis(a).steps[p] == 1)
+        dense = any(normal.axis(a).steps[p] == 1 for a in sums)
+        held += rows * (max(lanes, beside) if dense or p in tile.packs else -(-max(lanes, beside) // line) * line)
+    free = [normal.axis(a) for a in sums if not normal.axis(a).bounded]
+    if tile.dot or len(free) < len(sums):
+        return ()
+    for at, axis in enumerate(free):
+        inside = held * prod(a.n for a in free[at + 1 :])
+        if inside * axis.n <= room:
+            break
+        chunk = max(room // inside, 1)
+        chunk = -(-axis.n // -(-axis.n // chunk))
+        found.append((axis.name, chunk))
+        if chunk > 1:
+            break
+    return tuple(found)

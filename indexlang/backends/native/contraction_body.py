@@ -52,7 +52,7 @@ class Body:
     shape: Shape
     values: dict[str, Form]
     panel: Form
-    chunk: tuple[Form, int] | None = None  # of the split sum: which, and its size
+    chunks: dict[str, tuple[Form, int]] = field(default_factory=dict)  # of sums: which, and of what size
     sums: dict[tuple[Position, int], str] = field(default_factory=dict)
 
     def write(self) -> None:
@@ -63,7 +63,7 @@ class Body:
         kind = Type(dtype, tile.lanes)
         for p in self.positions:
             for u in range(self.wide):
-                zero = w.number(0 if dtype.startswith(("int", "uint")) else 0.0, dtype, tile.lanes)
+                zero = w.number(_zero(dtype), dtype, tile.lanes)
                 self.sums[p, u] = w.apply("same", zero, kind=kind, hint="sum")
         if not self.plan.normal.never:
             summed = {a.name for a in self.plan.normal.sums}
@@ -88,7 +88,9 @@ class Body:
             return
         axis, rest = axes[0], axes[1:]
         bounds = self._closing(axis, rest)
-        if bounds:
+        if axis.name in self.chunks:
+            self._chunk(axis, rest, live)
+        elif bounds:
             self._limited(axis, rest, live, bounds)
         elif self._straight(axes):
             for k in range(axis.n):
@@ -100,7 +102,7 @@ class Body:
     def _straight(self, axes: Sequence[Axis]) -> bool:
         """Whether all points of axes stand in one straight line."""
         plan, taps = self.plan, prod(a.n for a in axes)
-        if any(a.bounded for a in axes) or plan.tile.dot:
+        if any(a.bounded or a.name in self.chunks for a in axes) or plan.tile.dot:
             return False
         return sharing(plan.normal, plan.tile) or len(self.positions) * self.wide * taps <= COSTS.line
 
@@ -118,6 +120,24 @@ class Body:
         for k in range(n - n % by, n):
             self.values[axis.name] = Form(k)
             self._sum(rest, live, known)
+
+    def _chunk(self, axis: Axis, rest: Sequence[Axis], live: list[Position]) -> None:
+        """The values of an axis in one chunk."""
+        at, size = self.chunks[axis.name]
+        if size == 1:
+            self.values[axis.name] = at
+            self._sum(rest, live, {})
+            return
+        begin = at * size
+        points = len(live) * self.wide
+        by = next(k for k in (8, 4, 2, 1) if (k * points <= 48 and size % k == axis.n % k == 0) or k == 1)
+        by = by if not rest and not self.plan.tile.dot else 1
+        ends = [Form(axis.n), begin + size] if axis.n % size else [begin + size]
+        with self.w.loop(self.w.fresh(axis.name), begin, ends, by) as inside:
+            known: Registers = {}
+            for k in range(by):
+                self.values[axis.name] = inside + k
+                self._sum(rest, live, known)
 
     def _products(self, live: list[Position], known: Registers) -> None:
         plan = self.plan
@@ -260,15 +280,46 @@ class Body:
         plan, w = self.plan, self.w
         access = plan.accesses[TARGET]
         at = access.at(self._at(p), self.panel, u * lanes)
+        last = _last(plan, self.chunks)
+        if plan.contraction.op != "=" or self.chunks:
+            old = self._old(at, lanes, live)
+            value = w.apply("sub" if plan.contraction.op == "-=" else "add", old, value)
+        if not self.chunks or not plan.contraction.epilogue:
+            self._put(self._finished(p, u, value, lanes, live), at, lanes, live)
+            return
+        with w.apart() as whole:
+            self._put(self._finished(p, u, value, lanes, live), at, lanes, live)
+        with w.apart() as part:
+            self._put(value, at, lanes, live)
+        w.otherwise(last, whole, part)
+
+    def _old(self, at: Form, lanes: int, live: int) -> str:
+        """What the target has before; nothing in the first chunk of `=`."""
+        plan, w = self.plan, self.w
+        access = plan.accesses[TARGET]
+        step = access.lane if lanes > 1 else 1
         if plan.contraction.op != "=":
-            old = self._cast(w.read(access.array, at, lanes, access.lane if lanes > 1 else 1, live))
-            value = w.apply("add" if plan.contraction.op == "+=" else "sub", old, value)
+            return self._cast(w.read(access.array, at, lanes, step, live))
+        kind = Type(access.array.dtype, lanes)
+        old = w.apply("same", w.number(_zero(kind.dtype), kind.dtype, lanes), kind=kind, hint="old")
+        later = Form(-1)
+        for chunk, _ in self.chunks.values():
+            later = later + chunk
+        with w.when(later):
+            w.set(Read(access.array, at, lanes, step, live), register=old)
+        return self._cast(old)
+
+    def _finished(self, p: Position, u: int, value: str, lanes: int, live: int) -> str:
+        """A sum after the steps of the epilogue."""
         names = {"sum": value}
-        for step in plan.contraction.epilogue:
+        for step in self.plan.contraction.epilogue:
             args = [self._argument(arg, names, p, u, lanes, live) for arg in step.args]
-            names[step.name] = value = w.apply(step.fn, *args)
-        value = self._cast(value, access.array.dtype)
-        w.write(access.array, at, value, access.lane if lanes > 1 else 1, live)
+            names[step.name] = value = self.w.apply(step.fn, *args)
+        return value
+
+    def _put(self, value: str, at: Form, lanes: int, live: int) -> None:
+        access = self.plan.accesses[TARGET]
+        self.w.write(access.array, at, self._cast(value, access.array.dtype), access.lane if lanes > 1 else 1, live)
 
     def _argument(
         self, arg: str | Operand | float, names: Mapping[str, str], p: Position, u: int, lanes: int, live: int
@@ -291,4 +342,16 @@ def _form(bound: Form, values: Mapping[str, Form]) -> Form:
     found = Form(bound.const)
     for name, coef in bound.terms:
         found = found + values[name] * coef
+    return found
+
+
+def _zero(dtype: str) -> int | float:
+    return 0.0 if dtype.startswith("float") else 0
+
+
+def _last(plan: Plan, chunks: Mapping[str, tuple[Form, int]]) -> Form:
+    """Not negative in the last chunk of all."""
+    found = Form(0)
+    for axis, (at, size) in chunks.items():
+        found = found + at - (-(-plan.normal.axis(axis).n // size) - 1)
     return found

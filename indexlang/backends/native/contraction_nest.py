@@ -26,6 +26,7 @@ class _Loops:
         self.panel = Form(0)
         self.ranges: dict[str, Range] = {}
         self.ends: dict[str, Form] = {}  # the number of the last round of an axis that goes in chunks: >= 0 in it
+        self.chunks: dict[str, tuple[Form, int]] = {}
         self.items: list[tuple[str, int]] = []
 
     def outer(self, loops: Sequence[Outer]) -> None:
@@ -59,11 +60,20 @@ class _Loops:
 
     def serial(self, axes: Sequence[str]) -> None:
         if not axes:
-            self.inner(self.plan.order.inner, {})
+            self.split(self.plan.order.split)
             return
         with self.w.loop(self.w.fresh(axes[0]), 0, self.plan.normal.axis(axes[0]).n) as at:
             self.values[axes[0]] = at
             self.serial(axes[1:])
+
+    def split(self, chunks: Sequence[tuple[str, int]]) -> None:
+        if not chunks:
+            self.inner(self.plan.order.inner, {})
+            return
+        (axis, chunk), n = chunks[0], self.plan.normal.axis(chunks[0][0]).n
+        with self.w.loop(self.w.fresh(f"{axis}_chunk"), 0, -(-n // chunk)) as at:
+            self.chunks[axis] = (at, chunk)
+            self.split(chunks[1:])
 
     def inner(self, axes: Sequence[str], sizes: dict[str, int]) -> None:
         if not axes:
@@ -112,7 +122,7 @@ class _Loops:
         if tile.vector in sizes:
             width, live = -(-sizes[tile.vector] // tile.lanes), sizes[tile.vector] % tile.lanes
         shape = Shape(tuple((a, sizes[a]) for a, _ in tile.sizes), width, live)
-        Body(self.plan, self.w, shape, dict(self.values), self.panel).write()
+        Body(self.plan, self.w, shape, dict(self.values), self.panel, dict(self.chunks)).write()
 
 
 def nest(plan: Plan, name: str) -> Nest:

@@ -24,9 +24,12 @@ class Costs:
     broadcast: float = 0.5
     lane: float = 1.5  # an element put into a vector on its own
     masked: float = 1.0  # more, where not all lanes are live
+    far: float = 2.0  # more, where rows lie so far apart that they crowd few sets of the caches
+    row: int = 128  # elements from row to row that are far
     store: float = 1
     stored_lane: float = 3
     tile: float = 15
+    border: float = 1.1  # times, where bounds cut tiles
     packed: float = 2.5  # an element
     copied: float = 0.4  # an element, where lanes lie side by side before, too
     unrolled: int = 320  # multiply-adds in one straight line where taps share reads
@@ -77,7 +80,7 @@ def balanced(n: int, most: int) -> int:
 def choose(normal: Normal, lanes: int, registers: int, costs: Costs = COSTS) -> Tile:
     """The tile of the fewest cycles."""
     found = [_priced(normal, tile, costs) for tile in candidates(normal, lanes, registers)]
-    return min(found, key=lambda t: t.cycles)
+    return min(found, key=lambda t: (t.cycles, sum(abs(normal.axis(a).steps[TARGET]) for a, _ in t.sizes)))
 
 
 def candidates(normal: Normal, lanes: int, registers: int) -> Iterator[Tile]:
@@ -128,7 +131,7 @@ def _sizes(normal: Normal, vector: Axis | None, width: int, registers: int) -> I
                 yield ((a.name, m),)
     for a, b in product(axes, axes):
         for second in (2, 3, 4):
-            if a is not b and b.n >= second and most // second > 1:
+            if a is not b and not (a.bounded and b.bounded) and b.n >= second and most // second > 1:
                 m = balanced(a.n, min(most // second, 6))
                 yield ((a.name, m), (b.name, second))
 
@@ -156,6 +159,8 @@ def _cycles(normal: Normal, tile: Tile, costs: Costs) -> float:
             for panel, n in panels:
                 cost = sums * _step(normal, tile, now, n, costs) + _stores(normal, tile, now, n, costs)
                 total += count * panel * (cost + costs.tile)
+    if any(normal.axis(a).bounded for a in sizes):
+        total *= costs.border
     return total + sum(_pack(normal, tile, p, costs) for p in tile.packs)
 
 
@@ -170,9 +175,17 @@ def _step(normal: Normal, tile: Tile, sizes: tuple[tuple[str, int], ...], n: int
         count *= 1 if spread else width
         masked = 0 if spread or n % tile.lanes == 0 or p in tile.packs else 1
         loads += count
-        ports += count * (costs.broadcast if spread else 1 + costs.masked * masked / width)
+        far = costs.far if not spread and p not in tile.packs and _far(normal, tile, p, costs) else 0
+        ports += count * (costs.broadcast if spread else 1 + far + costs.masked * masked / width)
     fmas = width * prod(m for _, m in sizes)
     return max(fmas / costs.fmas, ports, costs.least) + costs.load * loads
+
+
+def _far(normal: Normal, tile: Tile, p: int, costs: Costs) -> bool:
+    """Whether vectors that follow each other lie far apart, again and again."""
+    steps = [abs(a.steps[p]) for a in normal.sums if a.steps[p] and a.name != tile.vector]
+    reused = any(not a.steps[p] for a in normal.outputs)
+    return bool(steps) and not tile.dot and reused and min(steps) >= costs.row
 
 
 def sharing(normal: Normal, tile: Tile, costs: Costs = COSTS) -> bool:
