@@ -1,0 +1,117 @@
+"""Stores that run together: in the same loops, or one after the other inside of the same outer ones.
+
+In: stores in order. Out: segments, each a nest. The one rule: what one round of the outer loops reads or writes of an
+array that is written, is what the same round has written there before; so that rounds are independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from .axes import LARGE, points
+from .nodes import Access, Element, Fold, Node, Store, every
+
+ROWS = 8  # rounds of outer loops that are worth fusing for
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Groups of stores, each over the same indices, that run one after the other for each value of `outer`."""
+
+    outer: tuple[str, ...]
+    groups: tuple[list[Store], ...]
+
+
+def segments(stores: Sequence[Store], sizes: Mapping[str, int]) -> list[Segment]:
+    """Stores as few segments."""
+    groups: list[list[Store]] = []
+    for store in stores:
+        if groups and _beside(groups[-1], store, sizes):
+            groups[-1].append(store)
+        else:
+            groups.append([store])
+    found: list[Segment] = []
+    for group in groups:
+        if found and (outer := _outer((*found[-1].groups, group), sizes)):
+            found[-1] = Segment(outer, (*found[-1].groups, group))
+        else:
+            found.append(Segment((), (group,)))
+    return found
+
+
+def _beside(group: Sequence[Store], store: Store, sizes: Mapping[str, int]) -> bool:
+    """Whether a store may stand behind others at each point: of what they write it touches the same elements only."""
+    if set(group[0].free) != set(store.free):
+        return False
+    both = [*group, store]
+    written = {s.access.array.name: s.access for s in both}
+    if any(s.access != written[s.access.array.name] for s in both):
+        return False
+    before = {s.access.array.name for s in group}
+    whole = list(every(s.value for s in both))
+    if any(isinstance(n, Fold) and n.arrays & before and points({*n.indices, *n.over}, sizes) > LARGE for n in whole):
+        return False  # it may be made in parts
+    touched = [n.access for n in whole if isinstance(n, Element)]
+    return all(a == written.get(a.array.name, a) for a in touched)
+
+
+def _outer(groups: Sequence[Sequence[Store]], sizes: Mapping[str, int]) -> tuple[str, ...]:
+    """The loops that groups share; none where they would not gain by it."""
+    stores = [s for g in groups for s in g]
+    near = {i for s in stores for i in _near(s, sizes)}
+    common = [i for i in stores[0].free if i not in near and all(i in s.free for s in stores)]
+    common = [i for i in common if _separate(stores, i)]
+    while common:
+        if _independent(stores, common, sizes):
+            return tuple(common) if _worth(stores, common, sizes) else ()
+        common.pop()
+    return ()
+
+
+def _near(store: Store, sizes: Mapping[str, int]) -> set[str]:
+    """The indices along which the elements of a store's larger arrays lie side by side."""
+    accesses = [store.access, *(n.access for n in every([store.value]) if isinstance(n, Element))]
+    most = max(points(a.indices, sizes) for a in accesses)
+    return {i for a in accesses if points(a.indices, sizes) == most for i, s in a.steps if abs(s) == 1}
+
+
+def _separate(stores: Sequence[Store], index: str) -> bool:
+    """Whether no fold runs over an index that others have as an outer one."""
+    return not any(isinstance(n, Fold) and index in n.over for n in every(s.value for s in stores))
+
+
+def _worth(stores: Sequence[Store], outer: Sequence[str], sizes: Mapping[str, int]) -> bool:
+    """Whether there are rounds enough, or little to do at all."""
+    rounds = points(outer, sizes)
+    return rounds >= ROWS or all(points(n.indices, sizes) < 50_000 for n in every(s.value for s in stores))
+
+
+def _independent(stores: Sequence[Store], outer: Sequence[str], sizes: Mapping[str, int]) -> bool:
+    """Whether a round touches of each written array just what that round itself writes there."""
+    written: dict[str, list[Access]] = {}
+    for s in stores:
+        written.setdefault(s.access.array.name, []).append(s.access)
+    touched = [n.access for n in every(s.value for s in stores) if isinstance(n, Element)]
+    for name, own in written.items():
+        accesses = [*own, *(a for a in touched if a.array.name == name)]
+        if not all(_same(a, b, outer, sizes) for a, b in combinations(accesses, 2)):
+            return False
+    return True
+
+
+def _same(a: Access, b: Access, outer: Sequence[str], sizes: Mapping[str, int]) -> bool:
+    """Whether two accesses touch the same elements in each round."""
+    if a.first != b.first or any(a.step(i) != b.step(i) for i in outer):
+        return False
+    return _box(a.steps, outer, sizes) == _box(b.steps, outer, sizes)
+
+
+def _box(steps: Iterable[tuple[str, int]], outer: Sequence[str], sizes: Mapping[str, int]) -> list[tuple[int, int]]:
+    return sorted((s, sizes[i]) for i, s in steps if i not in outer)
+
+
+def reads(nodes: Iterable[Node]) -> set[str]:
+    """The arrays that nodes read."""
+    return {name for n in nodes for name in n.arrays}

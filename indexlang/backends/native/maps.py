@@ -1,0 +1,103 @@
+"""Maps and reductions of a Plan as loop nests.
+
+In: works, each a Run whose value ranges over the whole extents of its indices; where their buffers lie; a Target.
+Out: a `Schedule`, or None where a native kernel cannot do it. The one rule: what is computed, and in which order, is
+decided by the works, the extents and the Target, never by who runs the items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ...plan.places import Buffer, Place
+from ...plan.quantities import Value
+from ...plan.views import injective
+from .axes import merged
+from .fusing import Segment, segments
+from .looping import nest_of
+from .meaning import Extents, Meaning, UnsupportedError
+from .nest import Array, Nest
+from .nodes import Nodes, Store
+from .partial import Apart
+from .target import Target
+
+
+@dataclass(frozen=True)
+class Work:
+    """One Run: a value combined into each element of a place."""
+
+    place: Place
+    op: str
+    value: Value
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Nests that run one after the other, arrays that they need beside the given ones, and what is told of them."""
+
+    nests: tuple[Nest, ...]
+    workspaces: tuple[Array, ...]
+    told: str
+
+
+def nests(
+    works: Sequence[Work],
+    extents: Extents,
+    arrays: Callable[[Buffer], Array] | Mapping[Buffer, Array],
+    target: Target,
+    name: str,
+) -> Schedule | None:
+    """The nests of works that run one after the other; None where there is no such kernel."""
+    written = {w.place.buffer for w in works}
+
+    def array(buffer: Buffer) -> Array:
+        found = arrays[buffer] if isinstance(arrays, Mapping) else arrays(buffer)
+        return replace(found, role="output" if buffer in written else "input")
+
+    nodes = Nodes()
+    meaning = Meaning(nodes, extents, array)
+    try:
+        stores = [store for work in works if (store := _store(meaning, work)) is not None]
+    except UnsupportedError:
+        return None
+    sizes = {i: hi - lo for i, (lo, hi) in extents.items() if hi - lo > 1}
+    made: list[Nest] = []
+    spaces: list[Array] = []
+    told: list[str] = []
+    for segment in segments(stores, sizes):
+        found = _scheduled(nodes, segment, sizes, target, f"{name}_{len(made)}", spaces)
+        made += [nest for nest, _ in found]
+        told += [words for _, words in found]
+    return Schedule(tuple(made), tuple(spaces), "; ".join(told))
+
+
+def _scheduled(
+    nodes: Nodes, segment: Segment, sizes: Mapping[str, int], target: Target, name: str, spaces: list[Array]
+) -> list[tuple[Nest, str]]:
+    """The nests of a segment: sums that take all items come before what reads them."""
+    if len(segment.groups) > 1:
+        return [nest_of(nodes, segment, sizes, target, name)]
+    stores, own = merged(nodes, segment.groups[0], sizes)
+    parts = Apart(nodes, own, target, name)
+    left = parts.out_of(stores)
+    spaces += parts.spaces
+    groups = [*parts.before, left]
+    return [nest_of(nodes, Segment((), (g,)), own, target, f"{name}_{k}") for k, g in enumerate(groups)]
+
+
+def _store(meaning: Meaning, work: Work) -> Store | None:
+    """A work as a node at each point; None where there are no points."""
+    free = tuple(dict.fromkeys(work.place.mentioned))
+    around = free if work.op == "=" else (*free, *work.value.indices)
+    if any(meaning.length(i) == 0 for i in around):
+        return None
+    access = meaning.access(work.place)
+    extra = sorted(i for i in work.value.indices if i not in free and meaning.length(i) > 1)
+    value = meaning.put(access, work.op, work.value, extra)
+    own = tuple(i for i in free if meaning.length(i) > 1)
+    if set(own) - access.indices:
+        raise UnsupportedError("several values for one element")
+    if not injective((s, meaning.length(i)) for i, s in access.steps):
+        raise UnsupportedError("elements that meet")
+    return Store(access, value, own)
