@@ -5,6 +5,7 @@ In: a backend's name. Out: its row. The one rule: a row is all that the rest of 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -31,6 +32,12 @@ def _native(*args: object, **how: object) -> Compiled:
     from .native.load import compile_native  # it imports llvmlite
 
     return compile_native(*args, **how)
+
+
+def usual() -> str:
+    """The backend that "auto" stands for: INDEXLANG_BACKEND where that names one that is there."""
+    named = os.environ.get("INDEXLANG_BACKEND", "")
+    return named if named in BACKENDS and not BACKENDS[named].missing else "numpy"
 
 
 BACKENDS: Mapping[str, Row] = {

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from ..backends.engines import BACKENDS
+from ..backends.engines import BACKENDS, usual
 from ..backends.numpy.emitting import module_of
 from ..backends.numpy.load import Compiled
 from ..backends.numpy.rooms import ROOMS
@@ -20,7 +20,7 @@ from ..derive import grad as derivation
 from ..errors import DerivationError, MeaningError, Problem, ShapeError, warn_of
 from ..locks import Lock
 from ..plan.derived import fitted
-from ..plan.limits import NUMPY, Limits
+from ..plan.limits import Limits
 from ..plan.plan import Plan
 from ..program import latex as typesetting
 from ..program.affine import Affine
@@ -59,10 +59,12 @@ class Function:
         always_dict: bool = False,
         exact: Sequence[str] = (),
         expected: Mapping[str, Mapping[int, Affine]] | None = None,
-        limits: Limits = NUMPY,
-        backend: str = "numpy",
+        limits: Limits | None = None,
+        backend: str = "auto",
     ) -> None:
         self.program = program
+        if backend == "auto":
+            backend = usual() if limits is None else "native" if limits.nests else "numpy"
         self.backend = backend
         self.options = dict(options or {})
         self.inputs = program.inputs
@@ -72,7 +74,7 @@ class Function:
         self._always_dict = always_dict or len(program.outputs) != 1
         self._exact = frozenset(exact)  # outputs that stay in the type they are computed in
         self._expected = expected or {}  # sizes of inputs that the program itself does not tell
-        self._limits = limits  # at which sizes plans turn
+        self._limits = BACKENDS[backend].limits if limits is None else limits  # at which sizes plans turn
         self._names = program.inputs
         self._compiled: dict[Any, Compiled] = {}
         self._pulls: dict[Any, Pulling] = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ...plan.kernels import Map, Product
 from ...plan.places import Buffer, Part, Place, View
 from ...plan.plan import Loop, Run, Step
-from ...plan.quantities import Apply, Load, Number, Position, Reduced, Value, parts_of
+from ...plan.quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value, parts_of
 from ...plan.views import index_strides, row_strides
 from .contraction import Contraction, Operand
 from .nest import Array, Form
@@ -60,10 +60,12 @@ def task(step: Step, extents: Extents) -> Task | None:
             value = Reduced("sum", product, roles.summed)
         case _:
             return None
-    if any(isinstance(p.place, Part) and p.place.moved for p in (step, *loads(value))):
+    parts = [p.place for p in (step, *loads(value)) if isinstance(p.place, Part)]
+    if any(p.moved or {*taps} & {*p.indices} for p in parts):
         return None
     used = {*step.place.mentioned, *taps, *value.indices}
-    used |= {i for p in parts_of(value) if isinstance(p, Reduced) for i in p.over}
+    used |= {i for p in parts_of(value) if isinstance(p, Reduced | Count) for i in p.over}
+    used |= {i for p in parts_of(value) if isinstance(p, Reach) for i, _ in p.row.coefs}
     used |= {i for p in loads(value) for i in p.place.mentioned}
     return Task(step.place, step.op, value, tuple((i, e) for i, e in extents.items() if i in used), tuple(taps))
 

@@ -15,7 +15,7 @@ from ...plan.plan import Plan
 from ...plan.views import Row
 from ..numpy.load import Part
 from ..numpy.names import Called
-from . import engine
+from . import engine, maps
 from .contraction import Contraction, schedule
 from .emit import module
 from .gathering import gathered
@@ -125,10 +125,6 @@ def scheduled(work: Task, arrays: Arrays, target: Target, name: str) -> Schedule
         made = [schedule(c, target, f"{name}_{k}") for k, c in enumerate(solved(work, product))]
         nests = tuple(n for s in made for n in s.nests)
         return Scheduled(nests, tuple(w for s in made for w in s.workspaces), "; ".join(s.told for s in made))
-    try:
-        from . import maps
-    except ImportError:
-        return None
     several = []
     for k, one in enumerate(apart(work, sizes)):
         made = maps.nests([maps.Work(one.place, one.op, one.value)], dict(one.extents), arrays, target, f"{name}_{k}")
