@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 from ..plan.limits import NATIVE, NUMPY, Limits
 from .numpy.load import Compiled, compile_program
@@ -28,7 +29,7 @@ class Row:
         return tuple(name for name in self.needs if find_spec(name) is None)
 
 
-def _native(*args: object, **how: object) -> Compiled:
+def _native(*args: Any, **how: Any) -> Compiled:
     from .native.load import compile_native  # it imports llvmlite
 
     return compile_native(*args, **how)

@@ -41,8 +41,9 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     layers; `options` are that layer's, in one mapping or by keyword:
     `compile("conv.idx", layer="conv2d", stride=2)`. `outputs` are the tensors to deliver, instead of the header's, or
     those that nothing reads. `backend` is what runs the Function: "numpy", which "auto"
-    takes, or "native" (the extra of that name): statements as loop nests, compiled; `f.backend` says which. With `recompute` no product is kept from the forward run of `vjp` that its pullback
-    can make again: less memory, more time.
+    takes unless INDEXLANG_BACKEND says otherwise, or "native" (the extra of that name): statements as loop nests,
+    compiled; `f.backend` says which. With `recompute` no product is kept from the forward run of `vjp` that its
+    pullback can make again: less memory, more time.
     Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text, or with an argument;
     `IndexLangError` for a file that cannot be read.
     """

@@ -42,7 +42,8 @@ class Product:
     """place[batch, rows, columns] = sum over summed of left[batch, rows, summed] * right[batch, summed, columns].
 
     `by`: matmul (each side's groups merge into one axis as they lie), einsum, einsum apart (into an array of its own
-    that is then copied), or nest (by an engine's loops, from the strides as they are). An operand may lack indices of the batch.
+    that is then copied), or nest (by an engine's loops, from the strides as they are). An operand may lack indices of
+    the batch.
     """
 
     left: Place

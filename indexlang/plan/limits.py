@@ -1,7 +1,7 @@
 """The sizes at which decisions turn, as one value: prices and capacities of an engine, measured.
 
-In: nothing. Out: `Limits`; `NUMPY` and `NATIVE`, at which plans turn; `TINY`, for tests: small programs go every way. The one rule:
-a size at which a decision of the planner turns is a field here, and is passed along, never patched.
+In: nothing. Out: `Limits`; `NUMPY` and `NATIVE`, at which plans turn; `TINY`, for tests: small programs go every way.
+The one rule: a size at which a decision of the planner turns is a field here, and is passed along, never patched.
 """
 
 from __future__ import annotations

@@ -1,13 +1,21 @@
 """stub"""
+
 from __future__ import annotations
-from .nest import Operand, Type, Literal
+
 from collections.abc import Sequence
+
+from .nest import Literal, Operand, Type
 from .writing import Writing
+
+
 def known(fn: str, kind: str) -> bool:
     return fn == "exp" and kind.startswith("float")
+
+
 def call(w: Writing, fn: str, args: Sequence[Operand], kind: Type) -> Operand:
     x = args[0]
-    if isinstance(x, Literal): x = w.apply("same", x, kind=kind)
+    if isinstance(x, Literal):
+        x = w.apply("same", x, kind=kind)
     f64 = kind.dtype == "float64"
     whole = Type("int64" if f64 else "int32", kind.lanes)
     n = lambda v: Literal(v, kind)
@@ -18,6 +26,7 @@ def call(w: Writing, fn: str, args: Sequence[Operand], kind: Type) -> Operand:
     r = w.apply("fma", k, n(-0.693359375), c)
     r = w.apply("fma", k, n(2.12194440054690581e-4), r)
     import math
+
     p = n(1 / math.factorial(13 if f64 else 7))
     for j in range(12 if f64 else 6, -1, -1):
         p = w.apply("fma", p, r, n(1 / math.factorial(j)))

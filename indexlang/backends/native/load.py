@@ -4,13 +4,11 @@ way (`backends.numpy.load`), in which nests do what they can.
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+from functools import cache, partial
 
-from ...plan.plan import Plan
-from ..numpy.load import Compiled, compile_program
+from ..numpy.load import compile_program
 from . import engine
-from .program import Taken, taken
+from .program import taken
 from .target import Target
 
 
@@ -20,10 +18,7 @@ def machine() -> Target:
     return engine.host()
 
 
-def compile_native(*args: Any, **how: Any) -> Compiled:
+compile_native = partial(compile_program, engine=lambda plan: taken(plan, machine()))
+compile_native.__doc__ = (
     """A program at sizes and dtypes, planned for nests. Arguments and errors as `compile_program`."""
-    return compile_program(*args, **how, engine=_taken)
-
-
-def _taken(plan: Plan) -> Taken:
-    return taken(plan, machine())
+)

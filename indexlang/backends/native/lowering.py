@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from ...plan.kernels import Map, Product
 from ...plan.places import Buffer, Part, Place, View
@@ -31,6 +32,11 @@ class Task:
     value: Value
     extents: tuple[tuple[str, tuple[int, int]], ...]
     taps: tuple[str, ...] = ()
+
+    @property
+    def points(self) -> int:
+        """How many points there are."""
+        return prod(hi - lo for _, (lo, hi) in self.extents)
 
     @property
     def buffers(self) -> tuple[Buffer, ...]:
@@ -109,9 +115,9 @@ def contraction(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | Non
         if found is None:
             return None
         bounds += found
-    sides = (operand(p, arrays, extents) for p in (left.place, right.place, work.place))
+    a, b, target = (operand(p, arrays, extents) for p in (left.place, right.place, work.place))
     sizes = tuple((i, hi - lo) for i, (lo, hi) in work.extents)
-    return Contraction(sizes, over, *sides, op=work.op, bounds=tuple(bounds), dtype=dtype)
+    return Contraction(sizes, over, a, b, target, op=work.op, bounds=tuple(bounds), dtype=dtype)
 
 
 def operand(place: Place, arrays: Mapping[Buffer, Array], extents: Extents) -> Operand:
@@ -185,12 +191,12 @@ def affine(value: Value, extents: Extents) -> Form | None:
             return None
 
 
-def apart(work: Task, sizes: Mapping[str, int]) -> Sequence[Task]:
+def apart(work: Task) -> Sequence[Task]:
     """A task for each value of its taps, one after the other."""
     found = [work]
     for tap in work.taps:
-        lo = dict(work.extents)[tap][0]
-        found = [fixed(one, tap, lo + k) for one in found for k in range(sizes[tap])]
+        lo, hi = dict(work.extents)[tap]
+        found = [fixed(one, tap, k) for one in found for k in range(lo, hi)]
     return found
 
 

@@ -19,12 +19,14 @@ from . import engine, maps
 from .contraction import Contraction, schedule
 from .emit import module
 from .gathering import gathered
+from .joining import joined
 from .lowering import Task, apart, contraction, task
 from .nest import Array, Nest
 from .runner import runner
 from .target import Target
 
 Number = tuple[int, int]  # of a section, and of a step in it
+TOGETHER = 24  # tasks that are looked at together, at most
 SMALL = 1 << 10  # points of a sum of products below which it is gone through as it is written
 
 
@@ -52,6 +54,7 @@ class Group:
     buffers: tuple[Buffer, ...]
     nests: tuple[Nest, ...]
     workspaces: tuple[Array, ...]
+    told: Mapping[Number, str]
 
 
 def taken(plan: Plan, target: Target) -> Taken:
@@ -59,29 +62,11 @@ def taken(plan: Plan, target: Target) -> Taken:
     if plan.complex_step:
         return Taken({}, {}, {})
     arrays = Arrays()
-    groups: list[Group] = []
-    told: dict[Number, str] = {}
-    open_group: list[tuple[Number, Task, Scheduled]] = []
-
-    def close() -> None:
-        if open_group:
-            groups.append(grouped(open_group, arrays))
-            open_group.clear()
-
-    for number, section in enumerate(plan.sections):
-        extents = dict(section.extents)
-        for k, step in enumerate(section.steps):
-            work = task(step, extents)
-            found = None if work is None else scheduled(work, arrays, target, f"k{number}_{k}")
-            if work is None or found is None:
-                close()
-                continue
-            told[number, k] = found.told
-            open_group.append(((number, k), work, found))
-    close()
+    groups = [g for run in runs(plan) for g in grouped(run, arrays, target)]
+    told = {number: line for g in groups for number, line in g.told.items()}
     if not groups:
         return Taken({}, {}, told)
-    nests = tuple(dict.fromkeys(n for g in groups for n in g.nests))
+    nests = tuple(n for g in groups for n in g.nests)
     library = engine.compiled(module(nests, target), [n.name for n in nests], target)
     calls: dict[Number, Called | None] = {}
     functions: dict[str, Callable[..., Any]] = {}
@@ -91,6 +76,63 @@ def taken(plan: Plan, target: Target) -> Taken:
         calls |= dict.fromkeys(group.numbers, None)
         calls[group.numbers[0]] = Called(name, group.buffers)
     return Taken(calls, functions, told)
+
+
+def runs(plan: Plan) -> list[list[tuple[Number, Task]]]:
+    """Tasks that follow each other without a step between them that is none."""
+    found: list[list[tuple[Number, Task]]] = [[]]
+    for number, section in enumerate(plan.sections):
+        extents = dict(section.extents)
+        for k, step in enumerate(section.steps):
+            work = task(step, extents)
+            if work is None or not work.points:
+                found.append([])
+            else:
+                found[-1].append(((number, k), work))
+    return [run for run in found if run]
+
+
+def grouped(run: Sequence[tuple[Number, Task]], arrays: Arrays, target: Target) -> list[Group]:
+    """Tasks that follow each other as calls: one, where each of them is native."""
+    groups: list[Group] = []
+    members: list[tuple[Sequence[tuple[Number, Task]], Scheduled]] = []
+
+    def close() -> None:
+        if members:
+            inside = [one for some, _ in members for one in some]
+            buffers = tuple(dict.fromkeys(b for _, work in inside for b in work.buffers))
+            nests = tuple(n for _, s in members for n in s.nests)
+            workspaces = tuple(w for _, s in members for w in s.workspaces)
+            told = {some[0][0]: s.told for some, s in members}
+            groups.append(Group(tuple(n for n, _ in inside), buffers, nests, workspaces, told))
+            members.clear()
+
+    for some in together(run, arrays):
+        for part, found in scheduled(some, arrays, target):
+            if found is None:
+                close()
+            else:
+                members.append((part, found))
+    close()
+    return groups
+
+
+def together(run: Sequence[tuple[Number, Task]], arrays: Arrays) -> list[list[tuple[Number, Task]]]:
+    """Sums of products each alone, what lies between them together."""
+    found: list[list[tuple[Number, Task]]] = []
+    open_list = False
+    for number, work in run:
+        alone = bool(work.taps) or is_product(work, arrays)
+        if alone or not open_list or len(found[-1]) >= TOGETHER:
+            found.append([])
+        found[-1].append((number, work))
+        open_list = not alone
+    return found
+
+
+def is_product(work: Task, arrays: Arrays) -> bool:
+    """Whether a task is a sum of products large enough for a schedule of its own."""
+    return work.points >= SMALL and contraction(work, arrays) is not None
 
 
 class Arrays(dict[Buffer, Array]):
@@ -104,35 +146,40 @@ class Arrays(dict[Buffer, Array]):
         return made
 
 
-def grouped(members: Sequence[tuple[Number, Task, Scheduled]], arrays: Arrays) -> Group:
-    """Steps as one call."""
-    buffers = tuple(dict.fromkeys(b for _, work, _ in members for b in work.buffers))
-    nests = tuple(n for _, _, s in members for n in s.nests)
-    workspaces = tuple(w for _, _, s in members for w in s.workspaces)
-    return Group(tuple(n for n, _, _ in members), buffers, nests, workspaces)
+Parts = list[tuple[Sequence[tuple[Number, Task]], "Scheduled | None"]]
 
 
-def scheduled(work: Task, arrays: Arrays, target: Target, name: str) -> Scheduled | None:
-    """The nests of a task; None if it is left to NumPy."""
-    sizes = {i: hi - lo for i, (lo, hi) in work.extents}
-    points = 1
-    for n in sizes.values():
-        points *= n
-    if points == 0:
-        return None
-    product = contraction(work, arrays)
-    if product is not None and points >= SMALL:
-        made = [schedule(c, target, f"{name}_{k}") for k, c in enumerate(solved(work, product))]
+def scheduled(some: Sequence[tuple[Number, Task]], arrays: Arrays, target: Target) -> Parts:
+    """The nests of tasks, together if that can be, else one by one; None for what is left to NumPy."""
+    (number, first), *others = some
+    name = f"k{number[0]}_{number[1]}"
+    if others:
+        found = mapped(joined([work for _, work in some]), arrays, target, name)
+        if found is not None:
+            return [(some, found)]
+        return [part for one in some for part in scheduled([one], arrays, target)]
+    if is_product(first, arrays):
+        product = contraction(first, arrays)
+        assert product is not None
+        made = [schedule(c, target, f"{name}_{k}") for k, c in enumerate(solved(first, product))]
         nests = tuple(n for s in made for n in s.nests)
-        return Scheduled(nests, tuple(w for s in made for w in s.workspaces), "; ".join(s.told for s in made))
-    several = []
-    for k, one in enumerate(apart(work, sizes)):
-        made = maps.nests([maps.Work(one.place, one.op, one.value)], dict(one.extents), arrays, target, f"{name}_{k}")
-        if made is None:
+        return [(some, Scheduled(nests, tuple(w for s in made for w in s.workspaces), "; ".join(s.told for s in made)))]
+    return [(some, mapped(apart(first), arrays, target, name))]
+
+
+def mapped(works: Sequence[Task], arrays: Arrays, target: Target, name: str) -> Scheduled | None:
+    """Values at points, and what is reduced of them, as nests: those of indices of the same names together."""
+    extents = {i: e for work in works for i, e in work.extents}
+    alike = all(extents[i] == e for work in works for i, e in work.extents)
+    if not alike:
+        several = [mapped([work], arrays, target, f"{name}_{k}") for k, work in enumerate(works)]
+        found = [s for s in several if s is not None]
+        if len(found) < len(several):
             return None
-        several.append(made)
-    nests = tuple(n for s in several for n in s.nests)
-    return Scheduled(nests, tuple(w for s in several for w in s.workspaces), several[0].told)
+        nests = tuple(n for s in found for n in s.nests)
+        return Scheduled(nests, tuple(w for s in found for w in s.workspaces), found[0].told)
+    made = maps.nests([maps.Work(w.place, w.op, w.value) for w in works], extents, arrays, target, name)
+    return None if made is None else Scheduled(made.nests, made.workspaces, made.told)
 
 
 def solved(work: Task, product: Contraction) -> Sequence[Contraction]:

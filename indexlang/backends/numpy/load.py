@@ -54,7 +54,8 @@ def compile_program(
     """Plan a program at these sizes and dtypes, and load its code. Errors: `ShapeError`.
 
     `exact` are outputs that are not rounded to the type they would be delivered in, because they are only on their way.
-    An `engine` does a part of it. With INDEXLANG_VERIFY=1 each plan is verified, and its code fills fresh memory with nan and states its shapes.
+    An `engine` does a part of it. With INDEXLANG_VERIFY=1 each plan is verified, and its code fills fresh memory with
+    nan and states its shapes.
     """
     planned = plan(program, sizes, dtypes, limits, complex_step, exact)
     checked = os.environ.get("INDEXLANG_VERIFY", "") not in ("", "0")

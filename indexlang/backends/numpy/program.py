@@ -35,7 +35,8 @@ def source(
     """The source of `run(*inputs)`, which gives a tuple of the outputs.
 
     It stands `alone`, or calls what runs instead by the name `INSTEAD`, from the namespace that it is loaded into; and
-    from there the `calls` that do some of its steps, by the numbers of their section and step. Where it is `checked`, memory that is not written yet holds nan, and named arrays are asserted to have their shapes.
+    from there the `calls` that do some of its steps, by the numbers of their section and step. Where it is `checked`,
+    memory that is not written yet holds nan, and named arrays are asserted to have their shapes.
     """
     w = Writer(plan.limits, plan.complex_step, checked, calls=calls or {})
     return module(w, printed(w, Name("run"), plan, alone))
