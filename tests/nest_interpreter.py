@@ -155,8 +155,7 @@ class _Item:
                 if ((of[positions] != -1) & (of[positions] != self.number)).any():
                     raise WrongError(f"{op.array.name} at {positions} is another item's, too")
         touched.wrote[positions] = self.number
-        for position, one in zip(positions, value, strict=False):  # the last of equal positions stays
-            self.arrays[op.array.name][position] = one
+        self.arrays[op.array.name][positions] = value[: len(positions)]  # the last of equal positions stays
 
 
 def _type(value: np.ndarray) -> Type:
