@@ -33,9 +33,9 @@ def copies(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: a.copy() for name, a in arrays.items()}
 
 
-def same(a: np.ndarray, b: np.ndarray) -> None:
+def same(a: np.ndarray, b: np.ndarray, message: str = "") -> None:
     """Equal bit by bit, but for what is in a nan."""
-    np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(a, b, message)
     if a.dtype.kind == "f":
         there = ~np.isnan(a)
-        np.testing.assert_array_equal(np.signbit(a[there]), np.signbit(b[there]))
+        np.testing.assert_array_equal(np.signbit(a[there]), np.signbit(b[there]), message)
