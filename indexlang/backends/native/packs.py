@@ -17,22 +17,42 @@ from .writing import Writing
 
 
 @dataclass(frozen=True)
+class Spot:
+    """Where a tile stands: values of axes, numbers of units, the panel; `origins` are where a copy in the nest begins."""
+
+    values: Mapping[str, Form]
+    numbers: Mapping[str, Form]
+    panel: Form
+    origins: Mapping[str, Form]
+
+
+@dataclass(frozen=True)
 class Access:
-    """An operand as tiles see it: strides of axes, of panels of the vector axis, of its lanes."""
+    """An operand as tiles see it: strides of axes, of units, of places in a tile, of panels and lanes of the vector."""
 
     array: Array
     offset: int
     steps: tuple[tuple[str, int], ...]
     panel: int
     lane: int
+    units: tuple[tuple[str, int], ...] = ()
+    places: tuple[tuple[str, int], ...] = ()
     whole: bool = False  # dead lanes may be read
+    local: bool = False  # a copy of what lies after the origins
 
-    def at(self, values: Mapping[str, Form], panel: Form, beyond: int) -> Form:
-        """The position of lane `beyond` of a panel."""
-        place = panel * self.panel + (self.offset + beyond * self.lane)
+    def at(self, spot: Spot, beyond: int, place: Mapping[str, int] | None = None) -> Form:
+        """The position of lane `beyond` of a panel, at a place of the tile."""
+        at = spot.panel * self.panel + (self.offset + beyond * self.lane)
         for name, step in self.steps:
-            place = place + values[name] * step
-        return place
+            at = at + self._from(spot, name, spot.values[name]) * step
+        for name, step in self.units:
+            at = at + self._from(spot, name, spot.numbers[name]) * step
+        for name, k in (place or {}).items():
+            at = at + k * dict(self.places).get(name, 0)
+        return at
+
+    def _from(self, spot: Spot, name: str, value: Form) -> Form:
+        return value - spot.origins[name] if self.local and name in spot.origins else value
 
 
 @dataclass(frozen=True)
@@ -46,14 +66,14 @@ def plain_access(normal: Normal, tile: Tile, p: int) -> Access:
     view = normal.views[p]
     steps = tuple((a.name, a.steps[p]) for a in normal.axes if a.steps[p] and a.name != tile.vector)
     lane = normal.axis(tile.vector).steps[p] if tile.vector else 0
-    return Access(view.array, view.offset, steps, tile.panel * lane, lane)
+    return Access(view.array, view.offset, steps, tile.panel * lane, lane, places=steps)
 
 
 def accesses(normal: Normal, tile: Tile, name: str, dtype: str) -> tuple[list[Access], list[Pack]]:
     """Where each operand is read, and the copies that this takes."""
     found = [plain_access(normal, tile, p) for p in range(len(normal.views))]
     packs = []
-    for p in tile.packs:
+    for p in tile.whole:
         packs.append(pack(normal, tile, p, f"{name}_{('left', 'right')[p]}", dtype))
         found[p] = packed_access(normal, tile, p, packs[-1].array)
     return found, packs
@@ -77,7 +97,7 @@ def packed_access(normal: Normal, tile: Tile, p: int, array: Array) -> Access:
     for axis in reversed(outer):
         steps.append((axis.name, stride))
         stride *= axis.n
-    return Access(array, 0, tuple(steps), panel, 1, whole=True)
+    return Access(array, 0, tuple(steps), panel, 1, places=tuple(steps), whole=True)
 
 
 def pack(normal: Normal, tile: Tile, p: int, name: str, dtype: str) -> Pack:
@@ -90,17 +110,15 @@ def pack(normal: Normal, tile: Tile, p: int, name: str, dtype: str) -> Pack:
     out = Array(name, dtype, array.size, "output")
     w = Writing()
     items: list[tuple[str, int]] = []
-    values = {}
-    for axis in (*outer, *inner):
-        values[axis.name] = form(axis.name)
     panel = form("panel")
+    spot = Spot({a.name: form(a.name) for a in (*outer, *inner)}, {}, panel, {})
 
     def move(width: int, last: int) -> None:
         for u in range(-(-tile.panel // tile.lanes)):
             live = 0 if u < width - 1 or not last else last
-            at = goal.at(values, panel, u * tile.lanes)
+            at = goal.at(spot, u * tile.lanes)
             if u < width:
-                x = w.read(source.array, source.at(values, panel, u * tile.lanes), tile.lanes, source.lane, live)
+                x = w.read(source.array, source.at(spot, u * tile.lanes), tile.lanes, source.lane, live)
             else:
                 x = w.apply("spread", w.number(0, source.array.dtype), kind=_vector(source.array.dtype, tile.lanes))
             w.write(out, at, _cast(w, x, dtype, tile.lanes))
