@@ -1,0 +1,336 @@
+"""Nests as LLVM IR: a function for each, its loops and registers in static single assignment.
+
+A register that is set again is another value there; loops and branches join the values of those that they set. Sums of
+loop variables are made where the innermost of their variables begins, once for all accesses that differ by a constant.
+
+In: Nests that `check` finds nothing wrong with, and the machine. Out: the text of a module. The one rule: it decides
+nothing: statements become code in the order in which they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .emit_memory import read, side_by_side, write
+from .emit_operations import apply
+from .nest import Apply, Array, Count, For, Form, Literal, Nest, Op, Operand, Read, Set, Stmt, Type, When, Write
+from .target import Target
+from .text import Code, Lines, Value, constant, flat, ir_type, itemsize
+
+_WIDE = 64  # bytes of vectors that some machines avoid unless they are told to
+
+
+def module(nests: Sequence[Nest], target: Target) -> str:
+    """A module with a function for each Nest: `void NAME(ptr arrays, i64 item)`."""
+    functions = [_Function(nest, target) for nest in nests]
+    declared = sorted(set().union(*(f.code.declared for f in functions)))
+    lines = [f'target triple = "{target.triple}"', *declared]
+    for function in functions:
+        lines += function.text()
+    wide = ' "prefer-vector-width"="512"' if target.vector >= _WIDE else ""
+    return "\n".join([*lines, f"attributes #0 = {{ nounwind{wide} }}", ""])
+
+
+class _Scope:
+    """Where a variable begins: lines at its head, and sums that were made there."""
+
+    def __init__(self, code: Code) -> None:
+        self.head: Lines = []
+        self.sums: dict[tuple[str, ...] | tuple[tuple[str, int], ...], str] = {}
+        code.lines.append(self.head)
+
+    def set(self, code: Code, text: str) -> str:
+        """An instruction's result at the head."""
+        name = code.name()
+        self.head.append(f"  {name} = {text}")
+        return name
+
+
+class _Function:
+    """One Nest. `vars` have a value, or a number where it is known, and the depth of their scope."""
+
+    def __init__(self, nest: Nest, target: Target) -> None:
+        self.nest = nest
+        self.code = Code(target)
+        self.scopes = [_Scope(self.code)]
+        self.vars: dict[str, tuple[str | int, int]] = {}
+        self.registers: dict[str, Value] = {}
+        self.bases: dict[str, str] = {}
+        self.pointers: dict[tuple[str, tuple[tuple[str, int], ...]], str] = {}
+        self._assigned: dict[int, frozenset[str]] = {}
+        self._items()
+        self.body(nest.body)
+
+    def text(self) -> list[str]:
+        """Its lines."""
+        head = f'define void @"{self.nest.name}"(ptr noalias readonly %arrays, i64 %item) #0 {{'
+        return [head, "entry:", *flat(self.code.lines), "  ret void", "}"]
+
+    def _items(self) -> None:
+        """The vars that an item's number says."""
+        rest = "%item"
+        top = self.scopes[0]
+        for k, (var, extent) in reversed(list(enumerate(self.nest.items))):
+            if extent == 1:
+                self.vars[var] = 0, 0
+            elif all(n == 1 for _, n in self.nest.items[:k]):
+                self.vars[var] = rest, 0
+            else:
+                self.vars[var] = top.set(self.code, f"urem i64 {rest}, {extent}"), 0
+                rest = top.set(self.code, f"udiv i64 {rest}, {extent}")
+
+    # -- statements --------------------------------------------------------------------------------------
+
+    def body(self, body: tuple[Stmt, ...]) -> None:
+        """Statements, one after the other."""
+        for stmt in body:
+            match stmt:
+                case For():
+                    self._loop(stmt)
+                case When():
+                    self._when(stmt)
+                case Set(register, op):
+                    self.registers[register] = self._op(op)
+                case Write():
+                    value = self.operand(stmt.value)
+                    write(self.code, stmt, value, self._addresses(stmt, value.type.lanes))
+
+    def _op(self, op: Op) -> Value:
+        match op:
+            case Read():
+                return read(self.code, op, self._addresses(op, op.lanes))
+            case Apply():
+                return apply(self.code, op, self.operand)
+            case Count(of, lanes, step):
+                return self._count(of, lanes, step)
+
+    def operand(self, of: Operand) -> Value:
+        """A register's value, or a literal."""
+        return constant(of.value, of.type) if isinstance(of, Literal) else self.registers[of]
+
+    def _count(self, of: Form, lanes: int, step: int) -> Value:
+        first = Value(self.form(of), Type("int64"))
+        if lanes == 1:
+            return first
+        spread = self.code.spread(first, lanes)
+        if step == 0:
+            return spread
+        numbers = ", ".join(f"i64 {k * step}" for k in range(lanes))
+        return self.code.value(f"add {spread}, <{numbers}>", spread.type)
+
+    # -- loops and branches ------------------------------------------------------------------------------
+
+    def _assigns(self, body: tuple[Stmt, ...]) -> frozenset[str]:
+        """The registers that statements set."""
+        found = self._assigned.get(id(body))
+        if found is None:
+            names: set[str] = set()
+            for stmt in body:
+                match stmt:
+                    case Set(register, _):
+                        names.add(register)
+                    case For():
+                        names |= self._assigns(stmt.body)
+                    case When():
+                        names |= self._assigns(stmt.then) | self._assigns(stmt.other)
+                    case Write():
+                        pass
+            found = self._assigned[id(body)] = frozenset(names)
+        return found
+
+    def _carried(self, *bodies: tuple[Stmt, ...]) -> list[str]:
+        """The registers that are there before, and set in statements."""
+        names = frozenset[str]().union(*(self._assigns(b) for b in bodies))
+        return [r for r in self.registers if r in names]
+
+    def _loop(self, loop: For) -> None:
+        begin, end = self._bound(loop.begin, "smax"), self._bound(loop.end, "smin")
+        if isinstance(begin, int) and isinstance(end, int):
+            if begin >= end:
+                return
+            if begin + loop.by >= end:
+                self._once(loop, begin)
+                return
+        self._rounds(loop, begin, end, isinstance(begin, int) and isinstance(end, int))
+
+    def _once(self, loop: For, begin: int) -> None:
+        """The single round of a loop."""
+        before, around = dict(self.registers), self.vars.get(loop.var)
+        self.vars[loop.var] = begin, 0
+        self.body(loop.body)
+        self._leave(loop.var, around)
+        self.registers = {r: self.registers[r] for r in before}
+
+    def _leave(self, var: str, around: tuple[str | int, int] | None) -> None:
+        del self.vars[var]
+        if around is not None:
+            self.vars[var] = around
+
+    def _rounds(self, loop: For, begin: str | int, end: str | int, runs: bool) -> None:
+        """A loop: its test stands after its body, and before it where it may not run at all."""
+        code = self.code
+        label, leave, before = code.label("loop"), code.label("end"), code.block
+        carried, old, around = self._carried(loop.body), dict(self.registers), self.vars.get(loop.var)
+        if runs:
+            code.put(f"br label %{label}")
+        else:
+            test = code.set(f"icmp slt i64 {begin}, {end}")
+            code.put(f"br i1 {test}, label %{label}, label %{leave}")
+        code.start(label)
+        phis: Lines = []
+        code.lines.append(phis)
+        var = code.name()
+        for r in carried:
+            self.registers[r] = Value(code.name(), old[r].type)
+        heads = {r: self.registers[r].text for r in carried}
+        self.scopes.append(_Scope(code))
+        self.vars[loop.var] = var, len(self.scopes) - 1
+        self.body(loop.body)
+        self.scopes.pop()
+        self._leave(loop.var, around)
+        following = code.set(f"add nsw i64 {var}, {loop.by}")
+        again, last = code.set(f"icmp slt i64 {following}, {end}"), code.block
+        code.put(f"br i1 {again}, label %{label}, label %{leave}")
+        phis.append(f"  {var} = phi i64 [ {begin}, %{before} ], [ {following}, %{last} ]")
+        for r in carried:
+            phis.append(_phi(heads[r], old[r], before, self.registers[r], last))
+        code.start(leave)
+        new = dict(old)
+        for r in carried:
+            new[r] = self.registers[r] if runs else self._joined(old[r], before, self.registers[r], last)
+        self.registers = new
+
+    def _when(self, when: When) -> None:
+        test = self._known(when.test)
+        old = dict(self.registers)
+        if test is not None:
+            self.body(when.then if test >= 0 else when.other)
+            self.registers = {r: self.registers[r] for r in old}
+            return
+        code = self.code
+        then, other, leave = code.label("then"), code.label("else"), code.label("end")
+        carried, before = self._carried(when.then, when.other), code.block
+        holds = code.set(f"icmp sge i64 {self.form(when.test)}, 0")
+        code.put(f"br i1 {holds}, label %{then}, label %{other if when.other else leave}")
+        first, last = self._branch(then, when.then, leave, old)
+        second, from_other = old, before
+        if when.other:
+            second, from_other = self._branch(other, when.other, leave, old)
+        code.start(leave)
+        self.registers = dict(old)
+        for r in carried:
+            self.registers[r] = self._joined(first[r], last, second[r], from_other)
+
+    def _branch(
+        self, label: str, body: tuple[Stmt, ...], leave: str, old: dict[str, Value]
+    ) -> tuple[dict[str, Value], str]:
+        """The registers after a branch, and the block that it leaves from."""
+        self.registers = dict(old)
+        self.code.start(label)
+        self.body(body)
+        self.code.put(f"br label %{leave}")
+        return self.registers, self.code.block
+
+    def _joined(self, a: Value, from_a: str, b: Value, from_b: str) -> Value:
+        name = self.code.name()
+        self.code.lines.append(_phi(name, a, from_a, b, from_b))
+        return Value(name, a.type)
+
+    # -- positions ---------------------------------------------------------------------------------------
+
+    def _bound(self, forms: tuple[Form, ...], fn: str) -> str | int:
+        """The greatest or least of forms; a number where it is known."""
+        pick = max if fn == "smax" else min
+        known = [k for k in map(self._known, forms) if k is not None]
+        values = list(dict.fromkeys(self.form(f) for f in forms if self._known(f) is None))
+        if not values:
+            return pick(known)
+        if known:
+            values.append(str(pick(known)))
+        found = Value(values[0], Type("int64"))
+        for value in values[1:]:
+            found = self.code.call(fn, found.type, [found, Value(value, found.type)])
+        return found.text
+
+    def _resolved(self, of: Form) -> tuple[int, list[tuple[int, str, int]]]:
+        """Its constant with what is known, and (depth, value, coefficient) of the others, outermost first."""
+        const, terms = of.const, []
+        for var, coef in of.terms:
+            value, depth = self.vars[var]
+            if isinstance(value, int):
+                const += coef * value
+            else:
+                terms.append((depth, value, coef))
+        return const, sorted(terms)
+
+    def _known(self, of: Form) -> int | None:
+        const, terms = self._resolved(of)
+        return None if terms else const
+
+    def form(self, of: Form) -> str:
+        """Its value."""
+        const, terms = self._resolved(of)
+        if not terms:
+            return str(const)
+        found = self._sum(terms)
+        if const == 0:
+            return found
+        depth = terms[-1][0]
+        return self._once_at(depth, (found, str(const)), f"add i64 {found}, {const}")
+
+    def _once_at(self, depth: int, key: tuple[str, ...], text: str) -> str:
+        """An instruction at the head of a scope, the same for all who ask."""
+        scope = self.scopes[depth]
+        found = scope.sums.get(key)
+        if found is None:
+            found = scope.sums[key] = scope.set(self.code, text)
+        return found
+
+    def _sum(self, terms: list[tuple[int, str, int]]) -> str:
+        """The sum of products, each part of it where its innermost var begins."""
+        found = ""
+        for depth, value, coef in terms:
+            if coef != 1:
+                value = self._once_at(depth, ("*", value, str(coef)), f"mul i64 {value}, {coef}")
+            found = self._once_at(depth, ("+", found, value), f"add i64 {found}, {value}") if found else value
+        return found
+
+    def _base(self, array: Array) -> str:
+        """The address of an array's first element."""
+        top = self.scopes[0]
+        found = self.bases.get(array.name)
+        if found is None:
+            number = next(k for k, a in enumerate(self.nest.arrays) if a.name == array.name)
+            place = top.set(self.code, f"getelementptr ptr, ptr %arrays, i64 {number}") if number else "%arrays"
+            found = self.bases[array.name] = top.set(self.code, f"load ptr, ptr {place}, align 8")
+        return found
+
+    def _addresses(self, op: Read | Write, lanes: int) -> list[str]:
+        """The address of the first lane, or of each that is live."""
+        const, terms = self._resolved(op.at)
+        kind = f"i{8 * itemsize(op.array.dtype)}"
+        base = self._base(op.array)
+        if terms:
+            depth = terms[-1][0]
+            text = f"getelementptr {kind}, ptr {base}, i64 {self._sum(terms)}"
+            base = self._once_at(depth, ("at", base, self._sum(terms)), text)
+        moved = self.registers[op.moved] if op.moved else None
+        if moved is not None and moved.type.lanes == 1:
+            base = self.code.set(f"getelementptr {kind}, ptr {base}, i64 {moved.text}")
+            moved = None
+        if moved is None and side_by_side(op, lanes):
+            return [self._beyond(kind, base, const)]
+        found = []
+        for k in range(op.live or lanes):
+            own = base
+            if moved is not None:
+                own = self.code.set(f"getelementptr {kind}, ptr {base}, i64 {self.code.lane(moved, k).text}")
+            found.append(self._beyond(kind, own, const + k * op.step))
+        return found
+
+    def _beyond(self, kind: str, base: str, const: int) -> str:
+        return self.code.set(f"getelementptr {kind}, ptr {base}, i64 {const}") if const else base
+
+
+def _phi(name: str, a: Value, from_a: str, b: Value, from_b: str) -> str:
+    return f"  {name} = phi {ir_type(a.type)} [ {a.text}, %{from_a} ], [ {b.text}, %{from_b} ]"
