@@ -15,7 +15,7 @@ from .blocks import Order
 from .contraction_form import Contraction, Operand
 from .nest import Form, Literal, Read, Type
 from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal
-from .packs import Access, Spot
+from .packs import Access, Spot, cast
 from .tiles import COSTS, Tile, sharing
 from .writing import Writing
 
@@ -185,8 +185,7 @@ class Body:
         return self._cast(self.w.read(access.array, at, lanes, access.lane, live))
 
     def _cast(self, register: str, dtype: str = "") -> str:
-        own, dtype = self.w.types[register], dtype or self.plan.contraction.dtype
-        return register if own.dtype == dtype else self.w.apply("cast", register, kind=Type(dtype, own.lanes))
+        return cast(self.w, register, dtype or self.plan.contraction.dtype)
 
     def _place(self, access: Access, p: Position, beyond: int, panel: Form | None = None) -> Form:
         spot = Spot(self.values, self.numbers, self.panel if panel is None else panel, self.origins)

@@ -155,5 +155,6 @@ def nest(plan: Plan, name: str) -> Nest:
     """The nest of a contraction."""
     loops = _Loops(plan)
     loops.outer(plan.order.outer)
-    arrays = {a.array.name: a.array for a in plan.accesses}
+    copied = [plan.normal.views[p].array for p, how in plan.tile.packs if how != "whole"]
+    arrays = {a.name: a for a in (*(a.array for a in plan.accesses), *copied)}
     return Nest(name, tuple(arrays.values()), tuple(loops.items), tuple(loops.w.lists[0]))

@@ -13,9 +13,9 @@ from itertools import product
 from math import prod
 
 from .blocks import Order
-from .nest import Array, Form, Type
+from .nest import Array, Form
 from .normal_form import Axis, Normal
-from .packs import Access, Spot, plain_access
+from .packs import Access, Spot, cast, plain_access
 from .tiles import Tile
 from .writing import Writing
 
@@ -70,7 +70,7 @@ class Packing:
             for u in range(-(-size // tile.lanes)):
                 live = size % tile.lanes if (u + 1) * tile.lanes > size else 0
                 x = w.read(source.array, source.at(spot, u * tile.lanes), tile.lanes, source.lane, live)
-                w.write(self.access.array, self.access.at(spot, u * tile.lanes), self.cast(x))
+                w.write(self.access.array, self.access.at(spot, u * tile.lanes), cast(w, x, self.access.array.dtype))
 
     def block(self) -> None:
         """All tiles of a block, for each point of the sums."""
@@ -101,11 +101,7 @@ class Packing:
         for place in product(*(range(sizes[a]) for a in axes)):
             where = dict(zip(axes, place, strict=True))
             x = self.w.read(source.array, source.at(spot, 0, where))
-            self.w.write(self.access.array, self.access.at(spot, 0, where), self.cast(x))
-
-    def cast(self, register: str) -> str:
-        kind, dtype = self.w.types[register], self.access.array.dtype
-        return register if kind.dtype == dtype else self.w.apply("cast", register, kind=Type(dtype, kind.lanes))
+            self.w.write(self.access.array, self.access.at(spot, 0, where), cast(self.w, x, self.access.array.dtype))
 
     @contextmanager
     def sums(self, axes: Sequence[Axis], spot: Spot) -> Iterator[Spot]:
