@@ -44,11 +44,14 @@ class Order:
 
 def order(normal: Normal, tile: Tile, target: Target, itemsize: int) -> Order:
     """Loops from the outermost to the innermost."""
+    spread = [p for p in (LEFT, RIGHT) if not tile.vector or normal.axis(tile.vector).steps[p] == 0]
+    sums = _sums(normal, tile, spread)
+    split = _split(normal, tile, sums, target, itemsize)
+    terms = {a.name: a.n for a in normal.sums} | dict(split)
     units = {a.name: 1 for a in normal.outputs}
     units.update(tile.sizes)
     if tile.vector in units:
         units[tile.vector] = tile.panel
-    spread = [p for p in (LEFT, RIGHT) if not tile.vector or normal.axis(tile.vector).steps[p] == 0]
     free = [a for a in normal.outputs if not a.serial]
     others = sorted((a for a in free if a.name != tile.vector and a.name not in dict(tile.sizes)), key=_far)
     tiles = [normal.axis(name) for name, _ in tile.sizes]
@@ -59,15 +62,13 @@ def order(normal: Normal, tile: Tile, target: Target, itemsize: int) -> Order:
         beside = [a for a in others if a not in batch and not a.steps[few]]
         rows = [a for a in others if a not in batch and a not in beside]
         outer = [Outer(a.name, 1, a.n) for a in batch]
-        outer += _blocks(normal, [*rows, *tiles], few, units, target.l2 // 3 // itemsize)
+        outer += _blocks(normal, [*rows, *tiles], few, units, terms, target.l2 // 3 // itemsize)
         inner = [*batch, *beside, *panels, *rows, *tiles]
     else:
         outer, inner = [], [*others, *tiles, *panels]
     names = tuple(a.name for a in inner)
     serial = tuple(a.name for a in sorted((a for a in normal.outputs if a.serial), key=_far))
     found = _items(normal, outer, names, units, tile.cycles)
-    sums = _sums(normal, tile, spread)
-    split = _split(normal, tile, sums, target.l2 // 2 // itemsize, 64 // itemsize)
     return Order(tuple(units.items()), found, serial, names, sums, split)
 
 
@@ -75,9 +76,11 @@ def _far(axis: Axis) -> int:
     return -abs(axis.steps[TARGET])
 
 
-def _blocks(normal: Normal, rows: list[Axis], few: int, units: dict[str, int], room: int) -> list[Outer]:
+def _blocks(
+    normal: Normal, rows: list[Axis], few: int, units: dict[str, int], terms: dict[str, int], room: int
+) -> list[Outer]:
     """Rounds of rows, so that what they read of the operand that is spread stays in the cache."""
-    held = prod(a.n for a in normal.sums if a.steps[few])
+    held = prod(terms[a.name] for a in normal.sums if a.steps[few])
     for at in reversed(range(len(rows))):
         axis = rows[at]
         if not axis.steps[few]:
@@ -123,20 +126,27 @@ def _sums(normal: Normal, tile: Tile, spread: list[int]) -> tuple[str, ...]:
     return tuple(a.name for a in axes)
 
 
-def _split(normal: Normal, tile: Tile, sums: tuple[str, ...], room: int, line: int) -> tuple[tuple[str, int], ...]:
+def _split(
+    normal: Normal, tile: Tile, sums: tuple[str, ...], target: Target, itemsize: int
+) -> tuple[tuple[str, int], ...]:
     """Chunks of the outermost sums, so that what one tile reads in a chunk is still there for the next one."""
-    held, found = 0, list[tuple[str, int]]()
+    held, scattered, line = 0, 0, 64 // itemsize
     for p in (LEFT, RIGHT):
         lanes = tile.panel if tile.vector and normal.axis(tile.vector).steps[p] else 1
         rows = prod(m for a, m in tile.sizes if normal.axis(a).steps[p] not in (0, 1))
         beside = prod(m for a, m in tile.sizes if normal.axis(a).steps[p] == 1)
-        dense = any(normal.axis(a).steps[p] == 1 for a in sums)
-        held += rows * (max(lanes, beside) if dense or p in tile.packs else -(-max(lanes, beside) // line) * line)
+        dense = tile.pack(p) or any(normal.axis(a).steps[p] == 1 for a in sums)
+        scattered += not dense
+        held += rows * (max(lanes, beside) if dense else -(-max(lanes, beside) // line) * line)
     free = [normal.axis(a) for a in sums if not normal.axis(a).bounded]
     if tile.dot or len(free) < len(sums):
         return ()
+    room = target.l2 // 2 if scattered < 2 else target.l1
+    if any(how != "whole" for _, how in tile.packs):
+        room = target.l1 * 3 // 2
+    found = list[tuple[str, int]]()
     for at, axis in enumerate(free):
-        inside = held * prod(a.n for a in free[at + 1 :])
+        inside = held * prod(a.n for a in free[at + 1 :]) * itemsize
         if inside * axis.n <= room:
             break
         chunk = max(room // inside, 1)

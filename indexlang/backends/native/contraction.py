@@ -15,6 +15,7 @@ from .contraction_body import Plan
 from .contraction_form import Contraction, Operand, Schedule, Step
 from .contraction_nest import nest
 from .fill import fill
+from .inner_packs import inner_access
 from .nest import Array
 from .normal_form import normal_form
 from .packs import accesses
@@ -40,7 +41,11 @@ def schedule(c: Contraction, target: Target, name: str) -> Schedule:
     lanes = target.lanes(itemsize)
     tile = choose(normal, lanes, target.registers)
     found, packs = accesses(normal, tile, name, c.dtype)
-    plan = Plan(c, normal, tile, order(normal, tile, target, itemsize), tuple(found))
+    loops = order(normal, tile, target, itemsize)
+    for p, how in tile.packs:
+        if how != "whole":
+            found[p] = inner_access(normal, tile, loops, p, how, f"{name}_{('left', 'right')[p]}", c.dtype)
+    plan = Plan(c, normal, tile, loops, tuple(found))
     nests = (*before, *(p.nest for p in packs), nest(plan, name))
     flops = 2 * normal.points
     share = flops / (2 * lanes * COSTS.fmas * tile.cycles) if tile.cycles else 1.0

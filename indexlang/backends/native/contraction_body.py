@@ -15,7 +15,7 @@ from .blocks import Order
 from .contraction_form import Contraction, Operand
 from .nest import Form, Literal, Read, Type
 from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal
-from .packs import Access
+from .packs import Access, Spot, cast
 from .tiles import COSTS, Tile, sharing
 from .writing import Writing
 
@@ -51,7 +51,9 @@ class Body:
     w: Writing
     shape: Shape
     values: dict[str, Form]
+    numbers: Mapping[str, Form]
     panel: Form
+    origins: Mapping[str, Form]
     chunks: dict[str, tuple[Form, int]] = field(default_factory=dict)  # of sums: which, and of what size
     sums: dict[tuple[Position, int], str] = field(default_factory=dict)
 
@@ -169,7 +171,7 @@ class Body:
         access, tile = self.plan.accesses[which], self.plan.tile
         if access.lane == 0:
             u = 0
-        at = access.at(self._at(p), panel, u * tile.lanes)
+        at = self._place(access, p, u * tile.lanes, panel)
         if access.whole or (access.lane == 0 and not tile.dot):
             live = 0
         if (which, at, live) not in known:
@@ -183,8 +185,11 @@ class Body:
         return self._cast(self.w.read(access.array, at, lanes, access.lane, live))
 
     def _cast(self, register: str, dtype: str = "") -> str:
-        own, dtype = self.w.types[register], dtype or self.plan.contraction.dtype
-        return register if own.dtype == dtype else self.w.apply("cast", register, kind=Type(dtype, own.lanes))
+        return cast(self.w, register, dtype or self.plan.contraction.dtype)
+
+    def _place(self, access: Access, p: Position, beyond: int, panel: Form | None = None) -> Form:
+        spot = Spot(self.values, self.numbers, self.panel if panel is None else panel, self.origins)
+        return access.at(spot, beyond, {a: k for (a, _), k in zip(self.shape.sizes, p, strict=True) if k})
 
     def _at(self, p: Position) -> Mapping[str, Form]:
         if not any(p):
@@ -279,7 +284,7 @@ class Body:
     def _store(self, p: Position, u: int, value: str, lanes: int, live: int) -> None:
         plan, w = self.plan, self.w
         access = plan.accesses[TARGET]
-        at = access.at(self._at(p), self.panel, u * lanes)
+        at = self._place(access, p, u * lanes)
         last = _last(plan, self.chunks)
         if plan.contraction.op != "=" or self.chunks:
             old = self._old(at, lanes, live)
@@ -330,7 +335,7 @@ class Body:
         if not isinstance(arg, Operand):
             return self.w.number(arg, self.plan.contraction.dtype, lanes)
         access = self.plan.accesses[self.plan.normal.views.index(arg, 3)]
-        at = access.at(self._at(p), self.panel, u * lanes if access.lane else 0)
+        at = self._place(access, p, u * lanes if access.lane else 0)
         if lanes == 1 or access.lane == 0:
             one = self._cast(self.w.set(Read(access.array, at), "x"))
             return one if lanes == 1 else self.w.apply("spread", one, kind=Type(self.w.types[one].dtype, lanes))

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 from .blocks import Outer
 from .contraction_body import Body, Plan, Shape
+from .inner_packs import Packing
 from .nest import Form, Nest, form
+from .packs import Spot
 from .writing import Writing
 
 Range = tuple[Form, list[Form], bool]  # units of an axis: from, to (the least of), whether that is a single one
@@ -26,6 +28,8 @@ class _Loops:
         self.panel = Form(0)
         self.ranges: dict[str, Range] = {}
         self.ends: dict[str, Form] = {}  # the number of the last round of an axis that goes in chunks: >= 0 in it
+        self.numbers: dict[str, Form] = {}
+        self.origins: dict[str, Form] = {}
         self.chunks: dict[str, tuple[Form, int]] = {}
         self.items: list[tuple[str, int]] = []
 
@@ -52,6 +56,7 @@ class _Loops:
         count = self.count(loop.axis)
         begin = at * loop.chunk
         self.ranges[loop.axis] = (begin, [Form(count), begin + loop.chunk], loop.chunk == 1)
+        self.origins[loop.axis] = begin
         self.ends[loop.axis] = at - (loop.rounds - 1)
         self.outer(rest)
 
@@ -68,11 +73,15 @@ class _Loops:
 
     def split(self, chunks: Sequence[tuple[str, int]]) -> None:
         if not chunks:
+            for p, how in self.plan.tile.packs:
+                if how == "block":
+                    self.packing(p).block()
             self.inner(self.plan.order.inner, {})
             return
         (axis, chunk), n = chunks[0], self.plan.normal.axis(chunks[0][0]).n
         with self.w.loop(self.w.fresh(f"{axis}_chunk"), 0, -(-n // chunk)) as at:
             self.chunks[axis] = (at, chunk)
+            self.origins[axis] = at * chunk
             self.split(chunks[1:])
 
     def inner(self, axes: Sequence[str], sizes: dict[str, int]) -> None:
@@ -114,7 +123,24 @@ class _Loops:
         if axes[0] == self.plan.tile.vector:
             self.panel = at
         self.values[axes[0]] = at * self.units[axes[0]]
+        self.numbers[axes[0]] = at
+        if axes[0] == self.plan.tile.vector:
+            for p, how in self.plan.tile.packs:
+                if how == "panel":
+                    self.packing(p).panel(size)
         self.inner(axes[1:], {**sizes, axes[0]: size})
+
+    def packing(self, p: int) -> Packing:
+        """A copy in the nest, of what is read from here on."""
+        ranges = {}
+        for axis in self.plan.order.inner:
+            count = self.count(axis)
+            begin, ends, _ = self.ranges.get(axis, (Form(0), [Form(count)], False))
+            ranges[axis] = (begin, ends, self.ends.get(axis))
+        spot = Spot(self.values, self.numbers, self.panel, self.origins)
+        return Packing(
+            self.plan.normal, self.plan.tile, self.w, p, self.plan.accesses[p], spot, self.chunks, ranges, self.units
+        )
 
     def body(self, sizes: dict[str, int]) -> None:
         tile = self.plan.tile
@@ -122,12 +148,13 @@ class _Loops:
         if tile.vector in sizes:
             width, live = -(-sizes[tile.vector] // tile.lanes), sizes[tile.vector] % tile.lanes
         shape = Shape(tuple((a, sizes[a]) for a, _ in tile.sizes), width, live)
-        Body(self.plan, self.w, shape, dict(self.values), self.panel, dict(self.chunks)).write()
+        Body(self.plan, self.w, shape, dict(self.values), self.numbers, self.panel, self.origins, self.chunks).write()
 
 
 def nest(plan: Plan, name: str) -> Nest:
     """The nest of a contraction."""
     loops = _Loops(plan)
     loops.outer(plan.order.outer)
-    arrays = {a.array.name: a.array for a in plan.accesses}
+    copied = [plan.normal.views[p].array for p, how in plan.tile.packs if how != "whole"]
+    arrays = {a.name: a for a in (*(a.array for a in plan.accesses), *copied)}
     return Nest(name, tuple(arrays.values()), tuple(loops.items), tuple(loops.w.lists[0]))

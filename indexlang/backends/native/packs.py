@@ -6,33 +6,53 @@ lanes of a panel lie side by side, whole panels also where the axis ends before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from math import prod
 
-from .nest import Array, Form, Nest, form
+from .nest import Array, Form, Nest, Type, form
 from .normal_form import Axis, Normal
 from .tiles import Tile
 from .writing import Writing
 
 
 @dataclass(frozen=True)
+class Spot:
+    """Where a tile stands: values of axes, numbers of units, the panel; at `origins` a copy in the nest begins."""
+
+    values: Mapping[str, Form]
+    numbers: Mapping[str, Form]
+    panel: Form
+    origins: Mapping[str, Form]
+
+
+@dataclass(frozen=True)
 class Access:
-    """An operand as tiles see it: strides of axes, of panels of the vector axis, of its lanes."""
+    """An operand as tiles see it: strides of axes, of units, of places in a tile, of panels and lanes of the vector."""
 
     array: Array
     offset: int
     steps: tuple[tuple[str, int], ...]
     panel: int
     lane: int
+    units: tuple[tuple[str, int], ...] = ()
+    places: tuple[tuple[str, int], ...] = ()
     whole: bool = False  # dead lanes may be read
+    local: bool = False  # a copy of what lies after the origins
 
-    def at(self, values: Mapping[str, Form], panel: Form, beyond: int) -> Form:
-        """The position of lane `beyond` of a panel."""
-        place = panel * self.panel + (self.offset + beyond * self.lane)
+    def at(self, spot: Spot, beyond: int, place: Mapping[str, int] | None = None) -> Form:
+        """The position of lane `beyond` of a panel, at a place of the tile."""
+        at = spot.panel * self.panel + (self.offset + beyond * self.lane)
         for name, step in self.steps:
-            place = place + values[name] * step
-        return place
+            at = at + self._from(spot, name, spot.values[name]) * step
+        for name, step in self.units:
+            at = at + self._from(spot, name, spot.numbers[name]) * step
+        for name, k in (place or {}).items():
+            at = at + k * dict(self.places).get(name, 0)
+        return at
+
+    def _from(self, spot: Spot, name: str, value: Form) -> Form:
+        return value - spot.origins[name] if self.local and name in spot.origins else value
 
 
 @dataclass(frozen=True)
@@ -46,16 +66,16 @@ def plain_access(normal: Normal, tile: Tile, p: int) -> Access:
     view = normal.views[p]
     steps = tuple((a.name, a.steps[p]) for a in normal.axes if a.steps[p] and a.name != tile.vector)
     lane = normal.axis(tile.vector).steps[p] if tile.vector else 0
-    return Access(view.array, view.offset, steps, tile.panel * lane, lane)
+    return Access(view.array, view.offset, steps, tile.panel * lane, lane, places=steps)
 
 
 def accesses(normal: Normal, tile: Tile, name: str, dtype: str) -> tuple[list[Access], list[Pack]]:
     """Where each operand is read, and the copies that this takes."""
     found = [plain_access(normal, tile, p) for p in range(len(normal.views))]
     packs = []
-    for p in tile.packs:
+    for p in tile.whole:
         packs.append(pack(normal, tile, p, f"{name}_{('left', 'right')[p]}", dtype))
-        found[p] = packed_access(normal, tile, p, packs[-1].array)
+        found[p] = packed_access(normal, tile, p, replace(packs[-1].array, role="input"))
     return found, packs
 
 
@@ -77,7 +97,7 @@ def packed_access(normal: Normal, tile: Tile, p: int, array: Array) -> Access:
     for axis in reversed(outer):
         steps.append((axis.name, stride))
         stride *= axis.n
-    return Access(array, 0, tuple(steps), panel, 1, whole=True)
+    return Access(array, 0, tuple(steps), panel, 1, places=tuple(steps), whole=True)
 
 
 def pack(normal: Normal, tile: Tile, p: int, name: str, dtype: str) -> Pack:
@@ -86,49 +106,40 @@ def pack(normal: Normal, tile: Tile, p: int, name: str, dtype: str) -> Pack:
     vector = normal.axis(tile.vector)
     panels = -(-vector.n // tile.panel)
     array = Array(name, dtype, panels * tile.panel * prod(a.n for a in (*outer, *inner)), "workspace")
-    source, goal = plain_access(normal, tile, p), packed_access(normal, tile, p, array)
-    out = Array(name, dtype, array.size, "output")
+    out = replace(array, role="output")
+    source, goal = plain_access(normal, tile, p), packed_access(normal, tile, p, out)
     w = Writing()
-    items: list[tuple[str, int]] = []
-    values = {}
-    for axis in (*outer, *inner):
-        values[axis.name] = form(axis.name)
-    panel = form("panel")
-
-    def move(width: int, last: int) -> None:
-        for u in range(-(-tile.panel // tile.lanes)):
-            live = 0 if u < width - 1 or not last else last
-            at = goal.at(values, panel, u * tile.lanes)
-            if u < width:
-                x = w.read(source.array, source.at(values, panel, u * tile.lanes), tile.lanes, source.lane, live)
-            else:
-                x = w.apply("spread", w.number(0, source.array.dtype), kind=_vector(source.array.dtype, tile.lanes))
-            w.write(out, at, _cast(w, x, dtype, tile.lanes))
-
-    rest = vector.n % tile.panel
-    loops = [("panel", panels), *((a.name, a.n) for a in (*outer, *inner))]
+    panel = w.fresh("panel")
+    names = {a.name: w.fresh(a.name) for a in (*outer, *inner)}
+    spot = Spot({a: form(var) for a, var in names.items()}, {}, form(panel), {})
+    loops = [(panel, panels), *((names[a.name], a.n) for a in (*outer, *inner))]
     items = loops[:1]
-    for at, (_, n) in enumerate(loops[1:], 1):
+    for at, loop in enumerate(loops[1:], 1):
         if prod(m for _, m in items) >= 8 or prod(m for _, m in loops[at + 1 :]) * tile.panel < 2048:
             break
-        items.append((loops[at][0], n))
-    _loops(w, loops[len(items) :], lambda: _either(w, panel, panels, rest, tile, move))
+        items.append(loop)
+
+    def move(size: int) -> None:
+        for u in range(tile.width):
+            live = min(max(size - u * tile.lanes, 0), tile.lanes)
+            if live:
+                x = w.read(source.array, source.at(spot, u * tile.lanes), tile.lanes, source.lane, live % tile.lanes)
+            else:
+                kind = Type(dtype, tile.lanes)
+                x = w.apply("same", w.number(0.0 if dtype.startswith("float") else 0, dtype, tile.lanes), kind=kind)
+            w.write(out, goal.at(spot, u * tile.lanes), cast(w, x, dtype))
+
+    _loops(w, loops[len(items) :], lambda: _either(w, form(panel), panels, vector.n, tile.panel, move))
     return Pack(Nest(f"{name}_pack", (source.array, out), tuple(items), tuple(w.lists[0])), array)
 
 
-def _vector(dtype: str, lanes: int):  # type: ignore[no-untyped-def]
-    from .nest import Type
-
-    return Type(dtype, lanes)
-
-
-def _cast(w: Writing, register: str, dtype: str, lanes: int) -> str:
-    if w.types[register].dtype == dtype:
-        return register
-    return w.apply("cast", register, kind=_vector(dtype, lanes))
+def cast(w: Writing, register: str, dtype: str) -> str:
+    """A register's value in another dtype."""
+    kind = w.types[register]
+    return register if kind.dtype == dtype else w.apply("cast", register, kind=Type(dtype, kind.lanes))
 
 
-def _loops(w: Writing, loops: list[tuple[str, int]], inside) -> None:  # type: ignore[no-untyped-def]
+def _loops(w: Writing, loops: list[tuple[str, int]], inside: Callable[[], None]) -> None:
     if not loops:
         inside()
         return
@@ -136,16 +147,14 @@ def _loops(w: Writing, loops: list[tuple[str, int]], inside) -> None:  # type: i
         _loops(w, loops[1:], inside)
 
 
-def _either(w: Writing, panel: Form, panels: int, rest: int, tile: Tile, move) -> None:  # type: ignore[no-untyped-def]
-    if not rest:
-        move(tile.width, 0)
+def _either(w: Writing, panel: Form, panels: int, n: int, size: int, move: Callable[[int], None]) -> None:
+    """A whole panel, or the rest."""
+    rest = n % size
+    if not rest or panels == 1:
+        move(rest or size)
         return
     with w.apart() as whole:
-        move(tile.width, 0)
+        move(size)
     with w.apart() as ending:
-        move(-(-rest // tile.lanes), rest % tile.lanes)
-    if panels == 1:
-        for stmt in ending:
-            w.put(stmt)
-    else:
-        w.otherwise(panel * -1 + (panels - 2), whole, ending)
+        move(rest)
+    w.otherwise(panel * -1 + (panels - 2), whole, ending)

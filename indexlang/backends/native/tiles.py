@@ -11,7 +11,8 @@ from functools import lru_cache
 from itertools import product
 from math import prod
 
-from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal
+from .nest import Form
+from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal, clusters
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,12 @@ class Costs:
     masked: float = 1.0  # more, where not all lanes are live
     far: float = 2.0  # more, where rows lie so far apart that they crowd few sets of the caches
     row: int = 128  # elements from row to row that are far
+    near: int = 16  # elements of a line
+    lines: float = 1.5  # a line for elements that are spread
+    rows: int = 128  # of a block
+    cached: int = 1 << 20  # elements that some cache holds
+    memory: float = 2.0  # an element that none holds
+    gathered: float = 2.0  # an element of a block
     store: float = 1
     stored_lane: float = 3
     tile: float = 15
@@ -47,7 +54,7 @@ class Tile:
     lanes: int
     width: int
     sizes: tuple[tuple[str, int], ...]
-    packs: tuple[int, ...]  # operands that are copied first
+    packs: tuple[tuple[int, str], ...]  # operands that are copied: the whole of it first, or a panel, or a block
     dot: bool = False  # the vector axis is summed
     cycles: float = 0
 
@@ -60,10 +67,19 @@ class Tile:
         """Elements of the vector axis at once."""
         return self.width * self.lanes
 
+    @property
+    def whole(self) -> tuple[int, ...]:
+        """The operands that are copied by a nest of their own."""
+        return tuple(p for p, kind in self.packs if kind == "whole")
+
+    def pack(self, p: int) -> str:
+        """How an operand is copied: whole, panel, block, or not at all."""
+        return dict(self.packs).get(p, "")
+
     def __str__(self) -> str:
         beside = " x ".join(f"{m} of {a}" for a, m in self.sizes) or "1"
         kind = "summed " if self.dot else ""
-        packs = "".join(f", {('left', 'right')[p]} packed" for p in self.packs)
+        packs = "".join(f", {('left', 'right')[p]} packed by {how}" for p, how in self.packs)
         return f"{kind}{self.vector or 'no axis'} in {self.width} x {self.lanes} lanes, {beside}{packs}"
 
 
@@ -87,7 +103,7 @@ def candidates(normal: Normal, lanes: int, registers: int) -> Iterator[Tile]:
     """Tiles that fit the registers."""
     vectors = [a for a in normal.axes if suits(a, normal) and (a.steps[LEFT] or a.steps[RIGHT])]
     for axis in vectors if lanes > 1 else ():
-        for packs in _packs(axis):
+        for packs in _packs(axis, normal):
             for width in range(1, min(4, -(-axis.n // lanes)) + 1):
                 for sizes in _sizes(normal, axis, width, registers):
                     yield Tile(axis.name, lanes, width, sizes, packs, axis.reduced)
@@ -109,14 +125,35 @@ def beside(axis: Axis, normal: Normal) -> bool:
     return all(any(v in sums for v, _ in b.terms) for b in normal.bounds if any(v == axis.name for v, _ in b.terms))
 
 
-def _packs(axis: Axis) -> list[tuple[int, ...]]:
+def _packs(axis: Axis, normal: Normal) -> list[tuple[tuple[int, str], ...]]:
     """Which operands may be packed; those whose lanes lie apart must be, but for the target's."""
     carrying = [p for p in (LEFT, RIGHT) if axis.steps[p]]
-    must = tuple(p for p in carrying if axis.steps[p] != 1)
+    must = tuple((p, "whole") for p in carrying if axis.steps[p] != 1)
+    if any(not inside(normal, p) for p, _ in must):
+        return []
     found = [must]
-    if len(carrying) == 1 and not must and not axis.reduced:
-        found.append((carrying[0],))
+    if len(carrying) == 1 and not axis.reduced:
+        own, other = carrying[0], 1 - carrying[0]
+        if inside(normal, own):
+            found = [must] if must else [(), ((own, "whole"),), ((own, "panel"),)]
+        if inside(normal, other) and apart_in(normal, other):
+            found += [(*packs, (other, "block")) for packs in found]
     return found
+
+
+def inside(normal: Normal, p: int) -> bool:
+    """Whether an operand has an element for every point, those that bounds refuse, too."""
+    view = normal.views[p]
+    ends = {a.name: (0, a.n - 1) for a in normal.axes}
+    low, high = Form(view.offset, tuple((a.name, a.steps[p]) for a in normal.axes if a.steps[p])).interval(ends)
+    return low >= 0 and high < view.array.size
+
+
+def apart_in(normal: Normal, p: int) -> bool:
+    """Whether sums go through an operand in steps of a line or more, and each element is one point's alone."""
+    own = [(a.name, a.steps[p], a.n) for a in normal.axes if a.steps[p]]
+    far = [abs(a.steps[p]) for a in normal.sums if a.steps[p]]
+    return bool(far) and min(far) >= COSTS.near and all(len(c) == 1 for c in clusters(own))
 
 
 def _sizes(normal: Normal, vector: Axis | None, width: int, registers: int) -> Iterator[tuple[tuple[str, int], ...]]:
@@ -161,7 +198,7 @@ def _cycles(normal: Normal, tile: Tile, costs: Costs) -> float:
                 total += count * panel * (cost + costs.tile)
     if any(normal.axis(a).bounded for a in sizes):
         total *= costs.border
-    return total + sum(_pack(normal, tile, p, costs) for p in tile.packs)
+    return total + sum(_pack(normal, tile, p, how, costs) for p, how in tile.packs)
 
 
 def _step(normal: Normal, tile: Tile, sizes: tuple[tuple[str, int], ...], n: int, costs: Costs) -> float:
@@ -173,10 +210,12 @@ def _step(normal: Normal, tile: Tile, sizes: tuple[tuple[str, int], ...], n: int
         spread = not tile.vector or normal.axis(tile.vector).steps[p] == 0
         count = _distinct(normal, tile, sizes, p) if shared else prod(m for a, m in sizes if normal.axis(a).steps[p])
         count *= 1 if spread else width
-        masked = 0 if spread or n % tile.lanes == 0 or p in tile.packs else 1
+        masked = 0 if spread or n % tile.lanes == 0 or tile.pack(p) else 1
         loads += count
-        far = costs.far if not spread and p not in tile.packs and _far(normal, tile, p, costs) else 0
+        far = costs.far if not spread and not tile.pack(p) and _far(normal, tile, p, costs) else 0
         ports += count * (costs.broadcast if spread else 1 + far + costs.masked * masked / width)
+        if spread and not tile.pack(p) and not tile.dot and apart_in(normal, p):
+            ports += costs.lines * prod(m for a, m in sizes if normal.axis(a).steps[p] not in (0, 1))
     fmas = width * prod(m for _, m in sizes)
     return max(fmas / costs.fmas, ports, costs.least) + costs.load * loads
 
@@ -221,6 +260,12 @@ def _stores(normal: Normal, tile: Tile, sizes: tuple[tuple[str, int], ...], n: i
     return positions * (-(-n // tile.lanes) * costs.store + (3 if n % tile.lanes else 0))
 
 
-def _pack(normal: Normal, tile: Tile, p: int, costs: Costs) -> float:
+def _pack(normal: Normal, tile: Tile, p: int, how: str, costs: Costs) -> float:
     elements = prod(a.n for a in normal.axes if a.steps[p])
-    return elements * (costs.copied if normal.axis(tile.vector).steps[p] == 1 else costs.packed)
+    if how == "block":
+        return elements * costs.gathered
+    each = costs.copied if normal.axis(tile.vector).steps[p] == 1 else costs.packed
+    if how == "panel":
+        rows = prod(a.n for a in normal.outputs if not a.steps[p])
+        return elements * each * -(-rows // costs.rows)
+    return elements * (each + (costs.memory if elements > costs.cached else 0))
