@@ -108,17 +108,10 @@ def _parts(fold: Fold, own: tuple[str, ...], sizes: Sizes, target: Target) -> tu
     if count_of(itemized(chosen([here], sizes, target), sizes, elements).items, sizes) >= FEWEST:
         return None
     index = max(fold.over, key=lambda i: _weight(fold, i) * (sizes[i] >= 2 * FEWEST))
-    count = min(wanted(elements), 4 * FEWEST)
-    piece = -(-sizes[index] // count)
-    piece = -(-piece // GRAIN) * GRAIN if _near(fold, index) or piece >= GRAIN else piece
-    if _near(fold, index) or piece < sizes[index]:
-        return (index, piece) if piece < sizes[index] else None
-    return None
-
-
-def _near(fold: Fold, index: str) -> bool:
-    """Whether tiles may go along an index."""
-    return len(fold.over) == 1 or _weight(fold, index) <= 1
+    grain = GRAIN if _weight(fold, index) <= 1 else 4
+    piece = -(-sizes[index] // min(wanted(elements), 4 * FEWEST))
+    piece = -(-piece // grain) * grain
+    return (index, piece) if piece < sizes[index] else None
 
 
 def _steps(own: Sequence[str], sizes: Sizes) -> tuple[tuple[str, int], ...]:

@@ -60,6 +60,7 @@ class Values:
         self.scopes: list[dict[Key, Operand]] = [{}]
         self.spreads: list[dict[str, Operand]] = [{}]
         self.depth: dict[str, int] = {}  # of vars: how many lists are outside of the one in which it is known
+        self.once: dict[str, int] = {}  # of indices at the end that only the last item has
         self.written: dict[str, int] = {}  # of arrays: the same for the list in which it has been written last
 
     # -- loops -----------------------------------------------------------------------------------
@@ -104,7 +105,7 @@ class Values:
         if full and full == tile and span.end is None:
             body([(Form(a * lanes), 0) for a in range(unroll)])
         elif full:
-            ends = [Form(full)] if span.end is None else [span.end, Form(full)]
+            ends = [Form(full)] if span.end is None else [span.end, Form(full - tile + 1)]
             with self.loop(index, span.begin, ends, tile) as at:
                 body([(at + a * lanes, 0) for a in range(unroll)])
         if full == span.n:
@@ -116,7 +117,9 @@ class Values:
             body(pieces)
         else:
             with self.when(span.last):
+                self.once[index] = len(self.w.lists) - 1
                 body(pieces)
+                del self.once[index]
 
     # -- what is known ---------------------------------------------------------------------------
 
@@ -129,6 +132,7 @@ class Values:
         """How far inside the last of a node's indices is known."""
         forms = [point.at[i] for i in node.indices]
         after = [self.written[name] for name in node.arrays if name in self.written]
+        after += [self.once[i] for i in node.indices if i in self.once]
         return max([0, *after, *(self.depth.get(var, 0) for f in forms for var, _ in f.terms)])
 
     def known(self, key: Key) -> Operand | None:
