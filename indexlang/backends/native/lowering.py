@@ -66,8 +66,8 @@ def task(step: Step, extents: Extents) -> Task | None:
             value = Reduced("sum", product, roles.summed)
         case _:
             return None
-    parts = [p.place for p in (step, *loads(value)) if isinstance(p.place, Part)]
-    if any(p.moved or {*taps} & {*p.indices} for p in parts):
+    places = (step.place, *(p.place for p in loads(value)))
+    if any(isinstance(p, Part) and (p.moved or {*taps} & {*p.indices}) for p in places):
         return None
     used = {*step.place.mentioned, *taps, *value.indices}
     used |= {i for p in parts_of(value) if isinstance(p, Reduced | Count) for i in p.over}

@@ -18,7 +18,7 @@ from ...plan.places import Buffer, Part, Place, View
 from ...plan.quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value
 from ...plan.views import index_strides, row_strides
 from . import functions
-from .nest import Array
+from .nest import Array, Type
 from .nodes import Access, Constant, Node, Nodes
 from .powers import power, quarters
 
@@ -244,7 +244,7 @@ class Meaning:
                 return self._known_call(fn, args, kind)
 
     def _known_call(self, fn: str, args: Sequence[Node], kind: str) -> Node:
-        if not functions.known(fn, args[0].dtype if fn == "int" else kind):
+        if not functions.known(fn, Type(args[0].dtype if fn == "int" else kind)):
             raise UnsupportedError(f"{fn} of {kind}")
         return self.nodes.call(fn, args, kind)
 

@@ -16,13 +16,13 @@ from ...plan.views import Row
 from ..numpy.load import Part
 from ..numpy.names import Called
 from . import engine, maps
+from .calling import function
 from .contraction import Contraction, schedule
 from .emit import module
 from .gathering import gathered
 from .joining import joined
 from .lowering import Task, apart, contraction, task
 from .nest import Array, Nest
-from .runner import runner
 from .target import Target
 
 Number = tuple[int, int]  # of a section, and of a step in it
@@ -48,10 +48,11 @@ class Taken(Part):
 
 @dataclass(frozen=True)
 class Group:
-    """Steps that are one call: the arrays that it takes, and the nests, one after the other."""
+    """Steps that are one call: the arrays that it reads alone and that it writes, and the nests in their order."""
 
     numbers: tuple[Number, ...]
-    buffers: tuple[Buffer, ...]
+    read: tuple[Buffer, ...]
+    written: tuple[Buffer, ...]
     nests: tuple[Nest, ...]
     workspaces: tuple[Array, ...]
     told: Mapping[Number, str]
@@ -72,9 +73,10 @@ def taken(plan: Plan, target: Target) -> Taken:
     functions: dict[str, Callable[..., Any]] = {}
     for group in groups:
         name = f"native_{len(functions)}"
-        functions[name] = runner(library, group.nests, [arrays[b] for b in group.buffers], group.workspaces)
+        read, written = ([(b, arrays[b]) for b in some] for some in (group.read, group.written))
+        functions[name] = function(name, library, group.nests, read, written, group.workspaces)
         calls |= dict.fromkeys(group.numbers, None)
-        calls[group.numbers[0]] = Called(name, group.buffers)
+        calls[group.numbers[0]] = Called(name, (*group.read, *group.written))
     return Taken(calls, functions, told)
 
 
@@ -100,11 +102,12 @@ def grouped(run: Sequence[tuple[Number, Task]], arrays: Arrays, target: Target) 
     def close() -> None:
         if members:
             inside = [one for some, _ in members for one in some]
-            buffers = tuple(dict.fromkeys(b for _, work in inside for b in work.buffers))
+            written = tuple(dict.fromkeys(work.place.buffer for _, work in inside))
+            read = tuple(dict.fromkeys(b for _, work in inside for b in work.buffers if b not in written))
             nests = tuple(n for _, s in members for n in s.nests)
             workspaces = tuple(w for _, s in members for w in s.workspaces)
             told = {some[0][0]: s.told for some, s in members}
-            groups.append(Group(tuple(n for n, _ in inside), buffers, nests, workspaces, told))
+            groups.append(Group(tuple(n for n, _ in inside), read, written, nests, workspaces, told))
             members.clear()
 
     for some in together(run, arrays):
