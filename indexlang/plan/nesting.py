@@ -7,13 +7,19 @@ positions or beyond an edge.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from math import prod
 from typing import Any
 
-from ..program.ir import Call, indices_of, parts_of
+from ..program.ir import Call, Expr, indices_of, parts_of
 from .evaluation import Evaluation
+from .kernels import Map
 from .operators import SUMS
+from .quantities import Apply, Count, Load, Number, Reduced, Value
+from .reads import masked, value_of
+from .values import cast
+from .views import Scope
 from .writes import Target
 
 DTYPES = frozenset(("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool"))
@@ -22,22 +28,33 @@ DTYPES = frozenset(("float32", "float64", "int8", "int16", "int32", "int64", "ui
 def nestable(stmt: Evaluation, target: Target) -> bool:
     """Whether the whole domain is gone through at once: what is summed is no product of more than two factors."""
     b = stmt.b
-    if not b.limits.nests or b.complex_step or stmt.root is not None or target.dynamic:
+    if not b.limits.nests or b.complex_step or target.dynamic:
+        return False
+    if stmt.root is not None and (stmt.root.op != "logsumexp" or not all(stmt.sizes[i] > 0 for i in stmt.summed)):
         return False
     kinds = {stmt.compute, stmt.dtype, target.buffer.dtype}
     kinds |= {b.kind(p) for p in parts_of(stmt.stmt) if isinstance(p, Call)}
     if not kinds <= DTYPES:
         return False
-    if stmt.op not in SUMS or not stmt.contractible() or prod(stmt.sizes[i] for i in stmt.summed) == 1:
+    if (
+        stmt.root is not None
+        or stmt.op not in SUMS
+        or not stmt.contractible()
+        or prod(stmt.sizes[i] for i in stmt.summed) == 1
+    ):
         return True
-    everything = [*stmt.free, *stmt.summed]
-    for _, term in stmt.terms():
-        core, _, _ = stmt.split(term)
-        own = {i for f in core for i in indices_of(f)}
-        repeated = prod(stmt.sizes[i] for i in everything if i not in own)  # of points at which the sums are the same
-        if len(core) > 2 or repeated > 1:
-            return False
-    return True
+    return all(_nothing_saved(stmt, stmt.split(term)[0]) for _, term in stmt.terms())
+
+
+def _nothing_saved(stmt: Evaluation, core: Sequence[Expr]) -> bool:
+    """Whether pairs of factors, one after the other, would cost as much as all at once."""
+    points = prod(stmt.sizes[i] for i in (*stmt.free, *stmt.summed))
+    groups = [{*indices_of(f)} for f in core]
+    largest = max(prod(stmt.sizes[i] for i in own if i in stmt.sizes) for own in groups)
+    if points <= stmt.b.limits.larger * largest:  # each point is an element of one of them
+        return True
+    together = {i for own in groups for i in own}
+    return len(core) <= 2 and all(stmt.sizes[i] == 1 or i in together for i in (*stmt.free, *stmt.summed))
 
 
 def nested(stmt: Any, target: Target) -> None:
@@ -45,4 +62,23 @@ def nested(stmt: Any, target: Target) -> None:
     stmt.start(target, ())
     with ExitStack() as stack:
         scope = stmt.enter(stack, target, (), drops=False)
-        target.put(target.view, stmt.evaluate(scope))
+        target.put(target.view, stmt.evaluate(scope) if stmt.root is None else _logarithm(stmt, target, scope))
+
+
+def _logarithm(stmt: Evaluation, target: Target, scope: Scope) -> Value:
+    """logsumexp: the greatest value, then the sum of the powers of what lies below it."""
+    b, kind, root = stmt.b, stmt.compute, stmt.root_of()
+    value = cast(value_of(b, stmt.value, scope), kind)
+    value = masked(b, value, root.domain.masks, scope, Number(float("-inf"), kind))
+    own = tuple(i for i in stmt.summed if i in value.indices)
+    free = [i for i in target.view.mentioned if not scope[i].tap]
+    most = Load(b.part("most", free, kind, scope), kind)
+    b.run(most.place, "=", Map(Reduced("greatest", value, own) if own else value))
+    finite = Apply("isfinite", (most,), "bool")  # the distance from an infinity would be nan
+    b.run(most.place, "=", Map(Apply("select", (finite, most, Number(0, kind)), kind)))
+    total: Value = Apply("exp", (Apply("sub", (value, most), kind),), kind)
+    total = Reduced("sum", total, own) if own else total
+    missing = tuple(i for i in stmt.summed if i not in own)
+    if missing:
+        total = Apply("mul", (total, Count(missing)), kind)
+    return stmt.masked_outer(Apply("add", (Apply("log", (total,), kind), most), kind), scope)

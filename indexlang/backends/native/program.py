@@ -27,6 +27,7 @@ from .target import Target
 
 Number = tuple[int, int]  # of a section, and of a step in it
 TOGETHER = 24  # tasks that are looked at together, at most
+REUSED = 4  # times that each element of the larger factor is used, at least
 SMALL = 1 << 10  # points of a sum of products below which it is gone through as it is written
 
 
@@ -134,8 +135,11 @@ def together(run: Sequence[tuple[Number, Task]], arrays: Arrays) -> list[list[tu
 
 
 def is_product(work: Task, arrays: Arrays) -> bool:
-    """Whether a task is a sum of products large enough for a schedule of its own."""
-    return work.points >= SMALL and contraction(work, arrays) is not None
+    """Whether a task is a sum of products large enough for a schedule of its own: its factors are read several times."""
+    if work.points < SMALL:
+        return False
+    found = contraction(work, arrays)
+    return found is not None and work.points >= REUSED * max(found.left.array.size, found.right.array.size)
 
 
 class Arrays(dict[Buffer, Array]):
