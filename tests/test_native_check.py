@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from nest_interpreter import WrongError, run
 
 from indexlang.backends.native.check import faults
 from indexlang.backends.native.check_bounds import Domain
@@ -178,6 +179,31 @@ def test_a_register_keeps_its_type_and_its_life() -> None:
         faults(nest(one, loop("i", 0, 3, Set("r", Apply("add", ("r", "r"), ONE.type))), Write(Y, Form(0), "r"))) == []
     )
     assert faults(nest(When(Form(0), (one,), (one,)), one, Write(Y, Form(0), "r"))) == []
+
+
+def test_the_interpreter_of_tests_raises_where_a_rule_is_broken() -> None:
+    room = Array("room", "float32", 4, "workspace")
+    given = {"x": np.zeros(100, np.float32), "y": np.zeros(100, np.float32), "b": np.zeros(10, bool)}
+    two = (("i", 2),)
+    for broken in (
+        nest(read(93, 8)),
+        nest(loop("i", 0, 101, read(ROW))),
+        nest(Write(Y, Form(0), "r")),
+        nest(loop("i", 0, 3, read(0)), Write(Y, Form(0), "r1")),
+        nest(Set("r", Read(X, Form(0))), Set("r", Read(X, Form(0), 8))),
+        nest(Write(X, Form(0), ONE)),
+        nest(Write(Y, Form(0), Literal(1, Type("int32")))),
+        nest(Set("r", Apply("add", (ONE, Literal(1.0, Type("float64"))), ONE.type))),
+        nest(Set("r", Apply("lt", (ONE, ONE), ONE.type))),
+        nest(Set("by", Count(Form(3))), Set("r", Read(X, Form(10), moved="by", reach=(0, 3)))),
+        nest(Write(Y, Form(0), ONE), items=two),  # two items write to one element
+        nest(Set("r", Read(Y, Form(1))), Write(Y, ROW, ONE), items=two),
+        nest(Write(Y, ROW, ONE), Set("r", Read(Y, Form(0))), items=two),
+        nest(Set("r", Read(room, Form(0))), arrays=(room,)),
+        nest(When(ROW * -1, (Write(room, Form(0), ONE),)), Set("r", Read(room, Form(0))), items=two, arrays=(room,)),
+    ):
+        with pytest.raises(WrongError):
+            run(broken, {a.name: given[a.name].copy() for a in broken.arrays if a.role != "workspace"})
 
 
 def test_bounds_hold_all_values_and_most_are_exact() -> None:

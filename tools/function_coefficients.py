@@ -31,14 +31,20 @@ def _numbers(text: str) -> tuple[float, ...]:
 '''
 
 
-def _tail(z: Any) -> Any:
-    return mp.erfc(z / mp.sqrt(2)) / 2 * mp.exp(z * z / 2)
+TAILS = {"float32": ("14.5", 11), "float64": ("39", 23)}  # behind what the tail is 0; how many coefficients
 
 
-def _tail_at(t: Any) -> Any:
-    """The tail times z + 5 where z / (z + 5) is t."""
-    z = 5 * t / (1 - t)
-    return _tail(z) * (z + 5)
+def _tail_from(middle: Any) -> Callable[[Any], Any]:
+    """The tail times z + 5, minus 1, where z / (z + 5) is u + middle."""
+
+    def tail(u: Any) -> Any:
+        z = 5 * (u + middle) / (1 - u - middle)
+        return mp.erfc(z / mp.sqrt(2)) / 2 * mp.exp(z * z / 2) * (z + 5) - 1
+
+    return tail
+
+
+MIDDLE = {"float32": float(np.float32(0.43)), "float64": 0.49}  # by trial: where least is lost
 
 
 def _fits() -> Iterator[Fit]:
@@ -48,10 +54,11 @@ def _fits() -> Iterator[Fit]:
         yield "EXP", dtype, _exponential, -half, half, n, "(exp(r) - 1 - r) / r**2"
     for dtype, n in (("float32", 8), ("float64", 20)):
         yield "LOG", dtype, _logarithm, 1 / root - 1, root - 1, n, "(log(1 + f) - f + f**2 / 2) / f**3"
-    for dtype, n, top in (("float32", 11, "0.745"), ("float64", 23, "0.887")):
-        middle = mp.mpf(top) / 2
-        text = "the normal tail behind z over exp(-z**2 / 2), times z + 5, in z / (z + 5) - middle"
-        yield "TAIL", dtype, _tail_centred(middle), -middle, middle, n, text
+    for dtype, (farthest, count) in TAILS.items():
+        middle = mp.mpf(MIDDLE[dtype])
+        least, most = (mp.mpf(z) / (mp.mpf(z) + 5) for z in ("0.62", farthest))
+        text = "the normal tail behind z over exp(-z**2 / 2), times z + 5, minus 1, in z / (z + 5) - MIDDLE"
+        yield "TAIL", dtype, _tail_from(middle), least - middle, most - middle, count, text
     for dtype, n in (("float32", 8), ("float64", 13)):
         yield "ERF", dtype, _erf_near, 0, 1, n, "erf(x) / x - 1 in x**2"
     for dtype, n in (("float32", 6), ("float64", 11)):
@@ -80,10 +87,6 @@ def _erf_near(v: Any) -> Any:
 
 def _normal_near(v: Any) -> Any:
     return _even(v, lambda x: mp.erf(x / mp.sqrt(2)) / x / 2, 1 / mp.sqrt(2 * mp.pi))
-
-
-def _tail_centred(middle: Any) -> Callable[[Any], Any]:
-    return lambda u: _tail_at(u + middle)
 
 
 def _logarithm(f: Any) -> Any:
@@ -151,7 +154,7 @@ def page() -> str:
     for head, rows in tables.items():
         comment, name = head.split("\n")
         text.append("\n".join([comment, f"{name}: Mapping[str, tuple[float, ...]] = {{", *rows, "}\n"]))
-    text.append('MIDDLE = {"float32": 0.745 / 2, "float64": 0.887 / 2}  # of what the tail\'s polynomial takes\n')
+    text.append(f"MIDDLE = {MIDDLE!r}\n")
     mp.mp.prec = 1600
     chunks = [int(mp.floor(2 / mp.pi * mp.mpf(2) ** (29 * k))) % 2**29 * mp.mpf(2) ** (-29 * k) for k in range(1, 8)]
     words = [int(mp.floor(2 / mp.pi * mp.mpf(2) ** (64 * k - 55))) % 2**64 for k in range(1, 21)]

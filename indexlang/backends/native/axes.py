@@ -20,9 +20,13 @@ from .target import Target
 ITEM = 1 << 15  # elements that make an item worth handing out
 LARGE = 50_000  # elements from which on there are several items
 FEWEST, MOST = 8, 64  # items of such work
+SHORTEST = 256  # elements of a piece along the vectors, at least
 GRAIN = 128  # elements that a piece of a vector axis is a multiple of: every tile divides it
 STRIDED = 0.9  # of a scalar access: what an element costs that does not lie beside the others of its vector
 FUNCTION = 10.0  # operations that a function costs which is none
+SLOW = {
+    "div": 2.0, "sqrt": 3.0, "pow": 3.0, "quarters": 5.0, "floordiv": 4.0, "mod": 4.0, "sign": 2.0, "int": 3.0,
+}  # fmt: skip
 ACROSS = 6.0  # operations that bring the lanes of a vector together
 HEAVY = 12.0  # operations of a value from which on it is written once, not side by side
 
@@ -52,6 +56,7 @@ def merged(nodes: Nodes, stores: Sequence[Store], extents: Mapping[str, int]) ->
                 without(s.access, outer),
                 nodes.merged(s.value, outer, inner),
                 tuple(i for i in s.free if i != outer),
+                s.met,
             )
             for s in found
         ]
@@ -63,7 +68,7 @@ def _pair(stores: Sequence[Store], sizes: Mapping[str, int]) -> tuple[str, str] 
     whole = list(every(s.value for s in stores))
     accesses = [n.access for n in whole if isinstance(n, Element)] + [s.access for s in stores]
     folds = [n for n in whole if isinstance(n, Fold)]
-    alone = {n.index for n in whole if isinstance(n, Position)}
+    alone = {n.index for n in whole if isinstance(n, Position)}.union(*(s.met for s in stores))
     for f in folds:
         alone |= {f.part[0], f.over[0]} if f.part else set()
         alone |= set(f.over) if f.op.startswith("arg") else set()
@@ -95,7 +100,7 @@ def effort(nodes: Iterable[Node]) -> float:
 def _unit(n: Node) -> float:
     match n:
         case Call(fn=fn):
-            return 1.0 if fn in OPERATIONS else FUNCTION
+            return SLOW.get(fn, 1.0 if fn in OPERATIONS else FUNCTION)
         case Constant():
             return 0.0
         case _:
@@ -183,10 +188,9 @@ def in_order(stores: Sequence[Store], sizes: Mapping[str, int], vector: str) -> 
     order = sorted((i for i in stores[0].free if i != vector), key=lambda i: -abs(main.step(i)))
     if not vector:
         return tuple(order)
-    apart = [
-        n.access for n in every(s.value for s in stores) if isinstance(n, Element) and abs(n.access.step(vector)) > 1
-    ]
-    near = [i for i in order for a in apart if abs(a.step(i)) == 1 and sizes[i] > 1]
+    accesses = [n.access for n in every(s.value for s in stores) if isinstance(n, Element)]
+    apart = [a for a in (*accesses, *(s.access for s in stores)) if abs(a.step(vector)) > 1]
+    near = [i for i in order for a in apart if abs(a.step(i)) == 1 and sizes[i] > 1 and not stores[0].met]
     last = near[:1]
     return (*(i for i in order if i not in last), vector, *last)
 
@@ -214,7 +218,8 @@ WINDOW = 25  # positions of a reduction that are written one by one
 
 def itemized(axes: Axes, sizes: Mapping[str, int], elements: int, allowed: Sequence[str] | None = None) -> Axes:
     """The axes with items along the outermost ones: as many as so many elements are worth, if there are as many."""
-    return replace(axes, items=split(axes.order if allowed is None else allowed, axes, sizes, wanted(elements)))
+    order = axes.order if allowed is None else allowed
+    return replace(axes, items=split(order, axes, sizes, wanted(elements)))
 
 
 def wanted(elements: int) -> int:
@@ -232,6 +237,7 @@ def split(order: Sequence[str], axes: Axes, sizes: Mapping[str, int], count: int
         piece = 1 if n <= 1.5 * count else -(-n // count)
         if index == axes.vector:
             tile = axes.lanes * axes.unroll
+            piece = max(piece, SHORTEST if index == axes.order[-1] else 1)
             piece = -(-piece // tile) * tile
         if piece >= n:
             continue

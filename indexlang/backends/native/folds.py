@@ -14,6 +14,7 @@ from .meaning import unit
 from .nest import Form, Literal, Operand, Type
 from .nodes import Call, Element, Fold, Node, every
 from .values import Pieces, Point, Span, Values
+from .winners import winners
 from .writing import Writing
 
 Wanted = tuple[Fold, Point]
@@ -38,7 +39,8 @@ class Folding(Values):
             for point in points:
                 if self.known(self.key(fold, point)) is None:
                     inherited = point.vector if point.vector in fold.indices else ""
-                    where = (self.depth_of(fold, point), frozenset(fold.over), fold.part, inherited)
+                    searched = fold.op if fold.op.startswith("arg") else ""
+                    where = (self.depth_of(fold, point), frozenset(fold.over), fold.part, inherited, searched)
                     found.setdefault(where, []).append((fold, point))
         for (depth, *_), wanted in found.items():
             assert isinstance(depth, int)
@@ -53,6 +55,8 @@ class Folding(Values):
         fold, point = wanted[0]
         inherited = point.vector in fold.indices
         axis = "" if inherited else along(fold, self.sizes, self.own)
+        if fold.op.startswith("arg"):
+            return winners(self, wanted, axis, self._written(wanted, inherited))
         over = self._in_order(wanted, axis)
         if not fold.part and not axis and points(over, self.sizes) <= self._written(wanted, inherited):
             return self._one_by_one(wanted, over)
@@ -163,11 +167,11 @@ class Folding(Values):
                 return
         x = self.spread(self.value(value, point), lanes)
         if exact:
-            there = self._there(point.lanes, point.live)
+            there = self.there(point.lanes, point.live)
             x = self.w.apply("select", there, x, Literal(unit(fold.op, fold.dtype), Type(fold.dtype, lanes)))
         self._combined(fold, total, x, total)
 
-    def _there(self, lanes: int, live: int) -> str:
+    def there(self, lanes: int, live: int) -> str:
         """Which lanes are live."""
         return self.w.apply("lt", self.w.count(Form(), lanes, 1), Literal(live, Type("int64", lanes)))
 

@@ -22,13 +22,14 @@ HUGE = 2.0**500  # the square of a larger one may be inf
 SMALL = 2.0**-60  # exp(x) - 1 of a smaller one is x
 
 
-def _reduced(x: Term) -> tuple[Term, Term, Term, Term]:
-    """k with x = k log(2) + r: with the integer in its lowest bits, and as a float; r in two parts."""
+def _reduced(x: Term, low: Term | None = None) -> tuple[Term, Term, Term, Term]:
+    """k with x + low = k log(2) + r: with the integer in its lowest bits, and as a float; r in two parts."""
     dtype = x.kind.dtype
-    shifted = x.times_plus(1 / math.log(2), MAGIC[dtype])
+    shifted = (x if low is None else x + low).times_plus(1 / math.log(2), MAGIC[dtype])
     k = shifted - MAGIC[dtype]
     high, rest = LN2[dtype]
-    return shifted, k, k.times_plus(-high, x), k * -rest
+    top = k.times_plus(-high, x)
+    return shifted, k, top, k * -rest if low is None else k.times_plus(-rest, low)
 
 
 def _power_of_two(shifted: Term) -> Term:
@@ -47,15 +48,16 @@ def exp(x: Term, low: Term | None = None, halved: bool = False) -> Term:
 def exp_parts(x: Term, low: Term | None = None, halved: bool = False) -> tuple[Term, Term, Term]:
     """p and two powers of two with exp = (1 + p) * a * b, where only the last product may be subnormal, 0 or inf."""
     dtype = x.kind.dtype
-    shifted, k, top, rest = _reduced(x.at_most(HIGHEST[dtype] + halved).at_least(LOWEST[dtype]))
+    shifted, k, top, rest = _reduced(x.at_most(HIGHEST[dtype] + halved).at_least(LOWEST[dtype]), low)
     r = top + rest
-    if low is not None:
-        r = r + low
     half = k.times_plus(0.5, MAGIC[dtype])
     other = shifted.bits() - half.bits()
     if halved:
         other = other - 1
-    p = (r * r).times_plus(polynomial(r, EXP[dtype]), r)
+    if low is None:
+        p = (r * r).times_plus(polynomial(r, EXP[dtype]), r)
+    else:  # who has a second part wants what r has lost, too
+        p = r + (r * r).times_plus(polynomial(r, EXP[dtype]), top - r + rest)
     return p, _power_of_two(half), _power_of_two(other)
 
 
@@ -196,7 +198,7 @@ def asinh(x: Term) -> Term:
 def acosh(x: Term) -> Term:
     t = x - 1.0
     v = t + (t * t + (t + t)).sqrt()
-    return _log1p_of_large(x, v, x > HUGE)
+    return _log1p_of_large(x, v, x > HUGE).where(x >= 1.0, math.nan)
 
 
 def atanh(x: Term) -> Term:

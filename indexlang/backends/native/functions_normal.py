@@ -19,10 +19,20 @@ UPPER = {"float32": -(1 << 12), "float64": -(1 << 27)}
 
 
 def _tail(z: Term) -> Term:
-    """The normal distribution's tail behind z over exp(-z * z / 2); z is not negative."""
-    dtype = z.kind.dtype
+    """The normal distribution's tail behind z over exp(-z * z / 2), for z from 0.62."""
     inverse = 1.0 / (z + 5.0)
-    return inverse * polynomial(z * inverse - MIDDLE[dtype], TAIL[dtype])
+    return _near_one(inverse, z * inverse)
+
+
+def _times_tail(z: Term) -> Term:
+    """z times that: what t has lost is lost twice, and cancels."""
+    t = z / (z + 5.0)
+    return _near_one(t, t)
+
+
+def _near_one(factor: Term, t: Term) -> Term:
+    """The factor times the tail's polynomial, which is not far from 1."""
+    return factor.times_plus(polynomial(t - MIDDLE[t.kind.dtype], TAIL[t.kind.dtype]), factor)
 
 
 def erf(x: Term) -> Term:
@@ -40,8 +50,7 @@ def gelu(x: Term) -> Term:
     z = abs(x).at_most(FARTHEST[dtype])
     upper = (z.bits() & UPPER[dtype]).bits()
     p, scale, last = exp_parts(upper * upper * -0.5, ((z - upper) * (z + upper)) * -0.5)
-    t = z / (z + 5.0)  # z times the tail is t times a polynomial: what t has lost is then lost twice, and cancels
-    product = t * polynomial(t - MIDDLE[dtype], TAIL[dtype]) * scale
+    product = _times_tail(z) * scale
     left = p.times_plus(product, product) * last  # in this order it is right where exp is subnormal
     far = x.at_least(0.0) - left
     near = x * x.times_plus(polynomial(x * x, NORMAL[dtype]), 0.5)

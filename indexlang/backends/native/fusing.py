@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from .axes import LARGE, points
-from .nodes import Access, Element, Fold, Node, Store, every
+from .nodes import Access, Element, Fold, Store, every
 
 ROWS = 8  # rounds of outer loops that are worth fusing for
 
@@ -43,7 +43,7 @@ def segments(stores: Sequence[Store], sizes: Mapping[str, int]) -> list[Segment]
 
 def _beside(group: Sequence[Store], store: Store, sizes: Mapping[str, int]) -> bool:
     """Whether a store may stand behind others at each point: of what they write it touches the same elements only."""
-    if set(group[0].free) != set(store.free):
+    if set(group[0].free) != set(store.free) or store.met or group[0].met:
         return False
     both = [*group, store]
     written = {s.access.array.name: s.access for s in both}
@@ -60,7 +60,9 @@ def _beside(group: Sequence[Store], store: Store, sizes: Mapping[str, int]) -> b
 def _outer(groups: Sequence[Sequence[Store]], sizes: Mapping[str, int]) -> tuple[str, ...]:
     """The loops that groups share; none where they would not gain by it."""
     stores = [s for g in groups for s in g]
-    near = {i for s in stores for i in _near(s, sizes)}
+    if any(s.met for s in stores):
+        return ()
+    near = _near(stores, sizes)
     common = [i for i in stores[0].free if i not in near and all(i in s.free for s in stores)]
     common = [i for i in common if _separate(stores, i)]
     while common:
@@ -70,9 +72,10 @@ def _outer(groups: Sequence[Sequence[Store]], sizes: Mapping[str, int]) -> tuple
     return ()
 
 
-def _near(store: Store, sizes: Mapping[str, int]) -> set[str]:
-    """The indices along which the elements of a store's larger arrays lie side by side."""
-    accesses = [store.access, *(n.access for n in every([store.value]) if isinstance(n, Element))]
+def _near(stores: Sequence[Store], sizes: Mapping[str, int]) -> set[str]:
+    """The indices along which the elements of the larger arrays lie side by side."""
+    accesses = [s.access for s in stores]
+    accesses += [n.access for n in every(s.value for s in stores) if isinstance(n, Element)]
     most = max(points(a.indices, sizes) for a in accesses)
     return {i for a in accesses if points(a.indices, sizes) == most for i, s in a.steps if abs(s) == 1}
 
@@ -110,8 +113,3 @@ def _same(a: Access, b: Access, outer: Sequence[str], sizes: Mapping[str, int]) 
 
 def _box(steps: Iterable[tuple[str, int]], outer: Sequence[str], sizes: Mapping[str, int]) -> list[tuple[int, int]]:
     return sorted((s, sizes[i]) for i, s in steps if i not in outer)
-
-
-def reads(nodes: Iterable[Node]) -> set[str]:
-    """The arrays that nodes read."""
-    return {name for n in nodes for name in n.arrays}

@@ -22,7 +22,7 @@ def nest_of(nodes: Nodes, segment: Segment, sizes: Mapping[str, int], target: Ta
     """The nest of a segment, and words of it."""
     stores = [s for group in segment.groups for s in group]
     first = chosen(segment.groups[0], sizes, target, segment.outer)
-    allowed = segment.outer if len(segment.groups) > 1 else None
+    allowed = segment.outer if len(segment.groups) > 1 else tuple(i for i in first.order if i not in stores[0].met)
     items = itemized(first, sizes, domain(stores, sizes), allowed).items
     loops = Loops(nodes, dict(sizes), first.lanes)
     spans: dict[str, Span] = {}

@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ...plan.kernels import Kernel, Map
 from ...plan.places import Buffer, Place
 from ...plan.quantities import Value
-from ...plan.views import injective
 from .axes import merged
 from .fusing import Segment, segments
+from .kernel_nodes import indices_of, typed
 from .looping import nest_of
 from .meaning import Extents, Meaning, UnsupportedError
 from .nest import Array, Nest
-from .nodes import Nodes, Store
+from .nodes import Access, Nodes, Store
 from .partial import Apart
 from .target import Target
 
@@ -29,7 +30,7 @@ class Work:
 
     place: Place
     op: str
-    value: Value
+    value: Value | Kernel
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,26 @@ def _scheduled(
 
 def _store(meaning: Meaning, work: Work) -> Store | None:
     """A work as a node at each point; None where there are no points."""
+    kernel = work.value if isinstance(work.value, Kernel) else Map(work.value)
+    indices = indices_of(kernel, work.place)
     free = tuple(dict.fromkeys(work.place.mentioned))
-    around = free if work.op == "=" else (*free, *work.value.indices)
-    if any(meaning.length(i) == 0 for i in around):
+    if any(meaning.length(i) == 0 for i in (free if work.op == "=" else (*free, *indices))):
         return None
     access = meaning.access(work.place)
-    extra = sorted(i for i in work.value.indices if i not in free and meaning.length(i) > 1)
-    value = meaning.put(access, work.op, work.value, extra)
+    extra = sorted(i for i in indices if i not in free and meaning.length(i) > 1)
+    value = meaning.put(access, work.op, typed(meaning, kernel, work.place), extra)
     own = tuple(i for i in free if meaning.length(i) > 1)
-    if set(own) - access.indices:
+    if set(own) - access.indices or (work.op == "=" and not met(access, own, meaning.length) == frozenset()):
         raise UnsupportedError("several values for one element")
-    if not injective((s, meaning.length(i)) for i, s in access.steps):
-        raise UnsupportedError("elements that meet")
-    return Store(access, value, own)
+    return Store(access, value, own, met(access, own, meaning.length))
+
+
+def met(access: Access, free: Sequence[str], length: Callable[[str], int]) -> frozenset[str]:
+    """The indices whose values may meet in an element: those that are not told by the larger steps of others."""
+    left = sorted(free, key=lambda i: -abs(access.step(i)))
+    while left:
+        reach = sum(abs(access.step(i)) * (length(i) - 1) for i in left[1:])
+        if abs(access.step(left[0])) <= reach:
+            break
+        left.pop(0)
+    return frozenset(left)

@@ -18,9 +18,8 @@ from ...plan.places import Buffer, Part, Place, View
 from ...plan.quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value
 from ...plan.views import index_strides, row_strides
 from . import functions
-from .nest import Array, Type
+from .nest import Array, Literal, Type
 from .nodes import Access, Constant, Node, Nodes
-from .powers import power, quarters
 
 Extents = Mapping[str, tuple[int, int]]
 Arrays = Callable[[Buffer], Array]
@@ -215,7 +214,7 @@ class Meaning:
         if fn == "pow":
             return Typed(self._power(args, kind))
         if fn == "quarters":
-            return Typed(quarters(self.nodes, self.cast(args[0], kind), int(args[1].number), kind))
+            return Typed(self._known_call(fn, [self.cast(args[0], kind), args[1].node], kind))
         return Typed(self.called(fn, [self.cast(a, kind) for a in args], kind))
 
     def called(self, fn: str, args: Sequence[Node], kind: str) -> Node:
@@ -244,7 +243,8 @@ class Meaning:
                 return self._known_call(fn, args, kind)
 
     def _known_call(self, fn: str, args: Sequence[Node], kind: str) -> Node:
-        if not functions.known(fn, Type(args[0].dtype if fn == "int" else kind)):
+        literals = [Literal(a.value, Type(a.dtype)) if isinstance(a, Constant) else "x" for a in args]
+        if not functions.known(fn, Type(kind), literals):
             raise UnsupportedError(f"{fn} of {kind}")
         return self.nodes.call(fn, args, kind)
 
@@ -269,10 +269,8 @@ class Meaning:
         return self.nodes.call("select", (condition, others[0], others[1]), kind)
 
     def _power(self, args: Sequence[Typed], kind: str) -> Node:
-        base = self.cast(args[0], kind)
-        if args[1].weak and (found := power(self.nodes, base, args[1].number, kind)) is not None:
-            return found
-        return self._known_call("pow", [base, self.cast(args[1], kind)], kind)
+        exponent = args[1].node if args[1].weak else self.cast(args[1], kind)
+        return self._known_call("pow", [self.cast(args[0], kind), exponent], kind)
 
     def _finite(self, x: Typed) -> Node:
         if not x.dtype.startswith("float"):
@@ -282,9 +280,9 @@ class Meaning:
 
     # -- operators -------------------------------------------------------------------------------
 
-    def put(self, access: Access, op: str, value: Value, extra: Sequence[str]) -> Node:
+    def put(self, access: Access, op: str, found: Typed, extra: Sequence[str]) -> Node:
         """What an element of a place becomes; over `extra` indices values are brought together first."""
-        found, kind = self.typed(value), access.array.dtype
+        kind = access.array.dtype
         if extra:
             if op not in ("+=", "-=", "*=", "max=", "min="):
                 raise UnsupportedError(f"several values by {op}")

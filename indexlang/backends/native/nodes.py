@@ -119,11 +119,14 @@ Node = Constant | Element | Position | Call | Fold
 
 @dataclass(frozen=True)
 class Store:
-    """A node at each point of `free`, brought to memory."""
+    """A node at each point of `free`, brought to memory; points that differ in `met` alone may meet in an element,
+    which then goes from one to the next.
+    """
 
     access: Access
     value: Node
     free: tuple[str, ...]
+    met: frozenset[str] = NOTHING
 
 
 def _arrays(nodes: Iterable[Node], name: str = "") -> frozenset[str]:

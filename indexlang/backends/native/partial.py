@@ -7,7 +7,7 @@ one rule: how many parts there are follows from extents alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .axes import FEWEST, GRAIN, LARGE, chosen, count_of, itemized, points, wanted
 from .folds import outermost
@@ -42,7 +42,7 @@ class Apart:
                 found = self._taken(fold, _again(stores, self.sizes, self.target, fold))
                 if found is not None:
                     put[fold] = found
-        return [Store(s.access, self.nodes.changed(s.value, put.get), s.free) for s in stores]
+        return [replace(s, value=self.nodes.changed(s.value, put.get)) for s in stores]
 
     def _taken(self, fold: Fold, again: bool) -> Node | None:
         """What stands for a fold that is made before; None if it stays where it is."""
@@ -109,7 +109,7 @@ def _parts(fold: Fold, own: tuple[str, ...], sizes: Sizes, target: Target) -> tu
         return None
     index = max(fold.over, key=lambda i: _weight(fold, i) * (sizes[i] >= 2 * FEWEST))
     grain = GRAIN if _weight(fold, index) <= 1 else 4
-    piece = -(-sizes[index] // min(wanted(elements), 4 * FEWEST))
+    piece = -(-sizes[index] // wanted(elements))
     piece = -(-piece // grain) * grain
     return (index, piece) if piece < sizes[index] else None
 

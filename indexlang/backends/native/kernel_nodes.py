@@ -1,0 +1,117 @@
+"""What the kernels of a Plan give at each point, as nodes.
+
+In: a kernel of a Run. Out: a value with its type. Errors: `UnsupportedError`. The one rule: a kernel is what it means
+at one point; by which way the Plan would have made it is of no matter here.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from ...plan.kernels import Einsum, Kernel, Map, Product, Search, Select, Take
+from ...plan.places import Place
+from ...plan.quantities import Apply, Load, Number, Reduced, Value
+from .meaning import Meaning, Typed, UnsupportedError
+from .nodes import without
+
+
+def indices_of(kernel: Kernel, place: Place) -> frozenset[str]:
+    """The indices of what is brought to a place; those that the place lacks are brought together by its operator."""
+    return value_of(kernel, place).indices if isinstance(kernel, Map | Select | Einsum | Product) else frozenset()
+
+
+def typed(meaning: Meaning, kernel: Kernel, place: Place) -> Typed:
+    """What a kernel gives at a point of its place."""
+    match kernel:
+        case Take():
+            return _taken(meaning, kernel)
+        case Search():
+            return _searched(meaning, kernel)
+        case _:
+            return meaning.typed(value_of(kernel, place))
+
+
+def value_of(kernel: Kernel, place: Place) -> Value:
+    """A kernel as a value, where there is one."""
+    kind = place.buffer.dtype
+    match kernel:
+        case Map(value=value):
+            return value
+        case Select(value=value, condition=condition):
+            return Apply("select", (condition, value, Number(0, kind)), kind)
+        case Einsum(factors=factors):
+            return _multiplied(factors, place)
+        case Product(left=left, right=right):
+            return _multiplied((Load(left, left.buffer.dtype), Load(right, right.buffer.dtype)), place)
+        case _:
+            raise UnsupportedError(type(kernel).__name__)
+
+
+def _multiplied(factors: tuple[Value, ...], place: Place) -> Value:
+    kind = place.buffer.dtype
+    value = factors[0]
+    for factor in factors[1:]:
+        value = Apply("mul", (value, factor), kind)
+    over = tuple(sorted(value.indices - set(place.mentioned)))
+    return Reduced("sum", value, over) if over else value
+
+
+def _taken(meaning: Meaning, kernel: Take) -> Typed:
+    """Elements at positions."""
+    nodes, access = meaning.nodes, meaning.access(kernel.source)
+    if any(meaning.length(mark) == 0 for mark, _ in kernel.at):
+        return Typed(nodes.constant(0, access.array.dtype))
+    moved, low, high = [], 0, 0
+    for mark, position in kernel.at:
+        step = access.step(mark)
+        if not step:
+            continue
+        moved.append((meaning.node(position, "int64"), step))
+        end = step * (meaning.length(mark) - 1)
+        low, high = low + min(end, 0), high + max(end, 0)
+        access = without(access, mark)
+    return Typed(nodes.element(access, tuple(moved), (low, high + 1)))
+
+
+def _searched(meaning: Meaning, kernel: Search) -> Typed:
+    """The position of the best, or logsumexp."""
+    nodes, inner = meaning.nodes, meaning.typed(kernel.value)
+    node = meaning.cast(inner, kernel.value.dtype if inner.weak else inner.dtype)
+    own = tuple(i for i in kernel.over if meaning.length(i) > 1)
+    if any(meaning.length(i) == 0 for i in kernel.over):
+        return Typed(nodes.constant(float("-inf") if kernel.op == "logsumexp" else 0, "float64"), weak=True)
+    lacking = [i for i in own if i not in node.indices]
+    if kernel.op == "logsumexp":
+        if lacking:
+            raise UnsupportedError("a sum over what a value lacks")
+        return _log_of_sum(meaning, kernel, Typed(node), own)
+    if kernel.admitted is not None or lacking:
+        raise UnsupportedError("a search among some positions")
+    if node.dtype == "bool":
+        node = nodes.call("cast", (node,), "uint8")
+    if not own:
+        return Typed(nodes.constant(0, "int64"))
+    count = prod(meaning.length(i) for i in own)
+    return Typed(nodes.fold(kernel.op, node, own, "int32" if count < 1 << 31 else "int64"))
+
+
+def _log_of_sum(meaning: Meaning, kernel: Search, x: Typed, own: tuple[str, ...]) -> Typed:
+    """log(sum(exp(x))), beyond what exp can hold."""
+    nodes, kind = meaning.nodes, x.dtype
+    if not kind.startswith("float"):
+        raise UnsupportedError("logsumexp of integers")
+    least, zero = nodes.constant(float("-inf"), kind), nodes.constant(0.0, kind)
+    value, admitted = x.node, None
+    if kernel.admitted is not None:
+        admitted = meaning.truth(meaning.typed(kernel.admitted))
+        value = nodes.call("select", (admitted, value, least), kind)
+        own = tuple(i for i in own if i in value.indices)
+    most = nodes.fold("greatest", value, own, kind)
+    size = nodes.call("abs", (most,), kind)
+    finite = nodes.call("lt", (size, nodes.constant(float("inf"), kind)), "bool")
+    shift = nodes.call("select", (finite, most, zero), kind)
+    power = meaning.called("exp", [nodes.call("sub", (x.node, shift), kind)], kind)
+    if admitted is not None:
+        power = nodes.call("select", (admitted, power, zero), kind)
+    total = nodes.fold("sum", power, own, kind)
+    return Typed(nodes.call("add", (meaning.called("log", [total], kind), shift), kind))
