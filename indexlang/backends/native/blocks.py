@@ -68,8 +68,14 @@ def order(normal: Normal, tile: Tile, target: Target, itemsize: int) -> Order:
         outer, inner = [], [*others, *tiles, *panels]
     names = tuple(a.name for a in inner)
     serial = tuple(a.name for a in sorted((a for a in normal.outputs if a.serial), key=_far))
-    found = _items(normal, outer, names, units, tile.cycles)
+    found = _items(normal, outer, names, units, _goal(tile))
     return Order(tuple(units.items()), found, serial, names, sums, split)
+
+
+def _goal(tile: Tile) -> int:
+    """How many items there should be; few where each packs a block for itself."""
+    most = GOAL // 2 if any(how == "block" for _, how in tile.packs) else GOAL
+    return min(most, int(tile.cycles / WORTH))
 
 
 def _far(axis: Axis) -> int:
@@ -96,10 +102,9 @@ def _blocks(
 
 
 def _items(
-    normal: Normal, outer: list[Outer], inner: tuple[str, ...], units: dict[str, int], cycles: float
+    normal: Normal, outer: list[Outer], inner: tuple[str, ...], units: dict[str, int], goal: int
 ) -> tuple[Outer, ...]:
     """The outermost loops as items, further ones where they are too few."""
-    goal = min(GOAL, int(cycles / WORTH))
     free = apart(normal)
     found: list[Outer] = []
     items, rest = 1, list(outer)

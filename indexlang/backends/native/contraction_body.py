@@ -160,8 +160,11 @@ class Body:
             for u in range(width):
                 lanes = last if u == width - 1 else 0
                 a = self._operand(LEFT, p, panel, u, lanes, known)
-                b = self._operand(RIGHT, p, panel, u, lanes, known)
                 old = self.sums[p, u]
+                if not self.plan.accesses[RIGHT].array.name:
+                    w.apply("add", old, a, register=old)
+                    continue
+                b = self._operand(RIGHT, p, panel, u, lanes, known)
                 if dtype.startswith("float"):
                     w.apply("fma", a, b, old, register=old)
                 else:

@@ -106,6 +106,8 @@ def candidates(normal: Normal, lanes: int, registers: int) -> Iterator[Tile]:
         for packs in _packs(axis, normal):
             for width in range(1, min(4, -(-axis.n // lanes)) + 1):
                 for sizes in _sizes(normal, axis, width, registers):
+                    if any(how == "panel" and any(normal.axis(a).steps[p] for a, _ in sizes) for p, how in packs):
+                        continue
                     yield Tile(axis.name, lanes, width, sizes, packs, axis.reduced)
     if not vectors or lanes == 1:
         for sizes in _sizes(normal, None, 1, registers):
@@ -136,7 +138,7 @@ def _packs(axis: Axis, normal: Normal) -> list[tuple[tuple[int, str], ...]]:
         own, other = carrying[0], 1 - carrying[0]
         if inside(normal, own):
             found = [must] if must else [(), ((own, "whole"),), ((own, "panel"),)]
-        if inside(normal, other) and apart_in(normal, other):
+        if inside(normal, other) and scattered(normal, other) and once(normal, other):
             found += [(*packs, (other, "block")) for packs in found]
     return found
 
@@ -149,11 +151,15 @@ def inside(normal: Normal, p: int) -> bool:
     return low >= 0 and high < view.array.size
 
 
-def apart_in(normal: Normal, p: int) -> bool:
-    """Whether sums go through an operand in steps of a line or more, and each element is one point's alone."""
-    own = [(a.name, a.steps[p], a.n) for a in normal.axes if a.steps[p]]
+def scattered(normal: Normal, p: int) -> bool:
+    """Whether sums go through an operand in steps of a line or more."""
     far = [abs(a.steps[p]) for a in normal.sums if a.steps[p]]
-    return bool(far) and min(far) >= COSTS.near and all(len(c) == 1 for c in clusters(own))
+    return bool(far) and min(far) >= COSTS.near
+
+
+def once(normal: Normal, p: int) -> bool:
+    """Whether no element of an operand belongs to several values of its indices."""
+    return all(len(c) == 1 for c in clusters([(a.name, a.steps[p], a.n) for a in normal.axes if a.steps[p]]))
 
 
 def _sizes(normal: Normal, vector: Axis | None, width: int, registers: int) -> Iterator[tuple[tuple[str, int], ...]]:
@@ -214,7 +220,7 @@ def _step(normal: Normal, tile: Tile, sizes: tuple[tuple[str, int], ...], n: int
         loads += count
         far = costs.far if not spread and not tile.pack(p) and _far(normal, tile, p, costs) else 0
         ports += count * (costs.broadcast if spread else 1 + far + costs.masked * masked / width)
-        if spread and not tile.pack(p) and not tile.dot and apart_in(normal, p):
+        if spread and not tile.pack(p) and not tile.dot and scattered(normal, p):
             ports += costs.lines * prod(m for a, m in sizes if normal.axis(a).steps[p] not in (0, 1))
     fmas = width * prod(m for _, m in sizes)
     return max(fmas / costs.fmas, ports, costs.least) + costs.load * loads
