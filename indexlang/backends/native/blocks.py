@@ -10,7 +10,7 @@ from math import prod
 
 from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal, apart
 from .target import Target
-from .tiles import Tile
+from .tile import Tile
 
 GOAL = 16  # items
 WORTH = 20_000.0  # cycles of an item
@@ -127,7 +127,10 @@ def _items(
 def _sums(normal: Normal, tile: Tile, spread: list[int]) -> tuple[str, ...]:
     """Summed axes, outermost first: far ones outside; what limits an axis comes before it."""
     by = spread[0] if spread else LEFT
-    axes = sorted((a for a in normal.sums if a.name != tile.vector), key=lambda a: (not a.bounded, -abs(a.steps[by])))
+    axes = sorted(
+        (a for a in normal.sums if a.name != tile.vector),
+        key=lambda a: (a.name not in normal.limited, -abs(a.steps[by])),
+    )
     return tuple(a.name for a in axes)
 
 
@@ -143,7 +146,7 @@ def _split(
         dense = tile.pack(p) or any(normal.axis(a).steps[p] == 1 for a in sums)
         scattered += not dense
         held += rows * (max(lanes, beside) if dense else -(-max(lanes, beside) // line) * line)
-    free = [normal.axis(a) for a in sums if not normal.axis(a).bounded]
+    free = [normal.axis(a) for a in sums if a not in normal.limited]
     if tile.dot or len(free) < len(sums):
         return ()
     room = target.l2 // 2 if scattered < 2 else target.l1

@@ -21,7 +21,8 @@ from .normal_form import normal_form
 from .packs import accesses
 from .parts import partial
 from .target import Target
-from .tiles import COSTS, choose
+from .tile_costs import COSTS
+from .tiles import choose
 
 SMALL = 1 << 22  # points that are soon done
 

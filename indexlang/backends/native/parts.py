@@ -12,7 +12,7 @@ from math import prod
 from .contraction_form import ONE, Contraction, Operand
 from .nest import Array
 from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal, apart
-from .tiles import scattered
+from .tile_costs import COSTS
 
 FEWEST, MOST = 4, 32  # parts
 TERMS = 512  # of each
@@ -22,7 +22,7 @@ def partial(c: Contraction, normal: Normal, name: str, small: bool) -> tuple[Con
     """Parts and their sum; None where the whole is as good. `small` if the whole is soon done."""
     free = apart(normal)
     results = prod(a.n for a in normal.outputs)
-    crowded = scattered(normal, LEFT) and scattered(normal, RIGHT)
+    crowded = min(normal.nearest(LEFT), normal.nearest(RIGHT)) >= COSTS.near
     found = _cut(normal)
     if found is None or normal.never or len(free) < len(normal.outputs):
         return None
