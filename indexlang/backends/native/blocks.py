@@ -10,7 +10,7 @@ from math import prod
 
 from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal, apart
 from .target import Target
-from .tiles import Tile
+from .tile import Tile
 
 GOAL = 16  # items
 WORTH = 20_000.0  # cycles of an item
@@ -68,8 +68,14 @@ def order(normal: Normal, tile: Tile, target: Target, itemsize: int) -> Order:
         outer, inner = [], [*others, *tiles, *panels]
     names = tuple(a.name for a in inner)
     serial = tuple(a.name for a in sorted((a for a in normal.outputs if a.serial), key=_far))
-    found = _items(normal, outer, names, units, tile.cycles)
+    found = _items(normal, outer, names, units, _goal(tile))
     return Order(tuple(units.items()), found, serial, names, sums, split)
+
+
+def _goal(tile: Tile) -> int:
+    """How many items there should be; few where each packs a block for itself."""
+    most = GOAL // 2 if any(how == "block" for _, how in tile.packs) else GOAL
+    return min(most, int(tile.cycles / WORTH))
 
 
 def _far(axis: Axis) -> int:
@@ -96,10 +102,9 @@ def _blocks(
 
 
 def _items(
-    normal: Normal, outer: list[Outer], inner: tuple[str, ...], units: dict[str, int], cycles: float
+    normal: Normal, outer: list[Outer], inner: tuple[str, ...], units: dict[str, int], goal: int
 ) -> tuple[Outer, ...]:
     """The outermost loops as items, further ones where they are too few."""
-    goal = min(GOAL, int(cycles / WORTH))
     free = apart(normal)
     found: list[Outer] = []
     items, rest = 1, list(outer)
@@ -122,7 +127,10 @@ def _items(
 def _sums(normal: Normal, tile: Tile, spread: list[int]) -> tuple[str, ...]:
     """Summed axes, outermost first: far ones outside; what limits an axis comes before it."""
     by = spread[0] if spread else LEFT
-    axes = sorted((a for a in normal.sums if a.name != tile.vector), key=lambda a: (not a.bounded, -abs(a.steps[by])))
+    axes = sorted(
+        (a for a in normal.sums if a.name != tile.vector),
+        key=lambda a: (a.name not in normal.limited, -abs(a.steps[by])),
+    )
     return tuple(a.name for a in axes)
 
 
@@ -138,7 +146,7 @@ def _split(
         dense = tile.pack(p) or any(normal.axis(a).steps[p] == 1 for a in sums)
         scattered += not dense
         held += rows * (max(lanes, beside) if dense else -(-max(lanes, beside) // line) * line)
-    free = [normal.axis(a) for a in sums if not normal.axis(a).bounded]
+    free = [normal.axis(a) for a in sums if a not in normal.limited]
     if tile.dot or len(free) < len(sums):
         return ()
     room = target.l2 // 2 if scattered < 2 else target.l1

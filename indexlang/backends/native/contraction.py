@@ -12,17 +12,21 @@ import numpy as np
 
 from .blocks import order
 from .contraction_body import Plan
-from .contraction_form import Contraction, Operand, Schedule, Step
+from .contraction_form import ONE, Contraction, Operand, Schedule, Step
 from .contraction_nest import nest
 from .fill import fill
 from .inner_packs import inner_access
 from .nest import Array
 from .normal_form import normal_form
 from .packs import accesses
+from .parts import partial
 from .target import Target
-from .tiles import COSTS, choose
+from .tile_costs import COSTS
+from .tiles import choose
 
-__all__ = ["Contraction", "Operand", "Schedule", "Step", "schedule"]
+SMALL = 1 << 22  # points that are soon done
+
+__all__ = ["ONE", "Contraction", "Operand", "Schedule", "Step", "schedule"]
 
 
 def schedule(c: Contraction, target: Target, name: str) -> Schedule:
@@ -31,6 +35,23 @@ def schedule(c: Contraction, target: Target, name: str) -> Schedule:
     normal = normal_form(c)
     if normal is None:
         return Schedule((), (), "no element", 0, 0)
+    cut = partial(c, normal, name, normal.points < SMALL)
+    if cut is not None:
+        first, second = (_scheduled(_with_roles(own), target, f"{name}_{k}") for k, own in enumerate(cut[:2]))
+        return Schedule(
+            (*first.nests, *second.nests),
+            (cut[2], *first.workspaces, *second.workspaces),
+            f"in parts: {first.told}; then {second.told}",
+            first.flops,
+            first.cycles + second.cycles,
+        )
+    return _scheduled(c, target, name)
+
+
+def _scheduled(c: Contraction, target: Target, name: str) -> Schedule:
+    """Nests for a contraction as it stands."""
+    normal = normal_form(c)
+    assert normal is not None
     before = []
     if c.op == "=" and any(a.serial for a in normal.axes):
         before.append(fill(normal, f"{name}_zero", 0))
@@ -58,7 +79,7 @@ def _with_roles(c: Contraction) -> Contraction:
     written = replace(c.target.array, role="output")
 
     def named(array: Array) -> Array:
-        return written if array.name == written.name else replace(array, role="input")
+        return array if not array.name else written if array.name == written.name else replace(array, role="input")
 
     def operand(o: Operand) -> Operand:
         return replace(o, array=named(o.array))

@@ -16,7 +16,8 @@ from .contraction_form import Contraction, Operand
 from .nest import Form, Literal, Read, Type
 from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal
 from .packs import Access, Spot, cast
-from .tiles import COSTS, Tile, sharing
+from .tile import Tile
+from .tile_costs import COSTS, sharing
 from .writing import Writing
 
 Position = tuple[int, ...]  # beside the vector axis, from where the tile begins
@@ -68,9 +69,8 @@ class Body:
                 zero = w.number(_zero(dtype), dtype, tile.lanes)
                 self.sums[p, u] = w.apply("same", zero, kind=kind, hint="sum")
         if not self.plan.normal.never:
-            summed = {a.name for a in self.plan.normal.sums}
-            tests = [self._form(b) for b in self.plan.normal.bounds if not any(v in summed for v, _ in b.terms)]
-            self._tested(tests)
+            normal = self.plan.normal
+            self._tested([self._form(b) for b in normal.tests] + [self._best(b) for b in normal.masks])
         for p in self.positions:
             self._result(p)
 
@@ -104,7 +104,7 @@ class Body:
     def _straight(self, axes: Sequence[Axis]) -> bool:
         """Whether all points of axes stand in one straight line."""
         plan, taps = self.plan, prod(a.n for a in axes)
-        if any(a.bounded or a.name in self.chunks for a in axes) or plan.tile.dot:
+        if any(a.name in self.plan.normal.limited or a.name in self.chunks for a in axes) or plan.tile.dot:
             return False
         return sharing(plan.normal, plan.tile) or len(self.positions) * self.wide * taps <= COSTS.line
 
@@ -160,8 +160,11 @@ class Body:
             for u in range(width):
                 lanes = last if u == width - 1 else 0
                 a = self._operand(LEFT, p, panel, u, lanes, known)
-                b = self._operand(RIGHT, p, panel, u, lanes, known)
                 old = self.sums[p, u]
+                if not self.plan.accesses[RIGHT].array.name:
+                    w.apply("add", old, a, register=old)
+                    continue
+                b = self._operand(RIGHT, p, panel, u, lanes, known)
                 if dtype.startswith("float"):
                     w.apply("fma", a, b, old, register=old)
                 else:
@@ -201,6 +204,24 @@ class Body:
     def _form(self, bound: Form) -> Form:
         """A bound where the tile begins."""
         return _form(bound, self.values)
+
+    def _best(self, bound: Form) -> Form:
+        """The greatest value of a bound in the tile."""
+        coefs, tile = dict(bound.terms), self.plan.tile
+        sizes = dict(self.shape.sizes)
+        if not tile.dot and tile.vector:
+            sizes[tile.vector] = self.wide * tile.lanes - (tile.lanes - self.shape.live if self.shape.live else 0)
+        return self._form(bound) + sum(max(coefs.get(a, 0), 0) * (m - 1) for a, m in sizes.items())
+
+    def _masked(self, p: Position, u: int, value: str, lanes: int) -> str:
+        """A sum, or 0 where a bound refuses its result."""
+        w, tile, dtype = self.w, self.plan.tile, self.plan.contraction.dtype
+        for bound in self.plan.normal.masks:
+            step = dict(bound.terms).get(tile.vector, 0)
+            number = w.count(_form(bound, self._at(p)) + u * tile.lanes * step, lanes, step if lanes > 1 else 0)
+            there = w.apply("ge", number, w.number(0, "int64", lanes))
+            value = w.apply("select", there, value, w.number(_zero(dtype), dtype, lanes))
+        return value
 
     def _closing(self, axis: Axis, rest: Sequence[Axis]) -> list[Form]:
         """The bounds in which this summed axis is the last one."""
@@ -275,7 +296,8 @@ class Body:
             whole = self.sums[p, 0]
             for u in range(1, self.wide):
                 whole = w.apply("add", whole, self.sums[p, u])
-            self._store(p, 0, w.apply("total", whole, kind=Type(self.plan.contraction.dtype)), 1, 0)
+            one = w.apply("total", whole, kind=Type(self.plan.contraction.dtype)) if tile.lanes > 1 else whole
+            self._store(p, 0, one, 1, 0)
             return
         for u in range(self.wide):
             live = self.shape.live if u == self.wide - 1 else 0
@@ -285,6 +307,7 @@ class Body:
         plan, w = self.plan, self.w
         access = plan.accesses[TARGET]
         at = self._place(access, p, u * lanes)
+        value = self._masked(p, u, value, lanes)
         last = _last(plan, self.chunks)
         if plan.contraction.op != "=" or self.chunks:
             old = self._old(at, lanes, live)

@@ -20,6 +20,9 @@ class Operand:
     strides: tuple[tuple[str, int], ...] = ()
 
 
+ONE = Operand(Array("", "float32", 1))  # as the right operand: sums of the left one alone
+
+
 @dataclass(frozen=True)
 class Step:
     """One operation after the sum: a row of `operations`, of names of steps before it ("sum" is the sum itself)."""

@@ -156,5 +156,5 @@ def nest(plan: Plan, name: str) -> Nest:
     loops = _Loops(plan)
     loops.outer(plan.order.outer)
     copied = [plan.normal.views[p].array for p, how in plan.tile.packs if how != "whole"]
-    arrays = {a.name: a for a in (*(a.array for a in plan.accesses), *copied)}
+    arrays = {a.name: a for a in (*(a.array for a in plan.accesses), *copied) if a.name}
     return Nest(name, tuple(arrays.values()), tuple(loops.items), tuple(loops.w.lists[0]))

@@ -16,7 +16,7 @@ from .blocks import Order
 from .nest import Array, Form
 from .normal_form import Axis, Normal
 from .packs import Access, Spot, cast, plain_access
-from .tiles import Tile
+from .tile import Tile
 from .writing import Writing
 
 Range = tuple[Form, list[Form], Form | None]  # units of an axis: from, to (the least of), the test for the last round

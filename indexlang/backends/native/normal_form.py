@@ -7,6 +7,7 @@ and an index of one value is none.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import gcd, prod
 
 from .contraction_form import Contraction, Operand
@@ -22,7 +23,7 @@ class Axis:
     name: str
     n: int
     steps: tuple[int, ...]
-    bounded: bool = False  # some bound has it
+    bounded: bool = False  # some bound has it: it is not merged
     serial: bool = False  # its points share elements of the target with points of other axes
 
     @property
@@ -39,16 +40,64 @@ class Normal:
     bounds: tuple[Form, ...]
     never: bool = False
 
-    def axis(self, name: str) -> Axis:
-        return next(a for a in self.axes if a.name == name)
+    @cached_property
+    def _axes(self) -> dict[str, Axis]:
+        return {a.name: a for a in self.axes}
 
-    @property
+    def axis(self, name: str) -> Axis:
+        return self._axes[name]
+
+    @cached_property
     def outputs(self) -> tuple[Axis, ...]:
         return tuple(a for a in self.axes if not a.reduced)
 
-    @property
+    @cached_property
     def sums(self) -> tuple[Axis, ...]:
         return tuple(a for a in self.axes if a.reduced)
+
+    @cached_property
+    def masks(self) -> tuple[Form, ...]:
+        """Bounds of results whose sums may be made and then not taken: all their elements are there."""
+        if not (self.inside(LEFT) and self.inside(RIGHT)):
+            return ()
+        return tuple(b for b in self.bounds if not any(self.axis(v).reduced for v, _ in b.terms))
+
+    @cached_property
+    def tests(self) -> tuple[Form, ...]:
+        """Bounds of results whose sums may not be made."""
+        return tuple(
+            b for b in self.bounds if b not in self.masks and not any(self.axis(v).reduced for v, _ in b.terms)
+        )
+
+    @cached_property
+    def limited(self) -> frozenset[str]:
+        """The axes of which a bound says which points are read."""
+        return frozenset(v for b in self.bounds if b not in self.masks for v, _ in b.terms)
+
+    @property
+    def single(self) -> bool:
+        """Whether the right operand is 1."""
+        return not self.views[RIGHT].array.name
+
+    def inside(self, p: int) -> bool:
+        """Whether an operand has an element for every point, those that bounds refuse, too."""
+        view = self.views[p]
+        ends = {a.name: (0, a.n - 1) for a in self.axes}
+        low, high = Form(view.offset, tuple((a.name, a.steps[p]) for a in self.axes if a.steps[p])).interval(ends)
+        return low >= 0 and high < view.array.size
+
+    def nearest(self, p: int) -> int:
+        """The least step of the sums through an operand, 0 where there is none."""
+        return self._nearest[p]
+
+    @cached_property
+    def _nearest(self) -> tuple[int, int]:
+        left, right = ([abs(a.steps[p]) for a in self.sums if a.steps[p]] for p in (LEFT, RIGHT))
+        return min(left, default=0), min(right, default=0)
+
+    def once(self, p: int) -> bool:
+        """Whether no element of an operand belongs to several values of its indices."""
+        return all(len(c) == 1 for c in clusters([(a.name, a.steps[p], a.n) for a in self.axes if a.steps[p]]))
 
     @property
     def points(self) -> int:

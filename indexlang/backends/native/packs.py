@@ -12,7 +12,7 @@ from math import prod
 
 from .nest import Array, Form, Nest, Type, form
 from .normal_form import Axis, Normal
-from .tiles import Tile
+from .tile import Tile
 from .writing import Writing
 
 

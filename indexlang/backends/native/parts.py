@@ -1,0 +1,88 @@
+"""Long sums for few results, in parts: each part is a sum of its own, another contraction adds them up in their order.
+
+In: a `Contraction`, its `Normal`. Out: two contractions and the array between them. The one rule: how many parts there
+are is said by extents alone, so that results have the same bits for any number of threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+
+from .contraction_form import ONE, Contraction, Operand
+from .nest import Array
+from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal, apart
+from .tile_costs import COSTS
+
+FEWEST, MOST = 4, 32  # parts
+TERMS = 512  # of each
+
+
+def partial(c: Contraction, normal: Normal, name: str, small: bool) -> tuple[Contraction, Contraction, Array] | None:
+    """Parts and their sum; None where the whole is as good. `small` if the whole is soon done."""
+    free = apart(normal)
+    results = prod(a.n for a in normal.outputs)
+    crowded = min(normal.nearest(LEFT), normal.nearest(RIGHT)) >= COSTS.near
+    found = _cut(normal)
+    if found is None or normal.never or len(free) < len(normal.outputs):
+        return None
+    axis, count = found
+    terms = prod(a.n for a in normal.sums) // count
+    if small or terms < TERMS or not (crowded or results < 4096) or results * count > 1 << 22:
+        return None
+    return _parts(c, normal, axis, count, name)
+
+
+def _cut(normal: Normal) -> tuple[Axis, int] | None:
+    """The summed axis to cut, farthest first, and how many parts it has."""
+    for axis in sorted(normal.sums, key=lambda a: -abs(a.steps[LEFT])):
+        if axis.bounded or not (axis.steps[LEFT] or axis.steps[RIGHT]):
+            continue
+        for count in range(min(axis.n, MOST), FEWEST - 1, -1):
+            if axis.n % count == 0:
+                return axis, count
+    return None
+
+
+def _parts(c: Contraction, normal: Normal, axis: Axis, count: int, name: str) -> tuple[Contraction, Contraction, Array]:
+    extents = {a.name: a.n for a in normal.axes}
+    part, inside = f"{axis.name}.part", axis.n // count
+    extents |= {part: count, axis.name: inside}
+    outputs = sorted(normal.outputs, key=lambda a: -abs(a.steps[TARGET]))
+    stride, steps = 1, {}
+    for a in reversed(outputs):
+        steps[a.name] = stride
+        stride *= a.n
+    array = Array(f"{name}_parts", c.dtype, stride * count, "workspace")
+    own = Operand(array, 0, (*steps.items(), (part, stride)))
+
+    def view(p: int) -> Operand:
+        strides = {a.name: a.steps[p] for a in normal.axes}
+        return replace(normal.views[p], strides=(*strides.items(), (part, axis.steps[p] * inside)))
+
+    first = replace(
+        c,
+        extents=tuple((i, n) for i, n in extents.items()),
+        reduced=tuple(a.name for a in normal.sums),
+        left=view(LEFT),
+        right=view(RIGHT),
+        target=own,
+        op="=",
+        bounds=normal.bounds,
+        epilogue=(),
+    )
+    steps_of = dict(zip(normal.views, range(len(normal.views)), strict=True))
+    epilogue = tuple(
+        replace(s, args=tuple(view(steps_of[a]) if isinstance(a, Operand) else a for a in s.args)) for s in c.epilogue
+    )
+    second = replace(
+        c,
+        extents=(*((a.name, a.n) for a in outputs), (part, count)),
+        reduced=(part,),
+        left=own,
+        right=ONE,
+        target=view(TARGET),
+        bounds=(),
+        epilogue=epilogue,
+    )
+    return first, second, array
