@@ -10,7 +10,8 @@ written. What is no plain C-contiguous array of that dtype and shape, what is wr
 a call for which there is no free context: the builtin function returns NotImplemented, and has done nothing.
 
 Words of objects are those of CPython's default layout on 64 bits: type 1, and of a PyArrayObject data 2, nd 3 (half),
-dimensions 4, descr 7, flags 8 (half). `python_objects` holds the addresses of ndarray, None and NotImplemented.
+dimensions 4, descr 7, flags 8 (half). `python_words` holds the addresses of ndarray, None, NotImplemented,
+and of Python's functions PyEval_SaveThread, PyEval_RestoreThread, Py_IncRef.
 
 In: nothing. Out: text. The one rule: nothing is written before everything was checked.
 """
@@ -98,10 +99,7 @@ busy:
 """
 
 BUILTIN = """
-@python_objects = global [4 x ptr] zeroinitializer
-declare ptr @PyEval_SaveThread()
-declare void @PyEval_RestoreThread(ptr)
-declare void @Py_IncRef(ptr)
+@python_words = global [6 x ptr] zeroinitializer
 
 define ptr @call_arrays(ptr %self, ptr %args, i64 %given) {
 entry:
@@ -150,21 +148,25 @@ held:
   call void @pool_run(ptr %context, i64 %rows)
   br label %done
 released:
-  %thread = call ptr @PyEval_SaveThread()
+  %save = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 3)
+  %thread = call ptr %save()
   call void @pool_run(ptr %context, i64 %rows)
   store atomic i64 0, ptr %context release, align 8
-  call void @PyEval_RestoreThread(ptr %thread)
+  %restore = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 4)
+  call void %restore(ptr %thread)
   br label %return
 done:
   store atomic i64 0, ptr %context release, align 8
   br label %return
 return:
-  %nothing = load ptr, ptr getelementptr (ptr, ptr @python_objects, i64 1)
-  call void @Py_IncRef(ptr %nothing)
+  %keep = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 5)
+  %nothing = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 1)
+  call void %keep(ptr %nothing)
   ret ptr %nothing
 refuse:
-  %no = load ptr, ptr getelementptr (ptr, ptr @python_objects, i64 2)
-  call void @Py_IncRef(ptr %no)
+  %hold = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 5)
+  %no = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 2)
+  call void %hold(ptr %no)
   ret ptr %no
 }
 
@@ -172,7 +174,7 @@ define internal ptr @check(ptr %array, ptr %spec) {
 entry:
   %type.at = getelementptr ptr, ptr %array, i64 1
   %type = load ptr, ptr %type.at
-  %ndarray = load ptr, ptr @python_objects
+  %ndarray = load ptr, ptr @python_words
   %plain = icmp eq ptr %type, %ndarray
   br i1 %plain, label %array.object, label %no
 array.object:

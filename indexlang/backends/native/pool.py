@@ -26,6 +26,7 @@ from .pool_ir import System, symbols, system, text
 
 _lock = Lock()
 _kept: list[Any] = []
+_FUNCTIONS = ("PyEval_SaveThread", "PyEval_RestoreThread", "Py_IncRef")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def native() -> Native:
     if not _kept:
         with _lock.held():
             if not _kept:
+                threads.num_threads()  # says so where the environment asks for nonsense
                 _kept.append(_made(_here()))
     found: Native = _kept[0]
     return found
@@ -83,15 +85,17 @@ def _machine() -> str:
 def _made(here: System) -> Native:
     """Compile for a system, and let the pool know how many threads there may be, and of forks."""
     plain = has_plain_objects()
-    names = ["pool_state", "pool_reset", "call_addresses", *(("python_objects", "call_arrays") if plain else ())]
+    names = ["pool_state", "pool_reset", "call_addresses", *(("python_words", "call_arrays") if plain else ())]
     library = compiled(text(here) + CALL + (BUILTIN if plain else ""), names, host())
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))  # for ever
     state = np.frombuffer(memoryview((ctypes.c_uint64 * 16).from_address(library.address("pool_state"))), np.uint64)
     call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p)(library.address("call_addresses"))
     reset = ctypes.CFUNCTYPE(None)(library.address("pool_reset"))
     if plain:
-        objects = (ctypes.c_void_p * 3).from_address(library.address("python_objects"))
-        objects[:] = [id(np.ndarray), id(None), id(NotImplemented)]
+        words = (ctypes.c_void_p * 6).from_address(library.address("python_words"))
+        functions = (getattr(ctypes.pythonapi, name) for name in _FUNCTIONS)
+        addresses = (ctypes.cast(function, ctypes.c_void_p).value for function in functions)
+        words[:] = [id(np.ndarray), id(None), id(NotImplemented), *addresses]
     reset()
 
     def wanted(number: int) -> None:
@@ -107,6 +111,8 @@ def has_plain_objects() -> bool:
     """Whether objects have the layout that `call_ir` reads: that of CPython on 64 bits, with its lock, no debugging."""
     enabled: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
     if sys.implementation.name != "cpython" or hasattr(sys, "gettotalrefcount") or not enabled():
+        return False
+    if sys.platform == "win32":  # not tried there
         return False
     if struct.calcsize("P") != 8 or object.__basicsize__ != 16 or np.ndarray.__basicsize__ < 72:
         return False
