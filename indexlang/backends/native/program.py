@@ -135,7 +135,7 @@ def together(run: Sequence[tuple[Number, Task]], arrays: Arrays) -> list[list[tu
 
 
 def is_product(work: Task, arrays: Arrays) -> bool:
-    """Whether a task is a sum of products large enough for a schedule of its own: its factors are read several times."""
+    """Whether a task is a sum of products for a schedule of its own: large, its factors read several times."""
     if work.points < SMALL:
         return False
     found = contraction(work, arrays)
