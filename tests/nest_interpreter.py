@@ -1,8 +1,8 @@
 """A Nest run statement by statement, for tests: what compiled code has to give.
 
-Every register is an array of its lanes. Raises `WrongError` where a Nest breaks a rule of `nest`: an address outside of its
-array, a register or an element of a workspace that holds nothing, a type that is not what it says, two items that touch
-one element of which one writes.
+Every register is an array of its lanes. Raises `WrongError` where a Nest breaks a rule of `nest`: an address outside of
+its array, a register or an element of a workspace that holds nothing, a type that is not what it says, two items that
+touch one element of which one writes.
 """
 
 from __future__ import annotations
@@ -105,11 +105,18 @@ class _Item:
 
     def positions(
         self, op: Read | Write, lanes: int, at: Mapping[str, int], registers: Mapping[str, np.ndarray]
-    ) -> np.ndarray:
+    ) -> np.ndarray | slice:
+        """Where the lanes that are live lie."""
         live = op.live or lanes
         if not 0 < live <= lanes:
             raise WrongError(f"{live} of {lanes} lanes are live")
-        found = op.at.at(at) + np.arange(lanes) * op.step
+        if op.array not in self.nest.arrays:
+            raise WrongError(f"{op.array} is not of the nest")
+        first = op.at.at(at)
+        low, high = sorted((first, first + (live - 1) * op.step))
+        if not op.moved and low >= 0 and high < op.array.size and op.step > 0:
+            return slice(low, high + 1, op.step)
+        found = first + np.arange(live) * op.step
         if op.moved:
             by = _operand(op.moved, registers)
             if by.dtype != np.int64 or len(by) not in (1, lanes):
@@ -117,46 +124,48 @@ class _Item:
             used = by[:live]
             if used.min() < op.reach[0] or used.max() >= op.reach[1]:
                 raise WrongError(f"moved by {used}, out of {op.reach}")
-            found = found + by
-        found = found[:live]
+            found = found + used
         if found.min() < 0 or found.max() >= op.array.size:
             raise WrongError(f"{op.array.name}[{op.array.size}] at {found}")
-        if op.array not in self.nest.arrays:
-            raise WrongError(f"{op.array} is not of the nest")
         return found
 
     def read(self, op: Read, at: Mapping[str, int], registers: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The elements, and zeros."""
         positions = self.positions(op, op.lanes, at, registers)
         touched = self.touched[op.array.name]
         wrote = touched.wrote[positions]
         if op.array.role == "workspace":
             if (wrote != self.number).any():
                 raise WrongError(f"{op.array.name} holds nothing at {positions}")
-        elif ((wrote != self.number) & (wrote != -1)).any():
-            raise WrongError(f"{op.array.name} at {positions} is another item's")
-        reader = touched.read[positions]
-        touched.read[positions] = np.where((reader == -1) | (reader == self.number), self.number, -2)
-        found = np.zeros(op.lanes, op.array.dtype)
-        found[: len(positions)] = self.arrays[op.array.name][positions]
-        return found
+        elif op.array.role == "output":
+            if ((wrote != self.number) & (wrote != -1)).any():
+                raise WrongError(f"{op.array.name} at {positions} is another item's")
+            reader = touched.read[positions]
+            touched.read[positions] = np.where((reader == -1) | (reader == self.number), self.number, -2)
+        values = self.arrays[op.array.name][positions]
+        if len(values) == op.lanes:
+            return values.copy()
+        return np.concatenate([values, np.zeros(op.lanes - len(values), op.array.dtype)])
 
     def write(self, op: Write, at: Mapping[str, int], registers: Mapping[str, np.ndarray]) -> None:
+        """Elements change."""
         value = _operand(op.value, registers)
         positions = self.positions(op, len(value), at, registers)
         if value.dtype != op.array.dtype:
             raise WrongError(f"{_type(value)} is written to {op.array}")
         if op.array.role == "input":
             raise WrongError(f"{op.array.name} is an input")
-        if len(positions) > 1 and op.step == 0 and not op.moved:
+        moved = len(registers[op.moved]) if op.moved else 1
+        if len(value) > 1 and op.step == 0 and moved == 1:
             raise WrongError("lanes are written to one element")
         touched = self.touched[op.array.name]
-        if op.array.role != "workspace":
+        if op.array.role == "output":
             for of in (touched.wrote, touched.read):
-                if ((of[positions] != -1) & (of[positions] != self.number)).any():
+                owner = of[positions]
+                if ((owner != -1) & (owner != self.number)).any():
                     raise WrongError(f"{op.array.name} at {positions} is another item's, too")
         touched.wrote[positions] = self.number
-        for position, one in zip(positions, value, strict=False):  # the last of equal positions stays
-            self.arrays[op.array.name][position] = one
+        self.arrays[op.array.name][positions] = value[: op.live or len(value)]  # the last of equal positions stays
 
 
 def _type(value: np.ndarray) -> Type:

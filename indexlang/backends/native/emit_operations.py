@@ -28,14 +28,14 @@ def apply(code: Code, op: Apply, value_of: Callable[[Operand], Value]) -> Value:
 
 def operation(code: Code, fn: str, args: Sequence[Value], kind: Type) -> Value:
     """An operation of values. A float16 is computed with as a float32, and rounded again."""
+    if fn in ("total", "most", "fewest"):
+        return _across(code, {"total": "add", "most": "greatest", "fewest": "least"}[fn], args[0])
     if fn not in _PLAIN and any(a.type.dtype == "float16" for a in args):
         wide = [cast(code, a, "float32") if a.type.dtype == "float16" else a for a in args]
         inner = Type("float32", kind.lanes) if kind.dtype == "float16" else kind
         return cast(code, operation(code, fn, wide, inner), kind.dtype)
     if fn in _PLAIN:
         return _plain(code, fn, args, kind)
-    if fn in ("total", "most", "fewest"):
-        return _across(code, {"total": "add", "most": "greatest", "fewest": "least"}[fn], args[0])
     if fn in _COMPARE or fn == "ordered":
         return _compare(code, fn, args)
     return (_of_floats if is_float(kind.dtype) else _of_integers)(code, fn, args, kind)

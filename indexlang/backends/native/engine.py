@@ -29,7 +29,7 @@ _next = count(1).__next__
 
 @cache
 def available() -> bool:
-    """Whether LLVM is there, and makes code for this machine."""
+    """Whether LLVM is there, and the process may run the code that it makes."""
     try:
         from llvmlite import binding
     except (ImportError, OSError):
@@ -37,8 +37,9 @@ def available() -> bool:
     if binding.llvm_version_info[0] < _OLDEST:
         return False
     try:
-        _ = _binding().Target.from_default_triple()
-    except RuntimeError:
+        with _lock.held():
+            _linked(_binding(), assembled("define void @nothing() { ret void }", host()), ["nothing"])
+    except (OSError, RuntimeError):  # no code for this kind of machine, or no memory that code may lie in
         return False
     return True
 
