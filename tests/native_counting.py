@@ -1,8 +1,8 @@
 """Kernels that count, and programs of them.
 
 `turn` reverses an array and adds one, so that a row that begins before the row ahead of it is done gives wrong numbers,
-and takes longer for some items than for others, so that others get some; `tally` counts how often each item ran; `own` fills its workspace and adds up; `who` takes a while, and writes down
-where its stack is, which tells threads apart.
+and takes longer for some items than for others, so that others get some; `tally` counts how often each item ran; `own`
+fills its workspace and adds up; `who` takes a while, and writes down where its stack is, which tells threads apart.
 """
 
 from __future__ import annotations
