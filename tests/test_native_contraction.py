@@ -67,7 +67,7 @@ def random_case(generator: np.random.Generator, shrink: int = 1) -> Contraction:
     if kind < 0.35:
         return contraction("t,s; s; t", {"t": n, "s": n}, op, [form("t", 2) - form("s", 3) + 5, form("s") - 1])
     text = str(generator.choice(TEXTS))
-    names = sorted({i for i in "".join(x if x.isalpha() else " " for x in text).split()})
+    names = sorted(_names(text))
     dtype = str(generator.choice(["float32", "float64", "int64"], p=[0.6, 0.3, 0.1]))
     return contraction(text, {i: number(MOST[i]) for i in names}, op, dtype=dtype)
 
@@ -110,7 +110,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_random_contractions_statement_by_statement(target: Target, eager: None) -> None:
     generator = np.random.default_rng(target.vector + target.l1)
     for _ in range(12):
-        c = random_case(generator, shrink=4)
+        c = random_case(generator, shrink=6)
         arrays = filled(c, generator)
         close(c, interpreted(schedule(c, target, "f"), arrays), expected(c, arrays))
 
@@ -139,13 +139,15 @@ def test_items_in_any_order_give_the_same_bits(eager: None) -> None:
 @pytest.mark.parametrize("text", TEXTS[:13])
 def test_every_tile_that_might_be_chosen_is_right(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(3)
-    extents = {i: min(MOST[i], int(generator.integers(5, 20))) for i in MOST if i in text.replace(";", ",")}
-    extents = {i: n for i, n in extents.items() if i in _names(text)} | {i: 2 for i in ("b", "dj") if i in _names(text)}
+    extents = {i: min(MOST[i], int(generator.integers(5, 20))) for i in sorted(_names(text))}
+    while np.prod(list(extents.values())) > 4000:
+        longest = max(extents, key=lambda i: extents[i])
+        extents[longest] = (extents[longest] + 1) // 2
     c = contraction(text, extents)
     normal = normal_form(c)
     assert normal is not None
     tiles = list(candidates(normal, 4, 16))
-    for number in generator.choice(len(tiles), min(5, len(tiles)), replace=False):
+    for number in generator.choice(len(tiles), min(3, len(tiles)), replace=False):
         _check_tile(c, tiles[number], generator, monkeypatch)
     for how in ("panel", "block", "whole"):
         some = [t for t in tiles if any(kind == how for _, kind in t.packs)]
