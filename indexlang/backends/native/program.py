@@ -7,21 +7,22 @@ The one rule: steps that follow each other are one call; what no nest computes i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from ...plan.places import Buffer, View
+from ...plan.buffers import buffers_of
+from ...plan.places import Buffer, Place, View
 from ...plan.plan import Plan
 from ...plan.views import Row
-from ..numpy.load import Part
+from ..numpy.load import Part, Whole
 from ..numpy.names import Called
 from . import engine, maps
-from .calling import function
+from .calling import native
 from .contraction import Contraction, schedule
 from .emit import module
 from .gathering import gathered
 from .joining import joined
-from .lowering import Task, apart, contraction, task
+from .lowering import Extents, Task, apart, contraction, task
 from .nest import Array, Nest
 from .target import Target
 
@@ -44,7 +45,7 @@ class Scheduled:
 class Taken(Part):
     """Where NumPy's code calls native functions, these by name, and what is told of each step."""
 
-    told: Mapping[Number, str]
+    told: Mapping[Number, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,23 +63,67 @@ class Group:
 def taken(plan: Plan, target: Target) -> Taken:
     """The native part of a Plan."""
     if plan.complex_step:
-        return Taken({}, {}, {})
+        return Taken({}, {}, None, {})
     arrays = Arrays()
     groups = [g for run in runs(plan) for g in grouped(run, arrays, target)]
     told = {number: line for g in groups for number, line in g.told.items()}
     if not groups:
-        return Taken({}, {}, told)
+        return Taken({}, {}, None, told)
     nests = tuple(n for g in groups for n in g.nests)
     library = engine.compiled(module(nests, target), [n.name for n in nests], target)
     calls: dict[Number, Called | None] = {}
     functions: dict[str, Callable[..., Any]] = {}
-    for group in groups:
-        name = f"native_{len(functions)}"
-        read, written = ([(b, arrays[b]) for b in some] for some in (group.read, group.written))
-        functions[name] = function(name, library, group.nests, read, written, group.workspaces)
+    known = _elsewhere(plan, groups)
+    whole: Whole | None = None
+    for number, group in enumerate(groups):
+        name = f"native_{number}"
+        read, written = ([(b, arrays[b]) for b in some if known[b] != {number}] for some in (group.read, group.written))
+        inside = [arrays[b] for b in (*group.read, *group.written) if known[b] == {number}]
+        made = native(name, library, group.nests, read, written, (*inside, *group.workspaces))
+        functions[name] = made.call
         calls |= dict.fromkeys(group.numbers, None)
-        calls[group.numbers[0]] = Called(name, (*group.read, *group.written))
-    return Taken(calls, functions, told)
+        calls[group.numbers[0]] = Called(name, tuple(b for b, _ in (*read, *written)))
+        if len(group.numbers) == sum(len(s.steps) for s in plan.sections) and made.fast is not None:
+            whole = _whole(plan, made.fast, [b for b, _ in read], [b for b, _ in written])
+    return Taken(calls, functions, whole, told)
+
+
+def _elsewhere(plan: Plan, groups: Sequence[Group]) -> dict[Buffer, set[int]]:
+    """Who touches each buffer: groups by their numbers; -1 for what is no group."""
+    found: dict[Buffer, set[int]] = {}
+    own = {number: k for k, group in enumerate(groups) for number in group.numbers}
+    for number, section in enumerate(plan.sections):
+        for k, step in enumerate(section.steps):
+            for buffer in buffers_of(step):
+                found.setdefault(buffer, set()).add(own.get((number, k), -1))
+    for buffer in (*plan.inputs, *(t.buffer for t in plan.tables), *(p.buffer for _, p, _ in plan.outputs)):
+        found.setdefault(buffer, set()).add(-1)
+    for place in plan.finite:
+        found[place.buffer].add(-1)
+    return found
+
+
+def _whole(plan: Plan, fast: Callable[..., Any], read: Sequence[Buffer], written: Sequence[Buffer]) -> Whole | None:
+    """The call of a plan that is one group, if its outputs are just what that writes."""
+    given = [place.buffer for _, place, kind in plan.outputs if isinstance(place, View) and kind == place.buffer.dtype]
+    plain = len(given) == len(plan.outputs) and all(_is_all(place, dict(plan.extents)) for _, place, _ in plan.outputs)
+    takes = [b for b in plan.inputs if b in read]
+    if plan.instead is not None or plan.tables or not plain or len(takes) < len(read):
+        return None
+    if len(set(given)) < len(given) or set(given) != set(written):
+        return None
+    numbers = tuple(plan.inputs.index(b) for b in read)
+    return Whole(fast, numbers, tuple((b.shape, b.dtype) for b in written), tuple(written.index(b) for b in given))
+
+
+def _is_all(place: Place, ends: Extents) -> bool:
+    """Whether a place is a buffer as it stands."""
+    if not isinstance(place, View):
+        return False
+    axes = zip(place.rows, place.buffer.shape, strict=True)
+    plain = all(r.const == 0 and [(k, ends[i]) for i, k in r.coefs] == [(1, (0, n))] for r, n in axes)
+    used = [i for row in place.rows for i, _ in row.coefs]
+    return plain and len(set(used)) == len(used)
 
 
 def runs(plan: Plan) -> list[list[tuple[Number, Task]]]:
