@@ -24,6 +24,7 @@ from .gathering import gathered
 from .joining import joined
 from .lowering import Extents, Task, apart, contraction, task
 from .nest import Array, Nest
+from .pieces import pieces
 from .target import Target
 
 Number = tuple[int, int]  # of a section, and of a step in it
@@ -216,7 +217,8 @@ def scheduled(some: Sequence[tuple[Number, Task]], arrays: Arrays, target: Targe
         made = [schedule(c, target, f"{name}_{k}") for k, c in enumerate(solved(first, product))]
         nests = tuple(n for s in made for n in s.nests)
         return [(some, Scheduled(nests, tuple(w for s in made for w in s.workspaces), "; ".join(s.told for s in made)))]
-    return [(some, mapped(apart(first), arrays, target, name))]
+    works = (pieces(first) if first.taps else None) or apart(first)
+    return [(some, mapped(works, arrays, target, name))]
 
 
 def mapped(works: Sequence[Task], arrays: Arrays, target: Target, name: str) -> Scheduled | None:
