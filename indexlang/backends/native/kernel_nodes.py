@@ -10,7 +10,7 @@ from math import prod
 
 from ...plan.kernels import Einsum, Kernel, Map, Product, Search, Select, Take
 from ...plan.places import Place
-from ...plan.quantities import Apply, Load, Number, Reduced, Value
+from ...plan.quantities import Apply, Load, Number, Position, Reduced, Value
 from .meaning import Meaning, Typed, UnsupportedError
 from .nodes import without
 
@@ -40,20 +40,21 @@ def value_of(kernel: Kernel, place: Place) -> Value:
         case Select(value=value, condition=condition):
             return Apply("select", (condition, value, Number(0, kind)), kind)
         case Einsum(factors=factors):
-            return _multiplied(factors, place)
-        case Product(left=left, right=right):
-            return _multiplied((Load(left, left.buffer.dtype), Load(right, right.buffer.dtype)), place)
+            return _multiplied(factors, kind, None, place)
+        case Product(left=left, right=right, roles=roles):
+            sides = (Load(left, left.buffer.dtype), Load(right, right.buffer.dtype))
+            return _multiplied(sides, kind, roles.summed, place)
         case _:
             raise UnsupportedError(type(kernel).__name__)
 
 
-def _multiplied(factors: tuple[Value, ...], place: Place) -> Value:
-    kind = place.buffer.dtype
+def _multiplied(factors: tuple[Value, ...], kind: str, summed: tuple[str, ...] | None, place: Place) -> Value:
+    """A product of values, summed over some indices: where these are not said, over what the place lacks."""
     value = factors[0]
     for factor in factors[1:]:
         value = Apply("mul", (value, factor), kind)
-    over = tuple(sorted(value.indices - set(place.mentioned)))
-    return Reduced("sum", value, over) if over else value
+    lacking = value.indices - set(place.mentioned) if summed is None else value.indices & set(summed)
+    return Reduced("sum", value, tuple(sorted(lacking))) if lacking else value
 
 
 def _taken(meaning: Meaning, kernel: Take) -> Typed:
@@ -66,11 +67,14 @@ def _taken(meaning: Meaning, kernel: Take) -> Typed:
         step = access.step(mark)
         if not step:
             continue
+        access = without(access, mark)
+        if isinstance(position, Position):  # it is affine
+            access = meaning.along(access, position.index, step)
+            continue
         moved.append((meaning.node(position, "int64"), step))
         end = step * (meaning.length(mark) - 1)
         low, high = low + min(end, 0), high + max(end, 0)
-        access = without(access, mark)
-    return Typed(nodes.element(access, tuple(moved), (low, high + 1)))
+    return Typed(nodes.element(access, tuple(moved), (low, high + 1) if moved else (0, 1)))
 
 
 def _searched(meaning: Meaning, kernel: Search) -> Typed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -96,6 +96,14 @@ class Meaning:
         first += sum(steps.get(i, 0) * k for i, k in at)
         left = {i: s for i, s in steps.items() if s and i not in fixed and (self.length(i) > 1 or i == keep)}
         return Access(array, first, tuple(sorted(left.items())))
+
+    def along(self, access: Access, index: str, step: int) -> Access:
+        """An access that an index moves by so many elements more for each of its own values."""
+        steps = dict(access.steps)
+        if self.length(index) > 1:
+            steps[index] = steps.get(index, 0) + step
+        first = access.first + step * self.extents[index][0]
+        return replace(access, first=first, steps=tuple(sorted((i, s) for i, s in steps.items() if s)))
 
     def _view(self, place: View) -> tuple[int, dict[str, int]]:
         strides = row_strides(place.buffer.shape)

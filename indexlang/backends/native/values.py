@@ -188,8 +188,11 @@ class Values:
         at, step, lanes, live = self.where(node.access, point)
         moved = ""
         if node.moved:
-            total, lanes = self._moved(node, point, lanes)
-            moved = total
+            moved, lanes = self._moved(node, point, lanes)
+            live = point.live
+            if live and lanes > 1:  # lanes that are not there might move anywhere
+                none = Literal(0, Type("int64", lanes))
+                moved = self.w.apply("select", self.there(lanes, live), moved, none, kind=none.type)
         return self.w.read(array, at, lanes, step if lanes > 1 else 0, live if lanes > 1 else 0, moved, node.reach)
 
     def _moved(self, node: Element, point: Point, lanes: int) -> tuple[str, int]:
