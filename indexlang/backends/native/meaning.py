@@ -20,7 +20,7 @@ from ...plan.views import index_strides, row_strides
 from . import functions
 from .narrowing import narrow
 from .nest import Array, Literal, Type
-from .nodes import Access, Constant, Node, Nodes
+from .nodes import Access, Constant, Moved, Node, Nodes
 
 Extents = Mapping[str, tuple[int, int]]
 Arrays = Callable[[Buffer], Array]
@@ -300,7 +300,15 @@ class Meaning:
 
     # -- operators -------------------------------------------------------------------------------
 
-    def put(self, access: Access, op: str, found: Typed, extra: Sequence[str]) -> Node:
+    def put(
+        self,
+        access: Access,
+        op: str,
+        found: Typed,
+        extra: Sequence[str],
+        moved: Moved = (),
+        reach: tuple[int, int] = (0, 1),
+    ) -> Node:
         """What an element of a place becomes; over `extra` indices values are brought together first."""
         kind = access.array.dtype
         if extra:
@@ -313,7 +321,7 @@ class Meaning:
             return self.cast(found, kind)
         fits = found.weak or _fits(found.dtype, kind)
         common = kind if found.weak or not fits else str(np.result_type(found.dtype, kind))
-        here = self.cast(Typed(self.nodes.element(access)), common)
+        here = self.cast(Typed(self.nodes.element(access, moved, reach)), common)
         fn = {"+=": "add", "-=": "sub", "*=": "mul", "/=": "div", "max=": "max", "min=": "min"}[op]
         return self.cast(Typed(self.called(fn, [here, self.cast(found, common)], common)), kind)
 
