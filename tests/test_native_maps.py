@@ -281,7 +281,7 @@ def test_positions_from_data(text, dtype):
 @pytest.mark.parametrize(
     "text",
     [
-        "y[k[i]] += x[i] where y[19]",
+        "y[k[i]] += x[i]",
         "y[k[i],c] += z[i,c]",
         "y[k[i],c] max= z[i,c]",
         "y[k[i]] += 1",
@@ -291,8 +291,7 @@ def test_positions_from_data(text, dtype):
 )
 def test_elements_at_positions(text):
     rng = np.random.default_rng(1)
-    text = text.replace(" where y[19]", "")
-    header = "y[19]\n" if text.startswith("y[k[i]] ") else "y[19,13]\n"
+    header = "shape y[19]\n" if text.startswith("y[k[i]] ") else "shape y[19,13]\n"
     given = {"x": numbers(rng, "float32", 29), "z": numbers(rng, "float32", 29, 13)}
     given |= {"k": rng.integers(0, 19, 29), "l": rng.integers(0, 13, 13).astype(np.int32)}
     checked(header + text, {name: v for name, v in given.items() if f"{name}[" in text})
