@@ -101,6 +101,8 @@ def _sizes(normal: Normal, vector: Axis | None, width: int, registers: int) -> I
     most = max((registers - 1 - width) // width, 1)
     if vector is not None and vector.reduced:
         most = max(registers - 4, 1) // width
+    elif vector is not None and all(vector.steps[p] for p in (LEFT, RIGHT)):
+        most = max(registers // 2 // width, 1)  # the other half is for what taps share
     axes = [a for a in normal.outputs if a is not vector and beside(a, normal)]
     yield ()
     for a in axes:
