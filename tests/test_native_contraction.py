@@ -15,7 +15,7 @@ from indexlang.backends.native.check import faults
 from indexlang.backends.native.contraction import Contraction, Operand, Schedule, Step, schedule
 from indexlang.backends.native.emit import module
 from indexlang.backends.native.engine import available, call, compiled, host
-from indexlang.backends.native.nest import Array, form
+from indexlang.backends.native.nest import Array, Form, form
 from indexlang.backends.native.normal_form import clusters, normal_form, serial
 from indexlang.backends.native.target import AVX2, AVX512, BASELINE, NEON, Target
 from indexlang.backends.native.tiles import candidates, choose
@@ -176,6 +176,24 @@ def test_inf_and_nan_of_refused_points_are_not_added() -> None:
     found = interpreted(schedule(c, AVX2, "f"), arrays).reshape(9, 9)
     assert np.isnan(found[8, 8])
     assert np.all(found[:8, 8] == 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "bounds"),
+    [
+        ("t,s; s; t", [form("t") - form("s")]),
+        ("s,t; s; t", [form("t", 2) - form("s", 3) + 5, form("s") - 1]),
+        ("s,t; s; t", [form("t") - form("s"), form("s") - form("t") + 3]),
+        ("b,s,t; b,s; b,t", [form("s") - form("t"), form("b", 4) - form("t") + 9]),
+        ("s,t; s,c; c,t", [form("t") - form("s"), form("s") + form("c") - 4]),
+    ],
+)
+def test_bounds_that_cut_vectors(text: str, bounds: list[Form]) -> None:
+    generator = np.random.default_rng(4)
+    for n in (1, 7, 19, 33):
+        c = contraction(text, {i: {"b": 3, "c": 5}.get(i, n) for i in sorted(_names(text))}, "-=", bounds)
+        arrays = filled(c, generator)
+        close(c, interpreted(schedule(c, AVX2, "f"), arrays), expected(c, arrays))
 
 
 def test_lanes_beyond_the_end_of_a_dot_product_add_nothing() -> None:

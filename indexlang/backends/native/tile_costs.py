@@ -40,6 +40,7 @@ class Costs:
     tile: float = 15
     added: float = 6  # the lanes of a vector, to one number
     border: float = 1.1  # times, where bounds cut tiles
+    lanes: float = 2.0  # times, where they cut vectors
     packed: float = 2.5  # an element
     copied: float = 0.4  # an element, where lanes lie side by side before, too
     unrolled: int = 320  # multiply-adds in one straight line where taps share reads
@@ -101,6 +102,8 @@ class Pricing:
                     total += count * many * (cost + costs.tile)
         if any(a in self.normal.limited for a, _ in tile.sizes):
             total *= costs.border
+        if tile.vector in self.normal.limited:
+            total *= costs.lanes
         return total + sum(self.copy(tile, p, how) for p, how in tile.packs)
 
     def step(self, tile: Tile, sizes: Sizes, n: int) -> float:

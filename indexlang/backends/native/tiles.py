@@ -86,8 +86,10 @@ def _packed(normal: Normal, shape: Tile) -> Iterator[Tile]:
 
 
 def suits(axis: Axis, normal: Normal) -> bool:
-    """Whether an axis may lie in vectors or beside them."""
-    return not axis.serial and axis.name not in normal.limited
+    """Whether an axis may lie in vectors: where a bound limits it, only if lanes that it refuses may be read."""
+    if axis.serial or any(axis.name in dict(b.terms) for b in normal.tests):
+        return False
+    return axis.name not in normal.limited or (not axis.reduced and normal.inside(LEFT) and normal.inside(RIGHT))
 
 
 def beside(axis: Axis, normal: Normal) -> bool:
