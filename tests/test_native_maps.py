@@ -21,7 +21,7 @@ from indexlang.backends.native.target import AVX2, AVX512, BASELINE, NEON, Targe
 from indexlang.calls.function import Function
 from indexlang.errors import Source
 from indexlang.meaning.resolve import resolve
-from indexlang.plan.kernels import Map
+from indexlang.plan.kernels import Map, Running
 from indexlang.plan.limits import NEVER, NUMPY
 from indexlang.plan.places import Buffer, Part
 from indexlang.plan.plan import Check, Loop, Plan, Run, Step
@@ -209,8 +209,8 @@ def arrays_of(text: str, rng: np.random.Generator, dtype: str, n: int, m: int) -
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("text", PROGRAMS)
 def test_all_dtypes_interpreted(text, dtype):
-    rng = np.random.default_rng(len(text))
-    n, m = rng.integers(1, 40, 2)
+    rng = np.random.default_rng([len(text), len(dtype)])
+    n, m = rng.integers(1, 22, 2)
     checked(text, arrays_of(text, rng, dtype, int(n), int(m)))
 
 
@@ -218,20 +218,20 @@ def test_all_dtypes_interpreted(text, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_floats_interpreted(text, dtype):
     rng = np.random.default_rng(len(text))
-    n, m = rng.integers(1, 70, 2)
+    n, m = rng.integers(1, 24, 2)
     checked(text, arrays_of(text, rng, dtype, int(n), int(m)))
 
 
 @pytest.mark.parametrize("target", [AVX512, BASELINE, NEON], ids=lambda t: t.cpu)
-@pytest.mark.parametrize("text", [*PROGRAMS, *FLOATS])
+@pytest.mark.parametrize("text", [*PROGRAMS[3::4], NORM, COLUMNS])
 def test_other_targets_interpreted(text, target):
     rng = np.random.default_rng(len(text))
-    n, m = rng.integers(1, 40, 2)
+    n, m = rng.integers(1, 24, 2)
     checked(text, arrays_of(text, rng, "float32", int(n), int(m)), target)
 
 
-@pytest.mark.parametrize("sizes", [(1, 1), (1, 7), (7, 1), (8, 8), (3, 64), (64, 3), (5, 33), (70, 69)])
-@pytest.mark.parametrize("text", [SOFTMAX, COLUMNS, "y[j,i] = x[i,j] + a[i]", "s[j] += x[i,j]", "s[i] max= x[i,j]"])
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 7), (7, 1), (8, 8), (3, 64), (64, 3), (5, 33)])
+@pytest.mark.parametrize("text", [NORM, COLUMNS, "y[j,i] = x[i,j] + a[i]", "s[j] += x[i,j]", "s[i] max= x[i,j]"])
 def test_sizes(text, sizes):
     checked(text, arrays_of(text, np.random.default_rng(3), "float32", *sizes))
 
@@ -240,8 +240,8 @@ def test_sizes(text, sizes):
 @pytest.mark.parametrize("target", [AVX2, BASELINE], ids=lambda t: t.cpu)
 def test_windows_interpreted(text, target):
     rng = np.random.default_rng(len(text))
-    checked(text, {"x": numbers(rng, "float32", 2, 41, 11)}, target)
-    checked(text, {"x": numbers(rng, "float64", 3, 35, 1)}, target)
+    checked(text, {"x": numbers(rng, "float32", 2, 33, 11)}, target)
+    checked(text, {"x": numbers(rng, "float64", 3, 31, 1)}, target)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_windows_interpreted(text, target):
 )  # fmt: skip
 def test_what_is_not_finite(text):
     rng = np.random.default_rng(5)
-    x = rng.integers(-2, 3, (23, 37)).astype(np.float32)
+    x = rng.integers(-2, 3, (11, 21)).astype(np.float32)
     x[rng.random(x.shape) < 0.02] = np.nan
     x[rng.random(x.shape) < 0.02] = np.inf
     x[rng.random(x.shape) < 0.05] = -np.inf
@@ -271,6 +271,46 @@ def test_positions_from_data(text, dtype):
     x = numbers(rng, dtype, 19) if text == "y[i] = x[k[i]]" else numbers(rng, dtype, 19, 19)
     given = {"x": x, "k": rng.integers(0, 19, 29), "l": rng.integers(0, 19, 13).astype(np.int32)}
     checked(text, {name: v for name, v in given.items() if f"{name}[" in text})
+
+
+RUNNING = [
+    "y[i,j] += x[i,k] where k <= j, j < {m}",
+    "y[i,j] += x[i,k] where k >= j, j < {m}",
+    "y[j,c] max= x[k,c] where k >= j, j < {n}",
+    "y[j,c] min= x[k,c] where k <= j, j < {n}",
+    "y[i,j] *= x[i,k] where k <= j, j < {m}",
+    "y[i,j] = argmax[k](x[i,k]) where k <= j, j < {m}",
+    "y[i,j] = argmin[k](x[i,k]) where k >= j, j < {m}",
+]
+
+
+@pytest.mark.parametrize("text", RUNNING)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_running(text, dtype):
+    rng = np.random.default_rng(8)
+    n, m = 5, 19
+    x = rng.integers(-3, 4, (n, m)).astype(dtype)
+    if dtype.startswith("float") and "*=" not in text:
+        x[2, 7] = np.nan
+        x[3, 3] = np.inf
+    _, made = planned(text.format(n=n, m=m), {"x": x})
+    assert any(isinstance(w.value, Running) for works, _ in jobs_of(made, True) for w in works)
+    checked(text.format(n=n, m=m), {"x": x})
+
+
+def test_what_is_not_made():
+    rng = np.random.default_rng(9)
+    for dtype in ("float16", "complex64"):
+        _, made = planned("y[i,j] = x[i,j] * 2", {"x": rng.standard_normal((3, 4)).astype(dtype)})
+        ((works, extents),) = jobs_of(made, True)
+        assert nests(works, extents, array_of, AVX2, "kernel") is None
+
+
+def test_the_same_items_for_any_processor_count():
+    given = arrays_of(COLUMNS, np.random.default_rng(4), "float32", 300, 257)
+    _, made = planned(COLUMNS, given)
+    first, second = ([str(n) for schedule, _ in schedules(made, AVX2, True) for n in schedule.nests] for _ in range(2))
+    assert first == second
 
 
 def test_gradient_of_pooling():

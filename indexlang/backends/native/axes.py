@@ -238,7 +238,7 @@ def split(order: Sequence[str], axes: Axes, sizes: Mapping[str, int], count: int
         if index == axes.vector:
             tile = axes.lanes * axes.unroll
             piece = max(piece, SHORTEST if index == axes.order[-1] else 1)
-            piece = -(-piece // tile) * tile
+            piece = max(piece // tile, 1) * tile
         if piece >= n:
             continue
         found.append((index, piece))

@@ -56,7 +56,7 @@ class Folding(Values):
         inherited = point.vector in fold.indices
         axis = "" if inherited else along(fold, self.sizes, self.own)
         if fold.op.startswith("arg"):
-            return winners(self, wanted, axis, self._written(wanted, inherited))
+            return winners(self, wanted, axis, self.own, self._written(wanted, inherited))
         over = self._in_order(wanted, axis)
         if not fold.part and not axis and points(over, self.sizes) <= self._written(wanted, inherited):
             return self._one_by_one(wanted, over)
@@ -170,10 +170,6 @@ class Folding(Values):
             there = self.there(point.lanes, point.live)
             x = self.w.apply("select", there, x, Literal(unit(fold.op, fold.dtype), Type(fold.dtype, lanes)))
         self._combined(fold, total, x, total)
-
-    def there(self, lanes: int, live: int) -> str:
-        """Which lanes are live."""
-        return self.w.apply("lt", self.w.count(Form(), lanes, 1), Literal(live, Type("int64", lanes)))
 
     def _combined(self, fold: Fold, a: Operand, b: Operand, register: str = "") -> str:
         lanes = max(self.lanes(a), self.lanes(b))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from .axes import LARGE, points
-from .nodes import Access, Element, Fold, Store, every
+from .nodes import Access, Element, Fold, Scan, Store, every
 
 ROWS = 8  # rounds of outer loops that are worth fusing for
 
@@ -22,23 +22,29 @@ class Segment:
 
     outer: tuple[str, ...]
     groups: tuple[list[Store], ...]
+    scan: Scan | None = None
 
 
-def segments(stores: Sequence[Store], sizes: Mapping[str, int]) -> list[Segment]:
-    """Stores as few segments."""
-    groups: list[list[Store]] = []
-    for store in stores:
-        if groups and _beside(groups[-1], store, sizes):
-            groups[-1].append(store)
-        else:
-            groups.append([store])
+def segments(parts: Sequence[Store | Scan], sizes: Mapping[str, int]) -> list[Segment]:
+    """What runs one after the other, as few segments; a running reduction is one by itself."""
     found: list[Segment] = []
-    for group in groups:
-        if found and (outer := _outer((*found[-1].groups, group), sizes)):
-            found[-1] = Segment(outer, (*found[-1].groups, group))
+    for part in parts:
+        if not isinstance(part, Store):
+            found.append(Segment((), (), part))
+            continue
+        last = found[-1].groups[-1] if found and found[-1].groups else None
+        if last is not None and _beside(last, part, sizes):
+            last.append(part)
         else:
-            found.append(Segment((), (group,)))
-    return found
+            found.append(Segment((), ([part],)))
+    joined: list[Segment] = []
+    for segment in found:
+        before = joined[-1].groups if joined else ()
+        if before and segment.groups and (outer := _outer((*before, *segment.groups), sizes)):
+            joined[-1] = Segment(outer, (*before, *segment.groups))
+        else:
+            joined.append(segment)
+    return joined
 
 
 def _beside(group: Sequence[Store], store: Store, sizes: Mapping[str, int]) -> bool:

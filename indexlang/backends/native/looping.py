@@ -11,7 +11,7 @@ from .axes import Axes, chosen, itemized
 from .folds import Folding
 from .fusing import Segment
 from .nest import Array, For, Form, Nest, Read, Set, Stmt, When, Write, form
-from .nodes import Nodes, Store
+from .nodes import Fold, Nodes, Store, every
 from .partial import domain
 from .target import Target
 from .values import Point, Span
@@ -25,9 +25,21 @@ def nest_of(nodes: Nodes, segment: Segment, sizes: Mapping[str, int], target: Ta
     allowed = segment.outer if len(segment.groups) > 1 else tuple(i for i in first.order if i not in stores[0].met)
     items = itemized(first, sizes, domain(stores, sizes), allowed).items
     loops = Loops(nodes, dict(sizes), first.lanes)
-    spans: dict[str, Span] = {}
+    vars_, at, spans = items_of(loops, items, sizes)
+    if len(segment.groups) == 1:
+        loops.group(stores, first, spans, Point(at))
+    else:
+        loops.rounds(segment, spans, Point(at), target)
+    return written(name, loops, vars_), _told(segment, first, items)
+
+
+def items_of(
+    loops: Loops, items: Sequence[tuple[str, int]], sizes: Mapping[str, int]
+) -> tuple[list[tuple[str, int]], dict[str, Form], dict[str, Span]]:
+    """The vars of items, where they put indices of which each has one value, the values of those it has more of."""
     vars_: list[tuple[str, int]] = []
     at: dict[str, Form] = {}
+    spans: dict[str, Span] = {}
     for index, piece in items:
         var, count = loops.item(index), -(-sizes[index] // piece)
         vars_.append((var, count))
@@ -36,13 +48,13 @@ def nest_of(nodes: Nodes, segment: Segment, sizes: Mapping[str, int], target: Ta
         else:
             begin = form(var) * piece
             spans[index] = Span(sizes[index], begin, begin + piece, form(var) - (count - 1))
-    if len(segment.groups) == 1:
-        loops.group(stores, first, spans, Point(at))
-    else:
-        loops.rounds(segment, spans, Point(at), target)
+    return vars_, at, spans
+
+
+def written(name: str, loops: Loops, items: Sequence[tuple[str, int]]) -> Nest:
+    """The nest of what has been written."""
     body = tuple(loops.w.lists[0])
-    nest = Nest(name, _arrays(body), tuple(vars_), body)
-    return nest, _told(segment, first, items, loops)
+    return Nest(name, _arrays(body), tuple(items), body)
 
 
 class Loops(Folding):
@@ -132,9 +144,12 @@ def _arrays(body: Sequence[Stmt]) -> tuple[Array, ...]:
     return tuple(found.values())
 
 
-def _told(segment: Segment, axes: Axes, items: Sequence[tuple[str, int]], loops: Loops) -> str:
+def _told(segment: Segment, axes: Axes, items: Sequence[tuple[str, int]]) -> str:
     """What is told of a nest."""
-    along = f"{axes.lanes} lanes along {axes.vector}" if axes.vector else "single elements"
+    along = f"{axes.lanes} lanes along {axes.vector}" if axes.vector else f"{axes.lanes} lanes along what is reduced"
+    folds = any(isinstance(n, Fold) for g in segment.groups for n in every(s.value for s in g))
+    along = along if axes.vector or folds else "single elements"
     stores = sum(map(len, segment.groups))
-    fused = f", {stores} statements in one nest" if stores > 1 else ""
-    return f"{along}, unrolled {axes.unroll}{fused}, items by {dict(items)}" if items else f"{along}{fused}"
+    fused = f", {stores} statements together" if stores > 1 else ""
+    pieces = ", ".join(f"{index} by {piece}" for index, piece in items)
+    return f"{along}{fused}{f', items of {pieces}' if items else ''}"

@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...plan.kernels import Kernel, Map
+from ...plan.kernels import Kernel, Map, Running
 from ...plan.places import Buffer, Place
-from ...plan.quantities import Value
+from ...plan.quantities import Number, Value
 from .axes import merged
 from .fusing import Segment, segments
 from .kernel_nodes import indices_of, typed
 from .looping import nest_of
 from .meaning import Extents, Meaning, UnsupportedError
 from .nest import Array, Nest
-from .nodes import Access, Nodes, Store
+from .nodes import Access, Nodes, Scan, Store
 from .partial import Apart
+from .running import nest_of_scan, scan_of
 from .target import Target
 
 
@@ -59,14 +60,14 @@ def nests(
     nodes = Nodes()
     meaning = Meaning(nodes, extents, array)
     try:
-        stores = [store for work in works if (store := _store(meaning, work)) is not None]
+        parts = [part for work in works if (part := _part(meaning, work)) is not None]
     except UnsupportedError:
         return None
     sizes = {i: hi - lo for i, (lo, hi) in extents.items() if hi - lo > 1}
     made: list[Nest] = []
     spaces: list[Array] = []
     told: list[str] = []
-    for segment in segments(stores, sizes):
+    for segment in segments(parts, sizes):
         found = _scheduled(nodes, segment, sizes, target, f"{name}_{len(made)}", spaces)
         made += [nest for nest, _ in found]
         told += [words for _, words in found]
@@ -77,6 +78,8 @@ def _scheduled(
     nodes: Nodes, segment: Segment, sizes: Mapping[str, int], target: Target, name: str, spaces: list[Array]
 ) -> list[tuple[Nest, str]]:
     """The nests of a segment: sums that take all items come before what reads them."""
+    if segment.scan is not None:
+        return [nest_of_scan(nodes, segment.scan, sizes, target, name)]
     if len(segment.groups) > 1:
         return [nest_of(nodes, segment, sizes, target, name)]
     stores, own = merged(nodes, segment.groups[0], sizes)
@@ -87,9 +90,16 @@ def _scheduled(
     return [nest_of(nodes, Segment((), (g,)), own, target, f"{name}_{k}") for k, g in enumerate(groups)]
 
 
-def _store(meaning: Meaning, work: Work) -> Store | None:
-    """A work as a node at each point; None where there are no points."""
-    kernel = work.value if isinstance(work.value, Kernel) else Map(work.value)
+def _part(meaning: Meaning, work: Work) -> Store | Scan | None:
+    """A work as a node at each point, or a running one; None where there are no points."""
+    if not isinstance(work.value, Running):
+        return _store(meaning, work, work.value if isinstance(work.value, Kernel) else Map(work.value))
+    store = _store(meaning, work, Map(Number(0, work.place.buffer.dtype)))
+    return None if store is None else scan_of(meaning, work.value, store, work.op)
+
+
+def _store(meaning: Meaning, work: Work, kernel: Kernel) -> Store | None:
+    """A node at each point of a place; None where there are no points."""
     indices = indices_of(kernel, work.place)
     free = tuple(dict.fromkeys(work.place.mentioned))
     if any(meaning.length(i) == 0 for i in (free if work.op == "=" else (*free, *indices))):

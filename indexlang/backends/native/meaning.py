@@ -18,6 +18,7 @@ from ...plan.places import Buffer, Part, Place, View
 from ...plan.quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value
 from ...plan.views import index_strides, row_strides
 from . import functions
+from .narrowing import narrow
 from .nest import Array, Literal, Type
 from .nodes import Access, Constant, Node, Nodes
 
@@ -112,6 +113,10 @@ class Meaning:
             steps[other] = steps.get(other, 0) + step * stride
         return first, steps
 
+    def node_of_place(self, place: Place) -> Node:
+        """The elements of a place as they are in memory."""
+        return self.nodes.element(self.access(place))
+
     # -- values ----------------------------------------------------------------------------------
 
     def node(self, value: Value, kind: str = "") -> Node:
@@ -165,6 +170,8 @@ class Meaning:
             return node
         if kind == "bool":
             return self.nodes.call("ne", (node, self.nodes.constant(_zero(node.dtype), node.dtype)), "bool")
+        if node.dtype == "int64" and kind.startswith("float"):
+            node = narrow(self.nodes, node, self.length) or node
         return self.nodes.call("cast", (node,), kind)
 
     def truth(self, x: Typed) -> Node:
@@ -259,7 +266,12 @@ class Meaning:
             if "uint64" in (a.dtype, b.dtype) and kind == "float64" and "float64" not in (a.dtype, b.dtype):
                 raise UnsupportedError("integers of both signs compared")
         kind = "uint8" if kind == "bool" else kind
-        return self.cast(a, kind), self.cast(b, kind)
+        first, second = self.cast(a, kind), self.cast(b, kind)
+        if kind == "int64":
+            left, right = (narrow(self.nodes, n, self.length) for n in (first, second))
+            if left is not None and right is not None:
+                return left, right
+        return first, second
 
     def _chosen(self, args: Sequence[Typed], kind: str) -> Node:
         others = [self.cast(a, kind) for a in args[1:]] + [self.nodes.constant(_zero(kind), kind)]

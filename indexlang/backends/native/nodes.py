@@ -129,6 +129,18 @@ class Store:
     met: frozenset[str] = NOTHING
 
 
+@dataclass(frozen=True)
+class Scan:
+    """A store of what an operator has made so far along an index; `carried` stands for that in the store's value."""
+
+    store: Store
+    source: Node
+    carried: Node
+    op: str
+    along: str
+    backwards: bool
+
+
 def _arrays(nodes: Iterable[Node], name: str = "") -> frozenset[str]:
     return NOTHING.union(*(n.arrays for n in nodes), [name] if name else [])
 
@@ -153,9 +165,9 @@ class Nodes:
         key = ("element", access, tuple((id(n), s) for n, s in moved), reach)
         return self._once(key, Element(access, access.array.dtype, moved, reach))
 
-    def position(self, index: str, first: int) -> Node:
+    def position(self, index: str, first: int, dtype: str = "int64") -> Node:
         """An index as a number."""
-        return self._once(("position", index, first), Position(index, first))
+        return self._once(("position", index, first, dtype), Position(index, first, dtype))
 
     def call(self, fn: str, args: Iterable[Node], dtype: str) -> Node:
         """An operation applied."""

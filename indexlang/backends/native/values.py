@@ -167,9 +167,8 @@ class Values:
         match node:
             case Element():
                 return self._read(node, point)
-            case Position(index=index, first=first):
-                lanes = point.lanes if index == point.vector else 1
-                return self.w.count(point.at[index] + first, lanes, int(lanes > 1))
+            case Position():
+                return self._position(node, point)
             case Call():
                 return self._call(node, point)
             case Fold():
@@ -214,6 +213,28 @@ class Values:
             at = at + point.at[index] * step
         step = access.step(point.vector)
         return (at, step, point.lanes, point.live) if step else (at, 0, 1, 0)
+
+    def _position(self, node: Position, point: Point) -> str:
+        lanes, at = point.lanes if node.index == point.vector else 1, point.at[node.index] + node.first
+        if node.dtype == "int64":
+            return self.w.count(at, lanes, int(lanes > 1))
+        first = self.w.apply("cast", self.w.count(at), kind=Type(node.dtype))
+        if lanes == 1:
+            return first
+        number = self.numbered(node.dtype, lanes)
+        return self.w.apply("add", self.w.apply("spread", first, kind=Type(node.dtype, lanes)), number)
+
+    def numbered(self, dtype: str, lanes: int) -> Operand:
+        """The numbers of lanes, written once in front of all loops."""
+        name = f"{dtype}x{lanes}"
+        if name not in self.spreads[0]:
+            with self.outside(0):
+                self.spreads[0][name] = self.w.apply("cast", self.w.count(Form(), lanes, 1), kind=Type(dtype, lanes))
+        return self.spreads[0][name]
+
+    def there(self, lanes: int, live: int) -> str:
+        """Which lanes are live."""
+        return self.w.apply("lt", self.w.count(Form(), lanes, 1), Literal(live, Type("int64", lanes)))
 
     def _call(self, node: Call, point: Point) -> Operand:
         args = [self.value(a, point) for a in node.args]

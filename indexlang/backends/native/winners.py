@@ -9,24 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING
 
 from .meaning import unit
 from .nest import Form, Literal, Operand, Type
 from .nodes import Fold
-from .values import Pieces, Point, Span
-
-if TYPE_CHECKING:
-    from .folds import Folding
+from .values import Pieces, Point, Span, Values
 
 
 class Winner:
     """The search of one fold at one point. `axis` is the last of its indices if vectors lie along it, else none."""
 
-    def __init__(self, v: Folding, fold: Fold, point: Point, axis: str) -> None:
+    def __init__(self, v: Values, fold: Fold, point: Point, axis: str, lanes: int) -> None:
         self.v, self.w, self.fold, self.point, self.axis = v, v.w, fold, point, axis
         inherited = point.vector in fold.indices
-        self.lanes = v.own if axis else point.lanes if inherited else 1
+        self.lanes = lanes if axis else point.lanes if inherited else 1
         self.sizes = [v.sizes[i] for i in fold.over]
         self.strides = [prod(self.sizes[k + 1 :]) for k in range(len(self.sizes))]
         self.best = self.at = ""
@@ -118,11 +114,11 @@ class Winner:
         return self.w.apply("fewest", found, kind=Type(self.fold.dtype))
 
 
-def winners(v: Folding, wanted: Sequence[tuple[Fold, Point]], axis: str, few: int) -> list[Operand]:
+def winners(v: Values, wanted: Sequence[tuple[Fold, Point]], axis: str, lanes: int, few: int) -> list[Operand]:
     """The winners of folds at points."""
     found: list[Operand] = []
     for fold, point in wanted:
-        own = Winner(v, fold, point, axis if axis == fold.over[-1] else "")
+        own = Winner(v, fold, point, axis if axis == fold.over[-1] else "", lanes)
         small = prod(own.sizes) <= few and not own.axis
         found.append(own.one_by_one() if small else own.looped())
     return found
