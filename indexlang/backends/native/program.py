@@ -17,6 +17,7 @@ from ..numpy.load import Part
 from ..numpy.names import Called
 from . import engine, maps
 from .calling import function
+from .check import faults
 from .contraction import Contraction, schedule
 from .emit import module
 from .gathering import gathered
@@ -59,8 +60,8 @@ class Group:
     told: Mapping[Number, str]
 
 
-def taken(plan: Plan, target: Target) -> Taken:
-    """The native part of a Plan."""
+def taken(plan: Plan, target: Target, checked: bool = False) -> Taken:
+    """The native part of a Plan; `checked`: every nest is looked through before it becomes code."""
     if plan.complex_step:
         return Taken({}, {}, {})
     arrays = Arrays()
@@ -69,6 +70,8 @@ def taken(plan: Plan, target: Target) -> Taken:
     if not groups:
         return Taken({}, {}, told)
     nests = tuple(n for g in groups for n in g.nests)
+    if checked:
+        look_through(nests)
     library = engine.compiled(module(nests, target), [n.name for n in nests], target)
     calls: dict[Number, Called | None] = {}
     functions: dict[str, Callable[..., Any]] = {}
@@ -79,6 +82,14 @@ def taken(plan: Plan, target: Target) -> Taken:
         calls |= dict.fromkeys(group.numbers, None)
         calls[group.numbers[0]] = Called(name, (*group.read, *group.written))
     return Taken(calls, functions, told)
+
+
+def look_through(nests: Sequence[Nest]) -> None:
+    """Errors: `AssertionError` with a nest that might touch what is not its own."""
+    for nest in nests:
+        found = faults(nest)
+        if found:
+            raise AssertionError("\n".join((*found, str(nest))))
 
 
 def runs(plan: Plan) -> list[list[tuple[Number, Task]]]:
