@@ -7,20 +7,21 @@ decided by the works, the extents and the Target, never by who runs the items.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...plan.kernels import Kernel, Map, Running
+from ...plan.kernels import Kernel, Map, Running, Scatter
 from ...plan.places import Buffer, Place
 from ...plan.quantities import Number, Value
 from .axes import merged
 from .fusing import Segment, segments
-from .kernel_nodes import indices_of, typed
+from .kernel_nodes import indices_of, scattered, typed
 from .looping import nest_of
 from .meaning import Extents, Meaning, UnsupportedError
 from .nest import Array, Nest
-from .nodes import Access, Nodes, Scan, Store
+from .nodes import Access, Element, Nodes, Scan, Store, every
 from .partial import Apart
+from .private import without_arrays
 from .running import nest_of_scan, scan_of
 from .target import Target
 
@@ -36,11 +37,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Nests that run one after the other, arrays that they need beside the given ones, and what is told of them."""
+    """Nests that run one after the other, arrays that they need beside the given ones, and what is told of them.
+
+    `unused` are the names of private arrays that are not touched at all.
+    """
 
     nests: tuple[Nest, ...]
     workspaces: tuple[Array, ...]
     told: str
+    unused: frozenset[str] = frozenset()
 
 
 def nests(
@@ -49,8 +54,12 @@ def nests(
     arrays: Callable[[Buffer], Array] | Mapping[Buffer, Array],
     target: Target,
     name: str,
+    private: Collection[Buffer] = (),
 ) -> Schedule | None:
-    """The nests of works that run one after the other; None where there is no such kernel."""
+    """The nests of works that run one after the other; None where there is no such kernel.
+
+    What `private` buffers hold is read by nothing else, and need not be there afterwards.
+    """
     written = {w.place.buffer for w in works}
 
     def array(buffer: Buffer) -> Array:
@@ -67,11 +76,13 @@ def nests(
     made: list[Nest] = []
     spaces: list[Array] = []
     told: list[str] = []
-    for segment in segments(parts, sizes):
+    alone = {array(b).name for b in private if b in written}
+    pieces, unused = without_arrays(nodes, segments(parts, sizes), alone, sizes, target.l2 // 16)
+    for segment in pieces:
         found = _scheduled(nodes, segment, sizes, target, f"{name}_{len(made)}", spaces)
         made += [nest for nest, _ in found]
         told += [words for _, words in found]
-    return Schedule(tuple(made), tuple(spaces), "; ".join(told))
+    return Schedule(tuple(made), tuple(spaces), "; ".join(told), unused)
 
 
 def _scheduled(
@@ -92,10 +103,33 @@ def _scheduled(
 
 def _part(meaning: Meaning, work: Work) -> Store | Scan | None:
     """A work as a node at each point, or a running one; None where there are no points."""
+    if isinstance(work.value, Scatter):
+        return _sound(meaning, scattered(meaning, work.value, work.place, work.op))
     if not isinstance(work.value, Running):
-        return _store(meaning, work, work.value if isinstance(work.value, Kernel) else Map(work.value))
+        return _sound(meaning, _store(meaning, work, _kernel(work)))
     store = _store(meaning, work, Map(Number(0, work.place.buffer.dtype)))
     return None if store is None else scan_of(meaning, work.value, store, work.op)
+
+
+def _kernel(work: Work) -> Kernel:
+    return work.value if isinstance(work.value, Kernel) else Map(work.value)
+
+
+def _sound(meaning: Meaning, store: Store | None) -> Store | None:
+    """A store that reads of its own array just the element that it writes, or what lies beyond all that it writes."""
+    for n in every([store.value] if store is not None else []):
+        assert store is not None
+        if isinstance(n, Element) and n.access.array.name == store.access.array.name:
+            same = n.access == store.access and n.moved == store.moved
+            if not same and (n.moved or store.moved or _meet(n.access, store.access, meaning.length)):
+                raise UnsupportedError("elements read while others are written")
+    return store
+
+
+def _meet(a: Access, b: Access, length: Callable[[str], int]) -> bool:
+    """Whether two accesses may touch one element."""
+    (low, high), (least, most) = (x.ends(length) for x in (a, b))
+    return low <= most and least <= high
 
 
 def _store(meaning: Meaning, work: Work, kernel: Kernel) -> Store | None:
