@@ -57,8 +57,8 @@ def product(dice: Dice) -> Made:
     out = dice.shuffled([*batch, *rows, *columns]) or ["a"]
     if out == ["a"]:
         left = [*left, "a"]
-    op = dice.one_of(("+=", "+=", "+=", "-="))
-    text = f"y[{','.join(out)}] {op} A[{','.join(left)}] * B[{','.join(right)}]"
+    sign = "-" * dice.chance(15)
+    text = f"y[{','.join(out)}] += {sign}A[{','.join(left)}] * B[{','.join(right)}]"
     shapes = {"A": tuple(names[i] for i in left), "B": tuple(names[i] for i in right)}
     return ended(dice, text, ",".join(out), shapes, names)
 
@@ -77,7 +77,7 @@ def convolution(dice: Dice) -> Made:
         size.append(stride * (n - 1) + apart * (w - 1) + 1)
         if pad and stride == 1:
             size[-1] = max(1, size[-1] - 2 * (w // 2))
-        read.append(f"pad({at}-{w // 2}, 0)" if pad else at)
+        read.append(f"pad({at}-{w // 2})" if pad else at)
     kind = dice.weighted(((70.0, "full"), (20.0, "depthwise"), (10.0, "grouped")))
     where = f" where {', '.join(f'{i} < {ends[i]}' for i in places)}" if pad else ""
     first = dice.chance(30)
@@ -121,8 +121,8 @@ def rows(dice: Dice) -> Made:
         "softmax": f"t[{alone}] max= x[{at}]\ne[{at}] = exp(x[{at}] - t[{alone}])\ns[{alone}] += e[{at}]\n"
         f"y[{at}] = e[{at}] / s[{alone}]\n",
         "norm": f"s[{alone}] += x[{at}]**2\ny[{at}] = x[{at}] / sqrt(s[{alone}] + 1e-3)\n",
-        "logsumexp": f"y[{alone}] logsumexp= x[{at}]\n",
-        "variance": f"u[{alone}] += x[{at}] / size({axis})\nv[{alone}] += (x[{at}] - u[{alone}])**2 / size({axis})\n"
+        "logsumexp": f"y[{alone}] = logsumexp[{axis}](x[{at}])\n",
+        "variance": f"u[{alone}] += x[{at}] / size(x, {'nkm'.index(axis)})\nv[{alone}] += (x[{at}] - u[{alone}])**2 / size(x, {'nkm'.index(axis)})\n"
         f"y[{at}] = (x[{at}] - u[{alone}]) / sqrt(v[{alone}] + 1e-3)\n",
         "standard": f"u[{axis}] += x[{at}]\ny[{at}] = x[{at}] - u[{axis}]\n",
         "argmax": f"p[{alone}] = argmax[{axis}](x[{at}])\ny[{alone}] max= x[{at}]\nz[{alone}] = 1.0 * p[{alone}]\n",
@@ -149,7 +149,7 @@ def local(dice: Dice) -> Made:
     w = dice.one_of((1, 2, 3, 5))
     kind = dice.one_of(("response", "correlation", "unshared", "outer"))
     if kind == "response":
-        text = f"s[b,n,c] += x[b,n,c+k-{w // 2}]**2 where k < {w}, 0 <= c+k-{w // 2} < {c}\ny[b,n,c] = x[b,n,c] / (1 + s[b,n,c])\n"
+        text = f"s[b,n,c] += x[b,n,pad(c+k-{w // 2})]**2 where k < {w}, c < {c}\ny[b,n,c] = x[b,n,c] / (1 + s[b,n,c])\n"
         return text, {"x": (b, n, c)}
     if kind == "correlation":
         return "y[b,n,m,d] += f[b,n,m,c] * g[b,n+d,m,c]\n", {"f": (b, n, m, c), "g": (b, n + w - 1, m, c)}
