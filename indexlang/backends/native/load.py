@@ -18,7 +18,7 @@ def machine() -> Target:
     return engine.host()
 
 
-compile_native = partial(compile_program, engine=lambda plan: taken(plan, machine()))
+compile_native = partial(compile_program, engine=lambda plan, checked: taken(plan, machine(), checked))
 compile_native.__doc__ = (
     """A program at sizes and dtypes, planned for nests. Arguments and errors as `compile_program`."""
 )

@@ -18,6 +18,7 @@ from ..numpy.load import Part, Whole
 from ..numpy.names import Called
 from . import engine, maps
 from .calling import native
+from .check import faults
 from .contraction import Contraction, schedule
 from .emit import module
 from .gathering import gathered
@@ -61,8 +62,8 @@ class Group:
     told: Mapping[Number, str]
 
 
-def taken(plan: Plan, target: Target) -> Taken:
-    """The native part of a Plan."""
+def taken(plan: Plan, target: Target, checked: bool = False) -> Taken:
+    """The native part of a Plan; `checked`: every nest is looked through before it becomes code."""
     if plan.complex_step:
         return Taken({}, {}, None, {})
     arrays = Arrays()
@@ -71,6 +72,8 @@ def taken(plan: Plan, target: Target) -> Taken:
     if not groups:
         return Taken({}, {}, None, told)
     nests = tuple(n for g in groups for n in g.nests)
+    if checked:
+        look_through(nests)
     library = engine.compiled(module(nests, target), [n.name for n in nests], target)
     calls: dict[Number, Called | None] = {}
     functions: dict[str, Callable[..., Any]] = {}
@@ -125,6 +128,14 @@ def _is_all(place: Place, ends: Extents) -> bool:
     plain = all(r.const == 0 and [(k, ends[i]) for i, k in r.coefs] == [(1, (0, n))] for r, n in axes)
     used = [i for row in place.rows for i, _ in row.coefs]
     return plain and len(set(used)) == len(used)
+
+
+def look_through(nests: Sequence[Nest]) -> None:
+    """Errors: `AssertionError` with a nest that might touch what is not its own."""
+    for nest in nests:
+        found = faults(nest)
+        if found:
+            raise AssertionError("\n".join((*found, str(nest))))
 
 
 def runs(plan: Plan) -> list[list[tuple[Number, Task]]]:

@@ -57,7 +57,7 @@ def compile_program(
 
     `exact` are outputs that are not rounded to the type they would be delivered in, because they are only on their way.
     An `engine` does a part of it. With INDEXLANG_VERIFY=1 each plan is verified, and its code fills fresh memory with
-    nan and states its shapes.
+    nan and states its shapes; an engine looks through what it makes.
     """
     planned = plan(program, sizes, dtypes, limits, complex_step, exact)
     checked = os.environ.get("INDEXLANG_VERIFY", "") not in ("", "0")
@@ -89,7 +89,7 @@ class Part:
     whole: Whole | None = None
 
 
-Engine = Callable[[Plan], Part]  # what does a part of a plan
+Engine = Callable[[Plan, bool], Part]  # does a part of a plan; true: looks through what it makes
 
 
 def _loaded(plan: Plan, checked: bool, engine: Engine | None) -> Run:
@@ -99,7 +99,7 @@ def _loaded(plan: Plan, checked: bool, engine: Engine | None) -> Run:
     instead = () if plan.instead is None else ((INSTEAD, _later(plan.instead, checked, engine)),)
 
     def loaded() -> Run:
-        part = Part({}, {}) if engine is None else engine(plan)
+        part = Part({}, {}) if engine is None else engine(plan, checked)
         run = load(source(plan, checked, alone=False, calls=part.calls), (*instead, *part.functions.items()))
         return run if part.whole is None or checked else _at_once(part.whole, run)
 
