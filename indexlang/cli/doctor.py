@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.numpy.threads import count
 from ..machine import processors, quota, within
+from ..threads import num_threads
 
 # Instruction sets from the least to the greatest, each with the CPU flags that it takes.
 LEVELS: tuple[tuple[str, frozenset[str]], ...] = (
@@ -202,7 +202,7 @@ def look(seconds: float = 0.3) -> Machine:
         version=blas.get("version", ""),
         kernels=blas.get("kernels"),
         threads=blas.get("threads"),
-        beside=count(),
+        beside=num_threads(),
         load=load,
         environment={name: os.environ[name] for name in sorted(settings) if name in os.environ},
         sgemm=sgemm,

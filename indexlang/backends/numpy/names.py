@@ -27,7 +27,7 @@ _OTHER = re.compile(r"[^0-9A-Za-z_]")  # what stands in no identifier
 _GLOBALS: tuple[str, ...] = (
     *dir(builtins),
     "POOL",
-    "WORKERS",
+    "workers",
     "ROOMS",
     "Rooms",
     "ThreadPoolExecutor",
