@@ -82,11 +82,16 @@ def planned(text: str, given: Arrays) -> tuple[Function, Plan]:
 
 
 def schedules(made: Plan, target: Target, fused: bool) -> list[tuple[Schedule, set[Buffer]]]:
+    """The nests of all works; where all are scheduled together, what is no output is private."""
     found = []
-    for number, (works, extents) in enumerate(jobs_of(made, fused)):
-        schedule = nests(works, extents, array_of, target, f"kernel{number}")
+    jobs = jobs_of(made, fused)
+    outputs = {place.buffer for _, place, _ in made.outputs}
+    for number, (works, extents) in enumerate(jobs):
+        own = {w.place.buffer for w in works}
+        private = own - outputs if len(jobs) == 1 else ()
+        schedule = nests(works, extents, array_of, target, f"kernel{number}", private)
         assert schedule is not None, works
-        found.append((schedule, {w.place.buffer for w in works}))
+        found.append((schedule, {b for b in own if b.name not in schedule.unused}))
     return found
 
 
@@ -108,7 +113,7 @@ def results(made: Plan, given: Arrays, target: Target, fused: bool, runs=interpr
             memory[space.name] = np.full(space.size, 55).astype(space.dtype)
         for nest in schedule.nests:
             assert faults(nest) == [], str(nest)
-            runs(nest, {a.name: memory[a.name] for a in nest.arrays})
+            runs(nest, {a.name: memory[a.name] for a in nest.arrays if a.role != "workspace"})
     outputs = {}
     for name, place, dtype in made.outputs:
         shape = place.buffer.shape
@@ -337,6 +342,15 @@ LARGE = [
     ("y[j,i] = x[i,j]", 300), ("y[i,j] = x[i,j] / sum[k,l](abs(x[k,l]))", 300), ("y[i] = argmax[j](x[i,j])", 300),
     ("s max= x[i,j]\nt = sum[i,j](x[i,j]**2)", 300),
 ]  # fmt: skip
+
+
+def test_what_is_read_by_nothing_else_is_not_there():
+    given = arrays_of(SOFTMAX, np.random.default_rng(3), "float32", 7, 33)
+    _, made = planned(SOFTMAX, given)
+    ((schedule, written),) = schedules(made, AVX2, True)
+    (nest,) = schedule.nests
+    assert {b.name for b in written} == {"y"}
+    assert {(a.name, a.size) for a in nest.arrays if a.role == "workspace"} >= {("e.row", 33)}
 
 
 @pytest.mark.parametrize(("text", "rows"), LARGE)

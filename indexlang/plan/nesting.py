@@ -32,9 +32,7 @@ def nestable(stmt: Evaluation, target: Target) -> bool:
         return False
     if stmt.root is not None and (stmt.root.op != "logsumexp" or not all(stmt.sizes[i] > 0 for i in stmt.summed)):
         return False
-    kinds = {stmt.compute, stmt.dtype, target.buffer.dtype}
-    kinds |= {b.kind(p) for p in parts_of(stmt.stmt) if isinstance(p, Call)}
-    if not kinds <= DTYPES:
+    if not {stmt.dtype, target.buffer.dtype} <= DTYPES or not unblocked(stmt):
         return False
     if (
         stmt.root is not None
@@ -44,6 +42,12 @@ def nestable(stmt: Evaluation, target: Target) -> bool:
     ):
         return True
     return all(_nothing_saved(stmt, stmt.split(term)[0]) for _, term in stmt.terms())
+
+
+def unblocked(stmt: Evaluation) -> bool:
+    """Whether an engine goes through the values of a statement without arrays on the way: none need be in blocks."""
+    kinds = {stmt.compute, *(stmt.b.kind(p) for p in parts_of(stmt.stmt) if isinstance(p, Call))}
+    return stmt.b.limits.nests and not stmt.b.complex_step and kinds <= DTYPES
 
 
 def _nothing_saved(stmt: Evaluation, core: Sequence[Expr]) -> bool:

@@ -159,6 +159,7 @@ def _split(
             break
         chunk = max(room // inside, 1)
         chunk = -(-axis.n // -(-axis.n // chunk))
+        chunk = min(-(-chunk // 4) * 4, axis.n) if chunk > 4 else chunk
         found.append((axis.name, chunk))
         if chunk > 1:
             break

@@ -24,7 +24,7 @@ from .target import Target
 from .tile_costs import COSTS
 from .tiles import choose
 
-SMALL = 1 << 22  # points that are soon done
+SMALL = 1 << 19  # points that are soon done
 
 __all__ = ["ONE", "Contraction", "Operand", "Schedule", "Step", "schedule"]
 

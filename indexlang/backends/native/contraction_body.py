@@ -112,6 +112,7 @@ class Body:
         w, n = self.w, axis.n
         points = len(live) * self.wide
         by = max(min(48 // points, n, 8), 1) if not rest and not self.plan.tile.dot else 1
+        by = min(by, 2) if len(live) < len(self.positions) else by
         var = w.fresh(axis.name)
         with w.loop(var, 0, n - n % by, by) as at:
             known: Registers = {}
@@ -130,16 +131,19 @@ class Body:
             self.values[axis.name] = at
             self._sum(rest, live, {})
             return
-        begin = at * size
-        points = len(live) * self.wide
-        by = next(k for k in (8, 4, 2, 1) if (k * points <= 48 and size % k == axis.n % k == 0) or k == 1)
-        by = by if not rest and not self.plan.tile.dot else 1
-        ends = [Form(axis.n), begin + size] if axis.n % size else [begin + size]
-        with self.w.loop(self.w.fresh(axis.name), begin, ends, by) as inside:
+        by = next((k for k in (4, 2) if not rest and size % k == 0 and not self.plan.tile.dot), 1)
+        begin, last = at * (size // by), at - (-(-axis.n // size) - 1)
+        with self.w.loop(self.w.fresh(axis.name), begin, [Form(axis.n // by), begin + size // by]) as inside:
             known: Registers = {}
             for k in range(by):
-                self.values[axis.name] = inside + k
+                self.values[axis.name] = inside * by + k
                 self._sum(rest, live, known)
+        if axis.n % by:
+            with self.w.when(last):
+                known = {}
+                for k in range(axis.n - axis.n % by, axis.n):
+                    self.values[axis.name] = Form(k)
+                    self._sum(rest, live, known)
 
     def _products(self, live: list[Position], known: Registers) -> None:
         plan = self.plan

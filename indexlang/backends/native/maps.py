@@ -7,7 +7,7 @@ decided by the works, the extents and the Target, never by who runs the items.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...plan.kernels import Kernel, Map, Running
@@ -21,6 +21,7 @@ from .meaning import Extents, Meaning, UnsupportedError
 from .nest import Array, Nest
 from .nodes import Access, Nodes, Scan, Store
 from .partial import Apart
+from .private import without_arrays
 from .running import nest_of_scan, scan_of
 from .target import Target
 
@@ -36,11 +37,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Nests that run one after the other, arrays that they need beside the given ones, and what is told of them."""
+    """Nests that run one after the other, arrays that they need beside the given ones, and what is told of them.
+
+    `unused` are the names of private arrays that are not touched at all.
+    """
 
     nests: tuple[Nest, ...]
     workspaces: tuple[Array, ...]
     told: str
+    unused: frozenset[str] = frozenset()
 
 
 def nests(
@@ -49,8 +54,12 @@ def nests(
     arrays: Callable[[Buffer], Array] | Mapping[Buffer, Array],
     target: Target,
     name: str,
+    private: Collection[Buffer] = (),
 ) -> Schedule | None:
-    """The nests of works that run one after the other; None where there is no such kernel."""
+    """The nests of works that run one after the other; None where there is no such kernel.
+
+    What `private` buffers hold is read by nothing else, and need not be there afterwards.
+    """
     written = {w.place.buffer for w in works}
 
     def array(buffer: Buffer) -> Array:
@@ -67,11 +76,13 @@ def nests(
     made: list[Nest] = []
     spaces: list[Array] = []
     told: list[str] = []
-    for segment in segments(parts, sizes):
+    alone = {array(b).name for b in private if b in written}
+    pieces, unused = without_arrays(nodes, segments(parts, sizes), alone, sizes, target.l2 // 16)
+    for segment in pieces:
         found = _scheduled(nodes, segment, sizes, target, f"{name}_{len(made)}", spaces)
         made += [nest for nest, _ in found]
         told += [words for _, words in found]
-    return Schedule(tuple(made), tuple(spaces), "; ".join(told))
+    return Schedule(tuple(made), tuple(spaces), "; ".join(told), unused)
 
 
 def _scheduled(

@@ -68,7 +68,7 @@ class Apart:
         if not together and together not in self.before:
             self.before.append(together)
         steps = _steps(own, self.sizes)
-        array = Array(f"{self.name}_{len(self.spaces)}", node.dtype, points(own, self.sizes), "output")
+        array = Array(f"{self.name}.made{len(self.spaces)}", node.dtype, points(own, self.sizes), "output")
         access = Access(array, 0, tuple(sorted(steps)))
         together.append(Store(access, node, own))
         self.spaces.append(array)

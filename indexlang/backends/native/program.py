@@ -185,7 +185,7 @@ def mapped(works: Sequence[Task], arrays: Arrays, target: Target, name: str) -> 
             return None
         nests = tuple(n for s in found for n in s.nests)
         return Scheduled(nests, tuple(w for s in found for w in s.workspaces), found[0].told)
-    made = maps.nests([maps.Work(w.place, w.op, w.value) for w in works], extents, arrays, target, name)
+    made = maps.nests([maps.Work(w.place, w.op, w.kernel) for w in works], extents, arrays, target, name)
     return None if made is None else Scheduled(made.nests, made.workspaces, made.told)
 
 
