@@ -1,6 +1,6 @@
 """A Plan by native code: its tasks as nests, compiled, and where NumPy's code calls them.
 
-In: a Plan, a `Target`. Out: `Taken`: for each step whose task it is the function that is called, and these functions.
+In: a Plan, a `Target`. Out: `Group`s of steps; of these a `Part`: where which function is called, and the functions.
 The one rule: steps that follow each other are one call; what no nest computes is left to NumPy's code, visibly.
 """
 
@@ -41,44 +41,42 @@ class Scheduled:
 
 
 @dataclass(frozen=True)
-class Taken(Part):
-    """Where NumPy's code calls native functions, these by name, and what is told of each step."""
-
-    told: Mapping[Number, str]
-
-
-@dataclass(frozen=True)
 class Group:
-    """Steps that are one call: the arrays that it reads alone and that it writes, and the nests in their order."""
+    """Steps that are one call: the arrays that it reads alone and that it writes, and the nests in their order.
+
+    `told` has a line for the steps that begin nests; the others are done together with the one before them.
+    """
 
     numbers: tuple[Number, ...]
-    read: tuple[Buffer, ...]
-    written: tuple[Buffer, ...]
+    read: tuple[tuple[Buffer, Array], ...]
+    written: tuple[tuple[Buffer, Array], ...]
     nests: tuple[Nest, ...]
     workspaces: tuple[Array, ...]
     told: Mapping[Number, str]
 
 
-def taken(plan: Plan, target: Target) -> Taken:
-    """The native part of a Plan."""
+def groups_of(plan: Plan, target: Target, apart: bool = False) -> tuple[Group, ...]:
+    """What native code does of a Plan; `apart`, no group holds more than what becomes nests together."""
     if plan.complex_step:
-        return Taken({}, {}, {})
+        return ()
     arrays = Arrays()
-    groups = [g for run in runs(plan) for g in grouped(run, arrays, target)]
-    told = {number: line for g in groups for number, line in g.told.items()}
+    return tuple(g for run in runs(plan) for g in grouped(run, arrays, target, apart))
+
+
+def taken(groups: Sequence[Group], target: Target) -> Part:
+    """Groups compiled, and where they are called."""
     if not groups:
-        return Taken({}, {}, told)
+        return Part({}, {})
     nests = tuple(n for g in groups for n in g.nests)
     library = engine.compiled(module(nests, target), [n.name for n in nests], target)
     calls: dict[Number, Called | None] = {}
     functions: dict[str, Callable[..., Any]] = {}
     for group in groups:
         name = f"native_{len(functions)}"
-        read, written = ([(b, arrays[b]) for b in some] for some in (group.read, group.written))
-        functions[name] = function(name, library, group.nests, read, written, group.workspaces)
+        functions[name] = function(name, library, group.nests, group.read, group.written, group.workspaces)
         calls |= dict.fromkeys(group.numbers, None)
-        calls[group.numbers[0]] = Called(name, (*group.read, *group.written))
-    return Taken(calls, functions, told)
+        calls[group.numbers[0]] = Called(name, tuple(b for b, _ in (*group.read, *group.written)))
+    return Part(calls, functions)
 
 
 def runs(plan: Plan) -> list[list[tuple[Number, Task]]]:
@@ -95,7 +93,7 @@ def runs(plan: Plan) -> list[list[tuple[Number, Task]]]:
     return [run for run in found if run]
 
 
-def grouped(run: Sequence[tuple[Number, Task]], arrays: Arrays, target: Target) -> list[Group]:
+def grouped(run: Sequence[tuple[Number, Task]], arrays: Arrays, target: Target, alone: bool = False) -> list[Group]:
     """Tasks that follow each other as calls: one, where each of them is native."""
     groups: list[Group] = []
     members: list[tuple[Sequence[tuple[Number, Task]], Scheduled]] = []
@@ -108,7 +106,8 @@ def grouped(run: Sequence[tuple[Number, Task]], arrays: Arrays, target: Target) 
             nests = tuple(n for _, s in members for n in s.nests)
             workspaces = tuple(w for _, s in members for w in s.workspaces)
             told = {some[0][0]: s.told for some, s in members}
-            groups.append(Group(tuple(n for n, _ in inside), read, written, nests, workspaces, told))
+            first, second = (tuple((b, arrays[b]) for b in some) for some in (read, written))
+            groups.append(Group(tuple(n for n, _ in inside), first, second, nests, workspaces, told))
             members.clear()
 
     for some in together(run, arrays):
@@ -117,6 +116,8 @@ def grouped(run: Sequence[tuple[Number, Task]], arrays: Arrays, target: Target) 
                 close()
             else:
                 members.append((part, found))
+                if alone:
+                    close()
     close()
     return groups
 

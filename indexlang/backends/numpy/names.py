@@ -29,6 +29,7 @@ _GLOBALS: tuple[str, ...] = (
     "POOL",
     "workers",
     "ROOMS",
+    "TICK",
     "Rooms",
     "ThreadPoolExecutor",
     "said",
@@ -84,6 +85,7 @@ class Writer:
     limits: Limits
     complex_step: bool = False
     checked: bool = False
+    ticks: bool = False
     scope: Scope = field(default_factory=dict)
     bodies: list[Body] = field(default_factory=list)
     entry: list[str] = field(default_factory=list)
