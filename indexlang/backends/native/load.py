@@ -4,12 +4,13 @@ way (`backends.numpy.load`), in which nests do what they can.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
 from ...plan.plan import Plan
+from ...program.ir import Program
 from ..numpy.load import Compiled, Part, compile_program
 from . import engine
 from .emitting import module_of
@@ -25,12 +26,19 @@ def machine() -> Target:
     return engine.host()
 
 
-def compile_native(*args: Any, tick: Callable[[int], object] | None = None, **how: Any) -> Compiled:
+def compile_native(
+    program: Program,
+    sizes: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, str],
+    *,
+    tick: Callable[[int], object] | None = None,
+    **how: Any,
+) -> Compiled:
     """A program at sizes and dtypes, planned for nests. Arguments and errors as `compile_program`.
 
     For a `tick` each statement is a call of its own, where its nests are its own.
     """
-    return compile_program(*args, tick=tick, engine=partial(part, apart=tick is not None), **how)
+    return compile_program(program, sizes, dtypes, tick=tick, engine=partial(part, apart=tick is not None), **how)
 
 
 def part(plan: Plan, apart: bool = False) -> Part:
