@@ -25,10 +25,11 @@ from ...plan.record import amount
 from ...plan.verify import verify
 from ...program.ir import Access, Boundary, Program
 from ...program.text import expr_text
+from ...threads import num_threads
 from .names import Called
-from .program import INSTEAD, source
+from .program import INSTEAD, TICK, source
 from .rooms import ROOMS
-from .threads import POOL, count
+from .threads import POOL
 
 Run = Callable[..., tuple[Any, ...]]
 
@@ -52,18 +53,21 @@ def compile_program(
     exact: Collection[str] = (),
     limits: Limits = NUMPY,
     engine: Engine | None = None,
+    tick: Callable[[int], object] | None = None,
 ) -> Compiled:
     """Plan a program at these sizes and dtypes, and load its code. Errors: `ShapeError`.
 
     `exact` are outputs that are not rounded to the type they would be delivered in, because they are only on their way.
-    An `engine` does a part of it. With INDEXLANG_VERIFY=1 each plan is verified, and its code fills fresh memory with
-    nan and states its shapes; an engine looks through what it makes.
+    An `engine` does a part of it. After each section `tick` is called with its number, first of all with -1. With
+    INDEXLANG_VERIFY=1 each plan is verified, and its code fills fresh memory with nan and states its shapes; an engine
+    looks through what it makes.
     """
     planned = plan(program, sizes, dtypes, limits, complex_step, exact)
     checked = os.environ.get("INDEXLANG_VERIFY", "") not in ("", "0")
     if checked:
         verify(planned.plan)
-    return Compiled(_loaded(planned.plan, checked, engine), planned.plan, planned.warnings)
+    run, told = _loaded(planned.plan, checked, engine, tick)
+    return Compiled(run, told, planned.warnings)
 
 
 @dataclass(frozen=True)
@@ -80,31 +84,38 @@ class Whole:
 
 @dataclass(frozen=True)
 class Part:
-    """What an engine does of a plan: at which steps it is called, by the numbers of their section and step, the
-    functions by their names; and how the whole is done in one call, if it is.
+    """What an engine does of a plan: at which steps it is called, by the numbers of their section and step, and the
+    functions by their names; how the whole is done in one call, if it is; `plan` is the same plan, with what is told
+    of that.
     """
 
     calls: Mapping[tuple[int, int], Called | None]
     functions: Mapping[str, Callable[..., Any]]
     whole: Whole | None = None
+    plan: Plan | None = None
 
 
 Engine = Callable[[Plan, bool], Part]  # does a part of a plan; true: looks through what it makes
 
 
-def _loaded(plan: Plan, checked: bool, engine: Engine | None) -> Run:
-    """The code of a plan, which loads what runs instead when that is needed."""
+def _loaded(
+    plan: Plan, checked: bool, engine: Engine | None, tick: Callable[[int], object] | None = None
+) -> tuple[Run, Plan]:
+    """The code of a plan, which loads what runs instead when that is needed; and what is told of it."""
     positions = sum(prod(table.buffer.shape) for table in plan.tables)
     _afford(plan.workspace + 8 * positions)
-    instead = () if plan.instead is None else ((INSTEAD, _later(plan.instead, checked, engine)),)
+    given: list[tuple[str, Any]] = [] if tick is None else [(TICK, tick)]
+    if plan.instead is not None:
+        given.append((INSTEAD, _later(plan.instead, checked, engine)))
+    part = Part({}, {}) if engine is None else engine(plan, checked)
 
     def loaded() -> Run:
-        part = Part({}, {}) if engine is None else engine(plan, checked)
-        run = load(source(plan, checked, alone=False, calls=part.calls), (*instead, *part.functions.items()))
-        return run if part.whole is None or checked else _at_once(part.whole, run)
+        code = source(plan, checked, alone=False, calls=part.calls, ticks=tick is not None)
+        run = load(code, (*given, *part.functions.items()))
+        return run if part.whole is None or checked or tick is not None else _at_once(part.whole, run)
 
     run = loaded() if positions < _MANY else _at_first_call(loaded)
-    return _guarded(run, plan.places, plan.shapes)
+    return _guarded(run, plan.places, plan.shapes), part.plan or plan
 
 
 def _at_once(whole: Whole, run: Run) -> Run:
@@ -138,15 +149,16 @@ def _later(recipe: Recipe, checked: bool, engine: Engine | None) -> Run:
     @uncollected
     @within_depth(ShapeError, NAMED)
     def made() -> Run:
-        return _loaded(made_of(recipe), checked, engine)
+        return _loaded(made_of(recipe), checked, engine)[0]
 
     return lambda *arrays: made()(*arrays)
 
 
 def load(code: str, given: Iterable[tuple[str, Run]] = ()) -> Run:
     """The function `run` of a generated source; what it does not define itself is `given`."""
-    namespace: dict[str, Any] = {"__name__": "indexlang.generated", "POOL": POOL, "WORKERS": count(), "ROOMS": ROOMS}
-    namespace.update(given)
+    num_threads()  # which says so where the environment asks for nonsense
+    namespace: dict[str, Any] = {"__name__": "indexlang.generated", "POOL": POOL, "workers": num_threads}
+    namespace.update(given, ROOMS=ROOMS)
     exec(compile(code, "<generated by indexlang>", "exec"), namespace)  # made of numbers and names of our own
     run: Run = namespace["run"]
     return run
