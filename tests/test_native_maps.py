@@ -359,6 +359,7 @@ LARGE = [
     ("y[i,j] = x[i,j] + b[j]", 300), ("y[i,j] = x[i,j] + 1", 300), ("s[j] += x[i,j]", 1000),
     ("s[i] = sum[j](x[i,j])", 300), ("s = sum[i,j](x[i,j])", 300), (COLUMNS, 300), (SOFTMAX, 300), (NORM, 300),
     ("y[j,i] = x[i,j]", 300), ("y[i,j] = x[i,j] / sum[k,l](abs(x[k,l]))", 300), ("y[i] = argmax[j](x[i,j])", 300),
+    ("s[j] max= x[i,j]\nt[j] = sum[i](x[i,j]**2)", 320),
     ("s max= x[i,j]\nt = sum[i,j](x[i,j]**2)", 300),
 ]  # fmt: skip
 
