@@ -254,6 +254,7 @@ def test_windows_interpreted(text, target):
     [
         "y[i] max= x[i,j]", "y[i] = argmax[j](x[i,j])", "y[j] = argmin[i](x[i,j])", "y[i,j] = max(x[i,j], x[i,0])",
         "y[i,j] = relu(x[i,j])", SOFTMAX, "y[i] = logsumexp[j](x[i,j])", "y[i,j] = x[i,j] > 1", "y[i,j] = x[i,j]**0.5",
+        "y[i] = argmax[j](x[i,j]) where x[i,j] < 2", "y[i] = argmin[j](x[i,j]) where j > 2, x[i,j] == x[i,j]",
     ],
 )  # fmt: skip
 def test_what_is_not_finite(text):
