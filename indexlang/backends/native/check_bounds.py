@@ -1,7 +1,7 @@
 """How far integers reach that loop variables say, where the variables are bounded by each other.
 
 A bound is a Form that is not negative. A sum of variables is bounded by adding bounds to it until no variable is left,
-the innermost first: for `d` below `34 - i`, `i + d` is below 34 whatever `i` is.
+the innermost first: for `d` below `34 - i`, `i + d` is below 34 whatever `i` is. All are integers, and rounded so.
 
 In: loops and tests, outermost first. Out: the least and greatest value of a Form. The one rule: what is said is never
 too narrow; it may be too wide where three bounds or more are needed together.
@@ -10,8 +10,7 @@ too narrow; it may be too wide where three bounds or more are needed together.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
-from math import ceil, floor
+from math import gcd
 
 from .nest import For, Form
 
@@ -25,7 +24,7 @@ class Domain:
         self.depth: dict[str, int] = {}
         self.bounds: dict[str, tuple[Form, ...]] = {}
         self.steps: dict[str, tuple[int, int]] = {}  # var is first + a multiple of step
-        self._found: dict[tuple[tuple[str, Fraction], ...], Fraction | None] = {}
+        self._found: dict[Terms, int | None] = {}
 
     def _copy(self) -> Domain:
         new = Domain()
@@ -82,9 +81,9 @@ class Domain:
             return test
         (var, coef), (first, step) = test.terms[0], self.steps[test.terms[0][0]]
         if coef > 0:
-            least = ceil(Fraction(-test.const, coef))
+            least = -(test.const // coef)
             return Form(-(least + (first - least) % step), ((var, 1),))
-        most = floor(Fraction(test.const, -coef))
+        most = test.const // -coef
         return Form(most - (most - first) % step, ((var, -1),))
 
     def never(self, test: Form) -> bool:
@@ -94,36 +93,38 @@ class Domain:
 
     def greatest(self, of: Form) -> int | None:
         """At most this; None where nothing bounds it."""
-        found = self._most(tuple((v, Fraction(c)) for v, c in of.terms))
-        return None if found is None else floor(found + of.const)
+        found = self._most(of.terms)
+        return None if found is None else found + of.const
 
     def least(self, of: Form) -> int | None:
         """At least this; None where nothing bounds it."""
-        found = self.greatest(of * -1)
-        return None if found is None else -found
+        found = self._most(tuple((v, -c) for v, c in of.terms))
+        return None if found is None else of.const - found
 
-    def _most(self, terms: tuple[tuple[str, Fraction], ...]) -> Fraction | None:
+    def _most(self, terms: Terms) -> int | None:
         """The bound of a sum, by the best of the ways to do without its innermost variable."""
         if not terms:
-            return Fraction(0)
-        terms = tuple(sorted(terms, key=lambda t: self.depth[t[0]]))
+            return 0
+        if len(terms) > 1:
+            terms = tuple(sorted(terms, key=lambda t: self.depth[t[0]]))
         if terms not in self._found:
-            ways = [w + c for c, rest in self._without(terms) if (w := self._most(rest)) is not None]
+            ways = [
+                (const + w) // by for by, const, rest in self._without(terms) if (w := self._most(rest)) is not None
+            ]
             self._found[terms] = min(ways, default=None)
         return self._found[terms]
 
-    def _without(
-        self, terms: tuple[tuple[str, Fraction], ...]
-    ) -> Iterator[tuple[Fraction, tuple[tuple[str, Fraction], ...]]]:
-        """The sum with each bound added that cancels its last variable: a constant, and the variables left."""
+    def _without(self, terms: Terms) -> Iterator[tuple[int, int, Terms]]:
+        """The sum times `by`, with each bound added that cancels its last variable: a constant, and what is left."""
         var, coef = terms[-1]
         for bound in self.bounds[var]:
-            own = dict(bound.terms)[var]
-            by = -coef / own
-            if by <= 0:
+            own = next(c for v, c in bound.terms if v == var)
+            if own * coef > 0:
                 continue
-            left = dict(terms[:-1])
-            for other, more in bound.terms:
+            shared = gcd(own, coef)
+            by, more = abs(own) // shared, abs(coef) // shared
+            left = {v: c * by for v, c in terms[:-1]}
+            for other, c in bound.terms:
                 if other != var:
-                    left[other] = left.get(other, Fraction(0)) + by * more
-            yield by * bound.const, tuple((v, c) for v, c in left.items() if c)
+                    left[other] = left.get(other, 0) + c * more
+            yield by, bound.const * more, tuple((v, c) for v, c in left.items() if c)

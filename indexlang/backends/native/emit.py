@@ -17,26 +17,28 @@ from .nest import Apply, Array, Count, For, Form, Literal, Nest, Op, Operand, Re
 from .target import Target
 from .text import Code, Lines, Value, constant, flat, ir_type, itemsize
 
+_LAUNDER = "llvm.launder.invariant.group.p0"
+_MANY = 3  # accesses that are worth a register that steps with them
 _WIDE = 64  # bytes of vectors that some machines avoid unless they are told to
 
 
 def module(nests: Sequence[Nest], target: Target) -> str:
     """A module with a function for each Nest: `void NAME(ptr arrays, i64 item)`."""
     functions = [_Function(nest, target) for nest in nests]
+    texts = [line for function in functions for line in function.text()]
     declared = sorted(set().union(*(f.code.declared for f in functions)))
-    lines = [f'target triple = "{target.triple}"', *declared]
-    for function in functions:
-        lines += function.text()
+    lines = [f'target triple = "{target.triple}"', *declared, *texts]
     wide = ' "prefer-vector-width"="512"' if target.vector >= _WIDE else ""
     return "\n".join([*lines, f"attributes #0 = {{ nounwind{wide} }}", ""])
 
 
 class _Scope:
-    """Where a variable begins: lines at its head, and sums that were made there."""
+    """Where a variable begins: lines at its head, and sums and pointers that were made there."""
 
     def __init__(self, code: Code) -> None:
         self.head: Lines = []
-        self.sums: dict[tuple[str, ...] | tuple[tuple[str, int], ...], str] = {}
+        self.sums: dict[tuple[str, ...], str] = {}
+        self.pointers: dict[tuple[str, str], _Pointer] = {}
         code.lines.append(self.head)
 
     def set(self, code: Code, text: str) -> str:
@@ -44,6 +46,27 @@ class _Scope:
         name = code.name()
         self.head.append(f"  {name} = {text}")
         return name
+
+
+class _Pointer:
+    """A place that moves with a loop, and how many accesses begin there.
+
+    LLVM looks at each of them on its own to find the best way to step, in time that grows with their square and more.
+    Where they are many, what hides that they belong together (`launder`, which becomes no instruction) leaves it one.
+    """
+
+    def __init__(self, name: str, text: str, moves: bool) -> None:
+        self.name, self.text, self.moves, self.uses = name, text, moves, 0
+        self.lines: Lines = []
+
+    def settle(self, code: Code) -> None:
+        """Its lines, when all accesses are known."""
+        if not self.moves or self.uses < _MANY:
+            self.lines.append(f"  {self.name} = {self.text}")
+            return
+        code.declared.add(f"declare ptr @{_LAUNDER}(ptr)")
+        plain = code.set(self.text)
+        self.lines += [code.lines.pop(), f"  {self.name} = call ptr @{_LAUNDER}(ptr {plain})"]
 
 
 class _Function:
@@ -56,7 +79,7 @@ class _Function:
         self.vars: dict[str, tuple[str | int, int]] = {}
         self.registers: dict[str, Value] = {}
         self.bases: dict[str, str] = {}
-        self.pointers: dict[tuple[str, tuple[tuple[str, int], ...]], str] = {}
+        self.pointers: list[_Pointer] = []
         self._assigned: dict[int, frozenset[str]] = {}
         self._items()
         self.body(nest.body)
@@ -64,6 +87,8 @@ class _Function:
     def text(self) -> list[str]:
         """Its lines."""
         head = f'define void @"{self.nest.name}"(ptr noalias readonly %arrays, i64 %item) #0 {{'
+        for pointer in self.pointers:
+            pointer.settle(self.code)
         return [head, "entry:", *flat(self.code.lines), "  ret void", "}"]
 
     def _items(self) -> None:
@@ -311,9 +336,9 @@ class _Function:
         kind = f"i{8 * itemsize(op.array.dtype)}"
         base = self._base(op.array)
         if terms:
-            depth = terms[-1][0]
-            text = f"getelementptr {kind}, ptr {base}, i64 {self._sum(terms)}"
-            base = self._once_at(depth, ("at", base, self._sum(terms)), text)
+            pointer = self._pointer(base, kind, terms)
+            pointer.uses += 1
+            base = pointer.name
         moved = self.registers[op.moved] if op.moved else None
         if moved is not None and moved.type.lanes == 1:
             base = self.code.set(f"getelementptr {kind}, ptr {base}, i64 {moved.text}")
@@ -326,6 +351,17 @@ class _Function:
             if moved is not None:
                 own = self.code.set(f"getelementptr {kind}, ptr {base}, i64 {self.code.lane(moved, k).text}")
             found.append(self._beyond(kind, own, const + k * op.step))
+        return found
+
+    def _pointer(self, base: str, kind: str, terms: list[tuple[int, str, int]]) -> _Pointer:
+        """What all accesses of an array have in common that differ by constants."""
+        depth, offset = terms[-1][0], self._sum(terms)
+        found = self.scopes[depth].pointers.get((base, offset))
+        if found is None:
+            text = f"getelementptr {kind}, ptr {base}, i64 {offset}"
+            found = self.scopes[depth].pointers[base, offset] = _Pointer(self.code.name(), text, depth > 0)
+            self.scopes[depth].head.append(found.lines)
+            self.pointers.append(found)
         return found
 
     def _beyond(self, kind: str, base: str, const: int) -> str:

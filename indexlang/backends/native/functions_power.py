@@ -135,7 +135,7 @@ def _log2(a: Term) -> tuple[Term, Term]:
     a = (a * 2.0**54).where(tiny, a)
     more = a.number(-54.0).where(tiny, 0.0)
     bits = a.bits()
-    root = 0x3FE6A09E667F3BCD + 0  # sqrt(1/2)
+    root = 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
     moved = bits + ((1023 << 52) - root)
     n = ((moved >> 52) | (1075 << 52)).bits() - (2.0**52 + 1023.0) + more
     ax = ((moved & ((1 << 52) - 1)) + root).bits()  # from sqrt(1/2) to sqrt(2)
