@@ -331,7 +331,7 @@ def test_what_is_not_made():
         assert nests(works, extents, array_of, AVX2, "kernel") is None
 
 
-def test_the_same_items_for_any_processor_count():
+def test_a_schedule_follows_from_what_is_given_alone():
     given = arrays_of(COLUMNS, np.random.default_rng(4), "float32", 300, 257)
     _, made = planned(COLUMNS, given)
     first, second = ([str(n) for schedule, _ in schedules(made, AVX2, True) for n in schedule.nests] for _ in range(2))
