@@ -278,6 +278,25 @@ def test_positions_from_data(text, dtype):
     checked(text, {name: v for name, v in given.items() if f"{name}[" in text})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y[k[i]] += x[i]",
+        "y[k[i],c] += z[i,c]",
+        "y[k[i],c] max= z[i,c]",
+        "y[k[i]] += 1",
+        "y[k[i]] += x[i] where x[i] > 0",
+        "y[k[i],l[j]] += z[i,j]",
+    ],
+)
+def test_elements_at_positions(text):
+    rng = np.random.default_rng(1)
+    header = "shape y[19]\n" if text.startswith("y[k[i]] ") else "shape y[19,13]\n"
+    given = {"x": numbers(rng, "float32", 29), "z": numbers(rng, "float32", 29, 13)}
+    given |= {"k": rng.integers(0, 19, 29), "l": rng.integers(0, 13, 13).astype(np.int32)}
+    checked(header + text, {name: v for name, v in given.items() if f"{name}[" in text})
+
+
 RUNNING = [
     "y[i,j] += x[i,k] where k <= j, j < {m}",
     "y[i,j] += x[i,k] where k >= j, j < {m}",

@@ -52,11 +52,11 @@ def merged(nodes: Nodes, stores: Sequence[Store], extents: Mapping[str, int]) ->
         outer, inner = pair
         sizes[inner] *= sizes.pop(outer)
         found = [
-            Store(
-                without(s.access, outer),
-                nodes.merged(s.value, outer, inner),
-                tuple(i for i in s.free if i != outer),
-                s.met,
+            replace(
+                s,
+                access=without(s.access, outer),
+                value=nodes.merged(s.value, outer, inner),
+                free=tuple(i for i in s.free if i != outer),
             )
             for s in found
         ]
@@ -176,7 +176,7 @@ def along(fold: Fold, sizes: Mapping[str, int], lanes: int) -> str:
 def chosen(stores: Sequence[Store], sizes: Mapping[str, int], target: Target, outer: Sequence[str] = ()) -> Axes:
     """The axes of stores over the same indices, inside of loops over outer ones; items are for `itemized`."""
     lanes = lanes_of(stores, target)
-    free = [i for i in stores[0].free if i not in outer]
+    free = [i for i in stores[0].free if i not in outer and not (stores[0].moved and i in stores[0].met)]
     vector = min(("", *free), key=lambda i: (cost(stores, sizes, i, lanes), i == ""))
     order = in_order(stores, sizes, vector)
     return Axes(order, vector, lanes, _unroll(stores, sizes, vector, lanes, target))

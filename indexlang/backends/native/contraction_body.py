@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import product
 from math import prod
 
@@ -57,6 +58,7 @@ class Body:
     origins: Mapping[str, Form]
     chunks: dict[str, tuple[Form, int]] = field(default_factory=dict)  # of sums: which, and of what size
     sums: dict[tuple[Position, int], str] = field(default_factory=dict)
+    refusing: list[Form] = field(default_factory=list)  # bounds that are tested lane by lane here
 
     def write(self) -> None:
         """Sums of nothing, all products, the results."""
@@ -165,14 +167,18 @@ class Body:
                 lanes = last if u == width - 1 else 0
                 a = self._operand(LEFT, p, panel, u, lanes, known)
                 old = self.sums[p, u]
-                if not self.plan.accesses[RIGHT].array.name:
-                    w.apply("add", old, a, register=old)
-                    continue
-                b = self._operand(RIGHT, p, panel, u, lanes, known)
-                if dtype.startswith("float"):
-                    w.apply("fma", a, b, old, register=old)
+                into = "" if self.refusing else old
+                if self.plan.normal.single:
+                    new = w.apply("add", old, a, register=into)
+                elif dtype.startswith("float"):
+                    b = self._operand(RIGHT, p, panel, u, lanes, known)
+                    new = w.apply("fma", a, b, old, register=into)
                 else:
-                    w.apply("add", old, w.apply("mul", a, b), register=old)
+                    b = self._operand(RIGHT, p, panel, u, lanes, known)
+                    new = w.apply("add", old, w.apply("mul", a, b), register=into)
+                if self.refusing:
+                    there = [self._there(bound, p, u) for bound in self.refusing]
+                    w.apply("select", reduce(lambda x, y: w.apply("and", x, y), there), new, old, register=old)
 
     def _operand(self, which: int, p: Position, panel: Form, u: int, live: int, known: Registers) -> str:
         access, tile = self.plan.accesses[which], self.plan.tile
@@ -219,13 +225,18 @@ class Body:
 
     def _masked(self, p: Position, u: int, value: str, lanes: int) -> str:
         """A sum, or 0 where a bound refuses its result."""
-        w, tile, dtype = self.w, self.plan.tile, self.plan.contraction.dtype
+        w, dtype = self.w, self.plan.contraction.dtype
         for bound in self.plan.normal.masks:
-            step = dict(bound.terms).get(tile.vector, 0)
-            number = w.count(_form(bound, self._at(p)) + u * tile.lanes * step, lanes, step if lanes > 1 else 0)
-            there = w.apply("ge", number, w.number(0, "int64", lanes))
+            there = self._there(bound, p, u, lanes)
             value = w.apply("select", there, value, w.number(_zero(dtype), dtype, lanes))
         return value
+
+    def _there(self, bound: Form, p: Position, u: int, lanes: int = 0) -> str:
+        """Which lanes a bound does not refuse."""
+        w, tile = self.w, self.plan.tile
+        lanes, step = lanes or tile.lanes, dict(bound.terms).get(tile.vector, 0)
+        number = w.count(_form(bound, self._at(p)) + u * tile.lanes * step, lanes, step if lanes > 1 else 0)
+        return w.apply("ge", number, w.number(0, "int64", lanes))
 
     def _closing(self, axis: Axis, rest: Sequence[Axis]) -> list[Form]:
         """The bounds in which this summed axis is the last one."""
@@ -245,7 +256,7 @@ class Body:
         for bound in bounds:
             coef = dict(bound.terms)[axis.name]
             others = self._form(Form(bound.const, tuple(t for t in bound.terms if t[0] != axis.name)))
-            moves = [self._moved(bound, p) for p in live]
+            moves = [self._moved(bound, p) + k for p in live for k in self._lanes(bound)]
             least, most = min(moves), max(moves)
             if abs(coef) != 1 or least != most:
                 tested.append(bound)
@@ -278,8 +289,16 @@ class Body:
             if not tested:
                 self._sum(rest, live, {})
                 return
-            for p in live:
-                self._guarded([_form(b, self._at(p)) for b in tested], rest, p)
+            vector = self.plan.tile.vector
+            masks = [b for b in tested if vector in dict(b.terms)]
+            plain = [b for b in tested if b not in masks]
+            before, self.refusing = self.refusing, [*self.refusing, *masks]
+            if plain:
+                for p in live:
+                    self._guarded([_form(b, self._at(p)) for b in plain], rest, p)
+            else:
+                self._sum(rest, live, {})
+            self.refusing = before
 
     def _guarded(self, tests: Sequence[Form], rest: Sequence[Axis], p: Position) -> None:
         if not tests:
@@ -287,6 +306,12 @@ class Body:
             return
         with self.w.when(tests[0]):
             self._guarded(tests[1:], rest, p)
+
+    def _lanes(self, bound: Form) -> tuple[int, int]:
+        """How far the first and the last lane of the tile move a bound."""
+        tile = self.plan.tile
+        coef = 0 if tile.dot else dict(bound.terms).get(tile.vector, 0)
+        return 0, coef * (self.wide * tile.lanes - 1)
 
     def _moved(self, bound: Form, p: Position) -> int:
         coefs = dict(bound.terms)

@@ -49,7 +49,7 @@ def segments(parts: Sequence[Store | Scan], sizes: Mapping[str, int]) -> list[Se
 
 def _beside(group: Sequence[Store], store: Store, sizes: Mapping[str, int]) -> bool:
     """Whether a store may stand behind others at each point: of what they write it touches the same elements only."""
-    if set(group[0].free) != set(store.free) or store.met or group[0].met:
+    if set(group[0].free) != set(store.free) or _alone(store) or _alone(group[0]):
         return False
     both = [*group, store]
     written = {s.access.array.name: s.access for s in both}
@@ -59,14 +59,21 @@ def _beside(group: Sequence[Store], store: Store, sizes: Mapping[str, int]) -> b
     whole = list(every(s.value for s in both))
     if any(isinstance(n, Fold) and n.arrays & before and points({*n.indices, *n.over}, sizes) > LARGE for n in whole):
         return False  # it may be made in parts
-    touched = [n.access for n in whole if isinstance(n, Element)]
-    return all(a == written.get(a.array.name, a) for a in touched)
+    touched = [n for n in whole if isinstance(n, Element)]
+    if any(n.moved and n.access.array.name in written for n in touched):
+        return False
+    return all(n.access == written.get(n.access.array.name, n.access) for n in touched)
+
+
+def _alone(store: Store) -> bool:
+    """Whether a store is a nest by itself."""
+    return bool(store.met or store.moved)
 
 
 def _outer(groups: Sequence[Sequence[Store]], sizes: Mapping[str, int]) -> tuple[str, ...]:
     """The loops that groups share; none where they would not gain by it."""
     stores = [s for g in groups for s in g]
-    if any(s.met for s in stores):
+    if any(map(_alone, stores)):
         return ()
     near = _near(stores, sizes)
     common = [i for i in stores[0].free if i not in near and all(i in s.free for s in stores)]
@@ -102,7 +109,10 @@ def _independent(stores: Sequence[Store], outer: Sequence[str], sizes: Mapping[s
     written: dict[str, list[Access]] = {}
     for s in stores:
         written.setdefault(s.access.array.name, []).append(s.access)
-    touched = [n.access for n in every(s.value for s in stores) if isinstance(n, Element)]
+    elements = [n for n in every(s.value for s in stores) if isinstance(n, Element)]
+    if any(n.moved and n.access.array.name in written for n in elements):
+        return False
+    touched = [n.access for n in elements]
     for name, own in written.items():
         accesses = [*own, *(a for a in touched if a.array.name == name)]
         if not all(_same(a, b, outer, sizes) for a, b in combinations(accesses, 2)):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from math import prod
 
-from ...plan.kernels import Einsum, Kernel, Map, Product, Search, Select, Take
+from ...plan.kernels import Einsum, Kernel, Map, Product, Scatter, Search, Select, Take
+from ...plan.operators import identity
 from ...plan.places import Place
-from ...plan.quantities import Apply, Load, Number, Reduced, Value
+from ...plan.quantities import Apply, Load, Number, Position, Reduced, Value
 from .meaning import Meaning, Typed, UnsupportedError
-from .nodes import without
+from .nodes import Access, Moved, Node, Store, without
 
 
 def indices_of(kernel: Kernel, place: Place) -> frozenset[str]:
@@ -40,37 +41,70 @@ def value_of(kernel: Kernel, place: Place) -> Value:
         case Select(value=value, condition=condition):
             return Apply("select", (condition, value, Number(0, kind)), kind)
         case Einsum(factors=factors):
-            return _multiplied(factors, place)
-        case Product(left=left, right=right):
-            return _multiplied((Load(left, left.buffer.dtype), Load(right, right.buffer.dtype)), place)
+            return _multiplied(factors, kind, None, place)
+        case Product(left=left, right=right, roles=roles):
+            sides = (Load(left, left.buffer.dtype), Load(right, right.buffer.dtype))
+            return _multiplied(sides, kind, roles.summed, place)
         case _:
             raise UnsupportedError(type(kernel).__name__)
 
 
-def _multiplied(factors: tuple[Value, ...], place: Place) -> Value:
-    kind = place.buffer.dtype
+def _multiplied(factors: tuple[Value, ...], kind: str, summed: tuple[str, ...] | None, place: Place) -> Value:
+    """A product of values, summed over some indices: where these are not said, over what the place lacks."""
     value = factors[0]
     for factor in factors[1:]:
         value = Apply("mul", (value, factor), kind)
-    over = tuple(sorted(value.indices - set(place.mentioned)))
-    return Reduced("sum", value, over) if over else value
+    lacking = value.indices - set(place.mentioned) if summed is None else value.indices & set(summed)
+    return Reduced("sum", value, tuple(sorted(lacking))) if lacking else value
 
 
 def _taken(meaning: Meaning, kernel: Take) -> Typed:
     """Elements at positions."""
-    nodes, access = meaning.nodes, meaning.access(kernel.source)
     if any(meaning.length(mark) == 0 for mark, _ in kernel.at):
-        return Typed(nodes.constant(0, access.array.dtype))
-    moved, low, high = [], 0, 0
-    for mark, position in kernel.at:
+        return Typed(meaning.nodes.constant(0, kernel.source.buffer.dtype))
+    return Typed(meaning.nodes.element(*_at_positions(meaning, meaning.access(kernel.source), kernel.at)))
+
+
+def _at_positions(
+    meaning: Meaning, access: Access, at: tuple[tuple[str, Value], ...]
+) -> tuple[Access, Moved, tuple[int, int]]:
+    """An access with indices that stand for axes at positions: affine where these are indices, else moved by them."""
+    moved: list[tuple[Node, int]] = []
+    low = high = 0
+    for mark, position in at:
         step = access.step(mark)
-        if not step:
-            continue
-        moved.append((meaning.node(position, "int64"), step))
-        end = step * (meaning.length(mark) - 1)
-        low, high = low + min(end, 0), high + max(end, 0)
         access = without(access, mark)
-    return Typed(nodes.element(access, tuple(moved), (low, high + 1)))
+        if isinstance(position, Position):
+            access = meaning.along(access, position.index, step)
+        elif step:
+            moved.append((meaning.node(position, "int64"), step))
+            end = step * (meaning.length(mark) - 1)
+            low, high = low + min(end, 0), high + max(end, 0)
+    return access, tuple(moved), (low, high + 1) if moved else (0, 1)
+
+
+def scattered(meaning: Meaning, kernel: Scatter, place: Place, op: str) -> Store | None:
+    """Values brought to the elements at positions, point by point; None where there are no points."""
+    if op == "=":
+        raise UnsupportedError("elements at positions replaced")
+    if any(meaning.length(i) == 0 for i in (*kernel.points, *kernel.rest, *(m for m, _ in kernel.at))):
+        return None
+    nodes, kind = meaning.nodes, place.buffer.dtype
+    access, moved, reach = _at_positions(meaning, meaning.access(place), kernel.at)
+    found = meaning.typed(Number(1, kind) if kernel.value is None else kernel.value)
+    node = meaning.cast(found, kind)
+    if kernel.admitted is not None:
+        unit = nodes.constant(identity("+=" if op == "-=" else op, kind), kind)
+        node = nodes.call("select", (meaning.truth(meaning.typed(kernel.admitted)), node, unit), kind)
+    telling = access.indices.union(*(n.indices for n, _ in moved))
+    free = [i for i in (*kernel.points, *kernel.rest) if meaning.length(i) > 1]
+    extra = [i for i in free if i not in telling]
+    if any(i not in node.indices for i in extra):
+        raise UnsupportedError("a value at several points of one element")
+    value = meaning.put(access, op, Typed(node), extra, moved, reach)
+    own = tuple(i for i in free if i in telling)
+    met = frozenset(i for i in own if i in kernel.points)
+    return Store(access, value, own, met, moved, reach)
 
 
 def _searched(meaning: Meaning, kernel: Search) -> Typed:

@@ -44,7 +44,7 @@ def compile_native(
 def part(plan: Plan, apart: bool = False) -> Part:
     """What native code does of a Plan, compiled, and the Plan as it tells of that."""
     groups = groups_of(plan, machine(), apart)
-    return replace(taken(groups, machine()), plan=explained(plan, groups))
+    return replace(taken(plan, groups, machine()), plan=explained(plan, groups))
 
 
 def nests(plan: Plan) -> str:

@@ -124,7 +124,7 @@ class Loops(Folding):
             held = [self.store(store, p) for p in tile]
             self.forget(store.access.array.name)
             for point, x in zip(tile, held, strict=True):
-                self.remember(self.key(self.nodes.element(store.access), point), x)
+                self.remember(self.key(self.nodes.element(store.access, store.moved, store.reach), point), x)
 
 
 def _arrays(body: Sequence[Stmt]) -> tuple[Array, ...]:

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...plan.kernels import Kernel, Map, Running
+from ...plan.kernels import Kernel, Map, Running, Scatter
 from ...plan.places import Buffer, Place
 from ...plan.quantities import Number, Value
 from .axes import merged
 from .fusing import Segment, segments
-from .kernel_nodes import indices_of, typed
+from .kernel_nodes import indices_of, scattered, typed
 from .looping import nest_of
 from .meaning import Extents, Meaning, UnsupportedError
 from .nest import Array, Nest
-from .nodes import Access, Nodes, Scan, Store
+from .nodes import Access, Element, Nodes, Scan, Store, every
 from .partial import Apart
 from .private import without_arrays
 from .running import nest_of_scan, scan_of
@@ -112,10 +112,33 @@ def _scheduled(
 
 def _part(meaning: Meaning, work: Work) -> Store | Scan | None:
     """A work as a node at each point, or a running one; None where there are no points."""
+    if isinstance(work.value, Scatter):
+        return _sound(meaning, scattered(meaning, work.value, work.place, work.op))
     if not isinstance(work.value, Running):
-        return _store(meaning, work, work.value if isinstance(work.value, Kernel) else Map(work.value))
+        return _sound(meaning, _store(meaning, work, _kernel(work)))
     store = _store(meaning, work, Map(Number(0, work.place.buffer.dtype)))
     return None if store is None else scan_of(meaning, work.value, store, work.op)
+
+
+def _kernel(work: Work) -> Kernel:
+    return work.value if isinstance(work.value, Kernel) else Map(work.value)
+
+
+def _sound(meaning: Meaning, store: Store | None) -> Store | None:
+    """A store that reads of its own array just the element that it writes, or what lies beyond all that it writes."""
+    for n in every([store.value] if store is not None else []):
+        assert store is not None
+        if isinstance(n, Element) and n.access.array.name == store.access.array.name:
+            same = n.access == store.access and n.moved == store.moved
+            if not same and (n.moved or store.moved or _meet(n.access, store.access, meaning.length)):
+                raise UnsupportedError("elements read while others are written")
+    return store
+
+
+def _meet(a: Access, b: Access, length: Callable[[str], int]) -> bool:
+    """Whether two accesses may touch one element."""
+    (low, high), (least, most) = (x.ends(length) for x in (a, b))
+    return low <= most and least <= high
 
 
 def _store(meaning: Meaning, work: Work, kernel: Kernel) -> Store | None:

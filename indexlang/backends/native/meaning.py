@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -20,7 +20,7 @@ from ...plan.views import index_strides, row_strides
 from . import functions
 from .narrowing import narrow
 from .nest import Array, Literal, Type
-from .nodes import Access, Constant, Node, Nodes
+from .nodes import Access, Constant, Moved, Node, Nodes
 
 Extents = Mapping[str, tuple[int, int]]
 Arrays = Callable[[Buffer], Array]
@@ -96,6 +96,14 @@ class Meaning:
         first += sum(steps.get(i, 0) * k for i, k in at)
         left = {i: s for i, s in steps.items() if s and i not in fixed and (self.length(i) > 1 or i == keep)}
         return Access(array, first, tuple(sorted(left.items())))
+
+    def along(self, access: Access, index: str, step: int) -> Access:
+        """An access that an index moves by so many elements more for each of its own values."""
+        steps = dict(access.steps)
+        if self.length(index) > 1:
+            steps[index] = steps.get(index, 0) + step
+        first = access.first + step * self.extents[index][0]
+        return replace(access, first=first, steps=tuple(sorted((i, s) for i, s in steps.items() if s)))
 
     def _view(self, place: View) -> tuple[int, dict[str, int]]:
         strides = row_strides(place.buffer.shape)
@@ -292,7 +300,15 @@ class Meaning:
 
     # -- operators -------------------------------------------------------------------------------
 
-    def put(self, access: Access, op: str, found: Typed, extra: Sequence[str]) -> Node:
+    def put(
+        self,
+        access: Access,
+        op: str,
+        found: Typed,
+        extra: Sequence[str],
+        moved: Moved = (),
+        reach: tuple[int, int] = (0, 1),
+    ) -> Node:
         """What an element of a place becomes; over `extra` indices values are brought together first."""
         kind = access.array.dtype
         if extra:
@@ -305,7 +321,7 @@ class Meaning:
             return self.cast(found, kind)
         fits = found.weak or _fits(found.dtype, kind)
         common = kind if found.weak or not fits else str(np.result_type(found.dtype, kind))
-        here = self.cast(Typed(self.nodes.element(access)), common)
+        here = self.cast(Typed(self.nodes.element(access, moved, reach)), common)
         fn = {"+=": "add", "-=": "sub", "*=": "mul", "/=": "div", "max=": "max", "min=": "min"}[op]
         return self.cast(Typed(self.called(fn, [here, self.cast(found, common)], common)), kind)
 

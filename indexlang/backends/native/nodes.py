@@ -30,6 +30,11 @@ class Access:
         """How many elements one step of an index moves."""
         return next((s for i, s in self.steps if i == index), 0)
 
+    def ends(self, length: Callable[[str], int]) -> tuple[int, int]:
+        """The first and the last element that is touched."""
+        moves = [s * (length(i) - 1) for i, s in self.steps]
+        return self.first + sum(m for m in moves if m < 0), self.first + sum(m for m in moves if m > 0)
+
     @property
     def indices(self) -> frozenset[str]:
         return frozenset(i for i, _ in self.steps)
@@ -115,6 +120,7 @@ class Fold:
 
 
 Node = Constant | Element | Position | Call | Fold
+Moved = tuple[tuple[Node, int], ...]
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,8 @@ class Store:
     value: Node
     free: tuple[str, ...]
     met: frozenset[str] = NOTHING
+    moved: Moved = ()
+    reach: tuple[int, int] = (0, 1)
 
 
 @dataclass(frozen=True)

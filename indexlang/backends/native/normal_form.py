@@ -95,6 +95,10 @@ class Normal:
         left, right = ([abs(a.steps[p]) for a in self.sums if a.steps[p]] for p in (LEFT, RIGHT))
         return min(left, default=0), min(right, default=0)
 
+    def copies(self, p: int) -> float:
+        """How many points of its indices an element of an operand has, about."""
+        return prod(a.n for a in self.axes if a.steps[p]) / max(self.views[p].array.size, 1)
+
     def once(self, p: int) -> bool:
         """Whether no element of an operand belongs to several values of its indices."""
         return all(len(c) == 1 for c in clusters([(a.name, a.steps[p], a.n) for a in self.axes if a.steps[p]]))

@@ -69,7 +69,7 @@ def _in_workspace(nodes: Nodes, segment: Segment, name: str, sizes: Mapping[str,
     """What one round of the outer loops holds, in memory that each item has for itself."""
     stores = [s for g in segment.groups for s in g]
     homes = [s for s in stores if s.access.array.name == name]
-    if not segment.outer or not homes or any(s.met for s in homes) or name in homes[0].value.arrays:
+    if not segment.outer or not homes or name in homes[0].value.arrays:
         return None
     first = next(s for s in stores if s.access.array.name == name or name in s.value.arrays)
     if first is not homes[0]:

@@ -10,19 +10,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...plan.places import Buffer, View
+from ...plan.buffers import buffers_of
+from ...plan.places import Buffer, Place, View
 from ...plan.plan import Plan
 from ...plan.views import Row
-from ..numpy.load import Part
+from ..numpy.load import Part, Whole
 from ..numpy.names import Called
 from . import engine, maps
-from .calling import function
+from .calling import native
 from .contraction import Contraction, schedule
 from .emit import module
 from .gathering import gathered
 from .joining import joined
-from .lowering import Task, apart, contraction, task
+from .lowering import Extents, Task, apart, contraction, task
 from .nest import Array, Nest
+from .pieces import pieces
 from .target import Target
 
 Number = tuple[int, int]  # of a section, and of a step in it
@@ -44,15 +46,17 @@ class Scheduled:
 class Group:
     """Steps that are one call: the arrays that it reads alone and that it writes, and the nests in their order.
 
-    `told` has a line for the steps that begin nests; the others are done together with the one before them.
+    `told` has a line for the steps that begin nests; the others are done together with the one before them. `arrays`
+    are those that the nests have for buffers, the same for all groups of a Plan.
     """
 
     numbers: tuple[Number, ...]
-    read: tuple[tuple[Buffer, Array], ...]
-    written: tuple[tuple[Buffer, Array], ...]
+    read: tuple[Buffer, ...]
+    written: tuple[Buffer, ...]
     nests: tuple[Nest, ...]
     workspaces: tuple[Array, ...]
     told: Mapping[Number, str]
+    arrays: Mapping[Buffer, Array]
 
 
 def groups_of(plan: Plan, target: Target, apart: bool = False) -> tuple[Group, ...]:
@@ -63,20 +67,66 @@ def groups_of(plan: Plan, target: Target, apart: bool = False) -> tuple[Group, .
     return tuple(g for run in runs(plan) for g in grouped(run, arrays, target, apart))
 
 
-def taken(groups: Sequence[Group], target: Target) -> Part:
+def taken(plan: Plan, groups: Sequence[Group], target: Target) -> Part:
     """Groups compiled, and where they are called."""
     if not groups:
         return Part({}, {})
+    arrays = groups[0].arrays
     nests = tuple(n for g in groups for n in g.nests)
     library = engine.compiled(module(nests, target), [n.name for n in nests], target)
     calls: dict[Number, Called | None] = {}
     functions: dict[str, Callable[..., Any]] = {}
-    for group in groups:
-        name = f"native_{len(functions)}"
-        functions[name] = function(name, library, group.nests, group.read, group.written, group.workspaces)
+    known = _elsewhere(plan, groups)
+    whole: Whole | None = None
+    for number, group in enumerate(groups):
+        name = f"native_{number}"
+        read, written = ([(b, arrays[b]) for b in some if known[b] != {number}] for some in (group.read, group.written))
+        inside = [arrays[b] for b in (*group.read, *group.written) if known[b] == {number}]
+        made = native(name, library, group.nests, read, written, (*inside, *group.workspaces))
+        functions[name] = made.call
         calls |= dict.fromkeys(group.numbers, None)
-        calls[group.numbers[0]] = Called(name, tuple(b for b, _ in (*group.read, *group.written)))
-    return Part(calls, functions)
+        calls[group.numbers[0]] = Called(name, tuple(b for b, _ in (*read, *written)))
+        if len(group.numbers) == sum(len(s.steps) for s in plan.sections) and made.fast is not None:
+            whole = _whole(plan, made.fast, [b for b, _ in read], [b for b, _ in written])
+    return Part(calls, functions, whole)
+
+
+def _elsewhere(plan: Plan, groups: Sequence[Group]) -> dict[Buffer, set[int]]:
+    """Who touches each buffer: groups by their numbers; -1 for what is no group."""
+    found: dict[Buffer, set[int]] = {}
+    own = {number: k for k, group in enumerate(groups) for number in group.numbers}
+    for number, section in enumerate(plan.sections):
+        for k, step in enumerate(section.steps):
+            for buffer in buffers_of(step):
+                found.setdefault(buffer, set()).add(own.get((number, k), -1))
+    for buffer in (*plan.inputs, *(t.buffer for t in plan.tables), *(p.buffer for _, p, _ in plan.outputs)):
+        found.setdefault(buffer, set()).add(-1)
+    for place in plan.finite:
+        found[place.buffer].add(-1)
+    return found
+
+
+def _whole(plan: Plan, fast: Callable[..., Any], read: Sequence[Buffer], written: Sequence[Buffer]) -> Whole | None:
+    """The call of a plan that is one group, if its outputs are just what that writes."""
+    given = [place.buffer for _, place, kind in plan.outputs if isinstance(place, View) and kind == place.buffer.dtype]
+    plain = len(given) == len(plan.outputs) and all(is_all(place, dict(plan.extents)) for _, place, _ in plan.outputs)
+    takes = [b for b in plan.inputs if b in read]
+    if plan.instead is not None or plan.tables or not plain or len(takes) < len(read):
+        return None
+    if len(set(given)) < len(given) or set(given) != set(written):
+        return None
+    numbers = tuple(plan.inputs.index(b) for b in read)
+    return Whole(fast, numbers, tuple((b.shape, b.dtype) for b in written), tuple(written.index(b) for b in given))
+
+
+def is_all(place: Place, ends: Extents) -> bool:
+    """Whether a place is a buffer as it stands."""
+    if not isinstance(place, View):
+        return False
+    axes = zip(place.rows, place.buffer.shape, strict=True)
+    plain = all(r.const == 0 and [(k, ends[i]) for i, k in r.coefs] == [(1, (0, n))] for r, n in axes)
+    used = [i for row in place.rows for i, _ in row.coefs]
+    return plain and len(set(used)) == len(used)
 
 
 def runs(plan: Plan) -> list[list[tuple[Number, Task]]]:
@@ -106,8 +156,7 @@ def grouped(run: Sequence[tuple[Number, Task]], arrays: Arrays, target: Target, 
             nests = tuple(n for _, s in members for n in s.nests)
             workspaces = tuple(w for _, s in members for w in s.workspaces)
             told = {some[0][0]: s.told for some, s in members}
-            first, second = (tuple((b, arrays[b]) for b in some) for some in (read, written))
-            groups.append(Group(tuple(n for n, _ in inside), first, second, nests, workspaces, told))
+            groups.append(Group(tuple(n for n, _ in inside), read, written, nests, workspaces, told, arrays))
             members.clear()
 
     for some in together(run, arrays):
@@ -172,7 +221,8 @@ def scheduled(some: Sequence[tuple[Number, Task]], arrays: Arrays, target: Targe
         made = [schedule(c, target, f"{name}_{k}") for k, c in enumerate(solved(first, product))]
         nests = tuple(n for s in made for n in s.nests)
         return [(some, Scheduled(nests, tuple(w for s in made for w in s.workspaces), "; ".join(s.told for s in made)))]
-    return [(some, mapped(apart(first), arrays, target, name))]
+    works = (pieces(first) if first.taps else None) or apart(first)
+    return [(some, mapped(works, arrays, target, name))]
 
 
 def mapped(works: Sequence[Task], arrays: Arrays, target: Target, name: str) -> Scheduled | None:

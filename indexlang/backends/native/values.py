@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from . import functions
 from .nest import Form, Literal, Operand, Type
-from .nodes import Access, Call, Constant, Element, Fold, Node, Position, Store
+from .nodes import Access, Call, Constant, Element, Fold, Moved, Node, Position, Store
 from .operations import OPERATIONS
 from .writing import Writing
 
@@ -188,23 +188,24 @@ class Values:
         at, step, lanes, live = self.where(node.access, point)
         moved = ""
         if node.moved:
-            total, lanes = self._moved(node, point, lanes)
-            moved = total
+            moved, lanes = self._moved(node.moved, point, lanes)
+            live = point.live
         return self.w.read(array, at, lanes, step if lanes > 1 else 0, live if lanes > 1 else 0, moved, node.reach)
 
-    def _moved(self, node: Element, point: Point, lanes: int) -> tuple[str, int]:
-        """Positions that data give, added up."""
+    def _moved(self, moved: Moved, point: Point, lanes: int) -> tuple[str, int]:
+        """Positions that data give, added up; 0 in lanes that are not there, which might be anywhere."""
         parts: list[Operand] = []
-        for n, step in node.moved:
+        for n, step in moved:
             x = self.value(n, point)
             lanes = max(lanes, self.lanes(x))
             parts.append(x if step == 1 else self.w.apply("mul", x, Literal(step, self.w.type_of(x))))
         total = self.spread(parts[0], lanes)
         for part in parts[1:]:
             total = self.w.apply("add", total, self.spread(part, lanes))
-        if isinstance(total, Literal):
-            total = self.w.apply("same", total)
-        return total, lanes
+        if point.live and lanes > 1:
+            none = Literal(0, Type("int64", lanes))
+            return self.w.apply("select", self.there(lanes, point.live), total, none, kind=none.type), lanes
+        return self.w.apply("same", total) if isinstance(total, Literal) else total, lanes
 
     def where(self, access: Access, point: Point) -> tuple[Form, int, int, int]:
         """An access as the position of its first lane, the step of lanes, how many there are, how many are live."""
@@ -267,10 +268,14 @@ class Values:
 
     def store(self, store: Store, point: Point) -> Operand:
         """A node brought to memory: the register that is there then."""
+        array = store.access.array
         at, step, lanes, live = self.where(store.access, point)
-        held = self.spread(self.value(store.value, point), lanes)
-        self.w.write(store.access.array, at, held, step if lanes > 1 else 0, live if lanes > 1 else 0)
-        self.written[store.access.array.name] = len(self.w.lists) - 1
+        held, moved = self.spread(self.value(store.value, point), lanes), ""
+        if store.moved:
+            moved, lanes = self._moved(store.moved, point, lanes)
+        step, live = (step, live) if lanes > 1 else (0, 0)
+        self.w.write(array, at, held, step, live, moved, store.reach)
+        self.written[array.name] = len(self.w.lists) - 1
         return held
 
 

@@ -13,6 +13,8 @@ from functools import cache
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from ...collecting import uncollected
 from ...errors import NAMED, Problem, ShapeError, within_depth
 from ...machine import memory
@@ -68,13 +70,26 @@ def compile_program(
 
 
 @dataclass(frozen=True)
+class Whole:
+    """A plan that an engine does in one call, of inputs by their numbers and then of what is made for the outputs. It
+    gives NotImplemented, and has done nothing, where these are not laid out as it wants them.
+    """
+
+    call: Callable[..., Any]
+    takes: tuple[int, ...]
+    makes: tuple[tuple[tuple[int, ...], str], ...]  # shapes and types
+    gives: tuple[int, ...]  # numbers of what is made
+
+
+@dataclass(frozen=True)
 class Part:
-    """What an engine does of a plan: at which steps it is called, by the numbers of their section and step, and the
-    functions by their names; `plan` is the same plan, with what is told of that.
+    """What an engine does of a plan: at which steps it is called, by the numbers of their section and step, the
+    functions by their names; how the whole is done in one call, if it is; the same plan with what is told of that.
     """
 
     calls: Mapping[tuple[int, int], Called | None]
     functions: Mapping[str, Callable[..., Any]]
+    whole: Whole | None = None
     plan: Plan | None = None
 
 
@@ -94,10 +109,27 @@ def _loaded(
 
     def loaded() -> Run:
         code = source(plan, checked, alone=False, calls=part.calls, ticks=tick is not None)
-        return load(code, (*given, *part.functions.items()))
+        run = load(code, (*given, *part.functions.items()))
+        return run if part.whole is None or checked or tick is not None else _at_once(part.whole, run)
 
     run = loaded() if positions < _MANY else _at_first_call(loaded)
     return _guarded(run, plan.places, plan.shapes), part.plan or plan
+
+
+def _at_once(whole: Whole, run: Run) -> Run:
+    """A plan by one call of its engine, else by its code."""
+    call, empty, takes, gives = whole.call, np.empty, whole.takes, whole.gives
+    makes = [(shape, np.dtype(kind)) for shape, kind in whole.makes]
+    straight = takes == tuple(range(len(takes))) and gives == tuple(range(len(makes)))
+
+    def at_once(*arrays: Any) -> tuple[Any, ...]:
+        made = [empty(shape, kind) for shape, kind in makes]
+        given = arrays if straight and len(arrays) == len(takes) else [arrays[k] for k in takes]
+        if call(*given, *made) is NotImplemented:
+            return run(*arrays)
+        return tuple(made) if straight else tuple([made[k] for k in gives])
+
+    return at_once
 
 
 _MANY = 1 << 20  # positions of tables that are made at the first call: who only asks for a plan does not wait for them
