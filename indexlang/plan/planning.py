@@ -288,6 +288,7 @@ class _Planning:
         if found is None:
             return planned(b, sized)
         b.shapes[found.name], b.dtypes[found.name] = found.shape, sized.compute
+        b.known.learn(found.name, kinds.Kind(sized.compute))
         first, second = (replace(sized, stmt=part, extents=found.extents) for part in (found.first, found.second))
         ways = [planned(b, replace(first, dtype=sized.compute)), planned(b, second)]
         if found.dense is not None and sized.compute.startswith(("float", "complex")):

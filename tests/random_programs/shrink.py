@@ -218,8 +218,9 @@ def _with(sample: Sample, name: str, other: Input) -> Sample:
 
 
 def _simpler_inputs(sample: Sample, program: Program) -> Iterator[Sample]:
-    if sample.limits != "default":
-        yield replace(sample, limits="default")
+    for simpler in ("default", "native default"):
+        if sample.limits not in ("default", simpler):
+            yield replace(sample, limits=simpler)
     if any(i.layout != "C" for i in sample.inputs.values()) or sample.cotangents != "C":
         yield sample.plain()
     if sample.cotangents != "C":

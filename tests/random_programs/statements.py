@@ -11,7 +11,7 @@ import re
 
 from .house import IndexLangError, Program, infer_sizes, program_of
 from .idioms import IDIOMS
-from .limits import drawn
+from .limits import drawn, named
 from .sample import LAYOUTS, Sample
 from .scene import Scene, Tensors
 from .values import USER, Values
@@ -65,7 +65,7 @@ class Writer:
             text = self.headed(program)
         limits = drawn(dice) if self.scale.points < SWEPT else "default"
         layout = dice.weighted([(70.0, "C"), *((5.0, x) for x in LAYOUTS[1:7])])
-        return Sample(text, inputs, dice.between(0, 10**6), limits, layout, dict(self.tensors.made))
+        return Sample(text, inputs, dice.between(0, 10**6), named(limits), layout, dict(self.tensors.made))
 
     def text(self, lines: list[str]) -> str:
         used = [u for u in USER if any(u[: u.index("(") + 1] in line for line in lines if line not in USER)]

@@ -50,6 +50,9 @@ def native(
     fast = quick(name, kinds[: len(read)], kinds[len(read) :], runner)
 
     def slowly(*arrays: Any) -> None:
+        for x, (dtype, shape) in zip(arrays, kinds, strict=True):
+            if x.dtype != dtype or x.shape != shape or not (x.flags.c_contiguous and x.flags.aligned):
+                raise AssertionError(f"{name} takes {dtype}{list(shape)}, in order, not {x.dtype}{list(x.shape)}")
         runner(*(x.ctypes.data for x in arrays))
 
     def call(*arrays: Any) -> None:

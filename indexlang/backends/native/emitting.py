@@ -15,9 +15,10 @@ from ...errors import MeaningError, Problem
 from ...plan.places import Buffer
 from ...plan.plan import Make, Plan
 from .emit import module
+from .groups import Group
 from .nest import Nest
-from .program import Group, is_all
 from .target import Target
+from .whole import is_all
 
 LINE = 64  # bytes to which the workspace, and each array in it, is aligned
 
@@ -28,7 +29,7 @@ def module_of(plan: Plan, groups: Sequence[Group], program: str, version: str, t
     All arrays are contiguous, row-major, and apart from each other; comments say their types, shapes and order.
     """
     _refuse(plan, groups)
-    arrays = {b: g.arrays[b].name for g in groups for b in (*g.read, *g.written)}
+    arrays = {b: array.name for g in groups for b, array in (*g.read, *g.written)}
     outputs = tuple(dict.fromkeys(place.buffer for _, place, _ in plan.outputs))
     pointers = {arrays[b]: f"%in{k}" for k, b in enumerate(plan.inputs) if b in arrays}
     pointers |= {arrays[b]: f"%out{k}" for k, b in enumerate(outputs)}
@@ -51,7 +52,7 @@ def _refuse(plan: Plan, groups: Sequence[Group]) -> None:
         for k, step in enumerate(section.steps):
             if (number, k) not in done and not (isinstance(step, Make) and not step.op):
                 raise _refused("a part of it is left to NumPy", section.records[0].statement)
-    tables = [b.name for g in groups for b in g.read if b.role == "table"]
+    tables = [b.name for g in groups for b, _ in g.read if b.role == "table"]
     if tables:
         raise _refused("it reads positions from a table that is made before", f"table: {tables[0]}")
     if plan.instead is not None:

@@ -14,8 +14,9 @@ from ...program.ir import Program
 from ..numpy.load import Compiled, Part, compile_program
 from . import engine
 from .emitting import module_of
+from .groups import groups_of
 from .peaks import bandwidth, flops
-from .program import groups_of, taken
+from .program import taken
 from .target import Target
 from .telling import explained, nests_text
 
@@ -41,10 +42,10 @@ def compile_native(
     return compile_program(program, sizes, dtypes, tick=tick, engine=partial(part, apart=tick is not None), **how)
 
 
-def part(plan: Plan, apart: bool = False) -> Part:
+def part(plan: Plan, checked: bool = False, apart: bool = False) -> Part:
     """What native code does of a Plan, compiled, and the Plan as it tells of that."""
     groups = groups_of(plan, machine(), apart)
-    return replace(taken(plan, groups, machine()), plan=explained(plan, groups))
+    return replace(taken(plan, groups, machine(), checked), plan=explained(plan, groups))
 
 
 def nests(plan: Plan) -> str:

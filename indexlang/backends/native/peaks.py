@@ -78,7 +78,10 @@ def _best(call: Callable[..., Any], arrays: Sequence[np.ndarray[Any, Any]], seco
     """The shortest time of several."""
     call(*arrays)
     best, end = float("inf"), perf_counter() + seconds
-    while (start := perf_counter()) < end:
+    while True:
+        start = perf_counter()
         call(*arrays)
-        best = min(best, perf_counter() - start)
-    return best
+        stop = perf_counter()
+        best = min(best, stop - start)
+        if stop >= end:
+            return best

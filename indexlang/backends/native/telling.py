@@ -13,8 +13,8 @@ from ...plan import kernels
 from ...plan.kernels import Kernel
 from ...plan.plan import Check, Either, Leave, Loop, Make, Plan, Run, Section, Step, Within
 from . import maps
+from .groups import Arrays, Group, Number
 from .lowering import task
-from .program import Arrays, Group, Number
 
 NESTED = "loop nest"  # the planner's word for what an engine is to go through
 KERNELS: Mapping[type[Kernel], str] = {
@@ -124,7 +124,7 @@ def nests_text(plan: Plan, groups: Sequence[Group]) -> str:
         sections = dict.fromkeys(number for number, _ in group.numbers)
         for number in sections:
             lines += [f"# {firsts[number] + k}. {r.statement}" for k, r in enumerate(plan.sections[number].records)]
-        names = {group.arrays[b].name: b.name for b in (*group.read, *group.written)}
+        names = {a.name: b.name for b, a in (*group.read, *group.written)}
         lines.append(f"# {', '.join(f'{array} is {buffer}' for array, buffer in names.items())}")
         lines += [str(nest) for nest in group.nests]
     return "\n".join(lines)

@@ -58,7 +58,7 @@ class Values:
     def __init__(self, w: Writing, sizes: Mapping[str, int]) -> None:
         self.w, self.sizes = w, sizes
         self.scopes: list[dict[Key, Operand]] = [{}]
-        self.spreads: list[dict[str, Operand]] = [{}]
+        self.spreads: list[dict[tuple[str, int], Operand]] = [{}]  # by register and lanes
         self.depth: dict[str, int] = {}  # of vars: how many lists are outside of the one in which it is known
         self.once: dict[str, int] = {}  # of indices at the end that only the last item has
         self.written: dict[str, int] = {}  # of arrays: the same for the list in which it has been written last
@@ -227,7 +227,7 @@ class Values:
 
     def numbered(self, dtype: str, lanes: int) -> Operand:
         """The numbers of lanes, written once in front of all loops."""
-        name = f"{dtype}x{lanes}"
+        name = dtype, lanes
         if name not in self.spreads[0]:
             with self.outside(0):
                 self.spreads[0][name] = self.w.apply("cast", self.w.count(Form(), lanes, 1), kind=Type(dtype, lanes))
@@ -258,12 +258,12 @@ class Values:
             return x
         if isinstance(x, Literal):
             return Literal(x.value, Type(kind.dtype, lanes))
-        known = next((scope[x] for scope in reversed(self.spreads) if x in scope), None)
+        known = next((scope[x, lanes] for scope in reversed(self.spreads) if (x, lanes) in scope), None)
         if known is None:
             home = next((k for k, scope in enumerate(self.scopes) if x in scope.values()), len(self.scopes) - 1)
             with self.outside(home):
                 known = self.w.apply("spread", x, kind=Type(kind.dtype, lanes))
-                self.spreads[-1][x] = known
+                self.spreads[-1][x, lanes] = known
         return known
 
     def store(self, store: Store, point: Point) -> Operand:

@@ -59,7 +59,8 @@ def compile_program(
 
     `exact` are outputs that are not rounded to the type they would be delivered in, because they are only on their way.
     An `engine` does a part of it. After each section `tick` is called with its number, first of all with -1. With
-    INDEXLANG_VERIFY=1 each plan is verified, and its code fills fresh memory with nan and states its shapes.
+    INDEXLANG_VERIFY=1 each plan is verified, and its code fills fresh memory with nan and states its shapes; an engine
+    looks through what it makes.
     """
     planned = plan(program, sizes, dtypes, limits, complex_step, exact)
     checked = os.environ.get("INDEXLANG_VERIFY", "") not in ("", "0")
@@ -83,8 +84,9 @@ class Whole:
 
 @dataclass(frozen=True)
 class Part:
-    """What an engine does of a plan: at which steps it is called, by the numbers of their section and step, the
-    functions by their names; how the whole is done in one call, if it is; the same plan with what is told of that.
+    """What an engine does of a plan: at which steps it is called, by the numbers of their section and step, and the
+    functions by their names; how the whole is done in one call, if it is; `plan` is the same plan, with what is told
+    of that.
     """
 
     calls: Mapping[tuple[int, int], Called | None]
@@ -93,7 +95,7 @@ class Part:
     plan: Plan | None = None
 
 
-Engine = Callable[[Plan], Part]  # what does a part of a plan
+Engine = Callable[[Plan, bool], Part]  # does a part of a plan; true: looks through what it makes
 
 
 def _loaded(
@@ -105,7 +107,7 @@ def _loaded(
     given: list[tuple[str, Any]] = [] if tick is None else [(TICK, tick)]
     if plan.instead is not None:
         given.append((INSTEAD, _later(plan.instead, checked, engine)))
-    part = Part({}, {}) if engine is None else engine(plan)
+    part = Part({}, {}) if engine is None else engine(plan, checked)
 
     def loaded() -> Run:
         code = source(plan, checked, alone=False, calls=part.calls, ticks=tick is not None)
