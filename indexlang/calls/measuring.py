@@ -132,7 +132,7 @@ def text(found: Measured) -> str:
             if row.bound == "flops"
             else amount(row.moved / row.seconds, "B/s")
         )
-        of = "peak" if row.bound == "flops" else "what a copy reaches"
+        of = "peak" if row.bound == "flops" else "a copy through memory"
         lines.append(f"measured  {row.first}{last}: {_time(row.seconds)}, {rate}, {row.share:.0%} of {of}")
     threads = f"{found.threads} thread{'s' if found.threads > 1 else ''}"
     machine = f"{amount(found.flops, 'FLOP/s')} of {found.dtype}, a copy {amount(found.bandwidth, 'B/s')}"
