@@ -39,6 +39,7 @@ class Costs:
     stored_lane: float = 3
     tile: float = 15
     added: float = 6  # the lanes of a vector, to one number
+    body: float = 0.01  # of the whole, for each further static tile: it is code to be made
     border: float = 1.1  # times, where bounds cut tiles
     lanes: float = 2.0  # times, where they cut vectors
     packed: float = 2.5  # an element
@@ -100,6 +101,7 @@ class Pricing:
                 for many, n in panels:
                     cost = terms * self.step(tile, sizes, n) + self.stores(tile, sizes, n)
                     total += count * many * (cost + costs.tile)
+        total *= 1 + costs.body * (len(panels) * prod(len(cut) for cut in cuts) - 1)
         if any(a in self.normal.limited for a, _ in tile.sizes):
             total *= costs.border
         if tile.vector in self.normal.limited:
