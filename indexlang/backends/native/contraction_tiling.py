@@ -32,6 +32,11 @@ class Plan:
     order: Order
     accesses: tuple[Access, ...]
 
+    @property
+    def touches_target(self) -> bool:
+        """Whether the target is read or written, beside what results say."""
+        return self.contraction.op != "=" or bool(self.order.split) or not self.contraction.results
+
 
 @dataclass(frozen=True)
 class Shape:

@@ -14,9 +14,10 @@ from ..numpy.load import Part, Whole
 from ..numpy.names import Called
 from . import engine
 from .calling import native
+from .chains import Number
 from .check import faults
 from .emit import module
-from .groups import Group, Number
+from .groups import Group
 from .nest import Nest
 from .target import Target
 from .whole import elsewhere, whole_of
