@@ -121,7 +121,9 @@ def is_product(work: Task, arrays: Arrays) -> bool:
     if work.points < SMALL:
         return False
     found = contraction(work, arrays)
-    return found is not None and work.points >= REUSED * max(found.left.array.size, found.right.array.size)
+    if found is None or not found.reduced:  # what only taps bring together is no product
+        return False
+    return work.points >= REUSED * max(found.left.array.size, found.right.array.size)
 
 
 class Arrays(dict[Buffer, Array]):
