@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from .calls.function import Function
 from .calls.loading import compile, load  # noqa: A004 (the name that the contract gives it)
 from .errors import DerivationError, IndexLangError, IndexLangWarning, LanguageSyntaxError, MeaningError, ShapeError
+from .threads import set_num_threads
 from .version import __version__
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "__version__",
     "compile",
     "load",
+    "set_num_threads",
 ]
 
 

@@ -1,8 +1,8 @@
 """Kernels that count, and programs of them.
 
-`turn` reverses an array and adds one, so that a row that begins before the row ahead of it is done gives wrong numbers;
-`tally` counts how often each item ran; `own` fills its workspace and adds up; `who` takes a while, and writes down
-where its stack is, which tells threads apart.
+`turn` reverses an array and adds one, so that a row that begins before the row ahead of it is done gives wrong numbers,
+and takes longer for some items than for others, so that others get some; `tally` counts how often each item ran; `own`
+fills its workspace and adds up; `who` takes a while, and writes down where its stack is, which tells threads apart.
 """
 
 from __future__ import annotations
@@ -17,6 +17,18 @@ from indexlang.backends.native.runner import Argument, Constant, Room, Runner, S
 
 TEXT = """
 define void @turn(ptr %arrays, i64 %item) {
+entry:
+  %cell = alloca i64
+  %some = mul i64 %item, 40503
+  %time = and i64 %some, 127
+  br label %wait
+wait:
+  %k = phi i64 [ 0, %entry ], [ %k.next, %wait ]
+  store volatile i64 %k, ptr %cell
+  %k.next = add i64 %k, 1
+  %more = icmp ult i64 %k.next, %time
+  br i1 %more, label %wait, label %take
+take:
   %from = load ptr, ptr %arrays
   %to.at = getelementptr ptr, ptr %arrays, i64 1
   %to = load ptr, ptr %to.at

@@ -95,7 +95,7 @@ class Case:
 def run(text, *arrays):
     """What the source gives, its parts in three threads."""
     with ThreadPoolExecutor(2) as pool:
-        space = {"__name__": "generated", "WORKERS": 3, "POOL": pool}
+        space = {"__name__": "generated", "workers": lambda: 3, "POOL": pool}
         exec(compile(text, "<plan>", "exec"), space)
         return space["run"](*arrays)
 

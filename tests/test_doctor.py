@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexlang import machine
-from indexlang.backends.numpy import threads as pool
+from indexlang import machine, threads
 from indexlang.cli import commands, doctor
 from indexlang.cli.doctor import Machine, advice
 
@@ -129,9 +128,9 @@ def test_what_runs_programs_is_told() -> None:
 
 
 def test_a_part_of_a_processor_is_one_thread_more() -> None:
-    for limit, threads in ((None, 4), (0.3, 1), (1.2, 2), (2.0, 2), (7.5, 4)):
-        assert machine.within(4, limit) == threads
-        assert not advice(replace(FINE, quota=limit, threads=threads))
+    for limit, number in ((None, 4), (0.3, 1), (1.2, 2), (2.0, 2), (7.5, 4)):
+        assert machine.within(4, limit) == number
+        assert not advice(replace(FINE, quota=limit, threads=number))
 
 
 def test_a_sound_machine_is_told_so() -> None:
@@ -139,15 +138,17 @@ def test_a_sound_machine_is_told_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "threads"),
+    ("ours", "theirs", "number"),
     [("3", "5", 3), ("5", "2", 5), ("", "5", 5), (" 2 ", "", 2), ("1024", "", 1024), ("", "6,2", 6)]
     + [("", text, 4) for text in ("", "0", "\u00b2", "none", "99999", "-1")],
 )
-def test_how_many_threads(monkeypatch: pytest.MonkeyPatch, ours: str, theirs: str, threads: int) -> None:
-    monkeypatch.setattr(pool, "usable", lambda: 4)
+def test_how_many_threads(monkeypatch: pytest.MonkeyPatch, ours: str, theirs: str, number: int) -> None:
+    monkeypatch.setattr(threads, "usable", lambda: 4)
+    monkeypatch.setattr(threads, "_known", {})
+    monkeypatch.delenv("INDEXLANG_NUM_THREADS", raising=False)
     monkeypatch.setenv("INDEXLANG_THREADS", ours)
     monkeypatch.setenv("OMP_NUM_THREADS", theirs)
-    assert pool.count() == threads
+    assert threads.num_threads() == number
 
 
 @pytest.mark.parametrize("ours", ["0", "-1", "\u00b2", "two", "1.5", "1025", "9" * 5000])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +15,7 @@ from indexlang.backends.native.check import faults
 from indexlang.backends.native.contraction import Contraction, Operand, Schedule, Step, schedule
 from indexlang.backends.native.emit import module
 from indexlang.backends.native.engine import available, call, compiled, host
-from indexlang.backends.native.nest import Array, form
+from indexlang.backends.native.nest import Array, Form, form
 from indexlang.backends.native.normal_form import clusters, normal_form, serial
 from indexlang.backends.native.target import AVX2, AVX512, BASELINE, NEON, Target
 from indexlang.backends.native.tiles import candidates, choose
@@ -179,6 +178,24 @@ def test_inf_and_nan_of_refused_points_are_not_added() -> None:
     assert np.all(found[:8, 8] == 0)
 
 
+@pytest.mark.parametrize(
+    ("text", "bounds"),
+    [
+        ("t,s; s; t", [form("t") - form("s")]),
+        ("s,t; s; t", [form("t", 2) - form("s", 3) + 5, form("s") - 1]),
+        ("s,t; s; t", [form("t") - form("s"), form("s") - form("t") + 3]),
+        ("b,s,t; b,s; b,t", [form("s") - form("t"), form("b", 4) - form("t") + 9]),
+        ("s,t; s,c; c,t", [form("t") - form("s"), form("s") + form("c") - 4]),
+    ],
+)
+def test_bounds_that_cut_vectors(text: str, bounds: list[Form]) -> None:
+    generator = np.random.default_rng(4)
+    for n in (1, 7, 19, 33):
+        c = contraction(text, {i: {"b": 3, "c": 5}.get(i, n) for i in sorted(_names(text))}, "-=", bounds)
+        arrays = filled(c, generator)
+        close(c, interpreted(schedule(c, AVX2, "f"), arrays), expected(c, arrays))
+
+
 def test_lanes_beyond_the_end_of_a_dot_product_add_nothing() -> None:
     c = contraction("k; r; ", {"k": 11, "r": 1})
     arrays = {"a": np.ones(11, "f4"), "b": np.full(1, np.inf, "f4"), "y": np.zeros(1, "f4")}
@@ -226,21 +243,62 @@ def test_elements_that_several_points_share() -> None:
     assert [len(group) for group in clusters([("b", 100, 4), ("i", 5, 10), ("d", 5, 3), ("c", 1, 5)])] == [1, 2, 1]
 
 
-def _tile(text: str, extents: dict[str, int], target: Target = AVX2) -> str:
-    normal = normal_form(contraction(text, extents))
-    assert normal is not None
-    return str(choose(normal, target.lanes(4), target.registers))
-
-
-CHOICES: dict[str, tuple[Callable[[], str], str]] = {
-    "rows that lie far apart": (
-        lambda: _tile("i,k; k,j; i,j", {"i": 768, "j": 768, "k": 768}),
-        "j in 3 x 8 lanes, 4 of i, right packed by whole",
+CONV = "b,i+di,j+dj,cx; di,dj,cx,cy; b,i,j,cy"
+WEIGHTS = "b,i+di,j+dj,cx; b,i,j,cy; di,dj,cx,cy"
+LAYER = {"b": 8, "i": 56, "j": 56, "di": 3, "dj": 3, "cx": 64, "cy": 64}
+FAR, BOTH = "right packed by whole", "right packed by whole, left packed by block"
+CHOICES = {
+    "rows far apart": ("i,k; k,j; i,j", {"i": 768, "j": 768, "k": 768}, f"j in 3 x 8 lanes, 4 of i, {FAR}"),
+    "rows near": ("b,i,k; b,k,j; b,i,j", {"b": 128, "i": 64, "j": 64, "k": 64}, "j in 3 x 8 lanes, 4 of i"),
+    "lanes apart": ("i,k; j,k; i,j", {"i": 768, "j": 768, "k": 768}, f"j in 3 x 8 lanes, 4 of i, {FAR}"),
+    "lanes apart, few rows": (
+        "i,k; j,k; i,j",
+        {"i": 8, "j": 512, "k": 4096},
+        "summed k in 1 x 8 lanes, 4 of i x 3 of j",
+    ),
+    "both far": ("k,i; k,j; i,j", {"i": 768, "j": 768, "k": 768}, f"j in 3 x 8 lanes, 4 of i, {BOTH}"),
+    "convolution": (CONV, LAYER, "cy in 3 x 8 lanes, 4 of j"),
+    "its weights": (WEIGHTS, LAYER, "cx in 3 x 8 lanes, 4 of cy, right packed by block"),
+    "fewer channels than lanes": (
+        CONV,
+        {"b": 64, "i": 28, "j": 28, "di": 5, "dj": 5, "cx": 1, "cy": 6},
+        f"cy in 1 x 8 lanes, 14 of j, {FAR}",
+    ),
+    "a matrix by a vector": ("i,k; k; i", {"i": 1024, "k": 1024}, "summed k in 1 x 8 lanes, 12 of i"),
+    "a vector by a matrix": ("k; k,j; j", {"k": 1024, "j": 1024}, "j in 4 x 8 lanes, 1"),
+    "windows of one array": (
+        "b,i,c; b,i+di,c; b,i,di",
+        {"b": 8, "i": 100, "di": 3, "c": 64},
+        "summed c in 1 x 8 lanes, 4 of i x 3 of di",
+    ),
+    "shared results": (
+        "b,i,cy; di,cy,cx; b,i+di,cx",
+        {"b": 8, "i": 100, "di": 3, "cx": 64, "cy": 64},
+        "cx in 3 x 8 lanes, 4 of i",
     ),
 }
 
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_choices(name: str) -> None:
-    made, right = CHOICES[name]
-    assert made() == right
+    text, extents, right = CHOICES[name]
+    normal = normal_form(contraction(text, extents))
+    assert normal is not None
+    assert str(choose(normal, AVX2.lanes(4), AVX2.registers)) == right
+
+
+@pytest.mark.parametrize("target", [AVX2, AVX512, BASELINE, NEON], ids=["avx2", "avx512", "sse", "neon"])
+@pytest.mark.parametrize("name", CHOICES)
+def test_sums_fit_the_registers(name: str, target: Target) -> None:
+    text, extents, _ = CHOICES[name]
+    normal = normal_form(contraction(text, extents))
+    assert normal is not None
+    tile = choose(normal, target.lanes(4), target.registers)
+    assert tile.width * tile.positions + tile.width + 1 <= target.registers
+
+
+def test_long_sums_for_few_results_are_made_in_parts() -> None:
+    told = schedule(contraction(WEIGHTS, LAYER), AVX2, "f")
+    assert told.nests[0].count == LAYER["b"]
+    assert [a.name for a in told.workspaces] == ["f_parts"]
+    assert schedule(contraction(CONV, LAYER), AVX2, "f").nests[0].count >= 16

@@ -22,7 +22,8 @@ pytest.importorskip("llvmlite", reason="the native backend is made with llvmlite
 
 from native_counting import check, check_own, kernels, nest, owns, stacks, turns
 
-from indexlang.backends.native import pool, runner, threads
+from indexlang import threads
+from indexlang.backends.native import pool, runner
 from indexlang.backends.native.emit import module
 from indexlang.backends.native.engine import compiled, host
 from indexlang.backends.native.nest import Apply, Array, Form, Literal, Nest, Read, Set, Type, Write, form
@@ -234,8 +235,10 @@ def test_a_process_that_was_forked_without_notice_runs_alone(code: Any) -> None:
 def _python(*lines: str) -> None:
     """Run lines in a process of their own, with what this file defines; it has to end well."""
     head = f"import os, sys, threading, time; sys.path.insert(0, {str(Path(__file__).parent)!r})"
-    start = "from native_counting import *; from indexlang.backends.native import pool, threads; code = kernels()"
-    script = "\n".join([head, start, "threads.set_num_threads(3)", *(textwrap.dedent(line) for line in lines)])
+    start = "from native_counting import *; from indexlang import threads; from indexlang.backends.native import pool"
+    script = "\n".join(
+        [head, start, "code = kernels(); threads.set_num_threads(3)", *(textwrap.dedent(line) for line in lines)]
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stderr) == (0, "")
 

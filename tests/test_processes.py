@@ -12,6 +12,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ import numpy as np
 import pytest
 
 import indexlang
-from indexlang import collecting, edf, locks, machine
-from indexlang.backends.numpy import threads
+from indexlang import collecting, edf, locks, machine, threads
 from indexlang.backends.numpy.threads import Pool
 from indexlang.calls import function
 from indexlang.collecting import uncollected
@@ -89,7 +89,7 @@ def test_a_process_forked_while_another_thread_holds_a_lock_does_not_wait_for_it
 @forks
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_process_forked_while_another_thread_compiles_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    f, plan = indexlang.compile("y[i] = 2*x[i]"), function.compile_program
+    f, plan = indexlang.compile("y[i] = 2*x[i]", backend="numpy"), function.BACKENDS["numpy"].compiles
     first = threading.current_thread()
 
     def compiling(stop: Callable[[], None]) -> None:
@@ -98,7 +98,7 @@ def test_a_process_forked_while_another_thread_compiles_compiles(monkeypatch: py
                 stop()
             return plan(*args, **settings)
 
-        monkeypatch.setattr(function, "compile_program", slow)
+        monkeypatch.setitem(function.BACKENDS, "numpy", replace(function.BACKENDS["numpy"], compiles=slow))
         f(x=np.ones(3))
 
     with Meanwhile(compiling):
@@ -325,17 +325,17 @@ def test_a_handler_of_a_signal_makes_a_node_while_one_is_made(monkeypatch: pytes
 
 
 def test_a_handler_of_a_signal_calls_a_function_while_it_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    f, plan, found = indexlang.compile("y[i] = 3*x[i]"), function.compile_program, []
+    f, row, found = indexlang.compile("y[i] = 3*x[i]", backend="numpy"), function.BACKENDS["numpy"], []
 
     def handle(number: int, frame: object) -> None:
-        monkeypatch.setattr(function, "compile_program", plan)
+        monkeypatch.setitem(function.BACKENDS, "numpy", row)
         found.append(f(x=np.ones(2)).tolist())
 
     def interrupted(*args: Any, **settings: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
-        return plan(*args, **settings)
+        return row.compiles(*args, **settings)
 
-    monkeypatch.setattr(function, "compile_program", interrupted)
+    monkeypatch.setitem(function.BACKENDS, "numpy", replace(row, compiles=interrupted))
     before = signal.signal(signal.SIGINT, handle)
     try:
         assert f(x=np.ones(2)).tolist() == [3, 3]
@@ -470,4 +470,5 @@ def test_what_others_mean_by_a_number_of_threads_is_theirs(said: str, monkeypatc
     monkeypatch.setenv("OMP_NUM_THREADS", said)
     monkeypatch.delenv("INDEXLANG_THREADS", raising=False)
     monkeypatch.setattr(threads, "usable", lambda: 6)
-    assert threads.count() == 6
+    monkeypatch.setattr(threads, "_known", {})
+    assert threads.num_threads() == 6

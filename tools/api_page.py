@@ -44,6 +44,11 @@ GROUPS = (
         (*_of(indexlang, "compile load"), ("Layers", Layers), *_of(indexlang, "Function")),
     ),
     Group(
+        "indexlang: threads",
+        "They are told by the environment, too (`docs/cli.md`).",
+        _of(indexlang, "set_num_threads"),
+    ),
+    Group(
         "indexlang: errors",
         "`docs/errors.md` has every code with an example. `str(error)` is all of it, with places in the text.",
         (

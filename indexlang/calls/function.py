@@ -7,13 +7,13 @@ set of them, and a call looks up the code and runs it. Functions are safe to cal
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from ..backends.engines import BACKENDS, usual
-from ..backends.numpy.emitting import module_of
+from ..backends.engines import BACKENDS, TARGETS, present, usual
 from ..backends.numpy.load import Compiled
 from ..backends.numpy.rooms import ROOMS
 from ..derive import grad as derivation
@@ -358,20 +358,40 @@ class Function:
         with in_order(args, key := self._formed(args, shapes), self.program):
             return self._pulling(key).plans(dict(zip(self._names, key, strict=True)))
 
-    def emit(self, target: Literal["numpy"] = "numpy", /, *args: Any, vjp: Any = False, **shapes: Any) -> str:
-        """The source of a module for these sizes, for `target`; it needs NumPy alone. Inputs, errors: as `plan`.
+    def emit(self, target: Literal["numpy", "llvm"] = "numpy", /, *args: Any, vjp: Any = False, **shapes: Any) -> str:
+        """The source of a module for these sizes, for `target`; inputs and errors as for `plan`.
 
-        `run(*inputs)` gives the outputs; with `vjp` `forward(*inputs)` those and saved, `backward(saved, *cotangents)`.
+        "numpy" needs NumPy alone: `run(*inputs)` gives the outputs; with `vjp` `forward(*inputs)` gives those and
+        saved, `backward(saved, *cotangents)` the gradients. "llvm" is what the native backend computes, as a module of
+        LLVM IR whose comments say what its `run` takes; `MeaningError` where a part of the program is left to NumPy.
         """
         if "vjp" in self._names and vjp is not False and not args:  # a tensor of this name
             shapes, vjp = {**shapes, "vjp": vjp}, False
-        if not isinstance(target, str) or target != "numpy":
-            rule = f"code is emitted for 'numpy', not for {arguments.shortly(target)}"
+        if not isinstance(target, str) or target not in TARGETS:
+            rule = f"code is emitted for {' or '.join(map(repr, TARGETS))}, not for {arguments.shortly(target)}"
             raise MeaningError(Problem("target", rule, way_out="write emit('numpy', ...), or leave it out"))
+        if TARGETS[target] != self.backend:
+            other = self._on(present(TARGETS[target], "or write emit('numpy', ...)"))
+            return other.emit(target, dict(zip(self._names, self._formed(args, shapes), strict=True)), vjp=vjp)
+        row = BACKENDS[self.backend]
         key, pulls = self._formed(args, shapes), arguments.switch("vjp", vjp)
+        if pulls and not row.pulls:
+            rule, way = f"'{target}' has no module of both runs", "emit f.grad(), or write emit('numpy', ..., vjp=True)"
+            raise MeaningError(Problem("target", rule, way_out=way))
         with in_order(args, key, self.program):
             both = self._pulling(key).both(dict(zip(self._names, key, strict=True))) if pulls else None
-            return module_of(both or self._at(key).plan, self._text, __version__)
+            return row.emits(both or self._at(key).plan, self._text, __version__)
+
+    def _on(self, backend: str) -> Function:
+        """The same program on another backend, what it keeps chosen in the same way."""
+
+        def make() -> Function:
+            limits = replace(BACKENDS[backend].limits, deep=self._limits.deep)
+            how: dict[str, Any] = {"always_dict": self._always_dict, "exact": tuple(self._exact)}
+            how |= {"ignored": tuple(self._ignored), "expected": self._expected}
+            return Function(self.program, self.options, limits=limits, backend=backend, **how)
+
+        return self._made(("on", backend), make)
 
     def _formed(self, args: Sequence[Any], shapes: Mapping[str, Any]) -> tuple[Form, ...]:
         return tuple(map(arguments.forms(args, shapes, self.program, self._ignored).__getitem__, self._names))

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ..backends.engines import BACKENDS, usual
+from ..backends.engines import BACKENDS, present, usual
 from ..errors import LanguageSyntaxError, MeaningError, Problem, Source, warn_of
 from ..meaning.report import nearest
 from ..meaning.resolve import layer_names, resolved
@@ -68,12 +68,7 @@ def _engine(backend: str) -> str:
     if not isinstance(backend, str) or backend not in there:
         rule = f"a backend is one of {', '.join(there)}, not {shortly(backend)}"
         raise MeaningError(Problem("backend", rule, way_out="leave it out, and what is there is taken"))
-    name = usual() if backend == "auto" else backend
-    missing = BACKENDS[name].missing
-    if missing:
-        way = f"install it: python -m pip install 'indexlang[{name}]'"
-        raise MeaningError(Problem("backend", f"the backend {name} needs {', '.join(missing)}", way_out=way))
-    return name
+    return usual() if backend == "auto" else present(backend)
 
 
 def _outputs(outputs: Any) -> tuple[str, ...] | None:

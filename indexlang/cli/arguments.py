@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..backends.engines import BACKENDS, TARGETS
 from ..errors import shown
 from ..meaning.report import nearest
 from ..sizes.dtypes import DTYPES
@@ -237,7 +238,13 @@ ARGUMENTS = {
         **_ONE_OF_MANY,
     ),
     "seed": _argument("--seed", type=whole, default=0, metavar="N", help="another one, other random numbers"),
-    "target": _argument("--target", choices=("numpy",), default="numpy", help="the kind of source"),
+    "target": _argument("--target", choices=tuple(TARGETS), default="numpy", help="the kind of source"),
+    "backend": _argument(
+        "--backend", choices=tuple(BACKENDS), help="what runs it, instead of what INDEXLANG_BACKEND says, or numpy"
+    ),
+    "nests": _argument("--nests", action="store_true", help="also the loop nests of the native backend"),
+    "measure": _argument("--measure", action="store_true", help="also how long each statement takes, on random arrays"),
+    "clear": _argument("action", nargs="?", choices=("clear",), help="empty it"),
     "steps": _argument("--steps", action="store_true", help="also each step of the plan, with the memory it touches"),
     "write": _argument("--write", action="store_true", help="rewrite the file instead"),
     "check": _argument("--check", action="store_true", help="only say, by the exit status, whether it is so already"),
@@ -248,12 +255,26 @@ _PROGRAM = ("layer", "option", "outputs", "wrt")
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "grad": ("print the derived statements", (*_PROGRAM, "form", "order", "format", "full")),
     "check": ("print every error and warning of files", ("format of check",)),
-    "run": ("run the program on arrays", (*_PROGRAM, "input", "output", "grad")),
+    "run": ("run the program on arrays", (*_PROGRAM, "input", "output", "grad", "backend")),
     "gradcheck": (
         "compare the derived gradients with numerical ones, at random inputs",
-        (*_PROGRAM, "shape", "seed"),
+        (*_PROGRAM, "shape", "seed", "backend"),
     ),
-    "explain": ("print the plan", (*_PROGRAM, "shape", "dtype", "grad of a plan", "vjp", "format of check", "steps")),
+    "explain": (
+        "print the plan",
+        (
+            *_PROGRAM,
+            "shape",
+            "dtype",
+            "grad of a plan",
+            "vjp",
+            "backend",
+            "format of check",
+            "steps",
+            "nests",
+            "measure",
+        ),
+    ),
     "emit": (
         "print the stand-alone source",
         (*_PROGRAM, "shape", "dtype", "grad of a plan", "vjp of source", "target"),
@@ -264,9 +285,10 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("network", "option of a network", "shape of an example", "format of check"),
     ),
     "doctor": ("tell what this machine has, and what holds it back", ("format of check",)),
+    "cache": ("tell where compiled code is kept, and how much", ("clear",)),
     "completion": ("print what completes these commands in a shell", ("shell",)),
 }
-_WITHOUT_FILE = ("summary", "doctor", "completion")
+_WITHOUT_FILE = ("summary", "doctor", "cache", "completion")
 _OF_FILES = ("check", "fmt")  # of one or several, and of folders
 
 
@@ -324,6 +346,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         subs[args.command].error("--wrt says by which tensors to differentiate: give --grad, too")
     if getattr(args, "vjp", False) and (args.grad or args.wrt):
         subs[args.command].error("--vjp is of both runs, by all inputs: leave --grad and --wrt out")
+    if getattr(args, "measure", False) and args.vjp:
+        subs[args.command].error("--measure is of one run: give --grad instead of --vjp")
     if args.command == "fmt" and args.write and (args.check or not files or "-" in files):
         subs["fmt"].error("--write needs a FILE, and no --check")
     return args

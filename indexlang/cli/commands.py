@@ -7,23 +7,28 @@ in the program or its data, 2 for wrong usage. The one rule: a command prints wh
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backends.engines import BACKENDS, TARGETS, present, usual
+from ..backends.native import objects
 from ..backends.numpy.load import Compiled, compile_program
+from ..calls import measuring
 from ..calls.arguments import indexing, no_inputs
 from ..calls.function import Function
 from ..derive import grad
 from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError, Source, shown, warn_of
-from ..meaning.report import nearest
+from ..meaning.report import count, nearest
 from ..meaning.resolve import layer_names, resolve
 from ..oracle.gradcheck import gradcheck, random_inputs
 from ..plan.printing import as_json, steps_text
@@ -177,7 +182,7 @@ def _has_statements(file: File) -> bool:
 
 
 def _run(args: argparse.Namespace) -> int:
-    function = Function(_program(args), args.options)
+    function = Function(_program(args), args.options, backend=_backend(args))
     given = cli_files.arrays(args.input)
     if not args.grad:
         cli_files.check_given(given, function.inputs, function.optional)
@@ -223,7 +228,8 @@ def _gradcheck(args: argparse.Namespace) -> int:
     program = _program(args)
     inputs = random_inputs(program, _shapes(program, args.shape), seed=args.seed)
     forward = _complex_forward(program)
-    rows = gradcheck(program, inputs, forward=forward, backward=_backward, wrt=args.wrt, seed=args.seed)
+    backward = partial(_backward, _backend(args))
+    rows = gradcheck(program, inputs, forward=forward, backward=backward, wrt=args.wrt, seed=args.seed)
     print_text(table(rows))
     return 0 if all(row.ok for row in rows) else 1
 
@@ -244,16 +250,21 @@ def _complex_forward(program: Program) -> Callable[[Mapping[str, Array]], Mappin
     return forward
 
 
-def _backward(derived: Program, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-    results: Mapping[str, Array] = Function(derived, always_dict=True)(**inputs)
+def _backward(backend: str, derived: Program, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+    results: Mapping[str, Array] = Function(derived, always_dict=True, backend=backend)(**inputs)
     return results
 
 
 def _explain(args: argparse.Namespace) -> int:
     function, forms = _planned(args)
+    if args.nests and function.backend != "native":
+        report([Problem("usage", "there are loop nests on the native backend", way_out="give --backend native, too")])
+        return 2
     plans = function.plans(**forms) if args.vjp else (function.plan(**forms),)
+    times = measuring.measured(function, forms) if args.measure else None
     if args.format == "json":
-        print_text(f"[{', '.join(map(as_json, plans))}]" if args.vjp else as_json(plans[0]))
+        text = f"[{', '.join(map(as_json, plans))}]" if args.vjp else as_json(plans[0])
+        print_text(text if times is None else f'{{"plan": {text},\n"measured": {json.dumps(asdict(times))}}}')
         return 0
     for number, plan in enumerate(plans):
         if args.vjp:
@@ -261,6 +272,10 @@ def _explain(args: argparse.Namespace) -> int:
         print_text(str(plan))
         if args.steps:
             print_text(f"\n{steps_text(plan)}")
+        if args.nests:
+            print_text(f"\n{BACKENDS[function.backend].nests(plan)}")
+    if times is not None:
+        print_text(measuring.text(times))
     return 0
 
 
@@ -318,6 +333,14 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0
 
 
+def _cache(args: argparse.Namespace) -> int:
+    if args.action == "clear":
+        print_text(f"removed {count(objects.clear(), 'file')}")
+        return 0
+    print_text(doctor.cache(objects.kept()))
+    return 0
+
+
 def _completion(args: argparse.Namespace) -> int:
     say(completion.script(args.shell))
     return 0
@@ -333,11 +356,17 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "fmt": _fmt,
     "summary": _summary,
     "doctor": _doctor,
+    "cache": _cache,
     "completion": _completion,
 }
 
 
 # -- programs, shapes and plans ------------------------------------------------------------------
+
+
+def _backend(args: argparse.Namespace) -> str:
+    """What runs it. Errors: `MeaningError` where that is not there."""
+    return present(args.backend, "or leave --backend out") if args.backend else usual()
 
 
 def _program(args: argparse.Namespace) -> Program:
@@ -390,10 +419,12 @@ def _check_inputs(program: Program, given: Collection[str]) -> None:
 def _planned(args: argparse.Namespace) -> tuple[Function, Forms]:
     """The program, or with --grad its derived program, and the shapes and types that were given for its inputs."""
     program = _program(args)
-    function, forms = Function(program), _forms(args, program)
+    emits = args.command == "emit"
+    backend = present(TARGETS[args.target], "or leave --target out") if emits else _backend(args)
+    function, forms = Function(program, backend=backend), _forms(args, program)
     if not args.grad:
         return function, forms
     plan, names = function.plan(**forms), grad.gradient_names(program)
     forms |= {names[n]: (plan.shapes[n], plan.dtypes[n]) for n in program.outputs}
     derived = grad.backward(program, args.wrt)
-    return Function(derived), {n: forms[n] for n in derived.inputs}
+    return Function(derived, backend=backend), {n: forms[n] for n in derived.inputs}

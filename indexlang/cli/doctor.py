@@ -18,8 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.numpy.threads import count
+from ..backends.engines import BACKENDS
+from ..backends.native import objects
+from ..backends.native.objects import Kept
+from ..errors import shown
 from ..machine import processors, quota, within
+from ..plan.record import amount
+from ..threads import num_threads
 
 # Instruction sets from the least to the greatest, each with the CPU flags that it takes.
 LEVELS: tuple[tuple[str, frozenset[str]], ...] = (
@@ -73,6 +78,9 @@ class Machine:
     environment: Mapping[str, str] = field(default_factory=dict)
     sgemm: float = 0.0
     copy: float = 0.0
+    native: str | None = None  # what makes native code, and for which machine
+    alone: str = ""  # why native code runs in fewer threads than it may
+    cache: str = ""  # where that code is kept, and how much
 
     @property
     def level(self) -> str | None:
@@ -202,12 +210,48 @@ def look(seconds: float = 0.3) -> Machine:
         version=blas.get("version", ""),
         kernels=blas.get("kernels"),
         threads=blas.get("threads"),
-        beside=count(),
+        beside=num_threads(),
         load=load,
         environment={name: os.environ[name] for name in sorted(settings) if name in os.environ},
         sgemm=sgemm,
         copy=copy,
+        native=native(),
+        alone=alone(),
+        cache=cache(objects.kept()),
     )
+
+
+def native() -> str | None:
+    """What makes native code, and for which machine; None where it is not installed."""
+    if BACKENDS["native"].missing:
+        return None
+    from ..backends.native import engine
+
+    if not engine.available():
+        return f"{engine.version()} makes no code for this machine, or may not"
+    target = engine.host()
+    fused = ", multiply-add" if target.fused else ""
+    caches = f"caches of {target.l1 >> 10} and {target.l2 >> 10} KiB"
+    vectors = f"{target.lanes(4)} float32 in each of {target.registers} vectors{fused}"
+    return f"{engine.version()} for {target.cpu}: {vectors}, {caches}"
+
+
+def alone() -> str:
+    """Why native code runs in fewer threads than there may be."""
+    if BACKENDS["native"].missing:
+        return ""
+    from ..backends.native import engine, pool
+
+    return pool.reason() if engine.available() else ""
+
+
+def cache(kept: Kept) -> str:
+    """Where compiled code is kept, and how much."""
+    if kept.folder == "off":
+        return "off: compiled code is not kept"
+    if kept.refused:
+        return f"{shown(kept.folder)} is not used, as it is no folder of yours alone"
+    return f"{shown(kept.folder)}: {_count(kept.files, 'file')}, {amount(kept.size, 'B')}"
 
 
 def _best(call: Any, seconds: float) -> float:
@@ -283,6 +327,9 @@ def text(machine: Machine) -> str:
         ("sgemm", f"{machine.sgemm / 1e9:.0f} GF/s"),
         ("copy", f"{machine.copy / 1e9:.1f} GB/s, read and written, by one thread"),
         ("backend", f"NumPy {np.__version__}"),
+        ("native", machine.native or "not installed; it is an extra: pip install 'indexlang[native]'"),
+        *([("", machine.alone)] if machine.alone else []),
+        *([("cache", machine.cache)] if machine.cache else []),
         *(("environment", f"{name}={value}") for name, value in machine.environment.items()),
     ]
     lines = [f"{name:<16} {value}" for name, value in rows]

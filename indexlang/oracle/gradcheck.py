@@ -181,7 +181,7 @@ def random_inputs(program: Program, shapes: Mapping[str, Sequence[int]], seed: i
         raise ShapeError(Problem("missing-input", rule, way_out=way))
     rng = np.random.default_rng(seed)
     positions = index_tensors(program)
-    limits = _limits(program, shapes, positions)
+    limits = position_limits(program, shapes, positions)
     inputs: dict[str, Array] = {}
     failure: IndexLangError | IndexError | None = None
     for low, high in _INTERVALS:
@@ -252,7 +252,7 @@ def _plain_reads(node: Subscript) -> Iterator[str]:
             return
 
 
-def _limits(program: Program, shapes: Mapping[str, Sequence[int]], positions: frozenset[str]) -> dict[str, int]:
+def position_limits(program: Program, shapes: Mapping[str, Sequence[int]], positions: frozenset[str]) -> dict[str, int]:
     """Below which integer the values of each index tensor must stay, from the axes and indices they meet."""
     program = loops.expanded(program, {name: len(s) for name, s in shapes.items()})
     sizes = infer(program, {name: tuple(s) for name, s in shapes.items()})

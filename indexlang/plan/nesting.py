@@ -32,9 +32,7 @@ def nestable(stmt: Evaluation, target: Target) -> bool:
         return False
     if stmt.root is not None and (stmt.root.op != "logsumexp" or not all(stmt.sizes[i] > 0 for i in stmt.summed)):
         return False
-    kinds = {stmt.compute, stmt.dtype, target.buffer.dtype}
-    kinds |= {b.kind(p) for p in parts_of(stmt.stmt) if isinstance(p, Call)}
-    if not kinds <= DTYPES:
+    if not {stmt.dtype, target.buffer.dtype} <= DTYPES or not unblocked(stmt):
         return False
     if (
         stmt.root is not None
@@ -44,6 +42,12 @@ def nestable(stmt: Evaluation, target: Target) -> bool:
     ):
         return True
     return all(_nothing_saved(stmt, stmt.split(term)[0]) for _, term in stmt.terms())
+
+
+def unblocked(stmt: Evaluation) -> bool:
+    """Whether an engine goes through the values of a statement without arrays on the way: none need be in blocks."""
+    kinds = {stmt.compute, *(stmt.b.kind(p) for p in parts_of(stmt.stmt) if isinstance(p, Call))}
+    return stmt.b.limits.nests and not stmt.b.complex_step and kinds <= DTYPES
 
 
 def _nothing_saved(stmt: Evaluation, core: Sequence[Expr]) -> bool:
@@ -62,7 +66,28 @@ def nested(stmt: Any, target: Target) -> None:
     stmt.start(target, ())
     with ExitStack() as stack:
         scope = stmt.enter(stack, target, (), drops=False)
-        target.put(target.view, stmt.evaluate(scope) if stmt.root is None else _logarithm(stmt, target, scope))
+        if stmt.root is not None:
+            target.put(target.view, _logarithm(stmt, target, scope))
+        elif stmt.op in SUMS and len(stmt.terms()) == 1 and stmt.contractible():
+            ((sign, term),) = stmt.terms()
+            target.put(target.view, _product(stmt, term, scope), sign < 0)
+        else:
+            target.put(target.view, stmt.evaluate(scope))
+
+
+def _product(stmt: Evaluation, term: Expr, scope: Scope) -> Value:
+    """A sum of products; what the whole sum is multiplied by, or divided, comes after it."""
+    b, kind = stmt.b, stmt.compute
+    core, outside, divisors = stmt.split(term)
+    value: Value = cast(value_of(b, core[0], scope), kind)
+    for factor in core[1:]:
+        value = Apply("mul", (value, cast(value_of(b, factor, scope), kind)), kind)
+    summed = [i for i in stmt.summed if not scope[i].tap]
+    value = stmt.reduced(masked(b, value, stmt.inner, scope, Number(0, kind)), summed) if summed else value
+    for fn, parts in (("mul", outside), ("div", divisors)):
+        for part in parts:
+            value = Apply(fn, (value, value_of(b, part, scope)), kind)
+    return stmt.masked_outer(value, scope)
 
 
 def _logarithm(stmt: Evaluation, target: Target, scope: Scope) -> Value:

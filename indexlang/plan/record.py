@@ -12,7 +12,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Record:
     """A statement as it is run. `flops` counts scalar operations as it is written, `moved` the bytes of the tensors it
-    names; `planned` counts the operations that run, 0 where these are told of another statement.
+    names; `planned` counts the operations that run, 0 where these are told of another statement. `joined` says that
+    all of it is done by the kernel of a statement before.
     """
 
     statement: str
@@ -21,6 +22,7 @@ class Record:
     flops: int
     moved: int
     planned: int = 0
+    joined: bool = False
 
 
 def told(

@@ -26,7 +26,7 @@ from .lengths import Length, part_of
 from .levels import Climbing, levels_of
 from .limits import Limits
 from .log_products import of_powers, products_of_powers
-from .nesting import nestable, nested
+from .nesting import nestable, nested, unblocked
 from .operators import SUMS
 from .prices import operations
 from .quantities import Apply, Load, Number, Value
@@ -208,7 +208,7 @@ class StatementPlan(Evaluation):
 
     def window_search(self, target: Target) -> None:
         """The winner of a window, one position after the other."""
-        steps = window_blocks(self, target)
+        steps = () if unblocked(self) else window_blocks(self, target)
         self.start(target, steps)
         with ExitStack() as stack:
             scope = self.enter(stack, target, steps, drops=False)
@@ -216,7 +216,7 @@ class StatementPlan(Evaluation):
 
     def search(self, target: Target) -> None:
         """A search over an array of the whole domain."""
-        steps = domain_blocks(self, target)
+        steps = () if unblocked(self) else domain_blocks(self, target)
         self.start(target, steps)
         with ExitStack() as stack:
             searched(self, target, self.enter(stack, target, steps, drops=False))

@@ -90,8 +90,8 @@ class Target:
     @property
     def steps(self) -> tuple[tuple[str, int], ...]:
         """The loops over the taps, each with its step: 0 for one value at a time."""
-        if not self.taps:
-            return ()
+        if not self.taps or self.b.limits.nests:
+            return tuple((i, 0) for i in self.taps)
         extents = {i: hi - lo for i, (lo, hi) in self.b.extents.items()}
         moving = index_strides(self.rows, row_strides(self.buffer.shape))
         moving = {i: s for i, s in moving.items() if extents[i] > 1}

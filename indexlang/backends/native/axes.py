@@ -234,7 +234,7 @@ def split(order: Sequence[str], axes: Axes, sizes: Mapping[str, int], count: int
         n = sizes[index]
         if count <= 1 or n <= 1:
             break
-        piece = 1 if n <= 1.5 * count else -(-n // count)
+        piece = 1 if n <= 1.5 * count else n // count
         if index == axes.vector:
             tile = axes.lanes * axes.unroll
             piece = max(piece, SHORTEST if index == axes.order[-1] else 1)

@@ -11,6 +11,7 @@ from math import prod
 from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal, apart
 from .target import Target
 from .tile import Tile
+from .tile_costs import COSTS
 
 GOAL = 16  # items
 WORTH = 20_000.0  # cycles of an item
@@ -134,6 +135,13 @@ def _sums(normal: Normal, tile: Tile, spread: list[int]) -> tuple[str, ...]:
     return tuple(a.name for a in axes)
 
 
+def _streams(normal: Normal, tile: Tile) -> bool:
+    """Whether rows far apart go into vectors once: then few of them at a time, along each of them."""
+    own = [p for p in (LEFT, RIGHT) if normal.axis(tile.vector).steps[p]]
+    reused = any(not a.steps[own[0]] for a in normal.outputs)
+    return len(own) == 1 and not reused and normal.nearest(own[0]) >= COSTS.row
+
+
 def _split(
     normal: Normal, tile: Tile, sums: tuple[str, ...], target: Target, itemsize: int
 ) -> tuple[tuple[str, int], ...]:
@@ -149,6 +157,8 @@ def _split(
     free = [normal.axis(a) for a in sums if a not in normal.limited]
     if tile.dot or len(free) < len(sums):
         return ()
+    if tile.vector and not tile.packs and _streams(normal, tile):
+        return ((free[-1].name, 8),) if len(free) == 1 and free[-1].n > 8 else ()
     room = target.l2 // 2 if scattered < 2 else target.l1
     if any(how != "whole" for _, how in tile.packs):
         room = target.l1 * 3 // 2

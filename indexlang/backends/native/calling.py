@@ -1,38 +1,48 @@
 """A group of nests as one function of NumPy arrays.
 
-In: compiled nests, the arrays that a call gives, and those that pass values from nest to nest. Out: the function. The
-one rule: the quick way checks what it is given; where it says no, the addresses are asked for here.
+In: compiled nests, the arrays that a call gives, and those that pass values from nest to nest. Out: a `Native`. The one
+rule: the quick way checks what it is given; where it says no, the addresses are asked for here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...plan.places import Buffer
+from .arena import arena
 from .effort import effort
 from .engine import Library
 from .nest import Array, Nest
 from .quick import quick
-from .runner import LINE, Argument, Place, Room, Runner, Step
+from .runner import Argument, Place, Room, Runner, Step
 
 
-def function(
+@dataclass(frozen=True)
+class Native:
+    """A group as a function of the arrays that it reads and then those that it writes, all contiguous; `fast` is the
+    same where Python's objects are as they are known: it gives NotImplemented for arrays of another kind.
+    """
+
+    call: Callable[..., Any]
+    fast: Callable[..., Any] | None
+
+
+def native(
     name: str,
     library: Library,
     nests: Sequence[Nest],
     read: Sequence[tuple[Buffer, Array]],
     written: Sequence[tuple[Buffer, Array]],
-    workspaces: Sequence[Array],
-) -> Callable[..., Any]:
-    """A function of the arrays that are read, then of those that are written; all contiguous."""
+    inside: Sequence[Array],
+) -> Native:
+    """A group of nests; `inside` are the arrays that nobody else sees."""
     places: dict[str, Place] = {a.name: Argument(k) for k, (_, a) in enumerate((*read, *written))}
-    room = 0
-    for array in workspaces:
-        places[array.name] = Room(room)
-        room += -(-array.size * np.dtype(array.dtype).itemsize // LINE) * LINE
+    offsets, room = arena(nests, {a.name: a.size * np.dtype(a.dtype).itemsize for a in inside})
+    places |= {n: Room(at) for n, at in offsets.items()}
     steps = [Step(n, library.address(n.name), _own(n, places), effort(n)) for n in nests]
     kinds = [(b.dtype, b.shape) for b, _ in (*read, *written)]
     sizes = [a.size * np.dtype(a.dtype).itemsize for _, a in (*read, *written)]
@@ -45,14 +55,11 @@ def function(
                 raise AssertionError(f"{name} takes {dtype}{list(shape)}, in order, not {x.dtype}{list(x.shape)}")
         runner(*(x.ctypes.data for x in arrays))
 
-    if fast is None:
-        return slowly
-
     def call(*arrays: Any) -> None:
-        if fast(*arrays) is NotImplemented:
+        if fast is None or fast(*arrays) is NotImplemented:
             slowly(*arrays)
 
-    return call
+    return Native(call, fast)
 
 
 def _own(nest: Nest, places: Mapping[str, Place]) -> dict[str, Place]:

@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from .blocks import order
-from .contraction_body import Plan
 from .contraction_form import ONE, Contraction, Operand, Schedule, Step
 from .contraction_nest import nest
+from .contraction_tiling import Plan
 from .fill import fill
 from .inner_packs import inner_access
 from .nest import Array

@@ -6,73 +6,41 @@ read and not added, so that no inf or nan comes of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from functools import reduce
 from math import prod
 
-from .blocks import Order
-from .contraction_form import Contraction, Operand
-from .nest import Form, Literal, Read, Type
-from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal
-from .packs import Access, Spot, cast
-from .tile import Tile
+from .contraction_results import Results
+from .contraction_tiling import Position, Tiling, located, zero
+from .nest import Form, Type
+from .normal_form import LEFT, RIGHT, Axis
+from .packs import Access
 from .tile_costs import COSTS, sharing
-from .writing import Writing
 
-Position = tuple[int, ...]  # beside the vector axis, from where the tile begins
 Registers = dict[tuple[int, Form, int], str]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything that is decided."""
-
-    contraction: Contraction
-    normal: Normal
-    tile: Tile
-    order: Order
-    accesses: tuple[Access, ...]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A tile: positions of each tile axis, vectors, live lanes of the last one (0 all)."""
-
-    sizes: tuple[tuple[str, int], ...]
-    width: int
-    live: int
-
-
 @dataclass
-class Body:
-    """A tile being written. `values`: where each axis stands; `panel`: which panel of the vector axis."""
+class Body(Tiling):
+    """A tile with its sums."""
 
-    plan: Plan
-    w: Writing
-    shape: Shape
-    values: dict[str, Form]
-    numbers: Mapping[str, Form]
-    panel: Form
-    origins: Mapping[str, Form]
-    chunks: dict[str, tuple[Form, int]] = field(default_factory=dict)  # of sums: which, and of what size
     sums: dict[tuple[Position, int], str] = field(default_factory=dict)
+    refusing: list[Form] = field(default_factory=list)  # bounds that are tested lane by lane here
 
     def write(self) -> None:
         """Sums of nothing, all products, the results."""
         tile, w, dtype = self.plan.tile, self.w, self.plan.contraction.dtype
-        self.positions: list[Position] = list(product(*(range(m) for _, m in self.shape.sizes)))
-        self.wide = tile.width if tile.dot else self.shape.width
         kind = Type(dtype, tile.lanes)
         for p in self.positions:
             for u in range(self.wide):
-                zero = w.number(_zero(dtype), dtype, tile.lanes)
-                self.sums[p, u] = w.apply("same", zero, kind=kind, hint="sum")
+                none = w.number(zero(dtype), dtype, tile.lanes)
+                self.sums[p, u] = w.apply("same", none, kind=kind, hint="sum")
         if not self.plan.normal.never:
             normal = self.plan.normal
-            self._tested([self._form(b) for b in normal.tests] + [self._best(b) for b in normal.masks])
+            self._tested([self.form(b) for b in normal.tests] + [self._best(b) for b in normal.masks])
         for p in self.positions:
-            self._result(p)
+            Results(self, self.sums).write(p)
 
     # -- the sum ---------------------------------------------------------------------------------------
 
@@ -165,20 +133,24 @@ class Body:
                 lanes = last if u == width - 1 else 0
                 a = self._operand(LEFT, p, panel, u, lanes, known)
                 old = self.sums[p, u]
-                if not self.plan.accesses[RIGHT].array.name:
-                    w.apply("add", old, a, register=old)
-                    continue
-                b = self._operand(RIGHT, p, panel, u, lanes, known)
-                if dtype.startswith("float"):
-                    w.apply("fma", a, b, old, register=old)
+                into = "" if self.refusing else old
+                if self.plan.normal.single:
+                    new = w.apply("add", old, a, register=into)
+                elif dtype.startswith("float"):
+                    b = self._operand(RIGHT, p, panel, u, lanes, known)
+                    new = w.apply("fma", a, b, old, register=into)
                 else:
-                    w.apply("add", old, w.apply("mul", a, b), register=old)
+                    b = self._operand(RIGHT, p, panel, u, lanes, known)
+                    new = w.apply("add", old, w.apply("mul", a, b), register=into)
+                if self.refusing:
+                    there = [self.there(bound, p, u) for bound in self.refusing]
+                    w.apply("select", reduce(lambda x, y: w.apply("and", x, y), there), new, old, register=old)
 
     def _operand(self, which: int, p: Position, panel: Form, u: int, live: int, known: Registers) -> str:
         access, tile = self.plan.accesses[which], self.plan.tile
         if access.lane == 0:
             u = 0
-        at = self._place(access, p, u * tile.lanes, panel)
+        at = self.place(access, p, u * tile.lanes, panel)
         if access.whole or (access.lane == 0 and not tile.dot):
             live = 0
         if (which, at, live) not in known:
@@ -188,26 +160,10 @@ class Body:
     def _read(self, access: Access, at: Form, live: int) -> str:
         lanes, dtype = self.plan.tile.lanes, self.plan.contraction.dtype
         if access.lane == 0 and not live and lanes > 1:
-            return self.w.apply("spread", self._cast(self.w.read(access.array, at)), kind=Type(dtype, lanes), hint="x")
-        return self._cast(self.w.read(access.array, at, lanes, access.lane, live))
-
-    def _cast(self, register: str, dtype: str = "") -> str:
-        return cast(self.w, register, dtype or self.plan.contraction.dtype)
-
-    def _place(self, access: Access, p: Position, beyond: int, panel: Form | None = None) -> Form:
-        spot = Spot(self.values, self.numbers, self.panel if panel is None else panel, self.origins)
-        return access.at(spot, beyond, {a: k for (a, _), k in zip(self.shape.sizes, p, strict=True) if k})
-
-    def _at(self, p: Position) -> Mapping[str, Form]:
-        if not any(p):
-            return self.values
-        return {**self.values, **{a: self.values[a] + k for (a, _), k in zip(self.shape.sizes, p, strict=True) if k}}
+            return self.w.apply("spread", self.cast(self.w.read(access.array, at)), kind=Type(dtype, lanes), hint="x")
+        return self.cast(self.w.read(access.array, at, lanes, access.lane, live))
 
     # -- bounds ----------------------------------------------------------------------------------------
-
-    def _form(self, bound: Form) -> Form:
-        """A bound where the tile begins."""
-        return _form(bound, self.values)
 
     def _best(self, bound: Form) -> Form:
         """The greatest value of a bound in the tile."""
@@ -215,17 +171,7 @@ class Body:
         sizes = dict(self.shape.sizes)
         if not tile.dot and tile.vector:
             sizes[tile.vector] = self.wide * tile.lanes - (tile.lanes - self.shape.live if self.shape.live else 0)
-        return self._form(bound) + sum(max(coefs.get(a, 0), 0) * (m - 1) for a, m in sizes.items())
-
-    def _masked(self, p: Position, u: int, value: str, lanes: int) -> str:
-        """A sum, or 0 where a bound refuses its result."""
-        w, tile, dtype = self.w, self.plan.tile, self.plan.contraction.dtype
-        for bound in self.plan.normal.masks:
-            step = dict(bound.terms).get(tile.vector, 0)
-            number = w.count(_form(bound, self._at(p)) + u * tile.lanes * step, lanes, step if lanes > 1 else 0)
-            there = w.apply("ge", number, w.number(0, "int64", lanes))
-            value = w.apply("select", there, value, w.number(_zero(dtype), dtype, lanes))
-        return value
+        return self.form(bound) + sum(max(coefs.get(a, 0), 0) * (m - 1) for a, m in sizes.items())
 
     def _closing(self, axis: Axis, rest: Sequence[Axis]) -> list[Form]:
         """The bounds in which this summed axis is the last one."""
@@ -244,8 +190,8 @@ class Body:
         tested = []
         for bound in bounds:
             coef = dict(bound.terms)[axis.name]
-            others = self._form(Form(bound.const, tuple(t for t in bound.terms if t[0] != axis.name)))
-            moves = [self._moved(bound, p) for p in live]
+            others = self.form(Form(bound.const, tuple(t for t in bound.terms if t[0] != axis.name)))
+            moves = [self._moved(bound, p) + k for p in live for k in self._lanes(bound)]
             least, most = min(moves), max(moves)
             if abs(coef) != 1 or least != most:
                 tested.append(bound)
@@ -278,8 +224,16 @@ class Body:
             if not tested:
                 self._sum(rest, live, {})
                 return
-            for p in live:
-                self._guarded([_form(b, self._at(p)) for b in tested], rest, p)
+            vector = self.plan.tile.vector
+            masks = [b for b in tested if vector in dict(b.terms)]
+            plain = [b for b in tested if b not in masks]
+            before, self.refusing = self.refusing, [*self.refusing, *masks]
+            if plain:
+                for p in live:
+                    self._guarded([located(b, self.at(p)) for b in plain], rest, p)
+            else:
+                self._sum(rest, live, {})
+            self.refusing = before
 
     def _guarded(self, tests: Sequence[Form], rest: Sequence[Axis], p: Position) -> None:
         if not tests:
@@ -288,102 +242,12 @@ class Body:
         with self.w.when(tests[0]):
             self._guarded(tests[1:], rest, p)
 
+    def _lanes(self, bound: Form) -> tuple[int, int]:
+        """How far the first and the last lane of the tile move a bound."""
+        tile = self.plan.tile
+        coef = 0 if tile.dot else dict(bound.terms).get(tile.vector, 0)
+        return 0, coef * (self.wide * tile.lanes - 1)
+
     def _moved(self, bound: Form, p: Position) -> int:
         coefs = dict(bound.terms)
         return sum(coefs.get(a, 0) * k for (a, _), k in zip(self.shape.sizes, p, strict=True))
-
-    # -- results ---------------------------------------------------------------------------------------
-
-    def _result(self, p: Position) -> None:
-        tile, w = self.plan.tile, self.w
-        if tile.dot:
-            whole = self.sums[p, 0]
-            for u in range(1, self.wide):
-                whole = w.apply("add", whole, self.sums[p, u])
-            one = w.apply("total", whole, kind=Type(self.plan.contraction.dtype)) if tile.lanes > 1 else whole
-            self._store(p, 0, one, 1, 0)
-            return
-        for u in range(self.wide):
-            live = self.shape.live if u == self.wide - 1 else 0
-            self._store(p, u, self.sums[p, u], tile.lanes, live)
-
-    def _store(self, p: Position, u: int, value: str, lanes: int, live: int) -> None:
-        plan, w = self.plan, self.w
-        access = plan.accesses[TARGET]
-        at = self._place(access, p, u * lanes)
-        value = self._masked(p, u, value, lanes)
-        last = _last(plan, self.chunks)
-        if plan.contraction.op != "=" or self.chunks:
-            old = self._old(at, lanes, live)
-            value = w.apply("sub" if plan.contraction.op == "-=" else "add", old, value)
-        if not self.chunks or not plan.contraction.epilogue:
-            self._put(self._finished(p, u, value, lanes, live), at, lanes, live)
-            return
-        with w.apart() as whole:
-            self._put(self._finished(p, u, value, lanes, live), at, lanes, live)
-        with w.apart() as part:
-            self._put(value, at, lanes, live)
-        w.otherwise(last, whole, part)
-
-    def _old(self, at: Form, lanes: int, live: int) -> str:
-        """What the target has before; nothing in the first chunk of `=`."""
-        plan, w = self.plan, self.w
-        access = plan.accesses[TARGET]
-        step = access.lane if lanes > 1 else 1
-        if plan.contraction.op != "=":
-            return self._cast(w.read(access.array, at, lanes, step, live))
-        kind = Type(access.array.dtype, lanes)
-        old = w.apply("same", w.number(_zero(kind.dtype), kind.dtype, lanes), kind=kind, hint="old")
-        later = Form(-1)
-        for chunk, _ in self.chunks.values():
-            later = later + chunk
-        with w.when(later):
-            w.set(Read(access.array, at, lanes, step, live), register=old)
-        return self._cast(old)
-
-    def _finished(self, p: Position, u: int, value: str, lanes: int, live: int) -> str:
-        """A sum after the steps of the epilogue."""
-        names = {"sum": value}
-        for step in self.plan.contraction.epilogue:
-            args = [self._argument(arg, names, p, u, lanes, live) for arg in step.args]
-            names[step.name] = value = self.w.apply(step.fn, *args)
-        return value
-
-    def _put(self, value: str, at: Form, lanes: int, live: int) -> None:
-        access = self.plan.accesses[TARGET]
-        self.w.write(access.array, at, self._cast(value, access.array.dtype), access.lane if lanes > 1 else 1, live)
-
-    def _argument(
-        self, arg: str | Operand | float, names: Mapping[str, str], p: Position, u: int, lanes: int, live: int
-    ) -> str | Literal:
-        """What a step of the epilogue takes."""
-        if isinstance(arg, str):
-            return names[arg]
-        if not isinstance(arg, Operand):
-            return self.w.number(arg, self.plan.contraction.dtype, lanes)
-        access = self.plan.accesses[self.plan.normal.views.index(arg, 3)]
-        at = self._place(access, p, u * lanes if access.lane else 0)
-        if lanes == 1 or access.lane == 0:
-            one = self._cast(self.w.set(Read(access.array, at), "x"))
-            return one if lanes == 1 else self.w.apply("spread", one, kind=Type(self.w.types[one].dtype, lanes))
-        return self._cast(self.w.read(access.array, at, lanes, access.lane, live))
-
-
-def _form(bound: Form, values: Mapping[str, Form]) -> Form:
-    """A form of indices as one of loops."""
-    found = Form(bound.const)
-    for name, coef in bound.terms:
-        found = found + values[name] * coef
-    return found
-
-
-def _zero(dtype: str) -> int | float:
-    return 0.0 if dtype.startswith("float") else 0
-
-
-def _last(plan: Plan, chunks: Mapping[str, tuple[Form, int]]) -> Form:
-    """Not negative in the last chunk of all."""
-    found = Form(0)
-    for axis, (at, size) in chunks.items():
-        found = found + at - (-(-plan.normal.axis(axis).n // size) - 1)
-    return found

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .blocks import Outer
-from .contraction_body import Body, Plan, Shape
+from .contraction_body import Body
+from .contraction_tiling import Plan, Shape
 from .inner_packs import Packing
 from .nest import Form, Nest, form
 from .packs import Spot

@@ -111,7 +111,7 @@ def compiled(text: str, names: Sequence[str], target: Target) -> Library:
     """The functions of a module."""
     with _lock.held():
         llvm = _binding()
-        key = objects.key(text, target, _version(), str(_LEVEL))
+        key = objects.key(text, target, version(), str(_LEVEL))
         code = objects.load(key)
         if code is not None:
             try:
@@ -133,10 +133,11 @@ def assembled(text: str, target: Target) -> bytes:
             return bytes(machine.emit_object(made))
 
 
-def _version() -> str:
+def version() -> str:
+    """Which llvmlite this is, and which LLVM it has."""
     import llvmlite
 
-    return f"{llvmlite.__version__} {'.'.join(map(str, _binding().llvm_version_info))}"
+    return f"llvmlite {llvmlite.__version__}, LLVM {'.'.join(map(str, _binding().llvm_version_info))}"
 
 
 @cache

@@ -7,12 +7,11 @@ name only if they run alike along the same axis of an array that both tasks touc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
-from ...plan.places import Buffer, Part, Place, View
-from ...plan.quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value
-from ...plan.views import Row
-from .lowering import Task, loads
+from ...plan.buffers import places_of
+from ...plan.places import Buffer, Part
+from .lowering import Task
+from .names import renamed as under
 
 
 def joined(tasks: Sequence[Task]) -> list[Task]:
@@ -44,7 +43,7 @@ def _alike(before: Sequence[Task], one: Task) -> dict[str, str]:
 
 def _axes(task: Task) -> Iterator[tuple[Buffer, tuple[str, ...]]]:
     """For each access the index along each axis; "" where there is none, or more than that index says."""
-    for place in (task.place, *(p.place for p in loads(task.value) if not p.at)):
+    for place in (task.place, *places_of(task.kernel)):
         if isinstance(place, Part):
             yield place.buffer, place.indices
         else:
@@ -52,39 +51,8 @@ def _axes(task: Task) -> Iterator[tuple[Buffer, tuple[str, ...]]]:
             yield place.buffer, tuple(i if k == 1 else "" for i, k in rows)
 
 
-# -- other names ---------------------------------------------------------------------------------------
-
-
 def renamed(task: Task, names: Mapping[str, str]) -> Task:
     """A task whose indices have other names."""
     extents = tuple((names[i], e) for i, e in task.extents)
-    place, value = _place(task.place, names), _value(task.value, names)
-    return Task(place, task.op, value, extents, tuple(names[i] for i in task.taps))
-
-
-def _place(place: Place, names: Mapping[str, str]) -> Place:
-    if isinstance(place, Part):
-        return Part(place.buffer, tuple(names.get(i, i) for i in place.indices))
-    return View(place.buffer, tuple(_row(row, names) for row in place.rows))
-
-
-def _row(row: Row, names: Mapping[str, str]) -> Row:
-    return Row(row.const, tuple((names.get(i, i), k) for i, k in row.coefs))
-
-
-def _value(value: Value, names: Mapping[str, str]) -> Value:
-    match value:
-        case Number():
-            return value
-        case Position(index, dtype):
-            return Position(names.get(index, index), dtype)
-        case Count(over, dtype):
-            return Count(tuple(names.get(i, i) for i in over), dtype)
-        case Reach():
-            return replace(value, row=_row(value.row, names))
-        case Load(place, dtype, at):
-            return Load(_place(place, names), dtype, tuple((names.get(i, i), k) for i, k in at))
-        case Apply(fn, args, dtype):
-            return Apply(fn, tuple(_value(a, names) for a in args), dtype)
-        case Reduced(op, inner, over):
-            return Reduced(op, _value(inner, names), tuple(names.get(i, i) for i in over))
+    taps = tuple(names[i] for i in task.taps)
+    return Task(under(task.place, names), task.op, under(task.kernel, names), extents, taps)

@@ -12,7 +12,7 @@ from ...plan.kernels import Einsum, Kernel, Map, Product, Scatter, Search, Selec
 from ...plan.operators import identity
 from ...plan.places import Place
 from ...plan.quantities import Apply, Load, Number, Position, Reduced, Value
-from .meaning import Meaning, Typed, UnsupportedError
+from .meaning import Meaning, Typed, UnsupportedError, unit
 from .nodes import Access, Moved, Node, Store, without
 
 
@@ -94,8 +94,8 @@ def scattered(meaning: Meaning, kernel: Scatter, place: Place, op: str) -> Store
     found = meaning.typed(Number(1, kind) if kernel.value is None else kernel.value)
     node = meaning.cast(found, kind)
     if kernel.admitted is not None:
-        unit = nodes.constant(identity("+=" if op == "-=" else op, kind), kind)
-        node = nodes.call("select", (meaning.truth(meaning.typed(kernel.admitted)), node, unit), kind)
+        other = nodes.constant(identity("+=" if op == "-=" else op, kind), kind)
+        node = nodes.call("select", (meaning.truth(meaning.typed(kernel.admitted)), node, other), kind)
     telling = access.indices.union(*(n.indices for n, _ in moved))
     free = [i for i in (*kernel.points, *kernel.rest) if meaning.length(i) > 1]
     extra = [i for i in free if i not in telling]
@@ -114,19 +114,31 @@ def _searched(meaning: Meaning, kernel: Search) -> Typed:
     own = tuple(i for i in kernel.over if meaning.length(i) > 1)
     if any(meaning.length(i) == 0 for i in kernel.over):
         return Typed(nodes.constant(float("-inf") if kernel.op == "logsumexp" else 0, "float64"), weak=True)
-    lacking = [i for i in own if i not in node.indices]
     if kernel.op == "logsumexp":
-        if lacking:
+        if any(i not in node.indices for i in own):
             raise UnsupportedError("a sum over what a value lacks")
         return _log_of_sum(meaning, kernel, Typed(node), own)
-    if kernel.admitted is not None or lacking:
-        raise UnsupportedError("a search among some positions")
-    if node.dtype == "bool":
-        node = nodes.call("cast", (node,), "uint8")
+    node = nodes.call("cast", (node,), "uint8") if node.dtype == "bool" else node
     if not own:
         return Typed(nodes.constant(0, "int64"))
     count = prod(meaning.length(i) for i in own)
-    return Typed(nodes.fold(kernel.op, node, own, "int32" if count < 1 << 31 else "int64"))
+    place = "int32" if count < 1 << 31 else "int64"
+    if kernel.admitted is None:
+        return Typed(_winner(meaning, kernel.op, node, own, place))
+    worst = nodes.constant(unit("greatest" if kernel.op == "argmax" else "least", node.dtype), node.dtype)
+    admitted = meaning.truth(meaning.typed(kernel.admitted))
+    found = _winner(meaning, kernel.op, nodes.call("select", (admitted, node, worst), node.dtype), own, place)
+    first = _winner(meaning, "argmax", nodes.call("cast", (admitted,), "uint8"), own, place)
+    # A refused point wins only where all that are admitted are the worst there is.
+    better = nodes.call("and", (admitted, nodes.call("ne", (node, worst), "bool")), "bool")
+    return Typed(nodes.call("select", (nodes.fold("any", better, own, "bool"), found, first), place))
+
+
+def _winner(meaning: Meaning, op: str, node: Node, own: tuple[str, ...], kind: str) -> Node:
+    """The position of the first winner in the box of indices."""
+    if any(i not in node.indices for i in own):
+        raise UnsupportedError("a search along what a value lacks")
+    return meaning.nodes.fold(op, node, own, kind)
 
 
 def _log_of_sum(meaning: Meaning, kernel: Search, x: Typed, own: tuple[str, ...]) -> Typed:

@@ -4,12 +4,21 @@ way (`backends.numpy.load`), in which nests do what they can.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
-from ..numpy.load import compile_program
+from ...plan.plan import Plan
+from ...program.ir import Program
+from ..numpy.load import Compiled, Part, compile_program
 from . import engine
+from .emitting import module_of
+from .groups import groups_of
+from .peaks import bandwidth, flops
 from .program import taken
 from .target import Target
+from .telling import explained, nests_text
 
 
 @cache
@@ -18,7 +27,37 @@ def machine() -> Target:
     return engine.host()
 
 
-compile_native = partial(compile_program, engine=lambda plan, checked: taken(plan, machine(), checked))
-compile_native.__doc__ = (
-    """A program at sizes and dtypes, planned for nests. Arguments and errors as `compile_program`."""
-)
+def compile_native(
+    program: Program,
+    sizes: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, str],
+    *,
+    tick: Callable[[int], object] | None = None,
+    **how: Any,
+) -> Compiled:
+    """A program at sizes and dtypes, planned for nests. Arguments and errors as `compile_program`.
+
+    For a `tick` each statement is a call of its own, where its nests are its own.
+    """
+    return compile_program(program, sizes, dtypes, tick=tick, engine=partial(part, apart=tick is not None), **how)
+
+
+def part(plan: Plan, checked: bool = False, apart: bool = False) -> Part:
+    """What native code does of a Plan, compiled, and the Plan as it tells of that."""
+    groups = groups_of(plan, machine(), apart)
+    return replace(taken(plan, groups, machine(), checked), plan=explained(plan, groups))
+
+
+def nests(plan: Plan) -> str:
+    """The nests of a Plan, as text."""
+    return nests_text(plan, groups_of(plan, machine()))
+
+
+def emitted(plan: Plan, program: str, version: str) -> str:
+    """A Plan as a module of LLVM IR. Errors: `MeaningError` where a part of it is left to NumPy."""
+    return module_of(plan, groups_of(plan, machine()), program, version, machine())
+
+
+def peaks(dtype: str) -> tuple[float, float]:
+    """Operations on floats of a type, and bytes read and written, in a second at most."""
+    return flops(dtype, machine()), bandwidth(machine())

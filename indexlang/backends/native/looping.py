@@ -111,6 +111,9 @@ class Loops(Folding):
 
     def stored(self, stores: Sequence[Store], tile: Sequence[Point]) -> None:
         """Stores at a tile of points: folds of those that read nothing that is written here come first, together."""
+        for store in stores:
+            if store.met:  # what is there is read again for each point
+                self.written[store.access.array.name] = len(self.w.lists) - 1
         ahead: list[Store] = []
         written: set[str] = set()
         for store in stores:

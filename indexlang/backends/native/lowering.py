@@ -8,28 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import prod, sqrt
 
-from ...plan.kernels import Map, Product
+from ...plan.buffers import buffers_of, places_of
+from ...plan.kernels import Einsum, Kernel, Map, Product, Running, Search, Select, Take
 from ...plan.places import Buffer, Part, Place, View
 from ...plan.plan import Loop, Run, Step
-from ...plan.quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value, parts_of
+from ...plan.quantities import Apply, Load, Number, Position, Reduced, Value
 from ...plan.views import index_strides, row_strides
 from .contraction import Contraction, Operand
+from .contraction import Step as After
+from .names import indices_in
 from .nest import Array, Form
 
+KERNELS = (Map, Product, Take, Search, Select, Einsum, Running)  # of which there may be nests
 Extents = Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one step computes: a value at each point of the extents, combined into a place. `taps` are gone through one
-    by one, as several of their points meet in an element.
+    """What one step computes: what a kernel gives at each point of the extents, combined into a place. `taps` are gone
+    through one by one, as several of their points meet in an element.
     """
 
     place: Place
     op: str
-    value: Value
+    kernel: Kernel
     extents: tuple[tuple[str, tuple[int, int]], ...]
     taps: tuple[str, ...] = ()
 
@@ -41,8 +45,7 @@ class Task:
     @property
     def buffers(self) -> tuple[Buffer, ...]:
         """The arrays it names, that which is written first."""
-        read = (p.place.buffer for p in parts_of(self.value) if isinstance(p, Load))
-        return tuple(dict.fromkeys((self.place.buffer, *read)))
+        return tuple(dict.fromkeys((self.place.buffer, *buffers_of(self.kernel))))
 
 
 def task(step: Step, extents: Extents) -> Task | None:
@@ -57,28 +60,13 @@ def task(step: Step, extents: Extents) -> Task | None:
         (step,) = step.steps
     if not isinstance(step, Run):
         return None
-    match step.kernel:
-        case Map(value=value):
-            pass
-        case Product(left=left, right=right, roles=roles, by="nest"):
-            dtype = step.place.buffer.dtype
-            product = Apply("mul", (Load(left, dtype), Load(right, dtype)), dtype)
-            value = Reduced("sum", product, roles.summed)
-        case _:
-            return None
-    places = (step.place, *(p.place for p in loads(value)))
+    if not isinstance(step.kernel, KERNELS) or (isinstance(step.kernel, Product) and step.kernel.by != "nest"):
+        return None
+    places = (step.place, *places_of(step.kernel))
     if any(isinstance(p, Part) and (p.moved or {*taps} & {*p.indices}) for p in places):
         return None
-    used = {*step.place.mentioned, *taps, *value.indices}
-    used |= {i for p in parts_of(value) if isinstance(p, Reduced | Count) for i in p.over}
-    used |= {i for p in parts_of(value) if isinstance(p, Reach) for i, _ in p.row.coefs}
-    used |= {i for p in loads(value) for i in p.place.mentioned}
-    return Task(step.place, step.op, value, tuple((i, e) for i, e in extents.items() if i in used), tuple(taps))
-
-
-def loads(value: Value) -> list[Load]:
-    """What a value reads."""
-    return [p for p in parts_of(value) if isinstance(p, Load)]
+    used = {*taps, *indices_in(step.place), *indices_in(step.kernel)}
+    return Task(step.place, step.op, step.kernel, tuple((i, e) for i, e in extents.items() if i in used), tuple(taps))
 
 
 # -- contractions --------------------------------------------------------------------------------------
@@ -86,11 +74,22 @@ def loads(value: Value) -> list[Load]:
 
 def contraction(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | None:
     """A task as a sum of products of two arrays; None if it is no such sum."""
-    match work.value:
-        case Reduced(op="sum", value=inner, over=over):
-            pass
-        case _ if work.taps:
-            inner, over = work.value, ()
+    over: tuple[str, ...] = ()
+    steps: list[tuple[str, float]] = []
+    inner: Value
+    match work.kernel:
+        case Map(value=value):
+            steps, value = scaled(value)
+            match value:
+                case Reduced(op="sum", value=inner, over=over):
+                    pass
+                case inner if work.taps and not steps:
+                    pass
+                case _:
+                    return None
+        case Product(left=a, right=b, roles=roles):
+            kind = work.place.buffer.dtype
+            inner, over = Apply("mul", (Load(a, kind), Load(b, kind)), kind), roles.summed
         case _:
             return None
     conditions: list[Value] = []
@@ -115,9 +114,45 @@ def contraction(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | Non
         if found is None:
             return None
         bounds += found
-    a, b, target = (operand(p, arrays, extents) for p in (left.place, right.place, work.place))
+    x, y, home = (operand(p, arrays, extents) for p in (left.place, right.place, work.place))
     sizes = tuple((i, hi - lo) for i, (lo, hi) in work.extents)
-    return Contraction(sizes, over, a, b, target, op=work.op, bounds=tuple(bounds), dtype=dtype)
+    after = tuple(After(f"scaled{k}", fn, (f"scaled{k - 1}" if k else "sum", by)) for k, (fn, by) in enumerate(steps))
+    if after and work.op != "=":  # they would scale what is there, too
+        return None
+    return Contraction(sizes, over, x, y, home, op=work.op, bounds=tuple(bounds), epilogue=after, dtype=dtype)
+
+
+def scaled(value: Value) -> tuple[list[tuple[str, float]], Value]:
+    """What numbers a value is multiplied by and divided by at last, and the value before that."""
+    match value:
+        case Apply(fn=("mul" | "div") as fn, args=(inner, by), dtype=("float32" | "float64")):
+            number = constant(by)
+            if number is not None:
+                steps, first = scaled(inner)
+                return [*steps, (fn, number)], first
+        case _:
+            pass
+    return [], value
+
+
+def constant(value: Value) -> float | None:
+    """The value of numbers alone."""
+    match value:
+        case Number(value=number):
+            return float(number)
+        case Apply(fn="sqrt", args=(a,)):
+            found = constant(a)
+            return None if found is None or found < 0 else sqrt(found)
+        case Apply(fn=("mul" | "add" | "sub") as fn, args=(a, b)):
+            x, y = constant(a), constant(b)
+            if x is None or y is None:
+                return None
+            return x * y if fn == "mul" else x + y if fn == "add" else x - y
+        case Apply(fn="neg", args=(a,)):
+            found = constant(a)
+            return None if found is None else -found
+        case _:
+            return None
 
 
 def operand(place: Place, arrays: Mapping[Buffer, Array], extents: Extents) -> Operand:
@@ -203,4 +238,4 @@ def apart(work: Task) -> Sequence[Task]:
 def fixed(work: Task, index: str, at: int) -> Task:
     """A task at one value of an index."""
     extents = tuple((i, (at, at + 1) if i == index else e) for i, e in work.extents)
-    return Task(work.place, work.op, work.value, extents, tuple(t for t in work.taps if t != index))
+    return Task(work.place, work.op, work.kernel, extents, tuple(t for t in work.taps if t != index))

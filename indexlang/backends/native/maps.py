@@ -85,6 +85,15 @@ def nests(
     return Schedule(tuple(made), tuple(spaces), "; ".join(told), unused)
 
 
+def refusal(work: Work, extents: Extents, arrays: Mapping[Buffer, Array]) -> str:
+    """What a work has that there is no kernel for; nothing where there is one."""
+    try:
+        _part(Meaning(Nodes(), extents, arrays.__getitem__), work)
+    except UnsupportedError as error:
+        return str(error)
+    return ""
+
+
 def _scheduled(
     nodes: Nodes, segment: Segment, sizes: Mapping[str, int], target: Target, name: str, spaces: list[Array]
 ) -> list[tuple[Nest, str]]:

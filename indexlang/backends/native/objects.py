@@ -14,6 +14,7 @@ import re
 import stat
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -75,25 +76,69 @@ def remove(name: str) -> None:
             (folder / f"{name}.o").unlink()
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Which folder it is, `off` where there is none; how many files of ours are in it, of how many bytes.
+
+    `refused` says that it is not used: it is no folder, somebody else's, or others may write to it.
+    """
+
+    folder: str
+    files: int = 0
+    size: int = 0
+    refused: bool = False
+
+
+def kept() -> Kept:
+    """What there is now."""
+    folder = _asked()
+    if folder is None:
+        return Kept("off")
+    if _folder() is None:
+        return Kept(str(folder), refused=folder.exists())
+    files = _files(folder)
+    return Kept(str(folder), len(files), sum(size for _, size, _ in files))
+
+
+def clear() -> int:
+    """Remove all files of ours, and nothing else; how many there were."""
+    folder, count = _folder(), 0
+    for _, _, path in _files(folder) if folder is not None else ():
+        with suppress(OSError):
+            os.unlink(path)
+            count += 1
+    return count
+
+
 def _sum(name: str, code: bytes) -> bytes:
     return sha256(name.encode() + code).digest()
 
 
 def _folder(make: bool = False) -> Path | None:
     """The folder, where there is one that may be used."""
-    named = os.environ.get("INDEXLANG_CACHE", "")
-    if named == "off":
+    folder = _asked()
+    if folder is None:
         return None
     try:
-        folder = Path(named).expanduser() if named else _usual()
         if make:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
-    except (OSError, RuntimeError, ValueError):  # there is no home, or no such path
+    except (OSError, ValueError):  # there is no such path
         return None
     if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & stat.S_IWOTH):
         return None
     return folder if stat.S_ISDIR(found.st_mode) else None
+
+
+def _asked() -> Path | None:
+    """The folder that is asked for."""
+    named = os.environ.get("INDEXLANG_CACHE", "")
+    if named == "off":
+        return None
+    try:
+        return Path(named).expanduser() if named else _usual()
+    except (OSError, RuntimeError):  # there is no home
+        return None
 
 
 def _usual() -> Path:
@@ -107,12 +152,7 @@ def _usual() -> Path:
 
 def _bound(folder: Path) -> None:
     """Remove the oldest where there is too much."""
-    with os.scandir(folder) as entries:
-        files = []
-        for entry in entries:
-            if _NAME.fullmatch(entry.name):
-                with suppress(OSError):  # another process removed it
-                    files.append((entry.stat().st_mtime, entry.stat().st_size, entry.path))
+    files = _files(folder)
     total = sum(size for _, size, _ in files)
     if total <= _MOST:
         return
@@ -122,3 +162,14 @@ def _bound(folder: Path) -> None:
         total -= size
         if total <= _LEFT:
             return
+
+
+def _files(folder: Path) -> list[tuple[float, int, str]]:
+    """Our files: when each was used last, its bytes, its path."""
+    files = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _NAME.fullmatch(entry.name):
+                with suppress(OSError):  # another process removed it
+                    files.append((entry.stat().st_mtime, entry.stat().st_size, entry.path))
+    return files

@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from .axes import FEWEST, GRAIN, LARGE, chosen, count_of, itemized, points, wanted
-from .folds import outermost
+from .axes import FEWEST, GRAIN, LARGE, MOST, chosen, count_of, itemized, points, wanted
+from .folds import COMBINE, outermost
+from .meaning import unit
 from .nest import Array
-from .nodes import Access, Element, Fold, Node, Nodes, Store, every
+from .nodes import Access, Element, Fold, Node, Nodes, Position, Store, every, without
 from .target import Target
 
 Sizes = Mapping[str, int]
+Where = tuple[frozenset[str], frozenset[str]]
+
+ROWS = 8  # of a column's sum that are added up before memory is asked
+LONG = 128  # elements of rows from which on they are taken so
 
 
 @dataclass
@@ -28,7 +33,7 @@ class Apart:
     name: str
     before: list[list[Store]] = field(default_factory=list)
     spaces: list[Array] = field(default_factory=list)
-    shared: dict[tuple[frozenset[str], frozenset[str]], tuple[str, list[Store]]] = field(default_factory=dict)
+    shared: dict[Where, tuple[str, list[Store], list[Store]]] = field(default_factory=dict)
 
     def out_of(self, stores: list[Store]) -> list[Store]:
         """The stores, which read what is made before."""
@@ -49,30 +54,77 @@ class Apart:
         own = tuple(sorted(fold.indices, key=lambda i: -_weight(fold, i)))
         parts = _parts(fold, own, self.sizes, self.target)
         if parts is None:
-            return self._held(fold, own, []) if again else None
+            return self._held(fold, own, self._group()) if again else None
         index, piece = parts
         where = (frozenset(fold.over), frozenset(own))
+        if (rows := _rows(fold, own, self.sizes)) is not None:
+            return self._by_rows(fold, own, rows, where)
         if where not in self.shared:
             part = f"{self.name}.{len(self.shared)}"
             self.sizes[part] = -(-self.sizes[index] // piece)
-            self.shared[where] = part, []
-            self.before.append(self.shared[where][1])
-        part, together = self.shared[where]
+            self.shared[where] = part, [], self._group()
+        part, _, together = self.shared[where]
         over = (index, *(i for i in fold.over if i != index))
         made = self.nodes.fold(fold.op, fold.value, over, fold.dtype, (part, piece))
         found = self.nodes.fold(fold.op, self._held(made, (part, *own), together), (part,), fold.dtype)
-        return self._held(found, own, []) if again and own else found
+        return self._held(found, own, self._group()) if again and own else found
+
+    def _group(self) -> list[Store]:
+        """Stores that are one more nest."""
+        self.before.append([])
+        return self.before[-1]
+
+    def _by_rows(self, fold: Fold, own: tuple[str, ...], parts: int, where: Where) -> Node:
+        """A fold of rows too long for the registers: a few of them at a time, brought to what memory holds."""
+        (index,) = fold.over
+        if where not in self.shared:
+            part = f"{self.name}.{len(self.shared)}"
+            self.sizes |= {part: parts, f"{part}b": self.sizes[index] // parts // ROWS, f"{part}r": ROWS}
+            self.shared[where] = part, self._group(), self._group()
+        part, first, together = self.shared[where]
+        block, row = f"{part}b", f"{part}r"
+
+        def change(n: Node) -> Node | None:
+            if not isinstance(n, Element) or index not in n.access.indices:
+                return None
+            step = n.access.step(index)
+            inner = ((row, step), (block, step * ROWS), (part, step * ROWS * self.sizes[block]))
+            steps = tuple(sorted((*without(n.access, index).steps, *inner)))
+            return self.nodes.element(replace(n.access, steps=tuple((i, s) for i, s in steps if self.sizes[i] > 1)))
+
+        unit_of = self.nodes.constant(unit(fold.op, fold.dtype), fold.dtype)
+        held = self._held(unit_of, (part, *own), first)
+        assert isinstance(held, Element)
+        few = self.nodes.fold(fold.op, self.nodes.changed(fold.value, change), (row,), fold.dtype)
+        value = self.nodes.call(COMBINE[fold.op], (held, few), fold.dtype)
+        together.append(Store(held.access, value, (part, block, *own), frozenset((block,))))
+        return self.nodes.fold(fold.op, held, (part,), fold.dtype)
 
     def _held(self, node: Node, own: tuple[str, ...], together: list[Store]) -> Node:
         """A node in an array of its own: what reads it."""
-        if not together and together not in self.before:
-            self.before.append(together)
         steps = _steps(own, self.sizes)
         array = Array(f"{self.name}.made{len(self.spaces)}", node.dtype, points(own, self.sizes), "output")
         access = Access(array, 0, tuple(sorted(steps)))
         together.append(Store(access, node, own))
         self.spaces.append(array)
         return self.nodes.element(access)
+
+
+def _rows(fold: Fold, own: tuple[str, ...], sizes: Sizes) -> int | None:
+    """The parts of a fold over rows that are taken a few at a time; None where they fit into registers, or do not
+    divide.
+    """
+    if len(fold.over) != 1 or points(own, sizes) < LONG or _weight(fold, fold.over[0]) <= 1:
+        return None
+    (index,) = fold.over
+    whole = list(every([fold.value]))
+    if any((isinstance(n, Position) and n.index == index) or (isinstance(n, Element) and n.moved) for n in whole):
+        return None
+    if any(isinstance(n, Fold) for n in whole):
+        return None
+    blocks, rest = divmod(sizes[index], ROWS)
+    counts = [n for n in range(FEWEST, MOST + 1) if blocks % n == 0 and blocks > n]
+    return None if rest or not counts else max(counts)
 
 
 def domain(stores: Sequence[Store], sizes: Sizes) -> int:

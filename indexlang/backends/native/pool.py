@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from ... import threads
 from ...locks import Lock, after_fork
-from . import threads
 from .call_ir import BUILTIN, CALL
 from .engine import compiled, host
 from .pool_ir import System, symbols, system, text
@@ -102,6 +102,7 @@ def _made(here: System) -> Native:
         state[0] = number
         state[2] = 0
 
+    wanted(threads.num_threads())
     threads.when_set(wanted)
     after_fork(reset)
     return Native(call, library.address("call_arrays") if plain else 0, state)

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ... import threads
 from ...locks import Lock
-from . import threads
 from .nest import Array, Nest
 from .pool import native
 from .pool_ir import ITEMS, SHARED, WAKE

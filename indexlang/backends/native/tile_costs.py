@@ -7,10 +7,11 @@ slower; among good ones any will do.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import product
 from math import prod
 
+from ...properties import cached_property
 from .normal_form import LEFT, RIGHT, TARGET, Normal
 from .tile import Tile
 
@@ -27,10 +28,10 @@ class Costs:
     broadcast: float = 0.5
     lane: float = 1.5  # an element put into a vector on its own
     masked: float = 1.0  # more, where not all lanes are live
-    far: float = 2.0  # more, where rows lie so far apart that they crowd few sets of the caches
+    far: float = 1.0  # more, where rows lie so far apart that they crowd few sets of the caches
     row: int = 128  # elements from row to row that are far
     near: int = 16  # elements of a line
-    lines: float = 1.5  # a line for elements that are spread
+    lines: float = 0.75  # a line for elements that are spread
     rows: int = 128  # of a block
     cached: int = 1 << 20  # elements that some cache holds
     memory: float = 2.0  # an element that none holds
@@ -39,7 +40,9 @@ class Costs:
     stored_lane: float = 3
     tile: float = 15
     added: float = 6  # the lanes of a vector, to one number
+    body: float = 0.01  # of the whole, for each further static tile: it is code to be made
     border: float = 1.1  # times, where bounds cut tiles
+    lanes: float = 2.0  # times, where they cut vectors
     packed: float = 2.5  # an element
     copied: float = 0.4  # an element, where lanes lie side by side before, too
     unrolled: int = 320  # multiply-adds in one straight line where taps share reads
@@ -99,15 +102,18 @@ class Pricing:
                 for many, n in panels:
                     cost = terms * self.step(tile, sizes, n) + self.stores(tile, sizes, n)
                     total += count * many * (cost + costs.tile)
+        total *= 1 + costs.body * (len(panels) * prod(len(cut) for cut in cuts) - 1)
         if any(a in self.normal.limited for a, _ in tile.sizes):
             total *= costs.border
+        if tile.vector in self.normal.limited:
+            total *= costs.lanes
         return total + sum(self.copy(tile, p, how) for p, how in tile.packs)
 
     def step(self, tile: Tile, sizes: Sizes, n: int) -> float:
         """Cycles of one point of the sum in a tile, n elements of its vectors."""
         costs, width = self.costs, -(-n // tile.lanes)
         shared = sharing(self.normal, tile, costs)
-        loads = ports = 0.0
+        loads = ports = memory = 0.0
         for p in (LEFT, RIGHT):
             if p == RIGHT and self.normal.single:
                 continue
@@ -118,14 +124,15 @@ class Pricing:
                 loads += count
                 ports += count * costs.broadcast
                 if not packed and not tile.dot and self.normal.nearest(p) >= costs.near:
-                    ports += costs.lines * prod(m for a, m in sizes if self.steps[a][p] not in (0, 1))
+                    memory += costs.lines * prod(m for a, m in sizes if self.steps[a][p] not in (0, 1))
                 continue
             loads += count * width
             far = not packed and not tile.dot and self.reused[p] and self.normal.nearest(p) >= costs.row
             masked = not packed and n % tile.lanes != 0
-            ports += count * (width * (1 + costs.far * far) + costs.masked * masked)
+            ports += count * (width + costs.masked * masked)
+            memory += count * width * costs.far * far
         fmas = width * prod(m for _, m in sizes)
-        return max(fmas / costs.fmas, ports, costs.least) + costs.load * loads
+        return max(fmas / costs.fmas, ports, costs.least) + costs.load * loads + memory
 
     def distinct(self, sizes: Sizes, p: int) -> float:
         """Reads of an operand by all taps in a straight line, for each of them."""

@@ -86,8 +86,10 @@ def _packed(normal: Normal, shape: Tile) -> Iterator[Tile]:
 
 
 def suits(axis: Axis, normal: Normal) -> bool:
-    """Whether an axis may lie in vectors or beside them."""
-    return not axis.serial and axis.name not in normal.limited
+    """Whether an axis may lie in vectors: where a bound limits it, only if lanes that it refuses may be read."""
+    if axis.serial or any(axis.name in dict(b.terms) for b in normal.tests):
+        return False
+    return axis.name not in normal.limited or (not axis.reduced and normal.inside(LEFT) and normal.inside(RIGHT))
 
 
 def beside(axis: Axis, normal: Normal) -> bool:
@@ -101,6 +103,8 @@ def _sizes(normal: Normal, vector: Axis | None, width: int, registers: int) -> I
     most = max((registers - 1 - width) // width, 1)
     if vector is not None and vector.reduced:
         most = max(registers - 4, 1) // width
+    elif vector is not None and all(vector.steps[p] for p in (LEFT, RIGHT)):
+        most = max(registers // 2 // width, 1)  # the other half is for what taps share
     axes = [a for a in normal.outputs if a is not vector and beside(a, normal)]
     yield ()
     for a in axes:

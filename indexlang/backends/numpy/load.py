@@ -13,6 +13,8 @@ from functools import cache
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from ...collecting import uncollected
 from ...errors import NAMED, Problem, ShapeError, within_depth
 from ...machine import memory
@@ -23,10 +25,11 @@ from ...plan.record import amount
 from ...plan.verify import verify
 from ...program.ir import Access, Boundary, Program
 from ...program.text import expr_text
+from ...threads import num_threads
 from .names import Called
-from .program import INSTEAD, source
+from .program import INSTEAD, TICK, source
 from .rooms import ROOMS
-from .threads import POOL, count
+from .threads import POOL
 
 Run = Callable[..., tuple[Any, ...]]
 
@@ -50,45 +53,85 @@ def compile_program(
     exact: Collection[str] = (),
     limits: Limits = NUMPY,
     engine: Engine | None = None,
+    tick: Callable[[int], object] | None = None,
 ) -> Compiled:
     """Plan a program at these sizes and dtypes, and load its code. Errors: `ShapeError`.
 
     `exact` are outputs that are not rounded to the type they would be delivered in, because they are only on their way.
-    An `engine` does a part of it. With INDEXLANG_VERIFY=1 each plan is verified, and its code fills fresh memory with
-    nan and states its shapes; an engine looks through what it makes.
+    An `engine` does a part of it. After each section `tick` is called with its number, first of all with -1. With
+    INDEXLANG_VERIFY=1 each plan is verified, and its code fills fresh memory with nan and states its shapes; an engine
+    looks through what it makes.
     """
     planned = plan(program, sizes, dtypes, limits, complex_step, exact)
     checked = os.environ.get("INDEXLANG_VERIFY", "") not in ("", "0")
     if checked:
         verify(planned.plan)
-    return Compiled(_loaded(planned.plan, checked, engine), planned.plan, planned.warnings)
+    run, told = _loaded(planned.plan, checked, engine, tick)
+    return Compiled(run, told, planned.warnings)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A plan that an engine does in one call, of inputs by their numbers and then of what is made for the outputs. It
+    gives NotImplemented, and has done nothing, where these are not laid out as it wants them.
+    """
+
+    call: Callable[..., Any]
+    takes: tuple[int, ...]
+    makes: tuple[tuple[tuple[int, ...], str], ...]  # shapes and types
+    gives: tuple[int, ...]  # numbers of what is made
 
 
 @dataclass(frozen=True)
 class Part:
     """What an engine does of a plan: at which steps it is called, by the numbers of their section and step, and the
-    functions by their names.
+    functions by their names; how the whole is done in one call, if it is; `plan` is the same plan, with what is told
+    of that.
     """
 
     calls: Mapping[tuple[int, int], Called | None]
     functions: Mapping[str, Callable[..., Any]]
+    whole: Whole | None = None
+    plan: Plan | None = None
 
 
 Engine = Callable[[Plan, bool], Part]  # does a part of a plan; true: looks through what it makes
 
 
-def _loaded(plan: Plan, checked: bool, engine: Engine | None) -> Run:
-    """The code of a plan, which loads what runs instead when that is needed."""
+def _loaded(
+    plan: Plan, checked: bool, engine: Engine | None, tick: Callable[[int], object] | None = None
+) -> tuple[Run, Plan]:
+    """The code of a plan, which loads what runs instead when that is needed; and what is told of it."""
     positions = sum(prod(table.buffer.shape) for table in plan.tables)
     _afford(plan.workspace + 8 * positions)
-    instead = () if plan.instead is None else ((INSTEAD, _later(plan.instead, checked, engine)),)
+    given: list[tuple[str, Any]] = [] if tick is None else [(TICK, tick)]
+    if plan.instead is not None:
+        given.append((INSTEAD, _later(plan.instead, checked, engine)))
+    part = Part({}, {}) if engine is None else engine(plan, checked)
 
     def loaded() -> Run:
-        part = Part({}, {}) if engine is None else engine(plan, checked)
-        return load(source(plan, checked, alone=False, calls=part.calls), (*instead, *part.functions.items()))
+        code = source(plan, checked, alone=False, calls=part.calls, ticks=tick is not None)
+        run = load(code, (*given, *part.functions.items()))
+        return run if part.whole is None or checked or tick is not None else _at_once(part.whole, run)
 
     run = loaded() if positions < _MANY else _at_first_call(loaded)
-    return _guarded(run, plan.places, plan.shapes)
+    return _guarded(run, plan.places, plan.shapes), part.plan or plan
+
+
+def _at_once(whole: Whole, run: Run) -> Run:
+    """A plan by one call of its engine, else by its code."""
+    call, empty, takes, gives = whole.call, np.empty, whole.takes, whole.gives
+    makes = [(shape, np.dtype(kind)) for shape, kind in whole.makes]
+    straight = takes == tuple(range(len(takes))) and gives == tuple(range(len(makes)))
+
+    def at_once(*arrays: Any) -> tuple[Any, ...]:
+        made = [empty(shape, kind) for shape, kind in makes]
+        given = arrays if straight and len(arrays) == len(takes) else [arrays[k] for k in takes]
+        if call(*given, *made) is NotImplemented:
+            return run(*arrays)
+        return tuple(made) if straight else tuple([made[k] for k in gives])
+
+    return at_once
 
 
 _MANY = 1 << 20  # positions of tables that are made at the first call: who only asks for a plan does not wait for them
@@ -106,15 +149,16 @@ def _later(recipe: Recipe, checked: bool, engine: Engine | None) -> Run:
     @uncollected
     @within_depth(ShapeError, NAMED)
     def made() -> Run:
-        return _loaded(made_of(recipe), checked, engine)
+        return _loaded(made_of(recipe), checked, engine)[0]
 
     return lambda *arrays: made()(*arrays)
 
 
 def load(code: str, given: Iterable[tuple[str, Run]] = ()) -> Run:
     """The function `run` of a generated source; what it does not define itself is `given`."""
-    namespace: dict[str, Any] = {"__name__": "indexlang.generated", "POOL": POOL, "WORKERS": count(), "ROOMS": ROOMS}
-    namespace.update(given)
+    num_threads()  # which says so where the environment asks for nonsense
+    namespace: dict[str, Any] = {"__name__": "indexlang.generated", "POOL": POOL, "workers": num_threads}
+    namespace.update(given, ROOMS=ROOMS)
     exec(compile(code, "<generated by indexlang>", "exec"), namespace)  # made of numbers and names of our own
     run: Run = namespace["run"]
     return run

@@ -27,8 +27,9 @@ _OTHER = re.compile(r"[^0-9A-Za-z_]")  # what stands in no identifier
 _GLOBALS: tuple[str, ...] = (
     *dir(builtins),
     "POOL",
-    "WORKERS",
+    "workers",
     "ROOMS",
+    "TICK",
     "Rooms",
     "ThreadPoolExecutor",
     "said",
@@ -84,6 +85,7 @@ class Writer:
     limits: Limits
     complex_step: bool = False
     checked: bool = False
+    ticks: bool = False
     scope: Scope = field(default_factory=dict)
     bodies: list[Body] = field(default_factory=list)
     entry: list[str] = field(default_factory=list)

@@ -23,6 +23,7 @@ from .scope import whole
 from .steps import steps
 from .support import ARRAYS, ROOMS, THREADS
 
+TICK = "TICK"  # the function that is told that a section has run
 INSTEAD = "run_instead"  # the function that runs where the results of `run` do not hold
 
 
@@ -31,14 +32,16 @@ def source(
     checked: bool = False,
     alone: bool = True,
     calls: Mapping[tuple[int, int], Called | None] | None = None,
+    ticks: bool = False,
 ) -> str:
     """The source of `run(*inputs)`, which gives a tuple of the outputs.
 
     It stands `alone`, or calls what runs instead by the name `INSTEAD`, from the namespace that it is loaded into; and
     from there the `calls` that do some of its steps, by the numbers of their section and step. Where it is `checked`,
-    memory that is not written yet holds nan, and named arrays are asserted to have their shapes.
+    memory that is not written yet holds nan, and named arrays are asserted to have their shapes. Where it `ticks`, it
+    calls `TICK` with the number of each section that has run.
     """
-    w = Writer(plan.limits, plan.complex_step, checked, calls=calls or {})
+    w = Writer(plan.limits, plan.complex_step, checked, ticks, calls=calls or {})
     return module(w, printed(w, Name("run"), plan, alone))
 
 
@@ -85,9 +88,10 @@ def _function(w: Writer, plan: Plan, name: Name, instead: Name | None, looks: bo
     ends: dict[int, list[Buffer]] = {}
     for buffer, (_, last) in lives.items():
         ends.setdefault(last, []).append(buffer)
-    lines: list[str] = []
+    lines = [f"    {TICK}(-1)"] * w.ticks
     for number, section in enumerate(plan.sections):
         lines += _section(w, section, number)
+        lines += [f"    {TICK}({number})"] * w.ticks
         if number + 1 < len(plan.sections):
             lines += _forgotten(w, ends.get(number, ()))
     given = [f"ROOMS.give({room.text})" for room in w.rooms.values()]

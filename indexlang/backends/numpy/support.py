@@ -283,7 +283,7 @@ SHARE = '''\
 def share(part, n, step):
     """part(lo, hi) for ranges that make up 0..n-1, side by side where there are processors; the results in order."""
     blocks = -(-n // step)
-    count = min(WORKERS, blocks)
+    count = min(workers(), blocks)
     ends = [min(n, step * (blocks * k // count)) for k in range(count + 1)]
     left, found = list(range(count)), [None] * count
 
@@ -312,14 +312,18 @@ if "POOL" not in globals():  # programs that are loaded together have one in com
     import os
     from concurrent.futures import ThreadPoolExecutor
 
-    said = (os.environ.get("INDEXLANG_THREADS") or os.environ.get("OMP_NUM_THREADS") or "").split(",")[0]
+    said = map(os.environ.get, ("INDEXLANG_NUM_THREADS", "INDEXLANG_THREADS", "OMP_NUM_THREADS"))
+    said = next(filter(None, said), "").split(",")[0]
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    WORKERS = int(said) if said.isascii() and said.isdigit() and int(said) else there
+
+
+    def workers():
+        return int(said) if said.isascii() and said.isdigit() and int(said) else there
 
 
     def start():
         global POOL
-        POOL = ThreadPoolExecutor(WORKERS)
+        POOL = ThreadPoolExecutor(workers())
 
     start()
     if hasattr(os, "register_at_fork"):

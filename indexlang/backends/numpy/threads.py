@@ -4,43 +4,20 @@
 exit and in threads that live longer, and its locks are not held twice by one thread: a handler of a signal that asks
 for threads while its own thread does so waits for ever.
 
-The one rule: as many as there are processors to run on, a process that was forked makes its own, and where there can be
-none, whoever waits for work does it.
+The one rule: as many as `threads` says, a process that was forked makes its own, and where there can be none, whoever
+waits for work does it.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from ...errors import IndexLangError, Problem
 from ...locks import after_fork
-from ...machine import usable
-
-MOST = 1024
-
-
-def count() -> int:
-    """How many threads may run: INDEXLANG_THREADS or OMP_NUM_THREADS where they are set, else the processors.
-
-    Errors: `IndexLangError` where INDEXLANG_THREADS is no such number; what others mean by OMP_NUM_THREADS is theirs.
-    """
-    ours, theirs = (os.environ.get(name, "").strip() for name in ("INDEXLANG_THREADS", "OMP_NUM_THREADS"))
-    if ours:
-        if _threads(ours) is None:
-            rule = f"INDEXLANG_THREADS is a number of threads, from 1 to {MOST}"
-            way = "unset it for as many as there are processors"
-            raise IndexLangError(Problem("threads", rule, values=(f"INDEXLANG_THREADS={ours}",), way_out=way))
-        return _threads(ours) or 1
-    return _threads(theirs.split(",")[0]) or usable()  # of a list the first, as OpenMP reads it
-
-
-def _threads(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 5 and 0 < int(text) <= MOST else None
+from ...threads import num_threads, when_set
 
 
 class Task:
@@ -89,12 +66,21 @@ class Pool:
     def __init__(self) -> None:
         self.renew()
         after_fork(self.renew)
+        when_set(self.allow)
 
     def renew(self) -> None:
         """Begin without threads."""
         self._tasks: SimpleQueue[Task] = SimpleQueue()
         self._free: list[None] | None = None  # an element for each thread that may be started yet
         self._running = False
+        self._allowed = 0
+
+    def allow(self, number: int) -> None:
+        """Let there be so many threads, the caller among them; those that there are stay, and wait."""
+        more = max(1, number - 1) - self._allowed
+        if self._free is not None and more > 0:
+            self._allowed += more
+            self._free.extend([None] * more)
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Task:
         """Have the function run beside the caller."""
@@ -107,7 +93,8 @@ class Pool:
     def _start(self) -> None:
         """Start one more thread if there may be more."""
         if self._free is None:
-            self._free = [None] * max(1, count() - 1)
+            self._free = []
+            self.allow(num_threads())
         free = self._free
         try:
             free.pop()
