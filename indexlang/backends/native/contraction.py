@@ -56,7 +56,7 @@ def _scheduled(c: Contraction, target: Target, name: str) -> Schedule:
     if c.op == "=" and any(a.serial for a in normal.axes):
         before.append(fill(normal, f"{name}_zero", 0))
         c = replace(c, op="+=")
-    if c.epilogue and any(a.serial for a in normal.axes):
+    if (c.epilogue or c.results) and any(a.serial for a in normal.axes):
         raise NotImplementedError("an epilogue of elements that several points share")
     itemsize = np.dtype(c.dtype).itemsize
     lanes = target.lanes(itemsize)
@@ -76,10 +76,10 @@ def _scheduled(c: Contraction, target: Target, name: str) -> Schedule:
 
 def _with_roles(c: Contraction) -> Contraction:
     """The target is an output, everything else an input, if it is not the target's array."""
-    written = replace(c.target.array, role="output")
+    written = {c.target.array.name, *(o.array.name for _, o in c.results)}
 
     def named(array: Array) -> Array:
-        return array if not array.name else written if array.name == written.name else replace(array, role="input")
+        return replace(array, role="output" if array.name in written else "input") if array.name else array
 
     def operand(o: Operand) -> Operand:
         return replace(o, array=named(o.array))
@@ -87,4 +87,6 @@ def _with_roles(c: Contraction) -> Contraction:
     steps = tuple(
         replace(s, args=tuple(operand(a) if isinstance(a, Operand) else a for a in s.args)) for s in c.epilogue
     )
-    return replace(c, left=operand(c.left), right=operand(c.right), target=operand(c.target), epilogue=steps)
+    results = tuple((name, operand(o)) for name, o in c.results)
+    left, right, home = operand(c.left), operand(c.right), operand(c.target)
+    return replace(c, left=left, right=right, target=home, epilogue=steps, results=results)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .nest import Array, Form, Nest
+from .nest import Array, Form, Literal, Nest
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,14 @@ ONE = Operand(Array("", "float32", 1))  # as the right operand: sums of the left
 
 @dataclass(frozen=True)
 class Step:
-    """One operation after the sum: a row of `operations`, of names of steps before it ("sum" is the sum itself)."""
+    """One operation after the sum: a row of `operations`, or a function of `functions`, of steps before it by their
+    names ("sum" is the sum itself), of elements as they are in memory, of numbers (a float is one of the sum's type).
+    """
 
     name: str
     fn: str
-    args: tuple[str | Operand | float, ...]
+    args: tuple[str | Operand | Literal | float, ...]
+    dtype: str = ""  # of the result; that which the arguments say where nothing is said
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,9 @@ class Contraction:
     """target op= sum of left * right over the points at which no bound is negative.
 
     What the target has no stride along is summed; `=` writes 0 where no point is there. Elements of the target that
-    several points share take them all. `epilogue` are steps of one value to the next before it is written, the last
-    one is the result; they see what the target would hold without them.
+    several points share take them all. `epilogue` are steps of one value to the next before it is written; they see
+    what the target would hold without them. `results` are the steps that are written, and where; if none is said, the
+    last one goes to the target. Others than these leave nothing: the target may then hold anything.
     """
 
     extents: tuple[tuple[str, int], ...]
@@ -49,6 +53,7 @@ class Contraction:
     op: str = "="  # = | += | -=
     bounds: tuple[Form, ...] = ()  # each is not negative
     epilogue: tuple[Step, ...] = ()
+    results: tuple[tuple[str, Operand], ...] = ()
     dtype: str = "float32"
 
 

@@ -13,6 +13,7 @@ from .contraction_body import Body
 from .contraction_tiling import Plan, Shape
 from .inner_packs import Packing
 from .nest import Form, Nest, form
+from .normal_form import TARGET
 from .packs import Spot
 from .writing import Writing
 
@@ -157,5 +158,6 @@ def nest(plan: Plan, name: str) -> Nest:
     loops = _Loops(plan)
     loops.outer(plan.order.outer)
     copied = [plan.normal.views[p].array for p, how in plan.tile.packs if how != "whole"]
-    arrays = {a.name: a for a in (*(a.array for a in plan.accesses), *copied) if a.name}
+    own = [a.array for p, a in enumerate(plan.accesses) if p != TARGET or plan.touches_target]
+    arrays = {a.name: a for a in (*own, *copied) if a.name}
     return Nest(name, tuple(arrays.values()), tuple(loops.items), tuple(loops.w.lists[0]))

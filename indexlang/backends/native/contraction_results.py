@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from . import functions
 from .contraction_form import Operand
 from .contraction_tiling import Plan, Position, Tiling, zero
 from .nest import Form, Literal, Read, Type
 from .normal_form import TARGET
+from .operations import OPERATIONS
+from .packs import Access
+
+Held = str | Literal
+Argument = str | Operand | Literal | float
 
 
 @dataclass(frozen=True)
@@ -45,13 +51,14 @@ class Results:
         if plan.contraction.op != "=" or self.tiling.chunks:
             old = self._old(at, lanes, live)
             value = w.apply("sub" if plan.contraction.op == "-=" else "add", old, value)
-        if not self.tiling.chunks or not plan.contraction.epilogue:
-            self._put(self._finished(p, u, value, lanes, live), at, lanes, live)
+        c = plan.contraction
+        if not self.tiling.chunks or not (c.epilogue or c.results):
+            self._finish(p, u, value, lanes, live)
             return
         with w.apart() as whole:
-            self._put(self._finished(p, u, value, lanes, live), at, lanes, live)
+            self._finish(p, u, value, lanes, live)
         with w.apart() as part:
-            self._put(value, at, lanes, live)
+            self._put(access, value, at, lanes, live)
         w.otherwise(last, whole, part)
 
     def _old(self, at: Form, lanes: int, live: int) -> str:
@@ -70,38 +77,49 @@ class Results:
             w.set(Read(access.array, at, lanes, step, live), register=old)
         return self.tiling.cast(old)
 
-    def _finished(self, p: Position, u: int, value: str, lanes: int, live: int) -> str:
-        """A sum after the steps of the epilogue."""
-        names = {"sum": value}
-        for step in self.tiling.plan.contraction.epilogue:
-            args = [self._argument(arg, names, p, u, lanes, live) for arg in step.args]
-            names[step.name] = value = self.tiling.w.apply(step.fn, *args)
-        return value
+    def _finish(self, p: Position, u: int, value: Held, lanes: int, live: int) -> None:
+        """A sum through the steps of the epilogue, and written."""
+        plan, known = self.tiling.plan, dict[Argument, Held]({"sum": value})
+        for step in plan.contraction.epilogue:
+            args = [self._argument(arg, known, p, u, lanes, live) for arg in step.args]
+            kind = Type(step.dtype, lanes) if step.dtype else None
+            if step.fn in OPERATIONS:
+                value = self.tiling.w.apply(step.fn, *args, kind=kind)
+            else:
+                value = functions.call(self.tiling.w, step.fn, args, kind or self.tiling.w.type_of(args[0]))
+            known[step.name] = value
+        if not plan.contraction.results:
+            access = plan.accesses[TARGET]
+            self._put(access, value, self.tiling.place(access, p, u * lanes), lanes, live)
+        for name, operand in plan.contraction.results:
+            access = self._access(operand)
+            self._put(access, known[name], self.tiling.place(access, p, u * lanes), lanes, live)
 
-    def _put(self, value: str, at: Form, lanes: int, live: int) -> None:
-        access = self.tiling.plan.accesses[TARGET]
-        self.tiling.w.write(
-            access.array, at, self.tiling.cast(value, access.array.dtype), access.lane if lanes > 1 else 1, live
-        )
+    def _access(self, operand: Operand) -> Access:
+        plan = self.tiling.plan
+        return plan.accesses[plan.normal.views.index(operand, 3)]
 
-    def _argument(
-        self, arg: str | Operand | float, names: Mapping[str, str], p: Position, u: int, lanes: int, live: int
-    ) -> str | Literal:
-        """What a step of the epilogue takes."""
-        if isinstance(arg, str):
-            return names[arg]
-        if not isinstance(arg, Operand):
+    def _put(self, access: Access, value: Held, at: Form, lanes: int, live: int) -> None:
+        dtype = access.array.dtype
+        held = value if isinstance(value, Literal) else self.tiling.cast(value, dtype)
+        self.tiling.w.write(access.array, at, held, access.lane if lanes > 1 else 1, live)
+
+    def _argument(self, arg: Argument, known: dict[Argument, Held], p: Position, u: int, lanes: int, live: int) -> Held:
+        """What a step of the epilogue takes: each element is read once."""
+        if isinstance(arg, float):
             return self.tiling.w.number(arg, self.tiling.plan.contraction.dtype, lanes)
-        access = self.tiling.plan.accesses[self.tiling.plan.normal.views.index(arg, 3)]
-        at = self.tiling.place(access, p, u * lanes if access.lane else 0)
-        if lanes == 1 or access.lane == 0:
-            one = self.tiling.cast(self.tiling.w.set(Read(access.array, at), "x"))
-            return (
-                one
-                if lanes == 1
-                else self.tiling.w.apply("spread", one, kind=Type(self.tiling.w.types[one].dtype, lanes))
-            )
-        return self.tiling.cast(self.tiling.w.read(access.array, at, lanes, access.lane, live))
+        if isinstance(arg, Literal):
+            return Literal(arg.value, Type(arg.type.dtype, lanes))
+        if isinstance(arg, Operand) and arg not in known:
+            known[arg] = self._read(self._access(arg), p, u, lanes, live)
+        return known[arg]
+
+    def _read(self, access: Access, p: Position, u: int, lanes: int, live: int) -> str:
+        w, at = self.tiling.w, self.tiling.place(access, p, u * lanes if access.lane else 0)
+        if lanes > 1 and access.lane:
+            return w.read(access.array, at, lanes, access.lane, live)
+        one = w.read(access.array, at)
+        return one if lanes == 1 else w.apply("spread", one, kind=Type(access.array.dtype, lanes))
 
     def _masked(self, p: Position, u: int, value: str, lanes: int) -> str:
         """A sum, or 0 where a bound refuses its result."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import product
 
+from ...properties import cached_property
 from .blocks import Order
 from .contraction_form import Contraction
 from .nest import Form
@@ -31,6 +31,11 @@ class Plan:
     tile: Tile
     order: Order
     accesses: tuple[Access, ...]
+
+    @property
+    def touches_target(self) -> bool:
+        """Whether the target is read or written, beside what results say."""
+        return self.contraction.op != "=" or bool(self.order.split) or not self.contraction.results
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,12 @@ def _changed(c: Contraction, change: Change) -> Contraction:
     bounds = (*(_form(b, change) for b in c.bounds), *change.bounds)
     reduced = tuple(i for i, _ in extents if i not in moved)
     left, right = _operand(c.left, change), _operand(c.right, change)
-    return replace(c, extents=extents, reduced=reduced, left=left, right=right, target=target, bounds=bounds)
+    steps = tuple(
+        replace(s, args=tuple(_operand(a, change) if isinstance(a, Operand) else a for a in s.args)) for s in c.epilogue
+    )
+    results = tuple((name, _operand(o, change)) for name, o in c.results)
+    c = replace(c, extents=extents, reduced=reduced, left=left, right=right, target=target, bounds=bounds)
+    return replace(c, epilogue=steps, results=results)
 
 
 def _operand(o: Operand, change: Change) -> Operand:

@@ -7,25 +7,21 @@ computes is left to NumPy's code, visibly.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
-from ...plan.places import Buffer, View
+from ...plan.places import Buffer
 from ...plan.plan import Plan
-from ...plan.views import Row
 from . import maps
-from .contraction import Contraction, schedule
-from .gathering import gathered
+from .chains import Chain, Members, Number, chained, touches, zeroed
+from .contraction import schedule
 from .joining import joined
-from .lowering import Task, apart, contraction, task
+from .lowering import Task, apart, task
 from .nest import Array, Nest
 from .pieces import pieces
 from .target import Target
 
-Number = tuple[int, int]  # of a section, and of a step in it
 TOGETHER = 24  # tasks that are looked at together, at most
-REUSED = 4  # times that each element of the larger factor is used, at least
-SMALL = 1 << 10  # points of a sum of products below which it is gone through as it is written
 
 
 @dataclass(frozen=True)
@@ -56,8 +52,8 @@ def groups_of(plan: Plan, target: Target, apart: bool = False) -> tuple[Group, .
     """What native code does of a Plan; `apart`, no group holds more than what becomes nests together."""
     if plan.complex_step:
         return ()
-    arrays = Arrays()
-    return tuple(g for run in runs(plan) for g in grouped(run, arrays, target, apart))
+    arrays, touched = Arrays(), touches(plan)
+    return tuple(g for run in runs(plan) for g in grouped(together(run, arrays, touched), arrays, target, apart))
 
 
 def runs(plan: Plan) -> list[list[tuple[Number, Task]]]:
@@ -74,10 +70,10 @@ def runs(plan: Plan) -> list[list[tuple[Number, Task]]]:
     return [run for run in found if run]
 
 
-def grouped(run: Sequence[tuple[Number, Task]], arrays: Arrays, target: Target, alone: bool = False) -> list[Group]:
+def grouped(run: Sequence[Members | Chain], arrays: Arrays, target: Target, alone: bool = False) -> list[Group]:
     """Tasks that follow each other as calls: one, where each of them is native."""
     groups: list[Group] = []
-    members: list[tuple[Sequence[tuple[Number, Task]], Scheduled]] = []
+    members: list[tuple[Members, Scheduled]] = []
 
     def close() -> None:
         if members:
@@ -91,7 +87,7 @@ def grouped(run: Sequence[tuple[Number, Task]], arrays: Arrays, target: Target, 
             groups.append(Group(tuple(n for n, _ in inside), first, second, nests, workspaces, told))
             members.clear()
 
-    for some in together(run, arrays):
+    for some in run:
         for part, found in scheduled(some, arrays, target):
             if found is None:
                 close()
@@ -103,25 +99,25 @@ def grouped(run: Sequence[tuple[Number, Task]], arrays: Arrays, target: Target, 
     return groups
 
 
-def together(run: Sequence[tuple[Number, Task]], arrays: Arrays) -> list[list[tuple[Number, Task]]]:
-    """Sums of products each alone, what lies between them together."""
-    found: list[list[tuple[Number, Task]]] = []
-    open_list = False
-    for number, work in run:
-        alone = bool(work.taps) or is_product(work, arrays)
-        if alone or not open_list or len(found[-1]) >= TOGETHER:
-            found.append([])
-        found[-1].append((number, work))
-        open_list = not alone
-    return found
-
-
-def is_product(work: Task, arrays: Arrays) -> bool:
-    """Whether a task is a sum of products for a schedule of its own: large, its factors read several times."""
-    if work.points < SMALL:
-        return False
-    found = contraction(work, arrays)
-    return found is not None and work.points >= REUSED * max(found.left.array.size, found.right.array.size)
+def together(run: Members, arrays: Arrays, touched: Mapping[Buffer, int]) -> list[Members | Chain]:
+    """Sums of products with what they do along, sums at taps with the zeros before them, what lies between together."""
+    found: list[Members | Chain] = []
+    between: list[tuple[Number, Task]] = []
+    at = 0
+    while at < len(run):
+        chain = chained(run[at:], arrays, touched)
+        tapped = 2 if zeroed(run[at:]) and run[at + 1][1].taps else bool(run[at][1].taps)
+        if chain is not None or tapped or len(between) >= TOGETHER:
+            found += [between] if between else []
+            between = []
+        if chain is not None or tapped:
+            some: Members | Chain = run[at : at + tapped] if chain is None else chain
+            found.append(some)
+            at += tapped if chain is None else len(chain.members)
+        else:
+            between.append(run[at])
+            at += 1
+    return [*found, *([between] if between else [])]
 
 
 class Arrays(dict[Buffer, Array]):
@@ -132,30 +128,49 @@ class Arrays(dict[Buffer, Array]):
         return made
 
 
-Parts = list[tuple[Sequence[tuple[Number, Task]], "Scheduled | None"]]
+Parts = list[tuple[Members, "Scheduled | None"]]
 
 
-def scheduled(some: Sequence[tuple[Number, Task]], arrays: Arrays, target: Target) -> Parts:
+def scheduled(some: Members | Chain, arrays: Arrays, target: Target) -> Parts:
     """The nests of tasks, together if that can be, else one by one; None for what is left to NumPy."""
+    if isinstance(some, Chain):
+        return [(some.members, multiplied(some, target))]
     (number, first), *others = some
     name = f"k{number[0]}_{number[1]}"
-    if others:
+    if zeroed(some) and others[0][1].taps:
+        found = mapped(made_whole(pieces(others[0][1])), arrays, target, name)
+        if found is not None:
+            return [(some, found)]
+    elif others:
         found = mapped(joined([work for _, work in some]), arrays, target, name)
         if found is not None:
             return [(some, found)]
+    if others:
         return [part for one in some for part in scheduled([one], arrays, target)]
-    if is_product(first, arrays):
-        product = contraction(first, arrays)
-        assert product is not None
-        made = [schedule(c, target, f"{name}_{k}") for k, c in enumerate(solved(first, product))]
-        nests = tuple(n for s in made for n in s.nests)
-        return [(some, Scheduled(nests, tuple(w for s in made for w in s.workspaces), "; ".join(s.told for s in made)))]
     works = (pieces(first) if first.taps else None) or apart(first)
     return [(some, mapped(works, arrays, target, name))]
 
 
+def multiplied(chain: Chain, target: Target) -> Scheduled:
+    """The nests of a sum of products."""
+    (section, step), _ = chain.members[0]
+    made = [schedule(c, target, f"k{section}_{step}_{k}") for k, c in enumerate(chain.contractions)]
+    nests = tuple(n for s in made for n in s.nests)
+    return Scheduled(nests, tuple(w for s in made for w in s.workspaces), "; ".join(s.told for s in made))
+
+
+def made_whole(works: Sequence[Task] | None) -> Sequence[Task]:
+    """Tasks that add to disjoint elements, as those that make them, if these are all; else none."""
+    if not works:
+        return ()
+    reached = sum(prod(hi - lo for i, (lo, hi) in w.extents if i in w.place.mentioned) for w in works)
+    return [replace(w, op="=") for w in works] if reached == prod(works[0].place.buffer.shape) else ()
+
+
 def mapped(works: Sequence[Task], arrays: Arrays, target: Target, name: str) -> Scheduled | None:
     """Values at points, and what is reduced of them, as nests: those of indices of the same names together."""
+    if not works:
+        return None
     extents = {i: e for work in works for i, e in work.extents}
     alike = all(extents[i] == e for work in works for i, e in work.extents)
     if not alike:
@@ -167,13 +182,3 @@ def mapped(works: Sequence[Task], arrays: Arrays, target: Target, name: str) -> 
         return Scheduled(nests, tuple(w for s in found for w in s.workspaces), found[0].told)
     made = maps.nests([maps.Work(w.place, w.op, w.kernel) for w in works], extents, arrays, target, name)
     return None if made is None else Scheduled(made.nests, made.workspaces, made.told)
-
-
-def solved(work: Task, product: Contraction) -> Sequence[Contraction]:
-    """A contraction, or several, that share no element of the target."""
-    place = work.place
-    if not work.taps or not isinstance(place, View):
-        return (product,)
-    lows = {i: lo for i, (lo, _) in work.extents}
-    rows = [Row(r.const + sum(k * lows[i] for i, k in r.coefs), r.coefs) for r in place.rows]
-    return gathered(product, rows, place.buffer.shape) or (product,)

@@ -7,9 +7,9 @@ and an index of one value is none.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import gcd, prod
 
+from ...properties import cached_property
 from .contraction_form import Contraction, Operand
 from .nest import Form
 
@@ -18,7 +18,7 @@ LEFT, RIGHT, TARGET = 0, 1, 2
 
 @dataclass(frozen=True)
 class Axis:
-    """`steps`: its strides in left, right, target and the operands of the epilogue."""
+    """`steps`: its strides in left, right, target and what the epilogue reads and writes."""
 
     name: str
     n: int
@@ -109,10 +109,11 @@ class Normal:
 
 
 def views(c: Contraction) -> tuple[Operand, ...]:
-    """Left, right, target, and each operand of the epilogue once."""
+    """Left, right, target, and each operand of the epilogue and of its results once."""
     found = [c.left, c.right, c.target]
     for step in c.epilogue:
         found += [arg for arg in step.args if isinstance(arg, Operand) and arg not in found[3:]]
+    found += [o for _, o in c.results if o not in found[3:]]
     return tuple(found)
 
 

@@ -70,6 +70,7 @@ def _parts(c: Contraction, normal: Normal, axis: Axis, count: int, name: str) ->
         op="=",
         bounds=normal.bounds,
         epilogue=(),
+        results=(),
     )
     steps_of = dict(zip(normal.views, range(len(normal.views)), strict=True))
     epilogue = tuple(
@@ -84,5 +85,6 @@ def _parts(c: Contraction, normal: Normal, axis: Axis, count: int, name: str) ->
         target=view(TARGET),
         bounds=(),
         epilogue=epilogue,
+        results=tuple((name, view(steps_of[o])) for name, o in c.results),
     )
     return first, second, array

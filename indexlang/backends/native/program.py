@@ -14,8 +14,9 @@ from ..numpy.load import Part, Whole
 from ..numpy.names import Called
 from . import kernels
 from .calling import native
+from .chains import Number
 from .check import faults
-from .groups import Group, Number
+from .groups import Group
 from .nest import Nest
 from .target import Target
 from .whole import elsewhere, whole_of

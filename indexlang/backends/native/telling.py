@@ -13,7 +13,8 @@ from ...plan import kernels
 from ...plan.kernels import Kernel
 from ...plan.plan import Check, Either, Leave, Loop, Make, Plan, Run, Section, Step, Within
 from . import maps
-from .groups import Arrays, Group, Number
+from .chains import Number
+from .groups import Arrays, Group
 from .lowering import task
 
 NESTED = "loop nest"  # the planner's word for what an engine is to go through

@@ -1,0 +1,100 @@
+"""Sums of products with what is done along with them: the zeros before, what follows at each element.
+
+In: tasks in order. Out: a `Chain`, or how many of the tasks are to be looked at by themselves. The one rule: a task is
+done along only if all elements of the sum's target are made by the contractions of the chain.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ...plan.buffers import buffers_of
+from ...plan.kernels import Map
+from ...plan.places import Buffer, View
+from ...plan.plan import Plan
+from ...plan.quantities import Number as Constant
+from ...plan.views import Row
+from .contraction import Contraction
+from .following import covers, followed
+from .gathering import gathered
+from .lowering import Task, contraction
+from .nest import Array
+
+REUSED = 4  # times that each element of the larger factor is used, at least
+SMALL = 1 << 10  # points of a sum of products below which it is gone through as it is written
+AFTER = 12  # tasks after a sum that are looked at
+
+Number = tuple[int, int]  # of a section, and of a step in it
+Members = Sequence[tuple[Number, Task]]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Steps that follow each other, and the contractions that do them all."""
+
+    members: Members
+    contractions: tuple[Contraction, ...]
+
+
+def touches(plan: Plan) -> Counter[Buffer]:
+    """How many steps touch each buffer; whoever gives or gets it counts as one."""
+    found = Counter(b for s in plan.sections for step in s.steps for b in dict.fromkeys(buffers_of(step)))
+    found.update([*plan.inputs, *(t.buffer for t in plan.tables), *(p.buffer for _, p, _ in plan.outputs)])
+    found.update(p.buffer for p in plan.finite)
+    return found
+
+
+def chained(run: Members, arrays: Mapping[Buffer, Array], touched: Mapping[Buffer, int]) -> Chain | None:
+    """The sum of products with which tasks begin, a zero before it or not; None where there is none."""
+    zero = zeroed(run)
+    work = run[int(zero)][1]
+    product = product_of(work, arrays)
+    if product is None:
+        return None
+    whole = covers(work) and (not work.taps or _solved(work, product) is not None)
+    if zero and not whole:
+        return None
+    count = int(zero) + 1
+    if whole:
+        own = {**touched, work.place.buffer: touched[work.place.buffer] - int(zero)}
+        product = replace(product, op="=") if zero else product
+        product, after = followed(product, work, [t for _, t in run[count : count + AFTER]], arrays, own)
+        count += after
+    return Chain(run[:count], tuple(_solved(work, product) or [product]))
+
+
+def product_of(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | None:
+    """A task as a sum of products for a schedule of its own: large, its factors read several times; None if not."""
+    if work.points < SMALL:
+        return None
+    found = contraction(work, arrays)
+    if found is None or not found.reduced:  # what only taps bring together is no product
+        return None
+    return found if work.points >= REUSED * max(found.left.array.size, found.right.array.size) else None
+
+
+def zeroed(run: Members) -> bool:
+    """Whether the first of some tasks makes all of what the second one adds to zero."""
+    if len(run) < 2:
+        return False
+    (_, first), (_, then) = run[:2]
+    match first.kernel:
+        case Map(value=Constant(value=value)) if not value:
+            same = first.place.buffer == then.place.buffer and first.op == "=" and then.op == "+="
+            return same and not first.taps and covers(first)
+        case _:
+            return False
+
+
+def _solved(work: Task, product: Contraction) -> Sequence[Contraction] | None:
+    """Contractions that share no element of the target; None where points are not told apart."""
+    place = work.place
+    if not work.taps:
+        return (product,)
+    if not isinstance(place, View):
+        return None
+    lows = {i: lo for i, (lo, _) in work.extents}
+    rows = [Row(r.const + sum(k * lows[i] for i, k in r.coefs), r.coefs) for r in place.rows]
+    return gathered(product, rows, place.buffer.shape)
