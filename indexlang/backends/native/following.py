@@ -73,7 +73,8 @@ class _Chain:
         forms = _forms(place, dict(self.work.extents), self.work.taps)
         assert forms is not None
         self.axes[place.buffer] = forms
-        self.held[place.buffer] = "sum", c.target
+        self.steps = [*c.epilogue]  # it may be scaled
+        self.held[place.buffer] = c.epilogue[-1].name if c.epilogue else "sum", c.target
         self.read = {c.left.array.name: {c.left}, c.right.array.name: {c.right}}
 
     def copy(self) -> _Chain:
