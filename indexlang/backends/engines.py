@@ -36,6 +36,7 @@ class Row:
     pulls: bool = False
     nests: Callable[[Plan], str] = lambda plan: ""
     needs: tuple[str, ...] = ()
+    unable: Callable[[], str] = str  # why it cannot run here, although that is installed
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -47,6 +48,12 @@ def _native(*args: Any, **how: Any) -> Compiled:
     from .native.load import compile_native  # it imports llvmlite
 
     return compile_native(*args, **how)
+
+
+def _unable() -> str:
+    from .native import engine
+
+    return "" if engine.available() else "llvmlite is too old, or this machine does not let it make code"
 
 
 def _emitted(plan: Plan, program: str, version: str) -> str:
@@ -96,11 +103,15 @@ def present(name: str, otherwise: str = "or leave backend=... out, and NumPy is 
     if missing:
         way = f"install it: python -m pip install 'indexlang[{name}]'; {otherwise}"
         raise MeaningError(Problem("backend", f"the backend {name} needs {', '.join(missing)}", way_out=way))
+    unable = BACKENDS[name].unable()
+    if unable:
+        way = f"update it: python -m pip install --upgrade 'indexlang[{name}]'; {otherwise}"
+        raise MeaningError(Problem("backend", f"the backend {name} cannot run: {unable}", way_out=way))
     return name
 
 
 BACKENDS: Mapping[str, Row] = {
     "numpy": Row(NUMPY, compile_program, module_of, "numpy", pulls=True),
-    "native": Row(NATIVE, _native, _emitted, "llvm", nests=_nests, needs=("llvmlite",)),
+    "native": Row(NATIVE, _native, _emitted, "llvm", nests=_nests, needs=("llvmlite",), unable=_unable),
 }
 TARGETS: Mapping[str, str] = {row.target: name for name, row in BACKENDS.items()}  # the backends by what they emit

@@ -63,6 +63,8 @@ def measured(function: Function, forms: Forms) -> Measured:
         program, shapes, dtypes, limits=limits, tick=lambda number: ticks.append((number, perf_counter()))
     )
     runs: list[list[float]] = []
+    dtype = "float64" if "float64" in compiled.plan.dtypes.values() else "float32"
+    before = peaks(dtype)
     arrays = _inputs(program, forms)
     try:
         compiled.run(*arrays)
@@ -75,10 +77,9 @@ def measured(function: Function, forms: Forms) -> Measured:
         compiled.run(*arrays)
         times = dict(ticks)
         runs.append([times[k] - times[k - 1] if k in times else 0.0 for k in range(len(compiled.plan.sections))])
-    dtype = "float64" if "float64" in compiled.plan.dtypes.values() else "float32"
     best = [min(times) for times in zip(*runs, strict=True)]
     whole = min((sum(run) for run in runs), default=0.0)
-    most, bandwidth = peaks(dtype)
+    most, bandwidth = map(max, zip(before, peaks(dtype), strict=True))  # others may have been busy meanwhile
     return Measured(tuple(_rows(compiled.plan, best, most, bandwidth)), whole, dtype, most, bandwidth, num_threads())
 
 
@@ -131,7 +132,7 @@ def text(found: Measured) -> str:
             if row.bound == "flops"
             else amount(row.moved / row.seconds, "B/s")
         )
-        of = "peak" if row.bound == "flops" else "what a copy reaches"
+        of = "peak" if row.bound == "flops" else "a copy through memory"
         lines.append(f"measured  {row.first}{last}: {_time(row.seconds)}, {rate}, {row.share:.0%} of {of}")
     threads = f"{found.threads} thread{'s' if found.threads > 1 else ''}"
     machine = f"{amount(found.flops, 'FLOP/s')} of {found.dtype}, a copy {amount(found.bandwidth, 'B/s')}"

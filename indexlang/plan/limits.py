@@ -81,7 +81,7 @@ class Limits:
 
 NEVER = 1 << 62  # a size that nothing reaches
 NUMPY = Limits()
-NATIVE = replace(NUMPY, nests=True, least=NEVER, fewest=NEVER)  # no chains of blocks, no windows as tensors
+NATIVE = replace(NUMPY, nests=True, least=NEVER, sum=NEVER, fewest=NEVER)  # no chains of blocks, no windows as tensors
 
 # Every threshold is passed by a few elements: for tests.
 TINY = Limits(

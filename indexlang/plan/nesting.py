@@ -66,7 +66,28 @@ def nested(stmt: Any, target: Target) -> None:
     stmt.start(target, ())
     with ExitStack() as stack:
         scope = stmt.enter(stack, target, (), drops=False)
-        target.put(target.view, stmt.evaluate(scope) if stmt.root is None else _logarithm(stmt, target, scope))
+        if stmt.root is not None:
+            target.put(target.view, _logarithm(stmt, target, scope))
+        elif stmt.op in SUMS and len(stmt.terms()) == 1 and stmt.contractible():
+            ((sign, term),) = stmt.terms()
+            target.put(target.view, _product(stmt, term, scope), sign < 0)
+        else:
+            target.put(target.view, stmt.evaluate(scope))
+
+
+def _product(stmt: Evaluation, term: Expr, scope: Scope) -> Value:
+    """A sum of products; what the whole sum is multiplied by, or divided, comes after it."""
+    b, kind = stmt.b, stmt.compute
+    core, outside, divisors = stmt.split(term)
+    value: Value = cast(value_of(b, core[0], scope), kind)
+    for factor in core[1:]:
+        value = Apply("mul", (value, cast(value_of(b, factor, scope), kind)), kind)
+    summed = [i for i in stmt.summed if not scope[i].tap]
+    value = stmt.reduced(masked(b, value, stmt.inner, scope, Number(0, kind)), summed) if summed else value
+    for fn, parts in (("mul", outside), ("div", divisors)):
+        for part in parts:
+            value = Apply(fn, (value, value_of(b, part, scope)), kind)
+    return stmt.masked_outer(value, scope)
 
 
 def _logarithm(stmt: Evaluation, target: Target, scope: Scope) -> Value:

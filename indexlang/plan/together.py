@@ -24,7 +24,9 @@ from .views import plain
 
 
 def together(plan: Plan) -> Plan:
-    """The Plan with such sections as one."""
+    """The Plan with such sections as one; as it is, where an engine goes through whole domains."""
+    if plan.limits.nests:
+        return plan
     lives = lifetimes(plan)
     given = {place.buffer for place in (*(place for _, place, _ in plan.outputs), *plan.finite)}
     large = [b for b in lives if bytes_of(b) > plan.limits.block and b not in given]

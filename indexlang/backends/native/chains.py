@@ -16,7 +16,7 @@ from ...plan.places import Buffer, View
 from ...plan.plan import Plan
 from ...plan.quantities import Number as Constant
 from ...plan.views import Row
-from .contraction import Contraction
+from .contraction import Contraction, Operand
 from .following import covers, followed
 from .gathering import gathered
 from .lowering import Task, contraction
@@ -72,7 +72,13 @@ def product_of(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | None
     found = contraction(work, arrays)
     if found is None or work.points < REUSED * max(found.left.array.size, found.right.array.size):
         return None
-    return found
+    own = {i for i, _ in found.target.strides} - {*work.taps}
+    lacking = [i for o in (found.left, found.right) for i, n in found.extents if i in own and n > 1 and not _step(o, i)]
+    return found if lacking else None  # else no element is used again but by neighbours
+
+
+def _step(o: Operand, index: str) -> int:
+    return dict(o.strides).get(index, 0)
 
 
 def zeroed(run: Members) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import product
 
+from ...properties import cached_property
 from .blocks import Order
 from .contraction_form import Contraction
 from .nest import Form

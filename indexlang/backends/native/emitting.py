@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ...errors import MeaningError, Problem
-from ...plan.places import Buffer, Part, Place
+from ...plan.places import Buffer
 from ...plan.plan import Make, Plan
 from .emit import module
 from .groups import Group
 from .nest import Nest
 from .target import Target
+from .whole import is_all
 
 LINE = 64  # bytes to which the workspace, and each array in it, is aligned
 
@@ -28,7 +29,7 @@ def module_of(plan: Plan, groups: Sequence[Group], program: str, version: str, t
     All arrays are contiguous, row-major, and apart from each other; comments say their types, shapes and order.
     """
     _refuse(plan, groups)
-    arrays = {buffer: array.name for g in groups for buffer, array in (*g.read, *g.written)}
+    arrays = {b: array.name for g in groups for b, array in (*g.read, *g.written)}
     outputs = tuple(dict.fromkeys(place.buffer for _, place, _ in plan.outputs))
     pointers = {arrays[b]: f"%in{k}" for k, b in enumerate(plan.inputs) if b in arrays}
     pointers |= {arrays[b]: f"%out{k}" for k, b in enumerate(outputs)}
@@ -56,20 +57,10 @@ def _refuse(plan: Plan, groups: Sequence[Group]) -> None:
         raise _refused("it reads positions from a table that is made before", f"table: {tables[0]}")
     if plan.instead is not None:
         raise _refused("other statements run where its results are not finite", plan.sections[0].records[0].statement)
+    ends = dict(plan.extents)
     for name, place, dtype in plan.outputs:
-        if place.buffer.dtype != dtype or place.buffer.role in ("input", "table") or not _whole(place, plan, name):
+        if place.buffer.dtype != dtype or place.buffer.role in ("input", "table") or not is_all(place, ends):
             raise _refused("an output is made of what is computed by NumPy, as a copy", f"output: {name}")
-
-
-def _whole(place: Place, plan: Plan, name: str) -> bool:
-    """Whether an output is all of its array, in its order."""
-    if place.buffer.shape != plan.shapes[name]:
-        return False
-    if isinstance(place, Part):
-        return True
-    indices = [row.coefs for row in place.rows]
-    plain = all(row.const == 0 and len(row.coefs) == 1 and row.coefs[0][1] == 1 for row in place.rows)
-    return plain and len({i for ((i, _),) in indices}) == len(indices)
 
 
 def _refused(rule: str, value: str) -> MeaningError:

@@ -73,7 +73,9 @@ class _Chain:
         forms = _forms(place, dict(self.work.extents), self.work.taps)
         assert forms is not None
         self.axes[place.buffer] = forms
-        self.held[place.buffer] = "sum", c.target
+        long = {i for i, n in c.extents if n > 1}
+        strides = tuple((i, s) for i, s in c.target.strides if i in long)
+        self.held[place.buffer] = "sum", replace(c.target, strides=strides)
         self.read = {c.left.array.name: {c.left}, c.right.array.name: {c.right}}
 
     def copy(self) -> _Chain:

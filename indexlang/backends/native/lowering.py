@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import prod, sqrt
 
 from ...plan.buffers import buffers_of, places_of
 from ...plan.kernels import Einsum, Kernel, Map, Product, Running, Search, Select, Take
@@ -17,6 +17,7 @@ from ...plan.plan import Loop, Run, Step
 from ...plan.quantities import Apply, Load, Number, Position, Reduced, Value
 from ...plan.views import index_strides, row_strides
 from .contraction import Contraction, Operand
+from .contraction import Step as After
 from .names import indices_in
 from .nest import Array, Form
 
@@ -74,12 +75,18 @@ def task(step: Step, extents: Extents) -> Task | None:
 def contraction(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | None:
     """A task as a sum of products of two arrays; None if it is no such sum."""
     over: tuple[str, ...] = ()
+    steps: list[tuple[str, float]] = []
     inner: Value
     match work.kernel:
-        case Map(value=Reduced(op="sum", value=inner, over=over)):
-            pass
-        case Map(value=inner) if work.taps:
-            pass
+        case Map(value=value):
+            steps, value = scaled(value)
+            match value:
+                case Reduced(op="sum", value=inner, over=over):
+                    pass
+                case inner if work.taps and not steps:
+                    pass
+                case _:
+                    return None
         case Product(left=a, right=b, roles=roles):
             kind = work.place.buffer.dtype
             inner, over = Apply("mul", (Load(a, kind), Load(b, kind)), kind), roles.summed
@@ -109,7 +116,43 @@ def contraction(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | Non
         bounds += found
     x, y, home = (operand(p, arrays, extents) for p in (left.place, right.place, work.place))
     sizes = tuple((i, hi - lo) for i, (lo, hi) in work.extents)
-    return Contraction(sizes, over, x, y, home, op=work.op, bounds=tuple(bounds), dtype=dtype)
+    after = tuple(After(f"scaled{k}", fn, (f"scaled{k - 1}" if k else "sum", by)) for k, (fn, by) in enumerate(steps))
+    if after and work.op != "=":  # they would scale what is there, too
+        return None
+    return Contraction(sizes, over, x, y, home, op=work.op, bounds=tuple(bounds), epilogue=after, dtype=dtype)
+
+
+def scaled(value: Value) -> tuple[list[tuple[str, float]], Value]:
+    """What numbers a value is multiplied by and divided by at last, and the value before that."""
+    match value:
+        case Apply(fn=("mul" | "div") as fn, args=(inner, by), dtype=("float32" | "float64")):
+            number = constant(by)
+            if number is not None:
+                steps, first = scaled(inner)
+                return [*steps, (fn, number)], first
+        case _:
+            pass
+    return [], value
+
+
+def constant(value: Value) -> float | None:
+    """The value of numbers alone."""
+    match value:
+        case Number(value=number):
+            return float(number)
+        case Apply(fn="sqrt", args=(a,)):
+            found = constant(a)
+            return None if found is None or found < 0 else sqrt(found)
+        case Apply(fn=("mul" | "add" | "sub") as fn, args=(a, b)):
+            x, y = constant(a), constant(b)
+            if x is None or y is None:
+                return None
+            return x * y if fn == "mul" else x + y if fn == "add" else x - y
+        case Apply(fn="neg", args=(a,)):
+            found = constant(a)
+            return None if found is None else -found
+        case _:
+            return None
 
 
 def operand(place: Place, arrays: Mapping[Buffer, Array], extents: Extents) -> Operand:

@@ -7,9 +7,9 @@ and an index of one value is none.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import gcd, prod
 
+from ...properties import cached_property
 from .contraction_form import Contraction, Operand
 from .nest import Form
 

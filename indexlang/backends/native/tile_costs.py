@@ -7,10 +7,11 @@ slower; among good ones any will do.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import product
 from math import prod
 
+from ...properties import cached_property
 from .normal_form import LEFT, RIGHT, TARGET, Normal
 from .tile import Tile
 
