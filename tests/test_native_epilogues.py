@@ -124,6 +124,17 @@ def test_a_sum_that_meets_makes_its_zeros_and_is_followed(text: str, after: str)
     assert_close(*native_and_numpy(text + after, given))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_of_a_gradient_only_what_lies_inside_of_a_padded_tensor_is_made(stride: int) -> None:
+    text = (
+        f"h[b,i,j,o] = W[u,v,c,o] * x[b,pad({stride}*i+u,1),pad({stride}*j+v,1),c] where i < I, j < I\n"
+        "y[b,i,j,o] = max(h[b,i,j,o], 0)\nz[b,i,j,o] = A[k,o] * y[b,i,j,k]"
+    )
+    text = text.replace("I", str(9 // stride + stride % 2 - 1))
+    given = arrays({"W": (3, 3, 7, 9), "A": (9, 9), "x": (2, 9, 9, 7)})
+    assert_close(*native_and_numpy(text, given))
+
+
 def test_the_zeros_before_sums_of_windows_are_not_written_where_all_elements_are_met() -> None:
     text = "y[b,2*i+u,2*j+v,c] += x[b,i,j,u,v,c]"
     given = arrays({"x": (3, 7, 5, 3, 3, 11)})
