@@ -186,12 +186,13 @@ def test_a_folder_that_cannot_be_written_keeps_nothing(folder: Path, made: list[
 
 
 def test_a_disk_that_is_full_keeps_nothing(folder: Path, made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, write: object) -> None:
+    def full(old: Path, new: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(objects, "write_whole", full)
+    monkeypatch.setattr(os, "replace", full)
     assert [result(11), result(11)] == [11, 11]
     assert len(made) == 2
+    assert list(folder.iterdir()) == []
 
 
 def test_a_file_in_place_of_the_folder_keeps_nothing(folder: Path, made: list[str]) -> None:

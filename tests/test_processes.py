@@ -197,6 +197,20 @@ def test_what_no_thread_begins_is_done_by_who_waits_for_it(monkeypatch: pytest.M
     assert pool.submit(int, "7").result() == 7  # there may be threads again
 
 
+def test_threads_that_are_allowed_later_are_started() -> None:
+    pool = Pool()
+    try:
+        threads.set_num_threads(2)
+        for number in (2, 4, 3, 4):
+            threads.set_num_threads(number)
+            gate = threading.Barrier(number)  # passed when so many run at a time, the caller among them
+            tasks = [pool.submit(gate.wait, 20) for _ in range(number - 1)]
+            gate.wait(20)
+            assert sorted(task.result() for task in tasks) != []
+    finally:
+        threads.set_num_threads(None)
+
+
 def test_a_call_is_made_once() -> None:
     pool, made = Pool(), []
     task = pool.submit(made.append, 1)

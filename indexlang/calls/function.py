@@ -172,7 +172,14 @@ class Function:
 
     def _like(self, program: Program, options: Mapping[str, Any] | None = None, **how: Any) -> Function:
         """Another program, planned in the same way."""
-        return Function(program, options, limits=self._limits, backend=self.backend, **how)
+        return Function(program, options, **{"limits": self._limits, "backend": self.backend, **how})
+
+    def _on(self, backend: str) -> Function:
+        """The same program on another backend, what is kept chosen in the same way."""
+        limits = replace(BACKENDS[backend].limits, deep=self._limits.deep)
+        how: dict[str, Any] = {"always_dict": self._always_dict, "exact": tuple(self._exact)}
+        how |= {"ignored": tuple(self._ignored), "expected": self._expected, "limits": limits, "backend": backend}
+        return self._made(("on", backend), lambda: self._like(self.program, self.options, **how))
 
     # -- derivatives ---------------------------------------------------------------------------
 
@@ -381,17 +388,6 @@ class Function:
         with in_order(args, key, self.program):
             both = self._pulling(key).both(dict(zip(self._names, key, strict=True))) if pulls else None
             return row.emits(both or self._at(key).plan, self._text, __version__)
-
-    def _on(self, backend: str) -> Function:
-        """The same program on another backend, what it keeps chosen in the same way."""
-
-        def make() -> Function:
-            limits = replace(BACKENDS[backend].limits, deep=self._limits.deep)
-            how: dict[str, Any] = {"always_dict": self._always_dict, "exact": tuple(self._exact)}
-            how |= {"ignored": tuple(self._ignored), "expected": self._expected}
-            return Function(self.program, self.options, limits=limits, backend=backend, **how)
-
-        return self._made(("on", backend), make)
 
     def _formed(self, args: Sequence[Any], shapes: Mapping[str, Any]) -> tuple[Form, ...]:
         return tuple(map(arguments.forms(args, shapes, self.program, self._ignored).__getitem__, self._names))

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,14 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.engines import BACKENDS, TARGETS, present, usual
+from ..backends.engines import BACKENDS
 from ..backends.native import objects
 from ..backends.numpy.load import Compiled, compile_program
 from ..calls import measuring
-from ..calls.arguments import indexing, no_inputs
 from ..calls.function import Function
 from ..derive import grad
-from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError, Source, shown, warn_of
+from ..errors import IndexLangError, IndexLangWarning, Problem, ShapeError, Source, shown
 from ..meaning.report import count, nearest
 from ..meaning.resolve import layer_names, resolve
 from ..oracle.gradcheck import gradcheck, random_inputs
@@ -38,17 +37,16 @@ from ..program.text import statement_text, to_text
 from ..ranges.solve import attempt
 from ..rewrite.gather import gather
 from ..sizes.doubts import doubts
-from ..sizes.suggested import suggested
 from ..syntax.layout import layout
 from ..syntax.parser import parse
 from ..syntax.tree import File, Item, LayerDef, ShapeDecl, Statement
 from . import arguments, completion, doctor
 from . import files as cli_files
 from .output import complain, described, print_findings, print_json, print_program, print_text, report, table
+from .programs import backend_of, planned_of, program_of, shapes_of
 from .streams import attended, say
 
 Array = NDArray[Any]
-Forms = dict[str, tuple[tuple[int, ...], str]]  # shape and type by input
 
 
 def entry() -> None:
@@ -77,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _grad(args: argparse.Namespace) -> int:
-    program = _program(args)
+    program = program_of(args)
     for _ in range(args.order - 1):
         program = grad.backward(program, args.wrt)
     program = grad.backward(program, args.wrt) if args.full else grad.derived(program, args.wrt)
@@ -182,7 +180,7 @@ def _has_statements(file: File) -> bool:
 
 
 def _run(args: argparse.Namespace) -> int:
-    function = Function(_program(args), args.options, backend=_backend(args))
+    function = Function(program_of(args), args.options, backend=backend_of(args))
     given = cli_files.arrays(args.input)
     if not args.grad:
         cli_files.check_given(given, function.inputs, function.optional)
@@ -225,10 +223,10 @@ def _gradients(function: Function, given: dict[str, Array], wrt: Sequence[str] |
 
 
 def _gradcheck(args: argparse.Namespace) -> int:
-    program = _program(args)
-    inputs = random_inputs(program, _shapes(program, args.shape), seed=args.seed)
+    program = program_of(args)
+    inputs = random_inputs(program, shapes_of(program, args.shape), seed=args.seed)
     forward = _complex_forward(program)
-    backward = partial(_backward, _backend(args))
+    backward = partial(_backward, backend_of(args))
     rows = gradcheck(program, inputs, forward=forward, backward=backward, wrt=args.wrt, seed=args.seed)
     print_text(table(rows))
     return 0 if all(row.ok for row in rows) else 1
@@ -256,7 +254,7 @@ def _backward(backend: str, derived: Program, inputs: Mapping[str, Array]) -> Ma
 
 
 def _explain(args: argparse.Namespace) -> int:
-    function, forms = _planned(args)
+    function, forms = planned_of(args)
     if args.nests and function.backend != "native":
         report([Problem("usage", "there are loop nests on the native backend", way_out="give --backend native, too")])
         return 2
@@ -280,7 +278,7 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def _emit(args: argparse.Namespace) -> int:
-    function, forms = _planned(args)
+    function, forms = planned_of(args)
     say(function.emit(args.target, forms, vjp=args.vjp))
     return 0
 
@@ -359,72 +357,3 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "cache": _cache,
     "completion": _completion,
 }
-
-
-# -- programs, shapes and plans ------------------------------------------------------------------
-
-
-def _backend(args: argparse.Namespace) -> str:
-    """What runs it. Errors: `MeaningError` where that is not there."""
-    return present(args.backend, "or leave --backend out") if args.backend else usual()
-
-
-def _program(args: argparse.Namespace) -> Program:
-    source, folder = cli_files.source(args.file, args.text)
-    doubts: list[Problem] = []
-    program = resolve(
-        parse(source),
-        layer=args.layer,
-        options=args.options,
-        outputs=args.outputs,
-        folder=folder,
-        doubt=doubts.append,
-    )
-    warn_of(doubts, 2)
-    return program
-
-
-def _shapes(program: Program, given: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
-    """The shapes behind `--shape`: one for each input."""
-    shapes = dict(given)
-    _check_inputs(program, shapes)
-    missing = [name for name in program.inputs if name not in shapes]
-    if missing:
-        rule = f"no shape is given for {', '.join(missing)}"
-        known = (f"inputs: {', '.join(program.inputs) or 'none'}",)
-        examples = suggested(program, shapes)
-        way = f"say {' '.join(f'--shape {name}={examples[name]}' for name in missing)}, with your sizes"
-        raise ShapeError(Problem("missing-input", rule, values=known, way_out=way))
-    return shapes
-
-
-def _forms(args: argparse.Namespace, program: Program) -> Forms:
-    """The shapes and types of a program's inputs."""
-    types: dict[str, str] = dict(args.dtype)
-    default, integers = types.pop("", "float32"), indexing(program)
-    _check_inputs(program, types)
-    return {
-        n: (shape, types.get(n, "int64" if n in integers else default))
-        for n, shape in _shapes(program, args.shape).items()
-    }
-
-
-def _check_inputs(program: Program, given: Collection[str]) -> None:
-    """Whether what is said of inputs is said of inputs. Errors: `ShapeError`."""
-    problems, _ = no_inputs(given, program.inputs)
-    if problems:
-        raise ShapeError(*problems)
-
-
-def _planned(args: argparse.Namespace) -> tuple[Function, Forms]:
-    """The program, or with --grad its derived program, and the shapes and types that were given for its inputs."""
-    program = _program(args)
-    emits = args.command == "emit"
-    backend = present(TARGETS[args.target], "or leave --target out") if emits else _backend(args)
-    function, forms = Function(program, backend=backend), _forms(args, program)
-    if not args.grad:
-        return function, forms
-    plan, names = function.plan(**forms), grad.gradient_names(program)
-    forms |= {names[n]: (plan.shapes[n], plan.dtypes[n]) for n in program.outputs}
-    derived = grad.backward(program, args.wrt)
-    return Function(derived, backend=backend), {n: forms[n] for n in derived.inputs}

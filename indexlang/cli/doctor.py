@@ -323,7 +323,7 @@ def text(machine: Machine) -> str:
         ("BLAS", f"{machine.blas} {machine.version}".strip()),
         ("kernels", kernels),
         ("threads", "unknown" if machine.threads is None else str(machine.threads)),
-        ("blocks", "unknown" if machine.beside is None else f"in {_count(machine.beside, 'thread')}"),
+        ("blocks", "unknown" if machine.beside is None else f"in {_count(machine.beside, 'thread')}, as native code"),
         ("sgemm", f"{machine.sgemm / 1e9:.0f} GF/s"),
         ("copy", f"{machine.copy / 1e9:.1f} GB/s, read and written, by one thread"),
         ("backend", f"NumPy {np.__version__}"),

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ...plan.places import Buffer
 from .arena import arena
 from .effort import effort
-from .engine import Library
 from .nest import Array, Nest
 from .quick import quick
 from .runner import Argument, Place, Room, Runner, Step
+
+
+class Code(Protocol):
+    """Code that is there as long as this is alive."""
+
+    def address(self, name: str) -> int:
+        """Where a nest's function is."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Native:
 
 def native(
     name: str,
-    library: Library,
+    code: Code,
     nests: Sequence[Nest],
     read: Sequence[tuple[Buffer, Array]],
     written: Sequence[tuple[Buffer, Array]],
@@ -43,10 +49,10 @@ def native(
     places: dict[str, Place] = {a.name: Argument(k) for k, (_, a) in enumerate((*read, *written))}
     offsets, room = arena(nests, {a.name: a.size * np.dtype(a.dtype).itemsize for a in inside})
     places |= {n: Room(at) for n, at in offsets.items()}
-    steps = [Step(n, library.address(n.name), _own(n, places), effort(n)) for n in nests]
+    steps = [Step(n, code.address(n.name), _own(n, places), effort(n)) for n in nests]
     kinds = [(b.dtype, b.shape) for b, _ in (*read, *written)]
     sizes = [a.size * np.dtype(a.dtype).itemsize for _, a in (*read, *written)]
-    runner = Runner(steps, sizes, room, library)
+    runner = Runner(steps, sizes, room, code)
     fast = quick(name, kinds[: len(read)], kinds[len(read) :], runner)
 
     def slowly(*arrays: Any) -> None:

@@ -74,11 +74,12 @@ def product_of(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | None
     if work.points < SMALL:
         return None
     found = contraction(work, arrays)
-    if found is None or work.points < REUSED * max(found.left.array.size, found.right.array.size):
+    if found is None or not found.reduced:  # what only taps bring together is no product
         return None
     own = {i for i, _ in found.target.strides} - {*work.taps}
     lacking = [i for o in (found.left, found.right) for i, n in found.extents if i in own and n > 1 and not _step(o, i)]
-    return found if lacking else None  # else no element is used again but by neighbours
+    reused = work.points >= REUSED * max(found.left.array.size, found.right.array.size)
+    return found if lacking and reused else None  # else no element is used again but by neighbours
 
 
 def _step(o: Operand, index: str) -> int:

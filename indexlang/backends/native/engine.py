@@ -38,7 +38,7 @@ def available() -> bool:
         return False
     try:
         with _lock.held():
-            _linked(_binding(), assembled("define void @nothing() { ret void }", host()), ["nothing"])
+            linked([assembled("define void @nothing() { ret void }", host())], ["nothing"])
     except (OSError, RuntimeError):  # no code for this kind of machine, or no memory that code may lie in
         return False
     return True
@@ -110,17 +110,16 @@ class Library:
 def compiled(text: str, names: Sequence[str], target: Target) -> Library:
     """The functions of a module."""
     with _lock.held():
-        llvm = _binding()
-        key = objects.key(text, target, version(), str(_LEVEL))
+        key = objects.key(text, target, version())
         code = objects.load(key)
         if code is not None:
             try:
-                return _linked(llvm, code, names)
+                return linked([code], names)
             except RuntimeError:  # it was kept whole, but something else under its name
                 objects.remove(key)
         code = assembled(text, target)
         objects.keep(key, code)
-        return _linked(llvm, code, names)
+        return linked([code], names)
 
 
 def assembled(text: str, target: Target) -> bytes:
@@ -133,11 +132,12 @@ def assembled(text: str, target: Target) -> bytes:
             return bytes(machine.emit_object(made))
 
 
+@cache
 def version() -> str:
-    """Which llvmlite this is, and which LLVM it has."""
+    """Which llvmlite this is, which LLVM it has, and how that makes code."""
     import llvmlite
 
-    return f"llvmlite {llvmlite.__version__}, LLVM {'.'.join(map(str, _binding().llvm_version_info))}"
+    return f"llvmlite {llvmlite.__version__}, LLVM {'.'.join(map(str, _binding().llvm_version_info))}, level {_LEVEL}"
 
 
 @cache
@@ -153,12 +153,17 @@ def _linker() -> Any:
     return llvm.create_lljit_compiler(llvm.Target.from_default_triple().create_target_machine(jit=True))
 
 
-def _linked(llvm: Any, code: bytes, names: Sequence[str]) -> Library:
-    """Object code, put into the process."""
-    builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
-    for name in names:
-        builder.export_symbol(name)
-    return Library(builder.link(_linker(), f"native{_next()}"), names)
+def linked(codes: Sequence[bytes], names: Sequence[str]) -> Library:
+    """Object code put into the process, with the functions of these names. Errors: `RuntimeError` where one is not
+    there.
+    """
+    with _lock.held():
+        builder = _binding().JITLibraryBuilder().add_current_process()
+        for code in codes:
+            builder.add_object_img(code)
+        for name in names:
+            builder.export_symbol(name)
+        return Library(builder.link(_linker(), f"native{_next()}"), names)
 
 
 def call(library: Library, nest: Nest, arrays: Mapping[str, np.ndarray[Any, Any]], items: Sequence[int] = ()) -> None:

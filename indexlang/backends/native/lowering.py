@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod, sqrt
 
 from ...plan.buffers import buffers_of, places_of
-from ...plan.kernels import Einsum, Kernel, Map, Product, Running, Search, Select, Take
+from ...plan.kernels import Einsum, Kernel, Map, Product, Running, Scatter, Search, Select, Take
 from ...plan.places import Buffer, Part, Place, View
 from ...plan.plan import Loop, Run, Step
 from ...plan.quantities import Apply, Load, Number, Position, Reduced, Value
@@ -21,7 +21,7 @@ from .contraction import Step as After
 from .names import indices_in
 from .nest import Array, Form
 
-KERNELS = (Map, Product, Take, Search, Select, Einsum, Running)  # of which there may be nests
+KERNELS = (Map, Product, Take, Search, Select, Einsum, Running, Scatter)  # of which there may be nests
 Extents = Mapping[str, tuple[int, int]]
 
 

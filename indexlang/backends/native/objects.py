@@ -11,20 +11,23 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import stat
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from ...files.whole import write_whole
 from .target import Target
 
 _FORMAT = b"indexlang object 1\n"
-_NAME = re.compile(r"[0-9a-f]{64}\.o")
+_NAME = re.compile(r"[0-9a-f]{64}(\.o|\.\d+-[0-9a-f]{8}\.part)")  # or what was being written
 _MOST = 256 << 20  # bytes in the folder
 _LEFT = 192 << 20  # after the oldest went
+_MANY = 1 << 14  # files in the folder
+_FEWER = 12 << 10  # after the oldest went
 
 
 def key(text: str, target: Target, *more: str) -> str:
@@ -59,13 +62,34 @@ def load(name: str) -> bytes | None:
 
 def keep(name: str, code: bytes) -> None:
     """Keep object code under a key."""
-    folder = _folder(make=True)
+    keep_all({name: code})
+
+
+def keep_all(codes: Mapping[str, bytes]) -> None:
+    """Keep object code under keys."""
+    folder = _folder(make=True) if codes else None
     if folder is None:
         return
-    data = _FORMAT + _sum(name, code) + code
     with suppress(OSError):
-        write_whole(folder / f"{name}.o", lambda file: file.write(data))
+        for name, code in codes.items():
+            _write(folder / f"{name}.o", _FORMAT + _sum(name, code) + code)
+    with suppress(OSError):
         _bound(folder)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """A file that is whole for whoever opens it. Whether it is on the disk by then does not matter: what a machine that
+    stopped left of it is told by its sum.
+    """
+    beside = path.with_name(f"{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        with open(beside, "xb") as file:
+            file.write(data)
+        os.replace(beside, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
 
 
 def remove(name: str) -> None:
@@ -153,14 +177,14 @@ def _usual() -> Path:
 def _bound(folder: Path) -> None:
     """Remove the oldest where there is too much."""
     files = _files(folder)
-    total = sum(size for _, size, _ in files)
-    if total <= _MOST:
+    total, count = sum(size for _, size, _ in files), len(files)
+    if total <= _MOST and count <= _MANY:
         return
     for _, size, path in sorted(files):
         with suppress(OSError):
             os.unlink(path)
-        total -= size
-        if total <= _LEFT:
+        total, count = total - size, count - 1
+        if total <= _LEFT and count <= _FEWER:
             return
 
 

@@ -12,11 +12,10 @@ from typing import Any
 from ...plan.plan import Plan
 from ..numpy.load import Part, Whole
 from ..numpy.names import Called
-from . import engine
+from . import kernels
 from .calling import native
 from .chains import Number
 from .check import faults
-from .emit import module
 from .groups import Group
 from .nest import Nest
 from .target import Target
@@ -30,7 +29,7 @@ def taken(plan: Plan, groups: Sequence[Group], target: Target, checked: bool = F
     nests = tuple(n for g in groups for n in g.nests)
     if checked:
         look_through(nests)
-    library = engine.compiled(module(nests, target), [n.name for n in nests], target)
+    made_of = kernels.compiled(nests, target)
     calls: dict[Number, Called | None] = {}
     functions: dict[str, Callable[..., Any]] = {}
     known = elsewhere(plan, groups)
@@ -39,7 +38,7 @@ def taken(plan: Plan, groups: Sequence[Group], target: Target, checked: bool = F
         name = f"native_{number}"
         read, written = ([p for p in some if known[p[0]] != {number}] for some in (group.read, group.written))
         inside = [a for b, a in (*group.read, *group.written) if known[b] == {number}]
-        made = native(name, library, group.nests, read, written, (*inside, *group.workspaces))
+        made = native(name, made_of.of(group.nests), group.nests, read, written, (*inside, *group.workspaces))
         functions[name] = made.call
         calls |= dict.fromkeys(group.numbers, None)
         calls[group.numbers[0]] = Called(name, tuple(b for b, _ in (*read, *written)))

@@ -1,0 +1,90 @@
+"""What a command works on: its program, the shapes and types of the inputs, what runs it.
+
+In: the namespace of a command. Out: a Program, shapes, types, a Function. Errors: `IndexLangError`. The one rule: what
+is said of inputs is said of all of them, and of nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Sequence
+
+from ..backends.engines import TARGETS, present, usual
+from ..calls.arguments import indexing, no_inputs
+from ..calls.function import Function
+from ..derive import grad
+from ..errors import Problem, ShapeError, warn_of
+from ..meaning.resolve import resolve
+from ..program.ir import Program
+from ..sizes.suggested import suggested
+from ..syntax.parser import parse
+from . import files as cli_files
+
+Forms = dict[str, tuple[tuple[int, ...], str]]  # shape and type by input
+
+
+def backend_of(args: argparse.Namespace) -> str:
+    """What runs it. Errors: `MeaningError` where that is not there."""
+    return present(args.backend, "or leave --backend out") if args.backend else usual()
+
+
+def program_of(args: argparse.Namespace) -> Program:
+    """The program of a FILE, or of statements."""
+    source, folder = cli_files.source(args.file, args.text)
+    doubts: list[Problem] = []
+    program = resolve(
+        parse(source),
+        layer=args.layer,
+        options=args.options,
+        outputs=args.outputs,
+        folder=folder,
+        doubt=doubts.append,
+    )
+    warn_of(doubts, 2)
+    return program
+
+
+def shapes_of(program: Program, given: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
+    """The shapes behind `--shape`: one for each input."""
+    shapes = dict(given)
+    _check_inputs(program, shapes)
+    missing = [name for name in program.inputs if name not in shapes]
+    if missing:
+        rule = f"no shape is given for {', '.join(missing)}"
+        known = (f"inputs: {', '.join(program.inputs) or 'none'}",)
+        examples = suggested(program, shapes)
+        way = f"say {' '.join(f'--shape {name}={examples[name]}' for name in missing)}, with your sizes"
+        raise ShapeError(Problem("missing-input", rule, values=known, way_out=way))
+    return shapes
+
+
+def forms_of(args: argparse.Namespace, program: Program) -> Forms:
+    """The shapes and types of a program's inputs."""
+    types: dict[str, str] = dict(args.dtype)
+    default, integers = types.pop("", "float32"), indexing(program)
+    _check_inputs(program, types)
+    return {
+        n: (shape, types.get(n, "int64" if n in integers else default))
+        for n, shape in shapes_of(program, args.shape).items()
+    }
+
+
+def _check_inputs(program: Program, given: Collection[str]) -> None:
+    """Whether what is said of inputs is said of inputs. Errors: `ShapeError`."""
+    problems, _ = no_inputs(given, program.inputs)
+    if problems:
+        raise ShapeError(*problems)
+
+
+def planned_of(args: argparse.Namespace) -> tuple[Function, Forms]:
+    """The program, or with --grad its derived program, and the shapes and types that were given for its inputs."""
+    program = program_of(args)
+    emits = args.command == "emit"
+    backend = present(TARGETS[args.target], "or leave --target out") if emits else backend_of(args)
+    function, forms = Function(program, backend=backend), forms_of(args, program)
+    if not args.grad:
+        return function, forms
+    plan, names = function.plan(**forms), grad.gradient_names(program)
+    forms |= {names[n]: (plan.shapes[n], plan.dtypes[n]) for n in program.outputs}
+    derived = grad.backward(program, args.wrt)
+    return Function(derived, backend=backend), {n: forms[n] for n in derived.inputs}

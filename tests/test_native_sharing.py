@@ -1,0 +1,290 @@
+"""Kernels that are equal are compiled once: in a program, in a process, on the disk. What differs is told apart."""
+
+from __future__ import annotations
+
+import ast
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite", reason="the native backend needs it")
+
+import indexlang
+from indexlang.backends.native import engine, kernels, objects
+from indexlang.backends.native.emit import module
+from indexlang.backends.native.nest import Apply, Array, For, Form, Literal, Nest, Read, Set, Type, Write, form
+from indexlang.backends.native.same_kernels import signature
+from indexlang.backends.native.target import AVX2, BASELINE
+
+NATIVE = Path(kernels.__file__).parent
+F8 = Type("float32", 8)
+
+
+def scaling(by: float = 2.0, names: str = "xyirs", size: int = 64, dtype: str = "float32") -> Nest:
+    """A kernel that multiplies an array by a number."""
+    kind = Type(dtype, 8)
+    x, y = Array(names[0], dtype, size), Array(names[1], dtype, size, "output")
+    i, first, second = names[2:]
+    body = (
+        Set(first, Read(x, form(i), 8)),
+        Set(second, Apply("mul", (first, Literal(by, kind)), kind)),
+        Write(y, form(i), second),
+    )
+    return Nest(f"scaling_{names}", (x, y), (), (For(i, (Form(0),), (Form(size),), body, 8),))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("INDEXLANG_CACHE", str(tmp_path / "objects"))
+    return tmp_path / "objects"
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that code was made of, in a process without kernels."""
+    found: list[str] = []
+    original = engine.assembled
+
+    def assembled(text: str, target: engine.Target) -> bytes:
+        found.append(text)
+        return original(text, target)
+
+    forget(monkeypatch)
+    monkeypatch.setattr(engine, "assembled", assembled)
+    return found
+
+
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that has just begun."""
+    monkeypatch.setattr(kernels, "_kernels", type(kernels._kernels)())
+
+
+def scaled(nest: Nest, held: kernels.Kernels) -> np.ndarray:
+    x, y = np.arange(64, dtype=np.float32), np.zeros(64, np.float32)
+    engine.call(held, nest, {nest.arrays[0].name: x, nest.arrays[1].name: y})
+    return y
+
+
+# -- what is the same, and what is not --------------------------------------------------------------------
+
+
+def test_names_do_not_matter() -> None:
+    assert signature(scaling()) == signature(scaling(names="abcde")) == signature(scaling(names="yxsri"))
+
+
+def variants(of: Any) -> list[Any]:
+    """Values that differ from one in a single place, of names apart."""
+    if isinstance(of, bool):
+        return [not of]
+    if isinstance(of, int):
+        return [of + 1]
+    if isinstance(of, float):
+        return [-of, of + 1]
+    if isinstance(of, tuple):
+        inside = [(*of[:k], other, *of[k + 1 :]) for k in range(len(of)) for other in variants(of[k])]
+        return [*inside, *([of[:-1]] if len(of) > 1 and is_dataclass(of[0]) else [])]
+    found: list[Any] = []
+    if is_dataclass(of):
+        for field in fields(of):
+            value = getattr(of, field.name)
+            if field.name == "dtype":
+                found.append(replace(of, dtype="float64"))
+            elif field.name == "role":
+                found.append(replace(of, role="workspace"))
+            elif field.name == "fn":
+                found.append(replace(of, fn="add"))
+            elif not isinstance(value, str) and field.name != "reach":  # it is of places that are moved
+                found += [replace(of, **{field.name: other}) for other in variants(value)]
+    return found
+
+
+def test_whatever_else_differs_is_told_apart() -> None:
+    some = variants(scaling())
+    assert len(some) > 30
+    assert len({signature(nest) for nest in (*some, scaling())}) == len(some) + 1
+
+
+def test_one_array_is_not_two() -> None:
+    twice = scaling(names="xyirs")
+    once = replace(twice, arrays=twice.arrays[1:])
+    (loop,) = once.body
+    own = replace(loop.body[0], op=replace(loop.body[0].op, array=once.arrays[0]))
+    assert signature(replace(once, body=(replace(loop, body=(own, *loop.body[1:])),))) != signature(twice)
+    other = (loop.body[0], replace(loop.body[1], register="r"), replace(loop.body[2], value="r"))
+    assert signature(replace(twice, body=(replace(loop, body=other),))) != signature(twice)
+
+
+@pytest.mark.parametrize("pair", [(0.0, -0.0), (float("nan"), -float("nan")), (1.0, 1), (1, True)])
+def test_numbers_are_told_apart_by_all_their_bits(pair: tuple[Any, Any]) -> None:
+    first, second = (signature(scaling(by)) for by in pair)
+    assert first != second
+
+
+def test_what_is_the_same_is_the_same_text() -> None:
+    first, second = (replace(scaling(names=names), name="k") for names in ("xyirs", "mnopq"))
+    assert module([first], AVX2) == module([second], AVX2)
+
+
+def test_machines_and_emitters_have_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {kernels.key(scaling(), target) for target in (AVX2, BASELINE, replace(AVX2, vector=16))}
+    monkeypatch.setattr(kernels, "_EMITTER", "another")
+    assert len(found | {kernels.key(scaling(), AVX2)}) == 4
+
+
+def test_the_emitter_is_all_that_makes_text_of_nests() -> None:
+    """A module that `emit` comes to use is a part of the key."""
+    reached, left = {"emit"}, ["emit"]
+    while left:
+        tree = ast.parse((NATIVE / f"{left.pop()}.py").read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                assert node.level == 1, "what lies outside of the folder is not in the key"
+                names = [node.module] if node.module else [a.name for a in node.names]
+                left += [n for n in names if n not in reached]
+                reached |= set(names)
+    assert reached == set(kernels.EMITTING)
+
+
+# -- in the process ---------------------------------------------------------------------------------------
+
+
+def test_a_kernel_is_compiled_once(folder: Path, made: list[str]) -> None:
+    several = [scaling(), scaling(names="abcde"), scaling(3.0, "klmno")]
+    held = kernels.compiled(several, engine.host())
+    assert len(made) == 2
+    for nest, by in zip(several, (2, 2, 3), strict=True):
+        np.testing.assert_array_equal(scaled(nest, held), by * np.arange(64, dtype=np.float32))
+    again = kernels.compiled([scaling(names="fghij")], engine.host())
+    assert again.address("scaling_fghij") == held.address("scaling_abcde")
+    assert len(made) == 2
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_another_process_makes_no_text(folder: Path, made: list[str]) -> None:
+    kernels.compiled([scaling(), scaling(3.0, "klmno")], engine.host())
+    code = (
+        "import test_native_sharing as t; from indexlang.backends.native import emit, engine, kernels\n"
+        "engine.assembled = emit.module = None\n"
+        "nest = t.scaling(names='abcde'); print(t.scaled(nest, kernels.compiled([nest], engine.host()))[:3].tolist())"
+    )
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[0.0, 2.0, 4.0]"
+
+
+def swapped(one: Path, other: Path) -> None:
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+
+
+def shorter(one: Path, other: Path) -> None:
+    one.write_bytes(one.read_bytes()[:-1])
+
+
+def renamed(one: Path, other: Path) -> None:
+    """Kept under its name with its sum, but without the function that it should hold."""
+    objects.keep(one.stem, objects.load(other.stem) or b"")
+
+
+@pytest.mark.parametrize("harm", [swapped, shorter, renamed])
+def test_what_is_damaged_is_made_anew(
+    harm: Callable[[Path, Path], None], folder: Path, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several = [scaling(2.0, "abcde"), scaling(3.0, "fghij")]
+    kernels.compiled(several, engine.host())
+    before = len(made)
+    harm(*sorted(folder.iterdir()))
+    forget(monkeypatch)
+    held = kernels.compiled(several, engine.host())
+    assert len(made) > before
+    for nest, by in zip(several, (2, 3), strict=True):
+        np.testing.assert_array_equal(scaled(nest, held), by * np.arange(64, dtype=np.float32))
+    count = len(made)
+    forget(monkeypatch)
+    kernels.compiled(several, engine.host())
+    assert len(made) == count
+
+
+def test_kernels_go_when_nobody_holds_them(folder: Path, made: list[str]) -> None:
+    held = kernels.compiled([scaling(), scaling(3.0, "abcde")], engine.host())
+    one = held.of([scaling()])
+    del held
+    gc.collect()
+    assert len(kernels._kernels) == 1
+    np.testing.assert_array_equal(scaled(scaling(), one), 2 * np.arange(64, dtype=np.float32))
+    del one
+    gc.collect()
+    assert len(kernels._kernels) == 0
+
+
+GROWTH = """
+import resource
+import test_native_sharing as t
+from indexlang.backends.native import engine, kernels
+machine = engine.host()
+def rounds(first, count):
+    for k in range(first, first + count):
+        kernels.compiled([t.scaling(float(k + n), "abcd" + "efghi"[n]) for n in range(5)], machine)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = rounds(0, 20)
+print((rounds(1000, 60) - before) // 60)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the unit of memory is another one")
+def test_memory_does_not_grow_with_kernels_that_went() -> None:
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH],
+        env={**os.environ, "PYTHONPATH": paths, "INDEXLANG_CACHE": "off"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) < 64  # KB for 5 kernels: what the linker keeps of a library that it has removed
+
+
+# -- in programs ------------------------------------------------------------------------------------------
+
+LAYERS = "\n".join(f"h{k + 1}[b,o] = relu(sum[i](h{k}[b,i] * W{k}[i,o]))" for k in range(6))
+
+
+def test_layers_that_are_repeated_are_compiled_once(folder: Path, made: list[str]) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"h0": rng.random((32, 64), np.float32)}
+    arrays |= {f"W{k}": rng.random((64, 64), np.float32) - np.float32(0.5) for k in range(6)}
+    layer = "h1[b,o] = relu(sum[i](h0[b,i] * W0[i,o]))"
+    alone = indexlang.compile(layer, backend="native")
+    h = arrays["h0"]
+    for k in range(6):
+        h = alone(h0=h, W0=arrays[f"W{k}"])
+    count = len(made)
+    whole = indexlang.compile(LAYERS, outputs=["h6"], backend="native")(**arrays)
+    assert len(made) - count <= 2 + count  # the first, the others, the last
+    np.testing.assert_array_equal(whole, h)
+    renamed = (
+        LAYERS.replace("sum[i]", "sum[p]")
+        .replace("[b,o]", "[n,q]")
+        .replace("[b,i]", "[n,p]")
+        .replace("[i,o]", "[p,q]")
+        .replace("W", "V")
+    )
+    count = len(made)
+    given = {name.replace("W", "V"): a for name, a in arrays.items()}
+    np.testing.assert_array_equal(indexlang.compile(renamed, outputs=["h6"], backend="native")(**given), whole)
+    assert len(made) == count
