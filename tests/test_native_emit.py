@@ -21,6 +21,7 @@ from indexlang.backends.native.emit import module
 from indexlang.backends.native.nest import (
     Apply,
     Array,
+    Count,
     For,
     Form,
     Literal,
@@ -555,3 +556,29 @@ def test_arrays_have_to_be_as_the_nest_says() -> None:
     for wrong in (np.zeros(3, np.int32), np.zeros(64, np.int64), np.zeros(128, np.int32)[::2]):
         with pytest.raises(ValueError, match="x has to be int32"):
             engine.call(library, nest, {**arrays, "x": wrong})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("step", [1, -1, 2])
+def test_a_division_of_lanes_that_are_not_there_is_refused_by_a_selection(dtype: str, step: int) -> None:
+    """They are 0 / 0: no number, as LLVM does not see by itself where the selection is added up."""
+    lanes, at = 16 // np.dtype(dtype).itemsize * 2, Form(4 if step < 0 else 0)
+    a, b, y = Array("a", dtype, 8), Array("b", dtype, 8), Array("y", dtype, 1, "output")
+    kind, mask = Type(dtype, lanes), Type("bool", lanes)
+    body = (
+        Set("p", Read(a, at, lanes, step, 2)),
+        Set("q", Read(b, at, lanes, step, 2)),
+        Set("r", Apply("div", ("p", "q"), kind)),
+        Set("n", Count(Form(), lanes, 1)),
+        Set("there", Apply("lt", ("n", Literal(2, Type("int64", lanes))), mask)),
+        Set("s", Apply("select", ("there", "r", Literal(0.0, kind)), kind)),
+        Set("t", Apply("add", ("s", Literal(0.0, kind)), kind)),
+        Set("u", Apply("total", ("t",), Type(dtype))),
+        Write(y, Form(), "u"),
+    )
+    nest = Nest("divided", (a, b, y), (), body)
+    target = engine.host()
+    arrays = {"a": np.arange(1, 9, dtype=dtype), "b": np.arange(2, 10, dtype=dtype), "y": np.zeros(1, dtype)}
+    engine.call(engine.compiled(module([nest], target), ["divided"], target), nest, arrays)
+    chosen = np.arange(8)[at.const :][: 2 * abs(step) : step] if step > 0 else np.array([4, 3])
+    assert arrays["y"][0] == pytest.approx((arrays["a"][chosen] / arrays["b"][chosen]).sum(), rel=1e-6)

@@ -117,7 +117,7 @@ def attention() -> Made:
 NETWORKS = {
     "mlp": (mlp, (19, 17), 5),
     "lenet": (classifier("lenet5"), (6, 32, 32, 1), 10),
-    "resnet": (classifier("resnet18", size=32, width=0.0625, blocks=(1, 1, 1, 1), classes=5), (2, 32, 32, 3), 5),
+    "resnet": (classifier("resnet18", size=64, width=0.0625, blocks=(1, 1, 1, 1), classes=5), (3, 64, 64, 3), 5),
     "attention": (attention, (3, 9, 12), 0),
 }
 

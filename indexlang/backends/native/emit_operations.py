@@ -81,8 +81,12 @@ def _compare(code: Code, fn: str, args: Sequence[Value]) -> Value:
 
 def _of_floats(code: Code, fn: str, args: Sequence[Value], kind: Type) -> Value:
     match fn:
-        case "add" | "sub" | "mul" | "div":
+        case "add" | "sub" | "mul":
             return code.value(f"f{fn} {args[0]}, {args[1].text}", kind)
+        case "div":
+            found = code.value(f"fdiv {args[0]}, {args[1].text}", kind)
+            # LLVM holds lanes of 0 / 0 for 0, and leaves out the selection that puts a 0 there: it must not see them.
+            return code.call("arithmetic.fence", kind, [found]) if kind.lanes > 1 else found
         case "neg":
             return code.value(f"fneg {args[0]}", kind)
         case "fma":
