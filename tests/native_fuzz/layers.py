@@ -134,7 +134,8 @@ def attention(dice: Dice) -> Made:
     """Of rows to rows, perhaps to none that come later."""
     batch, heads, rows_, columns, depth, values = sizes(dice, 6, POINTS // 4)
     mask = dice.chance(50)
-    columns = rows_ if mask else columns
+    if mask:
+        columns = rows_ = min(rows_, columns)
     where = " where t <= q" if mask else ""
     text = "s[b,h,q,t] += Q[b,q,h,d] * K[b,t,h,d]\n"
     text += f"m[b,h,q] max= s[b,h,q,t]{where}\ne[b,h,q,t] = exp(s[b,h,q,t] - m[b,h,q]){where}\n"
