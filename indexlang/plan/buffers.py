@@ -18,6 +18,7 @@ from typing import Any
 from ..program.facts import kept
 from .blocks import itemsize
 from .kernels import Map, Search
+from .limits import NESTED, Limits
 from .places import Buffer, Part, Place, View
 from .plan import Either, Loop, Plan, Run, Section, Step, Within
 from .quantities import Apply, Load, Reduced, parts_of
@@ -96,26 +97,28 @@ def passing_memory(plan: Plan, kept: Collection[Buffer] = ()) -> int:
     now, most = 0, 0
     for number, section in enumerate(plan.sections):
         now += begins.get(number, 0)
-        most = max(most, now + passing(section))
+        most = max(most, now + passing(section, plan.limits))
         now -= ends.get(number, 0)
     return most
 
 
-def passing(section: Section) -> int:
+def passing(section: Section, limits: Limits) -> int:
     """The bytes of what the expressions of a section make on their way: of a large one, two arrays at once."""
     sizes = {i: hi - lo for i, (lo, hi) in section.extents}
-    return 2 * max((_largest(step, sizes) for step in section.steps), default=0)
+    without = NESTED if limits.nests else frozenset[str]()
+    return 2 * max((_largest(step, sizes, without) for step in section.steps), default=0)
 
 
-def _largest(step: Step, sizes: Mapping[str, int]) -> int:
+def _largest(step: Step, sizes: Mapping[str, int], without: frozenset[str]) -> int:
+    """The largest array of a step's expressions, those of some types apart."""
     match step:
         case Loop(index=index, by=by, steps=steps):
             inside = {**sizes, index: min(max(1, by), sizes[index])}
-            return max((_largest(s, inside) for s in steps), default=0)
+            return max((_largest(s, inside, without) for s in steps), default=0)
         case Within(steps=steps):
-            return max((_largest(s, sizes) for s in steps), default=0)
+            return max((_largest(s, sizes, without) for s in steps), default=0)
         case Either(first=first, second=second):
-            return max((_largest(s, sizes) for s in (*first, *second)), default=0)
+            return max((_largest(s, sizes, without) for s in (*first, *second)), default=0)
         case Run(kernel=Map(value=Apply(args=args))):
             inner = [p for a in args for p in parts_of(a)]
         case Run(kernel=Map(value=value)):
@@ -124,7 +127,7 @@ def _largest(step: Step, sizes: Mapping[str, int]) -> int:
             inner = list(parts_of(value))
         case _:
             return 0
-    made = (p for p in inner if isinstance(p, Apply | Reduced))
+    made = (p for p in inner if isinstance(p, Apply | Reduced) and p.dtype not in without)
     return max((prod(max(0, sizes[i]) for i in p.indices) * itemsize(p.dtype) for p in made), default=0)
 
 

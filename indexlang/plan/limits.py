@@ -79,6 +79,8 @@ class Limits:
     indices: int = 48  # of one statement; NumPy's arrays have at most 64 axes, and einsum 52 letters
 
 
+# What nests compute: the types of whole domains that no array on the way holds.
+NESTED = frozenset(("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool"))
 NEVER = 1 << 62  # a size that nothing reaches
 NUMPY = Limits()
 NATIVE = replace(NUMPY, nests=True, least=NEVER, sum=NEVER, fewest=NEVER)  # no chains of blocks, no windows as tensors

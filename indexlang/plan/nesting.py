@@ -15,14 +15,13 @@ from typing import Any
 from ..program.ir import Call, Expr, indices_of, parts_of
 from .evaluation import Evaluation
 from .kernels import Map
+from .limits import NESTED
 from .operators import SUMS
 from .quantities import Apply, Count, Load, Number, Reduced, Value
 from .reads import masked, value_of
 from .values import cast
 from .views import Scope
 from .writes import Target
-
-DTYPES = frozenset(("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool"))
 
 
 def nestable(stmt: Evaluation, target: Target) -> bool:
@@ -32,7 +31,7 @@ def nestable(stmt: Evaluation, target: Target) -> bool:
         return False
     if stmt.root is not None and (stmt.root.op != "logsumexp" or not all(stmt.sizes[i] > 0 for i in stmt.summed)):
         return False
-    if not {stmt.dtype, target.buffer.dtype} <= DTYPES or not unblocked(stmt):
+    if not {stmt.dtype, target.buffer.dtype} <= NESTED or not unblocked(stmt):
         return False
     if (
         stmt.root is not None
@@ -47,7 +46,7 @@ def nestable(stmt: Evaluation, target: Target) -> bool:
 def unblocked(stmt: Evaluation) -> bool:
     """Whether an engine goes through the values of a statement without arrays on the way: none need be in blocks."""
     kinds = {stmt.compute, *(stmt.b.kind(p) for p in parts_of(stmt.stmt) if isinstance(p, Call))}
-    return stmt.b.limits.nests and not stmt.b.complex_step and kinds <= DTYPES
+    return stmt.b.limits.nests and not stmt.b.complex_step and kinds <= NESTED
 
 
 def _nothing_saved(stmt: Evaluation, core: Sequence[Expr]) -> bool:

@@ -7,6 +7,7 @@ once never share a byte, and what a caller gets lies elsewhere.
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .buffers import buffers_of, bytes_of, lifetimes, passing_memory, places_of
@@ -34,9 +35,16 @@ class Room:
         return self.at[buffer]
 
 
-def room_of(plan: Plan) -> Room:
-    """Where arrays lie that are made once in a call: the largest first, each as near to the beginning as may be."""
+def room_of(plan: Plan, together: Sequence[tuple[int, int]] = ()) -> Room:
+    """Where arrays lie that are made once in a call: the largest first, each as near to the beginning as may be.
+
+    `together` are first and last sections whose steps do not run one after the other: what they mention lives at once.
+    """
     limits, lives = plan.limits, lifetimes(plan)
+    for begin, end in together:
+        for buffer, (first, last) in lives.items():
+            if first <= end and begin <= last:
+                lives[buffer] = min(first, begin), max(last, end)
     elsewhere = {place.buffer for _, place, _ in plan.outputs} | _private(plan)
     found = Room()
     placed: list[tuple[int, int, int, int]] = []  # offset and its end, first and last section; in order

@@ -5,10 +5,11 @@ In: a `Normal`, its `Tile`, the `Target`. Out: an `Order`. The one rule: it is o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import gcd, prod
 
-from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal, apart
+from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal, apart, clusters
 from .target import Target
 from .tile import Tile
 from .tile_costs import COSTS
@@ -67,6 +68,9 @@ def order(normal: Normal, tile: Tile, target: Target, itemsize: int) -> Order:
         inner = [*batch, *beside, *panels, *rows, *tiles]
     else:
         outer, inner = [], [*others, *tiles, *panels]
+        if tile.dot:  # what of the larger operand a tile reads serves all tiles that read it
+            larger = max((LEFT, RIGHT), key=lambda p: footprint([(a.name, a.steps[p], a.n) for a in normal.axes]))
+            inner.sort(key=lambda a: not a.steps[larger])
     names = tuple(a.name for a in inner)
     serial = tuple(a.name for a in sorted((a for a in normal.outputs if a.serial), key=_far))
     found = _items(normal, outer, names, units, _goal(tile))
@@ -87,19 +91,32 @@ def _blocks(
     normal: Normal, rows: list[Axis], few: int, units: dict[str, int], terms: dict[str, int], room: int
 ) -> list[Outer]:
     """Rounds of rows, so that what they read of the operand that is spread stays in the cache."""
-    held = prod(terms[a.name] for a in normal.sums if a.steps[few])
+    inside = [(a.name, a.steps[few], terms[a.name]) for a in normal.sums if a.steps[few]]
     for at in reversed(range(len(rows))):
         axis = rows[at]
         if not axis.steps[few]:
             continue
         count = -(-axis.n // units[axis.name])
-        if held * axis.n > room:
-            chunk = max(room // (held * units[axis.name]), 1)
+        whole = [*inside, (axis.name, axis.steps[few], axis.n)]
+        if footprint(whole) > room:
+            one = footprint([*inside, (axis.name, axis.steps[few], units[axis.name])])
+            each = (footprint(whole) - one) / max(count - 1, 1)  # that a unit more has, where taps read the same
+            chunk = max(int((room - one) / each) + 1, 1) if each else count
             chunk = -(-count // -(-count // chunk))
             blocked = [Outer(axis.name, chunk, -(-count // chunk))] if chunk < count else []
             return [Outer(a.name, 1, -(-a.n // units[a.name])) for a in rows[:at]] + blocked
-        held *= axis.n
+        inside = whole
     return []
+
+
+def footprint(axes: Sequence[tuple[str, int, int]]) -> int:
+    """How many elements axes of (name, stride, extent) reach, about: those that several points share count once."""
+    total = 1
+    for members in clusters(list(axes)):
+        common = gcd(*(step for _, step, _ in members))
+        reach = sum(step * (n - 1) for _, step, n in members)
+        total *= min(prod(n for _, _, n in members), reach // max(common, 1) + 1)
+    return total
 
 
 def _items(

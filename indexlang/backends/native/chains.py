@@ -16,8 +16,8 @@ from ...plan.places import Buffer, View
 from ...plan.plan import Plan
 from ...plan.quantities import Number as Constant
 from ...plan.views import Row
-from .contraction import Contraction
-from .following import covers, followed
+from .contraction import Contraction, Operand
+from .following import Window, covers, followed, window
 from .gathering import gathered
 from .lowering import Task, contraction
 from .nest import Array
@@ -53,16 +53,20 @@ def chained(run: Members, arrays: Mapping[Buffer, Array], touched: Mapping[Buffe
     product = product_of(work, arrays)
     if product is None:
         return None
-    whole = covers(work) and (not work.taps or _solved(work, product) is not None)
-    if zero and not whole:
-        return None
-    count = int(zero) + 1
-    if whole:
-        own = {**touched, work.place.buffer: touched[work.place.buffer] - int(zero)}
-        product = replace(product, op="=") if zero else product
-        product, after = followed(product, work, [t for _, t in run[count : count + AFTER]], arrays, own)
-        count += after
-    return Chain(run[:count], tuple(_solved(work, product) or [product]))
+    first = int(zero) + 1
+    after = [task for _, task in run[first : first + AFTER]]
+    if not covers(work) or _solved(work, product) is None:
+        return None if zero else Chain(run[:1], tuple(_solved(work, product) or [product]))
+    own = {**touched, work.place.buffer: touched[work.place.buffer] - int(zero)}
+    product = replace(product, op="=") if zero else product
+    part = window(work, after[0]) if after and own[work.place.buffer] == 2 and product.op == "=" else None
+    if part is not None:
+        found, count = followed(product, work, after, arrays, own, part)
+        parts = _solved(work, found, part)
+        if count and parts:
+            return Chain(run[: first + count], tuple(parts))
+    product, count = followed(product, work, after, arrays, own)
+    return Chain(run[: first + count], tuple(_solved(work, product) or ()))
 
 
 def product_of(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | None:
@@ -72,7 +76,14 @@ def product_of(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | None
     found = contraction(work, arrays)
     if found is None or not found.reduced:  # what only taps bring together is no product
         return None
-    return found if work.points >= REUSED * max(found.left.array.size, found.right.array.size) else None
+    own = {i for i, _ in found.target.strides} - {*work.taps}
+    lacking = [i for o in (found.left, found.right) for i, n in found.extents if i in own and n > 1 and not _step(o, i)]
+    reused = work.points >= REUSED * max(found.left.array.size, found.right.array.size)
+    return found if lacking and reused else None  # else no element is used again but by neighbours
+
+
+def _step(o: Operand, index: str) -> int:
+    return dict(o.strides).get(index, 0)
 
 
 def zeroed(run: Members) -> bool:
@@ -88,13 +99,17 @@ def zeroed(run: Members) -> bool:
             return False
 
 
-def _solved(work: Task, product: Contraction) -> Sequence[Contraction] | None:
-    """Contractions that share no element of the target; None where points are not told apart."""
+def _solved(work: Task, product: Contraction, part: Window | None = None) -> Sequence[Contraction] | None:
+    """Contractions that share no element of the target, or of a part of it; None where points are not told apart."""
     place = work.place
     if not work.taps:
         return (product,)
     if not isinstance(place, View):
         return None
     lows = {i: lo for i, (lo, _) in work.extents}
-    rows = [Row(r.const + sum(k * lows[i] for i, k in r.coefs), r.coefs) for r in place.rows]
-    return gathered(product, rows, place.buffer.shape)
+    own = part or tuple((0, n) for n in place.buffer.shape)
+    rows = [
+        Row(row.const + sum(k * lows[i] for i, k in row.coefs) - low, row.coefs)
+        for row, (low, _) in zip(place.rows, own, strict=True)
+    ]
+    return gathered(product, rows, [n for _, n in own])

@@ -23,17 +23,24 @@ from .nodes import Access, Call, Constant, Element, Node, Nodes
 
 STEPS = 40  # of an epilogue, at most
 Extents = Mapping[str, tuple[int, int]]
+Window = tuple[tuple[int, int], ...]  # of each axis the first position, and how many
 Argument = str | Operand | Literal
 
 
 def followed(
-    c: Contraction, work: Task, after: Sequence[Task], arrays: Mapping[Buffer, Array], touched: Mapping[Buffer, int]
+    c: Contraction,
+    work: Task,
+    after: Sequence[Task],
+    arrays: Mapping[Buffer, Array],
+    touched: Mapping[Buffer, int],
+    window: Window | None = None,
 ) -> tuple[Contraction, int]:
     """The contraction of a task that covers its target with what follows it, and how many tasks that is.
 
-    `touched` says how many steps touch each buffer; of those before the contraction none reads what it holds.
+    `touched` says how many steps touch each buffer; of those before the contraction none reads what it holds. With a
+    `window`, only the positions in it are made of the target, which nobody else reads than the first task.
     """
-    chain = _Chain(c, work, arrays)
+    chain = _Chain(c, work, arrays, window)
     own = {work.place.buffer: touched[work.place.buffer] - 1}
     count = 0
     for task in after:
@@ -49,6 +56,22 @@ def followed(
     return replace(c, epilogue=tuple(chain.steps), results=results or (list(chain.held.values())[-1],)), count
 
 
+def window(work: Task, then: Task) -> Window | None:
+    """The part of a task's target that another one reads; None if it is all, or not told."""
+    own = [p for p in places_of(then.kernel) if p.buffer == work.place.buffer]
+    if not own or any(p != own[0] for p in own) or then.place.buffer == work.place.buffer or then.taps:
+        return None
+    place, home, ends = own[0], work.place, dict(then.extents)
+    if not isinstance(place, View) or not isinstance(home, View):
+        return None
+    found = [row.interval(ends) for row in place.rows]
+    whole = [(0, n - 1) for n in place.buffer.shape]
+    several = [len(_from_zero(row, dict(work.extents)).coefs) > 1 for row in home.rows]
+    if found == whole or any(f != w and not s for f, w, s in zip(found, whole, several, strict=True)):
+        return None
+    return tuple((low, high - low + 1) for low, high in found)
+
+
 def covers(work: Task) -> bool:
     """Whether the points of a task reach each element of its target, where those of a sum of several indices do."""
     return _forms(work.place, dict(work.extents), tuple(work.taps)) is not None
@@ -61,6 +84,7 @@ class _Chain:
     contraction: Contraction
     work: Task
     arrays: Mapping[Buffer, Array]
+    window: Window | None = None
     steps: list[Step] = field(default_factory=list)
     axes: dict[Buffer, tuple[Form, ...]] = field(default_factory=dict)  # of what was made, by the sum's indices
     held: dict[Buffer, tuple[str, Operand]] = field(default_factory=dict)  # what was made, and where it belongs
@@ -72,8 +96,12 @@ class _Chain:
         c, place = self.contraction, self.work.place
         forms = _forms(place, dict(self.work.extents), self.work.taps)
         assert forms is not None
-        self.axes[place.buffer] = forms
-        self.held[place.buffer] = "sum", c.target
+        lows = [low for low, _ in self.window or [(0, 0)] * len(forms)]
+        self.axes[place.buffer] = tuple(form - low for form, low in zip(forms, lows, strict=True))
+        self.steps = [*c.epilogue]
+        long = {i for i, n in c.extents if n > 1}
+        strides = tuple((i, s) for i, s in c.target.strides if i in long)
+        self.held[place.buffer] = self.steps[-1].name if self.steps else "sum", replace(c.target, strides=strides)
         self.read = {c.left.array.name: {c.left}, c.right.array.name: {c.right}}
 
     def copy(self) -> _Chain:
@@ -104,7 +132,7 @@ class _Chain:
             return False
         buffer = task.place.buffer
         known = self.held.get(buffer)
-        axes = _along(task.place, ends, at)
+        axes = None if self._window(task.place) else _along(task.place, ends, at)
         if axes is None or (known is not None and _form(known[1]) != _form(home)):
             return False
         self.axes[buffer] = axes
@@ -116,13 +144,16 @@ class _Chain:
         """Where each index of a task stands, by the indices of the sum."""
         for place in (task.place, *places_of(task.kernel)):
             axes = self.axes.get(place.buffer)
-            own = None if axes is None else _plain(place, ends)
+            own = None if axes is None else _plain(place, ends, self._window(place))
             if axes is None or own is None:
                 continue
             found = {i: form for i, form in zip(own, axes, strict=True) if i}
             if all(i in found for i, (lo, hi) in ends.items() if hi - lo > 1):
                 return found
         return None
+
+    def _window(self, place: Place) -> Window | None:
+        return self.window if place.buffer == self.work.place.buffer else None
 
     def _operand(self, access: Access, at: Mapping[str, Form]) -> Operand:
         form = Form(access.first)
@@ -161,17 +192,21 @@ def _form(o: Operand) -> tuple[int, frozenset[tuple[str, int]]]:
     return o.offset, frozenset(o.strides)
 
 
-def _plain(place: Place, ends: Extents) -> tuple[str, ...] | None:
-    """For each axis the index that runs through all of it; "" for an axis of one element."""
+def _plain(place: Place, ends: Extents, window: Window | None = None) -> tuple[str, ...] | None:
+    """For each axis the index that runs through all of it, or of a window of it; "" for an axis of one element."""
     shape = place.buffer.shape
     if isinstance(place, Part):
-        if place.moved or any(ends[i][1] - ends[i][0] != n for i, n in zip(place.indices, shape, strict=True)):
+        if (
+            window
+            or place.moved
+            or any(ends[i][1] - ends[i][0] != n for i, n in zip(place.indices, shape, strict=True))
+        ):
             return None
         return tuple(i if n > 1 else "" for i, n in zip(place.indices, shape, strict=True))
     found = []
-    for row, n in zip(place.rows, shape, strict=True):
+    for row, (low, n) in zip(place.rows, window or [(0, n) for n in shape], strict=True):
         own = [(i, k) for i, k in row.coefs if ends[i][1] - ends[i][0] > 1]
-        if row.interval(ends) != (0, n - 1) or len(own) != (n > 1) or any(k != 1 for _, k in own):
+        if row.interval(ends) != (low, low + n - 1) or len(own) != (n > 1) or any(k != 1 for _, k in own):
             return None
         found.append(own[0][0] if own else "")
     return tuple(found) if len({*found} - {""}) == sum(map(bool, found)) else None

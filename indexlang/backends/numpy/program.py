@@ -73,7 +73,7 @@ def module(w: Writer, functions: Sequence[str]) -> str:
 
 def _function(w: Writer, plan: Plan, name: Name, instead: Name | None, looks: bool) -> tuple[list[str], list[str]]:
     """The lines of the plan's tables, and of its function; constants of the module are left with the writer."""
-    w.entry, w.module, w.made, w.contiguous, w.room, w.rooms = [], [], {}, set(), room_of(plan), {}
+    w.entry, w.module, w.made, w.contiguous, w.room, w.rooms = [], [], {}, set(), room_of(plan, _together(w.calls)), {}
     w.groups = {}
     for buffer in plan.inputs:
         w.made[buffer] = Made(w.fresh(buffer.name), 0)
@@ -109,6 +109,14 @@ def _function(w: Writer, plan: Plan, name: Name, instead: Name | None, looks: bo
     doc = fill(f'"""{shown} of {taken}."""', 110, initial_indent="    ", subsequent_indent="    ")
     head = f"def {name.text}({inputs}):"
     return tables, ['@np.errstate(all="ignore")', head, doc, *(f"    {line}" for line in w.entry), *lines, end]
+
+
+def _together(calls: Mapping[tuple[int, int], Called | None]) -> list[tuple[int, int]]:
+    """The first and the last section of each call that does steps of several."""
+    spans: list[tuple[int, int]] = []
+    for (number, _), called in sorted(calls.items(), key=lambda item: item[0]):
+        spans.append((number if called is not None else spans.pop()[0], number))
+    return [(first, last) for first, last in spans if first < last]
 
 
 def _finite(w: Writer, plan: Plan) -> str:
