@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 pytest.importorskip("llvmlite", reason="the native backend needs it")
 
 import indexlang
-from indexlang.backends.native import runner, threads
+from indexlang import threads
+from indexlang.backends.native import runner
 from indexlang.calls.function import Function
 from indexlang.errors import IndexLangError, IndexLangWarning
 from indexlang.oracle import loops

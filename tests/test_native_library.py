@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 pytest.importorskip("llvmlite", reason="the native backend needs it")
 
 import indexlang
-from indexlang import edf
-from indexlang.backends.native import runner, threads
+from indexlang import edf, threads
+from indexlang.backends.native import runner
 from indexlang.calls.function import Function
 from indexlang.edf import (
     Adam,

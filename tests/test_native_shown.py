@@ -6,8 +6,10 @@ import ctypes
 import json
 import os
 import re
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pytest
@@ -23,6 +25,8 @@ from indexlang.plan.printing import as_json
 
 pytest.importorskip("llvmlite", reason="the native backend is an extra")
 engine = pytest.importorskip("indexlang.backends.native.engine")
+kernels = pytest.importorskip("indexlang.backends.native.kernels")
+remembered = pytest.importorskip("indexlang.backends.native.remembered")
 
 Capsys = pytest.CaptureFixture[str]
 DENSE = "h[b,o] = tanh(x[b,i]) * W[o,i]"
@@ -172,12 +176,7 @@ def test_run_and_gradcheck_on_a_backend(tmp_path: Path, capsys: Capsys, monkeypa
 
 def run_of(text: str) -> Any:
     """The function `run` of a module, and what keeps it alive."""
-    from llvmlite import binding
-
-    with engine._lock.held():
-        engine._binding()
-        code = engine.assembled(text, engine.host())
-        library = engine._linked(binding, code, ["run"])
+    library = engine.linked([engine.assembled(text, engine.host())], ["run"])
     return library, library.address("run")
 
 
@@ -296,6 +295,8 @@ def test_the_cache_is_told_and_cleared(tmp_path: Path, capsys: Capsys, monkeypat
     monkeypatch.setenv("INDEXLANG_CACHE", str(folder))
     assert commands.main(["cache"]) == 0
     assert capsys.readouterr().out == f"{folder}: 0 files, 0 B\n"
+    monkeypatch.setattr(remembered, "_kept", OrderedDict())  # as in a process that has just begun
+    monkeypatch.setattr(kernels, "_kernels", WeakValueDictionary())
     network()(**arrays())
     (folder / "mine.txt").write_text("not ours")
     found = objects.kept()

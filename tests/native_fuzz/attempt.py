@@ -1,7 +1,7 @@
 """One program, run by nests and by NumPy.
 
-In: a name, SEED:NUMBER. Out: the failures. The one rule: NumPy's backend in float64 says what is right, and the judge of
-the random programs how far rounding may be from it; the bits are the same for any number of threads.
+In: a name, SEED:NUMBER. Out: the failures. The one rule: NumPy's backend in float64 says what is right, and the judge
+of the random programs how far rounding may be from it; the bits are the same for any number of threads.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from random_programs.trial import REFUSED, place
 from random_programs.words import Dice
 
 import indexlang
-from indexlang.backends.native import load, runner, threads
+from indexlang import threads
+from indexlang.backends.native import load, runner
 from indexlang.backends.native.target import Target
 
 from .layers import layer
@@ -84,12 +85,12 @@ def machines(dice: Dice) -> Target:
 
 @contextmanager
 def surroundings(dice: Dice) -> Iterator[None]:
-    """A machine; helpers for whatever there is to share; plans and nests that are looked through, more often than not."""
+    """A machine; helpers for whatever there is to share; plans and nests that are looked through, mostly."""
     machine, checked = machines(dice), str(int(dice.chance(70)))
     with (
         warnings.catch_warnings(),
         np.errstate(all="ignore"),
-        mock.patch.object(load, "machine", lambda: machine),
+        mock.patch.object(load, "machine", return_value=machine),
         mock.patch.multiple(runner, TOGETHER=0, WOKEN=0),
         mock.patch.dict(os.environ, {"INDEXLANG_VERIFY": checked}),
     ):

@@ -116,13 +116,13 @@ def rows(dice: Dice) -> Made:
     axis = dice.one_of("nkm")
     alone = ",".join(i for i in "nkm" if i != axis)
     kind = dice.one_of(("softmax", "norm", "logsumexp", "variance", "standard", "argmax"))
-    at = "n,k,m"
+    at, count = "n,k,m", f"size(x, {'nkm'.index(axis)})"
     text = {
         "softmax": f"t[{alone}] max= x[{at}]\ne[{at}] = exp(x[{at}] - t[{alone}])\ns[{alone}] += e[{at}]\n"
         f"y[{at}] = e[{at}] / s[{alone}]\n",
         "norm": f"s[{alone}] += x[{at}]**2\ny[{at}] = x[{at}] / sqrt(s[{alone}] + 1e-3)\n",
         "logsumexp": f"y[{alone}] = logsumexp[{axis}](x[{at}])\n",
-        "variance": f"u[{alone}] += x[{at}] / size(x, {'nkm'.index(axis)})\nv[{alone}] += (x[{at}] - u[{alone}])**2 / size(x, {'nkm'.index(axis)})\n"
+        "variance": f"u[{alone}] += x[{at}] / {count}\nv[{alone}] += (x[{at}] - u[{alone}])**2 / {count}\n"
         f"y[{at}] = (x[{at}] - u[{alone}]) / sqrt(v[{alone}] + 1e-3)\n",
         "standard": f"u[{axis}] += x[{at}]\ny[{at}] = x[{at}] - u[{axis}]\n",
         "argmax": f"p[{alone}] = argmax[{axis}](x[{at}])\ny[{alone}] max= x[{at}]\nz[{alone}] = 1.0 * p[{alone}]\n",
@@ -136,10 +136,14 @@ def attention(dice: Dice) -> Made:
     mask = dice.chance(50)
     columns = rows_ if mask else columns
     where = " where t <= q" if mask else ""
-    text = f"s[b,h,q,t] += Q[b,q,h,d] * K[b,t,h,d]\n"
+    text = "s[b,h,q,t] += Q[b,q,h,d] * K[b,t,h,d]\n"
     text += f"m[b,h,q] max= s[b,h,q,t]{where}\ne[b,h,q,t] = exp(s[b,h,q,t] - m[b,h,q]){where}\n"
     text += "n[b,h,q] += e[b,h,q,t]\np[b,h,q,t] = e[b,h,q,t] / n[b,h,q]\ny[b,q,h,v] += p[b,h,q,t] * V[b,t,h,v]\n"
-    shapes = {"Q": (batch, rows_, heads, depth), "K": (batch, columns, heads, depth), "V": (batch, columns, heads, values)}
+    shapes = {
+        "Q": (batch, rows_, heads, depth),
+        "K": (batch, columns, heads, depth),
+        "V": (batch, columns, heads, values),
+    }
     return text, shapes
 
 
@@ -158,7 +162,16 @@ def local(dice: Dice) -> Made:
     return "y[n,m] = x[n] * z[m] + x[n] / (2 + z[m]**2)\n", {"x": (n,), "z": (m,)}
 
 
-KINDS: tuple[Callable[[Dice], Made], ...] = (product, product, convolution, convolution, pooling, rows, attention, local)
+KINDS: tuple[Callable[[Dice], Made], ...] = (
+    product,
+    product,
+    convolution,
+    convolution,
+    pooling,
+    rows,
+    attention,
+    local,
+)
 
 
 def layer(dice: Dice) -> Made:

@@ -15,7 +15,7 @@ from .words import Dice
 
 
 def limits_of(name: str) -> Limits:
-    """ "default", "tiny", or "mixed:SEED", in which each limit is one of the two or lies between; "native" before it."""
+    """ "default", "tiny", or "mixed:SEED", in which each lies between the two; "native" before it."""
     engine, _, rest = name.partition(" ")
     if rest:
         assert engine == "native"

@@ -9,11 +9,10 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Mapping, Sequence
 
-from .nest import Nest
-from .runner import LINE
+from .runner import LINE, Called
 
 
-def arena(nests: Sequence[Nest], sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
+def arena(nests: Sequence[Called], sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
     """Offsets, and the size of the whole; the largest array first, each as near to the beginning as may be."""
     lives: dict[str, tuple[int, int]] = {}
     for k, nest in enumerate(nests):

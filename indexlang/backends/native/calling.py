@@ -14,8 +14,8 @@ import numpy as np
 
 from ...plan.places import Buffer
 from .arena import arena
-from .effort import effort
-from .nest import Array, Nest
+from .nest import Array
+from .outline import Outline
 from .quick import quick
 from .runner import Argument, Place, Room, Runner, Step
 
@@ -40,7 +40,7 @@ class Native:
 def native(
     name: str,
     code: Code,
-    nests: Sequence[Nest],
+    nests: Sequence[Outline],
     read: Sequence[tuple[Buffer, Array]],
     written: Sequence[tuple[Buffer, Array]],
     inside: Sequence[Array],
@@ -49,7 +49,7 @@ def native(
     places: dict[str, Place] = {a.name: Argument(k) for k, (_, a) in enumerate((*read, *written))}
     offsets, room = arena(nests, {a.name: a.size * np.dtype(a.dtype).itemsize for a in inside})
     places |= {n: Room(at) for n, at in offsets.items()}
-    steps = [Step(n, code.address(n.name), _own(n, places), effort(n)) for n in nests]
+    steps = [Step(n, code.address(n.name), _own(n, places), n.work) for n in nests]
     kinds = [(b.dtype, b.shape) for b, _ in (*read, *written)]
     sizes = [a.size * np.dtype(a.dtype).itemsize for _, a in (*read, *written)]
     runner = Runner(steps, sizes, room, code)
@@ -68,5 +68,5 @@ def native(
     return Native(call, fast)
 
 
-def _own(nest: Nest, places: Mapping[str, Place]) -> dict[str, Place]:
+def _own(nest: Outline, places: Mapping[str, Place]) -> dict[str, Place]:
     return {a.name: places[a.name] for a in nest.arrays if a.role != "workspace"}

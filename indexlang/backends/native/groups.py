@@ -13,13 +13,15 @@ from math import prod
 
 from ...plan.places import Buffer
 from ...plan.plan import Plan
-from . import maps
 from .chains import Chain, Members, Number, chained, touches, zeroed
-from .contraction import schedule
 from .joining import joined, ordered
 from .lowering import Task, apart, task
+from .maps import Work
 from .nest import Array, Nest
+from .outline import Outline
 from .pieces import pieces
+from .remembered import contracted
+from .remembered import mapped as remembered
 from .target import Target
 
 TOGETHER = 24  # tasks that are looked at together, at most
@@ -29,7 +31,7 @@ TOGETHER = 24  # tasks that are looked at together, at most
 class Scheduled:
     """The nests of a task, what passes from one of them to the next, and a line about them."""
 
-    nests: tuple[Nest, ...]
+    nests: tuple[Outline, ...]
     workspaces: tuple[Array, ...]
     told: str
 
@@ -44,9 +46,14 @@ class Group:
     numbers: tuple[Number, ...]
     read: tuple[tuple[Buffer, Array], ...]
     written: tuple[tuple[Buffer, Array], ...]
-    nests: tuple[Nest, ...]
+    outlines: tuple[Outline, ...]
     workspaces: tuple[Array, ...]
     told: Mapping[Number, str]
+
+    @property
+    def nests(self) -> tuple[Nest, ...]:
+        """The nests with their statements."""
+        return tuple(n.nest() for n in self.outlines)
 
 
 def groups_of(plan: Plan, target: Target, apart: bool = False) -> tuple[Group, ...]:
@@ -163,7 +170,7 @@ def scheduled(some: Members | Chain, arrays: Arrays, touched: Mapping[Buffer, in
 def multiplied(chain: Chain, target: Target) -> Scheduled:
     """The nests of a sum of products."""
     (section, step), _ = chain.members[0]
-    made = [schedule(c, target, f"k{section}_{step}_{k}") for k, c in enumerate(chain.contractions)]
+    made = [contracted(c, target, f"k{section}_{step}_{k}") for k, c in enumerate(chain.contractions)]
     nests = tuple(n for s in made for n in s.nests)
     return Scheduled(nests, tuple(w for s in made for w in s.workspaces), "; ".join(s.told for s in made))
 
@@ -204,5 +211,5 @@ def mapped(
             return None
         nests = tuple(n for s in found for n in s.nests)
         return Scheduled(nests, tuple(w for s in found for w in s.workspaces), found[0].told)
-    made = maps.nests([maps.Work(w.place, w.op, w.kernel) for w in works], extents, arrays, target, name, private)
+    made = remembered([Work(w.place, w.op, w.kernel) for w in works], extents, arrays, target, name, private)
     return None if made is None else Scheduled(made.nests, made.workspaces, made.told)

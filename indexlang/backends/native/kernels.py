@@ -3,41 +3,24 @@
 A kernel's key is what it does, on what machine, and how nests become code; the code is looked for under it in this
 process, then on the disk, and made last. So layers that are repeated, in one program or in several, are compiled once.
 
-In: nests, the machine. Out: `Kernels`, where each nest's code is. Errors: as `engine.compiled`. The one rule: code is
-in the process as long as somebody holds a kernel that was put there together with it.
+In: keys of kernels, what gives their nests, the machine. Out: `Kernels`, where their code is. Errors: as
+`engine.compiled`. The one rule: code is in the process as long as somebody holds a kernel that was put there together
+with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from hashlib import sha256
-from pkgutil import get_data
 from weakref import WeakValueDictionary
 
 from ...locks import Lock
-from ...version import __version__
 from . import emit, engine, objects
 from .engine import Library
 from .nest import Nest
 from .same_kernels import signature
+from .sources import EMITTING
 from .target import Target
-
-EMITTING = ("emit", "emit_casts", "emit_memory", "emit_operations", "text", "nest", "target")  # what makes text of it
-
-
-def _emitter() -> str:
-    """Which code turns nests into text: its sources, where they are there, as the process imported them now."""
-    digest = sha256(__version__.encode())
-    for name in EMITTING:
-        try:
-            digest.update(get_data(__package__, f"{name}.py") or b"")
-        except OSError:  # there are no sources where the package is: its version says which code it is
-            continue
-    return digest.hexdigest()
-
-
-_EMITTER = _emitter()
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,30 +45,28 @@ class Kernels:
         """Where a nest's code is, as long as this is alive."""
         return self._found[name].address
 
-    def of(self, nests: Sequence[Nest]) -> Kernels:
+    def of(self, names: Iterable[str]) -> Kernels:
         """Some of them."""
-        return Kernels({n.name: self._found[n.name] for n in nests})
+        return Kernels({name: self._found[name] for name in names})
 
 
-def compiled(nests: Sequence[Nest], target: Target) -> Kernels:
-    """Nests as functions."""
-    named = {nest.name: (key(nest, target), nest) for nest in nests}
-    assert len(named) == len(nests), "two nests of one name"
-    wanted = dict(named.values())
+def compiled(wanted: Mapping[str, tuple[str, Callable[[], Nest]]], target: Target) -> Kernels:
+    """Kernels by the names that they have here; of each its key, and what makes the nest if there is no code."""
+    nests = dict(wanted.values())
     with _lock.held():
-        found = {k: kernel for k in wanted if (kernel := _kernels.get(k)) is not None}
-        made = _made({k: nest for k, nest in wanted.items() if k not in found}, target)
+        found = {k: kernel for k in nests if (kernel := _kernels.get(k)) is not None}
+        made = _made({k: nest for k, nest in nests.items() if k not in found}, target)
         _kernels.update(made)
     found |= made
-    return Kernels({name: found[k] for name, (k, _) in named.items()})
+    return Kernels({name: found[k] for name, (k, _) in wanted.items()})
 
 
 def key(nest: Nest, target: Target) -> str:
     """A name for a kernel on a machine."""
-    return objects.key(signature(nest), target, repr(target), _EMITTER, engine.version())
+    return objects.key(signature(nest), target, repr(target), EMITTING, engine.version())
 
 
-def _made(wanted: Mapping[str, Nest], target: Target) -> dict[str, Kernel]:
+def _made(wanted: Mapping[str, Callable[[], Nest]], target: Target) -> dict[str, Kernel]:
     """Kernels put into the process together, from the disk as far as they are there."""
     codes = {k: code for k in wanted if (code := objects.load(k)) is not None}
     try:
@@ -95,7 +76,7 @@ def _made(wanted: Mapping[str, Nest], target: Target) -> dict[str, Kernel]:
             objects.remove(k)
         codes, found = {}, {}
     fresh = {
-        k: engine.assembled(emit.module([replace(nest, name=_symbol(k))], target), target)
+        k: engine.assembled(emit.module([replace(nest(), name=_symbol(k))], target), target)
         for k, nest in wanted.items()
         if k not in codes
     }

@@ -1,4 +1,5 @@
-"""Object code that is kept on the disk: what was made once is loaded when the same is asked for again.
+"""Object code that is kept on the disk, and what is known of schedules: what was made once is loaded when the same is
+asked for again.
 
 The folder is that of `INDEXLANG_CACHE`, `off` for none; else the user's folder for what can be made again. It is used
 if it is the user's own and nobody else may write to it, as what lies there is run.

@@ -14,9 +14,8 @@ import numpy as np
 
 from ...plan.places import Buffer
 from .calling import native
-from .emit import module
-from .engine import compiled
 from .nest import Array, Form, Nest, Type, form
+from .outline import loaded, outline
 from .target import Target
 from .writing import Writing
 
@@ -69,9 +68,9 @@ def bandwidth(target: Target, seconds: float = 0.2) -> float:
 
 def _callable(nest: Nest, target: Target) -> Callable[..., Any]:
     source, given = nest.arrays
-    library = compiled(module([nest], target), [nest.name], target)
+    one = outline(nest, target)
     read, written = ((Buffer(a.name, (a.size,), a.dtype), a) for a in (source, given))
-    return native(nest.name, library, [nest], [read], [written], ()).call
+    return native(nest.name, loaded([one], target), [one], [read], [written], ()).call
 
 
 def _best(call: Callable[..., Any], arrays: Sequence[np.ndarray[Any, Any]], seconds: float) -> float:

@@ -12,12 +12,11 @@ from typing import Any
 from ...plan.plan import Plan
 from ..numpy.load import Part, Whole
 from ..numpy.names import Called
-from . import kernels
 from .calling import native
 from .chains import Number
 from .check import faults
 from .groups import Group
-from .nest import Nest
+from .outline import Outline, loaded
 from .target import Target
 from .whole import elsewhere, whole_of
 
@@ -26,10 +25,10 @@ def taken(plan: Plan, groups: Sequence[Group], target: Target, checked: bool = F
     """Groups compiled, and where they are called; `checked`: every nest is looked through before it becomes code."""
     if not groups:
         return Part({}, {})
-    nests = tuple(n for g in groups for n in g.nests)
+    nests = tuple(n for g in groups for n in g.outlines)
     if checked:
         look_through(nests)
-    made_of = kernels.compiled(nests, target)
+    made_of = loaded(nests, target)
     calls: dict[Number, Called | None] = {}
     functions: dict[str, Callable[..., Any]] = {}
     known = elsewhere(plan, groups)
@@ -38,7 +37,14 @@ def taken(plan: Plan, groups: Sequence[Group], target: Target, checked: bool = F
         name = f"native_{number}"
         read, written = ([p for p in some if known[p[0]] != {number}] for some in (group.read, group.written))
         inside = [a for b, a in (*group.read, *group.written) if known[b] == {number}]
-        made = native(name, made_of.of(group.nests), group.nests, read, written, (*inside, *group.workspaces))
+        made = native(
+            name,
+            made_of.of(n.name for n in group.outlines),
+            group.outlines,
+            read,
+            written,
+            (*inside, *group.workspaces),
+        )
         functions[name] = made.call
         calls |= dict.fromkeys(group.numbers, None)
         calls[group.numbers[0]] = Called(name, tuple(b for b, _ in (*read, *written)))
@@ -47,9 +53,10 @@ def taken(plan: Plan, groups: Sequence[Group], target: Target, checked: bool = F
     return Part(calls, functions, whole)
 
 
-def look_through(nests: Sequence[Nest]) -> None:
+def look_through(outlines: Sequence[Outline]) -> None:
     """Errors: `AssertionError` with a nest that might touch what is not its own."""
-    for nest in nests:
+    for one in outlines:
+        nest = one.kernel()
         found = faults(nest)
         if found:
             raise AssertionError("\n".join((*found, str(nest))))

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from struct import Struct
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ... import threads
 from ...locks import Lock
-from .nest import Array, Nest
+from .nest import Array
 from .pool import native
 from .pool_ir import ITEMS, SHARED, WAKE
 
@@ -55,6 +55,22 @@ class Constant:
 Place = Argument | Room | Constant
 
 
+class Called(Protocol):
+    """What is asked of a nest."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """The arrays whose addresses it takes, in this order."""
+
+    @property
+    def count(self) -> int:
+        """How many items it has."""
+
+
 @dataclass(frozen=True)
 class Step:
     """A nest, the address of its code, and where its arrays are. Workspaces need no place: each thread has its own.
@@ -62,7 +78,7 @@ class Step:
     `work` is about how many nanoseconds it takes in one thread: it decides whether others help, and are woken.
     """
 
-    nest: Nest
+    nest: Called
     address: int
     places: Mapping[str, Place]
     work: float = float("inf")
@@ -190,7 +206,7 @@ def _fits(step: Step, arguments: Sequence[int], room: int) -> None:
             raise ValueError(f"{step.nest.name}: {array.name} does not fit into its place")
 
 
-def _offsets(nest: Nest, places: Mapping[str, Place]) -> tuple[Words, int]:
+def _offsets(nest: Called, places: Mapping[str, Place]) -> tuple[Words, int]:
     """Where each array is in a thread's slot, -1 where it is not; the bytes of the slot, 0 where it needs none."""
     at = _up(8 * len(nest.arrays))
     found = []
