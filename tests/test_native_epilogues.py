@@ -168,3 +168,21 @@ def test_two_results_and_functions_by_the_interpreter() -> None:
     y = memory["a"].reshape(17, 40).astype(float) @ memory["b"].reshape(40, 21)
     np.testing.assert_allclose(memory["y"].reshape(17, 21), y, atol=1e-5)
     np.testing.assert_allclose(memory["z"].reshape(21, 17).T, np.where(memory["there"], np.tanh(y), 0), atol=1e-5)
+
+
+def test_sums_over_the_same_arrays_are_brought_together_past_others() -> None:
+    text = "a[d] = x[b,d] * y[b,d]\nr[b] = x[b,d]\nc[d] = x[b,d] + y[b,d]\nz[b,d] = r[b] * x[b,d] + a[d] * c[d]"
+    given = arrays({"x": (260, 300), "y": (260, 300)})
+    (group,) = groups(program(text), given)
+    assert len(group.told) == 1
+    sizes = {a.name: a.size for nest in group.nests for a in nest.arrays}
+    assert sum(any(sizes[a.name] == 260 * 300 for a in nest.arrays) for nest in group.nests) == 2
+    assert_close(*native_and_numpy(text, given))
+
+
+def test_what_only_the_same_nests_read_is_not_written_to_memory() -> None:
+    made = replace(program("a[b,d] = exp(x[b,d])\ns[b] = a[b,d]\ny[b,d] = a[b,d] / s[b]"), outputs=("y",))
+    (group,) = groups(made, arrays({"x": (40, 30)}))
+    (nest,) = group.nests
+    assert max(a.size for a in nest.arrays if a.role != "workspace") == 40 * 30
+    assert sum(a.size == 40 * 30 for a in nest.arrays) == 2

@@ -6,14 +6,15 @@ computes is left to NumPy's code, visibly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 from ...plan.places import Buffer
 from ...plan.plan import Plan
 from .chains import Chain, Members, Number, chained, touches, zeroed
-from .joining import joined
+from .joining import joined, ordered
 from .lowering import Task, apart, task
 from .maps import Work
 from .nest import Array, Nest
@@ -60,7 +61,9 @@ def groups_of(plan: Plan, target: Target, apart: bool = False) -> tuple[Group, .
     if plan.complex_step:
         return ()
     arrays, touched = Arrays(), touches(plan)
-    return tuple(g for run in runs(plan) for g in grouped(together(run, arrays, touched), arrays, target, apart))
+    return tuple(
+        g for run in runs(plan) for g in grouped(together(run, arrays, touched), arrays, touched, target, apart)
+    )
 
 
 def runs(plan: Plan) -> list[list[tuple[Number, Task]]]:
@@ -77,7 +80,13 @@ def runs(plan: Plan) -> list[list[tuple[Number, Task]]]:
     return [run for run in found if run]
 
 
-def grouped(run: Sequence[Members | Chain], arrays: Arrays, target: Target, alone: bool = False) -> list[Group]:
+def grouped(
+    run: Sequence[Members | Chain],
+    arrays: Arrays,
+    touched: Mapping[Buffer, int],
+    target: Target,
+    alone: bool = False,
+) -> list[Group]:
     """Tasks that follow each other as calls: one, where each of them is native."""
     groups: list[Group] = []
     members: list[tuple[Members, Scheduled]] = []
@@ -95,7 +104,7 @@ def grouped(run: Sequence[Members | Chain], arrays: Arrays, target: Target, alon
             members.clear()
 
     for some in run:
-        for part, found in scheduled(some, arrays, target):
+        for part, found in scheduled(some, arrays, touched, target):
             if found is None:
                 close()
             else:
@@ -138,7 +147,7 @@ class Arrays(dict[Buffer, Array]):
 Parts = list[tuple[Members, "Scheduled | None"]]
 
 
-def scheduled(some: Members | Chain, arrays: Arrays, target: Target) -> Parts:
+def scheduled(some: Members | Chain, arrays: Arrays, touched: Mapping[Buffer, int], target: Target) -> Parts:
     """The nests of tasks, together if that can be, else one by one; None for what is left to NumPy."""
     if isinstance(some, Chain):
         return [(some.members, multiplied(some, target))]
@@ -149,11 +158,11 @@ def scheduled(some: Members | Chain, arrays: Arrays, target: Target) -> Parts:
         if found is not None:
             return [(some, found)]
     elif others:
-        found = mapped(joined([work for _, work in some]), arrays, target, name)
+        found = mapped(ordered(joined([work for _, work in some])), arrays, target, name, private(some, touched))
         if found is not None:
             return [(some, found)]
     if others:
-        return [part for one in some for part in scheduled([one], arrays, target)]
+        return [part for one in some for part in scheduled([one], arrays, touched, target)]
     works = (pieces(first) if first.taps else None) or apart(first)
     return [(some, mapped(works, arrays, target, name))]
 
@@ -174,8 +183,23 @@ def made_whole(works: Sequence[Task] | None) -> Sequence[Task]:
     return [replace(w, op="=") for w in works] if reached == prod(works[0].place.buffer.shape) else ()
 
 
-def mapped(works: Sequence[Task], arrays: Arrays, target: Target, name: str) -> Scheduled | None:
-    """Values at points, and what is reduced of them, as nests: those of indices of the same names together."""
+def private(some: Members, touched: Mapping[Buffer, int]) -> frozenset[Buffer]:
+    """The buffers that no other step touches than these."""
+    found = Counter(b for _, work in some for b in work.buffers)
+    return frozenset(b for b, n in found.items() if n == touched[b])
+
+
+def mapped(
+    works: Sequence[Task],
+    arrays: Arrays,
+    target: Target,
+    name: str,
+    private: Collection[Buffer] = (),
+) -> Scheduled | None:
+    """Values at points, and what is reduced of them, as nests: those of indices of the same names together.
+
+    Nobody else reads what `private` buffers hold.
+    """
     if not works:
         return None
     extents = {i: e for work in works for i, e in work.extents}
@@ -187,5 +211,5 @@ def mapped(works: Sequence[Task], arrays: Arrays, target: Target, name: str) -> 
             return None
         nests = tuple(n for s in found for n in s.nests)
         return Scheduled(nests, tuple(w for s in found for w in s.workspaces), found[0].told)
-    made = remembered([Work(w.place, w.op, w.kernel) for w in works], extents, arrays, target, name)
+    made = remembered([Work(w.place, w.op, w.kernel) for w in works], extents, arrays, target, name, private)
     return None if made is None else Scheduled(made.nests, made.workspaces, made.told)

@@ -1,7 +1,8 @@
 """Tasks that follow each other under the same names of indices, so that nests may do them together.
 
-In: tasks in order, each with index names of its own. Out: the same tasks, renamed. The one rule: two indices get one
-name only if they run alike along the same axis of an array that both tasks touch; a name says nothing else.
+In: tasks in order, each with index names of its own. Out: the same tasks, renamed; in an order that brings together
+what goes through the same indices. The one rule: two indices get one name only if they run alike along the same axis of
+an array that both tasks touch; a name says nothing else.
 """
 
 from __future__ import annotations
@@ -22,6 +23,32 @@ def joined(tasks: Sequence[Task]) -> list[Task]:
         ends = dict(one.extents)
         found.append(renamed(one, {i: names.get(i, f"{i}#{number}") for i in ends}))
     return found
+
+
+def ordered(tasks: Sequence[Task]) -> list[Task]:
+    """The tasks, under names that they share, with those that go through the same indices next to each other.
+
+    A task stays behind those that make what it touches, and before those that change it.
+    """
+    left = list(tasks)
+    found: list[Task] = []
+    while left:
+        ready = [t for k, t in enumerate(left) if not any(_clash(other, t) for other in left[:k])]
+        last = _through(found[-1]) if found else None
+        chosen = next((t for t in ready if _through(t) == last), ready[0])
+        found.append(chosen)
+        left = [t for t in left if t is not chosen]
+    return found
+
+
+def _clash(a: Task, b: Task) -> bool:
+    """Whether one of two tasks writes what the other one touches."""
+    return a.place.buffer in b.buffers or b.place.buffer in a.buffers
+
+
+def _through(task: Task) -> frozenset[str]:
+    """The indices of what a task makes."""
+    return frozenset(i for i, (lo, hi) in task.extents if i in task.place.mentioned and hi - lo > 1)
 
 
 def _alike(before: Sequence[Task], one: Task) -> dict[str, str]:
