@@ -218,6 +218,7 @@ def test_the_oldest_go_where_there_is_too_much(folder: Path, monkeypatch: pytest
     (folder / "mine.txt").write_bytes(bytes(5000))
     assert objects.load(f"{0:064x}") == bytes(1000)  # used: the youngest now
     monkeypatch.setattr(objects, "_MOST", 6500)
+    monkeypatch.setattr(objects, "_EACH", 1)
     monkeypatch.setattr(objects, "_LEFT", 4500)
     objects.keep(f"{6:064x}", bytes(1000))
     left = {p.name for p in folder.iterdir()}

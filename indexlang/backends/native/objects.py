@@ -25,6 +25,7 @@ from .target import Target
 _FORMAT = b"indexlang object 1\n"
 _NAME = re.compile(r"[0-9a-f]{64}(\.o|\.\d+-[0-9a-f]{8}\.part)")  # or what was being written
 _MOST = 256 << 20  # bytes in the folder
+_EACH = 64  # keys for which the folder is looked through once
 _LEFT = 192 << 20  # after the oldest went
 _MANY = 1 << 14  # files in the folder
 _FEWER = 12 << 10  # after the oldest went
@@ -73,8 +74,10 @@ def keep_all(codes: Mapping[str, bytes]) -> None:
     with suppress(OSError):
         for name, code in codes.items():
             _write(folder / f"{name}.o", _FORMAT + _sum(name, code) + code)
-    with suppress(OSError):
-        _bound(folder)
+    # To look through all files takes longer than to write some: it is done for one key of so many.
+    if any(sha256(name.encode()).digest()[0] < 256 // _EACH for name in codes):
+        with suppress(OSError):
+            _bound(folder)
 
 
 def _write(path: Path, data: bytes) -> None:
