@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check format grammar pages fuzz fuzz-text fuzz-files kill bench clean
+.PHONY: demo test check format grammar pages fuzz fuzz-text fuzz-files fuzz-native kill bench clean
 
 demo: $(VENV)/examples.stamp ## derive the convolution's gradient, then train LeNet-5 on handwritten digits
 	$(BIN)/python -m examples.train_lenet $(ARGS)
@@ -39,6 +39,9 @@ fuzz-text: $(VENV)/dev.stamp ## 100,000 mutated texts, each an answer or an erro
 
 fuzz-files: $(VENV)/dev.stamp ## 10,000 damaged files; INDEXLANG_FUZZ is another number, INDEXLANG_SEED the first seed
 	PYTHONPATH=tests $(BIN)/python -m damaged_files $(ARGS)
+
+fuzz-native: $(VENV)/dev.stamp ## 2,000 programs by nests, beside NumPy; INDEXLANG_FUZZ and INDEXLANG_SEED as above
+	PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m native_fuzz $(ARGS)
 
 kill: $(VENV)/dev.stamp ## kill a training 1,000 times, and compare what comes of it; INDEXLANG_KILLS is another number
 	PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m kills

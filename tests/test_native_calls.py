@@ -165,10 +165,6 @@ def test_results_go_where_they_are_wanted() -> None:
         np.testing.assert_allclose(out, a @ b, rtol=1e-5, atol=1e-5)
     with pytest.raises(ShapeError):
         f(A=a, B=b, out=np.empty((9, 12)))
-    square = RNG.standard_normal((9, 9))
-    right = square @ square
-    f(A=square, B=square, out=square)
-    np.testing.assert_allclose(square, right)
 
 
 # -- who calls ---------------------------------------------------------------------------------------
@@ -256,3 +252,23 @@ def test_the_groups_of_a_tensor_have_its_type() -> None:
     program = indexlang.compile("x[m,i,r] = y[m,r] * y[i,r]\n").program
     found = Function(program, limits=limits_of("native mixed:131"))(y=y)
     np.testing.assert_allclose(found, y[:, None] * y[None], rtol=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(20, 30, 17), (3, 2, 4)])
+def test_what_follows_a_scaled_product_sees_it_scaled(sizes: tuple[int, int, int]) -> None:
+    m, k, n = sizes
+    a, b = RNG.standard_normal((m, k)), RNG.standard_normal((k, n))
+    assert_as_numpy("y[i,j] += -A[i,k] * B[k,j]\nz[i,j] = y[i,j] + 1\n", 1e-10, A=a, B=b)
+    assert_as_numpy(
+        "y[i,j] += 0.5 * A[i,k] * B[k,j]\nz[i,j] = tanh(y[i,j])\nu[i,j] = y[i,j] * z[i,j]\n", 1e-10, A=a, B=b
+    )
+
+
+def test_a_nest_that_may_leave_its_arrays_is_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    from indexlang.backends.native import program
+
+    monkeypatch.setattr(program, "faults", lambda nest: ["it is wrong"])
+    with pytest.raises(AssertionError, match="it is wrong\nnest "):
+        indexlang.compile(PRODUCT, backend="native")(A=np.ones((2, 3)), B=np.ones((3, 4)))
+    monkeypatch.setenv("INDEXLANG_VERIFY", "0")
+    indexlang.compile(PRODUCT, backend="native")(A=np.ones((2, 3)), B=np.ones((3, 4)))

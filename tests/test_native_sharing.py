@@ -29,6 +29,7 @@ from indexlang.backends.native.target import AVX2, BASELINE
 from indexlang.plan.places import Buffer
 
 NATIVE = Path(kernels.__file__).parent
+PACKAGE = NATIVE.parents[1]
 F8 = Type("float32", 8)
 
 
@@ -155,18 +156,31 @@ def test_machines_and_emitters_have_their_own(monkeypatch: pytest.MonkeyPatch) -
     assert len(found | {kernels.key(scaling(), AVX2)}) == 4
 
 
-def test_the_emitter_is_all_that_makes_text_of_nests() -> None:
-    """A module that `emit` comes to use is a part of the key."""
-    reached, left = {"emit"}, ["emit"]
+def imported(path: Path) -> set[Path]:
+    """The modules of the package that a module imports, and those that they import."""
+    found, left = {path}, [path]
     while left:
-        tree = ast.parse((NATIVE / f"{left.pop()}.py").read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.level:
-                assert node.level == 1, "what lies outside of the folder is not in the key"
-                names = [node.module] if node.module else [a.name for a in node.names]
-                left += [n for n in names if n not in reached]
-                reached |= set(names)
-    assert {f"backends/native/{name}.py" for name in reached} == set(sources.EMITTER)
+        at = left.pop()
+        for node in ast.walk(ast.parse(at.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not node.level:
+                continue
+            base = at.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            several = [base.with_suffix(".py"), base / "__init__.py", *((base / f"{a.name}.py") for a in node.names)]
+            fresh = {p for p in several if p.exists()} - found
+            found |= fresh
+            left += fresh
+    return found
+
+
+def test_all_that_makes_text_of_nests_is_in_the_key_of_code() -> None:
+    names = {path.relative_to(PACKAGE).as_posix() for path in imported(NATIVE / "emit.py")}
+    assert names == set(sources.EMITTER)
+
+
+def test_all_that_schedules_is_in_the_key_of_schedules() -> None:
+    found = imported(NATIVE / "remembered.py")
+    assert len(found) > 50
+    assert {path.parent for path in found} <= {PACKAGE / folder for folder in sources.SCHEDULER}
 
 
 # -- in the process ---------------------------------------------------------------------------------------

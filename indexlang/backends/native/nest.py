@@ -43,7 +43,9 @@ class Form:
 
     def __add__(self, other: Form | int) -> Form:
         if isinstance(other, int):
-            return Form(self.const + other, self.terms)
+            return Form(self.const + other, self.terms) if other else self
+        if not other.terms:
+            return Form(self.const + other.const, self.terms) if other.const else self
         coefs = dict(self.terms)
         for var, coef in other.terms:
             coefs[var] = coefs.get(var, 0) + coef
@@ -53,6 +55,8 @@ class Form:
         return self + (-other if isinstance(other, int) else other * -1)
 
     def __mul__(self, by: int) -> Form:
+        if by == 1:
+            return self
         return Form(self.const * by, tuple((v, c * by) for v, c in self.terms if by))
 
     def interval(self, ends: Mapping[str, tuple[int, int]]) -> tuple[int, int]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import stat
 import sys
 from collections.abc import Mapping
@@ -82,7 +81,7 @@ def _write(path: Path, data: bytes) -> None:
     """A file that is whole for whoever opens it. Whether it is on the disk by then does not matter: what a machine that
     stopped left of it is told by its sum.
     """
-    beside = path.with_name(f"{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    beside = path.with_name(f"{path.stem}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
         with open(beside, "xb") as file:
             file.write(data)

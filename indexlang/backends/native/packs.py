@@ -47,9 +47,10 @@ class Access:
             at = at + self._from(spot, name, spot.values[name]) * step
         for name, step in self.units:
             at = at + self._from(spot, name, spot.numbers[name]) * step
-        for name, k in (place or {}).items():
-            at = at + k * dict(self.places).get(name, 0)
-        return at
+        if not place:
+            return at
+        steps = dict(self.places)
+        return at + sum(k * steps.get(name, 0) for name, k in place.items())
 
     def _from(self, spot: Spot, name: str, value: Form) -> Form:
         return value - spot.origins[name] if self.local and name in spot.origins else value

@@ -6,31 +6,37 @@ that has a part in what is kept has one in the text here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from hashlib import sha256
-from pathlib import Path
 
 from ...version import __version__
 
-PACKAGE = Path(__file__).parents[2]
+PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 EMITTER = tuple(
     f"backends/native/{name}.py"
     for name in ("emit", "emit_casts", "emit_memory", "emit_operations", "text", "nest", "target")
 )
-SCHEDULER = ("backends/native", "plan", "program", "rewrite", "sizes", "ranges", ".")  # folders
+SCHEDULER = ("backends/native", "plan", "program", "sizes", "ranges", "")  # folders
 
 
-def _digest(paths: Iterable[Path]) -> str:
+def _digest(names: Iterable[str]) -> str:
     """A text for the code; where the sources are not there, its version says which code it is."""
     found = sha256(__version__.encode())
-    for path in paths:
-        try:
-            data = path.read_bytes()
-        except OSError:
-            continue
-        found.update(f"{path.name} {len(data)} ".encode() + data)
+    for name in names:
+        with suppress(OSError), open(os.path.join(PACKAGE, name), "rb", 0) as file:
+            data = file.read()
+            found.update(f"{name} {len(data)} ".encode() + data)
     return found.hexdigest()
 
 
-EMITTING = _digest(PACKAGE / name for name in EMITTER)
-SCHEDULING = _digest(path for folder in SCHEDULER for path in sorted((PACKAGE / folder).glob("*.py")))
+def _inside(folder: str) -> Iterator[str]:
+    with suppress(OSError):
+        yield from sorted(
+            os.path.join(folder, n) for n in os.listdir(os.path.join(PACKAGE, folder)) if n.endswith(".py")
+        )
+
+
+EMITTING = _digest(EMITTER)
+SCHEDULING = _digest(name for folder in SCHEDULER for name in _inside(folder))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from .nest import Type
 from .target import Target
@@ -26,9 +27,10 @@ class Value:
     known: int | float | None = None  # of a constant
 
     def __str__(self) -> str:
-        return f"{ir_type(self.type)} {self.text}"
+        return f"{_type(self.type.dtype, self.type.lanes)} {self.text}"
 
 
+@cache
 def bits_of(dtype: str) -> int:
     """The width in a register."""
     return _BITS.get(dtype) or int(dtype.lstrip("uint"))
@@ -51,7 +53,12 @@ def is_signed(dtype: str) -> bool:
 
 def ir_type(kind: Type) -> str:
     """A register's type."""
-    return vector_of({"float32": "float", "float64": "double"}.get(kind.dtype, f"i{bits_of(kind.dtype)}"), kind.lanes)
+    return _type(kind.dtype, kind.lanes)
+
+
+@cache
+def _type(dtype: str, lanes: int) -> str:
+    return vector_of({"float32": "float", "float64": "double"}.get(dtype, f"i{bits_of(dtype)}"), lanes)
 
 
 def vector_of(scalar: str, lanes: int) -> str:
