@@ -114,6 +114,13 @@ def test_values_and_gradients(text: str, shapes: Mapping, fused: int) -> None:
     assert_close(*native_and_numpy(text, given))
 
 
+def test_sums_that_are_added_up_in_memory_are_followed_when_they_are_whole() -> None:
+    given = arrays({"W": (2101, 519), "x": (9, 2101), "B": (519,)})  # more than caches hold: a few rows at a time
+    (group,) = groups(program(LAYER), given)
+    assert len(group.told) == 1
+    assert_close(*native_and_numpy(LAYER, given))
+
+
 @pytest.mark.parametrize("text", ["y[b,i+u,o] += W[u,c,o] * x[b,i,c]", "y[b,2*i+u,o] += W[u,c,o] * x[b,i,c]"])
 @pytest.mark.parametrize("after", ["", "\nz[b,p,o] = max(y[b,p,o], B[o])"], ids=["alone", "followed"])
 def test_a_sum_that_meets_makes_its_zeros_and_is_followed(text: str, after: str) -> None:

@@ -66,20 +66,23 @@ def order(normal: Normal, tile: Tile, target: Target, itemsize: int) -> Order:
         outer = [Outer(a.name, 1, a.n) for a in batch]
         outer += _blocks(normal, [*rows, *tiles], few, units, terms, target.l2 // 3 // itemsize)
         inner = [*batch, *beside, *panels, *rows, *tiles]
+        if reach(normal, TARGET) > COSTS.cached and not any(how == "panel" for _, how in tile.packs):
+            inner = [*batch, *beside, *rows, *tiles, *panels]  # results go by row by row
     else:
         outer, inner = [], [*others, *tiles, *panels]
         if tile.dot:  # what of the larger operand a tile reads serves all tiles that read it
-            larger = max((LEFT, RIGHT), key=lambda p: footprint([(a.name, a.steps[p], a.n) for a in normal.axes]))
+            larger = max((LEFT, RIGHT), key=lambda p: reach(normal, p))
             inner.sort(key=lambda a: not a.steps[larger])
     names = tuple(a.name for a in inner)
     serial = tuple(a.name for a in sorted((a for a in normal.outputs if a.serial), key=_far))
-    found = _items(normal, outer, names, units, _goal(tile))
+    long = bool(split) and not tile.packs and _streams(normal, tile)
+    found = _items(normal, outer, names, units, _goal(tile, long))
     return Order(tuple(units.items()), found, serial, names, sums, split)
 
 
-def _goal(tile: Tile) -> int:
-    """How many items there should be; few where each packs a block for itself."""
-    most = GOAL // 2 if any(how == "block" for _, how in tile.packs) else GOAL
+def _goal(tile: Tile, long: bool) -> int:
+    """How many items there should be; few where each packs a block for itself, or goes along rows that are `long`."""
+    most = GOAL // 2 if long or any(how == "block" for _, how in tile.packs) else GOAL
     return min(most, int(tile.cycles / WORTH))
 
 
@@ -107,6 +110,11 @@ def _blocks(
             return [Outer(a.name, 1, -(-a.n // units[a.name])) for a in rows[:at]] + blocked
         inside = whole
     return []
+
+
+def reach(normal: Normal, p: int) -> int:
+    """How many elements of an operand are reached, about."""
+    return footprint([(a.name, a.steps[p], a.n) for a in normal.axes if a.steps[p]])
 
 
 def footprint(axes: Sequence[tuple[str, int, int]]) -> int:
@@ -153,10 +161,16 @@ def _sums(normal: Normal, tile: Tile, spread: list[int]) -> tuple[str, ...]:
 
 
 def _streams(normal: Normal, tile: Tile) -> bool:
-    """Whether rows far apart go into vectors once: then few of them at a time, along each of them."""
+    """Whether rows far apart go into vectors once, or no cache holds them: then few at a time, along each of them."""
     own = [p for p in (LEFT, RIGHT) if normal.axis(tile.vector).steps[p]]
-    reused = any(not a.steps[own[0]] for a in normal.outputs)
-    return len(own) == 1 and not reused and normal.nearest(own[0]) >= COSTS.row
+    once = len(own) == 1 and (not _reused(normal, tile) or reach(normal, own[0]) > COSTS.cached)
+    return once and normal.nearest(own[0]) >= COSTS.row
+
+
+def _reused(normal: Normal, tile: Tile) -> bool:
+    """Whether what goes into vectors is read again for other results."""
+    own = LEFT if normal.axis(tile.vector).steps[LEFT] else RIGHT
+    return any(not a.steps[own] for a in normal.outputs)
 
 
 def _split(
@@ -175,7 +189,8 @@ def _split(
     if tile.dot or len(free) < len(sums):
         return ()
     if tile.vector and not tile.packs and _streams(normal, tile):
-        return ((free[-1].name, 8),) if len(free) == 1 and free[-1].n > 8 else ()
+        rows = 16 if _reused(normal, tile) else 8  # at a time: results are added up in the target
+        return ((free[-1].name, rows),) if len(free) == 1 and free[-1].n > rows else ()
     room = target.l2 // 2 if scattered < 2 else target.l1
     if any(how != "whole" for _, how in tile.packs):
         room = target.l1 * 3 // 2

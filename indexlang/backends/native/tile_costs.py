@@ -35,6 +35,7 @@ class Costs:
     rows: int = 128  # of a block
     cached: int = 1 << 20  # elements that some cache holds
     memory: float = 2.0  # an element that none holds
+    page: float = 100.0  # a step to a far row of what none holds
     gathered: float = 2.0  # an element of a block
     store: float = 1
     stored_lane: float = 3
@@ -83,6 +84,15 @@ class Pricing:
             any(not a.steps[RIGHT] for a in self.normal.outputs),
         )
 
+    @cached_property
+    def beyond(self) -> tuple[bool, bool]:
+        """Whether an operand is more than caches hold, and the sums go from far row to far row."""
+        left, right = (
+            self.normal.nearest(p) >= self.costs.row and self.normal.views[p].array.size > self.costs.cached
+            for p in (LEFT, RIGHT)
+        )
+        return left, right
+
     def cycles(self, tile: Tile) -> float:
         """Cycles of the whole contraction."""
         costs, n = self.costs, self.extents[tile.vector]
@@ -123,6 +133,8 @@ class Pricing:
             if spread:
                 loads += count
                 ports += count * costs.broadcast
+                if not packed and not tile.dot and self.beyond[p]:
+                    memory += costs.page
                 if not packed and not tile.dot and self.normal.nearest(p) >= costs.near:
                     memory += costs.lines * prod(m for a, m in sizes if self.steps[a][p] not in (0, 1))
                 continue
