@@ -14,14 +14,17 @@ from ...plan.places import Buffer, Part
 from .lowering import Task
 from .names import renamed as under
 
+Axes = tuple[Mapping[str, tuple[int, int]], Mapping[Buffer, Sequence[tuple[str, ...]]]]
+
 
 def joined(tasks: Sequence[Task]) -> list[Task]:
     """The tasks under names that they share."""
     found: list[Task] = []
+    known: list[Axes] = []
     for number, one in enumerate(tasks):
-        names = _alike(found, one)
-        ends = dict(one.extents)
-        found.append(renamed(one, {i: names.get(i, f"{i}#{number}") for i in ends}))
+        names = _alike(known, one)
+        found.append(renamed(one, {i: names.get(i, f"{i}#{number}") for i, _ in one.extents}))
+        known.append(_axes_of(found[-1]))
     return found
 
 
@@ -32,8 +35,14 @@ def ordered(tasks: Sequence[Task]) -> list[Task]:
     """
     left = list(tasks)
     found: list[Task] = []
+    touched = {id(t): frozenset(t.buffers) for t in tasks}
+
+    def clash(a: Task, b: Task) -> bool:
+        """Whether one of two tasks writes what the other one touches."""
+        return a.place.buffer in touched[id(b)] or b.place.buffer in touched[id(a)]
+
     while left:
-        ready = [t for k, t in enumerate(left) if not any(_clash(other, t) for other in left[:k])]
+        ready = [t for k, t in enumerate(left) if not any(clash(other, t) for other in left[:k])]
         last = _through(found[-1]) if found else None
         chosen = next((t for t in ready if _through(t) == last), ready[0])
         found.append(chosen)
@@ -41,31 +50,31 @@ def ordered(tasks: Sequence[Task]) -> list[Task]:
     return found
 
 
-def _clash(a: Task, b: Task) -> bool:
-    """Whether one of two tasks writes what the other one touches."""
-    return a.place.buffer in b.buffers or b.place.buffer in a.buffers
-
-
 def _through(task: Task) -> frozenset[str]:
     """The indices of what a task makes."""
     return frozenset(i for i, (lo, hi) in task.extents if i in task.place.mentioned and hi - lo > 1)
 
 
-def _alike(before: Sequence[Task], one: Task) -> dict[str, str]:
+def _alike(before: Sequence[Axes], one: Task) -> dict[str, str]:
     """The indices of a task that run like those of tasks before it, latest first."""
     names: dict[str, str] = {}
-    ends = dict(one.extents)
-    for other in reversed(before):
-        others = dict(other.extents)
-        for buffer, axes in _axes(one):
-            for same, theirs in _axes(other):
-                if same != buffer:
-                    continue
+    ends, accesses = dict(one.extents), list(_axes(one))
+    for others, known in reversed(before):
+        for buffer, axes in accesses:
+            for theirs in known.get(buffer, ()):
                 for own, their in zip(axes, theirs, strict=True):
                     new = own not in names and their not in names.values()
                     if own and their and new and ends[own] == others[their]:
                         names[own] = their
     return names
+
+
+def _axes_of(task: Task) -> Axes:
+    """How far each index of a task goes, and its accesses of each buffer."""
+    found: dict[Buffer, list[tuple[str, ...]]] = {}
+    for buffer, axes in _axes(task):
+        found.setdefault(buffer, []).append(axes)
+    return dict(task.extents), found
 
 
 def _axes(task: Task) -> Iterator[tuple[Buffer, tuple[str, ...]]]:
