@@ -48,6 +48,7 @@ def scaling(by: float = 2.0, names: str = "xyirs", size: int = 64, dtype: str = 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("INDEXLANG_VERIFY", raising=False)  # it makes the nests again
     monkeypatch.setenv("INDEXLANG_CACHE", str(tmp_path / "objects"))
     return tmp_path / "objects"
 
