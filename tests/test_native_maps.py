@@ -411,3 +411,19 @@ class TestCompiled:
         from indexlang.backends.native import engine
 
         checked(text, arrays_of(text, np.random.default_rng(7), dtype, 37, 45), engine.host(), compiled)
+
+
+@pytest.mark.parametrize(("side", "channels", "outputs"), [(96, 17, 5), (96, 2, 2), (40, 3, 2), (131, 2, 3)])
+def test_a_sum_in_pieces_counts_each_element_once(side: int, channels: int, outputs: int) -> None:
+    """A long sum for few results, whose pieces are along an axis that elements do not lie side by side on."""
+    import indexlang
+
+    rng = np.random.default_rng(side)
+    x = rng.standard_normal((2, side + 2, side + 2, channels))
+    dy, weights = rng.standard_normal((2, side, side, outputs)), rng.standard_normal((3, 3, channels, outputs))
+    text = "g[u,v,c,o] = dy[b,i,j,o] * x[b,i+u,j+v,c] where W[u,v,c,o] * x[b,i+u,j+v,c] > 0"
+    found = indexlang.compile(text, backend="native")(x=x, dy=dy, W=weights)
+    for u, v, c in np.ndindex(3, 3, channels):
+        one = x[:, u : u + side, v : v + side, c, None]
+        expected = np.where(weights[u, v, c] * one > 0, dy * one, 0).sum((0, 1, 2))
+        np.testing.assert_allclose(found[u, v, c], expected, rtol=1e-9, atol=1e-9)

@@ -160,14 +160,18 @@ def _cost_of(node: Node, sizes: Mapping[str, int], vector: str, fast: float, lan
 
 
 def along(fold: Fold, sizes: Mapping[str, int], lanes: int) -> str:
-    """The reduced index that the vectors of a fold by itself lie along; none where single elements are as good."""
+    """The reduced index that the vectors of a fold by itself lie along; none where single elements are as good.
+
+    One that is taken in pieces which tiles of vectors do not divide is none: a tile would reach into the next piece.
+    """
+    whole = [i for i in fold.over if fold.part is None or i != fold.over[0] or fold.part[1] % GRAIN == 0]
 
     def price(axis: str) -> float:
         fast = speed(sizes[axis], lanes) if axis else 1.0
         return _cost_of(fold.value, sizes, axis, fast, lanes, set())
 
-    best = min(fold.over, key=price)
-    return best if price(best) < 0.8 * price("") and sizes[best] >= 2 else ""
+    best = min(whole, key=price, default="")
+    return best if best and price(best) < 0.8 * price("") and sizes[best] >= 2 else ""
 
 
 # -- choices -------------------------------------------------------------------------------------------
