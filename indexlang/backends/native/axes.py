@@ -181,6 +181,8 @@ def chosen(stores: Sequence[Store], sizes: Mapping[str, int], target: Target, ou
     """The axes of stores over the same indices, inside of loops over outer ones; items are for `itemized`."""
     lanes = lanes_of(stores, target)
     free = [i for i in stores[0].free if i not in outer and not (stores[0].moved and i in stores[0].met)]
+    pieces = {n.part[0] for n in every(s.value for s in stores) if isinstance(n, Fold) and n.part}
+    free = [i for i in free if i not in pieces]  # where a piece begins is one number
     vector = min(("", *free), key=lambda i: (cost(stores, sizes, i, lanes), i == ""))
     order = in_order(stores, sizes, vector)
     return Axes(order, vector, lanes, _unroll(stores, sizes, vector, lanes, target))
