@@ -6,17 +6,20 @@ read and not added, so that no inf or nan comes of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
 from math import prod
 
 from .contraction_results import Results
 from .contraction_tiling import Position, Tiling, located, zero
-from .nest import Form, Type
+from .nest import Form, Stmt, Type
 from .normal_form import LEFT, RIGHT, Axis
 from .packs import Access
 from .tile_costs import COSTS, sharing
+
+STAIRS = 6  # bodies for the positions at a border
 
 Registers = dict[tuple[int, Form, int], str]
 
@@ -188,8 +191,12 @@ class Body(Tiling):
         late: list[Form] = []  # begins of the last position
         early: list[Form] = []
         tested = []
+
+        def first(bound: Form) -> int:
+            return dict(bound.terms)[axis.name]
+
         for bound in bounds:
-            coef = dict(bound.terms)[axis.name]
+            coef = first(bound)
             others = self.form(Form(bound.const, tuple(t for t in bound.terms if t[0] != axis.name)))
             moves = [self._moved(bound, p) + k for p in live for k in self._lanes(bound)]
             least, most = min(moves), max(moves)
@@ -201,14 +208,24 @@ class Body(Tiling):
             elif coef == -1:
                 ends.append(others + (most + 1))
                 early += [others + (least + 1)] if least != most else []
-        if any(abs(dict(b.terms)[axis.name]) != 1 for b in bounds):
+        if any(abs(first(b)) != 1 for b in bounds):
             self._part(axis, rest, live, begins, ends, tested)
             return
         for k, end in enumerate(late):
-            self._part(axis, rest, live, [*begins, *late[:k]], [*ends, end], tested)
+            self._part(
+                axis, rest, live, [*begins, *late[:k]], [*ends, end], tested, [b for b in tested if first(b) == 1]
+            )
         self._part(axis, rest, live, [*begins, *late], [*ends, *early], [])
         for k, begin in enumerate(early):
-            self._part(axis, rest, live, [*begins, *late, begin], [*ends, *early[:k]], tested)
+            self._part(
+                axis,
+                rest,
+                live,
+                [*begins, *late, begin],
+                [*ends, *early[:k]],
+                tested,
+                [b for b in tested if first(b) == -1],
+            )
 
     def _part(
         self,
@@ -218,22 +235,86 @@ class Body(Tiling):
         begins: list[Form],
         ends: list[Form],
         tested: list[Form],
+        missed: Sequence[Form] = (),
     ) -> None:
+        """A loop in which bounds are tested. Where one bound alone is `missed`, some position misses it all along."""
         with self.w.loop(self.w.fresh(axis.name), begins, ends) as at:
             self.values[axis.name] = at
-            if not tested:
-                self._sum(rest, live, {})
-                return
             vector = self.plan.tile.vector
             masks = [b for b in tested if vector in dict(b.terms)]
             plain = [b for b in tested if b not in masks]
             before, self.refusing = self.refusing, [*self.refusing, *masks]
-            if plain:
-                for p in live:
-                    self._guarded([located(b, self.at(p)) for b in plain], rest, p)
+            if len(missed) == 1 and not masks:
+                self._missed(missed[0], plain, rest, live)
+            elif missed:
+                self._each(plain, rest, live)
             else:
-                self._sum(rest, live, {})
+                plain.sort(key=lambda b: len({self._moved(b, p) for p in live}))  # those of all positions first
+                self._mixed(plain, rest, live)
             self.refusing = before
+
+    def _mixed(self, tests: Sequence[Form], rest: Sequence[Axis], live: list[Position]) -> None:
+        """All positions together where all of them meet the tests, else those that do."""
+        if not tests:
+            self._sum(rest, live, {})
+            return
+        test, moves = tests[0], [self._moved(tests[0], p) for p in live]
+        at = self.form(test) + min(moves)
+        if len(set(moves)) == 1:
+            with self.w.when(at):
+                self._mixed(tests[1:], rest, live)
+            return
+        with self._aside() as together:
+            self._mixed(tests[1:], rest, live)
+        with self._aside() as others, self.w.when(self.form(test) + max(moves)):
+            self._missed(test, tests, rest, live)
+        self.w.otherwise(at, together, others)
+
+    def _missed(self, test: Form, tests: Sequence[Form], rest: Sequence[Axis], live: list[Position]) -> None:
+        """The positions that meet the tests, where some misses this one and some does not: from which one on tells them
+        all, if where one bound is missed the others are met.
+        """
+        others = [t for t in tests if t is not test]
+        moves = sorted({self._moved(test, p) for p in live})
+        low, _ = test.interval({a.name: (0, a.n - 1) for a in self.plan.normal.axes})
+        steps = [m for m in moves[1:] if m < moves[0] - low]
+        if len(steps) > STAIRS or not all(self._met(t, test, live) for t in others):
+            self._each(tests, rest, live)
+        else:
+            self._stairs(test, [*steps, *(m for m in moves[1:] if m >= moves[0] - low)][: len(steps) + 1], rest, live)
+
+    def _met(self, test: Form, missed: Form, live: list[Position]) -> bool:
+        """Whether all positions of a tile meet a bound where one of them misses the other: their sum is a number."""
+        both = test + missed
+        moves = [self._moved(test, p) for p in live]
+        return not both.terms and both.const + 1 >= max(moves) - min(moves)
+
+    def _stairs(self, test: Form, steps: Sequence[int], rest: Sequence[Axis], live: list[Position]) -> None:
+        """The positions from the first step on that meets a bound, of which the last one surely does."""
+        if not steps:
+            return
+        there = [p for p in live if self._moved(test, p) >= steps[0]]
+        if len(steps) == 1:
+            self._sum(rest, there, {})
+            return
+        with self._aside() as here:
+            self._sum(rest, there, {})
+        with self._aside() as later:
+            self._stairs(test, steps[1:], rest, live)
+        self.w.otherwise(self.form(test) + steps[0], here, later)
+
+    @contextmanager
+    def _aside(self) -> Iterator[list[Stmt]]:
+        """Statements of one way of several: what it sets is not known to the others."""
+        before = dict(self.values)
+        with self.w.apart() as own:
+            yield own
+        self.values = before
+
+    def _each(self, tests: Sequence[Form], rest: Sequence[Axis], live: list[Position]) -> None:
+        """Each position that meets the tests."""
+        for p in live:
+            self._guarded([located(b, self.at(p)) for b in tests], rest, p)
 
     def _guarded(self, tests: Sequence[Form], rest: Sequence[Axis], p: Position) -> None:
         if not tests:
