@@ -266,6 +266,17 @@ CHOICES = {
     ),
     "a matrix by a vector": ("i,k; k; i", {"i": 1024, "k": 1024}, "summed k in 1 x 8 lanes, 12 of i"),
     "a vector by a matrix": ("k; k,j; j", {"k": 1024, "j": 1024}, "j in 4 x 8 lanes, 1"),
+    "rows a power of two apart": (
+        "t,h,u; t,h,f; u,h,f",
+        {"t": 512, "h": 8, "u": 512, "f": 64},
+        "u in 1 x 8 lanes, 13 of f, left packed by panel, right packed by block",
+    ),
+    "more rows than ways": ("j,k; i,j; i,k", {"i": 1024, "j": 1024, "k": 16}, "k in 2 x 8 lanes, 6 of i"),
+    "a channel at a time": (
+        "i+di,j+dj,c; di,dj,c; i,j,c",
+        {"i": 56, "j": 56, "di": 3, "dj": 3, "c": 128},
+        "c in 1 x 8 lanes, 2 of i x 4 of j",
+    ),
     "windows of one array": (
         "b,i,c; b,i+di,c; b,i,di",
         {"b": 8, "i": 100, "di": 3, "c": 64},

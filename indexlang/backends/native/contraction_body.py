@@ -77,7 +77,7 @@ class Body(Tiling):
         plan, taps = self.plan, prod(a.n for a in axes)
         if any(a.name in self.plan.normal.limited or a.name in self.chunks for a in axes) or plan.tile.dot:
             return False
-        return sharing(plan.normal, plan.tile) or len(self.positions) * self.wide * taps <= COSTS.line
+        return sharing(plan.normal, plan.tile) or len(self.positions) * self.wide * taps <= COSTS.straight
 
     def _loop(self, axis: Axis, rest: Sequence[Axis], live: list[Position]) -> None:
         w, n = self.w, axis.n

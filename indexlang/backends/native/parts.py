@@ -27,19 +27,19 @@ def partial(c: Contraction, normal: Normal, name: str, small: bool) -> tuple[Con
     if found is None or normal.never or len(free) < len(normal.outputs):
         return None
     axis, count = found
-    terms = prod(a.n for a in normal.sums) // count
-    if small or terms < TERMS or not (crowded or results < 4096) or results * count > 1 << 22:
+    if small or not (crowded or results < 4096) or results * count > 1 << 22:
         return None
     return _parts(c, normal, axis, count, name)
 
 
 def _cut(normal: Normal) -> tuple[Axis, int] | None:
     """The summed axis to cut, farthest first, and how many parts it has."""
+    terms = prod(a.n for a in normal.sums)
     for axis in sorted(normal.sums, key=lambda a: -abs(a.steps[LEFT])):
         if axis.bounded or not (axis.steps[LEFT] or axis.steps[RIGHT]):
             continue
         for count in range(min(axis.n, MOST), FEWEST - 1, -1):
-            if axis.n % count == 0:
+            if axis.n % count == 0 and terms // count >= TERMS:
                 return axis, count
     return None
 

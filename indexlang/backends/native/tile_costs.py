@@ -11,11 +11,14 @@ from functools import lru_cache
 from itertools import product
 from math import prod
 
+import numpy as np
+
 from ...properties import cached_property
 from .normal_form import LEFT, RIGHT, TARGET, Normal
 from .tile import Tile
 
 Sizes = tuple[tuple[str, int], ...]
+WAY, ROWS = 2048, 128  # bytes from row to row, and how many of them, that crowd a cache
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Costs:
     gathered: float = 2.0  # an element of a block
     store: float = 1
     stored_lane: float = 3
+    crowded_lane: float = 12  # where powers of two lie between them
     tile: float = 15
     added: float = 6  # the lanes of a vector, to one number
     body: float = 0.01  # of the whole, for each further static tile: it is code to be made
@@ -46,8 +50,16 @@ class Costs:
     lanes: float = 2.0  # times, where they cut vectors
     packed: float = 2.5  # an element
     copied: float = 0.4  # an element, where lanes lie side by side before, too
+    clash: float = 4.0  # and where powers of two lie between them: they drive each other out
+    fetch: float = 6.0  # a line of what no cache holds, where several sums want it
+    missed: float = 14.0  # and of more rows than a set of the caches has ways
+    ways: int = 8
+    line: float = 1.0  # an element's line, where no operand is spread
+    stream: float = 6.0  # and each page that these lines lie in
+    apart: int = 1024  # elements from row to row that are in pages of their own
+    taps: int = 128  # that a tile goes through before it meets other elements
     unrolled: int = 320  # multiply-adds in one straight line where taps share reads
-    line: int = 96  # and where they do not
+    straight: int = 96  # and where they do not
 
 
 COSTS = Costs()
@@ -93,6 +105,23 @@ class Pricing:
         )
         return left, right
 
+    def itemsize(self, p: int) -> int:
+        """Bytes of an element."""
+        return np.dtype(self.normal.views[p].array.dtype).itemsize
+
+    @cached_property
+    def clashes(self) -> tuple[bool, bool]:
+        """Whether an operand's rows, which the sums go through, share few sets of the caches."""
+        left, right = (
+            any(
+                abs(a.steps[p]) == self.normal.nearest(p) and a.steps[p] * self.itemsize(p) % WAY == 0 and a.n >= ROWS
+                for a in self.normal.sums
+                if a.steps[p]
+            )
+            for p in (LEFT, RIGHT)
+        )
+        return left, right
+
     def cycles(self, tile: Tile) -> float:
         """Cycles of the whole contraction."""
         costs, n = self.costs, self.extents[tile.vector]
@@ -124,6 +153,7 @@ class Pricing:
         costs, width = self.costs, -(-n // tile.lanes)
         shared = sharing(self.normal, tile, costs)
         loads = ports = memory = 0.0
+        spread_one = any(self.steps[tile.vector][p] == 0 for p in (LEFT, RIGHT))
         for p in (LEFT, RIGHT):
             if p == RIGHT and self.normal.single:
                 continue
@@ -136,13 +166,18 @@ class Pricing:
                 if not packed and not tile.dot and self.beyond[p]:
                     memory += costs.page
                 if not packed and not tile.dot and self.normal.nearest(p) >= costs.near:
-                    memory += costs.lines * prod(m for a, m in sizes if self.steps[a][p] not in (0, 1))
+                    lines = prod(m for a, m in sizes if self.steps[a][p] not in (0, 1))
+                    memory += (costs.clash if self.clashes[p] else costs.lines) * lines
+                if not packed and not tile.dot:
+                    memory += self.fetched(sizes, p)
                 continue
             loads += count * width
             far = not packed and not tile.dot and self.reused[p] and self.normal.nearest(p) >= costs.row
             masked = not packed and n % tile.lanes != 0
             ports += count * (width + costs.masked * masked)
-            memory += count * width * costs.far * far
+            memory += count * width * (costs.clash if far and self.clashes[p] else costs.far * far)
+        if not spread_one and not tile.dot and tile.vector:
+            memory += self.streamed(sizes) * width
         fmas = width * prod(m for _, m in sizes)
         return max(fmas / costs.fmas, ports, costs.least) + costs.load * loads + memory
 
@@ -151,13 +186,41 @@ class Pricing:
         runs = [(self.steps[a][p], m) for a, m in sizes] + [(a.steps[p], a.n) for a in self.normal.sums]
         return len(sums_of(tuple(runs))) / self.terms
 
+    def streamed(self, sizes: Sizes) -> float:
+        """Cycles for which a point of the sum waits where no operand is spread: each element comes into few sums, from
+        rows that lie in many pages.
+        """
+        costs = self.costs
+        p = max((LEFT, RIGHT), key=lambda p: self.normal.views[p].array.size)
+        taps = [(a.steps[p], a.n) for a in self.normal.sums] if self.terms <= costs.taps else []
+        runs = [(self.steps[a][p], m) for a, m in sizes] + taps
+        lines, pages = (len(sums_of(tuple(r for r in runs if abs(r[0]) >= least))) for least in (1, costs.apart))
+        return (costs.line * lines + costs.stream * pages) / prod(n for _, n in taps)
+
+    def fetched(self, sizes: Sizes, p: int) -> float:
+        """Cycles for which a point of the sum waits for lines of an operand that is spread: a row of summed elements
+        that lie side by side takes a part of them for each place of the tile.
+        """
+        costs, n = self.costs, max((a.n for a in self.normal.sums if abs(a.steps[p]) == 1), default=1)
+        lines, crowd = 1.0, 1
+        for a, m in sizes:
+            step = abs(self.steps[a][p])
+            if step:
+                lines *= m if step > n else (step * (m - 1) + n) / (n + costs.near)
+                crowd *= m if step * self.itemsize(p) % WAY == 0 else 1
+        lines *= (n + costs.near) / costs.near / n if n > 1 else 0
+        each = costs.fetch if self.normal.views[p].array.size > costs.cached else 0.0
+        return lines * max(each, costs.missed if crowd > costs.ways else 0.0)
+
     def stores(self, tile: Tile, sizes: Sizes, n: int) -> float:
         """Cycles of the results of a tile."""
         costs, positions = self.costs, prod(m for _, m in sizes)
         if not tile.vector:
             return positions * costs.store
-        if self.steps[tile.vector][TARGET] != 1:
-            return positions * n * costs.stored_lane
+        apart = self.steps[tile.vector][TARGET]
+        if apart != 1:
+            crowded = apart * self.itemsize(TARGET) % WAY == 0 and n >= costs.near
+            return positions * n * (costs.crowded_lane if crowded else costs.stored_lane)
         return positions * (-(-n // tile.lanes) * costs.store + (costs.stored_lane if n % tile.lanes else 0))
 
     def copy(self, tile: Tile, p: int, how: str) -> float:
