@@ -75,7 +75,7 @@ def _outer(groups: Sequence[Sequence[Store]], sizes: Mapping[str, int]) -> tuple
     stores = [s for g in groups for s in g]
     if any(map(_alone, stores)):
         return ()
-    near = _near(stores, sizes)
+    near = _near(stores)
     common = [i for i in stores[0].free if i not in near and all(i in s.free for s in stores)]
     common = [i for i in common if _separate(stores, i)]
     while common:
@@ -85,12 +85,12 @@ def _outer(groups: Sequence[Sequence[Store]], sizes: Mapping[str, int]) -> tuple
     return ()
 
 
-def _near(stores: Sequence[Store], sizes: Mapping[str, int]) -> set[str]:
-    """The indices along which the elements of the larger arrays lie side by side."""
+def _near(stores: Sequence[Store]) -> set[str]:
+    """The indices along which the elements of the largest arrays lie side by side."""
     accesses = [s.access for s in stores]
     accesses += [n.access for n in every(s.value for s in stores) if isinstance(n, Element)]
-    most = max(points(a.indices, sizes) for a in accesses)
-    return {i for a in accesses if points(a.indices, sizes) == most for i, s in a.steps if abs(s) == 1}
+    most = max(a.array.size for a in accesses)
+    return {i for a in accesses if a.array.size == most for i, s in a.steps if abs(s) == 1}
 
 
 def _separate(stores: Sequence[Store], index: str) -> bool:
