@@ -52,6 +52,7 @@ class Costs:
     copied: float = 0.4  # an element, where lanes lie side by side before, too
     clash: float = 4.0  # and where powers of two lie between them: they drive each other out
     fetch: float = 6.0  # a line of what no cache holds, where several sums want it
+    ahead: int = 64  # elements of a row from which on the processor knows what comes
     missed: float = 14.0  # and of more rows than a set of the caches has ways
     ways: int = 8
     line: float = 1.0  # an element's line, where no operand is spread
@@ -176,6 +177,8 @@ class Pricing:
             masked = not packed and n % tile.lanes != 0
             ports += count * (width + costs.masked * masked)
             memory += count * width * (costs.clash if far and self.clashes[p] else costs.far * far)
+            pages = prod(m for a, m in sizes if abs(self.steps[a][p]) >= costs.apart)
+            memory += pages if pages > 1 and not tile.dot and self.reused[p] else 0
         if not spread_one and not tile.dot and tile.vector:
             memory += self.streamed(sizes) * width
         fmas = width * prod(m for _, m in sizes)
@@ -209,7 +212,7 @@ class Pricing:
                 lines *= m if step > n else (step * (m - 1) + n) / (n + costs.near)
                 crowd *= m if step * self.itemsize(p) % WAY == 0 else 1
         lines *= (n + costs.near) / costs.near / n if n > 1 else 0
-        each = costs.fetch if self.normal.views[p].array.size > costs.cached else 0.0
+        each = costs.fetch if n < costs.ahead and self.normal.views[p].array.size > costs.cached else 0.0
         return lines * max(each, costs.missed if crowd > costs.ways else 0.0)
 
     def stores(self, tile: Tile, sizes: Sizes, n: int) -> float:
