@@ -134,27 +134,38 @@ def cost(stores: Sequence[Store], sizes: Mapping[str, int], vector: str, lanes: 
     return total + sum(_cost_of(s.value, sizes, vector, fast, lanes, set()) for s in stores)
 
 
-def _cost_of(node: Node, sizes: Mapping[str, int], vector: str, fast: float, lanes: int, seen: set[Node]) -> float:
+def _cost_of(
+    node: Node,
+    sizes: Mapping[str, int],
+    vector: str,
+    fast: float,
+    lanes: int,
+    seen: set[Node],
+    fold: Fold | None = None,
+) -> float:
+    """What a node costs, in a fold or in none: there it is computed at each point, if it is not the same for all."""
     if node in seen:
         return 0.0
     seen.add(node)
-    here = points(node.indices, sizes)
+    inside = fold is not None and not node.indices.isdisjoint(fold.over)
+    where = {*fold.indices, *fold.over} if fold is not None and inside else node.indices
+    rounds = points(where, sizes) / (fast if vector in where else 1.0)
     match node:
         case Element(access=access, moved=moved):
-            inner = sum(_cost_of(n, sizes, vector, fast, lanes, seen) for n, _ in moved)
-            own = STRIDED if moved and vector in node.indices else _moves(access, vector, fast)
-            return here * own + inner
+            inner = sum(_cost_of(n, sizes, vector, fast, lanes, seen, fold) for n, _ in moved)
+            apart = (moved and vector in node.indices) or access.step(vector) not in (0, 1)
+            return rounds * (STRIDED * fast if vector in where and apart else 1.0) + inner
         case Call(args=args):
-            inner = sum(_cost_of(a, sizes, vector, fast, lanes, seen) for a in args)
-            return here * _unit(node) / (fast if vector in node.indices else 1.0) + inner
+            inner = sum(_cost_of(a, sizes, vector, fast, lanes, seen, fold) for a in args)
+            return rounds * _unit(node) + inner
         case Fold(value=value, over=over):
-            all_points = points(over, sizes) * here
+            all_points = points({*node.indices, *over}, sizes)
             if vector and vector in node.indices:
-                return all_points / fast + _cost_of(value, sizes, vector, fast, lanes, seen)
+                return all_points / fast + _cost_of(value, sizes, vector, fast, lanes, seen, node)
             axis = along(node, sizes, lanes)
             own_fast = speed(sizes[axis], lanes) if axis else 1.0
-            across = here * ACROSS if axis else 0.0
-            return all_points / own_fast + across + _cost_of(value, sizes, axis, own_fast, lanes, set())
+            across = points(node.indices, sizes) * ACROSS if axis else 0.0
+            return all_points / own_fast + across + _cost_of(value, sizes, axis, own_fast, lanes, set(), node)
         case _:
             return 0.0
 
@@ -168,7 +179,7 @@ def along(fold: Fold, sizes: Mapping[str, int], lanes: int) -> str:
 
     def price(axis: str) -> float:
         fast = speed(sizes[axis], lanes) if axis else 1.0
-        return _cost_of(fold.value, sizes, axis, fast, lanes, set())
+        return _cost_of(fold.value, sizes, axis, fast, lanes, set(), fold)
 
     best = min(whole, key=price, default="")
     return best if best and price(best) < 0.8 * price("") and sizes[best] >= 2 else ""

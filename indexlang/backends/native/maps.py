@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ...plan.kernels import Kernel, Map, Running, Scatter
 from ...plan.places import Buffer, Place
 from ...plan.quantities import Number, Value
-from .axes import merged
+from .axes import lanes_of, merged
 from .fusing import Segment, segments
 from .kernel_nodes import indices_of, scattered, typed
 from .looping import nest_of
@@ -77,7 +77,8 @@ def nests(
     spaces: list[Array] = []
     told: list[str] = []
     alone = {array(b).name for b in private if b in written}
-    pieces, unused = without_arrays(nodes, segments(parts, sizes), alone, sizes, target.l2 // 16)
+    lanes = lanes_of([p for p in parts if isinstance(p, Store)], target)
+    pieces, unused = without_arrays(nodes, segments(parts, sizes, lanes), alone, sizes, target.l2 // 16)
     for segment in pieces:
         found = _scheduled(nodes, segment, sizes, target, f"{name}_{len(made)}", spaces)
         made += [nest for nest, _ in found]

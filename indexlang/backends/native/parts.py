@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
+import numpy as np
+
 from .contraction_form import ONE, Contraction, Operand
 from .nest import Array
 from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal, apart
-from .tile_costs import COSTS
+from .tile_costs import COSTS, WAY
 
 FEWEST, MOST = 4, 32  # parts
 TERMS = 512  # of each
@@ -53,6 +55,8 @@ def _parts(c: Contraction, normal: Normal, axis: Axis, count: int, name: str) ->
     for a in reversed(outputs):
         steps[a.name] = stride
         stride *= a.n
+    if stride * np.dtype(c.dtype).itemsize % WAY == 0:  # parts a power of two apart would share few sets of the caches
+        stride += 2 * COSTS.near
     array = Array(f"{name}_parts", c.dtype, stride * count, "workspace")
     own = Operand(array, 0, (*steps.items(), (part, stride)))
 
