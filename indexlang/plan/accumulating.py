@@ -22,7 +22,7 @@ from ..program.conditions import is_integer
 from ..program.ir import Access, Call, Const, Expr, Index, indices_of
 from ..sizes.in_bounds import numeric
 from .admitting import Admitting
-from .blocking import contraction_blocks
+from .blocking import at_once, contraction_blocks
 from .building import here
 from .evaluation import Evaluation
 from .kernels import Map
@@ -147,6 +147,8 @@ def _block(
     read_cost = best_order([*map(sorted, reading), kept], (), stmt.free, sizes, limits).cost
     best: int | None = None
     least = 2 * whole // 5  # of a triangle, half is needed
+    if at_once(stmt, None):  # blocks are loops, which nests leave to others
+        least //= limits.wasted
     for by in (limits.tile << k for k in range(1, 5)):
         if by >= n:
             break

@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from math import prod
 from typing import Any
 
-from ..program.ir import Call, Expr, indices_of, parts_of
+from ..program.conditions import conjuncts
+from ..program.ir import Access, Call, Expr, indices_of, parts_of
 from .evaluation import Evaluation
 from .kernels import Map
 from .limits import NESTED
@@ -22,6 +23,8 @@ from .reads import masked, value_of
 from .values import cast
 from .views import Scope
 from .writes import Target
+
+SMALL = 1 << 18  # points of several products that are soon gone through together
 
 
 def nestable(stmt: Evaluation, target: Target) -> bool:
@@ -40,7 +43,8 @@ def nestable(stmt: Evaluation, target: Target) -> bool:
         or prod(stmt.sizes[i] for i in stmt.summed) == 1
     ):
         return True
-    return all(_nothing_saved(stmt, stmt.split(term)[0]) for _, term in stmt.terms())
+    terms = stmt.terms()
+    return all(_nothing_saved(stmt, stmt.split(term)[0], len(terms) > 1) for _, term in terms)
 
 
 def unblocked(stmt: Evaluation) -> bool:
@@ -49,15 +53,24 @@ def unblocked(stmt: Evaluation) -> bool:
     return stmt.b.limits.nests and not stmt.b.complex_step and kinds <= NESTED
 
 
-def _nothing_saved(stmt: Evaluation, core: Sequence[Expr]) -> bool:
-    """Whether pairs of factors, one after the other, would cost as much as all at once."""
+def _nothing_saved(stmt: Evaluation, core: Sequence[Expr], several: bool) -> bool:
+    """Whether pairs of factors, one after the other, would cost as much as all at once. Of many points a product of
+    two arrays takes a tenth of the time: each of `several` terms is one, once what is no array has become one.
+    """
     points = prod(stmt.sizes[i] for i in (*stmt.free, *stmt.summed))
     groups = [{*indices_of(f)} for f in core]
     largest = max(prod(stmt.sizes[i] for i in own if i in stmt.sizes) for own in groups)
     if points <= stmt.b.limits.larger * largest:  # each point is an element of one of them
         return True
     together = {i for own in groups for i in own}
+    if points > SMALL and (several or not all(isinstance(f, Access) for f in core) or _by_data(stmt)):
+        return False
     return len(core) <= 2 and all(stmt.sizes[i] == 1 or i in together for i in (*stmt.free, *stmt.summed))
+
+
+def _by_data(stmt: Evaluation) -> bool:
+    """Whether data say which points there are: a factor of zeros, or zeros in the result, do so, too."""
+    return any(stmt.margin(m) is None for mask in (*stmt.inner, *stmt.outer) for m in conjuncts(mask))
 
 
 def nested(stmt: Any, target: Target) -> None:

@@ -14,7 +14,7 @@ from math import prod
 from ..program.ir import Access, Subscript, children, indices_of
 from .accumulating import accumulated, accumulation_of
 from .advice import advice
-from .blocking import contraction_blocks, domain_blocks, kept, repeated, scatter_blocks, window_blocks
+from .blocking import at_once, contraction_blocks, domain_blocks, kept, repeated, scatter_blocks, window_blocks
 from .blocks import blocks, itemsize
 from .building import Building, axes_of
 from .conditioned import conditioned
@@ -175,10 +175,14 @@ class StatementPlan(Evaluation):
 
     def contraction(self, target: Target) -> None:
         """Each term as a sum of products, over the points that masks admit."""
-        whole = self.b.limits.nests and not self.inner
-        steps, tile = () if whole else contraction_blocks(self, target), part_of(self, target)
+        tile = part_of(self, target)
+        whole = at_once(self, tile)
+        steps, tile = ((), None) if whole else (contraction_blocks(self, target), tile)
         if tile is not None:
             steps = (*(s for s in steps if s[0] not in (tile.outer, tile.inner)), (tile.outer, tile.by))
+        if whole and self.inner and target.taps:
+            self.summed_first(target)
+            return
         kept = tile is not None and tile.inner in self.free  # then what lies beyond the part is filled before
         several = len(self.terms()) > 1
         self.start(target, steps, many=several or kept)
@@ -191,6 +195,21 @@ class StatementPlan(Evaluation):
                 scope = stack.enter_context(self.b.within(scope, tile.inner, *tile.ends(self.b.extents)))
             for term in self.terms():
                 self.term(target, scope, term)
+
+    def summed_first(self, target: Target) -> None:
+        """Each term summed into an array of its own, which is then added tap by tap."""
+        self.start(target, (), many=True)
+        scope = whole(self.b.extents)
+        order = [i for i in self.stmt.domain.indices if i in self.free]
+        found = []
+        for sign, term in self.terms():
+            value = self.contracted(scope, term, None, order)
+            assert value is not None
+            found.append((sign, self.held(value, order, scope, "sums")))
+        with ExitStack() as stack:
+            self.enter(stack, target, (), drops=False)
+            for sign, value in found:
+                target.put(target.view, value, sign < 0)
 
     def running(self, target: Target) -> None:
         """A state that grows block by block."""
