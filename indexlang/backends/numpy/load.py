@@ -63,11 +63,16 @@ def compile_program(
     looks through what it makes.
     """
     planned = plan(program, sizes, dtypes, limits, complex_step, exact)
-    checked = os.environ.get("INDEXLANG_VERIFY", "") not in ("", "0")
+    checked = checking()
     if checked:
         verify(planned.plan)
     run, told = _loaded(planned.plan, checked, engine, tick)
     return Compiled(run, told, planned.warnings)
+
+
+def checking() -> bool:
+    """Whether INDEXLANG_VERIFY asks that what is made is looked through."""
+    return os.environ.get("INDEXLANG_VERIFY", "") not in ("", "0")
 
 
 @dataclass(frozen=True)
