@@ -50,8 +50,9 @@ def _refuse(plan: Plan, groups: Sequence[Group]) -> None:
     done = {number for g in groups for number in g.numbers}
     for number, section in enumerate(plan.sections):
         for k, step in enumerate(section.steps):
-            there = (number, k) in done and not isinstance(step, Check)  # nobody would hear of what is wrong
-            if not there and not (isinstance(step, Make) and not step.op):
+            if isinstance(step, Check):  # nobody would hear of what is wrong
+                raise _refused("positions that data give have to be checked", section.records[0].statement)
+            if (number, k) not in done and not (isinstance(step, Make) and not step.op):
                 raise _refused("a part of it is left to NumPy", section.records[0].statement)
     tables = [b.name for g in groups for b, _ in g.read if b.role == "table"]
     if tables:

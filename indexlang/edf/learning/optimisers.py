@@ -3,8 +3,8 @@
 In: parameters and their gradients, a rate. Out: changed parameters. The one rule: all that an optimiser remembers is
 in `state`, arrays by name, so that a run can be saved and go on exactly.
 
-Parameters change in place, block by block, so that nothing as large as they are is made on the way. `groups` give some
-parameters other settings (the lecture's "Grouping").
+Parameters change in place, by one call of a backend that has one, else block by block, so that nothing as large as they
+are is made on the way. `groups` give some parameters other settings (the lecture's "Grouping").
 """
 
 from __future__ import annotations
