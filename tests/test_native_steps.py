@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 pytest.importorskip("llvmlite", reason="the native backend needs it")
 
 import indexlang
+from indexlang import threads
 from indexlang.backends.engines import BACKENDS
+from indexlang.backends.native import runner
 from indexlang.backends.updates import Update
 from indexlang.edf import Adam, AdamW, GradientDescent, Graph, Group, Normal, Parameter
 from indexlang.edf.learning import checkpoints, together
@@ -43,12 +45,16 @@ PEERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 @pytest.fixture(autouse=True)
 def native(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Plans and nests are looked through."""
+    """Plans and nests are looked through, and whatever can be shared is, by three threads."""
     monkeypatch.setenv("INDEXLANG_BACKEND", "native")
     monkeypatch.setenv("INDEXLANG_VERIFY", "1")
+    monkeypatch.setattr(runner, "TOGETHER", 0)
+    monkeypatch.setattr(runner, "WOKEN", 0)
+    threads.set_num_threads(3)
     together._call_of.cache_clear()
     yield
     together._call_of.cache_clear()
+    threads.set_num_threads(None)
 
 
 @pytest.fixture
