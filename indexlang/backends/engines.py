@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import timeit
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -19,6 +19,7 @@ from ..plan.limits import NATIVE, NUMPY, Limits
 from ..plan.plan import Plan
 from .numpy.emitting import module_of
 from .numpy.load import Compiled, compile_program
+from .updates import Update
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Row:
     """A backend. `needs` are modules that must be installed, by the extra of that name.
 
     `emits` makes a module of a Plan, the text of its program and our version; `target` is what that is called, and
-    `pulls` says whether it does so of both runs. `nests` are the loop nests that it computes, as text.
+    `pulls` says whether it does so of both runs. `nests` are the loop nests that it computes, as text. `updates` makes
+    one call of what is to be changed in place, if it can.
     """
 
     limits: Limits
@@ -35,6 +37,7 @@ class Row:
     target: str
     pulls: bool = False
     nests: Callable[[Plan], str] = lambda plan: ""
+    updates: Callable[[Sequence[Update]], Callable[..., Any] | None] | None = None
     needs: tuple[str, ...] = ()
     unable: Callable[[], str] = str  # why it cannot run here, although that is installed
 
@@ -66,6 +69,12 @@ def _nests(plan: Plan) -> str:
     from .native.load import nests
 
     return nests(plan)
+
+
+def _updates(several: Sequence[Update]) -> Callable[..., Any] | None:
+    from .native.load import updates
+
+    return updates(several)
 
 
 def peaks(dtype: str) -> tuple[float, float]:
@@ -112,6 +121,8 @@ def present(name: str, otherwise: str = "or leave backend=... out, and NumPy is 
 
 BACKENDS: Mapping[str, Row] = {
     "numpy": Row(NUMPY, compile_program, module_of, "numpy", pulls=True),
-    "native": Row(NATIVE, _native, _emitted, "llvm", nests=_nests, needs=("llvmlite",), unable=_unable),
+    "native": Row(
+        NATIVE, _native, _emitted, "llvm", nests=_nests, updates=_updates, needs=("llvmlite",), unable=_unable
+    ),
 }
 TARGETS: Mapping[str, str] = {row.target: name for name, row in BACKENDS.items()}  # the backends by what they emit

@@ -7,11 +7,12 @@ to the next one.
 
 A specification is 8 words: descr, axes, where their extents are, flags that there must be, bytes, whether it is
 written. What is no plain C-contiguous array of that dtype and shape, what is written and overlaps another argument, and
-a call for which there is no free context: the builtin function returns NotImplemented, and has done nothing.
+a call for which there is no free context: the builtin function returns NotImplemented, and has done nothing. Where a
+row refused to go on it returns True.
 
 Words of objects are those of CPython's default layout on 64 bits: type 1, and of a PyArrayObject data 2, nd 3 (half),
 dimensions 4, descr 7, flags 8 (half). `python_words` holds the addresses of ndarray, None, NotImplemented,
-and of Python's functions PyEval_SaveThread, PyEval_RestoreThread, Py_IncRef.
+of Python's functions PyEval_SaveThread, PyEval_RestoreThread, Py_IncRef, and of True.
 
 In: nothing. Out: text. The one rule: nothing is written before everything was checked.
 """
@@ -90,16 +91,16 @@ entry:
 run:
   call void @fill(ptr %program, ptr %context, ptr %addresses)
   %rows = load i64, ptr %program
-  call void @pool_run(ptr %context, i64 %rows)
+  %end = call i64 @pool_run(ptr %context, i64 %rows)
   store atomic i64 0, ptr %context release, align 8
-  ret i64 1
+  ret i64 %end
 busy:
   ret i64 0
 }
 """
 
 BUILTIN = """
-@python_words = global [6 x ptr] zeroinitializer
+@python_words = global [7 x ptr] zeroinitializer
 
 define ptr @call_arrays(ptr %self, ptr %args, i64 %given) {
 entry:
@@ -109,8 +110,8 @@ entry:
   %count = load i64, ptr %count.at
   %specs.at = getelementptr i64, ptr %program, i64 4
   %specs = load ptr, ptr %specs.at
-  %all = icmp eq i64 %given, %count
-  br i1 %all, label %begin, label %refuse
+  %every = icmp eq i64 %given, %count
+  br i1 %every, label %begin, label %refuse
 begin:
   %addresses = alloca ptr, i64 %count
   %some = icmp ne i64 %count, 0
@@ -145,12 +146,12 @@ taken:
   %short = icmp eq i64 %release, 0
   br i1 %short, label %held, label %released
 held:
-  call void @pool_run(ptr %context, i64 %rows)
+  %end.held = call i64 @pool_run(ptr %context, i64 %rows)
   br label %done
 released:
   %save = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 3)
   %thread = call ptr %save()
-  call void @pool_run(ptr %context, i64 %rows)
+  %end.released = call i64 @pool_run(ptr %context, i64 %rows)
   store atomic i64 0, ptr %context release, align 8
   %restore = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 4)
   call void %restore(ptr %thread)
@@ -159,8 +160,12 @@ done:
   store atomic i64 0, ptr %context release, align 8
   br label %return
 return:
+  %end = phi i64 [ %end.held, %done ], [ %end.released, %released ]
   %keep = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 5)
-  %nothing = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 1)
+  %all = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 1)
+  %true = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 6)
+  %refused = icmp eq i64 %end, 2
+  %nothing = select i1 %refused, ptr %true, ptr %all
   call void %keep(ptr %nothing)
   ret ptr %nothing
 refuse:

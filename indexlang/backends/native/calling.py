@@ -6,7 +6,7 @@ rule: the quick way checks what it is given; where it says no, the addresses are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,8 +29,9 @@ class Code(Protocol):
 
 @dataclass(frozen=True)
 class Native:
-    """A group as a function of the arrays that it reads and then those that it writes, all contiguous; `fast` is the
-    same where Python's objects are as they are known: it gives NotImplemented for arrays of another kind.
+    """A group as a function of the arrays that it reads and then those that it writes, all contiguous, which gives True
+    where a nest refused to go on; `fast` is the same where Python's objects are as they are known: it gives
+    NotImplemented for arrays of another kind.
     """
 
     call: Callable[..., Any]
@@ -44,26 +45,29 @@ def native(
     read: Sequence[tuple[Buffer, Array]],
     written: Sequence[tuple[Buffer, Array]],
     inside: Sequence[Array],
+    flags: Collection[str] = (),
 ) -> Native:
-    """A group of nests; `inside` are the arrays that nobody else sees."""
+    """A group of nests; `inside` are the arrays that nobody else sees, `flags` those in which nests refuse to go on."""
     places: dict[str, Place] = {a.name: Argument(k) for k, (_, a) in enumerate((*read, *written))}
     offsets, room = arena(nests, {a.name: a.size * np.dtype(a.dtype).itemsize for a in inside})
     places |= {n: Room(at) for n, at in offsets.items()}
-    steps = [Step(n, code.address(n.name), _own(n, places), n.work) for n in nests]
+    last = {a.name: k for k, n in enumerate(nests) for a in n.arrays if a.name in flags}
+    refuses = {k: flag for flag, k in last.items()}
+    steps = [Step(n, code.address(n.name), _own(n, places), n.work, refuses.get(k, "")) for k, n in enumerate(nests)]
     kinds = [(b.dtype, b.shape) for b, _ in (*read, *written)]
     sizes = [a.size * np.dtype(a.dtype).itemsize for _, a in (*read, *written)]
     runner = Runner(steps, sizes, room, code)
     fast = quick(name, kinds[: len(read)], kinds[len(read) :], runner)
 
-    def slowly(*arrays: Any) -> None:
+    def slowly(*arrays: Any) -> bool:
         for x, (dtype, shape) in zip(arrays, kinds, strict=True):
             if x.dtype != dtype or x.shape != shape or not (x.flags.c_contiguous and x.flags.aligned):
                 raise AssertionError(f"{name} takes {dtype}{list(shape)}, in order, not {x.dtype}{list(x.shape)}")
-        runner(*(x.ctypes.data for x in arrays))
+        return runner(*(x.ctypes.data for x in arrays))
 
-    def call(*arrays: Any) -> None:
-        if fast is None or fast(*arrays) is NotImplemented:
-            slowly(*arrays)
+    def call(*arrays: Any) -> bool | None:
+        found: Any = NotImplemented if fast is None else fast(*arrays)
+        return slowly(*arrays) if found is NotImplemented else found
 
     return Native(call, fast)
 

@@ -31,7 +31,8 @@ _FUNCTIONS = ("PyEval_SaveThread", "PyEval_RestoreThread", "Py_IncRef")
 
 @dataclass(frozen=True)
 class Native:
-    """`call(program, addresses)` runs a program of steps (`call_ir`), and gives 0 where no context is free.
+    """`call(program, addresses)` runs a program of steps (`call_ir`), and gives 1; 0 where no context is free, 2 where
+    a step refused to go on.
 
     `builtin` is the address of the function for Python's arrays, 0 where this Python has another layout of objects.
     `state` are the words of the pool: 0 threads wanted, 1 threads started, 3 regions run by several.
@@ -92,10 +93,10 @@ def _made(here: System) -> Native:
     call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p)(library.address("call_addresses"))
     reset = ctypes.CFUNCTYPE(None)(library.address("pool_reset"))
     if plain:
-        words = (ctypes.c_void_p * 6).from_address(library.address("python_words"))
+        words = (ctypes.c_void_p * 7).from_address(library.address("python_words"))
         functions = (getattr(ctypes.pythonapi, name) for name in _FUNCTIONS)
         addresses = (ctypes.cast(function, ctypes.c_void_p).value for function in functions)
-        words[:] = [id(np.ndarray), id(None), id(NotImplemented), *addresses]
+        words[:] = [id(np.ndarray), id(None), id(NotImplemented), *addresses, id(True)]
     reset()
 
     def wanted(number: int) -> None:

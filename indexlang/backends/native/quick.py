@@ -37,7 +37,9 @@ class _Program(np.ndarray[Any, Any]):
 
 
 def quick(name: str, inputs: Sequence[Kind], outputs: Sequence[Kind], runner: Runner) -> Callable[..., Any] | None:
-    """`f(*inputs, *outputs)`, which returns None when it has run the steps, else NotImplemented. Once for a runner."""
+    """`f(*inputs, *outputs)`, which returns None when it has run the steps, True where one of them refused to go on,
+    else NotImplemented. Once for a runner.
+    """
     kinds = [*inputs, *outputs]
     sizes = tuple(prod(shape) * np.dtype(dtype).itemsize for dtype, shape in kinds)
     if sizes != runner.arguments:

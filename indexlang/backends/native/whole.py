@@ -11,7 +11,7 @@ from typing import Any
 
 from ...plan.buffers import buffers_of
 from ...plan.places import Buffer, Place, View
-from ...plan.plan import Plan
+from ...plan.plan import Check, Plan
 from ..numpy.load import Whole
 from .groups import Group
 from .lowering import Extents
@@ -25,6 +25,8 @@ def elsewhere(plan: Plan, groups: Sequence[Group]) -> dict[Buffer, set[int]]:
         for k, step in enumerate(section.steps):
             for buffer in buffers_of(step):
                 found.setdefault(buffer, set()).add(own.get((number, k), -1))
+                if isinstance(step, Check):  # NumPy's code looks what is wrong
+                    found[buffer].add(-1)
     for buffer in (*plan.inputs, *(t.buffer for t in plan.tables), *(p.buffer for _, p, _ in plan.outputs)):
         found.setdefault(buffer, set()).add(-1)
     for place in plan.finite:
@@ -33,13 +35,13 @@ def elsewhere(plan: Plan, groups: Sequence[Group]) -> dict[Buffer, set[int]]:
 
 
 def whole_of(plan: Plan, fast: Callable[..., Any], read: Sequence[Buffer], written: Sequence[Buffer]) -> Whole | None:
-    """The call of a plan that is one group, if its outputs are just what that writes."""
+    """The call of a plan that is one group, if its outputs are among what that writes."""
     given = [place.buffer for _, place, kind in plan.outputs if isinstance(place, View) and kind == place.buffer.dtype]
     plain = len(given) == len(plan.outputs) and all(is_all(place, dict(plan.extents)) for _, place, _ in plan.outputs)
     takes = [b for b in plan.inputs if b in read]
-    if plan.instead is not None or plan.tables or not plain or len(takes) < len(read):
+    if plan.instead is not None or not plain or len(takes) < len(read):
         return None
-    if len(set(given)) < len(given) or set(given) != set(written):
+    if len(set(given)) < len(given) or not set(given) <= set(written):
         return None
     numbers = tuple(plan.inputs.index(b) for b in read)
     return Whole(fast, numbers, tuple((b.shape, b.dtype) for b in written), tuple(written.index(b) for b in given))

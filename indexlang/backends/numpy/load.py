@@ -63,17 +63,22 @@ def compile_program(
     looks through what it makes.
     """
     planned = plan(program, sizes, dtypes, limits, complex_step, exact)
-    checked = os.environ.get("INDEXLANG_VERIFY", "") not in ("", "0")
+    checked = checking()
     if checked:
         verify(planned.plan)
     run, told = _loaded(planned.plan, checked, engine, tick)
     return Compiled(run, told, planned.warnings)
 
 
+def checking() -> bool:
+    """Whether INDEXLANG_VERIFY asks that what is made is looked through."""
+    return os.environ.get("INDEXLANG_VERIFY", "") not in ("", "0")
+
+
 @dataclass(frozen=True)
 class Whole:
     """A plan that an engine does in one call, of inputs by their numbers and then of what is made for the outputs. It
-    gives NotImplemented, and has done nothing, where these are not laid out as it wants them.
+    gives None, or something else where these are not laid out as it wants them, or a check refuses what they hold.
     """
 
     call: Callable[..., Any]
@@ -127,7 +132,7 @@ def _at_once(whole: Whole, run: Run) -> Run:
     def at_once(*arrays: Any) -> tuple[Any, ...]:
         made = [empty(shape, kind) for shape, kind in makes]
         given = arrays if straight and len(arrays) == len(takes) else [arrays[k] for k in takes]
-        if call(*given, *made) is NotImplemented:
+        if call(*given, *made) is not None:
             return run(*arrays)
         return tuple(made) if straight else tuple([made[k] for k in gives])
 
