@@ -22,7 +22,7 @@ from ..program.conditions import is_integer
 from ..program.ir import Access, Call, Const, Expr, Index, indices_of
 from ..sizes.in_bounds import numeric
 from .admitting import Admitting
-from .blocking import at_once, contraction_blocks
+from .blocking import contraction_blocks
 from .building import here
 from .evaluation import Evaluation
 from .kernels import Map
@@ -35,6 +35,7 @@ from .reads import value_of
 from .tiles import Bound, bounds_of
 from .values import cast
 from .views import Row, Scope, plain
+from .wholes import at_once
 from .writes import Target
 
 

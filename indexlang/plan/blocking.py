@@ -11,34 +11,14 @@ from math import prod
 from ..program.ir import Access, indices_of, walk
 from .blocks import blocks, itemsize
 from .evaluation import Evaluation
-from .lengths import Length
 from .limits import Limits
 from .prices import operations
-from .tiles import Tile
 from .writes import Target
 
 
 def kept(stmt: Evaluation, target: Target) -> list[str]:
     """The free indices that are no taps."""
     return [i for i in indices_of(stmt.stmt.target) if i in stmt.free and i not in target.taps]
-
-
-def at_once(stmt: Evaluation, tile: Tile | Length | None) -> bool:
-    """Whether an engine with nests makes all products of a statement at once: its arrays on the way are no matter, and
-    a `tile` of what masks admit would not leave out much.
-    """
-    limits = stmt.b.limits
-    if not limits.nests:
-        return False
-    if not stmt.inner:
-        return True
-    size = itemsize(stmt.compute)
-    if any(prod(stmt.sizes[i] for i in group) * size > limits.large for group in stmt.temporaries()):
-        return False
-    if not isinstance(tile, Tile):
-        return True
-    gone = sum(tile.by * (high - low) for _, low, high in tile.blocks(stmt.b.extents))
-    return stmt.sizes[tile.outer] * stmt.sizes[tile.inner] <= limits.wasted * gone
 
 
 def contraction_blocks(stmt: Evaluation, target: Target) -> tuple[tuple[str, int], ...]:

@@ -14,7 +14,7 @@ from math import prod
 from ..program.ir import Access, Subscript, children, indices_of
 from .accumulating import accumulated, accumulation_of
 from .advice import advice
-from .blocking import at_once, contraction_blocks, domain_blocks, kept, repeated, scatter_blocks, window_blocks
+from .blocking import contraction_blocks, domain_blocks, kept, repeated, scatter_blocks, window_blocks
 from .blocks import blocks, itemsize
 from .building import Building, axes_of
 from .conditioned import conditioned
@@ -44,6 +44,7 @@ from .skewing import Skewing, skew_of
 from .squaring import expanded, squared
 from .values import unit
 from .views import Scope, whole
+from .wholes import at_once
 from .windows import logarithm, window
 from .writes import Target, target_of
 
