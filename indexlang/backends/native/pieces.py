@@ -18,6 +18,7 @@ from ...plan.places import Part, Place, View
 from ...plan.quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value
 from ...plan.views import Row, plain
 from .lowering import Task
+from .names import indices_in
 
 MOST = 40  # pieces of a task
 
@@ -98,6 +99,8 @@ def _made(work: Task, value: Value, chosen: Sequence[Piece | None]) -> Task | No
     if inner is None:
         return None
     over = tuple(p.tap for p in chosen if p is not None)
+    if not {*over} <= {*indices_in(inner)}:  # a sum over what a value lacks is the value, not so many times
+        return None
     left = tuple(t for t in work.taps if t not in forms)
     rows = tuple(row if p is None else p.axis for row, p in zip(place.rows, chosen, strict=True))
     extents = (
