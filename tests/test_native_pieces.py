@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 pytest.importorskip("llvmlite", reason="the native backend needs it")
 
 import indexlang
+from indexlang.backends.native import groups, load
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -47,3 +49,25 @@ def assert_numpys(text: str, shapes: Shapes) -> None:
 @pytest.mark.parametrize(("text", "shapes"), LACKING)
 def test_a_value_that_has_no_index_of_a_window_counts_for_each_of_its_taps(text: str, shapes: Shapes) -> None:
     assert_numpys(text, shapes)
+
+
+@pytest.fixture
+def nests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of all nests that are made from here on."""
+    found: list[str] = []
+
+    def groups_of(*args: Any) -> tuple[groups.Group, ...]:
+        made = groups.groups_of(*args)
+        found.extend(n.name for g in made for n in g.outlines)
+        return made
+
+    monkeypatch.setattr(load, "groups_of", groups_of)
+    return found
+
+
+def test_many_taps_are_one_nest(nests: list[str]) -> None:
+    """A gradient at positions that are no window of one index: a nest for each tap took seconds to compile."""
+    text = "y[t,e] = (sum[d](q[t,d]*k[s,d]) + r[s-t+size(q,0)-1])*v[s,e]"
+    shapes = {"r": (511,), "v": (256, 4), "q": (256, 4), "k": (256, 4)}
+    assert_numpys(text, shapes)
+    assert 0 < len(nests) < 20
