@@ -51,7 +51,7 @@ class Apart:
 
     def _taken(self, fold: Fold, again: bool) -> Node | None:
         """What stands for a fold that is made before; None if it stays where it is."""
-        own = tuple(sorted(fold.indices, key=lambda i: -_weight(fold, i)))
+        own = tuple(sorted(fold.indices, key=lambda i: (-_weight(fold, i), i)))
         parts = _parts(fold, own, self.sizes, self.target)
         if parts is None:
             return self._held(fold, own, self._group()) if again else None
