@@ -216,5 +216,5 @@ def mapped(
             return None
         nests = tuple(n for s in found for n in s.nests)
         return Scheduled(nests, tuple(w for s in found for w in s.workspaces), found[0].told)
-    made = remembered([Work(w.place, w.op, w.kernel) for w in works], extents, arrays, target, name, private)
+    made = remembered([Work(w.place, w.op, w.kernel, w.limits) for w in works], extents, arrays, target, name, private)
     return None if made is None else Scheduled(made.nests, made.workspaces, made.told)

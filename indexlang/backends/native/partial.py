@@ -43,7 +43,7 @@ class Apart:
         put: dict[Node, Node] = {}
         for fold in outermost([s.value for s in stores]):
             work = points(fold.indices, self.sizes) * points(fold.over, self.sizes)
-            if work > LARGE and not fold.op.startswith("arg") and not fold.arrays & written:
+            if work > LARGE and not fold.limits and not fold.op.startswith("arg") and not fold.arrays & written:
                 found = self._taken(fold, _again(stores, self.sizes, self.target, fold))
                 if found is not None:
                     put[fold] = found
