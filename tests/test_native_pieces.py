@@ -43,6 +43,7 @@ WINDOWS = [
     ("y[b,i,j,o] += W[u,v,c,o]*x[b,i+u,j+v,c] where 3*u+v < 5", {"x": (2, 6, 7, 4), "W": (3, 3, 4, 5)}),
     ("y[b,i,c] = v[b,i]*x[b,i+u,c]*w[u] where u < 3", {"x": (2, 9, 4), "v": (2, 7), "w": (3,)}),
     ("y[i] = x[i+u]*u where u < 5", {"x": (30,)}),
+    ("y[b,i,3*g+c] = w[b,i,u,g]*x[b,i+u,3*g+c] where c < 3", {"w": (2, 5, 3, 4), "x": (2, 7, 12)}),
 ]
 
 
@@ -78,7 +79,7 @@ def test_windows_at_borders(text: str, shapes: Shapes) -> None:
     assert_numpys(text, shapes)
 
 
-@pytest.mark.parametrize(("number", "most"), [(0, 4), (1, 5), (3, 21), (5, 3), (6, 3), (11, 4)])
+@pytest.mark.parametrize(("number", "most"), [(0, 4), (1, 5), (3, 21), (5, 3), (6, 3), (11, 4), (15, 3)])
 def test_borders_are_few_nests(number: int, most: int) -> None:
     """Positions that get fewer taps than those inside have limits, not a nest for each number of taps."""
     text, shapes = WINDOWS[number]

@@ -60,22 +60,30 @@ def pieces(work: Task) -> list[Task] | None:
     ends = dict(work.extents)
     used = [i for row in work.place.rows for i, _ in row.coefs]
     lanes = max((k for k, n in enumerate(work.place.buffer.shape) if n > 1), default=0)
-    axes: list[list[Class]] = []
+    axes: dict[int, list[Class]] = {}
     for number, row in enumerate(work.place.rows):
-        if len(row.coefs) < 2:
+        if len(row.coefs) < 2 or _apart(row, ends):
             continue
         if len(row.coefs) > 2 or any(used.count(i) > 1 for i, _ in row.coefs):
             return None
         found = list(_along(row, ends, number, number != lanes))
         if not found:
             return None
-        axes.append(found)
+        axes[number] = found
     light = not any(isinstance(v, Reduced) for v in _parts(work.kernel.value))
-    chosen = list(_chosen(axes, light))
-    if not chosen or len(chosen) > MOST:
+    chosen = list(_chosen([*axes.values()], light))
+    if len(chosen) > MOST:
         return None
-    made = [_made(work, work.kernel.value, some) for some in chosen]
+    made = [_made(work, work.kernel.value, dict(zip(axes, some, strict=True))) for some in chosen]
     return None if any(m is None for m in made) else [m for m in made if m is not None]
+
+
+def _apart(row: Row, ends: Mapping[str, Span]) -> bool:
+    """Whether two indices of a row meet in no position: one steps over all of the other."""
+    if len(row.coefs) != 2:
+        return False
+    (_, a), (u, b) = sorted(row.coefs, key=lambda c: -abs(c[1]))
+    return abs(b) * (ends[u][1] - ends[u][0] - 1) < abs(a)
 
 
 def _chosen(axes: Sequence[Sequence[Class]], light: bool, border: bool = False) -> Iterator[tuple[Piece, ...]]:
@@ -146,10 +154,11 @@ def _inside(q: int, by: int, span: Span, taps: Span) -> Span:
     return max(taps[0], -(-(q - span[1] + 1) // by)), min(taps[1], (q - span[0]) // by + 1)
 
 
-def _made(work: Task, value: Value, chosen: Sequence[Piece]) -> Task | None:
+def _made(work: Task, value: Value, pieces: Mapping[int, Piece]) -> Task | None:
     """The task of one piece along each axis."""
     place = work.place
     assert isinstance(place, View)
+    chosen = list(pieces.values())
     forms = {i: row for p in chosen for i, row in p.forms}
     ends = dict(work.extents)
     inner = _value(value, forms, ends)
@@ -159,8 +168,7 @@ def _made(work: Task, value: Value, chosen: Sequence[Piece]) -> Task | None:
     if not {*over} <= {*indices_in(inner)}:  # a sum over what a value lacks is the value, not so many times
         return None
     left = tuple(t for t in work.taps if t not in forms)
-    own = iter(chosen)
-    rows = tuple(row if len(row.coefs) < 2 else next(own).axis for row in place.rows)
+    rows = tuple(pieces[k].axis if k in pieces else row for k, row in enumerate(place.rows))
     extents = (*((i, e) for i, e in work.extents if i not in forms), *(e for p in chosen for e in p.extents))
     limits = tuple(limit for p in chosen for limit in p.limits)
     return Task(View(place.buffer, rows), work.op, Map(Reduced("sum", inner, over)), extents, left, limits)
