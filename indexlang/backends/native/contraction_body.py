@@ -42,8 +42,7 @@ class Body(Tiling):
         if not self.plan.normal.never:
             normal = self.plan.normal
             self._tested([self.form(b) for b in normal.tests] + [self._best(b) for b in normal.masks])
-        for p in self.positions:
-            Results(self, self.sums).write(p)
+        Results(self, self.sums).write()
 
     # -- the sum ---------------------------------------------------------------------------------------
 
