@@ -213,7 +213,8 @@ def _unroll(stores: Sequence[Store], sizes: Mapping[str, int], vector: str, lane
     folds = [n for n in whole if isinstance(n, Fold) and vector in n.indices]
     load = effort(n for n in whole if vector in n.indices)
     if folds:
-        few = all(points(f.over, sizes) <= WINDOW for f in folds)
+        beside = all(abs(n.access.step(vector)) <= 1 for n in whole if isinstance(n, Element))
+        few = all(points(f.over, sizes) <= WINDOW and not (beside and f.limits) for f in folds)
         most = max(1, target.registers // 2 // len(folds)) if load < HEAVY else 1
         count = min(2 if few else 8, most)
     else:
