@@ -9,7 +9,7 @@ import pytest
 from native_contractions import allocated, contraction, convolution_gradient, expected, filled
 from nest_interpreter import run
 
-from indexlang.backends.native import blocks, parts
+from indexlang.backends.native import blocks, contraction_body, contraction_nest, parts
 from indexlang.backends.native import contraction as scheduling
 from indexlang.backends.native.check import faults
 from indexlang.backends.native.contraction import Contraction, Operand, Schedule, Step, schedule
@@ -194,6 +194,25 @@ def test_bounds_that_cut_vectors(text: str, bounds: list[Form]) -> None:
         c = contraction(text, {i: {"b": 3, "c": 5}.get(i, n) for i in sorted(_names(text))}, "-=", bounds)
         arrays = filled(c, generator)
         close(c, interpreted(schedule(c, AVX2, "f"), arrays), expected(c, arrays))
+
+
+@pytest.mark.parametrize("target", [AVX2, AVX512], ids=["avx2", "avx512"])
+@pytest.mark.parametrize(("length", "taps"), [(5, 3), (13, 3), (30, 3), (64, 5), (75, 9)])
+def test_at_borders_no_position_of_a_tile_is_asked_for_alone(
+    length: int, taps: int, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extents = {"t": length, "u": taps, "o": 9, "c": 16}
+    bounds = [form("t") - form("u"), form("u") - form("t") + (length - taps)]
+    shapes = [(length - taps + 1, 9), (taps, 16, 9), (length, 16)]
+    c = contraction("t-u, o; u, c, o; t, c", extents, "=", bounds, shapes=shapes)
+    arrays = filled(c, np.random.default_rng(length))
+    static = schedule(c, target, "f")
+    monkeypatch.setattr(contraction_body, "STEPS", 0)
+    monkeypatch.setattr(contraction_nest, "MOST", -1)
+    asked = schedule(c, target, "f")
+    assert interpreted(static, arrays).tobytes() == interpreted(asked, arrays).tobytes()
+    close(c, interpreted(static, arrays), expected(c, arrays))
+    assert taps > 8 or str(static.nests[-1]).count("when") <= 4, static.told
 
 
 def test_lanes_beyond_the_end_of_a_dot_product_add_nothing() -> None:

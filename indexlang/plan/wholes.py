@@ -1,7 +1,7 @@
 """Whether an engine with nests makes all products of a statement at once, or whoever has none goes through blocks.
 
-In: a sum of products, the tile that follows its masks. Out: yes or no. The one rule: blocks are loops, and what stands in
-them no nest computes; so they must save memory that is no trifle, or most of the work.
+In: a sum of products, the tile that follows its masks. Out: yes or no. The one rule: blocks are loops, and what stands
+in them no nest computes; so they must save memory that is no trifle, or most of the work.
 """
 
 from __future__ import annotations

@@ -71,6 +71,7 @@ def _pair(stores: Sequence[Store], sizes: Mapping[str, int]) -> tuple[str, str] 
     alone = {n.index for n in whole if isinstance(n, Position)}.union(*(s.met for s in stores))
     for f in folds:
         alone |= {f.part[0], f.over[0]} if f.part else set()
+        alone |= {i for limit in f.limits for i in (limit.index, limit.by)}
         alone |= set(f.over) if f.op.startswith("arg") else set()
     used = sorted({i for a in accesses for i in a.indices} - alone)
     for outer, inner in permutations(used, 2):
@@ -175,7 +176,9 @@ def along(fold: Fold, sizes: Mapping[str, int], lanes: int) -> str:
 
     One that is taken in pieces which tiles of vectors do not divide is none: a tile would reach into the next piece.
     """
+    limited = {limit.index for limit in fold.limits}
     whole = [i for i in fold.over if fold.part is None or i != fold.over[0] or fold.part[1] % GRAIN == 0]
+    whole = [i for i in whole if i not in limited]
 
     def price(axis: str) -> float:
         fast = speed(sizes[axis], lanes) if axis else 1.0
@@ -192,8 +195,9 @@ def chosen(stores: Sequence[Store], sizes: Mapping[str, int], target: Target, ou
     """The axes of stores over the same indices, inside of loops over outer ones; items are for `itemized`."""
     lanes = lanes_of(stores, target)
     free = [i for i in stores[0].free if i not in outer and not (stores[0].moved and i in stores[0].met)]
-    pieces = {n.part[0] for n in every(s.value for s in stores) if isinstance(n, Fold) and n.part}
-    free = [i for i in free if i not in pieces]  # where a piece begins is one number
+    folds = [n for n in every(s.value for s in stores) if isinstance(n, Fold)]
+    one = {f.part[0] for f in folds if f.part} | {limit.by for f in folds for limit in f.limits}
+    free = [i for i in free if i not in one]  # where a piece begins, or what has limits, is one number
     vector = min(("", *free), key=lambda i: (cost(stores, sizes, i, lanes), i == ""))
     order = in_order(stores, sizes, vector)
     return Axes(order, vector, lanes, _unroll(stores, sizes, vector, lanes, target))
@@ -220,7 +224,8 @@ def _unroll(stores: Sequence[Store], sizes: Mapping[str, int], vector: str, lane
     folds = [n for n in whole if isinstance(n, Fold) and vector in n.indices]
     load = effort(n for n in whole if vector in n.indices)
     if folds:
-        few = all(points(f.over, sizes) <= WINDOW for f in folds)
+        beside = all(abs(n.access.step(vector)) <= 1 for n in whole if isinstance(n, Element))
+        few = all(points(f.over, sizes) <= WINDOW and not (beside and f.limits) for f in folds)
         most = max(1, target.registers // 2 // len(folds)) if load < HEAVY else 1
         count = min(2 if few else 8, most)
     else:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import groupby
 from math import prod
 
 from .contraction_results import Results
@@ -19,6 +20,7 @@ from .normal_form import LEFT, RIGHT, Axis
 from .packs import Access
 from .tile_costs import COSTS, sharing
 
+STEPS = 8  # values of an axis that bounds limit, each in a straight line
 STAIRS = 6  # bodies for the positions at a border
 
 Registers = dict[tuple[int, Form, int], str]
@@ -42,8 +44,7 @@ class Body(Tiling):
         if not self.plan.normal.never:
             normal = self.plan.normal
             self._tested([self.form(b) for b in normal.tests] + [self._best(b) for b in normal.masks])
-        for p in self.positions:
-            Results(self, self.sums).write(p)
+        Results(self, self.sums).write()
 
     # -- the sum ---------------------------------------------------------------------------------------
 
@@ -63,6 +64,9 @@ class Body(Tiling):
         bounds = self._closing(axis, rest)
         if axis.name in self.chunks:
             self._chunk(axis, rest, live)
+        elif bounds and (steps := self._steps(axis, live, bounds)):
+            for first, last, there in steps:
+                self._known(axis, rest, there, first, last)
         elif bounds:
             self._limited(axis, rest, live, bounds)
         elif self._straight(axes):
@@ -182,8 +186,43 @@ class Body(Tiling):
         return [
             b
             for b in self.plan.normal.bounds
-            if any(v == axis.name for v, _ in b.terms) and not any(v in later for v, _ in b.terms)
+            if any(v == axis.name for v, _ in b.terms) and not any(v in later or v in self.free for v, _ in b.terms)
         ]
+
+    def _steps(self, axis: Axis, live: list[Position], bounds: list[Form]) -> list[tuple[int, int, list[Position]]]:
+        """Runs of values of an axis with the positions that they have, where all of this is known, and short."""
+        vector = "" if self.plan.tile.dot else self.plan.tile.vector
+        known = [self.form(Form(b.const, tuple(t for t in b.terms if t[0] != axis.name))) for b in bounds]
+        if axis.n > STEPS or any(f.terms for f in known) or any(v == vector for b in bounds for v, _ in b.terms):
+            return []
+        found = [
+            (
+                k,
+                [
+                    p
+                    for p in live
+                    if all(
+                        f.const + self._moved(b, p) + dict(b.terms)[axis.name] * k >= 0
+                        for b, f in zip(bounds, known, strict=True)
+                    )
+                ],
+            )
+            for k in range(axis.n)
+        ]
+        runs = [(there, [k for k, _ in run]) for there, run in groupby(found, key=lambda f: f[1])]
+        return [(ks[0], ks[-1] + 1, there) for there, ks in runs]
+
+    def _known(self, axis: Axis, rest: Sequence[Axis], live: list[Position], first: int, last: int) -> None:
+        """Values of an axis that the same positions have."""
+        if not live:
+            return
+        if last == first + 1:
+            self.values[axis.name] = Form(first)
+            self._sum(rest, live, {})
+            return
+        with self.w.loop(self.w.fresh(axis.name), first, last) as at:
+            self.values[axis.name] = at
+            self._sum(rest, live, {})
 
     def _limited(self, axis: Axis, rest: Sequence[Axis], live: list[Position], bounds: list[Form]) -> None:
         """A loop over the values that all positions have, and before and after it over those that some have."""

@@ -17,6 +17,8 @@ from .normal_form import TARGET
 from .packs import Spot
 from .writing import Writing
 
+MOST = 2  # whole units of an axis that bounds cut, each with a tile of its own
+
 Range = tuple[Form, list[Form], bool]  # units of an axis: from, to (the least of), whether that is a single one
 
 
@@ -33,6 +35,7 @@ class _Loops:
         self.numbers: dict[str, Form] = {}
         self.origins: dict[str, Form] = {}
         self.chunks: dict[str, tuple[Form, int]] = {}
+        self.free = frozenset[str]()  # axes that stand where no bound cuts the tile
         self.items: list[tuple[str, int]] = []
 
     def outer(self, loops: Sequence[Outer]) -> None:
@@ -98,9 +101,11 @@ class _Loops:
             self.either(axes, sizes, begin, full, rest)
             return
         limits = [Form(full) if e == Form(count) else e for e in ends]
-        if full:
+        if full == 1 and axis not in self.ranges:
+            self.whole(axes, sizes, Form(0), unit, full)
+        elif full:
             with self.w.loop(self.w.fresh(axis), begin, limits) as at:
-                self.one(axes, sizes, at, unit)
+                self.whole(axes, sizes, at, unit, full)
         if not rest:
             return
         if axis in self.ends:
@@ -112,18 +117,58 @@ class _Loops:
     def either(self, axes: Sequence[str], sizes: dict[str, int], at: Form, full: int, rest: int) -> None:
         """One unit, a whole one or the rest."""
         unit = self.units[axes[0]]
-        if not rest or not full:
-            self.one(axes, sizes, at, unit if full else rest)
+        if not full:
+            self.one(axes, sizes, at, rest)
+            return
+        if not rest:
+            self.whole(axes, sizes, at, unit, full)
             return
         with self.w.apart() as whole:
-            self.one(axes, sizes, at, unit)
+            self.whole(axes, sizes, at, unit, full)
         with self.w.apart() as ending:
             self.one(axes, sizes, Form(full), rest)
         self.w.otherwise(at * -1 + (full - 1), whole, ending)
 
-    def one(self, axes: Sequence[str], sizes: dict[str, int], at: Form, size: int) -> None:
+    def whole(self, axes: Sequence[str], sizes: dict[str, int], at: Form, unit: int, full: int) -> None:
+        """A whole unit: those that bounds cut have static tiles of their own, in the others no bound need be asked."""
+        bounds = [b for b in self.plan.normal.bounds if axes[0] in dict(b.terms) and b not in self.plan.normal.masks]
+        if not bounds or axes[0] not in dict(self.plan.tile.sizes):
+            self.one(axes, sizes, at, unit)
+            return
+        first, last = self.inside(axes[0], bounds, unit, full)
+        if not at.terms or first + full - last > MOST:
+            self.one(axes, sizes, at, unit, not at.terms and first <= at.const < last)
+            return
+        numbers = [*reversed(range(first)), *range(last, full)]
+        with self.w.apart() as found:
+            inside = first < last
+            self.one(axes, sizes, at if inside else Form(numbers.pop(0)), unit, inside)
+        for number in numbers:  # the outermost is told apart last, and asked for first
+            with self.w.apart() as border:
+                self.one(axes, sizes, Form(number), unit)
+            with self.w.apart() as chosen:
+                self.w.otherwise(at - number if number >= last else at * -1 + number, border, found)
+            found = chosen
+        for statement in found:
+            self.w.put(statement)
+
+    def inside(self, axis: str, bounds: Sequence[Form], unit: int, full: int) -> tuple[int, int]:
+        """From which whole unit of an axis to below which one no bound cuts any, wherever other axes stand."""
+        first, last = 0, full
+        ends = {a.name: (0, a.n - 1) for a in self.plan.normal.axes}
+        for bound in bounds:
+            coef = dict(bound.terms)[axis]
+            least, _ = Form(bound.const, tuple(t for t in bound.terms if t[0] != axis)).interval(ends)
+            if coef > 0:
+                first = max(first, -(-max(-(least // coef), 0) // unit))
+            else:
+                last = min(last, max(least // -coef + 1, 0) // unit)
+        return (first, last) if first < last else (0, 0)
+
+    def one(self, axes: Sequence[str], sizes: dict[str, int], at: Form, size: int, inside: bool = False) -> None:
         if axes[0] == self.plan.tile.vector:
             self.panel = at
+        self.free = self.free | {axes[0]} if inside else self.free - {axes[0]}
         self.values[axes[0]] = at * self.units[axes[0]]
         self.numbers[axes[0]] = at
         if axes[0] == self.plan.tile.vector:
@@ -150,7 +195,9 @@ class _Loops:
         if tile.vector in sizes:
             width, live = -(-sizes[tile.vector] // tile.lanes), sizes[tile.vector] % tile.lanes
         shape = Shape(tuple((a, sizes[a]) for a, _ in tile.sizes), width, live)
-        Body(self.plan, self.w, shape, dict(self.values), self.numbers, self.panel, self.origins, self.chunks).write()
+        Body(
+            self.plan, self.w, shape, dict(self.values), self.numbers, self.panel, self.origins, self.chunks, self.free
+        ).write()
 
 
 def nest(plan: Plan, name: str) -> Nest:

@@ -24,6 +24,7 @@ from .remembered import contracted
 from .remembered import mapped as remembered
 from .target import Target
 
+FEW = 4  # taps that are nests of their own
 TOGETHER = 24  # tasks that are looked at together, at most
 
 
@@ -187,8 +188,12 @@ def scheduled(some: Members | Chain, arrays: Arrays, touched: Mapping[Buffer, in
             return [(some, found)]
     if others:
         return [part for one in some for part in scheduled([one], arrays, touched, target)]
-    works = (pieces(first) if first.taps else None) or apart(first)
-    return [(some, mapped(works, arrays, target, name))]
+    solved = pieces(first) if first.taps else None
+    if solved is None and sum(1 for _ in apart(first)) > FEW:  # one nest whose items go through all taps
+        found = mapped([replace(first, taps=())], arrays, target, name)
+        if found is not None:
+            return [(some, found)]
+    return [(some, mapped(solved or apart(first), arrays, target, name))]
 
 
 def multiplied(chain: Chain, target: Target) -> Scheduled:
@@ -235,5 +240,5 @@ def mapped(
             return None
         nests = tuple(n for s in found for n in s.nests)
         return Scheduled(nests, tuple(w for s in found for w in s.workspaces), found[0].told)
-    made = remembered([Work(w.place, w.op, w.kernel) for w in works], extents, arrays, target, name, private)
+    made = remembered([Work(w.place, w.op, w.kernel, w.limits) for w in works], extents, arrays, target, name, private)
     return None if made is None else Scheduled(made.nests, made.workspaces, made.told)

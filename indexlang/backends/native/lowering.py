@@ -20,6 +20,7 @@ from .contraction import Contraction, Operand
 from .contraction import Step as After
 from .names import indices_in
 from .nest import Array, Form
+from .nodes import Limit
 
 KERNELS = (Map, Product, Take, Search, Select, Einsum, Running, Scatter)  # of which there may be nests
 Extents = Mapping[str, tuple[int, int]]
@@ -28,7 +29,8 @@ Extents = Mapping[str, tuple[int, int]]
 @dataclass(frozen=True)
 class Task:
     """What one step computes: what a kernel gives at each point of the extents, combined into a place. `taps` are gone
-    through one by one, as several of their points meet in an element.
+    through one by one, as several of their points meet in an element. `limits` say which values of what is summed are
+    there, by positions from 0.
     """
 
     place: Place
@@ -37,6 +39,7 @@ class Task:
     extents: tuple[tuple[str, tuple[int, int]], ...]
     taps: tuple[str, ...] = ()
     checks: bool = False  # its place says whether something is wrong
+    limits: tuple[Limit, ...] = ()
 
     @property
     def points(self) -> int:

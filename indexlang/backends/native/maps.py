@@ -19,7 +19,7 @@ from .kernel_nodes import indices_of, scattered, typed
 from .looping import nest_of
 from .meaning import Extents, Meaning, UnsupportedError
 from .nest import Array, Nest
-from .nodes import Access, Element, Nodes, Scan, Store, every
+from .nodes import Access, Element, Limit, Nodes, Scan, Store, every
 from .partial import Apart
 from .private import without_arrays
 from .running import nest_of_scan, scan_of
@@ -28,11 +28,12 @@ from .target import Target
 
 @dataclass(frozen=True)
 class Work:
-    """One Run: a value combined into each element of a place."""
+    """One Run: a value combined into each element of a place. `limits` are those of indices that it sums over."""
 
     place: Place
     op: str
     value: Value | Kernel
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def nests(
         return replace(found, role="output" if buffer in written else "input")
 
     nodes = Nodes()
-    meaning = Meaning(nodes, extents, array)
+    meaning = Meaning(nodes, extents, array, {limit.index: limit for w in works for limit in w.limits})
     try:
         parts = [part for work in works if (part := _part(meaning, work)) is not None]
     except UnsupportedError:

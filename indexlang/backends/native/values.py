@@ -38,12 +38,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Span:
-    """The values of an index: all n, or a piece of them from `begin` to below `end`, which may be `last`, the one with
-    the end of all.
+    """The values of an index: all n, or a piece of them from `begin` (the greatest of several) to below `end`, which
+    may be `last`, the one with the end of all.
     """
 
     n: int
-    begin: Form = Form()
+    begin: Form | tuple[Form, ...] = Form()
     end: Form | None = None
     last: Form | None = None
 
@@ -66,7 +66,7 @@ class Values:
     # -- loops -----------------------------------------------------------------------------------
 
     @contextmanager
-    def loop(self, index: str, begin: Form, end: Sequence[Form], by: int) -> Iterator[Form]:
+    def loop(self, index: str, begin: Form | Sequence[Form], end: Sequence[Form], by: int) -> Iterator[Form]:
         """Statements for values of an index."""
         var = self.w.fresh(_plain(index))
         with self.w.loop(var, begin, end, by) as at, self._inside():
