@@ -1,4 +1,4 @@
-"""The callable: a Program with its two caches, by text and by sizes, and what can be asked of it.
+"""The callable: what can be asked of a program, calls, derivatives, and what it looks like.
 
 In: a Program; at each call, arrays. Out: arrays. The one rule: what depends on sizes and dtypes is done once for each
 set of them, and a call looks up the code and runs it. Functions are safe to call from several threads.
@@ -7,79 +7,42 @@ set of them, and a call looks up the code and runs it. Functions are safe to cal
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cache, partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 
-from ..backends.engines import BACKENDS, TARGETS, present, usual
-from ..backends.numpy.load import Compiled
+from ..backends.engines import BACKENDS, TARGETS, present
 from ..backends.numpy.rooms import ROOMS
 from ..derive import grad as derivation
-from ..errors import DerivationError, MeaningError, Problem, ShapeError, warn_of
-from ..locks import Lock
+from ..errors import DerivationError, MeaningError, Problem, ShapeError
 from ..plan.derived import fitted
-from ..plan.limits import Limits
 from ..plan.plan import Plan
 from ..program import latex as typesetting
-from ..program.affine import Affine
 from ..program.ir import Program
 from ..program.notebook import html_of, latex_of
 from ..program.text import to_text
 from ..properties import cached_property, public
 from ..rewrite import gather as gathering
 from ..rewrite.phases import split
-from ..rewrite.starting import START, optional, started, starting
+from ..rewrite.starting import START, starting
 from ..version import __version__
 from . import arguments
 from .arguments import Form, Signature, direct, forms_of, is_mapping
 from .arrays import Array, as_buffers
 from .keeping import keep
 from .ordering import in_order
+from .planned import Planned
 from .pullback import Pulling, integer
 
-T = TypeVar("T")
 
-
-class Function:
+class Function(Planned):
     """A compiled program: what `compile` and `load` give. Call it with arrays by name, or by position as in `inputs`.
 
     `inputs`, `outputs` and `options` are what it takes and gives, `backend` is what runs it. `optional` are the tensors
     that the program accumulates into without defining them: passed by name, or by position after the others, they are
     where the accumulation starts; the caller's array is not changed.
     """
-
-    def __init__(
-        self,
-        program: Program,
-        options: Mapping[str, Any] | None = None,
-        *,
-        ignored: Sequence[str] = (),
-        always_dict: bool = False,
-        exact: Sequence[str] = (),
-        expected: Mapping[str, Mapping[int, Affine]] | None = None,
-        limits: Limits | None = None,
-        backend: str = "auto",
-    ) -> None:
-        self.program = program
-        if backend == "auto":
-            backend = usual() if limits is None else "native" if limits.nests else "numpy"
-        self.backend = backend
-        self.options = dict(options or {})
-        self.inputs = program.inputs
-        self.outputs = program.outputs
-        self.optional = optional(program)
-        self._ignored = frozenset(ignored)
-        self._always_dict = always_dict or len(program.outputs) != 1
-        self._exact = frozenset(exact)  # outputs that stay in the type they are computed in
-        self._expected = expected or {}  # sizes of inputs that the program itself does not tell
-        self._limits = BACKENDS[backend].limits if limits is None else limits  # at which sizes plans turn
-        self._names = program.inputs
-        self._compiled: dict[Any, Compiled] = {}
-        self._pulls: dict[Any, Pulling] = {}
-        self._derived: dict[Any, Any] = {}
-        self._lock = Lock()
 
     # -- calls ---------------------------------------------------------------------------------
 
@@ -128,58 +91,6 @@ class Function:
 
     def _named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Array]:
         return arguments.by_name(args, kwargs, self._names, self.optional, self._ignored)
-
-    def _at(self, key: tuple[Form, ...]) -> Compiled:
-        """The code for inputs of these shapes and types."""
-        found = self._compiled.get(key)
-        if found is None:
-            with self._lock.held():
-                found = self._compiled.get(key)
-                if found is None:
-                    found = self._plan(dict(zip(self._names, key, strict=True)))
-                    keep(self._compiled, key, found)
-        return found
-
-    def _plan(self, signature: Signature) -> Compiled:
-        shapes = {name: shape for name, (shape, _) in signature.items()}
-        dtypes = {name: dtype.name for name, (_, dtype) in signature.items()}
-        arguments.check_cotangents(self._expected, shapes)
-        compiled = BACKENDS[self.backend].compiles(self.program, shapes, dtypes, exact=self._exact, limits=self._limits)
-        warn_of(compiled.warnings, 5)
-        return compiled
-
-    def _run(self, named: Mapping[str, Array]) -> dict[str, Array]:
-        arrays = [named[name] for name in self._names]
-        return dict(zip(self.outputs, self._at(forms_of(arrays)).run(*arrays), strict=True))
-
-    def _made(self, key: object, make: Callable[[], T]) -> T:
-        """What is derived from the program, once."""
-        if key not in self._derived:
-            with self._lock.held():
-                if key not in self._derived:
-                    self._derived[key] = make()
-        found: T = self._derived[key]
-        return found
-
-    def _started(self, initial: tuple[str, ...]) -> Function:
-        """The program whose accumulations into `initial` start from tensors that the caller passes."""
-
-        def make() -> Function:
-            program = started(self.program, initial)
-            return self._like(program, self.options, ignored=tuple(self._ignored), always_dict=self._always_dict)
-
-        return self._made(("started", initial), make)
-
-    def _like(self, program: Program, options: Mapping[str, Any] | None = None, **how: Any) -> Function:
-        """Another program, planned in the same way."""
-        return Function(program, options, **{"limits": self._limits, "backend": self.backend, **how})
-
-    def _on(self, backend: str) -> Function:
-        """The same program on another backend, what is kept chosen in the same way."""
-        limits = replace(BACKENDS[backend].limits, deep=self._limits.deep)
-        how: dict[str, Any] = {"always_dict": self._always_dict, "exact": tuple(self._exact)}
-        how |= {"ignored": tuple(self._ignored), "expected": self._expected, "limits": limits, "backend": backend}
-        return self._made(("on", backend), lambda: self._like(self.program, self.options, **how))
 
     # -- derivatives ---------------------------------------------------------------------------
 
@@ -396,24 +307,3 @@ class Function:
     def release() -> None:
         """Let go of the memory that calls of all Functions have left for the next ones."""
         ROOMS.clear()
-
-    # -- copies --------------------------------------------------------------------------------
-
-    def __reduce__(self) -> tuple[Callable[..., Function], tuple[Any, ...]]:
-        """By its program and what it was made with: code is made anew, where it is needed."""
-        how = (self._always_dict, tuple(sorted(self._exact)), dict(self._expected), self._limits, self.backend)
-        return _remade, (self.program, self.options, tuple(sorted(self._ignored)), *how)
-
-
-def _remade(
-    program: Program,
-    options: Mapping[str, Any],
-    ignored: Sequence[str],
-    always_dict: bool,
-    exact: Sequence[str],
-    expected: Mapping[str, Mapping[int, Affine]],
-    limits: Limits,
-    backend: str,
-) -> Function:
-    how: dict[str, Any] = {"always_dict": always_dict, "exact": exact, "expected": expected}
-    return Function(program, options, ignored=ignored, limits=limits, backend=backend, **how)
