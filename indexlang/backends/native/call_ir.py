@@ -10,8 +10,8 @@ written. What is no plain C-contiguous array of that dtype and shape, what is wr
 a call for which there is no free context: the builtin function returns NotImplemented, and has done nothing.
 
 Words of objects are those of CPython's default layout on 64 bits: type 1, and of a PyArrayObject data 2, nd 3 (half),
-dimensions 4, descr 7, flags 8 (half). `python_words` holds the addresses of ndarray, None, NotImplemented,
-and of Python's functions PyEval_SaveThread, PyEval_RestoreThread, Py_IncRef.
+dimensions 4, descr 7, flags 8 (half). `python_words`, the addresses of ndarray, None, NotImplemented, and Python's
+functions are declared by `words`.
 
 In: nothing. Out: text. The one rule: nothing is written before everything was checked.
 """
@@ -99,8 +99,6 @@ busy:
 """
 
 BUILTIN = """
-@python_words = global [6 x ptr] zeroinitializer
-
 define ptr @call_arrays(ptr %self, ptr %args, i64 %given) {
 entry:
   %program.at = getelementptr i64, ptr %self, i64 2
@@ -139,6 +137,18 @@ checked:
   br i1 %none, label %refuse, label %taken
 taken:
   call void @fill(ptr %program, ptr %context, ptr %addresses)
+  call void @run(ptr %program, ptr %context)
+  %nothing = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 1)
+  call void @Py_IncRef(ptr %nothing)
+  ret ptr %nothing
+refuse:
+  %no = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 2)
+  call void @Py_IncRef(ptr %no)
+  ret ptr %no
+}
+
+define internal void @run(ptr %program, ptr %context) {
+entry:
   %rows = load i64, ptr %program
   %release.at = getelementptr i64, ptr %program, i64 6
   %release = load i64, ptr %release.at
@@ -146,28 +156,14 @@ taken:
   br i1 %short, label %held, label %released
 held:
   call void @pool_run(ptr %context, i64 %rows)
-  br label %done
+  store atomic i64 0, ptr %context release, align 8
+  ret void
 released:
-  %save = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 3)
-  %thread = call ptr %save()
+  %thread = call ptr @PyEval_SaveThread()
   call void @pool_run(ptr %context, i64 %rows)
   store atomic i64 0, ptr %context release, align 8
-  %restore = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 4)
-  call void %restore(ptr %thread)
-  br label %return
-done:
-  store atomic i64 0, ptr %context release, align 8
-  br label %return
-return:
-  %keep = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 5)
-  %nothing = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 1)
-  call void %keep(ptr %nothing)
-  ret ptr %nothing
-refuse:
-  %hold = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 5)
-  %no = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 2)
-  call void %hold(ptr %no)
-  ret ptr %no
+  call void @PyEval_RestoreThread(ptr %thread)
+  ret void
 }
 
 define internal ptr @check(ptr %array, ptr %spec) {

@@ -17,7 +17,7 @@ from .arena import arena
 from .nest import Array
 from .outline import Outline
 from .quick import quick
-from .runner import Argument, Place, Room, Runner, Step
+from .runner import Argument, Memory, Place, Room, Runner, Step
 
 
 class Code(Protocol):
@@ -29,12 +29,13 @@ class Code(Protocol):
 
 @dataclass(frozen=True)
 class Native:
-    """A group as a function of the arrays that it reads and then those that it writes, all contiguous; `fast` is the
-    same where Python's objects are as they are known: it gives NotImplemented for arrays of another kind.
+    """A group as a function of the arrays that it reads and then those that it writes, all contiguous; its runner's
+    memory; and whether Python's objects are as they are known, so that builtin functions can be made.
     """
 
     call: Callable[..., Any]
-    fast: Callable[..., Any] | None
+    memory: Memory
+    fast: bool
 
 
 def native(
@@ -65,7 +66,7 @@ def native(
         if fast is None or fast(*arrays) is NotImplemented:
             slowly(*arrays)
 
-    return Native(call, fast)
+    return Native(call, runner.memory, fast is not None)
 
 
 def _own(nest: Outline, places: Mapping[str, Place]) -> dict[str, Place]:
