@@ -1,7 +1,8 @@
 """The callable: what can be asked of a program, calls, derivatives, and what it looks like.
 
 In: a Program; at each call, arrays. Out: arrays. The one rule: what depends on sizes and dtypes is done once for each
-set of them, and a call looks up the code and runs it. Functions are safe to call from several threads.
+set of them, and a call with the shapes and types of the last one goes the same way (`ways`) without looking anything
+up. Functions are safe to call from several threads.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from .keeping import keep
 from .ordering import in_order
 from .planned import Planned
 from .pullback import Pulling, integer
+from .ways import Way, of_call, of_vjp, refused
 
 
 class Function(Planned):
@@ -44,6 +46,9 @@ class Function(Planned):
     where the accumulation starts; the caller's array is not changed.
     """
 
+    _quick: Way = staticmethod(refused)  # the way of a call with the shapes and types of the last one
+    _quick_vjp: Way = staticmethod(refused)
+
     # -- calls ---------------------------------------------------------------------------------
 
     def __call__(self, /, *args: Any, out: Mapping[str, Array] | Array | None = None, **kwargs: Any) -> Any:
@@ -53,22 +58,17 @@ class Function(Planned):
         derived program always). `out` is where results go: an array, or a dict of some of the outputs.
         Errors: `ShapeError` for arrays that are missing or do not fit.
         """
-        if (args and kwargs) or len(args or kwargs) != len(self._names) or out is not None:
-            return self._call_slowly(args, kwargs, out)
-        arrays: Sequence[Any] = args
-        try:
-            if kwargs:
-                arrays = [kwargs[name] for name in self._names]
-            compiled = self._compiled[tuple([(a.shape, a.dtype) for a in arrays])]
-        except (KeyError, AttributeError, TypeError):
-            compiled = None  # what is wrong is told below, without this error behind it
-        if compiled is None:
-            return self._call_slowly(args, kwargs, out)
-        for a in arrays:
-            if type(a) is not np.ndarray:
-                return self._call_slowly(args, kwargs, out)
-        results = compiled.run(*arrays)
-        return dict(zip(self.outputs, results, strict=True)) if self._always_dict else results[0]
+        if out is None:
+            found = self._quick(args, kwargs)
+            if found is not NotImplemented:
+                return found
+            arrays = direct(args, kwargs, self._names)
+            compiled = None if arrays is None else self._compiled.get(key := forms_of(arrays))
+            if arrays is not None and compiled is not None:
+                self._quick = of_call(compiled, self._names, key, self.outputs, self._always_dict)
+                results = compiled.run(*arrays)
+                return dict(zip(self.outputs, results, strict=True)) if self._always_dict else results[0]
+        return self._call_slowly(args, kwargs, out)
 
     def _call_slowly(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Any:
         if out is not None and "out" in self._names and not is_mapping(args):
@@ -123,8 +123,11 @@ class Function(Planned):
         changed before the pullback has run; outputs that it reads again cannot be written to.
         Errors: `ShapeError` for arrays and cotangents, `DerivationError` for what has no derivative.
         """
+        found: tuple[Any, Callable[[Any], dict[str, Array]]] = self._quick_vjp(args, kwargs)
+        if found is not NotImplemented:
+            return found
         arrays = direct(args, kwargs, self._names)
-        pulling = None if arrays is None else self._pulls.get(tuple([(a.shape, a.dtype) for a in arrays]))
+        pulling = None if arrays is None else self._pulls.get(key := forms_of(arrays))
         if arrays is None or pulling is None:
             named = self._named(args, kwargs)
             initial = tuple(name for name in self.optional if name in named)
@@ -134,6 +137,8 @@ class Function(Planned):
             arrays = [named[name] for name in self._names]
             with in_order(args, key := forms_of(arrays), self.program):
                 pulling = self._pulling(key)
+        elif pulling.settled:
+            self._quick_vjp = of_vjp(pulling, key, self._always_dict)
         chosen, results = pulling.run(given := arrays)
         values = chosen.values(results)
 
