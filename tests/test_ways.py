@@ -156,6 +156,64 @@ def test_other_calls_give_what_first_ones_give(backend: str, name: str) -> None:
         np.testing.assert_allclose(np.frombuffer(found, "f4"), np.frombuffer(value, "f4"), rtol=1e-5, atol=1e-6)
 
 
+LOSS = "h[i,k] = x[i,j] * W[j,k]\nl = h[i,k] * h[i,k]"
+
+
+@both
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("wrt", [None, ["W", "x"]])
+def test_other_calls_give_the_values_and_gradients_that_first_ones_give(
+    backend: str, name: str, wrt: list[str] | None
+) -> None:
+    args, kwargs = CALLS[name]
+    f, first = (indexlang.compile(LOSS, backend=backend) for _ in range(2))
+    value, grads = ((X @ W) ** 2).sum(), {"x": 2 * (X @ W) @ W.T, "W": 2 * X.T @ (X @ W)}
+    for _ in range(3):
+        f.value_and_grad(x=X, W=W, wrt=wrt)
+    right = outcome(lambda: first.value_and_grad(*args, wrt=wrt, **kwargs))
+    for _ in range(3):
+        assert outcome(lambda: f.value_and_grad(*args, wrt=wrt, **kwargs)) == right
+    found, by = f.value_and_grad(X, W, wrt=wrt)
+    np.testing.assert_allclose(found, value, rtol=1e-5)
+    assert list(by) == (wrt or ["x", "W"])
+    for n, gradient in by.items():
+        np.testing.assert_allclose(gradient, grads[n], rtol=1e-4, atol=1e-5)
+
+
+@both
+def test_gradients_are_by_what_is_named_each_time(backend: str) -> None:
+    f = indexlang.compile(LOSS, backend=backend)
+    for _ in range(3):
+        for wrt in (None, "x", ["W"], ("W", "x"), {"x"}, {"W"}, {"W": 1}.keys(), ["x"]):
+            names = ["x", "W"] if wrt is None else [wrt] if wrt == "x" else list(wrt)
+            assert list(f.value_and_grad(x=X, W=W, wrt=wrt)[1]) == names
+            assert list(f.value_and_grad(wrt, x=X, W=W)[1]) == names
+            assert list(f.value_and_grad(wrt, X, W)[1]) == names
+        for wrong in ([], "z", ["x", "z"], 3, ["x", 3], ([],)):
+            with pytest.raises(indexlang.DerivationError):
+                f.value_and_grad(x=X, W=W, wrt=wrong)
+        for odd in ({"l.grad": np.ones((), np.float32)}, {"x": X, "l.grad": np.ones((), np.float32)}):
+            with pytest.raises(indexlang.ShapeError, match="no input"):
+                f.value_and_grad(**{"W": W, **odd})
+    g = indexlang.compile("l = wrt[i] * x[i]", backend=backend)
+    for _ in range(3):
+        assert set(g.value_and_grad(wrt=X[0], x=X[1])[1]) == {"wrt", "x"}
+        assert set(g.value_and_grad("x", wrt=X[0], x=X[1])[1]) == {"x"}
+
+
+@both
+def test_values_and_gradients_are_ones_own(backend: str) -> None:
+    f, x = indexlang.compile("l = x[i]", backend=backend), np.ones(3)
+    held: list[Any] = [x]
+    for _ in range(4):
+        value, grads = f.value_and_grad(x=x)
+        assert value.tolist() == 3 and grads["x"].tolist() == [1, 1, 1]
+        for array in (value, grads["x"]):
+            assert array.flags.writeable and not any(np.shares_memory(array, other) for other in held)
+            held.append(array)
+            array[...] = 7
+
+
 COTANGENTS: dict[str, Any] = {
     "as it should be": DY,
     "by name": {"y": DY},

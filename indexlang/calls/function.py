@@ -29,13 +29,13 @@ from ..rewrite.phases import split
 from ..rewrite.starting import START, starting
 from ..version import __version__
 from . import arguments
-from .arguments import Form, Signature, direct, forms_of, is_mapping
+from .arguments import Form, Signature, direct, forms_of, is_mapping, plainly
 from .arrays import Array, as_buffers
 from .keeping import keep
 from .ordering import in_order
 from .planned import Planned
 from .pullback import Pulling, integer
-from .ways import Way, of_call, of_vjp, refused
+from .ways import Way, of_call, of_value, of_vjp, refused
 
 
 class Function(Planned):
@@ -180,6 +180,9 @@ class Function(Planned):
         `ShapeError` if there is not one output of shape (), `DerivationError` for integers and other names.
         """
         args, inputs, wrt = arguments.wrt_apart(args, inputs, wrt, self._names)
+        results: tuple[Any, dict[str, Array]] = self._quick_values.get(asked := plainly(wrt), refused)(args, inputs)
+        if results is not NotImplemented:
+            return results
         if len(self.outputs) != 1:
             rule = f"value_and_grad needs one scalar output, here: {', '.join(self.outputs) or 'none'}"
             raise ShapeError(Problem("not-scalar", rule, way_out="choose one: compile(..., outputs=[...])"))
@@ -189,8 +192,8 @@ class Function(Planned):
         chosen = arguments.names_of(wrt, (*self.inputs, *initial))
         if initial:
             chosen = None if chosen is None else tuple(starting(dict.fromkeys(chosen), initial))
-            value, found = self._started(initial).value_and_grad(starting(named, initial), wrt=chosen)
-            return value, {n.removeprefix(START): g for n, g in found.items()}
+            value, grads = self._started(initial).value_and_grad(starting(named, initial), wrt=chosen)
+            return value, {n.removeprefix(START): g for n, g in grads.items()}
         chosen = chosen or tuple(n for n in self._reached if n in named and named[n].dtype.kind in "fc")
         for name in chosen:
             if name in named and named[name].dtype.kind not in "fc":
@@ -202,8 +205,14 @@ class Function(Planned):
             rule = f"value_and_grad needs a scalar, {output} has shape {plan.shapes[output]}"
             raise ShapeError(Problem("not-scalar", rule, way_out="sum it, or use vjp with a cotangent of its shape"))
         given = {**named, self._gradients[output]: np.ones((), plan.dtypes[output])}
-        results = both._run({n: given[n] for n in both.inputs})
-        return results[output], {n: results[self._gradients[n]] for n in chosen}
+        arrays = [given[n] for n in both.inputs]
+        compiled = both._at(forms_of(arrays))
+        found = dict(zip(both.outputs, compiled.run(*arrays), strict=True))
+        if asked:  # else what names them may name others the next time
+            forms = dict(zip(self._names, key, strict=True))
+            how = (compiled, both.inputs, both.outputs, forms, output, self._gradients, chosen)
+            self._quick_values[asked] = of_value(*how)
+        return found[output], {n: found[self._gradients[n]] for n in chosen}
 
     @cached_property
     def _reached(self) -> tuple[str, ...]:

@@ -19,8 +19,7 @@ from ..program.affine import Affine
 from ..program.ir import Program
 from ..rewrite.starting import optional, started
 from . import arguments
-from .arguments import Form, Signature, forms_of
-from .arrays import Array
+from .arguments import Form, Signature
 from .keeping import keep
 
 T = TypeVar("T")
@@ -57,6 +56,7 @@ class Planned:
         self._names = program.inputs
         self._compiled: dict[Any, Compiled] = {}
         self._pulls: dict[Any, Any] = {}  # pullbacks, by sizes and types as well
+        self._quick_values: dict[tuple[Any, ...], Any] = {}  # ways of values with gradients, by what they are by
         self._derived: dict[Any, Any] = {}
         self._lock = Lock()
 
@@ -78,10 +78,6 @@ class Planned:
         compiled = BACKENDS[self.backend].compiles(self.program, shapes, dtypes, exact=self._exact, limits=self._limits)
         warn_of(compiled.warnings, 5)
         return compiled
-
-    def _run(self, named: Mapping[str, Array]) -> dict[str, Array]:
-        arrays = [named[name] for name in self._names]
-        return dict(zip(self.outputs, self._at(forms_of(arrays)).run(*arrays), strict=True))
 
     def _made(self, key: object, make: Callable[[], T]) -> T:
         """What is derived from the program, once."""

@@ -6,8 +6,10 @@ for all that is not plain arrays of just these shapes and types, all by position
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from ..backends.numpy.at_once import Asked
 from ..backends.numpy.load import Compiled
@@ -39,6 +41,38 @@ def of_vjp(pulling: Pulling, key: Sequence[Form], named: bool) -> Way:
     found: Way | None = pulling.__dict__.get("way")
     if found is None:
         found = pulling.__dict__["way"] = _way(pulling.first, pulling.asked(key, named))
+    return found
+
+
+def of_value(
+    compiled: Compiled,
+    takes: Sequence[str],
+    gives: Sequence[str],
+    key: Mapping[str, Form],
+    output: str,
+    gradients: Mapping[str, str],
+    chosen: Sequence[str],
+) -> Way:
+    """The value of a scalar output and its gradients, of a derived program that takes and gives these, with inputs of
+    these forms. Made once.
+    """
+    found: Way | None = compiled.__dict__.get("way")
+    if found is None:
+        seed, count = gradients[output], len(key)
+        one = np.ones((), compiled.plan.dtypes[output])
+        one.flags.writeable = False
+        given = (*((name, *form) for name, form in key.items()), (seed, (), one.dtype))
+        numbers = {name: k for k, (name, _, _) in enumerate(given)}
+        values = ((gives.index(output), output, False), *((gives.index(gradients[n]), n, False) for n in chosen))
+        both = _way(compiled, Asked(given, tuple(numbers[n] for n in takes), values, True))
+
+        def way(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if len(args) + len(kwargs) != count:
+                return NotImplemented
+            results = both((*args, one), kwargs) if args else both(args, {**kwargs, seed: one})
+            return results if results is NotImplemented else (results.pop(output), results)
+
+        found = compiled.__dict__["way"] = way
     return found
 
 
