@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import subprocess
 import sys
 import threading
 import weakref
@@ -540,6 +541,31 @@ def test_a_function_that_nobody_has_is_gone(backend: str) -> None:
     del pullback
     gc.collect()
     assert [ref() for ref in kept] == [None, None]
+
+
+SHORT = """
+import resource
+import numpy as np, indexlang
+f = indexlang.compile("w[i] = 2 * x[i]\\ny[i,j] = x[i] * z[j]", outputs=["w", "y"], backend="native")
+x, z, told = np.ones(3000, "f4"), np.ones(6000, "f4"), 0
+for _ in range(3):
+    f(x, z)
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + (48 << 20), resource.RLIM_INFINITY))
+for _ in range(3):
+    try:
+        f(x, z)
+    except indexlang.ShapeError as error:
+        told += error.code == "too-large" and error.__suppress_context__
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+assert told == 3 and (f(x, z)["y"] == 1).all()
+"""
+
+
+@pytest.mark.skipif("native" not in BACKENDS or sys.platform != "linux", reason="it limits memory as Linux does")
+def test_where_memory_ends_it_is_told_and_nothing_is_held() -> None:
+    done = subprocess.run([sys.executable, "-c", SHORT], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # -- other Pythons -------------------------------------------------------------------------------------
