@@ -272,6 +272,13 @@ def switch(name: str, value: Any) -> bool:
     raise MeaningError(Problem("setting", rule, way_out=f"write {name}=True, or leave it out"))
 
 
+def plainly(wrt: Any) -> tuple[Any, ...]:
+    """What `wrt` says where it is names and nothing else, as something to look up; nothing at all is all names."""
+    if wrt is None or type(wrt) is str:
+        return (wrt,)
+    return tuple(wrt) if type(wrt) in (list, tuple) and all([type(n) is str for n in wrt]) else ()
+
+
 def names_of(wrt: Sequence[str] | str | None, inputs: Sequence[str]) -> tuple[str, ...] | None:
     """The tensors that `wrt` names. Errors: `DerivationError` where one is no input, or there is none."""
     values = (f"inputs: {', '.join(inputs) or 'none'}",)

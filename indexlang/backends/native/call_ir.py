@@ -11,8 +11,8 @@ a call for which there is no free context: the builtin function returns NotImple
 row refused to go on it returns True.
 
 Words of objects are those of CPython's default layout on 64 bits: type 1, and of a PyArrayObject data 2, nd 3 (half),
-dimensions 4, descr 7, flags 8 (half). `python_words` holds the addresses of ndarray, None, NotImplemented,
-of Python's functions PyEval_SaveThread, PyEval_RestoreThread, Py_IncRef, and of True.
+dimensions 4, descr 7, flags 8 (half). `python_words`, the addresses of ndarray, None, NotImplemented, True and
+Python's functions, are declared by `words`.
 
 In: nothing. Out: text. The one rule: nothing is written before everything was checked.
 """
@@ -100,8 +100,6 @@ busy:
 """
 
 BUILTIN = """
-@python_words = global [7 x ptr] zeroinitializer
-
 define ptr @call_arrays(ptr %self, ptr %args, i64 %given) {
 entry:
   %program.at = getelementptr i64, ptr %self, i64 2
@@ -140,6 +138,21 @@ checked:
   br i1 %none, label %refuse, label %taken
 taken:
   call void @fill(ptr %program, ptr %context, ptr %addresses)
+  %end = call i64 @run(ptr %program, ptr %context)
+  %refused = icmp eq i64 %end, 2
+  %all = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 1)
+  %true = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 3)
+  %found = select i1 %refused, ptr %true, ptr %all
+  call void @Py_IncRef(ptr %found)
+  ret ptr %found
+refuse:
+  %no = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 2)
+  call void @Py_IncRef(ptr %no)
+  ret ptr %no
+}
+
+define internal i64 @run(ptr %program, ptr %context) {
+entry:
   %rows = load i64, ptr %program
   %release.at = getelementptr i64, ptr %program, i64 6
   %release = load i64, ptr %release.at
@@ -147,32 +160,14 @@ taken:
   br i1 %short, label %held, label %released
 held:
   %end.held = call i64 @pool_run(ptr %context, i64 %rows)
-  br label %done
+  store atomic i64 0, ptr %context release, align 8
+  ret i64 %end.held
 released:
-  %save = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 3)
-  %thread = call ptr %save()
-  %end.released = call i64 @pool_run(ptr %context, i64 %rows)
+  %thread = call ptr @PyEval_SaveThread()
+  %end = call i64 @pool_run(ptr %context, i64 %rows)
   store atomic i64 0, ptr %context release, align 8
-  %restore = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 4)
-  call void %restore(ptr %thread)
-  br label %return
-done:
-  store atomic i64 0, ptr %context release, align 8
-  br label %return
-return:
-  %end = phi i64 [ %end.held, %done ], [ %end.released, %released ]
-  %keep = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 5)
-  %all = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 1)
-  %true = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 6)
-  %refused = icmp eq i64 %end, 2
-  %nothing = select i1 %refused, ptr %true, ptr %all
-  call void %keep(ptr %nothing)
-  ret ptr %nothing
-refuse:
-  %hold = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 5)
-  %no = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 2)
-  call void %hold(ptr %no)
-  ret ptr %no
+  call void @PyEval_RestoreThread(ptr %thread)
+  ret i64 %end
 }
 
 define internal ptr @check(ptr %array, ptr %spec) {

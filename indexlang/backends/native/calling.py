@@ -17,7 +17,7 @@ from .arena import arena
 from .nest import Array
 from .outline import Outline
 from .quick import quick
-from .runner import Argument, Place, Room, Runner, Step
+from .runner import Argument, Memory, Place, Room, Runner, Step
 
 
 class Code(Protocol):
@@ -30,12 +30,13 @@ class Code(Protocol):
 @dataclass(frozen=True)
 class Native:
     """A group as a function of the arrays that it reads and then those that it writes, all contiguous, which gives True
-    where a nest refused to go on; `fast` is the same where Python's objects are as they are known: it gives
-    NotImplemented for arrays of another kind.
+    where a nest refused to go on; its runner's memory; and whether Python's objects are as they are known, so that
+    builtin functions can be made.
     """
 
     call: Callable[..., Any]
-    fast: Callable[..., Any] | None
+    memory: Memory
+    fast: bool
 
 
 def native(
@@ -69,7 +70,7 @@ def native(
         found: Any = NotImplemented if fast is None else fast(*arrays)
         return slowly(*arrays) if found is NotImplemented else found
 
-    return Native(call, fast)
+    return Native(call, runner.memory, fast is not None)
 
 
 def _own(nest: Outline, places: Mapping[str, Place]) -> dict[str, Place]:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ...plan.plan import Check, Plan
-from ..numpy.load import Part, Whole
+from ..numpy.at_once import Whole
+from ..numpy.load import Part
 from ..numpy.names import Called, Ends
 from .calling import native
 from .chains import Number
@@ -49,8 +50,8 @@ def taken(plan: Plan, groups: Sequence[Group], target: Target, checked: bool = F
         functions[name] = made.call
         calls |= dict.fromkeys(group.numbers, None)
         calls[min(group.numbers)] = Called(name, tuple(b for b, _ in (*read, *written)), tuple(checks_of(plan, group)))
-        if len(group.numbers) == sum(len(s.steps) for s in plan.sections) and made.fast is not None:
-            whole = whole_of(plan, made.fast, [b for b, _ in read], [b for b, _ in written])
+        if len(group.numbers) == sum(len(s.steps) for s in plan.sections) and made.fast:
+            whole = whole_of(plan, made.memory, [b for b, _ in read], [b for b, _ in written])
     return Part(calls, functions, whole)
 
 
