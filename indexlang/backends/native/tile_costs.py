@@ -46,7 +46,7 @@ class Costs:
     crowded_lane: float = 12  # where powers of two lie between them
     tile: float = 15
     added: float = 6  # the lanes of a vector, to one number
-    body: float = 0.01  # of the whole, for each further static tile: it is code to be made
+    body: float = 0.02  # of the whole, for each further static tile: it is code to be made
     border: float = 1.1  # times, where bounds cut tiles
     lanes: float = 2.0  # times, where they cut vectors
     packed: float = 2.5  # an element
