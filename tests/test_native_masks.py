@@ -64,3 +64,12 @@ def test_it_is_asked_where_there_may_be_nothing(text: str, asked: bool) -> None:
     f = indexlang.compile(text, backend="native")
     plan = f.plan({name: tuple(SIZES[i] for i in READ[name]) for name in f.inputs})
     assert ("any[" in steps_text(plan)) == asked
+
+
+def test_what_waits_for_a_sum_of_its_round_is_not_taken_out_of_the_loop() -> None:
+    """Whether a point is admitted is found in front of all loops, in a loop of its own; the sum is not known there."""
+    text = "g[h] = z[h,t,e]*q[h,t,d]*k[h,s,d]*v[h,s,e]*(t - s)*a[h] where s <= t"
+    rng = np.random.default_rng(0)
+    given = {name: rng.random((2, 9, 3)) for name in "zqkv"} | {"a": rng.random(2)}
+    found = indexlang.compile(text, backend="native")(given)
+    np.testing.assert_allclose(found, dense.run(resolve(parse(Source(text))), given)["g"], rtol=1e-12)
