@@ -2,6 +2,9 @@
 
 In: compiled nests, the arrays that a call gives, and those that pass values from nest to nest. Out: a `Native`. The one
 rule: the quick way checks what it is given; where it says no, the addresses are asked for here.
+
+What passes from nest to nest lies in a room of the call's own. A small one is kept with the code; a large one is taken
+from the memory that all programs leave for each other, as there may be code for many sizes.
 """
 
 from __future__ import annotations
@@ -13,11 +16,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...plan.places import Buffer
+from ..numpy.rooms import ROOMS
 from .arena import arena
 from .nest import Array
 from .outline import Outline
 from .quick import quick
 from .runner import Argument, Place, Room, Runner, Step
+
+KEPT = 1 << 20  # bytes of a room up to which it is kept with the code
 
 
 class Code(Protocol):
@@ -48,11 +54,16 @@ def native(
     """A group of nests; `inside` are the arrays that nobody else sees."""
     places: dict[str, Place] = {a.name: Argument(k) for k, (_, a) in enumerate((*read, *written))}
     offsets, room = arena(nests, {a.name: a.size * np.dtype(a.dtype).itemsize for a in inside})
-    places |= {n: Room(at) for n, at in offsets.items()}
-    steps = [Step(n, code.address(n.name), _own(n, places), n.work) for n in nests]
     kinds = [(b.dtype, b.shape) for b, _ in (*read, *written)]
     sizes = [a.size * np.dtype(a.dtype).itemsize for _, a in (*read, *written)]
-    runner = Runner(steps, sizes, room, code)
+    borrowed = room if room > KEPT else 0
+    if borrowed:
+        places |= {n: Argument(len(sizes), at) for n, at in offsets.items()}
+        kinds, sizes = [*kinds, ("uint8", (room,))], [*sizes, room]
+    else:
+        places |= {n: Room(at) for n, at in offsets.items()}
+    steps = [Step(n, code.address(n.name), _own(n, places), n.work) for n in nests]
+    runner = Runner(steps, sizes, 0 if borrowed else room, code)
     fast = quick(name, kinds[: len(read)], kinds[len(read) :], runner)
 
     def slowly(*arrays: Any) -> None:
@@ -65,7 +76,21 @@ def native(
         if fast is None or fast(*arrays) is NotImplemented:
             slowly(*arrays)
 
-    return Native(call, fast)
+    if not borrowed:
+        return Native(call, fast)
+    return Native(_lent(call, borrowed), None if fast is None else _lent(fast, borrowed))
+
+
+def _lent(call: Callable[..., Any], size: int) -> Callable[..., Any]:
+    """A call that is given a room behind its arrays."""
+
+    def lent(*arrays: Any) -> Any:
+        room = ROOMS.take(size)
+        found = call(*arrays, room[:size])
+        ROOMS.give(room)
+        return found
+
+    return lent
 
 
 def _own(nest: Outline, places: Mapping[str, Place]) -> dict[str, Place]:
