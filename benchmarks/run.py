@@ -102,7 +102,8 @@ def _machine() -> list[str]:
     machine = doctor.look(0.0)
     level = f" with {machine.level}" if machine.level else ""
     blas = f"NumPy's BLAS: {machine.blas} {machine.version}, {machine.kernels or 'unknown'} kernels"
-    return [f"{platform.machine()}{level}, {platform.system()}", f"{machine.processors} cores used", blas]
+    ours = f"indexlang's backend: {machine.backend.partition(',')[0]}"
+    return [f"{platform.machine()}{level}, {platform.system()}", f"{machine.processors} cores used", blas, ours]
 
 
 def _write(run: report.Run, folder: Path) -> None:

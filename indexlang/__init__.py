@@ -1,4 +1,4 @@
-"""indexlang: layers as index equations, their gradients derived, both directions run on NumPy."""
+"""indexlang: layers as index equations, their gradients derived, both directions run, natively or on NumPy."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -502,9 +502,9 @@ def test_shapes_must_be_given_for_just_the_inputs(capsys: Capsys) -> None:
 
 def test_explain_prints_steps_and_json(capsys: Capsys) -> None:
     argv = ["explain", "-e", MATMUL, "--shape", "x=2,3", "--shape", "W=3,4"]
-    assert commands.main([*argv, "--steps"]) == 0
+    assert commands.main([*argv, "--steps", "--backend", "numpy"]) == 0
     assert " matmul " in capsys.readouterr().out
-    assert commands.main([*argv, "--format", "json"]) == 0
+    assert commands.main([*argv, "--backend", "numpy", "--format", "json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     (section,) = plan["sections"]
     assert section["records"][0]["flops"] > 0 and section["steps"][0]["kernel"]["kind"] == "Product"

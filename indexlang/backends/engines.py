@@ -46,6 +46,11 @@ class Row:
         """The modules that are not installed."""
         return tuple(name for name in self.needs if find_spec(name) is None)
 
+    @property
+    def there(self) -> bool:
+        """Whether it can run here."""
+        return not self.missing and not self.unable()
+
 
 def _native(*args: Any, **how: Any) -> Compiled:
     from .native.load import compile_native  # it imports llvmlite
@@ -79,7 +84,7 @@ def _updates(several: Sequence[Update]) -> Callable[..., Any] | None:
 
 def peaks(dtype: str) -> tuple[float, float]:
     """Operations on floats of this type, and bytes read and written, that the machine does in a second at most."""
-    if not BACKENDS["native"].missing:
+    if BACKENDS["native"].there:
         from .native.load import peaks as native
 
         return native(dtype)
@@ -96,13 +101,15 @@ def peaks(dtype: str) -> tuple[float, float]:
 
 
 def usual() -> str:
-    """The backend that "auto" stands for: that of INDEXLANG_BACKEND, else NumPy. Errors: as `present`."""
+    """The backend that "auto" stands for: that of INDEXLANG_BACKEND, else native code where it can be made and run,
+    else NumPy. Errors: as `present`, for what INDEXLANG_BACKEND names.
+    """
     named = os.environ.get("INDEXLANG_BACKEND", "").strip()
     if named in ("", "auto"):
-        return "numpy"
+        return "native" if BACKENDS["native"].there else "numpy"
     if named not in BACKENDS:
         rule, values = f"INDEXLANG_BACKEND is one of {', '.join(BACKENDS)}", (f"INDEXLANG_BACKEND={shown(named)}",)
-        raise MeaningError(Problem("backend", rule, values=values, way_out="unset it, and NumPy is taken"))
+        raise MeaningError(Problem("backend", rule, values=values, way_out="unset it, and what is there is taken"))
     return present(named, "or unset INDEXLANG_BACKEND")
 
 

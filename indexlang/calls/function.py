@@ -304,7 +304,7 @@ class Function(Planned):
             raise MeaningError(Problem("target", rule, way_out="write emit('numpy', ...), or leave it out"))
         if TARGETS[target] != self.backend:
             other = self._on(present(TARGETS[target], "or write emit('numpy', ...)"))
-            return other.emit(target, dict(zip(self._names, self._formed(args, shapes), strict=True)), vjp=vjp)
+            return other.emit(target, *args, **{"vjp": vjp, **shapes})
         row = BACKENDS[self.backend]
         key, pulls = self._formed(args, shapes), arguments.switch("vjp", vjp)
         if pulls and not row.pulls:

@@ -40,10 +40,10 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     `text` is a path if it is a `Path`, or one line without `=` that ends in .idx. `layer` chooses one of several
     layers; `options` are that layer's, in one mapping or by keyword:
     `compile("conv.idx", layer="conv2d", stride=2)`. `outputs` are the tensors to deliver, instead of the header's, or
-    those that nothing reads. `backend` is what runs the Function: "numpy", which "auto"
-    takes unless INDEXLANG_BACKEND says otherwise, or "native" (the extra of that name): statements as loop nests,
-    compiled; `f.backend` says which. With `recompute` no product is kept from the forward run of `vjp` that its
-    pullback can make again: less memory, more time.
+    those that nothing reads. `backend` is what runs the Function: "native" (the extra of that
+    name), statements as loop nests, compiled for this processor; or "numpy". "auto" is what INDEXLANG_BACKEND says,
+    else native where llvmlite is installed and can make code, else NumPy; `f.backend` says which. With `recompute` no
+    product is kept from the forward run of `vjp` that its pullback can make again: less memory, more time.
     Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text, or with an argument;
     `IndexLangError` for a file that cannot be read.
     """
@@ -63,7 +63,7 @@ def compile(  # noqa: A001 (the name that the contract gives it)
 
 
 def _engine(backend: str) -> str:
-    """What runs a Function: for "auto" the first that there is. Errors: `MeaningError` for what is not there."""
+    """What runs a Function. Errors: `MeaningError` for what is not there."""
     there = get_args(Backend)
     if not isinstance(backend, str) or backend not in there:
         rule = f"a backend is one of {', '.join(there)}, not {shortly(backend)}"

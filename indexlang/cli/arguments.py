@@ -240,7 +240,9 @@ ARGUMENTS = {
     "seed": _argument("--seed", type=whole, default=0, metavar="N", help="another one, other random numbers"),
     "target": _argument("--target", choices=tuple(TARGETS), default="numpy", help="the kind of source"),
     "backend": _argument(
-        "--backend", choices=tuple(BACKENDS), help="what runs it, instead of what INDEXLANG_BACKEND says, or numpy"
+        "--backend",
+        choices=tuple(BACKENDS),
+        help="what runs it; where unsaid what INDEXLANG_BACKEND says, else native where llvmlite is installed",
     ),
     "nests": _argument("--nests", action="store_true", help="also the loop nests of the native backend"),
     "measure": _argument("--measure", action="store_true", help="also how long each statement takes, on random arrays"),

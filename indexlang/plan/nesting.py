@@ -13,13 +13,14 @@ from math import prod
 from typing import Any
 
 from ..program.conditions import conjuncts
-from ..program.ir import Access, Call, Expr, indices_of, parts_of
+from ..program.ir import Access, Call, Const, Expr, indices_of, parts_of
+from .admitting import always
 from .evaluation import Evaluation
 from .kernels import Map
 from .limits import NESTED
 from .operators import SUMS
 from .quantities import Apply, Count, Load, Number, Reduced, Value
-from .reads import masked, value_of
+from .reads import admitted, masked, value_of
 from .values import cast
 from .views import Scope
 from .writes import Target
@@ -88,7 +89,7 @@ def nested(stmt: Any, target: Target) -> None:
 
 
 def _product(stmt: Evaluation, term: Expr, scope: Scope) -> Value:
-    """A sum of products; what the whole sum is multiplied by, or divided, comes after it."""
+    """A sum of products; what the whole sum is multiplied by, or divided, comes after it, where there is a sum."""
     b, kind = stmt.b, stmt.compute
     core, outside, divisors = stmt.split(term)
     value: Value = cast(value_of(b, core[0], scope), kind)
@@ -99,7 +100,19 @@ def _product(stmt: Evaluation, term: Expr, scope: Scope) -> Value:
     for fn, parts in (("mul", outside), ("div", divisors)):
         for part in parts:
             value = Apply(fn, (value, value_of(b, part, scope)), kind)
+    if not all(isinstance(part, Const) for part in (*outside, *divisors)):
+        there = _met(stmt, scope)
+        value = value if there is None else Apply("select", (there, value, Number(0, kind)), kind)
     return stmt.masked_outer(value, scope)
+
+
+def _met(stmt: Evaluation, scope: Scope) -> Value | None:
+    """Where some point of a sum is admitted: elsewhere it is 0, whatever it is multiplied by. None if that is all."""
+    conditions = [stmt.condition(c, scope) for c in stmt.conditions()]
+    gone = [i for i in stmt.summed if any(i in c.indices for c in conditions)]
+    if len(gone) == 1 and always(stmt.b, conditions, gone[0], scope):
+        return None
+    return admitted(stmt.b, stmt.inner, stmt.free, scope)
 
 
 def _logarithm(stmt: Evaluation, target: Target, scope: Scope) -> Value:

@@ -23,6 +23,7 @@ from .nodes import Access, Element, Limit, Nodes, Scan, Store, every
 from .partial import Apart
 from .private import without_arrays
 from .running import nest_of_scan, scan_of
+from .scatters import widened
 from .target import Target
 
 
@@ -69,21 +70,27 @@ def nests(
 
     nodes = Nodes()
     meaning = Meaning(nodes, extents, array, {limit.index: limit for w in works for limit in w.limits})
-    try:
-        parts = [part for work in works if (part := _part(meaning, work)) is not None]
-    except UnsupportedError:
-        return None
     sizes = {i: hi - lo for i, (lo, hi) in extents.items() if hi - lo > 1}
     made: list[Nest] = []
     spaces: list[Array] = []
     told: list[str] = []
+    try:
+        parts: list[Store | Scan] = []
+        for work in works:
+            part = _part(meaning, work)
+            if isinstance(part, Store) and isinstance(work.value, Scatter):
+                parts += widened(nodes, part, sizes, name, spaces)
+            elif part is not None:
+                parts.append(part)
+    except UnsupportedError:
+        return None
     alone = {array(b).name for b in private if b in written}
     lanes = lanes_of([p for p in parts if isinstance(p, Store)], target)
     pieces, unused = without_arrays(nodes, segments(parts, sizes, lanes), alone, sizes, target.l2 // 16)
     for segment in pieces:
-        found = _scheduled(nodes, segment, sizes, target, f"{name}_{len(made)}", spaces)
-        made += [nest for nest, _ in found]
-        told += [words for _, words in found]
+        done = _scheduled(nodes, segment, sizes, target, f"{name}_{len(made)}", spaces)
+        made += [nest for nest, _ in done]
+        told += [words for _, words in done]
     return Schedule(tuple(made), tuple(spaces), "; ".join(told), unused)
 
 

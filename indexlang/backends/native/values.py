@@ -91,12 +91,13 @@ class Values:
     @contextmanager
     def outside(self, depth: int) -> Iterator[None]:
         """Statements of a loop further outside, in front of the one that is being written there."""
-        kept = self.w.lists, self.scopes, self.spreads
+        kept, written = (self.w.lists, self.scopes, self.spreads), self.written
         self.w.lists, self.scopes, self.spreads = (
             kept[0][: depth + 1], kept[1][: depth + 1], kept[2][: depth + 1],
         )  # fmt: skip
         yield
         self.w.lists, self.scopes, self.spreads = kept
+        self.written |= {name: max(at, self.written.get(name, 0)) for name, at in written.items()}  # loops end there
 
     def sweep(self, index: str, lanes: int, unroll: int, span: Span, body: Callable[[Pieces], None]) -> None:
         """An index gone through by tiles of `unroll` pieces of `lanes`; what is left is one more tile of fewer."""
