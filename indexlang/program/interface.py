@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .ir import Program, Shape, Statement, primal_of, reads_of, tensors_in
+from .ir import Program, Shape, Statement, is_tangent, primal_of, reads_of, tensors_in
 
 ANONYMOUS = "program"  # the layer's name under which bare statements are printed that need a header
 
@@ -19,7 +19,8 @@ def default_interface(
     """The inputs and outputs of bare statements.
 
     Inputs are the tensors read, or asked for their size, and never defined, in order of first appearance; a gradient
-    that is defined brings in its primal, unless its shape is declared. Outputs are the tensors that are defined and
+    that is defined brings in its primal, unless its shape is declared (a tangent has the shape of its own definition
+    where its primal is not there). Outputs are the tensors that are defined and
     that nothing reads.
     """
     declared = {s.tensor for s in shapes}
@@ -29,7 +30,7 @@ def default_interface(
     for stmt in statements:
         read.update(reads_of(stmt))
         target = stmt.target.tensor
-        primal = None if target in declared else primal_of(target)
+        primal = None if target in declared or is_tangent(target) else primal_of(target)
         if primal is not None:
             seen[primal] = None
         seen.update(dict.fromkeys(tensors_in(stmt)))
