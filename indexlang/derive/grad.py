@@ -60,6 +60,7 @@ from .dependencies import accesses, dependencies, depending, reaching
 from .interfaces import interfaced, named_tensors
 from .poles import Poles
 from .reductions import Adjoint, separated, without_values
+from .seeds import scalar, seeded
 from .shortened import shortened
 from .softmax import Softmax, softmaxes
 
@@ -92,14 +93,20 @@ def with_gradients(program: Program) -> frozenset[str]:
 
 @uncollected
 @within_depth(DerivationError, NAMED)
-def backward(program: Program, wrt: Sequence[str] | None = None, values: bool | Sequence[str] = False) -> Program:
+def backward(
+    program: Program,
+    wrt: Sequence[str] | None = None,
+    values: bool | Sequence[str] = False,
+    seed: float | None = None,
+) -> Program:
     """The derived program by the tensors `wrt`, inputs or defined ones (by all inputs that have gradients).
 
-    With `values` it gives the outputs too, or the tensors that `values` names.
+    With `values` it gives the outputs too, or the tensors that `values` names. With a `seed` the cotangent of its
+    scalar output is that number, and no input.
 
     Errors: `DerivationError`, if an input has no gradient, or one that the language cannot say.
     """
-    return _Derivation(program, wrt).program(values)
+    return _Derivation(program, wrt).program(values, seed)
 
 
 @within_depth(DerivationError, NAMED)
@@ -167,7 +174,9 @@ class _Derivation:
         if problems:
             raise DerivationError(*problems)
 
-    def program(self, values: bool | Sequence[str]) -> Program:
+    def program(self, values: bool | Sequence[str], seed: float | None = None) -> Program:
+        if seed is not None:
+            scalar(self.flat, [o for o in self.original.outputs if o in self.active])
         self.totals()
         prepared: dict[str, list[Adjoint]] = {}
         for k in reversed(range(len(self.flat.statements))):
@@ -186,6 +195,8 @@ class _Derivation:
                     guard = Call("ne", (replace(stmt.target, tensor=self.names[tensor]), Const(0)))
                     adjoint = replace(adjoint, masks=(*adjoint.masks, guard))
             self.derive(k, adjoint)
+        if seed is not None:
+            self.seed(seed)
         gradients = tuple(self.names[n] for n in self.wrt)
         given = (*self.flat.inputs, *self.seeds)
         shown = (self.original.outputs if values else ()) if isinstance(values, bool) else tuple(values)
@@ -200,6 +211,14 @@ class _Derivation:
         named = named_tensors(self.original)
         whole = read_through(whole, {g for t, g in self.names.items() if t not in named})
         return embedded(interfaced(self.original, self.without_unread(optimize(whole, self.floats())), given))
+
+    def seed(self, number: float) -> None:
+        """The cotangent becomes a number."""
+        (cotangent,) = self.seeds
+        found = seeded(self.statements, cotangent, number)
+        if len(found) > len(self.statements):
+            self.bounds.insert(0, {})
+        self.statements, self.seeds = found, ()
 
     def without_unread(self, program: Program) -> Program:
         """Forward statements whose values nobody reads go; the shapes of their tensors' gradients are declared."""

@@ -1,0 +1,155 @@
+"""The programs that are derived from a Function's, as Functions, and what is asked of them at once.
+
+In: a Function. Out: Functions; values, tangents and products with second derivatives. The one rule: each is a program
+of the language, made from the text alone, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from ..derive import grad as derivation
+from ..derive import tangents as forwards
+from ..errors import DerivationError, Problem, ShapeError
+from ..program.ir import Program
+from ..rewrite.starting import START, starting
+from . import arguments
+from .arguments import Form, forms_of
+from .arrays import Array
+from .directions import directions
+from .ordering import in_order
+
+
+class Transformed:
+    """What a Function has of this: its program, its names, and how others like it are made."""
+
+    program: Program
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    options: dict[str, Any]
+    optional: tuple[str, ...]
+    _names: tuple[str, ...]
+    _always_dict: bool
+
+    # What `calls.function` makes of these.
+    _like: Callable[..., Any]
+    _made: Callable[..., Any]
+    _named: Callable[..., dict[str, Array]]
+    _started: Callable[..., Any]
+    _at: Callable[[tuple[Form, ...]], Any]
+
+    def tangent(self, wrt: Sequence[str] | str | None = None) -> Self:
+        """Forward mode as a Function: inputs, and `x.dot` for each of `wrt`; outputs `y.dot`, always a dict.
+
+        `wrt` names inputs (all that the outputs depend on differentiably); an output that depends on none of them has
+        no tangent here. Errors: `DerivationError` for other names, and where there is no derivative.
+        """
+        names = arguments.names_of(wrt, self.inputs)
+
+        def make() -> Any:
+            program = forwards.forward(self.program, names)
+            ignored = [n for n in self.inputs if n not in program.inputs]
+            return self._like(program, self.options, ignored=ignored, always_dict=True)
+
+        made: Self = self._made(("tangent", names), make)
+        return made
+
+    def jvp(self, along: Mapping[str, Any], /, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """The outputs, and how they move if the inputs move `along` a direction: `f.jvp({"x": dx}, x=x, W=W)`.
+
+        Inputs as for a call; those that `along` leaves out stand still. Several outputs: two dicts. Errors:
+        `ShapeError` for arrays and directions, `DerivationError` for integers and what has no derivative.
+        """
+        named = self._named(args, kwargs)
+        initial = tuple(name for name in self.optional if name in named)
+        moving = directions(along, named, (*self.inputs, *initial))
+        if initial:
+            found: tuple[Any, Any] = self._started(initial).jvp(starting(moving, initial), starting(named, initial))
+            return found
+        wrt = tuple(moving)
+
+        def make() -> Any:
+            return self._like(forwards.forward(self.program, wrt, self.outputs), always_dict=True)
+
+        names = forwards.tangent_names(self.program)
+        results = self._run_derived(self._made(("jvp", wrt), make), args, named, moving, names)
+        values = {n: results[n] for n in self.outputs}
+        dots = {n: results.get(names[n], _still(values[n])) for n in self.outputs}
+        return (values, dots) if self._always_dict else (values[self.outputs[0]], dots[self.outputs[0]])
+
+    def hvp(self, along: Mapping[str, Any], /, *args: Any, **kwargs: Any) -> dict[str, Array]:
+        """The second derivatives of a scalar output times a direction: `f.hvp({"W": v}, x=x, W=W)["W"]`.
+
+        It is the tangent of the gradient by the inputs that `along` names, one program. Inputs as for a call. Errors:
+        `ShapeError` if there is not one output of shape (), or arrays do not fit; `DerivationError` as for `jvp`.
+        """
+        output = self._scalar("hvp")
+        named = self._named(args, kwargs)
+        initial = tuple(name for name in self.optional if name in named)
+        moving = directions(along, named, (*self.inputs, *initial))
+        if initial:
+            found = self._started(initial).hvp(starting(moving, initial), starting(named, initial))
+            return {n.removeprefix(START): h for n, h in found.items()}
+        wrt = tuple(moving)
+
+        def make() -> tuple[Any, Mapping[str, str], Mapping[str, str]]:
+            gradient = derivation.backward(self.program, wrt)
+            names, grads = forwards.tangent_names(gradient), derivation.gradient_names(self.program)
+            curved = derivation.differentiable(gradient)
+            turning = tuple(n for n in wrt if n in curved)
+            program = forwards.forward(gradient, turning) if turning else None
+            function = None if program is None else self._like(program, always_dict=True)
+            return function, names, {n: names.get(grads[n], "") for n in wrt}
+
+        function, names, gives = self._made(("hvp", wrt), make)
+        with in_order(args, key := forms_of([named[n] for n in self._names]), self.program):
+            plan = self._at(key).plan
+        self._check_scalar("hvp", output, plan.shapes[output])
+        cotangent = derivation.gradient_names(self.program)[output]
+        given = {**named, cotangent: np.ones((), plan.dtypes[output])}
+        results = {} if function is None else self._run_derived(function, args, given, moving, names)
+        return {n: results.get(gives[n], np.zeros_like(moving[n])) for n in wrt}
+
+    # -- what these share ------------------------------------------------------------------------------
+
+    def _run_derived(
+        self,
+        function: Any,
+        args: Sequence[Any],
+        named: Mapping[str, Array],
+        moving: Mapping[str, Array],
+        names: Mapping[str, str],
+    ) -> dict[str, Array]:
+        given = {**named, **{names[n]: d for n, d in moving.items()}}
+        with in_order(args, forms_of([named[n] for n in self._names]), self.program):
+            results: dict[str, Array] = function._run({n: given[n] for n in function.inputs})
+        return results
+
+    def _scalar(self, what: str) -> str:
+        """The only output. Errors: `ShapeError`."""
+        if len(self.outputs) != 1:
+            rule = f"{what} needs one scalar output, here: {', '.join(self.outputs) or 'none'}"
+            raise ShapeError(Problem("not-scalar", rule, way_out="choose one: compile(..., outputs=[...])"))
+        return self.outputs[0]
+
+    @staticmethod
+    def _check_scalar(what: str, output: str, shape: tuple[int, ...]) -> None:
+        if shape != ():
+            rule = f"{what} needs a scalar, {output} has shape {shape}"
+            raise ShapeError(Problem("not-scalar", rule, way_out="sum it, or use vjp with a cotangent of its shape"))
+
+
+def seed_of(seed: Any) -> float | None:
+    """The number that a cotangent is. Errors: `DerivationError`."""
+    if seed is None or (isinstance(seed, int | float | np.integer | np.floating) and not isinstance(seed, bool)):
+        return seed if seed is None or isinstance(seed, int | float) else seed.item()
+    rule = f"a seed is a number, not {arguments.shortly(seed)}"
+    raise DerivationError(Problem("seed", rule, way_out="write seed=1, or leave it out and pass the cotangent"))
+
+
+def _still(value: Array) -> Array:
+    """The tangent of what does not move."""
+    return np.zeros(value.shape, value.dtype if value.dtype.kind in "fc" else np.float64)
