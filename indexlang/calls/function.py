@@ -16,6 +16,7 @@ import numpy as np
 from ..backends.engines import BACKENDS, TARGETS, present, usual
 from ..backends.numpy.load import Compiled
 from ..backends.numpy.rooms import ROOMS
+from ..derive import examples
 from ..derive import grad as derivation
 from ..errors import DerivationError, MeaningError, Problem, warn_of
 from ..locks import Lock
@@ -38,7 +39,7 @@ from .arrays import Array, as_buffers
 from .keeping import keep
 from .ordering import in_order
 from .pullback import Pulling, integer
-from .transformed import Transformed, seed_of
+from .transformed import Transformed, indices_of, seed_of
 
 T = TypeVar("T")
 
@@ -190,27 +191,32 @@ class Function(Transformed):
         form: Literal["scatter", "gather"] = "scatter",
         *,
         seed: float | None = None,
+        keep: Sequence[str] | str = (),
     ) -> Function:
         """The derived program as a Function: inputs, and `y.grad` for each output; outputs `x.grad`, always a dict.
 
         `wrt` names inputs (all that the outputs depend on differentiably); `form` is "scatter", as derived, or
         "gather", solved for the target. With a `seed` the cotangent of the scalar output is that number, in the text,
-        and no input. Errors: `DerivationError` for other names, and where there is no derivative.
+        and no input. The indices `keep` stay, in front, in every gradient that would be summed over them: the gradients
+        of each example, where examples do not meet. Errors: `DerivationError` for other names, and where there is no
+        derivative.
         """
         if not isinstance(form, str) or form not in ("scatter", "gather"):
             rule = f"a form is 'scatter' or 'gather', not {arguments.shortly(form)}"
             raise DerivationError(Problem("form", rule, way_out="write form='gather', or leave it out"))
-        names, number = arguments.names_of(wrt, self.inputs), seed_of(seed)
+        names, number, indices = arguments.names_of(wrt, self.inputs), seed_of(seed), indices_of(keep)
 
         def make() -> Function:
             program = derivation.backward(self.program, names, seed=number)
+            for index in reversed(indices):
+                program = examples.kept(self.program, program, index)
             if form == "gather":
                 program = gathering.gather(program)
             ignored = [n for n in self.inputs if n not in program.inputs]
             expected = derivation.cotangent_shapes(self.program) if seed is None else {}
             return self._like(program, self.options, ignored=ignored, always_dict=True, expected=expected)
 
-        return self._made(("grad", names, form, repr(number)), make)
+        return self._made(("grad", names, form, repr(number), indices), make)
 
     def vjp(self, /, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], dict[str, Array]]]:
         """The outputs, and `pullback(dy)`: the gradients of sum(dy * y) by every differentiable input, as a dict.

@@ -14,7 +14,10 @@ import numpy as np
 from ..derive import grad as derivation
 from ..derive import tangents as forwards
 from ..errors import DerivationError, Problem, ShapeError
+from ..meaning.report import nearest
 from ..program.ir import Program
+from ..program.names import is_name
+from ..rewrite import batched as batches
 from ..rewrite.starting import START, starting
 from . import arguments
 from .arguments import Form, forms_of
@@ -33,6 +36,7 @@ class Transformed:
     optional: tuple[str, ...]
     _names: tuple[str, ...]
     _always_dict: bool
+    _ignored: frozenset[str]
 
     # What `calls.function` makes of these.
     _like: Callable[..., Any]
@@ -113,6 +117,30 @@ class Transformed:
         results = {} if function is None else self._run_derived(function, args, given, moving, names)
         return {n: results.get(gives[n], np.zeros_like(moving[n])) for n in wrt}
 
+    def batched(self, index: str, tensors: Sequence[str] | str) -> Self:
+        """The program over a batch: the `index` in front of the inputs `tensors` and of all that depends on them.
+
+        `f.grad().batched("n", ["x", "y.grad"])` gives the gradients of each example. An index of the text that has this
+        name gets another one. Errors: `DerivationError` for what is no input, and a name that is taken.
+        """
+        names = arguments.listed(tensors)
+        known = (f"inputs: {', '.join(self.inputs) or 'none'}",)
+        if not is_name(index) or "." in index:
+            rule = f"a batch has an index, and {arguments.shortly(index)} cannot be one"
+            raise DerivationError(Problem("batch", rule, way_out="write batched('n', ['x'])"))
+        for name in names or (tensors,):
+            if not isinstance(name, str) or name not in self.inputs:
+                way = (nearest(name, self.inputs) if isinstance(name, str) else None) or "name inputs"
+                raise DerivationError(Problem("batch", f"{arguments.shortly(name)} is no input", None, known, way))
+        chosen = tuple(dict.fromkeys(names or ()))
+
+        def make() -> Any:
+            program = batches.batched(self.program, index, chosen)
+            return self._like(program, self.options, ignored=self._ignored, always_dict=self._always_dict)
+
+        found: Self = self._made(("batched", index, chosen), make)
+        return found
+
     # -- what these share ------------------------------------------------------------------------------
 
     def _run_derived(
@@ -148,6 +176,15 @@ def seed_of(seed: Any) -> float | None:
         return seed if seed is None or isinstance(seed, int | float) else seed.item()
     rule = f"a seed is a number, not {arguments.shortly(seed)}"
     raise DerivationError(Problem("seed", rule, way_out="write seed=1, or leave it out and pass the cotangent"))
+
+
+def indices_of(keep: Any) -> tuple[str, ...]:
+    """The indices that stay in gradients. Errors: `DerivationError`."""
+    names = arguments.listed(keep)
+    if names is None or not all(isinstance(n, str) for n in names):
+        rule = f"keep names indices, and {arguments.shortly(keep)} is no name"
+        raise DerivationError(Problem("keep", rule, way_out="write keep=['b'], or leave it out"))
+    return tuple(dict.fromkeys(names))
 
 
 def _still(value: Array) -> Array:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping, 
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 
-from .functions import FUNCTIONS
+from .functions import CONSTANTS, FUNCTIONS
 from .ir import (
     DOTS,
     Access,
@@ -36,6 +36,16 @@ from .ir import (
     walk,
 )
 from .rebuild import transform, transform_domain, transform_expr
+
+# -- names -------------------------------------------------------------------------------------------
+
+RESERVED = frozenset(("size", "pad", "clamp", "wrap", "reflect", "and", "or", "not", "where", *CONSTANTS))
+
+
+def is_name(name: object) -> bool:
+    """Whether a tensor may have this name: identifiers with dots between them, and no words of the language."""
+    return isinstance(name, str) and all(part.isidentifier() and part not in RESERVED for part in name.split("."))
+
 
 # -- new names ---------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from ..program.ir import (
     Subscript,
     children,
     indices_of,
+    is_tangent,
     parts_of,
     primal_of,
     reads,
@@ -387,7 +388,7 @@ def _no_gradient(stmt: Statement, primal: Kind) -> Iterator[Problem]:
         name = stmt.target.tensor
         yield Problem(
             "integer-gradient",
-            "an integer tensor has no gradient",
+            f"an integer tensor has no {'tangent' if is_tangent(name) else 'gradient'}",
             stmt.target.span or stmt.span,
             (f"{primal_of(name)} is {primal.name}, so {name} could not hold its value",),
             f"pass {primal_of(name)} as floating-point numbers, or leave it out by wrt",

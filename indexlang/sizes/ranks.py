@@ -78,6 +78,7 @@ class _Expansion:
         """The whole program."""
         names = dim_names(self.program)
         for shape in self.program.shapes:
+            self.ranks.setdefault(shape.tensor, len(shape.dims))  # also of a gradient: it goes before its tensor's
             if not self.fits(shape.tensor, len(shape.dims)):
                 written = ",".join(expr_text(d, names) for d in shape.dims)
                 self.misfit(shape.tensor, len(shape.dims), shape.span, f"declared as {shape.tensor}[{written}]")
