@@ -43,7 +43,7 @@ GROUPS = (
     Group(
         "indexlang: programs",
         "Texts and files become Functions.",
-        (*_of(indexlang, "compile load"), ("Layers", Layers), *_of(indexlang, "Function")),
+        (*_of(indexlang, "compile load"), ("Layers", Layers), *_of(indexlang, "Function join")),
     ),
     Group(
         "indexlang: threads",

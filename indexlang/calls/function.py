@@ -38,6 +38,7 @@ from .arguments import Form, Signature, direct, forms_of, is_mapping
 from .arrays import Array, as_buffers
 from .keeping import keep
 from .ordering import in_order
+from .origins import Origin
 from .pullback import Pulling, integer
 from .transformed import Transformed, indices_of, seed_of
 
@@ -63,6 +64,7 @@ class Function(Transformed):
         expected: Mapping[str, Mapping[int, Affine]] | None = None,
         limits: Limits | None = None,
         backend: str = "auto",
+        origin: Origin | None = None,
     ) -> None:
         self.program = program
         if backend == "auto":
@@ -78,6 +80,7 @@ class Function(Transformed):
         self._expected = expected or {}  # sizes of inputs that the program itself does not tell
         self._limits = BACKENDS[backend].limits if limits is None else limits  # at which sizes plans turn
         self._names = program.inputs
+        self._origin = origin  # the text, where the program is not derived from another one
         self._compiled: dict[Any, Compiled] = {}
         self._pulls: dict[Any, Pulling] = {}
         self._derived: dict[Any, Any] = {}
@@ -410,7 +413,8 @@ class Function(Transformed):
 
     def __reduce__(self) -> tuple[Callable[..., Function], tuple[Any, ...]]:
         """By its program and what it was made with: code is made anew, where it is needed."""
-        how = (self._always_dict, tuple(sorted(self._exact)), dict(self._expected), self._limits, self.backend)
+        how: tuple[Any, ...] = (self._always_dict, tuple(sorted(self._exact)), dict(self._expected), self._limits)
+        how = (*how, self.backend, self._origin)
         return _remade, (self.program, self.options, tuple(sorted(self._ignored)), *how)
 
 
@@ -423,6 +427,7 @@ def _remade(
     expected: Mapping[str, Mapping[int, Affine]],
     limits: Limits,
     backend: str,
+    origin: Origin | None = None,
 ) -> Function:
-    how: dict[str, Any] = {"always_dict": always_dict, "exact": exact, "expected": expected}
+    how: dict[str, Any] = {"always_dict": always_dict, "exact": exact, "expected": expected, "origin": origin}
     return Function(program, options, ignored=ignored, limits=limits, backend=backend, **how)

@@ -20,6 +20,7 @@ from ..properties import public
 from ..syntax.parser import parse, read
 from .arguments import listed, shortly, switch
 from .function import Function
+from .origins import Origin
 
 Backend = Literal["auto", "numpy", "native"]
 
@@ -55,11 +56,13 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     source, folder = _source(text)
     file, again = parse(source), switch("recompute", recompute)
     doubts: list[Problem] = []
-    found = resolved(file, layer=layer, options=given, outputs=_outputs(outputs), folder=folder, doubt=doubts.append)
+    names = _outputs(outputs)
+    found = resolved(file, layer=layer, options=given, outputs=names, folder=folder, doubt=doubts.append)
     warn_of(doubts, 2)
     limits = BACKENDS[engine].limits
     limits = replace(limits, deep=NEVER) if again else limits
-    return Function(found.program, found.options, limits=limits, backend=engine)
+    origin = Origin(source, folder, layer, names, given)
+    return Function(found.program, found.options, limits=limits, backend=engine, origin=origin)
 
 
 def _engine(backend: str) -> str:
@@ -138,7 +141,8 @@ class Layers:
             doubts: list[Problem] = []
             found = resolved(self._file, layer=name, folder=self._folder, doubt=doubts.append)
             warn_of(doubts, 3)
-            self._functions[name] = Function(found.program, found.options)
+            origin = Origin(self._file.span.source, self._folder, name, None, {})
+            self._functions[name] = Function(found.program, found.options, origin=origin)
         return self._functions[name]
 
     def __getattr__(self, name: str) -> Function:

@@ -13,8 +13,9 @@ import numpy as np
 
 from ..derive import grad as derivation
 from ..derive import tangents as forwards
-from ..errors import DerivationError, Problem, ShapeError
+from ..errors import DerivationError, MeaningError, Problem, ShapeError
 from ..meaning.report import nearest
+from ..program import names as naming
 from ..program.ir import Program
 from ..program.names import is_name
 from ..rewrite import batched as batches
@@ -24,6 +25,8 @@ from .arguments import Form, forms_of
 from .arrays import Array
 from .directions import directions
 from .ordering import in_order
+from .origins import Origin
+from .renaming import renames
 
 
 class Transformed:
@@ -37,6 +40,7 @@ class Transformed:
     _names: tuple[str, ...]
     _always_dict: bool
     _ignored: frozenset[str]
+    _origin: Origin | None
 
     # What `calls.function` makes of these.
     _like: Callable[..., Any]
@@ -140,6 +144,42 @@ class Transformed:
 
         found: Self = self._made(("batched", index, chosen), make)
         return found
+
+    def given(self, options: Mapping[str, Any] | None = None, /, **keywords: Any) -> Self:
+        """The layer with other values of its options, the rest as they are: `f.given(stride=2)`.
+
+        They go by keyword, or in one mapping, `options`. Errors: `MeaningError` for what is no option, and for a
+        program that is derived from another one: that one has the options.
+        """
+        values = {**(options or {}), **keywords}
+        if self._origin is None:
+            rule = "a derived program has no options: its numbers stand in its text"
+            raise MeaningError(Problem("options", rule, way_out="give them first: f.given(...).grad()"))
+        origin = self._origin.with_options(values)
+        found = origin.program(2)
+        made: Self = self._like(
+            found.program, found.options, always_dict=len(found.program.outputs) != 1, origin=origin
+        )
+        return made
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """The program with other `names` for tensors and indices: `f.renamed({"x": "image"})`.
+
+        Gradients and tangents follow their tensors. What is neither an input nor an output gives way to a new name.
+        Errors: `MeaningError` for what the program does not name, and names that are no names, or taken.
+        """
+        tensors, indices = renames(names, self.program)
+        program = naming.renamed(self.program, tensors, indices)
+        ignored = [tensors.get(n, n) for n in self._ignored]
+        made: Self = self._like(program, self.options, ignored=ignored, always_dict=self._always_dict)
+        return made
+
+    def _joined(self, second: Any, program: Program) -> Self:
+        """The joined program, which gives what the second one gives; for `indexlang.join`."""
+        ignored = {*self._ignored, *second._ignored} - {*program.inputs, *program.outputs}
+        several = second._always_dict or len(program.outputs) > 1
+        made: Self = self._like(program, {}, ignored=tuple(ignored), always_dict=several)
+        return made
 
     # -- what these share ------------------------------------------------------------------------------
 

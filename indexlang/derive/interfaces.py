@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import DerivationError, Problem
-from ..program.interface import ANONYMOUS, default_interface
+from ..program.interface import ANONYMOUS, as_written, default_interface
 from ..program.ir import GRAD, Program, Size, tensors_in, walk
 
 
@@ -50,6 +50,4 @@ def interfaced(forward: Program, program: Program, possible: Sequence[str], kind
         return replace(program, inputs=inputs, outputs=outputs, name=None)
     order = tuple(n for n in possible if n in needed and n not in defined)
     name = forward.name if forward.name and forward.name.endswith(f"_{kind}") else f"{forward.name or ANONYMOUS}_{kind}"
-    place = {t: k for k, t in enumerate(dict.fromkeys((*order, *program.outputs)))}
-    kept = tuple(sorted(kept, key=lambda s: place.get(s.tensor, len(place))))  # as they stand in the text
-    return replace(program, inputs=order, shapes=kept, name=name)
+    return as_written(replace(program, inputs=order, name=name))

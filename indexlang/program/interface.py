@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .ir import Program, Shape, Statement, is_tangent, primal_of, reads_of, tensors_in
+from .ir import Program, Shape, Statement, is_tangent, primal_of, reads_of, tensors_in, walk
 
 ANONYMOUS = "program"  # the layer's name under which bare statements are printed that need a header
 
@@ -45,3 +45,14 @@ def is_told(program: Program) -> bool:
 def with_header(program: Program) -> Program:
     """The program, with a layer's name if it has none and needs one: its statements do not tell inputs and outputs."""
     return program if program.name is not None or is_told(program) else replace(program, name=ANONYMOUS)
+
+
+def as_written(program: Program) -> Program:
+    """The program with its shapes and dims in the order in which its text has them."""
+    shapes = program.shapes
+    if program.name is not None:
+        place = {t: k for k, t in enumerate(dict.fromkeys((*program.inputs, *program.outputs)))}
+        shapes = tuple(sorted(shapes, key=lambda s: place.get(s.tensor, len(place))))
+    parts = dict.fromkeys(p for s in shapes for d in s.dims for p in walk(d))
+    first = {p: k for k, p in enumerate(parts)}
+    return replace(program, shapes=shapes, dims=tuple(sorted(program.dims, key=lambda d: first.get(d[1], len(first)))))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import DerivationError, Problem
 from ..program.affine import Affine, size
-from ..program.interface import with_header
+from ..program.interface import as_written, with_header
 from ..program.ir import (
     DOTS,
     Access,
@@ -29,7 +29,6 @@ from ..program.ir import (
     primal_of,
     reads_of,
     statement,
-    walk,
 )
 from ..program.names import tensors_of
 from ..program.rebuild import transform, transform_domain, transform_expr
@@ -146,15 +145,4 @@ class Indexed:
         if any(s.tensor in program.inputs and s.tensor in self.tensors for s in program.shapes):
             dims = ((self.dim, self.size), *dims)
         made_program = replace(program, statements=tuple(statements), shapes=shapes, dims=dims)
-        return _as_written(with_header(inherit(made_program, wanted)))
-
-
-def _as_written(program: Program) -> Program:
-    """The program with its shapes and dims in the order in which the text has them."""
-    shapes = program.shapes
-    if program.name is not None:
-        place = {t: k for k, t in enumerate(dict.fromkeys((*program.inputs, *program.outputs)))}
-        shapes = tuple(sorted(shapes, key=lambda s: place.get(s.tensor, len(place))))
-    parts = dict.fromkeys(p for s in shapes for d in s.dims for p in walk(d))
-    first = {p: k for k, p in enumerate(parts)}
-    return replace(program, shapes=shapes, dims=tuple(sorted(program.dims, key=lambda d: first.get(d[1], len(first)))))
+        return as_written(with_header(inherit(made_program, wanted)))
