@@ -6,7 +6,7 @@ have one axis more, the first. The one rule: what is at one value of the index i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..errors import NAMED, DerivationError, Problem, within_depth
 from ..program.ir import Program, Size, reads_of, tensors_in
@@ -22,13 +22,19 @@ def batched(program: Program, index: str, tensors: Sequence[str]) -> Program:
         raise DerivationError(Problem("batch", rule, way_out="choose another name for the index"))
     if index in indices_in(program) or index in {name for name, _ in program.dims}:
         program = _moved_away(program, index)
+    members = dependents(program, tensors)
+    indices = [None if members.isdisjoint(tensors_in(s)) else index for s in program.statements]
+    dim = Fresh.of(program).fresh(index.upper() if index.upper() != index else f"{index}_")
+    return Indexed(members, Size(tensors[0], 0), dim).program(program, indices)
+
+
+def dependents(program: Program, tensors: Iterable[str]) -> set[str]:
+    """The tensors, and all that are made of their values, positions and conditions included."""
     members = set(tensors)
     for stmt in program.statements:
         if not members.isdisjoint(reads_of(stmt)):
             members.add(stmt.target.tensor)
-    indices = [None if members.isdisjoint(tensors_in(s)) else index for s in program.statements]
-    dim = Fresh.of(program).fresh(index.upper() if index.upper() != index else f"{index}_")
-    return Indexed(members, Size(tensors[0], 0), dim).program(program, indices)
+    return members
 
 
 def _moved_away(program: Program, index: str) -> Program:
