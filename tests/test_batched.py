@@ -15,8 +15,12 @@ from corpus import CASES, Case
 from numpy.typing import NDArray
 from random_programs.statements import generate
 from test_corpus import DIFFERENTIABLE, arguments, assert_prints, assert_same, backward_of, program_of, run
+from test_tangents import directions, forward_of
+from test_tangents import given as along
 
 import indexlang
+from indexlang.derive import tangents
+from indexlang.derive.grad import differentiable
 from indexlang.errors import DerivationError, IndexLangError, Source
 from indexlang.meaning.resolve import resolve
 from indexlang.oracle import loops as reference
@@ -85,6 +89,25 @@ def test_gradients(case: Case) -> None:
     program, arrays = backward_of(case), arguments(case)
     assert_batched(program, arrays, chosen(program.inputs, f"{case.name} derived"))
     assert_batched(program, arrays, [n for n in program.inputs if n.endswith(".grad")] or program.inputs[:1])
+
+
+@pytest.mark.parametrize("case", DIFFERENTIABLE, ids=lambda c: c.name)
+def test_tangents(case: Case) -> None:
+    program, arrays = forward_of(case), along(case)
+    assert_batched(program, arrays, chosen(program.inputs, f"{case.name} forward"))
+    assert_batched(program, arrays, [n for n in program.inputs if n.endswith(".dot")])
+
+
+@pytest.mark.parametrize("case", [c for c in DIFFERENTIABLE if c.second], ids=lambda c: c.name)
+def test_tangents_of_gradients(case: Case) -> None:
+    gradient, arrays = backward_of(case), arguments(case)
+    floats = tuple(n for n in differentiable(gradient) if arrays[n].dtype.kind in "fc")
+    if not floats:
+        pytest.skip("the gradient is constant")
+    program, names = tangents.forward(gradient, floats), tangents.tangent_names(gradient)
+    given = {**arrays, **directions(arrays, names, floats)}
+    dots = [names[n] for n in floats if names[n] in program.inputs]
+    assert_batched(program, {n: given[n] for n in program.inputs}, dots, kernels=False)
 
 
 @pytest.mark.parametrize("number", range(30))
