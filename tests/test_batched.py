@@ -19,11 +19,13 @@ from test_tangents import directions, forward_of
 from test_tangents import given as along
 
 import indexlang
+from indexlang.calls.function import Function
 from indexlang.derive import tangents
-from indexlang.derive.grad import differentiable
+from indexlang.derive.grad import backward, differentiable, gradient_names
 from indexlang.errors import DerivationError, IndexLangError, Source
 from indexlang.meaning.resolve import resolve
 from indexlang.oracle import loops as reference
+from indexlang.oracle.gradcheck import random_cotangents
 from indexlang.program.ir import Program
 from indexlang.program.names import tensors_of
 from indexlang.program.text import to_text
@@ -205,3 +207,28 @@ def test_rows_of_the_jacobian_by_a_batch_of_cotangents() -> None:
 def test_batches_that_are_refused(index: Any, tensors: Any, part: str) -> None:
     with pytest.raises(DerivationError, match=part):
         indexlang.compile("y[o] = W[o,i] * x[i]").batched(index, tensors)
+
+
+@pytest.mark.parametrize("case", DIFFERENTIABLE[::4], ids=lambda c: c.name)
+def test_pullbacks(case: Case) -> None:
+    """The two parts of a program with declared gradients know their shapes."""
+    program, arrays = backward_of(case), arguments(case)
+    names = chosen(program.inputs, f"{case.name} pulled")
+    try:
+        whole = batched(program, "n_", names)
+        given = {n: np.stack(parts_of(arrays[n])) if n in names else arrays[n] for n in whole.inputs}
+        right = reference.run(whole, given)
+    except (IndexLangError, IndexError):
+        pytest.skip("other data do not fit, or an ellipsis stands in its way")
+    f = Function(whole, always_dict=True)
+    floats = [n for n in differentiable(whole) if given[n].dtype.kind in "fc"]
+    if not floats:
+        pytest.skip("the gradient is constant")
+    values, pullback = f.vjp(**given)
+    assert_same(values, right)
+    across = random_cotangents(right)
+    found, derived = pullback(across), backward(whole, floats)
+    grads = gradient_names(whole)
+    every = {**given, **{grads[n]: c for n, c in across.items()}}
+    expected = reference.run(derived, {n: every[n] for n in derived.inputs})
+    assert_same({grads[n]: found[n] for n in floats}, expected, 1e-9)
