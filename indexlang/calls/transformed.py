@@ -13,7 +13,7 @@ import numpy as np
 
 from ..derive import grad as derivation
 from ..derive import tangents as forwards
-from ..errors import DerivationError, MeaningError, Problem, ShapeError
+from ..errors import NAMED, DerivationError, MeaningError, Problem, ShapeError, within_depth
 from ..meaning.report import nearest
 from ..program import names as naming
 from ..program.ir import Program
@@ -169,7 +169,7 @@ class Transformed:
         Errors: `MeaningError` for what the program does not name, and names that are no names, or taken.
         """
         tensors, indices = renames(names, self.program)
-        program = naming.renamed(self.program, tensors, indices)
+        program = within_depth(MeaningError, NAMED)(naming.renamed)(self.program, tensors, indices)
         ignored = [tensors.get(n, n) for n in self._ignored]
         made: Self = self._like(program, self.options, ignored=ignored, always_dict=self._always_dict)
         return made

@@ -13,7 +13,6 @@ behind all of its statements, as they may read it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -119,7 +118,9 @@ class _Derivation:
         self.active = depending(found.known, self.wrt) & found.reached
         self.wrt = tuple(n for n in self.wrt if n in self.active)
         self.poles = Poles(self.flat)
-        self.count = Counter(s.target.tensor for s in self.flat.statements)
+        self.numbers: dict[str, list[int]] = {}
+        for k, stmt in enumerate(self.flat.statements):
+            self.numbers.setdefault(stmt.target.tensor, []).append(k)
         self.statements: list[Statement] = []
         self.bounds: list[Bounds | None] = []
         self.shapes: list[Shape] = []
@@ -145,11 +146,10 @@ class _Derivation:
             raise DerivationError(*problems)
 
     def program(self, values: Sequence[str]) -> Program:
-        last = {s.target.tensor: k for k, s in enumerate(self.flat.statements)}
         for k, stmt in enumerate(self.flat.statements):
             self.statements.append(stmt)
             self.bounds.append(None)
-            if last[stmt.target.tensor] == k and stmt.target.tensor in self.active:
+            if self.numbers[stmt.target.tensor][-1] == k and stmt.target.tensor in self.active:
                 self.derive(stmt.target.tensor)
         whole = replace(
             self.flat,
@@ -180,7 +180,7 @@ class _Derivation:
 
     def derive(self, tensor: str) -> None:
         """The tangent of a tensor that has all its statements."""
-        numbers = [k for k, s in enumerate(self.flat.statements) if s.target.tensor == tensor]
+        numbers = self.numbers[tensor]
         group = [(self.flat.statements[k], self.solution.bounds[k]) for k in numbers]
         masks: list[tuple[Expr, ...]] = [() for _ in group]
         others: list[Expr | None] = [None for _ in group]
@@ -202,7 +202,7 @@ class _Derivation:
     def statement(self, k: int, winner: tuple[Expr, ...], others: Expr | None) -> None:
         """One statement for each occurrence, in statement k, of a tensor that has a tangent."""
         stmt, bounds = self.flat.statements[k], self.solution.bounds[k]
-        single = self.count[stmt.target.tensor] == 1 and stmt.op in ("=", "+=")
+        single = len(self.numbers[stmt.target.tensor]) == 1 and stmt.op in ("=", "+=")
         holds = single and is_plain(stmt.target) and not stmt.reduced
         holds = holds and not any(guard_of(m, stmt) for m in stmt.domain.masks)
         root = isinstance(stmt.value, Reduce) and stmt.value.op == "logsumexp"
@@ -252,11 +252,11 @@ class _Derivation:
         """A derived statement; sizes of forward tensors are said by those of the inputs, where that is short."""
 
         def rule(part: Subscript) -> Subscript | None:
-            if isinstance(part, Size) and part.tensor in self.count:
+            if isinstance(part, Size) and part.tensor in self.numbers:
                 return self.solution.sizes.canonical(size(part.tensor, part.axis)).to_expr()
             return None
 
-        if self.count.keys() & {*tensors_in(stmt)}:
+        if self.numbers.keys() & {*tensors_in(stmt)}:
             stmt = transform_statement(stmt, rule)
         self.statements.append(stmt)
         self.bounds.append(bounds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from ..errors import MeaningError, Problem
+from ..errors import NAMED, MeaningError, Problem, within_depth
 from ..meaning.report import nearest
 from ..program.interface import ANONYMOUS, as_written, default_interface
 from ..program.ir import Expr, Program, Shape, Size, Subscript, walk
@@ -19,6 +19,7 @@ from ..program.rebuild import transform_expr
 Dims = tuple[tuple[str, Expr], ...]
 
 
+@within_depth(MeaningError, NAMED)
 def joined(first: Program, second: Program, keep: Sequence[str] = ()) -> Program:
     """Both. Errors: `MeaningError` where no name meets, or two tensors would have one."""
     meeting = tuple(t for t in first.outputs if t in second.inputs)
