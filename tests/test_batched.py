@@ -51,6 +51,11 @@ def chosen(names: Sequence[str], word: str) -> list[str]:
     return found or list(names[:1])
 
 
+def index_for(program: Program) -> str:
+    """A name that no tensor has."""
+    return next(i for i in ("n", "m", "batch") if i not in tensors_of(program))
+
+
 def assert_batched(program: Program, arrays: Mapping[str, Array], names: Sequence[str], kernels: bool = True) -> None:
     """The batched program gives each part what the program gives, and prints."""
     parts = {n: parts_of(arrays[n]) if n in names else [arrays[n]] * MANY for n in arrays}
@@ -60,7 +65,7 @@ def assert_batched(program: Program, arrays: Mapping[str, Array], names: Sequenc
     except (IndexLangError, IndexError):
         pytest.skip("other data do not fit")
     try:
-        whole = batched(program, "n" if "n" not in tensors_of(program) else "m", names)
+        whole = batched(program, index_for(program), names)
     except DerivationError as error:
         assert [p.code for p in error.problems] == ["ellipsis"]  # noqa: PT017
         pytest.skip("an ellipsis stands in its way")
@@ -120,7 +125,7 @@ def test_random_programs(number: int) -> None:
         program = resolve(parse(Source(sample.text)))
         arrays = sample.arrays("float64")
         names = chosen(program.inputs, sample.text)
-        whole = batched(program, "n", names)
+        whole = batched(program, index_for(program), names)
         verify(whole)
         assert_prints(whole)
         given = {n: np.stack([arrays[n]] * 2) if n in names else arrays[n] for n in whole.inputs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,18 +12,22 @@ from corpus import Case
 from library_cases import CASES as LAYERS
 from library_cases import Case as Layer
 from numpy.typing import NDArray
+from random_programs.oracles import points
+from random_programs.statements import generate
 from test_corpus import DIFFERENTIABLE, arguments, assert_prints, backward_of, gradients, loops, program_of, run, wrt_of
 from test_parse_back import LIBRARY
 
 import indexlang
 from indexlang.derive import grad
 from indexlang.derive.examples import _Examples, kept
-from indexlang.errors import DerivationError, IndexLangError
+from indexlang.errors import DerivationError, IndexLangError, Source
+from indexlang.meaning.resolve import resolve
 from indexlang.oracle import gradcheck
 from indexlang.oracle import loops as reference
 from indexlang.program.ir import Index, Program, accesses_of, parts_of
 from indexlang.program.names import indices_in
 from indexlang.program.verify import verify
+from indexlang.syntax.parser import parse
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -102,6 +107,36 @@ def test_programs(case: Case) -> None:
             continue
         assert_per_example(program, arguments(case), index, wrt_of(case))
         tried += 1
+    if not tried:
+        pytest.skip("examples meet")
+
+
+@pytest.mark.parametrize("number", range(40))
+def test_random_programs(number: int) -> None:
+    sample = generate(f"kept:{number}", "tiny")
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        program, arrays, tried = resolve(parse(Source(sample.text))), sample.arrays("float64"), 0
+        wrt = tuple(n for n in grad.differentiable(program) if arrays[n].dtype.kind == "f")
+        if not wrt or points(program, arrays) > 20_000:
+            pytest.skip("nothing to derive, or too much to go through")
+        derived, names = grad.backward(program, wrt), grad.gradient_names(program)
+        across = gradcheck.random_cotangents(reference.run(program, arrays), number)
+        arrays |= {names[n]: c for n, c in across.items()}
+        right = reference.run(derived, {n: arrays[n] for n in derived.inputs})
+        for index in indices_in(program):
+            try:
+                whole = kept(program, derived, index)
+            except DerivationError as error:
+                assert {p.code for p in error.problems} <= {"keep", "ellipsis"}  # noqa: PT017
+                continue
+            assert_prints(whole)
+            found = reference.run(whole, {n: arrays[n] for n in whole.inputs})
+            for n, value in right.items():
+                total = found[n].sum(0) if found[n].ndim > value.ndim else found[n]
+                scale = np.abs(found[n]).sum() if np.all(np.isfinite(found[n])) else np.inf
+                assert np.all(np.isnan(value) | (np.abs(total - value) <= 1e-8 * scale + 1e-12)), f"{n}\n{sample.text}"
+            tried += 1
     if not tried:
         pytest.skip("examples meet")
 
@@ -239,6 +274,8 @@ def test_gathered_it_is_the_same() -> None:
         ("y[b] = x[b]*x[b+1]*w", "b", "by more than an index"),
         ("y[b,c] = x[b,i]*x[c,i]*w[i]", "b", "both go over them"),
         ("y[b] = x[b,i]*w[i]\nl = y[b]\nl += w[i]**2", "b", "3:1: .*no example's"),
+        ("z[2*b] = x[b]*w\ny[i] = z[i]", "b", "1:1: .*brought together over 'b'"),
+        ("y[b,o] = w[o]*x[b] where b == 0", "b", "a condition leaves one of them"),
         ("y[b] = x[b]*w", "q", "there is no index 'q'"),
     ],
 )

@@ -15,20 +15,22 @@ from dataclasses import dataclass, field
 
 from ..errors import NAMED, DerivationError, Problem, within_depth
 from ..meaning.report import nearest
+from ..program.affine import Affine
 from ..program.ir import (
     Dots,
+    Expr,
     Index,
     Program,
     Reduce,
     Size,
     Statement,
     accesses_of,
-    indices_of,
     primal_of,
     reads_of,
     walk,
 )
 from ..program.names import Fresh, indices_in, indices_within, tensors_of
+from ..ranges.solve import solve
 from ..rewrite.indexed import Indexed
 
 
@@ -107,7 +109,7 @@ class _Examples:
         for part in walk(stmt.value):
             if isinstance(part, Size) and axes.get(part.tensor) == part.axis:
                 return "their number is a number of the statement"
-        if local is None or local in indices_of(stmt.target):
+        if local is None or Index(local) in stmt.target.subscripts:
             return None
         root = stmt.value
         inside = root.domain.indices if isinstance(root, Reduce) and root.op == "sum" else ()
@@ -125,6 +127,10 @@ class _Examples:
         here = _Axes(self.axes(derived))
         for k, why in here.follow(derived):
             raise DerivationError(self.meet(derived.statements[k], why))
+        for k, stmt in enumerate(derived.statements):
+            at = ((a, here.axes[a.tensor]) for a in accesses_of(stmt) if a.tensor in here.axes)
+            if any(a.subscripts[axis : axis + 1] != (Index(here.local.get(k, "")),) for a, axis in at):
+                raise DerivationError(self.meet(stmt, "a condition leaves one of them"))
         gaining: set[str] = set()
         for k, stmt in enumerate(derived.statements):
             tensor = stmt.target.tensor
@@ -142,10 +148,13 @@ class _Examples:
             mine = tensor in gaining or there
             index = self.index if self.index not in indices_within(stmt) else names.fresh(self.index)
             indices.append(here.local.get(k, index) if mine else None)
-        given = (*(t for t in self.program.inputs if t in derived.inputs), *derived.inputs, *here.axes)
+        present = tensors_of(derived)
+        given = (*(t for t in self.program.inputs if t in derived.inputs), *derived.inputs, *present)
         carrier = next(t for t in given if t in here.axes)
-        size = Size(carrier, here.axes[carrier])
-        return Indexed(gaining, size, self.index.upper()).program(derived, indices)
+        count: Expr = Size(carrier, here.axes[carrier])
+        if carrier not in derived.inputs:
+            count = solve(derived).sizes.canonical(Affine.from_expr(count)).to_expr()
+        return Indexed(gaining, count, self.index.upper()).program(derived, indices)
 
     def axes(self, derived: Program) -> dict[str, int]:
         """The examples' axes in the derived program, a gradient's behind those that it has gained."""
