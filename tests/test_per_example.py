@@ -276,6 +276,7 @@ def test_gathered_it_is_the_same() -> None:
         ("y[b] = x[b,i]*w[i]\nl = y[b]\nl += w[i]**2", "b", "3:1: .*no example's"),
         ("z[2*b] = x[b]*w\ny[i] = z[i]", "b", "1:1: .*brought together over 'b'"),
         ("y[b,o] = w[o]*x[b] where b == 0", "b", "a condition leaves one of them"),
+        ("y[b] = x[b]*w\nz[b] = u[b]*w", "b", "it runs to size"),
         ("y[b] = x[b]*w", "q", "there is no index 'q'"),
     ],
 )

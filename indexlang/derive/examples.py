@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ..errors import NAMED, DerivationError, Problem, within_depth
 from ..meaning.report import nearest
-from ..program.affine import Affine
+from ..program.affine import size
 from ..program.ir import (
     Dots,
     Expr,
@@ -30,6 +30,7 @@ from ..program.ir import (
     walk,
 )
 from ..program.names import Fresh, indices_in, indices_within, tensors_of
+from ..program.text import expr_text
 from ..ranges.solve import solve
 from ..rewrite.indexed import Indexed
 
@@ -148,13 +149,22 @@ class _Examples:
             mine = tensor in gaining or there
             index = self.index if self.index not in indices_within(stmt) else names.fresh(self.index)
             indices.append(here.local.get(k, index) if mine else None)
-        present = tensors_of(derived)
-        given = (*(t for t in self.program.inputs if t in derived.inputs), *derived.inputs, *present)
-        carrier = next(t for t in given if t in here.axes)
-        count: Expr = Size(carrier, here.axes[carrier])
-        if carrier not in derived.inputs:
-            count = solve(derived).sizes.canonical(Affine.from_expr(count)).to_expr()
-        return Indexed(gaining, count, self.index.upper()).program(derived, indices)
+        return Indexed(gaining, self.count(derived, here), self.index.upper()).program(derived, indices)
+
+    def count(self, derived: Program, here: _Axes) -> Expr:
+        """How many examples there are. Errors: `DerivationError`, where statements do not agree on it."""
+        solution = solve(derived)
+        canonical = solution.sizes.canonical
+        ends = {canonical(solution.bounds[k][i].high): k for k, i in reversed(here.local.items())}
+        if len(ends) > 1:
+            shown = " and ".join(f"{expr_text(e.to_expr())}" for e in reversed(ends))
+            rule = f"there are no gradients for each '{self.index}': it runs to {shown}"
+            way = f"call those that are not the same by other names than '{self.index}'"
+            raise DerivationError(Problem("keep", rule, derived.statements[min(ends.values())].span, (), way))
+        (end,) = ends
+        first = (t for t in self.program.inputs if t in derived.inputs)
+        told = [size(t, here.axes[t]) for t in (*first, *derived.inputs) if t in here.axes]
+        return next((s for s in told if canonical(s) == end), end).to_expr()
 
     def axes(self, derived: Program) -> dict[str, int]:
         """The examples' axes in the derived program, a gradient's behind those that it has gained."""
