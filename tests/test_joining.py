@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from corpus import CASES, Case
+from test_corpus import loops, program_of
 
 import indexlang
+from indexlang.calls.function import Function
 from indexlang.errors import MeaningError
 from indexlang.program.verify import verify
 
@@ -192,3 +195,22 @@ def test_what_is_not_joined(first: str, second: str, keep: Any, part: str) -> No
         indexlang.join(indexlang.compile(first), indexlang.compile(second), keep=keep)
     with pytest.raises(MeaningError, match="Functions are joined"):
         indexlang.join(indexlang.compile(first), second)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_every_program_is_joined_with_a_sum_of_squares(case: Case) -> None:
+    f = Function(program_of(case))
+    names = [n for n in f.outputs if loops(case)[n].dtype.kind in "fc"]
+    if not names:
+        pytest.skip("nothing to square")
+    axes = ",".join(f"i{k}" for k in range(loops(case)[names[0]].ndim))
+    read = f"{names[0]}[{axes}]"
+    inner = "g" if names[0] == "h" else "h"  # which many have, too
+    second = indexlang.compile(f"{inner}[] = 2\nx_[{axes}] = {read}*{inner}\nloss_[] += x_[{axes}]**2")
+    both = indexlang.join(f, second, keep=[names[0]])
+    assert printed_back(both)
+    found = both(**case.arrays())
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(found["loss_"], np.sum((2 * loops(case)[names[0]]) ** 2), rtol=1e-9)
+    for n in f.outputs:
+        np.testing.assert_allclose(found[n], loops(case)[n], rtol=1e-9, atol=1e-11)
