@@ -190,6 +190,12 @@ def test_directions_that_are_refused(along: Any, error: type[Exception], part: s
         f.hvp(along, x=np.ones(3), k=np.array([1, 2, 3]), f=np.ones(3))
 
 
+@pytest.mark.parametrize("text", ["y[i] = x[i]**2", "h[i] = x[i]**2\ny[i] = exp(h[i])"])
+def test_integers_do_not_move(text: str) -> None:
+    with pytest.raises(ShapeError, match="an integer tensor has no tangent"):
+        indexlang.compile(text).tangent()(x=np.array([1, 2]), **{"x.dot": np.ones(2)})
+
+
 def test_what_is_no_scalar_has_no_hvp_and_no_seed() -> None:
     f = indexlang.compile("y[i] = x[i]**2")
     with pytest.raises(ShapeError, match="hvp needs a scalar"):

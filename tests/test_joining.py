@@ -54,6 +54,8 @@ def test_options_that_are_refused() -> None:
     f = indexlang.compile(CONV, layer="conv")
     with pytest.raises(MeaningError, match="dilation"):
         f.given(dilation=2)
+    with pytest.raises(MeaningError, match="options is a mapping"):
+        f.given(3)  # type: ignore[arg-type]
     with pytest.raises(MeaningError, match="a derived program has no options"):
         f.grad().given(stride=2)
 

@@ -11,9 +11,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import Problem, Source, warn_of
+from ..errors import MeaningError, Problem, Source, warn_of
 from ..meaning.resolve import Resolved, resolved
 from ..syntax.parser import parse
+from .arguments import shortly
+
+
+def options_of(options: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a call, from the mapping and by keyword. Errors: `MeaningError`."""
+    if options is None:
+        return dict(keywords)
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        rule = f"options is a mapping from names to values, not {shortly(options)}"
+        raise MeaningError(Problem("options", rule, way_out="write options={'stride': 2}"))
+    twice = [name for name in options if name in keywords]
+    if twice:
+        rule = f"'{twice[0]}' was given twice, in the mapping and by keyword"
+        raise MeaningError(Problem("options", rule, way_out="give it once"))
+    return {**options, **keywords}
 
 
 @dataclass(frozen=True)

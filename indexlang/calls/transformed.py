@@ -25,7 +25,7 @@ from .arguments import Form, forms_of
 from .arrays import Array
 from .directions import directions
 from .ordering import in_order
-from .origins import Origin
+from .origins import Origin, options_of
 from .renaming import renames
 
 
@@ -151,7 +151,7 @@ class Transformed:
         They go by keyword, or in one mapping, `options`. Errors: `MeaningError` for what is no option, and for a
         program that is derived from another one: that one has the options.
         """
-        values = {**(options or {}), **keywords}
+        values = options_of(options, keywords)
         if self._origin is None:
             rule = "a derived program has no options: its numbers stand in its text"
             raise MeaningError(Problem("options", rule, way_out="give them first: f.given(...).grad()"))

@@ -93,6 +93,7 @@ def infer(program: Program, dtypes: Mapping[str, str], complex_step: bool = Fals
     known = Known(dtypes, ())
     problems: list[Problem] = []
     compute = []
+    problems += _moving_integers(program, known)
     for stmt in program.statements:
         problems += (p for p in _misused(stmt, known) if not (complex_step and p.code == "complex"))
         name = stmt.target.tensor
@@ -393,6 +394,15 @@ def _no_gradient(stmt: Statement, primal: Kind) -> Iterator[Problem]:
             (f"{primal_of(name)} is {primal.name}, so {name} could not hold its value",),
             f"pass {primal_of(name)} as floating-point numbers, or leave it out by wrt",
         )
+
+
+def _moving_integers(program: Program, known: Mapping[str, Kind]) -> Iterator[Problem]:
+    """Tangents that are passed in for tensors of integers."""
+    for name in program.inputs:
+        primal = primal_of(name) or ""
+        if is_tangent(name) and primal in known and known[primal].kind in ("bool", "int"):
+            rule, way = "an integer tensor has no tangent", f"pass {primal} as floating-point numbers"
+            yield Problem("integer-gradient", rule, None, (f"{primal} is {known[primal].name}",), way)
 
 
 def _reads(expr: Expr, known: Mapping[str, Kind]) -> list[str]:
