@@ -15,8 +15,9 @@ import numpy as np
 
 from ..backends.engines import BACKENDS, TARGETS, present
 from ..backends.numpy.rooms import ROOMS
+from ..derive import examples
 from ..derive import grad as derivation
-from ..errors import DerivationError, MeaningError, Problem, ShapeError
+from ..errors import DerivationError, MeaningError, Problem
 from ..plan.derived import fitted
 from ..plan.plan import Plan
 from ..program import latex as typesetting
@@ -33,12 +34,12 @@ from .arguments import Form, Signature, direct, forms_of, is_mapping, plainly
 from .arrays import Array, as_buffers
 from .keeping import keep
 from .ordering import in_order
-from .planned import Planned
 from .pullback import Pulling, integer
+from .transformed import Transformed, indices_of, seed_of
 from .ways import Way, of_call, of_value, of_vjp, refused
 
 
-class Function(Planned):
+class Function(Transformed):
     """A compiled program: what `compile` and `load` give. Call it with arrays by name, or by position as in `inputs`.
 
     `inputs`, `outputs` and `options` are what it takes and gives, `backend` is what runs it. `optional` are the tensors
@@ -94,26 +95,38 @@ class Function(Planned):
 
     # -- derivatives ---------------------------------------------------------------------------
 
-    def grad(self, wrt: Sequence[str] | str | None = None, form: Literal["scatter", "gather"] = "scatter") -> Function:
+    def grad(
+        self,
+        wrt: Sequence[str] | str | None = None,
+        form: Literal["scatter", "gather"] = "scatter",
+        *,
+        seed: float | None = None,
+        keep: Sequence[str] | str = (),
+    ) -> Function:
         """The derived program as a Function: inputs, and `y.grad` for each output; outputs `x.grad`, always a dict.
 
         `wrt` names inputs (all that the outputs depend on differentiably); `form` is "scatter", as derived, or
-        "gather", solved for the target. Errors: `DerivationError` for other names, and where there is no derivative.
+        "gather", solved for the target. With a `seed` the cotangent of the scalar output is that number, in the text,
+        and no input. The indices `keep` stay, in front, in every gradient that would be summed over them: the gradients
+        of each example, where examples do not meet. Errors: `DerivationError` for other names, and where there is no
+        derivative.
         """
         if not isinstance(form, str) or form not in ("scatter", "gather"):
             rule = f"a form is 'scatter' or 'gather', not {arguments.shortly(form)}"
             raise DerivationError(Problem("form", rule, way_out="write form='gather', or leave it out"))
-        names = arguments.names_of(wrt, self.inputs)
+        names, number, indices = arguments.names_of(wrt, self.inputs), seed_of(seed), indices_of(keep)
 
         def make() -> Function:
-            program = derivation.backward(self.program, names)
+            program = derivation.backward(self.program, names, seed=number)
+            for index in reversed(indices):
+                program = examples.kept(self.program, program, index)
             if form == "gather":
                 program = gathering.gather(program)
             ignored = [n for n in self.inputs if n not in program.inputs]
-            expected = derivation.cotangent_shapes(self.program)
+            expected = derivation.cotangent_shapes(self.program) if seed is None else {}
             return self._like(program, self.options, ignored=ignored, always_dict=True, expected=expected)
 
-        return self._made(("grad", names, form), make)
+        return self._made(("grad", names, form, repr(number), indices), make)
 
     def vjp(self, /, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], dict[str, Array]]]:
         """The outputs, and `pullback(dy)`: the gradients of sum(dy * y) by every differentiable input, as a dict.
@@ -183,10 +196,7 @@ class Function(Planned):
         results: tuple[Any, dict[str, Array]] = self._quick_values.get(asked := plainly(wrt), refused)(args, inputs)
         if results is not NotImplemented:
             return results
-        if len(self.outputs) != 1:
-            rule = f"value_and_grad needs one scalar output, here: {', '.join(self.outputs) or 'none'}"
-            raise ShapeError(Problem("not-scalar", rule, way_out="choose one: compile(..., outputs=[...])"))
-        output = self.outputs[0]
+        output = self._scalar("value_and_grad")
         named = self._named(args, inputs)
         initial = tuple(name for name in self.optional if name in named)
         chosen = arguments.names_of(wrt, (*self.inputs, *initial))
@@ -201,9 +211,7 @@ class Function(Planned):
         both = self._made(("both", chosen), lambda: self._like(self._valued(chosen), always_dict=True))
         with in_order(args, key := forms_of([named[n] for n in self._names]), self.program):
             plan = self._at(key).plan
-        if plan.shapes[output] != ():
-            rule = f"value_and_grad needs a scalar, {output} has shape {plan.shapes[output]}"
-            raise ShapeError(Problem("not-scalar", rule, way_out="sum it, or use vjp with a cotangent of its shape"))
+        self._check_scalar("value_and_grad", output, plan.shapes[output])
         given = {**named, self._gradients[output]: np.ones((), plan.dtypes[output])}
         arrays = [given[n] for n in both.inputs]
         compiled = both._at(forms_of(arrays))

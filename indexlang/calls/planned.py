@@ -19,8 +19,10 @@ from ..program.affine import Affine
 from ..program.ir import Program
 from ..rewrite.starting import optional, started
 from . import arguments
-from .arguments import Form, Signature
+from .arguments import Form, Signature, forms_of
+from .arrays import Array
 from .keeping import keep
+from .origins import Origin
 
 T = TypeVar("T")
 
@@ -39,6 +41,7 @@ class Planned:
         expected: Mapping[str, Mapping[int, Affine]] | None = None,
         limits: Limits | None = None,
         backend: str = "auto",
+        origin: Origin | None = None,
     ) -> None:
         self.program = program
         if backend == "auto":
@@ -54,6 +57,7 @@ class Planned:
         self._expected = expected or {}  # sizes of inputs that the program itself does not tell
         self._limits = BACKENDS[backend].limits if limits is None else limits  # at which sizes plans turn
         self._names = program.inputs
+        self._origin = origin  # the text, where the program is not derived from another one
         self._compiled: dict[Any, Compiled] = {}
         self._pulls: dict[Any, Any] = {}  # pullbacks, by sizes and types as well
         self._quick_values: dict[tuple[Any, ...], Any] = {}  # ways of values with gradients, by what they are by
@@ -78,6 +82,11 @@ class Planned:
         compiled = BACKENDS[self.backend].compiles(self.program, shapes, dtypes, exact=self._exact, limits=self._limits)
         warn_of(compiled.warnings, 5)
         return compiled
+
+    def _run(self, named: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs by name, of arrays as inputs."""
+        arrays = [named[name] for name in self._names]
+        return dict(zip(self.outputs, self._at(forms_of(arrays)).run(*arrays), strict=True))
 
     def _made(self, key: object, make: Callable[[], T]) -> T:
         """What is derived from the program, once."""
@@ -106,7 +115,8 @@ class Planned:
 
     def __reduce__(self) -> tuple[Callable[..., Planned], tuple[Any, ...]]:
         """By its program and what it was made with: code is made anew, where it is needed."""
-        how = (self._always_dict, tuple(sorted(self._exact)), dict(self._expected), self._limits, self.backend)
+        how: tuple[Any, ...] = (self._always_dict, tuple(sorted(self._exact)), dict(self._expected), self._limits)
+        how = (*how, self.backend, self._origin)
         return _remade, (type(self), self.program, self.options, tuple(sorted(self._ignored)), *how)
 
 
@@ -120,6 +130,7 @@ def _remade(
     expected: Mapping[str, Mapping[int, Affine]],
     limits: Limits,
     backend: str,
+    origin: Origin | None,
 ) -> Planned:
-    how: dict[str, Any] = {"always_dict": always_dict, "exact": exact, "expected": expected}
+    how: dict[str, Any] = {"always_dict": always_dict, "exact": exact, "expected": expected, "origin": origin}
     return kind(program, options, ignored=ignored, limits=limits, backend=backend, **how)

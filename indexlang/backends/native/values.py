@@ -28,8 +28,9 @@ class Point:
     live: int = 0
 
     def moved(self, index: str, to: Form) -> Point:
-        """The point with an index elsewhere."""
-        return replace(self, at={**self.at, index: to})
+        """The point with an index elsewhere: at one value, also where lanes lay along it, as for a fold in a fold."""
+        at = {**self.at, index: to}
+        return Point(at) if index == self.vector else replace(self, at=at)
 
     def along(self, index: str, to: Form, lanes: int, live: int) -> Point:
         """The point with lanes along an index from a position on."""
