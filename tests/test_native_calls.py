@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -328,3 +329,41 @@ def test_calls_at_once_pass_on_what_is_their_own() -> None:
     for caller in callers:
         caller.join(60)
     assert not wrong and len({r.tobytes() for r in right}) == 4
+
+
+CYCLE = """
+import gc
+
+import numpy as np
+
+import indexlang
+
+
+class Holder: ...
+
+
+def turn(asked):
+    f = indexlang.compile("s += x[i] * x[i]", backend="native")
+    x, one = np.ones(8, np.float32), np.ones((), np.float32)
+    for _ in range(4):
+        s, pullback = f.vjp(x)
+        pullback(one)
+        f(x)
+    holder = Holder()
+    holder.me, holder.held = holder, {"pullback": pullback, "function": f, "way": f._quick}[asked]
+
+
+gc.disable()
+for asked in ("pullback", "function", "way") * 3:
+    turn(asked)
+    gc.collect()
+print("right")
+"""
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver()[0], reason="only glibc writes over what is freed")
+def test_what_is_garbage_in_a_circle_is_not_read_again() -> None:
+    """Functions, pullbacks and their ways go together, in any order, and freed bytes are overwritten."""
+    environ = {**os.environ, "MALLOC_PERTURB_": "2", "PYTHONMALLOC": "malloc"}
+    done = subprocess.run([sys.executable, "-c", CYCLE], env=environ, capture_output=True, text=True, check=False)
+    assert done.stdout == "right\n", done.stderr[-2000:]

@@ -16,11 +16,11 @@ import numpy as np
 
 from ..numpy.at_once import COTANGENT, Asked, Pull
 from .pool import native
-from .quick import FAST, Kind, Method, builtin, specified
+from .quick import FAST, Kind, builtin, method, specified
 from .runner import Memory
 
 _ONE = 0x8  # METH_O
-_DOC = b"pullback(dy, /)\n--\n\nThe gradients of sum(dy * y) by every differentiable input, as a dict."
+_DOC = "pullback(dy, /)\n--\n\nThe gradients of sum(dy * y) by every differentiable input, as a dict."
 _TUPLE, _SINGLE, _DICT = 0, 1, 2  # how values are given
 _HEAD = 2  # what stands before inputs in what a pullback keeps: its form, what it calls otherwise
 
@@ -29,7 +29,6 @@ class _Form(np.ndarray[Any, Any]):
     """The words of a form, as what builtin functions have as their `self`: it keeps alive what they point to."""
 
     kept: list[Any]
-    method: Method
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +59,9 @@ class Made:
         form = self._form(rows, names, asked.values, _DICT if asked.as_dict else _SINGLE)
         form.kept.append(asked)  # with its names
         if asked.pull is not None:
-            pull = _pull(asked.pull)
+            pull, pulling = _pull(asked.pull), method("pullback", native().makers["pull"], _ONE, _DOC)
             slow = _slow(asked.pull, len(asked.inputs), len(self.gives))
-            form[8:11] = ctypes.addressof(pull.method), id(pull), id(slow)
+            form[8:11] = ctypes.addressof(pulling), id(pull), id(slow)
             form.kept += [pull, slow]
         return _function(form, "call", native().makers["call"], FAST)
 
@@ -95,18 +94,16 @@ class Made:
 
 
 def _function(form: _Form, name: str, address: int, flags: int) -> Callable[..., Any]:
-    form.method = Method(name.encode(), address, flags, None)
-    return builtin(form, form.method)
+    return builtin(form, method(name, address, flags))
 
 
 def _pull(asked: Pull) -> _Form:
-    """The form of a pullback, with its method."""
+    """The form of a pullback."""
     if isinstance(asked.whole, Made):
         form = asked.whole.of_pull(asked)
     else:
         form = np.zeros(16, np.int64).view(_Form)
         form[1] = -1
-    form.method = Method(b"pullback", native().makers["pull"], _ONE, _DOC)
     return form
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -30,10 +31,9 @@ class Method(ctypes.Structure):
 
 
 class _Program(np.ndarray[Any, Any]):
-    """The words of a program, as the builtin function's `self`: it keeps alive what they point to, and the method."""
+    """The words of a program, as the builtin function's `self`: it keeps alive what they point to."""
 
     memory: Memory
-    method: Method
 
 
 def quick(name: str, inputs: Sequence[Kind], outputs: Sequence[Kind], runner: Runner) -> Callable[..., Any] | None:
@@ -54,12 +54,17 @@ def quick(name: str, inputs: Sequence[Kind], outputs: Sequence[Kind], runner: Ru
     program = runner.memory.program.view(_Program)
     program[4] = specs.ctypes.data
     program.memory = runner.memory
-    program.method = Method(name.encode(), address, FAST, None)
-    return builtin(program, program.method)
+    return builtin(program, method(name, address, FAST))
+
+
+@cache
+def method(name: str, address: int, flags: int, doc: str | None = None) -> Method:
+    """A method, which stays for good: a builtin function reads it when it goes, after all that it held has gone."""
+    return Method(name.encode(), address, flags, None if doc is None else doc.encode())
 
 
 def builtin(owner: np.ndarray[Any, Any], method: Method) -> Callable[..., Any]:
-    """The function of a method, which keeps its owner alive; the owner has to keep the method."""
+    """The function of a method, which keeps its owner alive."""
     make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
     new = make(("PyCFunction_NewEx", ctypes.pythonapi))
     made: Callable[..., Any] = new(ctypes.addressof(method), owner, None)
