@@ -173,16 +173,25 @@ def targets(run: Run) -> str:
     for name, aim in STEPS.items():
         add(name, aim, next((best(m) for m in run.of("train", STEP) if m.workload == name), math.nan))
     add("all, mean", ALL, mean(r for m in _compared(run) if m.mode == STEP and not math.isnan(r := best(m))))
-    more = [m for m in _compared(run) if m.mode == STEP and _memory(m) > 1]
+    known = [m for m in _compared(run) if m.mode == STEP and not math.isnan(_memory(m))]
+    more = [m for m in known if _memory(m) > 1]
     told = ", ".join(f"{m.workload} {_memory(m):.1f}" for m in sorted(more, key=_memory, reverse=True)[:5])
-    lines.append(["peak memory over PyTorch's", "<= 1", f"{len(more)} above", "no" if more else "yes", told])
+    lines.append(
+        [
+            "peak memory over PyTorch's",
+            "<= 1",
+            f"{len(more)} above" if known else "",
+            ("no" if more else "yes") if known else "",
+            told,
+        ]
+    )
     return table(["forward and backward, the better engine's time over ours", "aim", "reached", "met", ""], lines)
 
 
 def _memory(m: Measured) -> float:
-    """Our peak memory over PyTorch's, of what is no trifle; 0 where that is not known."""
+    """Our peak memory over PyTorch's; nan where that is not known, or a trifle."""
     ours, torch = (m.rows.get(p, Row()).memory for p in (OURS, "torch"))
-    return ours / torch if torch and max(ours, torch) > 5e6 else 0.0
+    return ours / torch if ours and torch and max(ours, torch) > 5e6 else math.nan
 
 
 def first_calls(run: Run) -> str:

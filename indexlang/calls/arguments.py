@@ -166,7 +166,7 @@ def check_cotangents(expected: Mapping[str, Mapping[int, Affine]], shapes: Mappi
             except (KeyError, IndexError, ZeroDivisionError, ValueError):  # sizes that data say
                 continue
             if name in shapes and axis < len(shapes[name]) and shapes[name][axis] != size:
-                output = primal_of(name)
+                output = primal_of(name) or "the output"  # a cotangent under another name
                 values = (f"{output} has size {size} along axis {axis}", f"{name} has shape {shapes[name]}")
                 rule = f"'{name}' must have the shape of '{output}'"
                 way = f"pass an array of the shape of '{output}', such as np.ones_like({output})"

@@ -123,7 +123,8 @@ class Function(Transformed):
             if form == "gather":
                 program = gathering.gather(program)
             ignored = [n for n in self.inputs if n not in program.inputs]
-            expected = derivation.cotangent_shapes(self.program) if seed is None else {}
+            expected = {n: axes for n, axes in self._expected.items() if n in program.inputs}
+            expected |= derivation.cotangent_shapes(self.program) if seed is None else {}
             return self._like(program, self.options, ignored=ignored, always_dict=True, expected=expected)
 
         return self._made(("grad", names, form, repr(number), indices), make)

@@ -103,8 +103,10 @@ class Planned:
         return self._made(("started", initial), lambda: self._like(started(self.program, initial), self.options, **how))
 
     def _like(self, program: Program, options: Mapping[str, Any] | None = None, **how: Any) -> Self:
-        """Another program, planned in the same way."""
-        return type(self)(program, options, **{"limits": self._limits, "backend": self.backend, **how})
+        """Another program, planned in the same way. What is expected of inputs that are its own, too, stays."""
+        expected = {n: axes for n, axes in self._expected.items() if n in program.inputs}
+        usual = {"limits": self._limits, "backend": self.backend, "expected": expected}
+        return type(self)(program, options, **{**usual, **how})
 
     def _on(self, backend: str) -> Self:
         """The same program on another backend, what is kept chosen in the same way."""

@@ -38,7 +38,7 @@ def renames(names: Any, program: Program) -> tuple[dict[str, str], dict[str, str
             )
         else:
             found[0 if old in tensors else 1][old] = new
-    shown = {*program.inputs, *program.outputs}
+    shown = dict.fromkeys((*program.inputs, *program.outputs))
     after = [found[0].get(n, n) for n in shown | found[0].keys()]
     for what, several in (("tensors", after), ("indices", [*found[1].values()])):  # other indices give way
         for name in dict.fromkeys(n for n in several if several.count(n) > 1):

@@ -18,9 +18,10 @@ from ..meaning.report import nearest
 from ..program import names as naming
 from ..program.ir import Program
 from ..program.names import is_name
+from ..ranges.solve import solve
 from ..rewrite import batched as batches
 from ..rewrite.starting import START, starting
-from . import arguments
+from . import arguments, expecting
 from .arguments import forms_of
 from .arrays import Array
 from .directions import directions
@@ -46,7 +47,9 @@ class Transformed(Planned):
         def make() -> Any:
             program = forwards.forward(self.program, names)
             ignored = [n for n in self.inputs if n not in program.inputs]
-            return self._like(program, self.options, ignored=ignored, always_dict=True)
+            dots = forwards.tangent_names(self.program)
+            expected = {**self._expected, **{dots[n]: axes for n, axes in self._expected.items() if n in dots}}
+            return self._like(program, self.options, ignored=ignored, always_dict=True, expected=expected)
 
         made: Self = self._made(("tangent", names), make)
         return made
@@ -126,7 +129,8 @@ class Transformed(Planned):
 
         def make() -> Any:
             program = batches.batched(self.program, index, chosen)
-            return self._like(program, self.options, ignored=self._ignored, always_dict=self._always_dict)
+            how = {"ignored": self._ignored, "always_dict": self._always_dict}
+            return self._like(program, self.options, expected=expecting.behind(self._expected, chosen), **how)
 
         found: Self = self._made(("batched", index, chosen), make)
         return found
@@ -156,15 +160,16 @@ class Transformed(Planned):
         """
         tensors, indices = renames(names, self.program)
         program = within_depth(MeaningError, NAMED)(naming.renamed)(self.program, tensors, indices)
-        ignored = [tensors.get(n, n) for n in self._ignored]
-        made: Self = self._like(program, self.options, ignored=ignored, always_dict=self._always_dict)
+        how = {"ignored": [tensors.get(n, n) for n in self._ignored], "always_dict": self._always_dict}
+        made: Self = self._like(program, self.options, expected=expecting.under(self._expected, tensors), **how)
         return made
 
     def _joined(self, second: Any, program: Program) -> Self:
         """The joined program, which gives what the second one gives; for `indexlang.join`."""
         ignored = {*self._ignored, *second._ignored} - {*program.inputs, *program.outputs}
         several = second._always_dict or len(program.outputs) > 1
-        made: Self = self._like(program, {}, ignored=tuple(ignored), always_dict=several)
+        expected = {**self._expected, **expecting.of_made(second._expected, solve(self.program).shapes)}
+        made: Self = self._like(program, {}, ignored=tuple(ignored), always_dict=several, expected=expected)
         return made
 
     # -- what these share ------------------------------------------------------------------------------

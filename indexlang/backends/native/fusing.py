@@ -103,7 +103,7 @@ def _separate(stores: Sequence[Store], index: str) -> bool:
 def _worth(stores: Sequence[Store], outer: Sequence[str], sizes: Mapping[str, int]) -> bool:
     """Whether there are rounds enough, or little to do at all."""
     rounds = points(outer, sizes)
-    return rounds >= ROWS or all(points(n.indices, sizes) < 50_000 for n in every(s.value for s in stores))
+    return rounds >= ROWS or all(points(n.indices, sizes) < LARGE for n in every(s.value for s in stores))
 
 
 def _hindered(groups: Sequence[Sequence[Store]], outer: Sequence[str], sizes: Mapping[str, int], lanes: int) -> bool:
