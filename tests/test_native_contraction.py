@@ -290,7 +290,7 @@ CHOICES = {
         {"t": 512, "h": 8, "u": 512, "f": 64},
         "u in 1 x 8 lanes, 13 of f, left packed by panel, right packed by block",
     ),
-    "more rows than ways": ("j,k; i,j; i,k", {"i": 1024, "j": 1024, "k": 16}, "k in 2 x 8 lanes, 6 of i"),
+    "more rows than ways": ("j,k; i,j; i,k", {"i": 1024, "j": 1024, "k": 16}, "k in 2 x 8 lanes, 4 of i"),
     "a channel at a time": (
         "i+di,j+dj,c; di,dj,c; i,j,c",
         {"i": 56, "j": 56, "di": 3, "dj": 3, "c": 128},

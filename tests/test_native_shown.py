@@ -221,7 +221,7 @@ def test_emit_from_any_backend_and_by_the_command(capsys: Capsys) -> None:
 @pytest.mark.parametrize(
     ("program", "sizes", "says"),
     [
-        (SCATTER, {"x": (4,), "t": (4,)}, "a part of it is left to NumPy\n  y[t[i]] += x[i]"),
+        (SCATTER, {"x": (4,), "t": (4,)}, "positions that data give have to be checked\n  y[t[i]] += x[i]"),
         ("y[i] = exp(x[i])", {"x": ((3,), "complex64")}, "a part of it is left to NumPy"),
     ],
 )

@@ -258,7 +258,7 @@ ARGUMENTS = {
     "target": _argument("--target", choices=tuple(TARGETS), default="numpy", help="the kind of source"),
     "backend": _argument(
         "--backend",
-        choices=tuple(BACKENDS),
+        choices=("auto", *BACKENDS),
         help="what runs it; where unsaid what INDEXLANG_BACKEND says, else native where llvmlite is installed",
     ),
     "nests": _argument("--nests", action="store_true", help="also the loop nests of the native backend"),

@@ -27,7 +27,7 @@ Forms = dict[str, tuple[tuple[int, ...], str]]  # shape and type by input
 
 def backend_of(args: argparse.Namespace) -> str:
     """What runs it. Errors: `MeaningError` where that is not there."""
-    return present(args.backend, "or leave --backend out") if args.backend else usual()
+    return usual() if args.backend in (None, "auto") else present(args.backend, "or leave --backend out")
 
 
 def program_of(args: argparse.Namespace) -> Program:

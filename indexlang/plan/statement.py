@@ -101,6 +101,7 @@ class StatementPlan(Evaluation):
         if recurrence_of(self.stmt) is not None:
             return Facts(recurrence=True)
         kept = [i for i in self.free if i not in target.taps]
+        grows = accumulation_of(self, target) is not None
         return Facts(
             root=self.root is not None,
             position=self.root is not None and self.root.op != "logsumexp",
@@ -119,12 +120,12 @@ class StatementPlan(Evaluation):
             separable=not target.taps and separable(self) is not None,
             skewed=skew_of(self, target) is not None,
             grouped=grouping_of(self, target) is not None,
-            running=accumulation_of(self, target) is not None,
+            running=grows,
             levels=levels_of(self, target) is not None,
             ranking=not target.taps and ranking_of(self) is not None,
             segments=not target.taps and segments_of(self) is not None,
             scan=not target.taps and bool(scans_of(self)),
-            nested=nestable(self, target),
+            nested=nestable(self, target) and not (self.inner and grows),
             chosen=prod(self.sizes[i] for i in chosen(self, target)),
             points=prod(self.sizes[i] for i in self.free),
         )
