@@ -211,7 +211,7 @@ class Function(Transformed):
                 raise DerivationError(integer(name, named[name].dtype.name))
         both = self._made(("both", chosen), lambda: self._like(self._valued(chosen), always_dict=True))
         with in_order(args, key := forms_of([named[n] for n in self._names]), self.program):
-            plan = self._at(key).plan
+            plan = self._told(key)
         self._check_scalar("value_and_grad", output, plan.shapes[output])
         given = {**named, self._gradients[output]: np.ones((), plan.dtypes[output])}
         arrays = [given[n] for n in both.inputs]

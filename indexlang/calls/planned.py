@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 from ..backends.engines import BACKENDS, usual
-from ..backends.numpy.load import Compiled
+from ..backends.numpy.load import Compiled, plan_alone
 from ..errors import warn_of
 from ..locks import Lock
 from ..plan.limits import Limits
+from ..plan.plan import Plan
 from ..program.affine import Affine
 from ..program.ir import Program
 from ..rewrite.starting import optional, started
@@ -59,6 +60,7 @@ class Planned:
         self._names = program.inputs
         self._origin = origin  # the text, where the program is not derived from another one
         self._compiled: dict[Any, Compiled] = {}
+        self._plans: dict[Any, Plan] = {}
         self._pulls: dict[Any, Any] = {}  # pullbacks, by sizes and types as well
         self._quick_values: dict[tuple[Any, ...], Any] = {}  # ways of values with gradients, by what they are by
         self._derived: dict[Any, Any] = {}
@@ -82,6 +84,20 @@ class Planned:
         compiled = BACKENDS[self.backend].compiles(self.program, shapes, dtypes, exact=self._exact, limits=self._limits)
         warn_of(compiled.warnings, 5)
         return compiled
+
+    def _told(self, key: tuple[Form, ...]) -> Plan:
+        """What would run, of which shapes and types things are said; nothing is compiled for it."""
+        found = self._compiled.get(key)
+        if found is not None:
+            return found.plan
+        if key in self._plans:
+            return self._plans[key]
+        signature = dict(zip(self._names, key, strict=True))
+        shapes = {name: shape for name, (shape, _) in signature.items()}
+        arguments.check_cotangents(self._expected, shapes)
+        dtypes = {name: dtype.name for name, (_, dtype) in signature.items()}
+        keep(self._plans, key, plan := plan_alone(self.program, shapes, dtypes, self._exact, self._limits))
+        return plan
 
     def _run(self, named: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs by name, of arrays as inputs."""

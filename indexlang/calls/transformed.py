@@ -103,7 +103,7 @@ class Transformed(Planned):
 
         function, names, gives = self._made(("hvp", wrt), make)
         with in_order(args, key := forms_of([named[n] for n in self._names]), self.program):
-            plan = self._at(key).plan
+            plan = self._told(key)
         self._check_scalar("hvp", output, plan.shapes[output])
         cotangent = derivation.gradient_names(self.program)[output]
         given = {**named, cotangent: np.ones((), plan.dtypes[output])}

@@ -70,6 +70,19 @@ def compile_program(
     return Compiled(run, told, planned.warnings, whole)
 
 
+@uncollected
+@within_depth(ShapeError, NAMED)
+def plan_alone(
+    program: Program,
+    sizes: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, str],
+    exact: Collection[str] = (),
+    limits: Limits = NUMPY,
+) -> Plan:
+    """The plan of a program whose code nobody needs. Errors: `ShapeError`."""
+    return plan(program, sizes, dtypes, limits, False, exact).plan
+
+
 def checking() -> bool:
     """Whether INDEXLANG_VERIFY asks that what is made is looked through."""
     return os.environ.get("INDEXLANG_VERIFY", "") not in ("", "0")
