@@ -88,10 +88,9 @@ class Planned:
     def _told(self, key: tuple[Form, ...]) -> Plan:
         """What would run, of which shapes and types things are said; nothing is compiled for it."""
         found = self._compiled.get(key)
-        if found is not None:
-            return found.plan
-        if key in self._plans:
-            return self._plans[key]
+        known = self._plans.get(key) if found is None else found.plan
+        if known is not None:
+            return known
         signature = dict(zip(self._names, key, strict=True))
         shapes = {name: shape for name, (shape, _) in signature.items()}
         arguments.check_cotangents(self._expected, shapes)
