@@ -582,3 +582,25 @@ def test_a_division_of_lanes_that_are_not_there_is_refused_by_a_selection(dtype:
     engine.call(engine.compiled(module([nest], target), ["divided"], target), nest, arrays)
     chosen = np.arange(8)[at.const :][: 2 * abs(step) : step] if step > 0 else np.array([4, 3])
     assert arrays["y"][0] == pytest.approx((arrays["a"][chosen] / arrays["b"][chosen]).sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_no_byte_beyond_the_live_lanes_is_written(lanes: int) -> None:
+    """Lanes that were cut from wider ones, some of them written: what lies behind stays, in the array and after it."""
+    for own, other in product(DTYPES, DTYPES):
+        live = range(1, lanes + 1) if (own, other) in (("int32", "uint8"), ("float64", "int16")) else (1, 3, lanes - 1)
+        a = Array("a", own, lanes)
+        nests = []
+        for n in live:
+            w, b = Writing(), Array("b", other, n, "output")
+            w.write(b, Form(0), w.apply("cast", w.read(a, Form(0), lanes), kind=Type(other, lanes)), live=n % lanes)
+            nests.append(Nest(f"{own}_{other}_{n}", (a, b), (), tuple(w.lists[0])))
+            assert faults(nests[-1]) == []
+        values = np.ones(lanes, own)
+        for machine, target in TARGETS.items():
+            library = compiled(nests, target)
+            for nest, n in zip(nests, live, strict=True):
+                room = np.full(256, 0xA5, np.uint8)
+                size = n * np.dtype(other).itemsize
+                engine.call(library, nest, {"a": values, "b": room[:size].view(other)})
+                np.testing.assert_array_equal(room[size:], 0xA5, f"{machine}: {nest.name}")

@@ -40,6 +40,8 @@ def write(code: Code, op: Write, value: Value, addresses: Sequence[str]) -> None
             _store(code, at, code.lane(value, k))
     elif live == lanes:
         _store(code, addresses[0], value)
+    elif live == 1:  # LLVM 22 makes of one lane under a mask a store as wide as what the lane was cut from
+        _store(code, addresses[0], code.lane(value, 0))
     elif code.target.vector == _WIDE:
         _masked_store(code, value, addresses[0], live)
     else:
