@@ -92,17 +92,17 @@ class _Function:
         return [head, "entry:", *flat(self.code.lines), "  ret void", "}"]
 
     def _items(self) -> None:
-        """The vars that an item's number says."""
+        """The vars that an item's number says. How many values the outermost one has is not asked."""
         rest = "%item"
         top = self.scopes[0]
-        for k, (var, extent) in reversed(list(enumerate(self.nest.items))):
+        for var, extent in reversed(self.nest.items[1:]):
             if extent == 1:
                 self.vars[var] = 0, 0
-            elif all(n == 1 for _, n in self.nest.items[:k]):
-                self.vars[var] = rest, 0
             else:
                 self.vars[var] = top.set(self.code, f"urem i64 {rest}, {extent}"), 0
                 rest = top.set(self.code, f"udiv i64 {rest}, {extent}")
+        for var, _ in self.nest.items[:1]:
+            self.vars[var] = rest, 0
 
     # -- statements --------------------------------------------------------------------------------------
 

@@ -1,7 +1,11 @@
-"""Which nests are the same kernel: equal but for the names of the kernel, of arrays, of vars and of registers.
+"""Which nests are the same kernel: equal but for names, and for what their code does not depend on.
+
+Code does not know how large arrays are, nor how far accesses may be moved, nor how many values the outermost item has:
+all that is `check`'s affair, which looks through each nest with its own sizes. So a kernel whose batch is its outermost
+item is one for all sizes of a batch.
 
 In: a Nest. Out: a text, equal for the same kernels alone. The one rule: names are numbers here, in the order in which
-they first occur; all else that a Nest holds is in the text.
+they first occur; all else that code depends on is in the text.
 """
 
 from __future__ import annotations
@@ -31,8 +35,8 @@ class _Signature:
 
     def __init__(self, nest: Nest) -> None:
         self.arrays, self.vars, self.registers = _Numbers(), _Numbers(), _Numbers()
-        arrays = tuple((self.arrays[a.name], a.dtype, a.size, a.role) for a in nest.arrays)
-        items = tuple((self.vars[var], n) for var, n in nest.items)
+        arrays = tuple((self.arrays[a.name], a.dtype) for a in nest.arrays)
+        items = tuple((self.vars[var], n if k else 0) for k, (var, n) in enumerate(nest.items))
         self.tree: Tree = arrays, items, self._body(nest.body)
 
     def _body(self, body: tuple[Stmt, ...]) -> Tree:
@@ -58,9 +62,8 @@ class _Signature:
         return "count", op.lanes, op.step, self._form(op.of)
 
     def _place(self, access: Read | Write) -> Tree:
-        moved = (self.registers[access.moved], *access.reach) if access.moved else ()
-        array = access.array
-        kind = self.arrays[array.name], array.dtype, array.size, array.role
+        moved = (self.registers[access.moved],) if access.moved else ()
+        kind = self.arrays[access.array.name], access.array.dtype
         return kind, self._form(access.at), access.step, access.live, moved
 
     def _operand(self, of: Operand) -> int | Tree:
