@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 
 from .nest import Apply, Count, For, Form, Literal, Nest, Op, Operand, Read, Set, Stmt, Type, Write
+from .varying import Varying
 
 Tree = tuple["int | str | bool | Tree", ...]  # what Python writes in one way only
 
@@ -35,8 +36,9 @@ class _Signature:
 
     def __init__(self, nest: Nest) -> None:
         self.arrays, self.vars, self.registers = _Numbers(), _Numbers(), _Numbers()
+        self.numbers = {n.key: k for k, n in enumerate(nest.numbers)}
         arrays = tuple((self.arrays[a.name], a.dtype) for a in nest.arrays)
-        items = tuple((self.vars[var], n if k else 0) for k, (var, n) in enumerate(nest.items))
+        items = tuple((self.vars[var], self._integer(n) if k else 0) for k, (var, n) in enumerate(nest.items))
         self.tree: Tree = arrays, items, self._body(nest.body)
 
     def _body(self, body: tuple[Stmt, ...]) -> Tree:
@@ -64,22 +66,27 @@ class _Signature:
     def _place(self, access: Read | Write) -> Tree:
         moved = (self.registers[access.moved],) if access.moved else ()
         kind = self.arrays[access.array.name], access.array.dtype
-        return kind, self._form(access.at), access.step, access.live, moved
+        return kind, self._form(access.at), access.step, self._integer(access.live), moved
 
     def _operand(self, of: Operand) -> int | Tree:
-        return self.registers[of] if isinstance(of, str) else (_number(of), _kind(of.type))
+        return self.registers[of] if isinstance(of, str) else (self._number(of), _kind(of.type))
+
+    def _number(self, of: Literal) -> int | str | Tree:
+        """Every bit of it: one nan is not the other."""
+        value = of.value
+        if isinstance(value, float):
+            return struct.pack("<d", value).hex()
+        return self._integer(value) if isinstance(value, Varying) else repr(value)
 
     def _forms(self, forms: tuple[Form, ...]) -> Tree:
         return tuple([self._form(f) for f in forms])
 
     def _form(self, of: Form) -> Tree:
-        return of.const, *[(self.vars[var], coef) for var, coef in of.terms]
+        return self._integer(of.const), *[(self.vars[var], self._integer(coef)) for var, coef in of.terms]
 
-
-def _number(of: Literal) -> str:
-    """Every bit of it: one nan is not the other."""
-    value = of.value
-    return struct.pack("<d", value).hex() if isinstance(value, float) else repr(value)
+    def _integer(self, of: int) -> int | Tree:
+        """A number; of one that varies, which it is of those that code takes."""
+        return ("varying", self.numbers[of.key], of.plus) if isinstance(of, Varying) else of
 
 
 def _kind(of: Type) -> Tree:
