@@ -17,6 +17,7 @@ from .nest import Form, Type
 from .normal_form import LEFT, RIGHT, Axis
 from .packs import Access
 from .tile_costs import COSTS, sharing
+from .varying import varies
 
 Registers = dict[tuple[int, Form, int], str]
 
@@ -74,12 +75,14 @@ class Body(Tiling):
         plan, taps = self.plan, prod(a.n for a in axes)
         if any(a.name in self.plan.normal.limited or a.name in self.chunks for a in axes) or plan.tile.dot:
             return False
+        if any(varies(a.n) for a in axes):
+            return False
         return sharing(plan.normal, plan.tile) or len(self.positions) * self.wide * taps <= COSTS.line
 
     def _loop(self, axis: Axis, rest: Sequence[Axis], live: list[Position]) -> None:
         w, n = self.w, axis.n
         points = len(live) * self.wide
-        by = max(min(48 // points, n, 8), 1) if not rest and not self.plan.tile.dot else 1
+        by = max(min(48 // points, 8 if varies(n) else n, 8), 1) if not rest and not self.plan.tile.dot else 1
         by = min(by, 2) if len(live) < len(self.positions) else by
         var = w.fresh(axis.name)
         with w.loop(var, 0, n - n % by, by) as at:
@@ -87,15 +90,25 @@ class Body(Tiling):
             for k in range(by):
                 self.values[axis.name] = at + k
                 self._sum(rest, live, known)
-        known = {}
-        for k in range(n - n % by, n):
+        self._left(axis, rest, live, by)
+
+    def _left(self, axis: Axis, rest: Sequence[Axis], live: list[Position], by: int) -> None:
+        """The values at the end of an axis that are too few to be taken together."""
+        begin = axis.n - axis.n % by
+        if varies(axis.n) and by > 1:
+            with self.w.loop(self.w.fresh(axis.name), Form(begin), Form(axis.n)) as at:
+                self.values[axis.name] = at
+                self._sum(rest, live, {})
+            return
+        known: Registers = {}
+        for k in range(begin, axis.n):
             self.values[axis.name] = Form(k)
             self._sum(rest, live, known)
 
     def _chunk(self, axis: Axis, rest: Sequence[Axis], live: list[Position]) -> None:
         """The values of an axis in one chunk."""
         at, size = self.chunks[axis.name]
-        if size == 1:
+        if size == 1 and not varies(size):
             self.values[axis.name] = at
             self._sum(rest, live, {})
             return
@@ -106,12 +119,9 @@ class Body(Tiling):
             for k in range(by):
                 self.values[axis.name] = inside * by + k
                 self._sum(rest, live, known)
-        if axis.n % by:
+        if axis.n % by or (varies(axis.n) and by > 1):
             with self.w.when(last):
-                known = {}
-                for k in range(axis.n - axis.n % by, axis.n):
-                    self.values[axis.name] = Form(k)
-                    self._sum(rest, live, known)
+                self._left(axis, rest, live, by)
 
     def _products(self, live: list[Position], known: Registers) -> None:
         plan = self.plan

@@ -15,6 +15,8 @@ from .inner_packs import Packing
 from .nest import Form, Nest, form
 from .normal_form import TARGET
 from .packs import Spot
+from .units import Cut, cuts, evenly, vectors
+from .varying import varies
 from .writing import Writing
 
 Range = tuple[Form, list[Form], bool]  # units of an axis: from, to (the least of), whether that is a single one
@@ -43,7 +45,7 @@ class _Loops:
         var = self.w.fresh(f"{loop.axis}_block")
         if loop.group:
             self.items.append((var, -(-loop.rounds // loop.group)))
-        if loop.group == 1:
+        if loop.group == 1 and not varies(loop.group):
             self.round(loop, form(var), loops[1:])
             return
         begin, end = Form(0), [Form(loop.rounds)]
@@ -57,7 +59,7 @@ class _Loops:
     def round(self, loop: Outer, at: Form, rest: Sequence[Outer]) -> None:
         count = self.count(loop.axis)
         begin = at * loop.chunk
-        self.ranges[loop.axis] = (begin, [Form(count), begin + loop.chunk], loop.chunk == 1)
+        self.ranges[loop.axis] = (begin, [Form(count), begin + loop.chunk], loop.chunk == 1 and not varies(loop.chunk))
         self.origins[loop.axis] = begin
         self.ends[loop.axis] = at - (loop.rounds - 1)
         self.outer(rest)
@@ -92,39 +94,53 @@ class _Loops:
             return
         axis, n = axes[0], self.plan.normal.axis(axes[0]).n
         unit, count = self.units[axis], self.count(axis)
-        full, rest = n // unit, n % unit
-        begin, ends, single = self.ranges.get(axis, (Form(0), [Form(count)], count == 1))
+        found = cuts(n, unit, axis == self.plan.tile.vector)
+        begin, ends, single = self.ranges.get(axis, (Form(0), [Form(count)], count == 1 and not varies(count)))
         if single:
-            self.either(axes, sizes, begin, full, rest)
-            return
-        limits = [Form(full) if e == Form(count) else e for e in ends]
-        if full:
-            with self.w.loop(self.w.fresh(axis), begin, limits) as at:
-                self.one(axes, sizes, at, unit)
-        if not rest:
-            return
-        if axis in self.ends:
-            with self.w.when(self.ends[axis]):
-                self.one(axes, sizes, Form(full), rest)
+            self.either(axes, sizes, begin, found)
+        elif evenly(n, unit, axis == self.plan.tile.vector):
+            for k, cut in enumerate(found):
+                limits = ([begin], [*ends, Form(cut.past)]) if k == 0 else ([begin, Form(cut.first)], ends)
+                with self.w.loop(self.w.fresh(axis), *limits) as at:
+                    self.one(axes, sizes, at, cut)
         else:
-            self.one(axes, sizes, Form(full), rest)
+            self.several(axes, sizes, found, begin, ends)
 
-    def either(self, axes: Sequence[str], sizes: dict[str, int], at: Form, full: int, rest: int) -> None:
-        """One unit, a whole one or the rest."""
-        unit = self.units[axes[0]]
-        if not rest or not full:
-            self.one(axes, sizes, at, unit if full else rest)
+    def several(
+        self, axes: Sequence[str], sizes: dict[str, int], found: Sequence[Cut], begin: Form, ends: list[Form]
+    ) -> None:
+        """All whole units, and the rest."""
+        axis, unit = axes[0], self.units[axes[0]]
+        for cut in found:
+            if cut.size == unit:
+                limits = [Form(cut.past) if e == Form(self.count(axis)) else e for e in ends]
+                with self.w.loop(self.w.fresh(axis), begin, limits) as at:
+                    self.one(axes, sizes, at, cut)
+            elif axis in self.ends:
+                with self.w.when(self.ends[axis]):
+                    self.one(axes, sizes, Form(cut.first), cut)
+            else:
+                self.one(axes, sizes, Form(cut.first), cut)
+
+    def either(self, axes: Sequence[str], sizes: dict[str, int], at: Form, found: Sequence[Cut]) -> None:
+        """One unit, of one size or the other."""
+        if len(found) == 1:
+            self.one(axes, sizes, at, found[0])
             return
+        first, second = found
         with self.w.apart() as whole:
-            self.one(axes, sizes, at, unit)
+            self.one(axes, sizes, at, first)
         with self.w.apart() as ending:
-            self.one(axes, sizes, Form(full), rest)
-        self.w.otherwise(at * -1 + (full - 1), whole, ending)
+            self.one(
+                axes, sizes, at if second.size == first.size - 1 and varies(first.past) else Form(second.first), second
+            )
+        self.w.otherwise(at * -1 + (first.past - 1), whole, ending)
 
-    def one(self, axes: Sequence[str], sizes: dict[str, int], at: Form, size: int) -> None:
+    def one(self, axes: Sequence[str], sizes: dict[str, int], at: Form, cut: Cut) -> None:
+        size = cut.size
         if axes[0] == self.plan.tile.vector:
             self.panel = at
-        self.values[axes[0]] = at * self.units[axes[0]]
+        self.values[axes[0]] = cut.begin(at)
         self.numbers[axes[0]] = at
         if axes[0] == self.plan.tile.vector:
             for p, how in self.plan.tile.packs:
@@ -148,7 +164,7 @@ class _Loops:
         tile = self.plan.tile
         width, live = tile.width, 0
         if tile.vector in sizes:
-            width, live = -(-sizes[tile.vector] // tile.lanes), sizes[tile.vector] % tile.lanes
+            width, live = vectors(sizes[tile.vector], tile.lanes)
         shape = Shape(tuple((a, sizes[a]) for a, _ in tile.sizes), width, live)
         Body(self.plan, self.w, shape, dict(self.values), self.numbers, self.panel, self.origins, self.chunks).write()
 

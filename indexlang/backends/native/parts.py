@@ -13,6 +13,7 @@ from .contraction_form import ONE, Contraction, Operand
 from .nest import Array
 from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal, apart
 from .tile_costs import COSTS
+from .varying import renewed, varies
 
 FEWEST, MOST = 4, 32  # parts
 TERMS = 512  # of each
@@ -27,20 +28,20 @@ def partial(c: Contraction, normal: Normal, name: str, small: bool) -> tuple[Con
     if found is None or normal.never or len(free) < len(normal.outputs):
         return None
     axis, count = found
-    terms = prod(a.n for a in normal.sums) // count
+    terms = prod(a.n for a in normal.rounded.sums) // count
     if small or terms < TERMS or not (crowded or results < 4096) or results * count > 1 << 22:
         return None
     return _parts(c, normal, axis, count, name)
 
 
 def _cut(normal: Normal) -> tuple[Axis, int] | None:
-    """The summed axis to cut, farthest first, and how many parts it has."""
-    for axis in sorted(normal.sums, key=lambda a: -abs(a.steps[LEFT])):
+    """The summed axis to cut, farthest first, one that varies last, and how many parts it has."""
+    for axis in sorted(normal.sums, key=lambda a: (varies(a.n), -abs(a.steps[LEFT]))):
         if axis.bounded or not (axis.steps[LEFT] or axis.steps[RIGHT]):
             continue
-        for count in range(min(axis.n, MOST), FEWEST - 1, -1):
-            if axis.n % count == 0:
-                return axis, count
+        for count in range(min(int(axis.n), MOST), FEWEST - 1, -1):
+            if int(axis.n) % count == 0:
+                return axis, renewed(count) if varies(axis.n) else count
     return None
 
 

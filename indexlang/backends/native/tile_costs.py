@@ -12,6 +12,7 @@ from itertools import product
 from math import prod
 
 from ...properties import cached_property
+from . import units
 from .normal_form import LEFT, RIGHT, TARGET, Normal
 from .tile import Tile
 
@@ -66,15 +67,15 @@ class Pricing:
 
     @cached_property
     def extents(self) -> dict[str, int]:
-        return {"": 1, **{a.name: a.n for a in self.normal.axes}}
+        return {"": 1, **{a.name: int(a.n) for a in self.normal.axes}}
 
     @cached_property
     def results(self) -> int:
-        return prod(a.n for a in self.normal.outputs)
+        return prod(int(a.n) for a in self.normal.outputs)
 
     @cached_property
     def terms(self) -> int:
-        return prod(a.n for a in self.normal.sums)
+        return prod(int(a.n) for a in self.normal.sums)
 
     @cached_property
     def reused(self) -> tuple[bool, bool]:
@@ -96,10 +97,10 @@ class Pricing:
     def cycles(self, tile: Tile) -> float:
         """Cycles of the whole contraction."""
         costs, n = self.costs, self.extents[tile.vector]
-        panels = _cut(n, tile.panel) if tile.vector else [(1, 1)]
+        panels = units.sizes(n, tile.panel) if tile.vector else [(1, 1)]
         results = self.results // prod(self.extents[a] for a, _ in tile.sizes) // (1 if tile.dot else n)
         terms = self.terms // (n if tile.dot else 1)
-        cuts = [[(count, (name, m)) for count, m in _cut(self.extents[name], most)] for name, most in tile.sizes]
+        cuts = [self.cut(name, most) for name, most in tile.sizes]
         total = 0.0
         for chosen in product(*cuts):
             sizes = tuple(m for _, m in chosen)
@@ -118,6 +119,18 @@ class Pricing:
         if tile.vector in self.normal.limited:
             total *= costs.lanes
         return total + sum(self.copy(tile, p, how) for p, how in tile.packs)
+
+    def cut(self, name: str, most: int) -> list[tuple[int, tuple[str, int]]]:
+        """How many units of which size an axis has."""
+        found = self._cuts.get((name, most))
+        if found is None:
+            some = units.sizes(self.normal.axis(name).n, most)
+            found = self._cuts[name, most] = [(count, (name, m)) for count, m in some]
+        return found
+
+    @cached_property
+    def _cuts(self) -> dict[tuple[str, int], list[tuple[int, tuple[str, int]]]]:
+        return {}
 
     def step(self, tile: Tile, sizes: Sizes, n: int) -> float:
         """Cycles of one point of the sum in a tile, n elements of its vectors."""
@@ -162,12 +175,12 @@ class Pricing:
 
     def copy(self, tile: Tile, p: int, how: str) -> float:
         """Cycles of a pack."""
-        costs, elements = self.costs, prod(a.n for a in self.normal.axes if a.steps[p])
+        costs, elements = self.costs, prod(int(a.n) for a in self.normal.axes if a.steps[p])
         if how == "block":
             return elements * costs.gathered
         each = costs.copied if self.steps[tile.vector][p] == 1 else costs.packed
         if how == "panel":
-            rows = prod(a.n for a in self.normal.outputs if not a.steps[p])
+            rows = prod(int(a.n) for a in self.normal.outputs if not a.steps[p])
             return elements * each * -(-rows // costs.rows)
         return elements * (each + (costs.memory if elements > costs.cached else 0))
 
@@ -176,15 +189,7 @@ def sharing(normal: Normal, tile: Tile, costs: Costs = COSTS) -> bool:
     """Whether taps are worth a straight line, for reads that several of them share: no operand is spread."""
     if not tile.vector or tile.dot or not all(normal.axis(tile.vector).steps[p] for p in (LEFT, RIGHT)):
         return False
-    taps = prod(a.n for a in normal.sums)
-    return (
-        not any(a.name in normal.limited for a in normal.sums) and tile.width * tile.positions * taps <= costs.unrolled
-    )
-
-
-def _cut(n: int, size: int) -> list[tuple[int, int]]:
-    """(how many, of which size): an axis cut into parts of one size and a rest."""
-    return [(count, m) for count, m in ((n // size, size), (n % size and 1, n % size)) if count]
+    return bool(normal.taps) and tile.width * tile.positions * normal.taps <= costs.unrolled
 
 
 @lru_cache(1 << 10)
