@@ -19,11 +19,11 @@ from importlib.util import find_spec
 from .families import find
 from .families.cliffs import ROWS
 from .families.cliffs.row import SCALES, Row
-from .report import OURS, duration, mean, shown, table
+from .report import duration, mean, shown, table
 from .turns import Library, Measured, Settings, libraries, measure
 from .turns import Row as Found
 from .worker import Request
-from .workload import FORWARD, STEP
+from .workload import FORWARD, OURS, STEP
 
 FAMILY, HAND, TORCH = "cliffs", "numpy", "torch"
 PATIENCE = 6.0  # seconds in which a library has to answer

@@ -23,10 +23,10 @@ from .cliffs import BAD, HAND, ONCE, ROUNDS, TORCH, TURN
 from .families.cliffs.row import SCALES
 from .families.library import LAYERS, ROWS
 from .families.library.layer import Layer
-from .report import OURS, duration, mean, shown, table
+from .report import duration, mean, shown, table
 from .turns import Library, Measured, Settings, libraries, measure
 from .worker import Request
-from .workload import DY, FORWARD, STEP
+from .workload import DY, FORWARD, OURS, STEP
 
 FAMILY = "library"
 

@@ -9,13 +9,13 @@ import matplotlib
 
 from .families import FAMILIES
 from .families.growth import CURVES
-from .report import OURS, Run, mean
-from .workload import STEP
+from .report import Run, mean
+from .workload import OTHER, OURS, STEP
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-COLOURS = {"indexlang": "black", "numpy": "tab:blue", "einsum": "tab:cyan", "opt_einsum": "tab:olive",
+COLOURS = {OURS: "black", OTHER: "dimgray", "numpy": "tab:blue", "einsum": "tab:cyan", "opt_einsum": "tab:olive",
            "autograd": "tab:green", "jax": "tab:purple", "torch": "tab:red", "torch.compile": "tab:pink"}  # fmt: skip
 STYLE = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "svg.hashsalt": "indexlang"}
 

@@ -21,11 +21,11 @@ from indexlang.cli import doctor
 from . import pictures, pools, report
 from .families import FAMILIES, LIMITS, rows
 from .turns import Measured, Settings, libraries, measure
-from .workload import FORWARD, OPTIONAL, PEERS, Workload
+from .workload import FORWARD, OPTIONAL, OTHER, OURS, PEERS, Workload
 
 ROUNDS = 7
 PATIENCE = 30.0
-PACKAGES = {"einsum": "numpy", "torch.compile": "torch"}
+PACKAGES = {OTHER: "indexlang", "einsum": "numpy", "torch.compile": "torch"}
 
 
 def main(args: argparse.Namespace, dropped: Sequence[str]) -> None:
@@ -43,7 +43,7 @@ def main(args: argparse.Namespace, dropped: Sequence[str]) -> None:
     measured: list[Measured] = []
     limits: dict[str, float] = {}
     for family, workloads in chosen.items():
-        used = [p for p in peers if any(p in w.peers for w in workloads)]
+        used = [p for p in peers if any(w.build(p) is not None for w in workloads)]
         if not workloads:
             continue
         with libraries(used, settings) as started:
@@ -57,7 +57,7 @@ def main(args: argparse.Namespace, dropped: Sequence[str]) -> None:
                 for mode in workload.modes:
                     turns = rounds if family != "growth" else min(rounds, 3)
                     m = measure(family, workload, mode, started, turns, given_up)
-                    given_up += [p for p, row in m.rows.items() if row.failed and p != report.OURS]
+                    given_up += [p for p, row in m.rows.items() if row.failed and p != OURS]
                     measured.append(m)
                     print(report.line(m), flush=True)
     threads = pools.measure(tuple(p for p in ("numpy", "torch", "jax") if p in peers)) if everything else {}
@@ -73,7 +73,7 @@ def _peers(named: Sequence[str]) -> list[str]:
     for name in named:
         if name not in known:
             raise SystemExit(f"no peer '{name}'; there are {', '.join(known)}")
-    found = [p for p in known if (p in named or p == "indexlang" if named else p in PEERS)]
+    found = [p for p in known if (p in named or p == OURS if named else p in PEERS)]
     there = [p for p in found if find_spec(PACKAGES.get(p, p)) is not None]
     for missing in (p for p in found if p not in there):
         print(f"{missing} is not installed: left out")
@@ -102,7 +102,8 @@ def _machine() -> list[str]:
     machine = doctor.look(0.0)
     level = f" with {machine.level}" if machine.level else ""
     blas = f"NumPy's BLAS: {machine.blas} {machine.version}, {machine.kernels or 'unknown'} kernels"
-    return [f"{platform.machine()}{level}, {platform.system()}", f"{machine.processors} cores used", blas]
+    ours = f"indexlang's backend: {machine.backend.partition(',')[0]}"
+    return [f"{platform.machine()}{level}, {platform.system()}", f"{machine.processors} cores used", blas, ours]
 
 
 def _write(run: report.Run, folder: Path) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from .worker import Failed, Ready, Request, serve
-from .workload import Arrays, Workload
+from .workload import OURS, Arrays, Workload
 
 TURN = 0.03  # seconds that a turn lasts at least
 ENOUGH = 4.0  # seconds of one library's turns after which the first few must do
@@ -61,7 +61,7 @@ class Measured:
     def ratio(self, peer: str) -> float:
         """The peer's time over ours; nan where either is missing."""
         rows = self.rows
-        return rows[peer].seconds / rows["indexlang"].seconds if peer in rows and "indexlang" in rows else math.nan
+        return rows[peer].seconds / rows[OURS].seconds if peer in rows and OURS in rows else math.nan
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def measure(
     for peer, library in started.items():
         if peer in given_up:
             rows[peer] = Row(failed="given up before")
-        elif peer in workload.peers:
+        elif workload.build(peer) is not None:
             reply = library.ask(Request("prepare", family, workload.name, mode))
             if isinstance(reply, Ready):
                 ready[peer] = reply

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 import resource
 import signal
 import sys
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from .libraries import Fastest
-from .workload import STEP, Array, Arrays, Build, Prepared
+from .workload import OTHER, OURS, STEP, Array, Arrays, Build, Prepared
 
 _DOMAIN = 389047  # in which NumPy tells tracemalloc of its arrays
 Clock = Callable[[], float]
@@ -68,6 +69,8 @@ def serve(peer: str, threads: int, busy: bool, connection: Connection) -> None:
     """Answer requests until the pipe closes; on a `busy` machine the processor's time is counted, not the clock's."""
     clock = time.process_time if busy else time.perf_counter
     _end_with_parent()
+    if peer == OTHER:
+        os.environ["INDEXLANG_BACKEND"] = "numpy"
     if peer.startswith("torch"):
         import torch
 
@@ -110,7 +113,9 @@ def _found(peer: str, request: Request) -> tuple[Build, dict[str, Array], bool]:
     from .families import find
 
     workload = find(request.family, request.workload)
-    return workload.peers[peer], workload.arrays(), request.mode == STEP
+    build = workload.build(peer)
+    assert build is not None
+    return build, workload.arrays(), request.mode == STEP
 
 
 def _prepare(peer: str, request: Request, clock: Clock) -> tuple[Prepared, Ready]:
@@ -190,7 +195,7 @@ def _peak() -> int:
 def _traced(peer: str, request: Request) -> int:
     """The most bytes of NumPy's arrays in a call: what it allocates, and what is kept for it from call to call."""
     build, arrays, gradients = _found(peer, request)
-    if peer == "indexlang":  # what earlier calls left for the next ones was not traced
+    if peer in (OURS, OTHER):  # what earlier calls left for the next ones was not traced
         import indexlang
 
         indexlang.Function.release()

@@ -20,7 +20,9 @@ Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 
 DY = "dy"  # the name under which a workload's arrays hold the gradient that its output gets
-PEERS = ("indexlang", "numpy", "einsum", "opt_einsum", "autograd", "jax", "torch")
+OURS = "indexlang"  # by the backend that it takes by itself
+OTHER = f"{OURS}.numpy"  # and by its NumPy backend, where that is another one
+PEERS = (OURS, OTHER, "numpy", "einsum", "opt_einsum", "autograd", "jax", "torch")
 OPTIONAL = ("torch.compile",)
 FORWARD, STEP = "forward", "forward+backward"
 
@@ -84,6 +86,10 @@ class Workload:
         found = {name: source.draw(rng) for name, source in self.inputs.items()}
         found[DY] = Normal(self.output).draw(rng)
         return found
+
+    def build(self, peer: str) -> Build | None:
+        """How a library does it, if it does."""
+        return self.peers.get(OURS if peer == OTHER else peer)
 
     def work(self, mode: str) -> int:
         """Scalar operations of a call: backward, each factor of a product costs as much as the run forward."""

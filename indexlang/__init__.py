@@ -1,9 +1,10 @@
-"""indexlang: layers as index equations, their gradients derived, both directions run on NumPy."""
+"""indexlang: layers as index equations, their gradients derived, both directions run, natively or on NumPy."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .calls.function import Function
+from .calls.joining import join
 from .calls.loading import compile, load  # noqa: A004 (the name that the contract gives it)
 from .errors import DerivationError, IndexLangError, IndexLangWarning, LanguageSyntaxError, MeaningError, ShapeError
 from .threads import set_num_threads
@@ -19,6 +20,7 @@ __all__ = [
     "ShapeError",
     "__version__",
     "compile",
+    "join",
     "load",
     "set_num_threads",
 ]

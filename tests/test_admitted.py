@@ -122,11 +122,12 @@ def _letters(text: str) -> str:
 
 def test_what_is_summed_under_a_condition_needs_no_room() -> None:
     """Only an array that is made on the way counts: a bound is let in where W has both of its indices."""
-    f = indexlang.compile("y[b] = x[b,i]*W[i,j]*x[b,j] where j <= i")
+    f = indexlang.compile("y[b] = x[b,i]*W[i,j]*x[b,j] where j <= i", backend="numpy")
     given = {"x": np.ones((512, 128), np.float32), "W": np.ones((128, 128), np.float32)}
     assert "at a time" not in str(f.plan(**given))
     np.testing.assert_array_equal(f(**given), 128 * 129 / 2)
-    g = indexlang.compile("y[b] = x[b,i]*z[b,j] where x[b,i] < z[b,j]")  # neither has both: all points, in blocks
+    # Neither has both: all points, in blocks.
+    g = indexlang.compile("y[b] = x[b,i]*z[b,j] where x[b,i] < z[b,j]", backend="numpy")
     rng = np.random.default_rng(6)
     given = {name: rng.random((300, 200)) for name in "xz"}
     assert "at a time" in str(g.plan(**given))

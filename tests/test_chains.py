@@ -13,6 +13,8 @@ import indexlang
 from indexlang.plan.limits import TINY
 from indexlang.plan.places import View
 
+pytestmark = pytest.mark.usefixtures("on_numpy")  # nests fuse in other ways
+
 SOFTMAX = "y[n,k] = exp(x[n,k] - logsumexp[m](x[n,m]))"
 NORM = """
 mu[n] = mean[d](x[n,d])

@@ -74,6 +74,9 @@ def files() -> set[str]:
         ["grad", "-e", "y = x", "--order", "0"],
         ["grad", "-e", "y = x", "--form", "other"],
         ["grad", "-e", "y = x", "--wrt", ""],
+        ["grad", "-e", "y = x", "--mode", "sideways"],
+        ["grad", "-e", "y = x", "--batch", "n"],
+        ["grad", "-e", "y = x", "--batch", "n:"],
         ["explain", "-e", "y[i] = x[i]", "--shape", "x"],
         ["explain", "-e", "y[i] = x[i]", "--shape", "x=a"],
         ["explain", "-e", "y[i] = x[i]", "--shape", "x=-1"],
@@ -502,9 +505,9 @@ def test_shapes_must_be_given_for_just_the_inputs(capsys: Capsys) -> None:
 
 def test_explain_prints_steps_and_json(capsys: Capsys) -> None:
     argv = ["explain", "-e", MATMUL, "--shape", "x=2,3", "--shape", "W=3,4"]
-    assert commands.main([*argv, "--steps"]) == 0
+    assert commands.main([*argv, "--steps", "--backend", "numpy"]) == 0
     assert " matmul " in capsys.readouterr().out
-    assert commands.main([*argv, "--format", "json"]) == 0
+    assert commands.main([*argv, "--backend", "numpy", "--format", "json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     (section,) = plan["sections"]
     assert section["records"][0]["flops"] > 0 and section["steps"][0]["kernel"]["kind"] == "Product"
@@ -680,3 +683,47 @@ def test_a_seed_is_a_number_from_0_on(seed: str, capsys: Capsys) -> None:
     with pytest.raises(SystemExit, match="2"):
         commands.main(["gradcheck", "-e", MATMUL, f"--seed={seed}"])
     assert "a number from 0 on" in capsys.readouterr().err
+
+
+# -- forward, and over a batch -----------------------------------------------------------------------
+
+CHAIN = ["-e", "h[b,k] = x[b,i] * U[i,k]", "-e", "y[b,k] = exp(h[b,k])"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "printed"),
+    [
+        (["--mode", "forward", "--wrt", "x"], "h.dot[b,k] += x.dot[b,i] * U[i,k]\ny.dot[b,k] += h.dot[b,k] * y[b,k]\n"),
+        (
+            ["--mode", "forward", "--wrt", "x", "--full"],
+            "h[b,k] = x[b,i] * U[i,k]\nh.dot[b,k] += x.dot[b,i] * U[i,k]\n"
+            "y[b,k] = exp(h[b,k])\ny.dot[b,k] += h.dot[b,k] * y[b,k]\n",
+        ),
+        (  # y, which is an input of what is printed, depends on x
+            ["--wrt", "x", "--batch", "n:x"],
+            "h.grad[n,b,k] += y.grad[b,k] * y[n,b,k]\nx.grad[n,b,i] += h.grad[n,b,k] * U[i,k]\n",
+        ),
+        (
+            ["--mode", "forward", "--wrt", "x", "--batch", "n:x.dot"],
+            "h.dot[n,b,k] += x.dot[n,b,i] * U[i,k]\ny.dot[n,b,k] += h.dot[n,b,k] * y[b,k]\n",
+        ),
+    ],
+)
+def test_grad_forward_and_over_a_batch(argv: list[str], printed: str, capsys: Capsys) -> None:
+    assert commands.main(["grad", *CHAIN, *argv]) == 0
+    text = capsys.readouterr().out
+    body = [line.strip() for line in text.splitlines() if not line.startswith(("layer", "shape"))]
+    assert [line for line in body if not line.startswith("shape")] == printed.splitlines()
+    indexlang.compile(text)
+
+
+@pytest.mark.parametrize(
+    ("argv", "part"),
+    [
+        (["--batch", "n:q"], "'q' is no input"),
+        (["--batch", "x:U"], "would be called like a tensor"),
+        (["--mode", "forward", "--wrt", "q"], "'q' is no input"),
+    ],
+)
+def test_grad_tells_what_it_cannot_print(argv: list[str], part: str, capsys: Capsys) -> None:
+    assert part in fails(["grad", *CHAIN, *argv], capsys)

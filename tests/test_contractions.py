@@ -150,14 +150,14 @@ def test_separated_forgets_what_all_have_in_common() -> None:
     """Far from the origin the differences are as exact as near to it."""
     s, x, z = (RNG.standard_normal(t).astype(np.float32) for t in ((60, 80), (60, 4), (80, 4)))
     x, z = x + np.float32(4096), z + np.float32(4096)
-    f = il.compile(SUMS)
+    f = il.compile(SUMS, backend="numpy")
     assert "separated" in str(f.plan(s=s.shape, x=x.shape, z=z.shape))
     expected = looped(s.astype(np.float64), x.astype(np.float64), z.astype(np.float64))
     np.testing.assert_allclose(f(s=s, x=x, z=z), expected, atol=2e-3, rtol=1e-4)
 
 
 def test_differences_of_a_window() -> None:
-    f = il.compile("g[i,j] = e[i,j,r,s] * (x[i+2,j+2] - x[i+r,j+s])")
+    f = il.compile("g[i,j] = e[i,j,r,s] * (x[i+2,j+2] - x[i+r,j+s])", backend="numpy")
     e, x = RNG.standard_normal((30, 40, 5, 5)), RNG.standard_normal((34, 44))
     expected = sum(e[:, :, r, s] * (x[2:32, 2:42] - x[r : r + 30, s : s + 40]) for r, s in product(range(5), range(5)))
     assert "window" in str(f.plan(e=e.shape, x=x.shape))
@@ -167,7 +167,7 @@ def test_differences_of_a_window() -> None:
 @pytest.mark.parametrize("channels", [1, 2, 3, 8, 9])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.complex128])
 def test_sums_of_few_neighbours(channels: int, dtype: type) -> None:
-    f = il.compile("y[i,j,r,s] = a[i,j,c] * x[i+r,j+s,c]")
+    f = il.compile("y[i,j,r,s] = a[i,j,c] * x[i+r,j+s,c]", backend="numpy")
     a = (4 * RNG.standard_normal((20, 30, channels))).astype(dtype)
     x = (4 * RNG.standard_normal((22, 31, channels))).astype(dtype)
     x[5, 7, 0] = 0 if dtype is np.int64 else np.inf
@@ -241,7 +241,7 @@ def test_a_window_is_unfolded_once_for_its_layer_and_the_gradient() -> None:
     text = "y[b,i,o] = x[b,i+d,c] * K[d,c,o]\nK.grad[d,c,o] += dy[b,i,o] * x[b,i+d,c]"
     rng = np.random.default_rng(3)
     x, k, dy = rng.standard_normal((4, 40, 6)), rng.standard_normal((3, 6, 8)), rng.standard_normal((4, 38, 8))
-    f = il.compile(text.replace("K.grad", "g"), outputs=["y", "g"])
+    f = il.compile(text.replace("K.grad", "g"), outputs=["y", "g"], backend="numpy")
     copies = [run.kernel for run in runs_of(f.plan(x=x, K=k, dy=dy)) if run.place.buffer.name == "copy"]
     assert [k.value.place.buffer.name for k in copies if isinstance(k, Map) and isinstance(k.value, Load)] == ["x"]
     found = f(x=x, K=k, dy=dy)

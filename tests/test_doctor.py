@@ -124,7 +124,7 @@ def test_the_command_tells_and_changes_nothing(
 
 
 def test_what_runs_programs_is_told() -> None:
-    assert f"\nbackend          NumPy {np.__version__}\n" in doctor.text(FINE)
+    assert f"\nNumPy            {np.__version__}\n" in doctor.text(FINE)
 
 
 def test_a_part_of_a_processor_is_one_thread_more() -> None:

@@ -21,6 +21,8 @@ from indexlang.errors import IndexLangWarning, Source
 from indexlang.meaning.resolve import resolve
 from indexlang.syntax.parser import parse
 
+pytestmark = pytest.mark.usefixtures("on_numpy")  # what it prints is what runs there, bit by bit
+
 Arrays = dict[str, np.ndarray]
 
 

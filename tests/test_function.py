@@ -662,7 +662,9 @@ def test_text_plan_and_repr() -> None:
     assert str(f) == f.source == CONVOLUTION + "\n"
     assert repr(f) == "<indexlang.Function W, x -> y>"
     shown = str(f.plan(x=(8, 58, 58, 64), W=((3, 3, 64, 64), "float32")))
-    assert CONVOLUTION in shown and "matmul" in shown and "flop" in shown
+    assert CONVOLUTION in shown and "flop" in shown
+    numpy = indexlang.compile(CONVOLUTION, backend="numpy")
+    assert "matmul" in str(numpy.plan(x=(8, 58, 58, 64), W=((3, 3, 64, 64), "float32")))
     assert f.plan(x=np.zeros((1, 4, 4, 1)), W=np.zeros((2, 2, 1, 1))).shapes["y"] == (1, 3, 3, 1)
     assert "y" in f.latex() and "<pre>" in f._repr_html_() and f._repr_latex_().startswith("$$")
     with pytest.raises(ShapeError, match="the shape of 'W' is missing"):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import platform
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -272,3 +275,95 @@ def test_a_nest_that_may_leave_its_arrays_is_no_code(monkeypatch: pytest.MonkeyP
         indexlang.compile(PRODUCT, backend="native")(A=np.ones((2, 3)), B=np.ones((3, 4)))
     monkeypatch.setenv("INDEXLANG_VERIFY", "0")
     indexlang.compile(PRODUCT, backend="native")(A=np.ones((2, 3)), B=np.ones((3, 4)))
+
+
+# -- what passes from nest to nest ----------------------------------------------------------------------------
+
+PASSED = "h[i,j] = A[i,k] * B[k,j]\ny[i,l] = C[l,j] * relu(h[i,j])"
+
+
+def passed(rows: int) -> dict[str, Array]:
+    """4 MB of h for 1,000 rows."""
+    rng = np.random.default_rng(rows)
+    sizes = {"A": (rows, 3), "B": (3, 1000), "C": (2, 1000)}
+    return {n: rng.standard_normal(s).astype(np.float32) for n, s in sizes.items()}
+
+
+def held() -> int:
+    """What lives of all that was made since, in MB."""
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0] >> 20
+
+
+def test_what_passes_between_nests_is_not_kept_for_each_set_of_sizes() -> None:
+    f = indexlang.compile(PASSED, outputs="y", backend="native")
+    f.release()
+    tracemalloc.start()
+    try:
+        f.plan({n: a.shape for n, a in passed(990).items()})
+        assert held() < 3
+        for rows in range(989, 985, -1):  # the memory of more is enough for less
+            given = passed(rows)
+            right = np.maximum(given["A"] @ given["B"], 0) @ given["C"].T
+            for _ in range(2):
+                np.testing.assert_allclose(f(given), right, rtol=1e-3, atol=1e-3)
+        assert held() < 10
+        f.release()
+        assert held() < 5
+    finally:
+        tracemalloc.stop()
+
+
+def test_calls_at_once_pass_on_what_is_their_own() -> None:
+    f = indexlang.compile(PASSED, outputs="y", backend="native")
+    given = [passed(700) | {"C": passed(700)["C"] + k} for k in range(4)]
+    right = [f(some) for some in given]
+    wrong: list[int] = []
+
+    def call(k: int) -> None:
+        wrong.extend(k for _ in range(20) if not np.array_equal(f(given[k]), right[k]))
+
+    callers = [threading.Thread(target=call, args=(k,)) for k in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert not wrong and len({r.tobytes() for r in right}) == 4
+
+
+CYCLE = """
+import gc
+
+import numpy as np
+
+import indexlang
+
+
+class Holder: ...
+
+
+def turn(asked):
+    f = indexlang.compile("s += x[i] * x[i]", backend="native")
+    x, one = np.ones(8, np.float32), np.ones((), np.float32)
+    for _ in range(4):
+        s, pullback = f.vjp(x)
+        pullback(one)
+        f(x)
+    holder = Holder()
+    holder.me, holder.held = holder, {"pullback": pullback, "function": f, "way": f._quick}[asked]
+
+
+gc.disable()
+for asked in ("pullback", "function", "way") * 3:
+    turn(asked)
+    gc.collect()
+print("right")
+"""
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver()[0], reason="only glibc writes over what is freed")
+def test_what_is_garbage_in_a_circle_is_not_read_again() -> None:
+    """Functions, pullbacks and their ways go together, in any order, and freed bytes are overwritten."""
+    environ = {**os.environ, "MALLOC_PERTURB_": "2", "PYTHONMALLOC": "malloc"}
+    done = subprocess.run([sys.executable, "-c", CYCLE], env=environ, capture_output=True, text=True, check=False)
+    assert done.stdout == "right\n", done.stderr[-2000:]

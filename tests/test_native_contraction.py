@@ -9,7 +9,7 @@ import pytest
 from native_contractions import allocated, contraction, convolution_gradient, expected, filled
 from nest_interpreter import run
 
-from indexlang.backends.native import blocks, parts
+from indexlang.backends.native import blocks, contraction_body, contraction_nest, parts
 from indexlang.backends.native import contraction as scheduling
 from indexlang.backends.native.check import faults
 from indexlang.backends.native.contraction import Contraction, Operand, Schedule, Step, schedule
@@ -196,6 +196,25 @@ def test_bounds_that_cut_vectors(text: str, bounds: list[Form]) -> None:
         close(c, interpreted(schedule(c, AVX2, "f"), arrays), expected(c, arrays))
 
 
+@pytest.mark.parametrize("target", [AVX2, AVX512], ids=["avx2", "avx512"])
+@pytest.mark.parametrize(("length", "taps"), [(5, 3), (13, 3), (30, 3), (64, 5), (75, 9)])
+def test_at_borders_no_position_of_a_tile_is_asked_for_alone(
+    length: int, taps: int, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extents = {"t": length, "u": taps, "o": 9, "c": 16}
+    bounds = [form("t") - form("u"), form("u") - form("t") + (length - taps)]
+    shapes = [(length - taps + 1, 9), (taps, 16, 9), (length, 16)]
+    c = contraction("t-u, o; u, c, o; t, c", extents, "=", bounds, shapes=shapes)
+    arrays = filled(c, np.random.default_rng(length))
+    static = schedule(c, target, "f")
+    monkeypatch.setattr(contraction_body, "STEPS", 0)
+    monkeypatch.setattr(contraction_nest, "MOST", -1)
+    asked = schedule(c, target, "f")
+    assert interpreted(static, arrays).tobytes() == interpreted(asked, arrays).tobytes()
+    close(c, interpreted(static, arrays), expected(c, arrays))
+    assert taps > 8 or str(static.nests[-1]).count("when") <= 4, static.told
+
+
 def test_lanes_beyond_the_end_of_a_dot_product_add_nothing() -> None:
     c = contraction("k; r; ", {"k": 11, "r": 1})
     arrays = {"a": np.ones(11, "f4"), "b": np.full(1, np.inf, "f4"), "y": np.zeros(1, "f4")}
@@ -266,6 +285,17 @@ CHOICES = {
     ),
     "a matrix by a vector": ("i,k; k; i", {"i": 1024, "k": 1024}, "summed k in 1 x 8 lanes, 12 of i"),
     "a vector by a matrix": ("k; k,j; j", {"k": 1024, "j": 1024}, "j in 4 x 8 lanes, 1"),
+    "rows a power of two apart": (
+        "t,h,u; t,h,f; u,h,f",
+        {"t": 512, "h": 8, "u": 512, "f": 64},
+        "u in 1 x 8 lanes, 13 of f, left packed by panel, right packed by block",
+    ),
+    "more rows than ways": ("j,k; i,j; i,k", {"i": 1024, "j": 1024, "k": 16}, "k in 2 x 8 lanes, 4 of i"),
+    "a channel at a time": (
+        "i+di,j+dj,c; di,dj,c; i,j,c",
+        {"i": 56, "j": 56, "di": 3, "dj": 3, "c": 128},
+        "c in 1 x 8 lanes, 2 of i x 4 of j",
+    ),
     "windows of one array": (
         "b,i,c; b,i+di,c; b,i,di",
         {"b": 8, "i": 100, "di": 3, "c": 64},

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from nest_interpreter import run as interpret
 
+import indexlang
 from indexlang.backends.native.check import faults
 from indexlang.backends.native.maps import Schedule, Work, nests
 from indexlang.backends.native.nest import Array, Nest
@@ -427,3 +428,20 @@ def test_a_sum_in_pieces_counts_each_element_once(side: int, channels: int, outp
         one = x[:, u : u + side, v : v + side, c, None]
         expected = np.where(weights[u, v, c] * one > 0, dy * one, 0).sum((0, 1, 2))
         np.testing.assert_allclose(found[u, v, c], expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [2, 9, 15, 33])
+def test_a_fold_in_a_fold_over_the_same_index(n: int) -> None:
+    """A winner that is read again for each of what it was chosen from, with vectors along that."""
+    rng = np.random.default_rng(n)
+    tok, p, t = rng.standard_normal((n, 3)), rng.standard_normal((3, n)), rng.standard_normal((n, 3))
+    text = (
+        f"at[m] = argmin[d,a](tok[d,m] - P[a,d]) where d < {n}, a < 3, a <= d\n"
+        f"y[m] += t[d,m] * tok[d,m] where d < {n}, a < 3, a <= d, 3 * d + a == at[m]\n"
+    )
+    right = np.zeros(3)
+    for m in range(3):
+        d, _ = min(((d, a) for d in range(n) for a in range(min(3, d + 1))), key=lambda k: tok[k[0], m] - p[k[1], k[0]])
+        right[m] = t[d, m] * tok[d, m]
+    found = indexlang.compile(text, backend="native", outputs=["y"])(tok=tok, P=p, t=t)
+    np.testing.assert_allclose(found, right, rtol=1e-12)

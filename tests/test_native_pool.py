@@ -23,7 +23,7 @@ pytest.importorskip("llvmlite", reason="the native backend is made with llvmlite
 from native_counting import check, check_own, kernels, nest, owns, stacks, turns
 
 from indexlang import threads
-from indexlang.backends.native import pool, runner
+from indexlang.backends.native import pool, runner, words
 from indexlang.backends.native.emit import module
 from indexlang.backends.native.engine import compiled, host
 from indexlang.backends.native.nest import Apply, Array, Form, Literal, Nest, Read, Set, Type, Write, form
@@ -36,7 +36,7 @@ HERE = pool._here()
 KINDS = {"futex": ("futex", "condition", "none"), "condition": ("condition", "none"), "none": ("none",)}[HERE.sleep]
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 pooled = pytest.mark.skipif(HERE.sleep == "none", reason="there is no pool of threads on this system")
-plain = pytest.mark.skipif(not pool.has_plain_objects(), reason="this Python has another layout of objects")
+plain = pytest.mark.skipif(not words.has_plain_objects(), reason="this Python has another layout of objects")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="it reads what Linux tells of a process")
 
 

@@ -43,12 +43,13 @@ def drawn(n: int, **shapes: tuple[int, ...]) -> dict[str, Array]:
 
 def assert_near(text: str, arrays: dict[str, Array], **right: Array) -> Function:
     f = indexlang.compile(text, backend="native", outputs=list(right))
-    found = f(**arrays)
-    found = found if isinstance(found, dict) else {f.outputs[0]: found}
+    found = {name: np.full(value.shape, np.nan, arrays[f.inputs[0]].dtype) for name, value in right.items()}
+    f(**arrays, out=found)  # what is not written stays
     for name, value in right.items():
         near = NEAR[next(iter(arrays.values())).dtype.name]
         assert found[name].shape == value.shape, name
-        np.testing.assert_allclose(found[name], value, rtol=near, atol=near * np.max(np.abs(value)), err_msg=name)
+        greatest = np.max(np.abs(value), where=np.isfinite(value), initial=0)
+        np.testing.assert_allclose(found[name], value, rtol=near, atol=near * greatest, err_msg=name)
     return f
 
 
@@ -127,3 +128,35 @@ def test_rows(n: int) -> None:
         right[name] = power / power.sum(axis, keepdims=True)
     right["norm"] = g * (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1)
     assert_near(text, arrays, **right)
+
+
+@SOME
+def test_gradients_of_windows_at_borders(n: int) -> None:
+    """What is read by each place's taps: widths through all sizes, so that tiles meet no border, one, or both."""
+    taps, dilation, stride = 1 + n % 5, 1 + n % 3, 1 + n % 2
+    reach = dilation * (taps - 1) + stride * (n - 1) + 1
+    cx, cy = (16, 3, 70, 33)[n % 4], other(n, 29)
+    arrays = drawn(n, W=(2, taps, cx, cy), dy=(1, 5, n, cy))
+    shape = f"shape dx[1,6,{reach},{cx}]\n"
+    text = f"dx[b,i+di,{stride}*j+{dilation}*dj,c] += W[di,dj,c,o] * dy[b,i,j,o]\n"
+    arrays["dy"][:, 0, 0] = np.inf  # it stays where it is read
+    kernel, dy = wide(arrays)
+    with np.errstate(invalid="ignore"):
+        right = np.zeros((1, 6, reach, cx))
+        for di in range(2):
+            for dj in range(taps):
+                right[:, di : di + 5, dilation * dj : dilation * dj + stride * n : stride] += dy @ kernel[di, dj].T
+    assert_near(shape + text, arrays, dx=right)
+
+
+@EACH
+def test_groups_are_digits_of_a_channel(n: int) -> None:
+    """A gradient into `width * g + c`, which no two points share: it is no window."""
+    groups, width = 1 + n % 6, 1 + n // 3
+    arrays = drawn(n, W=(3, width, groups, 5), dy=(2, 9, groups, 5))
+    kernel, dy = wide(arrays)
+    right = np.zeros((2, 11, groups, width))
+    for di in range(3):
+        right[:, di : di + 9] += np.einsum("cgo,bigo->bigc", kernel[di], dy)
+    text = f"dx[b,i+di,{width}*g+c] += W[di,c,g,o] * dy[b,i,g,o]\n"
+    assert_near(f"shape dx[2,11,{groups * width}]\n" + text, arrays, dx=right.reshape(2, 11, -1))

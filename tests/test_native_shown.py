@@ -17,6 +17,7 @@ import pytest
 import indexlang
 from indexlang import threads
 from indexlang.backends import engines
+from indexlang.backends.engines import BACKENDS
 from indexlang.backends.native import objects
 from indexlang.calls import measuring
 from indexlang.cli import commands, doctor
@@ -220,7 +221,7 @@ def test_emit_from_any_backend_and_by_the_command(capsys: Capsys) -> None:
 @pytest.mark.parametrize(
     ("program", "sizes", "says"),
     [
-        (SCATTER, {"x": (4,), "t": (4,)}, "a part of it is left to NumPy\n  y[t[i]] += x[i]"),
+        (SCATTER, {"x": (4,), "t": (4,)}, "positions that data give have to be checked\n  y[t[i]] += x[i]"),
         ("y[i] = exp(x[i])", {"x": ((3,), "complex64")}, "a part of it is left to NumPy"),
     ],
 )
@@ -253,7 +254,10 @@ def test_without_llvmlite_native_is_an_error_with_the_way_out(capsys: Capsys, mo
     with pytest.raises(MeaningError, match="the backend native needs llvmlite") as caught:
         network()
     assert way in str(caught.value)
-    assert indexlang.compile(NETWORK).backend == "numpy"
+    assert indexlang.compile(NETWORK).backend == "numpy" and doctor.backend() == "numpy, where none is named"
+    plain = network("numpy")
+    assert indexlang.compile(NETWORK).emit(**SIZES) == plain.emit(**SIZES)
+    assert explained(capsys) == f"{plain.plan(**SIZES)}\n"
     with pytest.raises(MeaningError, match=re.escape(way)):
         network("numpy").emit("llvm", **SIZES)
     for argv in (["explain", "--backend", "native"], ["emit", "--target", "llvm"]):
@@ -273,15 +277,20 @@ def test_llvm_that_cannot_make_code_is_an_error(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(MeaningError, match="the backend native cannot run"):
         network()
     assert "makes no code for this machine" in (doctor.native() or "") and doctor.alone() == ""
+    assert indexlang.compile(NETWORK).backend == "numpy" and doctor.backend() == "numpy, where none is named"
+    monkeypatch.setattr("indexlang.backends.native.load.peaks", None)
+    assert min(engines.peaks("float32")) > 0
 
 
 def test_the_backend_that_the_environment_names(monkeypatch: pytest.MonkeyPatch, capsys: Capsys) -> None:
-    for named, backend in (("native", "native"), ("numpy", "numpy"), ("auto", "numpy"), ("", "numpy")):
+    for named, backend in (("native", "native"), ("numpy", "numpy"), ("auto", "native"), ("", "native")):
         monkeypatch.setenv("INDEXLANG_BACKEND", named)
         assert indexlang.compile(NETWORK).backend == backend
+        assert doctor.backend().startswith(f"{backend}, {'as INDEXLANG' if named in BACKENDS else 'where none'}")
     monkeypatch.setenv("INDEXLANG_BACKEND", "natve")
     with pytest.raises(MeaningError, match="INDEXLANG_BACKEND is one of numpy, native"):
         indexlang.compile(NETWORK)
+    assert doctor.backend() == "none: INDEXLANG_BACKEND is one of numpy, native"
     assert indexlang.compile(NETWORK, backend="numpy").backend == "numpy"
     assert commands.main(["run", "-e", "y[i] = i where i < 3"]) == 1
     assert "INDEXLANG_BACKEND=natve" in capsys.readouterr().err

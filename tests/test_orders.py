@@ -163,7 +163,7 @@ def test_running_products(name: str, n: int, spoil: bool) -> None:
 
 
 def test_running_products_are_chosen() -> None:
-    f = il.compile(RUNNING["causal"][0])
+    f = il.compile(RUNNING["causal"][0], backend="numpy")
     shapes = {"q": (2048, 32), "k": (2048, 32), "v": (2048, 32)}
     (step,) = f.plan(**shapes).steps
     assert step.kernel.startswith("running products, sums along s")

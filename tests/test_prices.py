@@ -20,7 +20,10 @@ from indexlang.plan.order import best_order, met
 Shapes = dict[str, tuple[int, ...]]
 Groups = Sequence[frozenset[str]]
 
-pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning"),
+    pytest.mark.usefixtures("on_numpy"),  # of which the prices are
+]
 
 
 # -- orders --------------------------------------------------------------------------------------------

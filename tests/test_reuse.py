@@ -91,5 +91,5 @@ def test_what_is_there_is_not_made_again() -> None:
 @pytest.mark.parametrize(("text", "tap"), [("p[t,s]", "t"), ("p[s,t]", "s")])
 def test_rows_are_taken_one_after_the_other(text: str, tap: str) -> None:
     """Of two indices that could be a tap, that one is which lies outside in memory."""
-    plan = il.compile(f"shape r[2*600-1]\nr[s-t+599] += {text}").plan(p=np.zeros((600, 600)))
-    assert f"600 taps over {tap}" in str(plan)
+    f = il.compile(f"shape r[2*600-1]\nr[s-t+599] += {text}", backend="numpy")
+    assert f"600 taps over {tap}" in str(f.plan(p=np.zeros((600, 600))))

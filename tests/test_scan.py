@@ -21,7 +21,10 @@ from indexlang.plan.views import Row
 from indexlang.program.ir import Program
 from indexlang.syntax.parser import parse
 
-pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning"),
+    pytest.mark.usefixtures("on_numpy"),  # whose plans tell of scans
+]
 
 Arrays = Mapping[str, NDArray[np.generic]]
 

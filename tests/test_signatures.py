@@ -13,6 +13,7 @@ import pytest
 
 import indexlang
 from indexlang import edf
+from indexlang.backends.engines import usual
 from indexlang.calls.function import Function
 from indexlang.edf.graphs import initialisers
 
@@ -101,9 +102,10 @@ def test_choices_are_types():
 
 def test_a_function_says_what_runs_it():
     f = indexlang.compile("y[i] = x[i]**2", backend="auto")
-    assert f.backend == "numpy"
-    other = Function(f.program, backend="native")
-    assert other.grad().backend == pickle.loads(pickle.dumps(other)).backend == "native"
+    assert f.backend == indexlang.compile("y[i] = x[i]**2").backend == Function(f.program).backend == usual()
+    for backend in ("numpy", "native"):
+        other = Function(f.program, backend=backend)
+        assert other.grad().backend == pickle.loads(pickle.dumps(other)).backend == backend
     for absent in ("jax", "Numpy", ""):
         with pytest.raises(indexlang.MeaningError, match="one of auto, numpy"):
             indexlang.compile("y = 1", backend=absent)

@@ -152,7 +152,9 @@ def test_what_stays(text: str) -> None:
 
 def test_only_where_it_pays() -> None:
     def planned(text: str, **shapes: tuple[int, ...]) -> bool:
-        return is_along(indexlang.compile(text), {n: np.ones(s, np.float32) for n, s in shapes.items()})
+        return is_along(
+            indexlang.compile(text, backend="numpy"), {n: np.ones(s, np.float32) for n, s in shapes.items()}
+        )
 
     keys = "y[t,e] = q[t,d]*r[s-t+size(q,0)-1,d]*v[s,e]"
     assert planned(keys, q=(64, 32), r=(127, 32), v=(64, 32))

@@ -27,7 +27,10 @@ Sizes = Mapping[str, int]
 
 RNG = np.random.default_rng(11)
 
-pytestmark = pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::indexlang.errors.IndexLangWarning"),
+    pytest.mark.usefixtures("on_numpy"),  # whose sizes these are
+]
 
 
 @pytest.fixture(autouse=True)

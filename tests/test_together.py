@@ -21,6 +21,8 @@ from indexlang.plan.plan import Loop, Plan, Run, Section
 from indexlang.plan.rooms import memory, room_of
 from indexlang.plan.verify import verify
 
+pytestmark = pytest.mark.usefixtures("on_numpy")  # native code goes through whole domains
+
 ATTENTION = """
 s[b,h,t,u] = q[b,t,h,d] * k[b,u,h,d]
 p[b,h,t,u] = exp(s[b,h,t,u] - logsumexp[w](s[b,h,t,w])){mask}

@@ -7,6 +7,8 @@ import pytest
 
 import indexlang
 
+pytestmark = pytest.mark.usefixtures("on_numpy")  # nests gather what meets in an element
+
 CASES = [
     # text of the gradient's layer, image, kernel, stride, left, count
     (

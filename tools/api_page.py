@@ -16,12 +16,14 @@ from typing import Any, Literal, get_origin
 import indexlang
 from indexlang import edf, errors
 from indexlang.calls.loading import Layers
+from indexlang.calls.transformed import Transformed
 from indexlang.edf import networks
 from indexlang.edf.graphs.initialisers import Initialiser
 from indexlang.edf.learning import curves, data, optimisers, schedules
 from indexlang.plan import plan, printing
 
 WIDTH = 110
+SHARED = (Transformed,)
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ GROUPS = (
     Group(
         "indexlang: programs",
         "Texts and files become Functions.",
-        (*_of(indexlang, "compile load"), ("Layers", Layers), *_of(indexlang, "Function")),
+        (*_of(indexlang, "compile load"), ("Layers", Layers), *_of(indexlang, "Function join")),
     ),
     Group(
         "indexlang: threads",
@@ -171,11 +173,16 @@ def _is_protocol(thing: Any) -> bool:
 
 
 def members(thing: Any) -> Iterator[tuple[str, Any]]:
-    """The public methods and properties of a class that no class above it has, and what its calls do."""
+    """The public methods and properties of a class that no class above it has, and what its calls do.
+
+    A class above that is only there to share the work is no name of its own: what it has is told here.
+    """
     if not isinstance(thing, type):
         return
-    above = {name for base in thing.__mro__[1:] for name in (*vars(base), *inspect.get_annotations(base))}
-    for name, member in vars(thing).items():
+    bases = [base for base in thing.__mro__[1:] if base not in SHARED]
+    above = {name for base in bases for name in (*vars(base), *inspect.get_annotations(base))}
+    own = [pair for kind in (thing, *(b for b in thing.__mro__[1:] if b in SHARED)) for pair in vars(kind).items()]
+    for name, member in own:
         called = name == "__call__" and (thing is indexlang.Function or _is_protocol(thing))
         if called or (not name.startswith("_") and name not in above and _is_told(member)):
             yield name, member.__func__ if isinstance(member, staticmethod) else member

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from ..workload import STEP, Workload
+from ..workload import OTHER, OURS, STEP, Workload
 from .conv import Case, workload
 from .gemm import attention
 from .train import lenet
 
-PEERS = ("indexlang", "numpy", "jax", "torch")
+PEERS = (OURS, OTHER, "numpy", "jax", "torch")
 
 
 @dataclass(frozen=True)

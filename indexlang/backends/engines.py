@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import timeit
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -19,6 +19,7 @@ from ..plan.limits import NATIVE, NUMPY, Limits
 from ..plan.plan import Plan
 from .numpy.emitting import module_of
 from .numpy.load import Compiled, compile_program
+from .updates import Update
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Row:
     """A backend. `needs` are modules that must be installed, by the extra of that name.
 
     `emits` makes a module of a Plan, the text of its program and our version; `target` is what that is called, and
-    `pulls` says whether it does so of both runs. `nests` are the loop nests that it computes, as text.
+    `pulls` says whether it does so of both runs. `nests` are the loop nests that it computes, as text. `updates` makes
+    one call of what is to be changed in place, if it can.
     """
 
     limits: Limits
@@ -35,6 +37,7 @@ class Row:
     target: str
     pulls: bool = False
     nests: Callable[[Plan], str] = lambda plan: ""
+    updates: Callable[[Sequence[Update]], Callable[..., Any] | None] | None = None
     needs: tuple[str, ...] = ()
     unable: Callable[[], str] = str  # why it cannot run here, although that is installed
 
@@ -42,6 +45,11 @@ class Row:
     def missing(self) -> tuple[str, ...]:
         """The modules that are not installed."""
         return tuple(name for name in self.needs if find_spec(name) is None)
+
+    @property
+    def there(self) -> bool:
+        """Whether it can run here."""
+        return not self.missing and not self.unable()
 
 
 def _native(*args: Any, **how: Any) -> Compiled:
@@ -68,9 +76,15 @@ def _nests(plan: Plan) -> str:
     return nests(plan)
 
 
+def _updates(several: Sequence[Update]) -> Callable[..., Any] | None:
+    from .native.load import updates
+
+    return updates(several)
+
+
 def peaks(dtype: str) -> tuple[float, float]:
     """Operations on floats of this type, and bytes read and written, that the machine does in a second at most."""
-    if not BACKENDS["native"].missing:
+    if BACKENDS["native"].there:
         from .native.load import peaks as native
 
         return native(dtype)
@@ -87,13 +101,15 @@ def peaks(dtype: str) -> tuple[float, float]:
 
 
 def usual() -> str:
-    """The backend that "auto" stands for: that of INDEXLANG_BACKEND, else NumPy. Errors: as `present`."""
+    """The backend that "auto" stands for: that of INDEXLANG_BACKEND, else native code where it can be made and run,
+    else NumPy. Errors: as `present`, for what INDEXLANG_BACKEND names.
+    """
     named = os.environ.get("INDEXLANG_BACKEND", "").strip()
     if named in ("", "auto"):
-        return "numpy"
+        return "native" if BACKENDS["native"].there else "numpy"
     if named not in BACKENDS:
         rule, values = f"INDEXLANG_BACKEND is one of {', '.join(BACKENDS)}", (f"INDEXLANG_BACKEND={shown(named)}",)
-        raise MeaningError(Problem("backend", rule, values=values, way_out="unset it, and NumPy is taken"))
+        raise MeaningError(Problem("backend", rule, values=values, way_out="unset it, and what is there is taken"))
     return present(named, "or unset INDEXLANG_BACKEND")
 
 
@@ -112,6 +128,8 @@ def present(name: str, otherwise: str = "or leave backend=... out, and NumPy is 
 
 BACKENDS: Mapping[str, Row] = {
     "numpy": Row(NUMPY, compile_program, module_of, "numpy", pulls=True),
-    "native": Row(NATIVE, _native, _emitted, "llvm", nests=_nests, needs=("llvmlite",), unable=_unable),
+    "native": Row(
+        NATIVE, _native, _emitted, "llvm", nests=_nests, updates=_updates, needs=("llvmlite",), unable=_unable
+    ),
 }
 TARGETS: Mapping[str, str] = {row.target: name for name, row in BACKENDS.items()}  # the backends by what they emit

@@ -166,7 +166,7 @@ def check_cotangents(expected: Mapping[str, Mapping[int, Affine]], shapes: Mappi
             except (KeyError, IndexError, ZeroDivisionError, ValueError):  # sizes that data say
                 continue
             if name in shapes and axis < len(shapes[name]) and shapes[name][axis] != size:
-                output = primal_of(name)
+                output = primal_of(name) or "the output"  # a cotangent under another name
                 values = (f"{output} has size {size} along axis {axis}", f"{name} has shape {shapes[name]}")
                 rule = f"'{name}' must have the shape of '{output}'"
                 way = f"pass an array of the shape of '{output}', such as np.ones_like({output})"
@@ -270,6 +270,13 @@ def switch(name: str, value: Any) -> bool:
         return bool(value)
     rule = f"{name} is True or False, not {shortly(value)}"
     raise MeaningError(Problem("setting", rule, way_out=f"write {name}=True, or leave it out"))
+
+
+def plainly(wrt: Any) -> tuple[Any, ...]:
+    """What `wrt` says where it is names and nothing else, as something to look up; nothing at all is all names."""
+    if wrt is None or type(wrt) is str:
+        return (wrt,)
+    return tuple(wrt) if type(wrt) in (list, tuple) and all([type(n) is str for n in wrt]) else ()
 
 
 def names_of(wrt: Sequence[str] | str | None, inputs: Sequence[str]) -> tuple[str, ...] | None:

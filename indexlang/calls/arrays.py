@@ -19,6 +19,7 @@ from ..sizes.dtypes import DTYPES
 
 Array = NDArray[Any]
 
+_NATIVE = frozenset(map(np.dtype, DTYPES))  # in the byte order of this machine: a dtype says its name slowly
 _LONGEST = {"f": "float64", "c": "complex128"}
 
 
@@ -30,12 +31,13 @@ def as_array(name: str, value: Any) -> Array:
             raise ShapeError(Problem("dtype", rule, way_out="fill it, or pass the mask as a tensor and say where"))
         value = _viewed(name, value)
     array: Array = value
-    dtype = number_type(name, array.dtype)
-    return array if array.dtype.isnative else array.astype(dtype)
+    return array if array.dtype in _NATIVE else array.astype(number_type(name, array.dtype), copy=False)
 
 
 def number_type(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """A type of numbers that tensors may hold, in the byte order of this machine. Errors: `ShapeError`."""
+    if dtype in _NATIVE:
+        return dtype
     if dtype.name in DTYPES:
         return dtype if dtype.isnative else dtype.newbyteorder("=")
     if dtype.kind in "fc":

@@ -1,48 +1,45 @@
-"""The callable: a Program with its two caches, by text and by sizes, and what can be asked of it.
+"""The callable: what can be asked of a program, calls, derivatives, and what it looks like.
 
 In: a Program; at each call, arrays. Out: arrays. The one rule: what depends on sizes and dtypes is done once for each
-set of them, and a call looks up the code and runs it. Functions are safe to call from several threads.
+set of them, and a call with the shapes and types of the last one goes the same way (`ways`) without looking anything
+up. Functions are safe to call from several threads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cache, partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 
-from ..backends.engines import BACKENDS, TARGETS, present, usual
-from ..backends.numpy.load import Compiled
+from ..backends.engines import BACKENDS, TARGETS, present
 from ..backends.numpy.rooms import ROOMS
+from ..derive import examples
 from ..derive import grad as derivation
-from ..errors import DerivationError, MeaningError, Problem, ShapeError, warn_of
-from ..locks import Lock
+from ..errors import DerivationError, MeaningError, Problem
 from ..plan.derived import fitted
-from ..plan.limits import Limits
 from ..plan.plan import Plan
 from ..program import latex as typesetting
-from ..program.affine import Affine
 from ..program.ir import Program
 from ..program.notebook import html_of, latex_of
 from ..program.text import to_text
 from ..properties import cached_property, public
 from ..rewrite import gather as gathering
 from ..rewrite.phases import split
-from ..rewrite.starting import START, optional, started, starting
+from ..rewrite.starting import START, starting
 from ..version import __version__
 from . import arguments
-from .arguments import Form, Signature, direct, forms_of, is_mapping
+from .arguments import Form, Signature, direct, forms_of, is_mapping, plainly
 from .arrays import Array, as_buffers
 from .keeping import keep
 from .ordering import in_order
 from .pullback import Pulling, integer
+from .transformed import Transformed, indices_of, seed_of
+from .ways import Way, of_call, of_value, of_vjp, refused
 
-T = TypeVar("T")
 
-
-class Function:
+class Function(Transformed):
     """A compiled program: what `compile` and `load` give. Call it with arrays by name, or by position as in `inputs`.
 
     `inputs`, `outputs` and `options` are what it takes and gives, `backend` is what runs it. `optional` are the tensors
@@ -50,36 +47,8 @@ class Function:
     where the accumulation starts; the caller's array is not changed.
     """
 
-    def __init__(
-        self,
-        program: Program,
-        options: Mapping[str, Any] | None = None,
-        *,
-        ignored: Sequence[str] = (),
-        always_dict: bool = False,
-        exact: Sequence[str] = (),
-        expected: Mapping[str, Mapping[int, Affine]] | None = None,
-        limits: Limits | None = None,
-        backend: str = "auto",
-    ) -> None:
-        self.program = program
-        if backend == "auto":
-            backend = usual() if limits is None else "native" if limits.nests else "numpy"
-        self.backend = backend
-        self.options = dict(options or {})
-        self.inputs = program.inputs
-        self.outputs = program.outputs
-        self.optional = optional(program)
-        self._ignored = frozenset(ignored)
-        self._always_dict = always_dict or len(program.outputs) != 1
-        self._exact = frozenset(exact)  # outputs that stay in the type they are computed in
-        self._expected = expected or {}  # sizes of inputs that the program itself does not tell
-        self._limits = BACKENDS[backend].limits if limits is None else limits  # at which sizes plans turn
-        self._names = program.inputs
-        self._compiled: dict[Any, Compiled] = {}
-        self._pulls: dict[Any, Pulling] = {}
-        self._derived: dict[Any, Any] = {}
-        self._lock = Lock()
+    _quick: Way = staticmethod(refused)  # the way of a call with the shapes and types of the last one
+    _quick_vjp: Way = staticmethod(refused)
 
     # -- calls ---------------------------------------------------------------------------------
 
@@ -90,22 +59,17 @@ class Function:
         derived program always). `out` is where results go: an array, or a dict of some of the outputs.
         Errors: `ShapeError` for arrays that are missing or do not fit.
         """
-        if (args and kwargs) or len(args or kwargs) != len(self._names) or out is not None:
-            return self._call_slowly(args, kwargs, out)
-        arrays: Sequence[Any] = args
-        try:
-            if kwargs:
-                arrays = [kwargs[name] for name in self._names]
-            compiled = self._compiled[tuple([(a.shape, a.dtype) for a in arrays])]
-        except (KeyError, AttributeError, TypeError):
-            compiled = None  # what is wrong is told below, without this error behind it
-        if compiled is None:
-            return self._call_slowly(args, kwargs, out)
-        for a in arrays:
-            if type(a) is not np.ndarray:
-                return self._call_slowly(args, kwargs, out)
-        results = compiled.run(*arrays)
-        return dict(zip(self.outputs, results, strict=True)) if self._always_dict else results[0]
+        if out is None:
+            found = self._quick(args, kwargs)
+            if found is not NotImplemented:
+                return found
+            arrays = direct(args, kwargs, self._names)
+            compiled = None if arrays is None else self._compiled.get(key := forms_of(arrays))
+            if arrays is not None and compiled is not None:
+                self._quick = of_call(compiled, self._names, key, self.outputs, self._always_dict)
+                results = compiled.run(*arrays)
+                return dict(zip(self.outputs, results, strict=True)) if self._always_dict else results[0]
+        return self._call_slowly(args, kwargs, out)
 
     def _call_slowly(self, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> Any:
         if out is not None and "out" in self._names and not is_mapping(args):
@@ -129,80 +93,41 @@ class Function:
     def _named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Array]:
         return arguments.by_name(args, kwargs, self._names, self.optional, self._ignored)
 
-    def _at(self, key: tuple[Form, ...]) -> Compiled:
-        """The code for inputs of these shapes and types."""
-        found = self._compiled.get(key)
-        if found is None:
-            with self._lock.held():
-                found = self._compiled.get(key)
-                if found is None:
-                    found = self._plan(dict(zip(self._names, key, strict=True)))
-                    keep(self._compiled, key, found)
-        return found
-
-    def _plan(self, signature: Signature) -> Compiled:
-        shapes = {name: shape for name, (shape, _) in signature.items()}
-        dtypes = {name: dtype.name for name, (_, dtype) in signature.items()}
-        arguments.check_cotangents(self._expected, shapes)
-        compiled = BACKENDS[self.backend].compiles(self.program, shapes, dtypes, exact=self._exact, limits=self._limits)
-        warn_of(compiled.warnings, 5)
-        return compiled
-
-    def _run(self, named: Mapping[str, Array]) -> dict[str, Array]:
-        arrays = [named[name] for name in self._names]
-        return dict(zip(self.outputs, self._at(forms_of(arrays)).run(*arrays), strict=True))
-
-    def _made(self, key: object, make: Callable[[], T]) -> T:
-        """What is derived from the program, once."""
-        if key not in self._derived:
-            with self._lock.held():
-                if key not in self._derived:
-                    self._derived[key] = make()
-        found: T = self._derived[key]
-        return found
-
-    def _started(self, initial: tuple[str, ...]) -> Function:
-        """The program whose accumulations into `initial` start from tensors that the caller passes."""
-
-        def make() -> Function:
-            program = started(self.program, initial)
-            return self._like(program, self.options, ignored=tuple(self._ignored), always_dict=self._always_dict)
-
-        return self._made(("started", initial), make)
-
-    def _like(self, program: Program, options: Mapping[str, Any] | None = None, **how: Any) -> Function:
-        """Another program, planned in the same way."""
-        return Function(program, options, **{"limits": self._limits, "backend": self.backend, **how})
-
-    def _on(self, backend: str) -> Function:
-        """The same program on another backend, what is kept chosen in the same way."""
-        limits = replace(BACKENDS[backend].limits, deep=self._limits.deep)
-        how: dict[str, Any] = {"always_dict": self._always_dict, "exact": tuple(self._exact)}
-        how |= {"ignored": tuple(self._ignored), "expected": self._expected, "limits": limits, "backend": backend}
-        return self._made(("on", backend), lambda: self._like(self.program, self.options, **how))
-
     # -- derivatives ---------------------------------------------------------------------------
 
-    def grad(self, wrt: Sequence[str] | str | None = None, form: Literal["scatter", "gather"] = "scatter") -> Function:
+    def grad(
+        self,
+        wrt: Sequence[str] | str | None = None,
+        form: Literal["scatter", "gather"] = "scatter",
+        *,
+        seed: float | None = None,
+        keep: Sequence[str] | str = (),
+    ) -> Function:
         """The derived program as a Function: inputs, and `y.grad` for each output; outputs `x.grad`, always a dict.
 
         `wrt` names inputs (all that the outputs depend on differentiably); `form` is "scatter", as derived, or
-        "gather", solved for the target. Errors: `DerivationError` for other names, and where there is no derivative.
+        "gather", solved for the target. With a `seed` the cotangent of the scalar output is that number, in the text,
+        and no input. The indices `keep` stay, in front, in every gradient that would be summed over them: the gradients
+        of each example, where examples do not meet. Errors: `DerivationError` for other names, and where there is no
+        derivative.
         """
         if not isinstance(form, str) or form not in ("scatter", "gather"):
             rule = f"a form is 'scatter' or 'gather', not {arguments.shortly(form)}"
             raise DerivationError(Problem("form", rule, way_out="write form='gather', or leave it out"))
-        names = arguments.names_of(wrt, self.inputs)
+        names, number, indices = arguments.names_of(wrt, self.inputs), seed_of(seed), indices_of(keep)
 
         def make() -> Function:
-            program = derivation.backward(self.program, names)
+            program = derivation.backward(self.program, names, seed=number)
+            for index in reversed(indices):
+                program = examples.kept(self.program, program, index)
             if form == "gather":
                 program = gathering.gather(program)
             ignored = [n for n in self.inputs if n not in program.inputs]
-            expected = derivation.cotangent_shapes(self.program)
+            expected = {n: axes for n, axes in self._expected.items() if n in program.inputs}
+            expected |= derivation.cotangent_shapes(self.program) if seed is None else {}
             return self._like(program, self.options, ignored=ignored, always_dict=True, expected=expected)
 
-        return self._made(("grad", names, form), make)
+        return self._made(("grad", names, form, repr(number), indices), make)
 
     def vjp(self, /, *args: Any, **kwargs: Any) -> tuple[Any, Callable[[Any], dict[str, Array]]]:
         """The outputs, and `pullback(dy)`: the gradients of sum(dy * y) by every differentiable input, as a dict.
@@ -212,8 +137,11 @@ class Function:
         changed before the pullback has run; outputs that it reads again cannot be written to.
         Errors: `ShapeError` for arrays and cotangents, `DerivationError` for what has no derivative.
         """
+        found: tuple[Any, Callable[[Any], dict[str, Array]]] = self._quick_vjp(args, kwargs)
+        if found is not NotImplemented:
+            return found
         arrays = direct(args, kwargs, self._names)
-        pulling = None if arrays is None else self._pulls.get(tuple([(a.shape, a.dtype) for a in arrays]))
+        pulling = None if arrays is None else self._pulls.get(key := forms_of(arrays))
         if arrays is None or pulling is None:
             named = self._named(args, kwargs)
             initial = tuple(name for name in self.optional if name in named)
@@ -223,6 +151,8 @@ class Function:
             arrays = [named[name] for name in self._names]
             with in_order(args, key := forms_of(arrays), self.program):
                 pulling = self._pulling(key)
+        elif pulling.settled:
+            self._quick_vjp = of_vjp(pulling, key, self._always_dict)
         chosen, results = pulling.run(given := arrays)
         values = chosen.values(results)
 
@@ -264,30 +194,34 @@ class Function:
         `ShapeError` if there is not one output of shape (), `DerivationError` for integers and other names.
         """
         args, inputs, wrt = arguments.wrt_apart(args, inputs, wrt, self._names)
-        if len(self.outputs) != 1:
-            rule = f"value_and_grad needs one scalar output, here: {', '.join(self.outputs) or 'none'}"
-            raise ShapeError(Problem("not-scalar", rule, way_out="choose one: compile(..., outputs=[...])"))
-        output = self.outputs[0]
+        results: tuple[Any, dict[str, Array]] = self._quick_values.get(asked := plainly(wrt), refused)(args, inputs)
+        if results is not NotImplemented:
+            return results
+        output = self._scalar("value_and_grad")
         named = self._named(args, inputs)
         initial = tuple(name for name in self.optional if name in named)
         chosen = arguments.names_of(wrt, (*self.inputs, *initial))
         if initial:
             chosen = None if chosen is None else tuple(starting(dict.fromkeys(chosen), initial))
-            value, found = self._started(initial).value_and_grad(starting(named, initial), wrt=chosen)
-            return value, {n.removeprefix(START): g for n, g in found.items()}
+            value, grads = self._started(initial).value_and_grad(starting(named, initial), wrt=chosen)
+            return value, {n.removeprefix(START): g for n, g in grads.items()}
         chosen = chosen or tuple(n for n in self._reached if n in named and named[n].dtype.kind in "fc")
         for name in chosen:
             if name in named and named[name].dtype.kind not in "fc":
                 raise DerivationError(integer(name, named[name].dtype.name))
         both = self._made(("both", chosen), lambda: self._like(self._valued(chosen), always_dict=True))
         with in_order(args, key := forms_of([named[n] for n in self._names]), self.program):
-            plan = self._at(key).plan
-        if plan.shapes[output] != ():
-            rule = f"value_and_grad needs a scalar, {output} has shape {plan.shapes[output]}"
-            raise ShapeError(Problem("not-scalar", rule, way_out="sum it, or use vjp with a cotangent of its shape"))
+            plan = self._told(key)
+        self._check_scalar("value_and_grad", output, plan.shapes[output])
         given = {**named, self._gradients[output]: np.ones((), plan.dtypes[output])}
-        results = both._run({n: given[n] for n in both.inputs})
-        return results[output], {n: results[self._gradients[n]] for n in chosen}
+        arrays = [given[n] for n in both.inputs]
+        compiled = both._at(forms_of(arrays))
+        found = dict(zip(both.outputs, compiled.run(*arrays), strict=True))
+        if asked:  # else what names them may name others the next time
+            forms = dict(zip(self._names, key, strict=True))
+            how = (compiled, both.inputs, both.outputs, forms, output, self._gradients, chosen)
+            self._quick_values[asked] = of_value(*how)
+        return found[output], {n: found[self._gradients[n]] for n in chosen}
 
     @cached_property
     def _reached(self) -> tuple[str, ...]:
@@ -379,7 +313,7 @@ class Function:
             raise MeaningError(Problem("target", rule, way_out="write emit('numpy', ...), or leave it out"))
         if TARGETS[target] != self.backend:
             other = self._on(present(TARGETS[target], "or write emit('numpy', ...)"))
-            return other.emit(target, dict(zip(self._names, self._formed(args, shapes), strict=True)), vjp=vjp)
+            return other.emit(target, *args, **{"vjp": vjp, **shapes})
         row = BACKENDS[self.backend]
         key, pulls = self._formed(args, shapes), arguments.switch("vjp", vjp)
         if pulls and not row.pulls:
@@ -396,24 +330,3 @@ class Function:
     def release() -> None:
         """Let go of the memory that calls of all Functions have left for the next ones."""
         ROOMS.clear()
-
-    # -- copies --------------------------------------------------------------------------------
-
-    def __reduce__(self) -> tuple[Callable[..., Function], tuple[Any, ...]]:
-        """By its program and what it was made with: code is made anew, where it is needed."""
-        how = (self._always_dict, tuple(sorted(self._exact)), dict(self._expected), self._limits, self.backend)
-        return _remade, (self.program, self.options, tuple(sorted(self._ignored)), *how)
-
-
-def _remade(
-    program: Program,
-    options: Mapping[str, Any],
-    ignored: Sequence[str],
-    always_dict: bool,
-    exact: Sequence[str],
-    expected: Mapping[str, Mapping[int, Affine]],
-    limits: Limits,
-    backend: str,
-) -> Function:
-    how: dict[str, Any] = {"always_dict": always_dict, "exact": exact, "expected": expected}
-    return Function(program, options, ignored=ignored, limits=limits, backend=backend, **how)

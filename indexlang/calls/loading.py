@@ -20,6 +20,7 @@ from ..properties import public
 from ..syntax.parser import parse, read
 from .arguments import listed, shortly, switch
 from .function import Function
+from .origins import Origin, options_of
 
 Backend = Literal["auto", "numpy", "native"]
 
@@ -40,14 +41,14 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     `text` is a path if it is a `Path`, or one line without `=` that ends in .idx. `layer` chooses one of several
     layers; `options` are that layer's, in one mapping or by keyword:
     `compile("conv.idx", layer="conv2d", stride=2)`. `outputs` are the tensors to deliver, instead of the header's, or
-    those that nothing reads. `backend` is what runs the Function: "numpy", which "auto"
-    takes unless INDEXLANG_BACKEND says otherwise, or "native" (the extra of that name): statements as loop nests,
-    compiled; `f.backend` says which. With `recompute` no product is kept from the forward run of `vjp` that its
-    pullback can make again: less memory, more time.
+    those that nothing reads. `backend` is what runs the Function: "native" (the extra of that
+    name), statements as loop nests, compiled for this processor; or "numpy". "auto" is what INDEXLANG_BACKEND says,
+    else native where llvmlite is installed and can make code, else NumPy; `f.backend` says which. With `recompute` no
+    product is kept from the forward run of `vjp` that its pullback can make again: less memory, more time.
     Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text, or with an argument;
     `IndexLangError` for a file that cannot be read.
     """
-    engine, given = _engine(backend), _given(options, keywords)
+    engine, given = _engine(backend), options_of(options, keywords)
     if not (layer is None or isinstance(layer, str)):
         way = f"an option of this name is given as options={{'layer': {shortly(layer)}}}"
         rule = f"a layer is chosen by its name, not by {shortly(layer)}"
@@ -55,15 +56,17 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     source, folder = _source(text)
     file, again = parse(source), switch("recompute", recompute)
     doubts: list[Problem] = []
-    found = resolved(file, layer=layer, options=given, outputs=_outputs(outputs), folder=folder, doubt=doubts.append)
+    names = _outputs(outputs)
+    found = resolved(file, layer=layer, options=given, outputs=names, folder=folder, doubt=doubts.append)
     warn_of(doubts, 2)
     limits = BACKENDS[engine].limits
     limits = replace(limits, deep=NEVER) if again else limits
-    return Function(found.program, found.options, limits=limits, backend=engine)
+    origin = Origin(source, folder, layer, names, given)
+    return Function(found.program, found.options, limits=limits, backend=engine, origin=origin)
 
 
 def _engine(backend: str) -> str:
-    """What runs a Function: for "auto" the first that there is. Errors: `MeaningError` for what is not there."""
+    """What runs a Function. Errors: `MeaningError` for what is not there."""
     there = get_args(Backend)
     if not isinstance(backend, str) or backend not in there:
         rule = f"a backend is one of {', '.join(there)}, not {shortly(backend)}"
@@ -79,20 +82,6 @@ def _outputs(outputs: Any) -> tuple[str, ...] | None:
         return names
     rule = f"outputs are names of tensors, and {shortly(wrong)} is none"
     raise MeaningError(Problem("undefined-output", rule, way_out="write outputs=['y'], or leave it out"))
-
-
-def _given(options: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a call, from the mapping and by keyword. Errors: `MeaningError`."""
-    if options is None:
-        return dict(keywords)
-    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
-        rule = f"options is a mapping from names to values, not {shortly(options)}"
-        raise MeaningError(Problem("options", rule, way_out="write options={'stride': 2}"))
-    twice = [name for name in options if name in keywords]
-    if twice:
-        rule = f"'{twice[0]}' was given twice, in the mapping and by keyword"
-        raise MeaningError(Problem("options", rule, way_out="give it once"))
-    return {**options, **keywords}
 
 
 def _source(text: str | os.PathLike[str]) -> tuple[Source, Path | None]:
@@ -138,7 +127,8 @@ class Layers:
             doubts: list[Problem] = []
             found = resolved(self._file, layer=name, folder=self._folder, doubt=doubts.append)
             warn_of(doubts, 3)
-            self._functions[name] = Function(found.program, found.options)
+            origin = Origin(self._file.span.source, self._folder, name, None, {})
+            self._functions[name] = Function(found.program, found.options, origin=origin)
         return self._functions[name]
 
     def __getattr__(self, name: str) -> Function:

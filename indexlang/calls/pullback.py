@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.numpy.at_once import COTANGENT, Asked, Pull
 from ..backends.numpy.emitting import Both
 from ..backends.numpy.load import Compiled
 from ..errors import DerivationError, Problem, ShapeError
@@ -107,14 +108,35 @@ class Pulling:
             raise DerivationError(*(integer(name, dtype) for name, dtype in self.integers))
         everything = (*arrays, *results, *cotangents)
         given = [everything[k] for k in self._into_second]
-        run = self.__dict__.get("_run")
-        if run is None:
-            run = self.__dict__["_run"] = self.second(forms_of(given)).run
-        found = run(*given)
+        second: Compiled | None = self.__dict__.get("_second")
+        if second is None:
+            second = self.__dict__["_second"] = self.second(forms_of(given))
+        found = second.run(*given)
         if self.instead is not None and not all(np.isfinite(found[k]) for k in self._second_finite):
             other, results = self.instead().run(arrays)
             return other.backward(arrays, results, dy)
         return {n: found[k] for n, k in self._gradients}
+
+    @property
+    def settled(self) -> bool:
+        """Whether both runs are known, and are right whatever the data are."""
+        return "_second" in self.__dict__ and self.instead is None
+
+    def asked(self, known: Sequence[Form], as_dict: bool) -> Asked:
+        """Both runs as one call and its pullback, from the forms of the program's inputs."""
+        second: Compiled = self.__dict__["_second"]
+        cotangent = len(self.inputs) + len(self.first_gives)
+        pull = Pull(
+            None if self._single is None else second.whole,
+            second.run,
+            None if self._single is None else (self._single, self._kinds[0]),
+            tuple(COTANGENT if k == cotangent else k for k in self._into_second),
+            tuple((k, n) for n, k in self._gradients),
+            self.backward,
+        )
+        inputs = tuple((n, *form) for n, form in zip(self.inputs, known, strict=True))
+        values = tuple((k, n, is_read) for n, k, is_read in self._outputs)
+        return Asked(inputs, self._into_first, values, as_dict, pull)
 
     def cotangents(self, dy: Any) -> list[Array]:
         """The cotangent of each output, in its shape and type. Errors: `ShapeError`."""

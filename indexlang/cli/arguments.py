@@ -78,6 +78,14 @@ def option(text: str) -> tuple[str, int | float | bool]:
     raise argparse.ArgumentTypeError(f"NAME=NUMBER, not '{shown(text)}'")
 
 
+def batch(text: str) -> tuple[str, tuple[str, ...]]:
+    """`n:x,y.grad`: an index, and the tensors that get it in front."""
+    index, colon, tensors = said(text).partition(":")
+    if not (index.strip() and colon and tensors):
+        raise argparse.ArgumentTypeError(f"INDEX:TENSOR,TENSOR,... such as n:x,y.grad, not '{shown(text)}'")
+    return index.strip(), names(tensors)
+
+
 def positive(text: str) -> int:
     """A count."""
     if not _digits(text) or int(text) < 1:
@@ -203,6 +211,15 @@ ARGUMENTS = {
         default="scatter",
         help="as the swap rule gives them, or solved for the target",
     ),
+    "mode": _argument(
+        "--mode",
+        choices=("reverse", "forward"),
+        default="reverse",
+        help="gradients, or forward the tangents",
+    ),
+    "batch": _argument(
+        "--batch", type=batch, metavar="n:x,y.grad", help="an index in front of tensors and of all that depends on them"
+    ),
     "order": _argument("--order", type=positive, default=1, metavar="N", help="differentiate N times"),
     "format": _argument("--format", choices=("text", "latex", "json"), default="text", help="how to print"),
     "format of check": _argument("--format", choices=("text", "json"), default="text", help="how to print"),
@@ -240,7 +257,9 @@ ARGUMENTS = {
     "seed": _argument("--seed", type=whole, default=0, metavar="N", help="another one, other random numbers"),
     "target": _argument("--target", choices=tuple(TARGETS), default="numpy", help="the kind of source"),
     "backend": _argument(
-        "--backend", choices=tuple(BACKENDS), help="what runs it, instead of what INDEXLANG_BACKEND says, or numpy"
+        "--backend",
+        choices=("auto", *BACKENDS),
+        help="what runs it; where unsaid what INDEXLANG_BACKEND says, else native where llvmlite is installed",
     ),
     "nests": _argument("--nests", action="store_true", help="also the loop nests of the native backend"),
     "measure": _argument("--measure", action="store_true", help="also how long each statement takes, on random arrays"),
@@ -253,7 +272,7 @@ ARGUMENTS = {
 _PROGRAM = ("layer", "option", "outputs", "wrt")
 
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "grad": ("print the derived statements", (*_PROGRAM, "form", "order", "format", "full")),
+    "grad": ("print the derived statements", (*_PROGRAM, "mode", "form", "order", "batch", "format", "full")),
     "check": ("print every error and warning of files", ("format of check",)),
     "run": ("run the program on arrays", (*_PROGRAM, "input", "output", "grad", "backend")),
     "gradcheck": (

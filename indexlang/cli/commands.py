@@ -43,7 +43,7 @@ from ..syntax.tree import File, Item, LayerDef, ShapeDecl, Statement
 from . import arguments, completion, doctor
 from . import files as cli_files
 from .output import complain, described, print_findings, print_json, print_program, print_text, report, table
-from .programs import backend_of, planned_of, program_of, shapes_of
+from .programs import backend_of, derived_of, planned_of, program_of, shapes_of
 from .streams import attended, say
 
 Array = NDArray[Any]
@@ -75,10 +75,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _grad(args: argparse.Namespace) -> int:
-    program = program_of(args)
-    for _ in range(args.order - 1):
-        program = grad.backward(program, args.wrt)
-    program = grad.backward(program, args.wrt) if args.full else grad.derived(program, args.wrt)
+    program = derived_of(args, program_of(args))
     if args.form == "gather":
         program = gather(program)
     match args.format:

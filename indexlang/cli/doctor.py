@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.engines import BACKENDS
+from ..backends.engines import BACKENDS, usual
 from ..backends.native import objects
 from ..backends.native.objects import Kept
-from ..errors import shown
+from ..errors import MeaningError, shown
 from ..machine import processors, quota, within
 from ..plan.record import amount
 from ..threads import num_threads
@@ -78,6 +78,7 @@ class Machine:
     environment: Mapping[str, str] = field(default_factory=dict)
     sgemm: float = 0.0
     copy: float = 0.0
+    backend: str = ""  # what runs Functions that name none
     native: str | None = None  # what makes native code, and for which machine
     alone: str = ""  # why native code runs in fewer threads than it may
     cache: str = ""  # where that code is kept, and how much
@@ -215,10 +216,21 @@ def look(seconds: float = 0.3) -> Machine:
         environment={name: os.environ[name] for name in sorted(settings) if name in os.environ},
         sgemm=sgemm,
         copy=copy,
+        backend=backend(),
         native=native(),
         alone=alone(),
         cache=cache(objects.kept()),
     )
+
+
+def backend() -> str:
+    """What runs Functions that name no backend, and whether the environment says so."""
+    try:
+        found = usual()
+    except MeaningError as error:
+        return f"none: {error.problems[0].rule}"
+    named = os.environ.get("INDEXLANG_BACKEND", "").strip() not in ("", "auto")
+    return f"{found}, {'as INDEXLANG_BACKEND says' if named else 'where none is named'}"
 
 
 def native() -> str | None:
@@ -326,7 +338,8 @@ def text(machine: Machine) -> str:
         ("blocks", "unknown" if machine.beside is None else f"in {_count(machine.beside, 'thread')}, as native code"),
         ("sgemm", f"{machine.sgemm / 1e9:.0f} GF/s"),
         ("copy", f"{machine.copy / 1e9:.1f} GB/s, read and written, by one thread"),
-        ("backend", f"NumPy {np.__version__}"),
+        ("backend", machine.backend or "unknown"),
+        ("NumPy", np.__version__),
         ("native", machine.native or "not installed; it is an extra: pip install 'indexlang[native]'"),
         *([("", machine.alone)] if machine.alone else []),
         *([("cache", machine.cache)] if machine.cache else []),

@@ -12,10 +12,12 @@ from collections.abc import Collection, Sequence
 from ..backends.engines import TARGETS, present, usual
 from ..calls.arguments import indexing, no_inputs
 from ..calls.function import Function
-from ..derive import grad
-from ..errors import Problem, ShapeError, warn_of
+from ..derive import grad, tangents
+from ..errors import DerivationError, Problem, ShapeError, warn_of
+from ..meaning.report import nearest
 from ..meaning.resolve import resolve
 from ..program.ir import Program
+from ..rewrite.batched import batched, dependents
 from ..sizes.suggested import suggested
 from ..syntax.parser import parse
 from . import files as cli_files
@@ -25,7 +27,7 @@ Forms = dict[str, tuple[tuple[int, ...], str]]  # shape and type by input
 
 def backend_of(args: argparse.Namespace) -> str:
     """What runs it. Errors: `MeaningError` where that is not there."""
-    return present(args.backend, "or leave --backend out") if args.backend else usual()
+    return usual() if args.backend in (None, "auto") else present(args.backend, "or leave --backend out")
 
 
 def program_of(args: argparse.Namespace) -> Program:
@@ -42,6 +44,33 @@ def program_of(args: argparse.Namespace) -> Program:
     )
     warn_of(doubts, 2)
     return program
+
+
+def derived_of(args: argparse.Namespace, program: Program) -> Program:
+    """The gradients, or the tangents, of a program, with or without forward statements, over a batch or not.
+
+    Errors: `DerivationError`.
+    """
+    whole, alone = (tangents.forward, tangents.tangents) if args.mode == "forward" else (grad.backward, grad.derived)
+    for _ in range(args.order - 1):
+        program = whole(program, args.wrt)
+    derived = whole(program, args.wrt) if args.full else alone(program, args.wrt)
+    if args.batch is None:
+        return derived
+    index, names = args.batch
+    known = (*program.inputs, *(n for n in derived.inputs if n not in program.inputs))
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        way = nearest(unknown[0], known) or "name inputs of what is printed"
+        raise DerivationError(
+            Problem("batch", f"'{unknown[0]}' is no input", None, (f"inputs: {', '.join(known)}",), way)
+        )
+    members = dependents(program, names)  # forward tensors that the derived statements alone take as inputs
+    chosen = tuple(n for n in dict.fromkeys((*names, *derived.inputs)) if n in members and n in derived.inputs)
+    if not chosen:
+        rule = f"what is printed reads none of {', '.join(names)}"
+        raise DerivationError(Problem("batch", rule, None, (f"inputs: {', '.join(derived.inputs)}",), "name others"))
+    return batched(derived, index, chosen)
 
 
 def shapes_of(program: Program, given: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:

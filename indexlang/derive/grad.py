@@ -20,7 +20,6 @@ from ..errors import NAMED, DerivationError, Problem, within_depth
 from ..meaning.report import nearest
 from ..program.affine import Affine, size
 from ..program.conditions import guard_of
-from ..program.interface import ANONYMOUS, default_interface
 from ..program.ir import (
     DOTS,
     GRAD,
@@ -41,7 +40,6 @@ from ..program.ir import (
     reads_of,
     sizes_of,
     statement,
-    tensors_in,
     walk,
 )
 from ..program.measure import nodes
@@ -57,12 +55,13 @@ from ..rewrite.scoped import embedded
 from ..rewrite.unnamed import read_through
 from ..size_limits import MOST_DERIVED, MOST_GROWTH
 from . import reductions
-from .centred import centred
 from .contributions import Contribution, contributions, with_cotangent, without_implied
-from .dependencies import Dependencies, accessed, accesses, dependencies, depending, reaching
+from .dependencies import accesses, dependencies, depending, reaching
+from .interfaces import interfaced, named_tensors
 from .poles import Poles
 from .reductions import Adjoint, separated, without_values
-from .shifts import cancelled
+from .seeds import scalar, seeded
+from .shortened import shortened
 from .softmax import Softmax, softmaxes
 
 Bounds = Mapping[str, Bound]
@@ -70,7 +69,7 @@ Bounds = Mapping[str, Bound]
 
 def gradient_names(program: Program) -> dict[str, str]:
     """The name of each tensor's gradient: `x.grad`, with a number where the program has a tensor of that name."""
-    tensors = _tensors(program)
+    tensors = named_tensors(program)
     taken = {*tensors, *(p for t in tensors if (p := primal_of(t)) is not None)}
     names: dict[str, str] = {}
     for tensor in tensors:
@@ -94,14 +93,20 @@ def with_gradients(program: Program) -> frozenset[str]:
 
 @uncollected
 @within_depth(DerivationError, NAMED)
-def backward(program: Program, wrt: Sequence[str] | None = None, values: bool | Sequence[str] = False) -> Program:
+def backward(
+    program: Program,
+    wrt: Sequence[str] | None = None,
+    values: bool | Sequence[str] = False,
+    seed: float | None = None,
+) -> Program:
     """The derived program by the tensors `wrt`, inputs or defined ones (by all inputs that have gradients).
 
-    With `values` it gives the outputs too, or the tensors that `values` names.
+    With `values` it gives the outputs too, or the tensors that `values` names. With a `seed` the cotangent of its
+    scalar output is that number, and no input.
 
     Errors: `DerivationError`, if an input has no gradient, or one that the language cannot say.
     """
-    return _Derivation(program, wrt).program(values)
+    return _Derivation(program, wrt).program(values, seed)
 
 
 @within_depth(DerivationError, NAMED)
@@ -118,7 +123,7 @@ def derived(program: Program, wrt: Sequence[str] | None = None) -> Program:
     whole = derivation.program(False)
     forward = {s.target.tensor for s in program.statements}
     alone = replace(whole, statements=tuple(s for s in whole.statements if s.target.tensor not in forward))
-    return _interfaced(program, derivation.without_unread(alone), (*whole.inputs, *sorted(forward)))
+    return interfaced(program, derivation.without_unread(alone), (*whole.inputs, *sorted(forward)))
 
 
 class _Derivation:
@@ -137,8 +142,8 @@ class _Derivation:
         self.solution: Solution = solve(self.flat)
         self.softmax = softmaxes(self.flat, self.solution)
         self.softmax = {k: s for k, s in self.softmax.items() if not s.through & set(self.wrt)}
-        self.centred = centred(self.flat, self.solution)
-        known, reached = self.shortened()
+        found = shortened(self.flat, self.solution, self.wrt, self.softmax)
+        known, reached, self.centred = found.known, found.reached, found.centred
         self.active = depending(known, self.wrt) & reached
         self.seeds = tuple(self.names[o] for o in program.outputs if o in self.active)
         self.poles = Poles(self.flat)
@@ -150,23 +155,6 @@ class _Derivation:
         self.most = MOST_DERIVED + MOST_GROWTH * sum(nodes(s.value) for s in self.flat.statements)
         self.left = self.most  # nodes
         self.shapes: list[Shape] = []
-
-    def shortened(self) -> tuple[Dependencies, set[str]]:
-        """The dependencies that are left, as far as all that is asked for is still reached.
-
-        A softmax depends on its exponents; nothing depends on a maximum that cancels, no sum of squares on its mean.
-        """
-        gone = cancelled(self.flat) - set(self.wrt)
-        while True:
-            found: Dependencies = {}
-            for k, stmt in enumerate(self.flat.statements):
-                softmax = self.softmax.get(k)
-                sources = accesses(stmt) if softmax is None else accessed(softmax.exponent)
-                found.setdefault(stmt.target.tensor, set()).update(sources - gone - self.centred.get(k, frozenset()))
-            reached = reaching(found, self.flat.outputs)
-            if set(self.wrt) <= reached or not (gone or self.centred):
-                return found, reached
-            gone, self.centred = frozenset(), {}
 
     def check(self, reached: Collection[str]) -> None:
         problems = []
@@ -186,7 +174,9 @@ class _Derivation:
         if problems:
             raise DerivationError(*problems)
 
-    def program(self, values: bool | Sequence[str]) -> Program:
+    def program(self, values: bool | Sequence[str], seed: float | None = None) -> Program:
+        if seed is not None:
+            scalar(self.flat, [o for o in self.original.outputs if o in self.active])
         self.totals()
         prepared: dict[str, list[Adjoint]] = {}
         for k in reversed(range(len(self.flat.statements))):
@@ -205,6 +195,8 @@ class _Derivation:
                     guard = Call("ne", (replace(stmt.target, tensor=self.names[tensor]), Const(0)))
                     adjoint = replace(adjoint, masks=(*adjoint.masks, guard))
             self.derive(k, adjoint)
+        if seed is not None:
+            self.seed(seed)
         gradients = tuple(self.names[n] for n in self.wrt)
         given = (*self.flat.inputs, *self.seeds)
         shown = (self.original.outputs if values else ()) if isinstance(values, bool) else tuple(values)
@@ -216,9 +208,17 @@ class _Derivation:
             shapes=(*self.flat.shapes, *self.shapes),
         )
         whole = inherit(whole, [*(None for _ in self.flat.statements), *self.bounds])
-        named = _tensors(self.original)
+        named = named_tensors(self.original)
         whole = read_through(whole, {g for t, g in self.names.items() if t not in named})
-        return embedded(_interfaced(self.original, self.without_unread(optimize(whole, self.floats())), given))
+        return embedded(interfaced(self.original, self.without_unread(optimize(whole, self.floats())), given))
+
+    def seed(self, number: float) -> None:
+        """The cotangent becomes a number."""
+        (cotangent,) = self.seeds
+        found = seeded(self.statements, cotangent, number)
+        if len(found) > len(self.statements):
+            self.bounds.insert(0, {})
+        self.statements, self.seeds = found, ()
 
     def without_unread(self, program: Program) -> Program:
         """Forward statements whose values nobody reads go; the shapes of their tensors' gradients are declared."""
@@ -347,43 +347,3 @@ class _Derivation:
         stmt, bounds = fix_indices(stmt, bounds)
         self.statements.append(stmt)
         self.bounds.append(bounds)
-
-
-def _tensors(program: Program) -> dict[str, None]:
-    found = dict.fromkeys((*program.inputs, *program.outputs))
-    for stmt in program.statements:
-        found.update(dict.fromkeys(tensors_in(stmt)))
-    return found
-
-
-# -- inputs and outputs --------------------------------------------------------------------------------
-
-
-def _interfaced(forward: Program, program: Program, possible: Sequence[str]) -> Program:
-    """The program with the inputs that it needs, bare where its statements say inputs and outputs themselves."""
-    defined = {s.target.tensor for s in program.statements}
-    inputs, outputs = default_interface(program.statements, program.shapes)
-    shapes = {s.tensor: s for s in program.shapes}
-    needed = dict.fromkeys((*inputs, *(t for t in defined if t in shapes)))
-    left = list(needed)
-    while left:  # what the declared shapes of these mention
-        shape = shapes.get(left.pop())
-        for dim in shape.dims if shape else ():
-            more = [p.tensor for p in walk(dim) if isinstance(p, Size) and p.tensor not in needed]
-            needed.update(dict.fromkeys(more))
-            left += more
-    there = defined | set(possible)
-    kept = tuple(s for s in program.shapes if s.tensor in needed)
-    for by in kept:
-        for missing in (p.tensor for d in by.dims for p in walk(d) if isinstance(p, Size) and p.tensor not in there):
-            rule = f"the derivative does not make {missing}, whose size is in the declared shape of {by.tensor}"
-            way = f"declare the shape of {by.tensor} by sizes of inputs and numbers"
-            raise DerivationError(Problem("undeclared-shape", rule, by.span, way_out=way))
-    shown = {p for s in kept for d in s.dims for p in walk(d)}
-    program = replace(program, shapes=kept, dims=tuple((n, e) for n, e in program.dims if e in shown))
-    closed = set(needed) - defined <= set(inputs)
-    if forward.name is None and closed and set(outputs) == set(program.outputs):
-        return replace(program, inputs=inputs, outputs=outputs, name=None)
-    order = tuple(n for n in possible if n in needed and n not in defined)
-    name = forward.name if forward.name and forward.name.endswith(f"_{GRAD}") else f"{forward.name or ANONYMOUS}_{GRAD}"
-    return replace(program, inputs=order, name=name)

@@ -51,9 +51,11 @@ from .graphs.standard import (
     SquaredError,
     Tanh,
 )
+from .learning.clipping import clip_norm, clip_value
 from .learning.data import Dataset, read_idx
 from .learning.digits import mnist_small
-from .learning.optimisers import Adam, AdamW, GradientDescent, Group, clip_norm, clip_value
+from .learning.groups import Group
+from .learning.optimisers import Adam, AdamW, GradientDescent
 from .learning.schedules import ConstantRate, CosineRate, StepRate, WarmUp
 from .learning.training import Training
 from .learning.weights import load_weights, save_weights

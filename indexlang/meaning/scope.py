@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..errors import Span
 from ..program.functions import CONSTANTS
-from ..program.ir import Expr, primal_of
+from ..program.ir import GRAD, TANGENT, Expr, is_tangent, primal_of
 from ..program.names import Fresh
 from ..syntax import tree
 from .converter import BOUNDARIES, Given, tree_nodes
@@ -35,6 +35,7 @@ class Scope:
     tensors: set[str] = field(default_factory=set)  # with brackets or in a header
     bracketed: set[str] = field(default_factory=set)  # with brackets in a statement
     ranks: dict[str, tuple[int, Span]] = field(default_factory=dict)
+    shaped: set[str] = field(default_factory=set)  # tensors whose shapes are declared
     least: dict[str, tuple[int, Span]] = field(default_factory=dict)  # of tensors that `...` is used with
     not_scalar: set[str] = field(default_factory=set)  # tensors that are asked for the size of an axis
     taken: set[str] = field(default_factory=set)  # every name that occurs
@@ -93,15 +94,18 @@ class Scope:
             self.conflict(name, exact[0], exact[1], axes(rank) if rank else "it stands without subscripts", span)
 
     def like_its_primal(self, name: str, rank: int, span: Span) -> None:
-        """A gradient has as many axes as what it is the gradient of."""
+        """A gradient, or a tangent, has as many axes as what it is of, unless its shape is declared."""
         primal = primal_of(name)
-        for other in (primal, f"{name}.grad"):
+        for other in (primal, f"{name}.{GRAD}", f"{name}.{TANGENT}"):
             there, first = self.ranks.get(other or "", (rank, span))
             if other is not None and there != rank and name not in self.conflicts:
+                derived, (has, whole) = (name, (rank, there)) if other == primal else (other, (there, rank))
+                if derived in self.shaped:
+                    continue
                 self.conflicts.add(name)
-                gradient, (has, whole) = (name, (rank, there)) if other == primal else (other, (there, rank))
-                rule = f"'{gradient}' has {axes(has)}, but what it is the gradient of has {axes(whole)}"
-                way = "give it another name, without .grad"
+                kind, last = ("tangent", TANGENT) if is_tangent(derived) else ("gradient", GRAD)
+                rule = f"'{derived}' has {axes(has)}, but what it is the {kind} of has {axes(whole)}"
+                way = f"give it another name, without .{last}, or declare its shape"
                 self.report.add("rank", rule, span, way_out=way, others=((f"{axes(there)} here", first),))
 
     def conflict(self, name: str, rank: int, first: Span, other: str, span: Span) -> None:
@@ -176,7 +180,7 @@ class Scope:
                         self.taken.add(name)
                         self.use(name, len(subscripts) - dots, span, dots > 0)
                         primal = primal_of(name)
-                        if primal is not None and len(subscripts) > dots:
+                        if primal is not None and len(subscripts) > dots and name not in self.shaped:
                             self.not_scalar.add(primal)
                     case tree.Call("size", (tree.Name(name), _)):
                         self.not_scalar.add(name)
@@ -198,6 +202,7 @@ class Scope:
         for t in (*(header.inputs + header.outputs if header is not None else ()), *declared):
             if t.dims is not None:
                 self.ranks.setdefault(t.name, (len(t.dims), t.span))
+                self.shaped.add(t.name)
 
     def introduce(self, name: str, span: Span, places: dict[str, Span]) -> None:
         """Take a name of a header; that it is named once, the parser has seen to."""

@@ -35,6 +35,7 @@ from .reads import value_of
 from .tiles import Bound, bounds_of
 from .values import cast
 from .views import Row, Scope, plain
+from .wholes import at_once
 from .writes import Target
 
 
@@ -93,7 +94,7 @@ def accumulation_of(stmt: Evaluation, target: Target) -> Accumulation | None:
     state = tuple(i for i in stmt.stmt.domain.indices if i in held & wanted)
     read = [*(groups[k] for k in reading), *({outer, *indices_of(f.base)} for _, f in fading)]
     added = [*(groups[k] for k in adding), *({inner, *indices_of(f.base)} for _, f in fading)]
-    by = _block(stmt, read, added, state, outer, inner)
+    by = _block(stmt, read, added, state, outer, inner, bool(fading))
     return None if by is None else Accumulation(outer, inner, by, backwards, reading, adding, state, tuple(fading))
 
 
@@ -137,6 +138,7 @@ def _block(
     state: Iterable[str],
     outer: str,
     inner: str,
+    fades: bool,
 ) -> int | None:
     """The size of the blocks; None if the triangle by itself costs less."""
     limits, sizes = stmt.b.limits, stmt.sizes
@@ -147,6 +149,8 @@ def _block(
     read_cost = best_order([*map(sorted, reading), kept], (), stmt.free, sizes, limits).cost
     best: int | None = None
     least = 2 * whole // 5  # of a triangle, half is needed
+    if at_once(stmt, None) and not fades:  # blocks are loops, which nests leave to others; powers are dear
+        least //= limits.wasted
     for by in (limits.tile << k for k in range(1, 5)):
         if by >= n:
             break

@@ -126,31 +126,9 @@ class Admitting(Pairs):
         left = mentioned & found.kept
         if let_in and (self.multiplied or not last):
             gone = tuple(i for i in self.scope if i in mentioned - left)
-            if len(gone) == 1 and self.always(let_in, gone[0]):
+            if len(gone) == 1 and always(self.b, let_in, gone[0], self.scope):
                 return
             self.conditions.append(Condition(Reduced("any", conjunction(let_in), gone), left, True))
-
-    def always(self, conditions: Sequence[Condition], gone: str) -> bool:
-        """Whether some value of an index is admitted at all points of the others: no bound is beyond another one."""
-        span, (lo, hi) = self.scope[gone], self.b.extents[gone]
-        there = span.whole or (span.part and any(c.along == gone for c in conditions))  # a tile has what is admitted
-        least, most = [Affine(lo)], [Affine(hi - 1)]
-        for condition in conditions:
-            if condition.margin is None:
-                return False
-            coef = dict(condition.margin.terms).get(Index(gone), 0)
-            if abs(coef) > 1:
-                return False
-            rest = condition.margin - Affine(0, ((Index(gone), coef),) if coef else ())
-            least += [-rest] if coef == 1 else []
-            most += [rest] if coef == -1 else []
-            if coef == 0 and not self.is_never_negative(rest):
-                return False
-        return there and all(self.is_never_negative(b - a) for a in least for b in most)
-
-    def is_never_negative(self, form: Affine) -> bool:
-        ends = interval(form, self.b.extents)
-        return ends is not None and ends[0] >= 0
 
     # -- a pair --------------------------------------------------------------------------------------
 
@@ -306,6 +284,30 @@ class Admitting(Pairs):
         for begin, end in condition.rims:
             with self.b.within(self.scope, condition.along, begin, end):
                 self.b.run(x.place, "=", Map(Apply("keep", (condition.value, x), self.dtype)))
+
+
+def always(b: Building, conditions: Sequence[Condition], gone: str, scope: Scope) -> bool:
+    """Whether some value of an index is admitted at all points of the others: no bound is beyond another one."""
+    span, (lo, hi) = scope[gone], b.extents[gone]
+    there = span.whole or (span.part and any(c.along == gone for c in conditions))  # a tile has what is admitted
+    least, most = [Affine(lo)], [Affine(hi - 1)]
+    for condition in conditions:
+        if condition.margin is None:
+            return False
+        coef = dict(condition.margin.terms).get(Index(gone), 0)
+        if abs(coef) > 1:
+            return False
+        rest = condition.margin - Affine(0, ((Index(gone), coef),) if coef else ())
+        least += [-rest] if coef == 1 else []
+        most += [rest] if coef == -1 else []
+        if coef == 0 and not _is_never_negative(b, rest):
+            return False
+    return there and all(_is_never_negative(b, high - low) for low in least for high in most)
+
+
+def _is_never_negative(b: Building, form: Affine) -> bool:
+    ends = interval(form, b.extents)
+    return ends is not None and ends[0] >= 0
 
 
 def conjunction(conditions: Sequence[Condition]) -> Value:

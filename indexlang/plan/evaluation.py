@@ -175,6 +175,7 @@ class Evaluation:
                 return Load(place, self.compute)
         value = cast(value_of(self.b, expr, scope), self.compute)
         own = [i for i in self.stmt.domain.indices if i in indices_of(expr)]
+        own = self.in_memory(own, expr) if self.b.limits.nests else own  # what multiplies by strides wants no turn
         if isinstance(expr, Access) and set(axes := axes_of(place, scope)) == set(here(own, scope)):
             return self.held(value, axes, scope)  # as it lies: nothing is turned
         return self.held(value, here(own, scope), scope)
@@ -356,9 +357,9 @@ class Evaluation:
         cores = [self.split(term)[0] for _, term in self.terms()]
         return all(any(not isinstance(f, Access) and domain <= set(indices_of(f)) for f in core) for core in cores)
 
-    def in_memory(self, group: Sequence[str]) -> list[str]:
-        """The indices as they lie in the access that has most of them, outermost first."""
-        accesses = [p for p in walk(self.value) if isinstance(p, Access)]
+    def in_memory(self, group: Sequence[str], inside: Expr | None = None) -> list[str]:
+        """The indices as they lie in the access that has most of them, outermost first; `inside` of a part."""
+        accesses = [p for p in walk(inside or self.value) if isinstance(p, Access)]
         largest = max(accesses, key=lambda a: len(set(indices_of(a)) & set(group)), default=None)
         first = [] if largest is None else [i for i in indices_of(largest) if i in group]
         return list(dict.fromkeys([*first, *group]))

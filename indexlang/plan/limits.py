@@ -75,6 +75,7 @@ class Limits:
     unfolded: int = 32 << 20  # bytes of that tensor
     added: int = 1 << 14  # elements that a tap adds to it, at least
     nested: int = 18  # loops inside of each other: Python allows 20 blocks
+    wasted: int = 4  # times the points that masks admit, which nests go through rather than in tiles
     nests: bool = False  # whether whole domains are computed as loop nests: no blocks, no copies, no tables of masks
     indices: int = 48  # of one statement; NumPy's arrays have at most 64 axes, and einsum 52 letters
 

@@ -12,16 +12,20 @@ from contextlib import ExitStack
 from math import prod
 from typing import Any
 
-from ..program.ir import Call, Expr, indices_of, parts_of
+from ..program.conditions import conjuncts
+from ..program.ir import Access, Call, Const, Expr, indices_of, parts_of
+from .admitting import always
 from .evaluation import Evaluation
 from .kernels import Map
 from .limits import NESTED
 from .operators import SUMS
 from .quantities import Apply, Count, Load, Number, Reduced, Value
-from .reads import masked, value_of
+from .reads import admitted, masked, value_of
 from .values import cast
 from .views import Scope
 from .writes import Target
+
+SMALL = 1 << 18  # points of several products that are soon gone through together
 
 
 def nestable(stmt: Evaluation, target: Target) -> bool:
@@ -40,7 +44,8 @@ def nestable(stmt: Evaluation, target: Target) -> bool:
         or prod(stmt.sizes[i] for i in stmt.summed) == 1
     ):
         return True
-    return all(_nothing_saved(stmt, stmt.split(term)[0]) for _, term in stmt.terms())
+    terms = stmt.terms()
+    return all(_nothing_saved(stmt, stmt.split(term)[0], len(terms) > 1) for _, term in terms)
 
 
 def unblocked(stmt: Evaluation) -> bool:
@@ -49,15 +54,24 @@ def unblocked(stmt: Evaluation) -> bool:
     return stmt.b.limits.nests and not stmt.b.complex_step and kinds <= NESTED
 
 
-def _nothing_saved(stmt: Evaluation, core: Sequence[Expr]) -> bool:
-    """Whether pairs of factors, one after the other, would cost as much as all at once."""
+def _nothing_saved(stmt: Evaluation, core: Sequence[Expr], several: bool) -> bool:
+    """Whether pairs of factors, one after the other, would cost as much as all at once. Of many points a product of
+    two arrays takes a tenth of the time: each of `several` terms is one, once what is no array has become one.
+    """
     points = prod(stmt.sizes[i] for i in (*stmt.free, *stmt.summed))
     groups = [{*indices_of(f)} for f in core]
     largest = max(prod(stmt.sizes[i] for i in own if i in stmt.sizes) for own in groups)
     if points <= stmt.b.limits.larger * largest:  # each point is an element of one of them
         return True
     together = {i for own in groups for i in own}
+    if points > SMALL and (several or not all(isinstance(f, Access) for f in core) or _by_data(stmt)):
+        return False
     return len(core) <= 2 and all(stmt.sizes[i] == 1 or i in together for i in (*stmt.free, *stmt.summed))
+
+
+def _by_data(stmt: Evaluation) -> bool:
+    """Whether data say which points there are: a factor of zeros, or zeros in the result, do so, too."""
+    return any(stmt.margin(m) is None for mask in (*stmt.inner, *stmt.outer) for m in conjuncts(mask))
 
 
 def nested(stmt: Any, target: Target) -> None:
@@ -75,7 +89,7 @@ def nested(stmt: Any, target: Target) -> None:
 
 
 def _product(stmt: Evaluation, term: Expr, scope: Scope) -> Value:
-    """A sum of products; what the whole sum is multiplied by, or divided, comes after it."""
+    """A sum of products; what the whole sum is multiplied by, or divided, comes after it, where there is a sum."""
     b, kind = stmt.b, stmt.compute
     core, outside, divisors = stmt.split(term)
     value: Value = cast(value_of(b, core[0], scope), kind)
@@ -86,7 +100,19 @@ def _product(stmt: Evaluation, term: Expr, scope: Scope) -> Value:
     for fn, parts in (("mul", outside), ("div", divisors)):
         for part in parts:
             value = Apply(fn, (value, value_of(b, part, scope)), kind)
+    if not all(isinstance(part, Const) for part in (*outside, *divisors)):
+        there = _met(stmt, scope)
+        value = value if there is None else Apply("select", (there, value, Number(0, kind)), kind)
     return stmt.masked_outer(value, scope)
+
+
+def _met(stmt: Evaluation, scope: Scope) -> Value | None:
+    """Where some point of a sum is admitted: elsewhere it is 0, whatever it is multiplied by. None if that is all."""
+    conditions = [stmt.condition(c, scope) for c in stmt.conditions()]
+    gone = [i for i in stmt.summed if any(i in c.indices for c in conditions)]
+    if len(gone) == 1 and always(stmt.b, conditions, gone[0], scope):
+        return None
+    return admitted(stmt.b, stmt.inner, stmt.free, scope)
 
 
 def _logarithm(stmt: Evaluation, target: Target, scope: Scope) -> Value:

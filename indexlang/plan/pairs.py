@@ -141,8 +141,9 @@ class Pairs:
         self.notes.append("loop nest of two")
         order = self.as_they_lie([i for i in out if i in {*self.axes(a), *self.axes(b)}], a, b)
         whole = sink is not None and set(order) == set(axes_of(sink.place, self.scope))
-        if whole and sink is not None and sink.target.overwrites and not sink.negative:
-            self.b.run(sink.place, "=", Product(a.place, b.place, part, "nest"))
+        if whole and sink is not None and not (sink.target.overwrites and sink.negative):
+            op = "=" if sink.target.overwrites else combining(sink.target.op, sink.negative)
+            self.b.run(sink.place, op, Product(a.place, b.place, part, "nest"))
             return None
         made = self.b.part("part", order, self.dtype, self.scope)
         self.b.run(made, "=", Product(a.place, b.place, part, "nest"))

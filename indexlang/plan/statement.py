@@ -44,6 +44,7 @@ from .skewing import Skewing, skew_of
 from .squaring import expanded, squared
 from .values import unit
 from .views import Scope, whole
+from .wholes import at_once
 from .windows import logarithm, window
 from .writes import Target, target_of
 
@@ -100,6 +101,7 @@ class StatementPlan(Evaluation):
         if recurrence_of(self.stmt) is not None:
             return Facts(recurrence=True)
         kept = [i for i in self.free if i not in target.taps]
+        grows = accumulation_of(self, target) is not None
         return Facts(
             root=self.root is not None,
             position=self.root is not None and self.root.op != "logsumexp",
@@ -118,12 +120,12 @@ class StatementPlan(Evaluation):
             separable=not target.taps and separable(self) is not None,
             skewed=skew_of(self, target) is not None,
             grouped=grouping_of(self, target) is not None,
-            running=accumulation_of(self, target) is not None,
+            running=grows,
             levels=levels_of(self, target) is not None,
             ranking=not target.taps and ranking_of(self) is not None,
             segments=not target.taps and segments_of(self) is not None,
             scan=not target.taps and bool(scans_of(self)),
-            nested=nestable(self, target),
+            nested=nestable(self, target) and not (self.inner and grows),
             chosen=prod(self.sizes[i] for i in chosen(self, target)),
             points=prod(self.sizes[i] for i in self.free),
         )
@@ -175,10 +177,14 @@ class StatementPlan(Evaluation):
 
     def contraction(self, target: Target) -> None:
         """Each term as a sum of products, over the points that masks admit."""
-        whole = self.b.limits.nests and not self.inner
-        steps, tile = () if whole else contraction_blocks(self, target), part_of(self, target)
+        tile = part_of(self, target)
+        whole = at_once(self, tile)
+        steps, tile = ((), None) if whole else (contraction_blocks(self, target), tile)
         if tile is not None:
             steps = (*(s for s in steps if s[0] not in (tile.outer, tile.inner)), (tile.outer, tile.by))
+        if whole and self.inner and target.taps:
+            self.summed_first(target)
+            return
         kept = tile is not None and tile.inner in self.free  # then what lies beyond the part is filled before
         several = len(self.terms()) > 1
         self.start(target, steps, many=several or kept)
@@ -191,6 +197,21 @@ class StatementPlan(Evaluation):
                 scope = stack.enter_context(self.b.within(scope, tile.inner, *tile.ends(self.b.extents)))
             for term in self.terms():
                 self.term(target, scope, term)
+
+    def summed_first(self, target: Target) -> None:
+        """Each term summed into an array of its own, which is then added tap by tap."""
+        self.start(target, (), many=True)
+        scope = whole(self.b.extents)
+        order = [i for i in self.stmt.domain.indices if i in self.free]
+        found = []
+        for sign, term in self.terms():
+            value = self.contracted(scope, term, None, order)
+            assert value is not None
+            found.append((sign, self.held(value, order, scope, "sums")))
+        with ExitStack() as stack:
+            self.enter(stack, target, (), drops=False)
+            for sign, value in found:
+                target.put(target.view, value, sign < 0)
 
     def running(self, target: Target) -> None:
         """A state that grows block by block."""

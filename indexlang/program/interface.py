@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .ir import Program, Shape, Statement, primal_of, reads_of, tensors_in
+from .ir import Program, Shape, Statement, is_tangent, primal_of, reads_of, tensors_in, walk
 
 ANONYMOUS = "program"  # the layer's name under which bare statements are printed that need a header
 
@@ -19,7 +19,8 @@ def default_interface(
     """The inputs and outputs of bare statements.
 
     Inputs are the tensors read, or asked for their size, and never defined, in order of first appearance; a gradient
-    that is defined brings in its primal, unless its shape is declared. Outputs are the tensors that are defined and
+    that is defined brings in its primal, unless its shape is declared (a tangent has the shape of its own definition
+    where its primal is not there). Outputs are the tensors that are defined and
     that nothing reads.
     """
     declared = {s.tensor for s in shapes}
@@ -29,7 +30,7 @@ def default_interface(
     for stmt in statements:
         read.update(reads_of(stmt))
         target = stmt.target.tensor
-        primal = None if target in declared else primal_of(target)
+        primal = None if target in declared or is_tangent(target) else primal_of(target)
         if primal is not None:
             seen[primal] = None
         seen.update(dict.fromkeys(tensors_in(stmt)))
@@ -44,3 +45,14 @@ def is_told(program: Program) -> bool:
 def with_header(program: Program) -> Program:
     """The program, with a layer's name if it has none and needs one: its statements do not tell inputs and outputs."""
     return program if program.name is not None or is_told(program) else replace(program, name=ANONYMOUS)
+
+
+def as_written(program: Program) -> Program:
+    """The program with its shapes and dims in the order in which its text has them."""
+    shapes = program.shapes
+    if program.name is not None:
+        place = {t: k for k, t in enumerate(dict.fromkeys((*program.inputs, *program.outputs)))}
+        shapes = tuple(sorted(shapes, key=lambda s: place.get(s.tensor, len(place))))
+    parts = dict.fromkeys(p for s in shapes for d in s.dims for p in walk(d))
+    first = {p: k for k, p in enumerate(parts)}
+    return replace(program, shapes=shapes, dims=tuple(sorted(program.dims, key=lambda d: first.get(d[1], len(first)))))

@@ -378,11 +378,21 @@ def reads_of(stmt: Statement) -> tuple[str, ...]:
 
 
 GRAD = "grad"  # the last part of a gradient's name; a number behind it keeps it fresh at higher order
+TANGENT = "dot"  # that of a tangent's
 
 
 def primal_of(name: str) -> str | None:
-    """The tensor whose gradient `name` is (`x` of `x.grad` and `x.grad2`), None if it is no gradient's name."""
+    """The tensor whose gradient or tangent `name` is: `x` of `x.grad`, `x.grad2` and `x.dot`; None for other names."""
+    return _primal(name, GRAD) or _primal(name, TANGENT)
+
+
+def is_tangent(name: str) -> bool:
+    """Whether a name is that of a tangent: `x.dot`, `x.dot2`."""
+    return _primal(name, TANGENT) is not None
+
+
+def _primal(name: str, kind: str) -> str | None:
     head, dot, last = name.rpartition(".")
-    if dot and last.startswith(GRAD) and (last == GRAD or last[len(GRAD) :].isdecimal()):
+    if dot and last.startswith(kind) and (last == kind or last[len(kind) :].isdecimal()):
         return head
     return None

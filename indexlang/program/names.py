@@ -11,7 +11,7 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping, 
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 
-from .functions import FUNCTIONS
+from .functions import CONSTANTS, FUNCTIONS
 from .ir import (
     DOTS,
     Access,
@@ -36,6 +36,16 @@ from .ir import (
     walk,
 )
 from .rebuild import transform, transform_domain, transform_expr
+
+# -- names -------------------------------------------------------------------------------------------
+
+RESERVED = frozenset(("size", "pad", "clamp", "wrap", "reflect", "and", "or", "not", "where", *CONSTANTS))
+
+
+def is_name(name: object) -> bool:
+    """Whether a tensor may have this name: identifiers with dots between them, and no words of the language."""
+    return isinstance(name, str) and all(part.isidentifier() and part not in RESERVED for part in name.split("."))
+
 
 # -- new names ---------------------------------------------------------------------------------------
 
@@ -205,6 +215,26 @@ def renamed(
         tuple((name, renaming.expr(e)) for name, e in program.dims),
         program.name,
     )
+
+
+def out_of_the_way(program: Program, taken: Collection[str], shown: Collection[str]) -> dict[str, str]:
+    """New names for the tensors that have one of `taken`, but for those that are `shown`; gradients follow theirs."""
+    own, found = tensors_of(program), dict[str, str]()
+    for tensor in own:
+        above = tensor
+        while above not in found and (primal := primal_of(above)) is not None:
+            above = primal
+        if tensor in taken and tensor not in shown and above not in found:
+            behind = [t[len(tensor) :] for t in own if _descends(t, tensor)]
+            used = {*own, *taken, *found.values()}
+            found[tensor] = next(n for n in counted(tensor) if not any(n + end in used for end in behind))
+    return found
+
+
+def _descends(tensor: str, other: str) -> bool:
+    """Whether a tensor is another one, its gradient, or a gradient of that."""
+    primal = primal_of(tensor)
+    return tensor == other or (primal is not None and _descends(primal, other))
 
 
 # -- without names -----------------------------------------------------------------------------------

@@ -50,13 +50,15 @@ class Sizes:
             for tensor, rank in ranks_in(stmt).items():
                 self.ranks.setdefault(tensor, rank)
         self.order = {t: k for k, t in enumerate(present)}
-        self.primals = {t: p for t in present if (p := primal_of(t)) in present and p is not None}
+        self.primals = {  # whose shape a gradient, or a tangent, has that is not declared
+            t: p for t in present if t not in self.declared and (p := primal_of(t)) in present and p is not None
+        }
         for tensor, shape in self.declared.items():
             if tensor not in self.targets:
                 for axis, dim in enumerate(shape.dims):
                     atom = Size(tensor, axis)
                     form = Affine.from_expr(dim)
-                    if form.is_constant and atom not in self.equal and tensor not in self.primals:
+                    if form.is_constant and atom not in self.equal:
                         self.equal[atom] = form
                         self.forget(tensor)
                     else:

@@ -73,7 +73,7 @@ def split(program: Program, late: Sequence[str]) -> tuple[Program, Program, tupl
     program = _declare(program, second, made)
     needed = mentioned(second, {s.tensor for s in program.shapes})
     for shape in program.shapes:
-        if shape.tensor in waiting:
+        if shape.tensor in waiting or _is_shaped(shape, needed):
             needed.update((p.tensor, None) for d in shape.dims for p in walk(d) if isinstance(p, Size))
     kept = tuple(n for n in needed if n in made)
     outputs = tuple(o for o in program.outputs if o in made)
@@ -112,10 +112,12 @@ def _read(stmt: Statement) -> list[str]:
 
 def _part(program: Program, statements: tuple[Statement, ...], outputs: tuple[str, ...], name: str) -> Program:
     defined = {s.target.tensor for s in statements}
-    shapes = tuple(
-        s for s in program.shapes if s.tensor in defined or (name == "forward" and s.tensor in program.inputs)
-    )
     needed = mentioned(statements, {s.tensor for s in program.shapes})
+    shapes = tuple(
+        s
+        for s in program.shapes
+        if s.tensor in defined or (name == "forward" and s.tensor in program.inputs) or _is_shaped(s, needed)
+    )
     for shape in shapes:
         needed[shape.tensor] = None
         needed.update((p.tensor, None) for d in shape.dims for p in walk(d) if isinstance(p, Size))
@@ -123,6 +125,11 @@ def _part(program: Program, statements: tuple[Statement, ...], outputs: tuple[st
     order = dict.fromkeys((*program.inputs, *(n for n in needed if n in there)))
     inputs = tuple(n for n in order if n in needed and n not in defined)
     return Program(inputs, outputs, statements, shapes, program.dims, name)
+
+
+def _is_shaped(shape: Shape, needed: Collection[str]) -> bool:
+    """Whether a gradient, or a tangent, that is needed has a declared shape, perhaps not its tensor's."""
+    return shape.tensor in needed and primal_of(shape.tensor) is not None
 
 
 def _keep_powers(program: Program, waiting: Collection[str]) -> Program:

@@ -32,6 +32,7 @@ from ..program.ir import (
     Subscript,
     children,
     indices_of,
+    is_tangent,
     parts_of,
     primal_of,
     reads,
@@ -92,6 +93,7 @@ def infer(program: Program, dtypes: Mapping[str, str], complex_step: bool = Fals
     known = Known(dtypes, ())
     problems: list[Problem] = []
     compute = []
+    problems += _moving_integers(program, known)
     for stmt in program.statements:
         problems += (p for p in _misused(stmt, known) if not (complex_step and p.code == "complex"))
         name = stmt.target.tensor
@@ -387,11 +389,20 @@ def _no_gradient(stmt: Statement, primal: Kind) -> Iterator[Problem]:
         name = stmt.target.tensor
         yield Problem(
             "integer-gradient",
-            "an integer tensor has no gradient",
+            f"an integer tensor has no {'tangent' if is_tangent(name) else 'gradient'}",
             stmt.target.span or stmt.span,
             (f"{primal_of(name)} is {primal.name}, so {name} could not hold its value",),
             f"pass {primal_of(name)} as floating-point numbers, or leave it out by wrt",
         )
+
+
+def _moving_integers(program: Program, known: Mapping[str, Kind]) -> Iterator[Problem]:
+    """Tangents that are passed in for tensors of integers."""
+    for name in program.inputs:
+        primal = primal_of(name) or ""
+        if is_tangent(name) and primal in known and known[primal].kind in ("bool", "int"):
+            rule, way = "an integer tensor has no tangent", f"pass {primal} as floating-point numbers"
+            yield Problem("integer-gradient", rule, None, (f"{primal} is {known[primal].name}",), way)
 
 
 def _reads(expr: Expr, known: Mapping[str, Kind]) -> list[str]:

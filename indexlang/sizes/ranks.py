@@ -29,7 +29,7 @@ from ..program.ir import (
     primal_of,
     sizes_of,
 )
-from ..program.names import Fresh, free
+from ..program.names import Fresh, free, tensors_of
 from ..program.rebuild import transform_expr, transform_statement
 from ..program.text import dim_names, expr_text
 from ..properties import cached_property
@@ -74,10 +74,16 @@ class _Expansion:
         """Names that occur in the program."""
         return Fresh.of(self.program).taken
 
+    @cached_property
+    def present(self) -> dict[str, None]:
+        """The tensors of the program."""
+        return tensors_of(self.program)
+
     def run(self) -> Program:
         """The whole program."""
         names = dim_names(self.program)
         for shape in self.program.shapes:
+            self.ranks.setdefault(shape.tensor, len(shape.dims))  # also of a gradient: it goes before its tensor's
             if not self.fits(shape.tensor, len(shape.dims)):
                 written = ",".join(expr_text(d, names) for d in shape.dims)
                 self.misfit(shape.tensor, len(shape.dims), shape.span, f"declared as {shape.tensor}[{written}]")
@@ -136,9 +142,9 @@ class _Expansion:
         return max(0, min(n for _, n in told))
 
     def rank(self, tensor: str) -> int | None:
-        """The rank of a tensor, a gradient's being that of its tensor."""
+        """The rank of a tensor, a gradient's being that of its tensor, if that is in the program."""
         found = self.ranks.get(tensor)
-        if found is None and (primal := primal_of(tensor)) is not None:
+        if found is None and (primal := primal_of(tensor)) is not None and primal in self.present:
             return self.rank(primal)
         return found
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from ..errors import NAMED, Problem, ShapeError, within_depth
 from ..program.affine import Affine
 from ..program.ir import (
+    GRAD,
+    TANGENT,
     Access,
     Boundary,
     Dots,
@@ -133,7 +135,7 @@ class _Numbers:
                 if declared is not None and wanted is not None and wanted != self.shapes[tensor][axis]:
                     problem = mismatched(tensor, axis, wanted, self.declared, self.shapes, self.names)
                     self.problems.append(problem)
-            primal = primal_of(tensor)
+            primal = None if tensor in self.declared else primal_of(tensor)
             if primal in self.shapes and self.shapes[primal] != self.shapes[tensor]:
                 self.problems.append(self.other_shape(tensor, primal))
 
@@ -297,9 +299,9 @@ class _Numbers:
         self.problems += too_large(tensor, shape, stmt.target.span)
         if 0 in shape and not self.nothing.isdisjoint(tensors_in(stmt)):
             self.nothing.add(tensor)
-        grad = self.shapes.get(f"{tensor}.grad")
-        if grad is not None and grad != self.shapes[tensor]:
-            self.problems.append(self.other_shape(f"{tensor}.grad", tensor))
+        for name in (f"{tensor}.{GRAD}", f"{tensor}.{TANGENT}"):
+            if name not in self.declared and self.shapes.get(name, self.shapes[tensor]) != self.shapes[tensor]:
+                self.problems.append(self.other_shape(name, tensor))
 
     # -- subscripts ----------------------------------------------------------------------------
 

@@ -72,6 +72,7 @@ def _pair(stores: Sequence[Store], sizes: Mapping[str, int]) -> tuple[str, str] 
     alone = {n.index for n in whole if isinstance(n, Position)}.union(*(s.met for s in stores))
     for f in folds:
         alone |= {f.part[0], f.over[0]} if f.part else set()
+        alone |= {i for limit in f.limits for i in (limit.index, limit.by)}
         alone |= set(f.over) if f.op.startswith("arg") else set()
     used = sorted({i for a in accesses for i in a.indices} - alone)
     for outer, inner in permutations(used, 2):
@@ -135,27 +136,38 @@ def cost(stores: Sequence[Store], sizes: Mapping[str, int], vector: str, lanes: 
     return total + sum(_cost_of(s.value, sizes, vector, fast, lanes, set()) for s in stores)
 
 
-def _cost_of(node: Node, sizes: Mapping[str, int], vector: str, fast: float, lanes: int, seen: set[Node]) -> float:
+def _cost_of(
+    node: Node,
+    sizes: Mapping[str, int],
+    vector: str,
+    fast: float,
+    lanes: int,
+    seen: set[Node],
+    fold: Fold | None = None,
+) -> float:
+    """What a node costs, in a fold or in none: there it is computed at each point, if it is not the same for all."""
     if node in seen:
         return 0.0
     seen.add(node)
-    here = points(node.indices, sizes)
+    inside = fold is not None and not node.indices.isdisjoint(fold.over)
+    where = {*fold.indices, *fold.over} if fold is not None and inside else node.indices
+    rounds = points(where, sizes) / (fast if vector in where else 1.0)
     match node:
         case Element(access=access, moved=moved):
-            inner = sum(_cost_of(n, sizes, vector, fast, lanes, seen) for n, _ in moved)
-            own = STRIDED if moved and vector in node.indices else _moves(access, vector, fast)
-            return here * own + inner
+            inner = sum(_cost_of(n, sizes, vector, fast, lanes, seen, fold) for n, _ in moved)
+            apart = (moved and vector in node.indices) or access.step(vector) not in (0, 1)
+            return rounds * (STRIDED * fast if vector in where and apart else 1.0) + inner
         case Call(args=args):
-            inner = sum(_cost_of(a, sizes, vector, fast, lanes, seen) for a in args)
-            return here * _unit(node) / (fast if vector in node.indices else 1.0) + inner
+            inner = sum(_cost_of(a, sizes, vector, fast, lanes, seen, fold) for a in args)
+            return rounds * _unit(node) + inner
         case Fold(value=value, over=over):
-            all_points = points(over, sizes) * here
+            all_points = points({*node.indices, *over}, sizes)
             if vector and vector in node.indices:
-                return all_points / fast + _cost_of(value, sizes, vector, fast, lanes, seen)
+                return all_points / fast + _cost_of(value, sizes, vector, fast, lanes, seen, node)
             axis = along(node, sizes, lanes)
             own_fast = speed(sizes[axis], lanes) if axis else 1.0
-            across = here * ACROSS if axis else 0.0
-            return all_points / own_fast + across + _cost_of(value, sizes, axis, own_fast, lanes, set())
+            across = points(node.indices, sizes) * ACROSS if axis else 0.0
+            return all_points / own_fast + across + _cost_of(value, sizes, axis, own_fast, lanes, set(), node)
         case _:
             return 0.0
 
@@ -165,11 +177,13 @@ def along(fold: Fold, sizes: Mapping[str, int], lanes: int) -> str:
 
     One that is taken in pieces which tiles of vectors do not divide is none: a tile would reach into the next piece.
     """
+    limited = {limit.index for limit in fold.limits}
     whole = [i for i in fold.over if fold.part is None or i != fold.over[0] or fold.part[1] % GRAIN == 0]
+    whole = [i for i in whole if i not in limited]
 
     def price(axis: str) -> float:
         fast = speed(sizes[axis], lanes) if axis else 1.0
-        return _cost_of(fold.value, sizes, axis, fast, lanes, set())
+        return _cost_of(fold.value, sizes, axis, fast, lanes, set(), fold)
 
     best = min(whole, key=price, default="")
     return best if best and price(best) < 0.8 * price("") and sizes[best] >= 2 else ""
@@ -182,8 +196,9 @@ def chosen(stores: Sequence[Store], sizes: Mapping[str, int], target: Target, ou
     """The axes of stores over the same indices, inside of loops over outer ones; items are for `itemized`."""
     lanes = lanes_of(stores, target)
     free = [i for i in stores[0].free if i not in outer and not (stores[0].moved and i in stores[0].met)]
-    pieces = {n.part[0] for n in every(s.value for s in stores) if isinstance(n, Fold) and n.part}
-    free = [i for i in free if i not in pieces]  # where a piece begins is one number
+    folds = [n for n in every(s.value for s in stores) if isinstance(n, Fold)]
+    one = {f.part[0] for f in folds if f.part} | {limit.by for f in folds for limit in f.limits}
+    free = [i for i in free if i not in one]  # where a piece begins, or what has limits, is one number
     vector = min(("", *free), key=lambda i: (cost(stores, sizes, i, lanes), i == ""))
     order = in_order(stores, sizes, vector)
     return Axes(order, vector, lanes, _unroll(stores, sizes, vector, lanes, target))
@@ -210,7 +225,8 @@ def _unroll(stores: Sequence[Store], sizes: Mapping[str, int], vector: str, lane
     folds = [n for n in whole if isinstance(n, Fold) and vector in n.indices]
     load = effort(n for n in whole if vector in n.indices)
     if folds:
-        few = all(points(f.over, sizes) <= WINDOW for f in folds)
+        beside = all(abs(n.access.step(vector)) <= 1 for n in whole if isinstance(n, Element))
+        few = all(points(f.over, sizes) <= WINDOW and not (beside and f.limits) for f in folds)
         most = max(1, target.registers // 2 // len(folds)) if load < HEAVY else 1
         count = min(2 if few else 8, most)
     else:

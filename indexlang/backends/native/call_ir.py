@@ -7,11 +7,12 @@ to the next one.
 
 A specification is 8 words: descr, axes, where their extents are, flags that there must be, bytes, whether it is
 written. What is no plain C-contiguous array of that dtype and shape, what is written and overlaps another argument, and
-a call for which there is no free context: the builtin function returns NotImplemented, and has done nothing.
+a call for which there is no free context: the builtin function returns NotImplemented, and has done nothing. Where a
+row refused to go on it returns True.
 
 Words of objects are those of CPython's default layout on 64 bits: type 1, and of a PyArrayObject data 2, nd 3 (half),
-dimensions 4, descr 7, flags 8 (half). `python_words` holds the addresses of ndarray, None, NotImplemented,
-and of Python's functions PyEval_SaveThread, PyEval_RestoreThread, Py_IncRef.
+dimensions 4, descr 7, flags 8 (half). `python_words`, the addresses of ndarray, None, NotImplemented, True and
+Python's functions, are declared by `words`.
 
 In: nothing. Out: text. The one rule: nothing is written before everything was checked.
 """
@@ -90,17 +91,15 @@ entry:
 run:
   call void @fill(ptr %program, ptr %context, ptr %addresses)
   %rows = load i64, ptr %program
-  call void @pool_run(ptr %context, i64 %rows)
+  %end = call i64 @pool_run(ptr %context, i64 %rows)
   store atomic i64 0, ptr %context release, align 8
-  ret i64 1
+  ret i64 %end
 busy:
   ret i64 0
 }
 """
 
 BUILTIN = """
-@python_words = global [6 x ptr] zeroinitializer
-
 define ptr @call_arrays(ptr %self, ptr %args, i64 %given) {
 entry:
   %program.at = getelementptr i64, ptr %self, i64 2
@@ -109,8 +108,8 @@ entry:
   %count = load i64, ptr %count.at
   %specs.at = getelementptr i64, ptr %program, i64 4
   %specs = load ptr, ptr %specs.at
-  %all = icmp eq i64 %given, %count
-  br i1 %all, label %begin, label %refuse
+  %every = icmp eq i64 %given, %count
+  br i1 %every, label %begin, label %refuse
 begin:
   %addresses = alloca ptr, i64 %count
   %some = icmp ne i64 %count, 0
@@ -139,35 +138,36 @@ checked:
   br i1 %none, label %refuse, label %taken
 taken:
   call void @fill(ptr %program, ptr %context, ptr %addresses)
+  %end = call i64 @run(ptr %program, ptr %context)
+  %refused = icmp eq i64 %end, 2
+  %all = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 1)
+  %true = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 3)
+  %found = select i1 %refused, ptr %true, ptr %all
+  call void @Py_IncRef(ptr %found)
+  ret ptr %found
+refuse:
+  %no = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 2)
+  call void @Py_IncRef(ptr %no)
+  ret ptr %no
+}
+
+define internal i64 @run(ptr %program, ptr %context) {
+entry:
   %rows = load i64, ptr %program
   %release.at = getelementptr i64, ptr %program, i64 6
   %release = load i64, ptr %release.at
   %short = icmp eq i64 %release, 0
   br i1 %short, label %held, label %released
 held:
-  call void @pool_run(ptr %context, i64 %rows)
-  br label %done
+  %end.held = call i64 @pool_run(ptr %context, i64 %rows)
+  store atomic i64 0, ptr %context release, align 8
+  ret i64 %end.held
 released:
-  %save = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 3)
-  %thread = call ptr %save()
-  call void @pool_run(ptr %context, i64 %rows)
+  %thread = call ptr @PyEval_SaveThread()
+  %end = call i64 @pool_run(ptr %context, i64 %rows)
   store atomic i64 0, ptr %context release, align 8
-  %restore = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 4)
-  call void %restore(ptr %thread)
-  br label %return
-done:
-  store atomic i64 0, ptr %context release, align 8
-  br label %return
-return:
-  %keep = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 5)
-  %nothing = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 1)
-  call void %keep(ptr %nothing)
-  ret ptr %nothing
-refuse:
-  %hold = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 5)
-  %no = load ptr, ptr getelementptr (ptr, ptr @python_words, i64 2)
-  call void %hold(ptr %no)
-  ret ptr %no
+  call void @PyEval_RestoreThread(ptr %thread)
+  ret i64 %end
 }
 
 define internal ptr @check(ptr %array, ptr %spec) {

@@ -2,22 +2,28 @@
 
 In: compiled nests, the arrays that a call gives, and those that pass values from nest to nest. Out: a `Native`. The one
 rule: the quick way checks what it is given; where it says no, the addresses are asked for here.
+
+What passes from nest to nest lies in a room of the call's own. A small one is kept with the code; a large one is taken
+from the memory that all programs leave for each other, as there may be code for many sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from ...plan.places import Buffer
+from ..numpy.rooms import ROOMS
 from .arena import arena
 from .nest import Array
 from .outline import Outline
 from .quick import quick
-from .runner import Argument, Place, Room, Runner, Step
+from .runner import Argument, Memory, Place, Room, Runner, Step
+
+KEPT = 1 << 20  # bytes of a room up to which it is kept with the code
 
 
 class Code(Protocol):
@@ -29,12 +35,14 @@ class Code(Protocol):
 
 @dataclass(frozen=True)
 class Native:
-    """A group as a function of the arrays that it reads and then those that it writes, all contiguous; `fast` is the
-    same where Python's objects are as they are known: it gives NotImplemented for arrays of another kind.
+    """A group as a function of the arrays that it reads and then those that it writes, all contiguous, which gives True
+    where a nest refused to go on; its runner's memory; and whether Python's objects are as they are known, so that
+    builtin functions can be made.
     """
 
     call: Callable[..., Any]
-    fast: Callable[..., Any] | None
+    memory: Memory
+    fast: bool
 
 
 def native(
@@ -44,28 +52,50 @@ def native(
     read: Sequence[tuple[Buffer, Array]],
     written: Sequence[tuple[Buffer, Array]],
     inside: Sequence[Array],
+    flags: Collection[str] = (),
 ) -> Native:
-    """A group of nests; `inside` are the arrays that nobody else sees."""
+    """A group of nests; `inside` are the arrays that nobody else sees, `flags` those in which nests refuse to go on."""
     places: dict[str, Place] = {a.name: Argument(k) for k, (_, a) in enumerate((*read, *written))}
     offsets, room = arena(nests, {a.name: a.size * np.dtype(a.dtype).itemsize for a in inside})
-    places |= {n: Room(at) for n, at in offsets.items()}
-    steps = [Step(n, code.address(n.name), _own(n, places), n.work) for n in nests]
+    last = {a.name: k for k, n in enumerate(nests) for a in n.arrays if a.name in flags}
+    refuses = {k: flag for flag, k in last.items()}
     kinds = [(b.dtype, b.shape) for b, _ in (*read, *written)]
     sizes = [a.size * np.dtype(a.dtype).itemsize for _, a in (*read, *written)]
-    runner = Runner(steps, sizes, room, code)
+    borrowed = room if room > KEPT else 0
+    if borrowed:
+        places |= {n: Argument(len(sizes), at) for n, at in offsets.items()}
+        kinds, sizes = [*kinds, ("uint8", (room,))], [*sizes, room]
+    else:
+        places |= {n: Room(at) for n, at in offsets.items()}
+    steps = [Step(n, code.address(n.name), _own(n, places), n.work, refuses.get(k, "")) for k, n in enumerate(nests)]
+    runner = Runner(steps, sizes, 0 if borrowed else room, code)
     fast = quick(name, kinds[: len(read)], kinds[len(read) :], runner)
 
-    def slowly(*arrays: Any) -> None:
+    def slowly(*arrays: Any) -> bool:
         for x, (dtype, shape) in zip(arrays, kinds, strict=True):
             if x.dtype != dtype or x.shape != shape or not (x.flags.c_contiguous and x.flags.aligned):
                 raise AssertionError(f"{name} takes {dtype}{list(shape)}, in order, not {x.dtype}{list(x.shape)}")
-        runner(*(x.ctypes.data for x in arrays))
+        return runner(*(x.ctypes.data for x in arrays))
 
-    def call(*arrays: Any) -> None:
-        if fast is None or fast(*arrays) is NotImplemented:
-            slowly(*arrays)
+    def call(*arrays: Any) -> bool | None:
+        found: Any = NotImplemented if fast is None else fast(*arrays)
+        return slowly(*arrays) if found is NotImplemented else found
 
-    return Native(call, fast)
+    if borrowed:
+        return Native(_lent(call, borrowed), runner.memory, False)
+    return Native(call, runner.memory, fast is not None)
+
+
+def _lent(call: Callable[..., Any], size: int) -> Callable[..., Any]:
+    """A call that is given a room behind its arrays."""
+
+    def lent(*arrays: Any) -> Any:
+        room = ROOMS.take(size)
+        found = call(*arrays, room[:size])
+        ROOMS.give(room)
+        return found
+
+    return lent
 
 
 def _own(nest: Outline, places: Mapping[str, Place]) -> dict[str, Place]:

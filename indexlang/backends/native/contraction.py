@@ -70,7 +70,8 @@ def _scheduled(c: Contraction, target: Target, name: str) -> Schedule:
     nests = (*before, *(p.nest for p in packs), nest(plan, name))
     flops = 2 * normal.points
     share = flops / (2 * lanes * COSTS.fmas * tile.cycles) if tile.cycles else 1.0
-    told = f"{tile}; {nests[-1].count} items; {share:.0%} of peak"
+    count = nests[-1].count
+    told = f"{tile}; {count} item{'s' * (count != 1)}; {share:.0%} of peak"
     return Schedule(nests, tuple(p.array for p in packs), told, flops, tile.cycles)
 
 

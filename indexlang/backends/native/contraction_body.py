@@ -6,18 +6,23 @@ read and not added, so that no inf or nan comes of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import groupby
 from math import prod
 
 from .contraction_results import Results
 from .contraction_tiling import Position, Tiling, located, zero
-from .nest import Form, Type
+from .nest import Form, Stmt, Type
 from .normal_form import LEFT, RIGHT, Axis
 from .packs import Access
 from .tile_costs import COSTS, sharing
 from .varying import varies
+
+STEPS = 8  # values of an axis that bounds limit, each in a straight line
+STAIRS = 6  # bodies for the positions at a border
 
 Registers = dict[tuple[int, Form, int], str]
 
@@ -40,8 +45,7 @@ class Body(Tiling):
         if not self.plan.normal.never:
             normal = self.plan.normal
             self._tested([self.form(b) for b in normal.tests] + [self._best(b) for b in normal.masks])
-        for p in self.positions:
-            Results(self, self.sums).write(p)
+        Results(self, self.sums).write()
 
     # -- the sum ---------------------------------------------------------------------------------------
 
@@ -61,6 +65,9 @@ class Body(Tiling):
         bounds = self._closing(axis, rest)
         if axis.name in self.chunks:
             self._chunk(axis, rest, live)
+        elif bounds and (steps := self._steps(axis, live, bounds)):
+            for first, last, there in steps:
+                self._known(axis, rest, there, first, last)
         elif bounds:
             self._limited(axis, rest, live, bounds)
         elif self._straight(axes):
@@ -77,7 +84,7 @@ class Body(Tiling):
             return False
         if any(varies(a.n) for a in axes):
             return False
-        return sharing(plan.normal, plan.tile) or len(self.positions) * self.wide * taps <= COSTS.line
+        return sharing(plan.normal, plan.tile) or len(self.positions) * self.wide * taps <= COSTS.straight
 
     def _loop(self, axis: Axis, rest: Sequence[Axis], live: list[Position]) -> None:
         w, n = self.w, axis.n
@@ -189,8 +196,48 @@ class Body(Tiling):
         return [
             b
             for b in self.plan.normal.bounds
-            if any(v == axis.name for v, _ in b.terms) and not any(v in later for v, _ in b.terms)
+            if any(v == axis.name for v, _ in b.terms) and not any(v in later or v in self.free for v, _ in b.terms)
         ]
+
+    def _steps(self, axis: Axis, live: list[Position], bounds: list[Form]) -> list[tuple[int, int, list[Position]]]:
+        """Runs of values of an axis with the positions that they have, where all of this is known, and short."""
+        vector = "" if self.plan.tile.dot else self.plan.tile.vector
+        known = [self.form(Form(b.const, tuple(t for t in b.terms if t[0] != axis.name))) for b in bounds]
+        if (
+            varies(axis.n)
+            or axis.n > STEPS
+            or any(f.terms for f in known)
+            or any(v == vector for b in bounds for v, _ in b.terms)
+        ):
+            return []
+        found = [
+            (
+                k,
+                [
+                    p
+                    for p in live
+                    if all(
+                        f.const + self._moved(b, p) + dict(b.terms)[axis.name] * k >= 0
+                        for b, f in zip(bounds, known, strict=True)
+                    )
+                ],
+            )
+            for k in range(axis.n)
+        ]
+        runs = [(there, [k for k, _ in run]) for there, run in groupby(found, key=lambda f: f[1])]
+        return [(ks[0], ks[-1] + 1, there) for there, ks in runs]
+
+    def _known(self, axis: Axis, rest: Sequence[Axis], live: list[Position], first: int, last: int) -> None:
+        """Values of an axis that the same positions have."""
+        if not live:
+            return
+        if last == first + 1:
+            self.values[axis.name] = Form(first)
+            self._sum(rest, live, {})
+            return
+        with self.w.loop(self.w.fresh(axis.name), first, last) as at:
+            self.values[axis.name] = at
+            self._sum(rest, live, {})
 
     def _limited(self, axis: Axis, rest: Sequence[Axis], live: list[Position], bounds: list[Form]) -> None:
         """A loop over the values that all positions have, and before and after it over those that some have."""
@@ -198,8 +245,12 @@ class Body(Tiling):
         late: list[Form] = []  # begins of the last position
         early: list[Form] = []
         tested = []
+
+        def first(bound: Form) -> int:
+            return dict(bound.terms)[axis.name]
+
         for bound in bounds:
-            coef = dict(bound.terms)[axis.name]
+            coef = first(bound)
             others = self.form(Form(bound.const, tuple(t for t in bound.terms if t[0] != axis.name)))
             moves = [self._moved(bound, p) + k for p in live for k in self._lanes(bound)]
             least, most = min(moves), max(moves)
@@ -211,14 +262,24 @@ class Body(Tiling):
             elif coef == -1:
                 ends.append(others + (most + 1))
                 early += [others + (least + 1)] if least != most else []
-        if any(abs(dict(b.terms)[axis.name]) != 1 for b in bounds):
+        if any(abs(first(b)) != 1 for b in bounds):
             self._part(axis, rest, live, begins, ends, tested)
             return
         for k, end in enumerate(late):
-            self._part(axis, rest, live, [*begins, *late[:k]], [*ends, end], tested)
+            self._part(
+                axis, rest, live, [*begins, *late[:k]], [*ends, end], tested, [b for b in tested if first(b) == 1]
+            )
         self._part(axis, rest, live, [*begins, *late], [*ends, *early], [])
         for k, begin in enumerate(early):
-            self._part(axis, rest, live, [*begins, *late, begin], [*ends, *early[:k]], tested)
+            self._part(
+                axis,
+                rest,
+                live,
+                [*begins, *late, begin],
+                [*ends, *early[:k]],
+                tested,
+                [b for b in tested if first(b) == -1],
+            )
 
     def _part(
         self,
@@ -228,22 +289,86 @@ class Body(Tiling):
         begins: list[Form],
         ends: list[Form],
         tested: list[Form],
+        missed: Sequence[Form] = (),
     ) -> None:
+        """A loop in which bounds are tested. Where one bound alone is `missed`, some position misses it all along."""
         with self.w.loop(self.w.fresh(axis.name), begins, ends) as at:
             self.values[axis.name] = at
-            if not tested:
-                self._sum(rest, live, {})
-                return
             vector = self.plan.tile.vector
             masks = [b for b in tested if vector in dict(b.terms)]
             plain = [b for b in tested if b not in masks]
             before, self.refusing = self.refusing, [*self.refusing, *masks]
-            if plain:
-                for p in live:
-                    self._guarded([located(b, self.at(p)) for b in plain], rest, p)
+            if len(missed) == 1 and not masks:
+                self._missed(missed[0], plain, rest, live)
+            elif missed:
+                self._each(plain, rest, live)
             else:
-                self._sum(rest, live, {})
+                plain.sort(key=lambda b: len({self._moved(b, p) for p in live}))  # those of all positions first
+                self._mixed(plain, rest, live)
             self.refusing = before
+
+    def _mixed(self, tests: Sequence[Form], rest: Sequence[Axis], live: list[Position]) -> None:
+        """All positions together where all of them meet the tests, else those that do."""
+        if not tests:
+            self._sum(rest, live, {})
+            return
+        test, moves = tests[0], [self._moved(tests[0], p) for p in live]
+        at = self.form(test) + min(moves)
+        if len(set(moves)) == 1:
+            with self.w.when(at):
+                self._mixed(tests[1:], rest, live)
+            return
+        with self._aside() as together:
+            self._mixed(tests[1:], rest, live)
+        with self._aside() as others, self.w.when(self.form(test) + max(moves)):
+            self._missed(test, tests, rest, live)
+        self.w.otherwise(at, together, others)
+
+    def _missed(self, test: Form, tests: Sequence[Form], rest: Sequence[Axis], live: list[Position]) -> None:
+        """The positions that meet the tests, where some misses this one and some does not: from which one on tells them
+        all, if where one bound is missed the others are met.
+        """
+        others = [t for t in tests if t is not test]
+        moves = sorted({self._moved(test, p) for p in live})
+        low, _ = test.interval({a.name: (0, a.n - 1) for a in self.plan.normal.axes})
+        steps = [m for m in moves[1:] if m < moves[0] - low]
+        if len(steps) > STAIRS or not all(self._met(t, test, live) for t in others):
+            self._each(tests, rest, live)
+        else:
+            self._stairs(test, [*steps, *(m for m in moves[1:] if m >= moves[0] - low)][: len(steps) + 1], rest, live)
+
+    def _met(self, test: Form, missed: Form, live: list[Position]) -> bool:
+        """Whether all positions of a tile meet a bound where one of them misses the other: their sum is a number."""
+        both = test + missed
+        moves = [self._moved(test, p) for p in live]
+        return not both.terms and both.const + 1 >= max(moves) - min(moves)
+
+    def _stairs(self, test: Form, steps: Sequence[int], rest: Sequence[Axis], live: list[Position]) -> None:
+        """The positions from the first step on that meets a bound, of which the last one surely does."""
+        if not steps:
+            return
+        there = [p for p in live if self._moved(test, p) >= steps[0]]
+        if len(steps) == 1:
+            self._sum(rest, there, {})
+            return
+        with self._aside() as here:
+            self._sum(rest, there, {})
+        with self._aside() as later:
+            self._stairs(test, steps[1:], rest, live)
+        self.w.otherwise(self.form(test) + steps[0], here, later)
+
+    @contextmanager
+    def _aside(self) -> Iterator[list[Stmt]]:
+        """Statements of one way of several: what it sets is not known to the others."""
+        before = dict(self.values)
+        with self.w.apart() as own:
+            yield own
+        self.values = before
+
+    def _each(self, tests: Sequence[Form], rest: Sequence[Axis], live: list[Position]) -> None:
+        """Each position that meets the tests."""
+        for p in live:
+            self._guarded([located(b, self.at(p)) for b in tests], rest, p)
 
     def _guarded(self, tests: Sequence[Form], rest: Sequence[Axis], p: Position) -> None:
         if not tests:

@@ -19,6 +19,8 @@ from .units import Cut, cuts, evenly, vectors
 from .varying import varies
 from .writing import Writing
 
+MOST = 2  # whole units of an axis that bounds cut, each with a tile of its own
+
 Range = tuple[Form, list[Form], bool]  # units of an axis: from, to (the least of), whether that is a single one
 
 
@@ -35,6 +37,7 @@ class _Loops:
         self.numbers: dict[str, Form] = {}
         self.origins: dict[str, Form] = {}
         self.chunks: dict[str, tuple[Form, int]] = {}
+        self.free = frozenset[str]()  # axes that stand where no bound cuts the tile
         self.items: list[tuple[str, int]] = []
 
     def outer(self, loops: Sequence[Outer]) -> None:
@@ -112,10 +115,13 @@ class _Loops:
         """All whole units, and the rest."""
         axis, unit = axes[0], self.units[axes[0]]
         for cut in found:
-            if cut.size == unit:
+            if cut.size == unit and not varies(cut.size):
+                if cut.past == 1 and not varies(cut.past) and axis not in self.ranges:
+                    self.whole(axes, sizes, Form(0), cut)
+                    continue
                 limits = [Form(cut.past) if e == Form(self.count(axis)) else e for e in ends]
                 with self.w.loop(self.w.fresh(axis), begin, limits) as at:
-                    self.one(axes, sizes, at, cut)
+                    self.whole(axes, sizes, at, cut)
             elif axis in self.ends:
                 with self.w.when(self.ends[axis]):
                     self.one(axes, sizes, Form(cut.first), cut)
@@ -125,21 +131,63 @@ class _Loops:
     def either(self, axes: Sequence[str], sizes: dict[str, int], at: Form, found: Sequence[Cut]) -> None:
         """One unit, of one size or the other."""
         if len(found) == 1:
-            self.one(axes, sizes, at, found[0])
+            self.whole(axes, sizes, at, found[0])
             return
         first, second = found
         with self.w.apart() as whole:
-            self.one(axes, sizes, at, first)
+            self.whole(axes, sizes, at, first)
         with self.w.apart() as ending:
             self.one(
                 axes, sizes, at if second.size == first.size - 1 and varies(first.past) else Form(second.first), second
             )
         self.w.otherwise(at * -1 + (first.past - 1), whole, ending)
 
-    def one(self, axes: Sequence[str], sizes: dict[str, int], at: Form, cut: Cut) -> None:
+    def whole(self, axes: Sequence[str], sizes: dict[str, int], at: Form, cut: Cut) -> None:
+        """A whole unit: those that bounds cut have static tiles of their own, in the others no bound need be asked.
+
+        Units of an axis that varies ask at each place; so does a rest.
+        """
+        axis, full = axes[0], cut.past
+        bounds = [b for b in self.plan.normal.bounds if axis in dict(b.terms) and b not in self.plan.normal.masks]
+        fixed = cut.size == self.units[axis] and not varies(self.plan.normal.axis(axis).n)
+        if not bounds or not fixed or axis not in dict(self.plan.tile.sizes):
+            self.one(axes, sizes, at, cut)
+            return
+        first, last = self.inside(axis, bounds, cut.size, full)
+        if not at.terms or first + full - last > MOST:
+            self.one(axes, sizes, at, cut, not at.terms and first <= at.const < last)
+            return
+        numbers = [*reversed(range(first)), *range(last, full)]
+        with self.w.apart() as found:
+            inside = first < last
+            self.one(axes, sizes, at if inside else Form(numbers.pop(0)), cut, inside)
+        for number in numbers:  # the outermost is told apart last, and asked for first
+            with self.w.apart() as border:
+                self.one(axes, sizes, Form(number), cut)
+            with self.w.apart() as chosen:
+                self.w.otherwise(at - number if number >= last else at * -1 + number, border, found)
+            found = chosen
+        for statement in found:
+            self.w.put(statement)
+
+    def inside(self, axis: str, bounds: Sequence[Form], unit: int, full: int) -> tuple[int, int]:
+        """From which whole unit of an axis to below which one no bound cuts any, wherever other axes stand."""
+        first, last = 0, full
+        ends = {a.name: (0, int(a.n) - 1) for a in self.plan.normal.axes}
+        for bound in bounds:
+            coef = dict(bound.terms)[axis]
+            least, _ = Form(bound.const, tuple(t for t in bound.terms if t[0] != axis)).interval(ends)
+            if coef > 0:
+                first = max(first, -(-max(-(least // coef), 0) // unit))
+            else:
+                last = min(last, max(least // -coef + 1, 0) // unit)
+        return (first, last) if first < last else (0, 0)
+
+    def one(self, axes: Sequence[str], sizes: dict[str, int], at: Form, cut: Cut, inside: bool = False) -> None:
         size = cut.size
         if axes[0] == self.plan.tile.vector:
             self.panel = at
+        self.free = self.free | {axes[0]} if inside else self.free - {axes[0]}
         self.values[axes[0]] = cut.begin(at)
         self.numbers[axes[0]] = at
         if axes[0] == self.plan.tile.vector:
@@ -166,7 +214,9 @@ class _Loops:
         if tile.vector in sizes:
             width, live = vectors(sizes[tile.vector], tile.lanes)
         shape = Shape(tuple((a, sizes[a]) for a, _ in tile.sizes), width, live)
-        Body(self.plan, self.w, shape, dict(self.values), self.numbers, self.panel, self.origins, self.chunks).write()
+        Body(
+            self.plan, self.w, shape, dict(self.values), self.numbers, self.panel, self.origins, self.chunks, self.free
+        ).write()
 
 
 def nest(plan: Plan, name: str) -> Nest:

@@ -6,13 +6,13 @@ it is written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from . import functions
 from .contraction_form import Operand
 from .contraction_tiling import Plan, Position, Tiling, zero
-from .nest import Form, Literal, Read, Type
+from .nest import Form, Literal, Type
 from .normal_form import TARGET
 from .operations import OPERATIONS
 from .packs import Access
@@ -22,60 +22,68 @@ Argument = str | Operand | Literal | float
 
 
 @dataclass(frozen=True)
+class Result:
+    """A register with results of a position: which vector of it, how many lanes, of which so many are live (0 all)."""
+
+    position: Position
+    vector: int
+    value: str
+    lanes: int
+    live: int
+
+
+@dataclass(frozen=True)
 class Results:
     """Results being written."""
 
     tiling: Tiling
     sums: Mapping[tuple[Position, int], str]
 
-    def write(self, p: Position) -> None:
-        """The results of a position."""
+    def write(self) -> None:
+        """The results of all positions, with one branch for all of them where it depends on the chunk what they are."""
+        plan, w = self.tiling.plan, self.tiling.w
+        results = [r for p in self.tiling.positions for r in self._of(p)]
+        if plan.contraction.op != "=":
+            fn = "sub" if plan.contraction.op == "-=" else "add"
+            results = [replace(r, value=w.apply(fn, self._old(r), r.value)) for r in results]
+        elif self.tiling.chunks:  # nothing is there before the first one
+            with w.when(sum((chunk for chunk, _ in self.tiling.chunks.values()), Form(-1))):
+                for r in results:
+                    w.apply("add", self._old(r), r.value, register=r.value)
+        if not self.tiling.chunks or not (plan.contraction.epilogue or plan.contraction.results):
+            for r in results:
+                self._finish(r.position, r.vector, r.value, r.lanes, r.live)
+            return
+        with w.apart() as whole:
+            for r in results:
+                self._finish(r.position, r.vector, r.value, r.lanes, r.live)
+        with w.apart() as part:
+            for r in results:
+                self._put(plan.accesses[TARGET], r.value, self._home(r), r.lanes, r.live)
+        w.otherwise(_last(plan, self.tiling.chunks), whole, part)
+
+    def _of(self, p: Position) -> Iterator[Result]:
+        """The results of a position as they stand in registers."""
         tile, w = self.tiling.plan.tile, self.tiling.w
         if tile.dot:
             whole = self.sums[p, 0]
             for u in range(1, self.tiling.wide):
                 whole = w.apply("add", whole, self.sums[p, u])
             one = w.apply("total", whole, kind=Type(self.tiling.plan.contraction.dtype)) if tile.lanes > 1 else whole
-            self._store(p, 0, one, 1, 0)
+            yield Result(p, 0, self._masked(p, 0, one, 1), 1, 0)
             return
         for u in range(self.tiling.wide):
             live = self.tiling.shape.live if u == self.tiling.wide - 1 else 0
-            self._store(p, u, self.sums[p, u], tile.lanes, live)
+            yield Result(p, u, self._masked(p, u, self.sums[p, u], tile.lanes), tile.lanes, live)
 
-    def _store(self, p: Position, u: int, value: str, lanes: int, live: int) -> None:
-        plan, w = self.tiling.plan, self.tiling.w
-        access = plan.accesses[TARGET]
-        at = self.tiling.place(access, p, u * lanes)
-        value = self._masked(p, u, value, lanes)
-        last = _last(plan, self.tiling.chunks)
-        if plan.contraction.op != "=" or self.tiling.chunks:
-            old = self._old(at, lanes, live)
-            value = w.apply("sub" if plan.contraction.op == "-=" else "add", old, value)
-        c = plan.contraction
-        if not self.tiling.chunks or not (c.epilogue or c.results):
-            self._finish(p, u, value, lanes, live)
-            return
-        with w.apart() as whole:
-            self._finish(p, u, value, lanes, live)
-        with w.apart() as part:
-            self._put(access, value, at, lanes, live)
-        w.otherwise(last, whole, part)
+    def _home(self, r: Result) -> Form:
+        return self.tiling.place(self.tiling.plan.accesses[TARGET], r.position, r.vector * r.lanes)
 
-    def _old(self, at: Form, lanes: int, live: int) -> str:
-        """What the target has before; nothing in the first chunk of `=`."""
-        plan, w = self.tiling.plan, self.tiling.w
-        access = plan.accesses[TARGET]
-        step = access.lane if lanes > 1 else 1
-        if plan.contraction.op != "=":
-            return self.tiling.cast(w.read(access.array, at, lanes, step, live))
-        kind = Type(access.array.dtype, lanes)
-        old = w.apply("same", w.number(zero(kind.dtype), kind.dtype, lanes), kind=kind, hint="old")
-        later = Form(-1)
-        for chunk, _ in self.tiling.chunks.values():
-            later = later + chunk
-        with w.when(later):
-            w.set(Read(access.array, at, lanes, step, live), register=old)
-        return self.tiling.cast(old)
+    def _old(self, r: Result) -> str:
+        """What the target has before."""
+        access = self.tiling.plan.accesses[TARGET]
+        step = access.lane if r.lanes > 1 else 1
+        return self.tiling.cast(self.tiling.w.read(access.array, self._home(r), r.lanes, step, r.live))
 
     def _finish(self, p: Position, u: int, value: Held, lanes: int, live: int) -> None:
         """A sum through the steps of the epilogue, and written."""

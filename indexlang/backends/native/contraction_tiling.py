@@ -59,6 +59,7 @@ class Tiling:
     panel: Form
     origins: Mapping[str, Form]
     chunks: dict[str, tuple[Form, int]] = field(default_factory=dict)  # of sums: which, and of what size
+    free: frozenset[str] = frozenset()  # axes that stand where none of their bounds refuses a point
 
     @cached_property
     def positions(self) -> list[Position]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import MeaningError, Problem
 from ...plan.places import Buffer
-from ...plan.plan import Make, Plan
+from ...plan.plan import Check, Make, Plan
 from .emit import module
 from .groups import Group
 from .nest import Nest
@@ -52,6 +52,8 @@ def _refuse(plan: Plan, groups: Sequence[Group]) -> None:
     done = {number for g in groups for number in g.numbers}
     for number, section in enumerate(plan.sections):
         for k, step in enumerate(section.steps):
+            if isinstance(step, Check):  # nobody would hear of what is wrong
+                raise _refused("positions that data give have to be checked", section.records[0].statement)
             if (number, k) not in done and not (isinstance(step, Make) and not step.op):
                 raise _refused("a part of it is left to NumPy", section.records[0].statement)
     tables = [b.name for g in groups for b, _ in g.read if b.role == "table"]

@@ -41,7 +41,8 @@ class Folding(Values):
                 if self.known(self.key(fold, point)) is None:
                     inherited = point.vector if point.vector in fold.indices else ""
                     searched = fold.op if fold.op.startswith("arg") else ""
-                    where = (self.depth_of(fold, point), frozenset(fold.over), fold.part, inherited, searched)
+                    over = (frozenset(fold.over), fold.part, fold.limits)
+                    where = (self.depth_of(fold, point), *over, inherited, searched)
                     found.setdefault(where, []).append((fold, point))
         for (depth, *_), wanted in found.items():
             assert isinstance(depth, int)
@@ -60,7 +61,8 @@ class Folding(Values):
             return winners(self, wanted, axis, self.own, self._written(wanted, inherited))
         over = self._in_order(wanted, axis)
         few = points(over, self.sizes)
-        if not fold.part and not axis and not varies(few) and few <= self._written(wanted, inherited):
+        whole = not fold.part and not fold.limits and not axis and not varies(few)
+        if whole and few <= self._written(wanted, inherited):
             return self._one_by_one(wanted, over)
         return self._looped(wanted, over, axis)
 
@@ -70,14 +72,15 @@ class Folding(Values):
         return 4 if heavy else WINDOW if inherited and len(wanted) <= 2 else 9
 
     def _in_order(self, wanted: Sequence[Wanted], axis: str) -> list[str]:
-        """The reduced indices, outermost first, as memory lies; a part of one is outermost."""
+        """The reduced indices, outermost first, as memory lies; a part of one is outermost, and what has limits."""
         fold = wanted[0][0]
         accesses = [n.access for n in every(f.value for f, _ in wanted) if isinstance(n, Element)]
         main = max(accesses, key=lambda a: points(a.indices, self.sizes), default=None)
         own = sorted(fold.over, key=lambda i: -abs(main.step(i)) if main else 0)
         if fold.part:
             own.sort(key=lambda i: i != fold.over[0])
-        return sorted(own, key=lambda i: i == axis)
+        limited = {limit.index for limit in fold.limits}
+        return sorted(own, key=lambda i: (i == axis, i not in limited))
 
     def _one_by_one(self, wanted: Sequence[Wanted], over: Sequence[str]) -> list[Operand]:
         """Every position written out; neighbours share what they read."""
@@ -98,7 +101,8 @@ class Folding(Values):
     def _looped(self, wanted: Sequence[Wanted], over: Sequence[str], axis: str) -> list[Operand]:
         """Loops around accumulators."""
         lanes, inner = self.own if axis else 1, over[-1]
-        side = self._side(wanted, self.sizes[inner] // lanes if not varies(self.sizes[inner]) else 4)
+        limited, n = any(limit.index == inner for limit in wanted[0][0].limits), self.sizes[inner]
+        side = 1 if limited else self._side(wanted, 4 if varies(n) else n // lanes)
         kinds = [Type(f.dtype, lanes if axis else p.lanes if p.vector in f.indices else 1) for f, p in wanted]
         sums = [
             [self.w.apply("same", Literal(unit(f.op, f.dtype), kind), kind=kind, hint="sum") for _ in range(side)]
@@ -131,6 +135,10 @@ class Folding(Values):
     def _span(self, fold: Fold, index: str, point: Point) -> Span:
         """The values of a reduced index."""
         n = self.sizes[index]
+        for limit in fold.limits:
+            if limit.index == index:
+                at = point.at[limit.by]
+                return Span(n, (Form(), at + limit.first), at + limit.last)
         if not fold.part or index != fold.over[0]:
             return Span(n)
         part, piece = fold.part

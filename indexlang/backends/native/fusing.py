@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from .axes import LARGE, points
+from .axes import LARGE, cost, points
 from .nodes import Access, Element, Fold, Scan, Store, every
 
 ROWS = 8  # rounds of outer loops that are worth fusing for
+LOSS = 1.5  # times the cost of groups by themselves that is no longer worth it
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Segment:
     scan: Scan | None = None
 
 
-def segments(parts: Sequence[Store | Scan], sizes: Mapping[str, int]) -> list[Segment]:
+def segments(parts: Sequence[Store | Scan], sizes: Mapping[str, int], lanes: int) -> list[Segment]:
     """What runs one after the other, as few segments; a running reduction is one by itself."""
     found: list[Segment] = []
     for part in parts:
@@ -40,7 +41,7 @@ def segments(parts: Sequence[Store | Scan], sizes: Mapping[str, int]) -> list[Se
     joined: list[Segment] = []
     for segment in found:
         before = joined[-1].groups if joined else ()
-        if before and segment.groups and (outer := _outer((*before, *segment.groups), sizes)):
+        if before and segment.groups and (outer := _outer((*before, *segment.groups), sizes, lanes)):
             joined[-1] = Segment(outer, (*before, *segment.groups))
         else:
             joined.append(segment)
@@ -70,27 +71,28 @@ def _alone(store: Store) -> bool:
     return bool(store.met or store.moved)
 
 
-def _outer(groups: Sequence[Sequence[Store]], sizes: Mapping[str, int]) -> tuple[str, ...]:
+def _outer(groups: Sequence[Sequence[Store]], sizes: Mapping[str, int], lanes: int) -> tuple[str, ...]:
     """The loops that groups share; none where they would not gain by it."""
     stores = [s for g in groups for s in g]
     if any(map(_alone, stores)):
         return ()
-    near = _near(stores, sizes)
+    near = _near(stores)
     common = [i for i in stores[0].free if i not in near and all(i in s.free for s in stores)]
     common = [i for i in common if _separate(stores, i)]
     while common:
         if _independent(stores, common, sizes):
-            return tuple(common) if _worth(stores, common, sizes) else ()
+            worth = _worth(stores, common, sizes) and not _hindered(groups, common, sizes, lanes)
+            return tuple(common) if worth else ()
         common.pop()
     return ()
 
 
-def _near(stores: Sequence[Store], sizes: Mapping[str, int]) -> set[str]:
-    """The indices along which the elements of the larger arrays lie side by side."""
+def _near(stores: Sequence[Store]) -> set[str]:
+    """The indices along which the elements of the largest arrays lie side by side."""
     accesses = [s.access for s in stores]
     accesses += [n.access for n in every(s.value for s in stores) if isinstance(n, Element)]
-    most = max(points(a.indices, sizes) for a in accesses)
-    return {i for a in accesses if points(a.indices, sizes) == most for i, s in a.steps if abs(s) == 1}
+    most = max(a.array.size for a in accesses)
+    return {i for a in accesses if a.array.size == most for i, s in a.steps if abs(s) == 1}
 
 
 def _separate(stores: Sequence[Store], index: str) -> bool:
@@ -101,7 +103,17 @@ def _separate(stores: Sequence[Store], index: str) -> bool:
 def _worth(stores: Sequence[Store], outer: Sequence[str], sizes: Mapping[str, int]) -> bool:
     """Whether there are rounds enough, or little to do at all."""
     rounds = points(outer, sizes)
-    return rounds >= ROWS or all(points(n.indices, sizes) < 50_000 for n in every(s.value for s in stores))
+    return rounds >= ROWS or all(points(n.indices, sizes) < LARGE for n in every(s.value for s in stores))
+
+
+def _hindered(groups: Sequence[Sequence[Store]], outer: Sequence[str], sizes: Mapping[str, int], lanes: int) -> bool:
+    """Whether groups by themselves would have much better vectors, along an index that is an outer one here."""
+    alone = inside = 0.0
+    for group in groups:
+        price = {i: cost(group, sizes, i, lanes) for i in ("", *group[0].free)}
+        alone += min(price.values())
+        inside += min(p for i, p in price.items() if i not in outer)
+    return inside > LOSS * alone
 
 
 def _independent(stores: Sequence[Store], outer: Sequence[str], sizes: Mapping[str, int]) -> bool:

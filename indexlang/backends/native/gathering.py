@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
-from ...plan.views import Row, row_strides
+from ...plan.views import Row
 from .contraction import Contraction, Operand
 from .nest import Form
+from .normal_form import serial
 
 MOST = 16  # classes of positions, each a contraction of its own
 
@@ -38,7 +40,7 @@ def gathered(c: Contraction, rows: Sequence[Row], shape: Sequence[int]) -> list[
     used = [i for row in rows for i, _ in row.coefs]
     for axis, (row, size) in enumerate(zip(rows, shape, strict=True)):
         moving = [(i, k) for i, k in row.coefs if sizes[i] > 1]
-        if len(moving) < 2:
+        if len(moving) < 2 or _digits(moving, sizes, size):
             continue
         if any(used.count(i) > 1 for i, _ in moving):
             return None
@@ -46,9 +48,12 @@ def gathered(c: Contraction, rows: Sequence[Row], shape: Sequence[int]) -> list[
         if changes is None or len(found) * len(changes) > MOST:
             return None
         found = [_changed(one, change) for one in found for change in changes]
-    strides = row_strides(shape)
-    assert len(strides) == len(rows)
     return found
+
+
+def _digits(moving: Sequence[tuple[str, int]], sizes: Mapping[str, int], size: int) -> bool:
+    """Whether indices are the digits of the position: each element has one point, and none has no point."""
+    return prod(sizes[i] for i, _ in moving) == size and not serial([(i, k, sizes[i]) for i, k in moving])
 
 
 def _changes(row: Row, size: int, sizes: Mapping[str, int], position: str, tap: str) -> list[Change] | None:

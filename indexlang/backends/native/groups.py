@@ -17,7 +17,7 @@ from .chains import Chain, Members, Number, chained, touches, zeroed
 from .joining import joined, ordered
 from .leading import marked
 from .lowering import Task, apart, task
-from .maps import Work
+from .maps import Work, refusal
 from .nest import Array, Nest
 from .outline import Outline
 from .pieces import pieces
@@ -25,6 +25,7 @@ from .remembered import contracted
 from .remembered import mapped as remembered
 from .target import Target
 
+FEW = 4  # taps that are nests of their own
 TOGETHER = 24  # tasks that are looked at together, at most
 
 
@@ -41,6 +42,7 @@ class Scheduled:
 class Group:
     """Steps that are one call: the arrays that it reads alone and that it writes, and the nests in their order.
 
+    `flags` are the names of workspaces in which nests say that what they check is wrong: then none behind them may run.
     `told` has a line for the steps that begin nests; the others are done together with the one before them.
     """
 
@@ -50,6 +52,7 @@ class Group:
     outlines: tuple[Outline, ...]
     workspaces: tuple[Array, ...]
     told: Mapping[Number, str]
+    flags: tuple[str, ...] = ()
 
     @property
     def nests(self) -> tuple[Nest, ...]:
@@ -69,17 +72,31 @@ def groups_of(plan: Plan, target: Target, apart: bool = False) -> tuple[Group, .
 
 
 def runs(plan: Plan) -> list[list[tuple[Number, Task]]]:
-    """Tasks that follow each other without a step between them that is none."""
+    """Tasks that follow each other without a step between them that is none; checks come as early as they can."""
     found: list[list[tuple[Number, Task]]] = [[]]
     for number, section in enumerate(plan.sections):
         extents = dict(section.extents)
         for k, step in enumerate(section.steps):
-            work = task(step, extents)
-            if work is None or not work.points:
+            work = task(step, extents, f"check {number} {k}")
+            if work is None or not work.points or (work.checks and _refused(work)):
                 found.append([])
+            elif work.checks:
+                found[-1].insert(_first(work, found[-1]), ((number, k), work))
             else:
                 found[-1].append(((number, k), work))
     return [run for run in found if run]
+
+
+def _refused(work: Task) -> bool:
+    """Whether there is no kernel for a task."""
+    return bool(refusal(Work(work.place, work.op, work.kernel), dict(work.extents), Arrays()))
+
+
+def _first(check: Task, run: Members) -> int:
+    """Where in a run a check can be: behind the other checks, and what makes something that it reads."""
+    reads = set(check.buffers)
+    behind = [k for k, (_, one) in enumerate(run) if one.checks or one.place.buffer in reads]
+    return behind[-1] + 1 if behind else 0
 
 
 def grouped(
@@ -96,13 +113,16 @@ def grouped(
     def close() -> None:
         if members:
             inside = [one for some, _ in members for one in some]
-            written = tuple(dict.fromkeys(work.place.buffer for _, work in inside))
-            read = tuple(dict.fromkeys(b for _, work in inside for b in work.buffers if b not in written))
+            flags = dict.fromkeys(work.place.buffer for _, work in inside if work.checks)
+            written = tuple(dict.fromkeys(work.place.buffer for _, work in inside if not work.checks))
+            both = dict.fromkeys(b for _, work in inside for b in work.buffers)
+            read = tuple(b for b in both if b not in written and b not in flags)
             nests = tuple(n for _, s in members for n in s.nests)
-            workspaces = tuple(w for _, s in members for w in s.workspaces)
-            told = {some[0][0]: s.told for some, s in members}
+            workspaces = (*(w for _, s in members for w in s.workspaces), *(arrays[b] for b in flags))
+            told = {some[0][0]: "" if some[0][1].checks else s.told for some, s in members}
             first, second = (tuple((b, arrays[b]) for b in some) for some in (read, written))
-            groups.append(Group(tuple(n for n, _ in inside), first, second, nests, workspaces, told))
+            numbers, names = tuple(n for n, _ in inside), tuple(arrays[b].name for b in flags)
+            groups.append(Group(numbers, first, second, nests, workspaces, told, names))
             members.clear()
 
     for some in run:
@@ -123,6 +143,11 @@ def together(run: Members, arrays: Arrays, touched: Mapping[Buffer, int]) -> lis
     between: list[tuple[Number, Task]] = []
     at = 0
     while at < len(run):
+        if run[at][1].checks:
+            found += [between, [run[at]]] if between else [[run[at]]]
+            between = []
+            at += 1
+            continue
         chain = chained(run[at:], arrays, touched)
         tapped = 2 if zeroed(run[at:]) and run[at + 1][1].taps else bool(run[at][1].taps)
         if chain is not None or tapped or len(between) >= TOGETHER:
@@ -165,8 +190,12 @@ def scheduled(some: Members | Chain, arrays: Arrays, touched: Mapping[Buffer, in
             return [(some, found)]
     if others:
         return [part for one in some for part in scheduled([one], arrays, touched, target)]
-    works = (pieces(first) if first.taps else None) or apart(first)
-    return [(some, mapped(works, arrays, target, name))]
+    solved = pieces(first) if first.taps else None
+    if solved is None and sum(1 for _ in apart(first)) > FEW:  # one nest whose items go through all taps
+        found = mapped([replace(first, taps=())], arrays, target, name)
+        if found is not None:
+            return [(some, found)]
+    return [(some, mapped(solved or apart(first), arrays, target, name))]
 
 
 def multiplied(chain: Chain, target: Target) -> Scheduled:
@@ -213,5 +242,5 @@ def mapped(
             return None
         nests = tuple(n for s in found for n in s.nests)
         return Scheduled(nests, tuple(w for s in found for w in s.workspaces), found[0].told)
-    made = remembered([Work(w.place, w.op, w.kernel) for w in works], extents, arrays, target, name, private)
+    made = remembered([Work(w.place, w.op, w.kernel, w.limits) for w in works], extents, arrays, target, name, private)
     return None if made is None else Scheduled(made.nests, made.workspaces, made.told)

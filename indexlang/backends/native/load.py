@@ -4,17 +4,19 @@ way (`backends.numpy.load`), in which nests do what they can.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
 from ...plan.plan import Plan
 from ...program.ir import Program
-from ..numpy.load import Compiled, Part, compile_program
+from ..numpy.load import Compiled, Part, checking, compile_program
+from ..updates import Update
 from . import engine
 from .emitting import module_of
 from .groups import groups_of
+from .in_place import updating
 from .peaks import bandwidth, flops
 from .program import taken
 from .target import Target
@@ -46,6 +48,11 @@ def part(plan: Plan, checked: bool = False, apart: bool = False) -> Part:
     """What native code does of a Plan, compiled, and the Plan as it tells of that."""
     groups = groups_of(plan, machine(), apart)
     return replace(taken(plan, groups, machine(), checked), plan=explained(plan, groups))
+
+
+def updates(several: Sequence[Update]) -> Callable[..., Any] | None:
+    """Updates as one call, which gives NotImplemented for arrays that do not fit; None where nests cannot do them."""
+    return updating(several, machine(), checking())
 
 
 def nests(plan: Plan) -> str:

@@ -13,13 +13,14 @@ from math import prod, sqrt
 from ...plan.buffers import buffers_of, places_of
 from ...plan.kernels import Einsum, Kernel, Map, Product, Running, Scatter, Search, Select, Take
 from ...plan.places import Buffer, Part, Place, View
-from ...plan.plan import Loop, Run, Step
+from ...plan.plan import Check, Loop, Run, Step
 from ...plan.quantities import Apply, Load, Number, Position, Reduced, Value
 from ...plan.views import index_strides, row_strides
 from .contraction import Contraction, Operand
 from .contraction import Step as After
 from .names import indices_in
 from .nest import Array, Form
+from .nodes import Limit
 from .varying import Varying
 
 KERNELS = (Map, Product, Take, Search, Select, Einsum, Running, Scatter)  # of which there may be nests
@@ -29,7 +30,8 @@ Extents = Mapping[str, tuple[int, int]]
 @dataclass(frozen=True)
 class Task:
     """What one step computes: what a kernel gives at each point of the extents, combined into a place. `taps` are gone
-    through one by one, as several of their points meet in an element.
+    through one by one, as several of their points meet in an element. `limits` say which values of what is summed are
+    there, by positions from 0.
     """
 
     place: Place
@@ -37,6 +39,8 @@ class Task:
     kernel: Kernel
     extents: tuple[tuple[str, tuple[int, int]], ...]
     taps: tuple[str, ...] = ()
+    checks: bool = False  # its place says whether something is wrong
+    limits: tuple[Limit, ...] = ()
 
     @property
     def points(self) -> int:
@@ -49,8 +53,10 @@ class Task:
         return tuple(dict.fromkeys((self.place.buffer, *buffers_of(self.kernel))))
 
 
-def task(step: Step, extents: Extents) -> Task | None:
-    """A step as a task; None for what is none."""
+def task(step: Step, extents: Extents, name: str = "check") -> Task | None:
+    """A step as a task; None for what is none. A check goes to a truth value of that name."""
+    if isinstance(step, Check):
+        return checking(step, extents, name)
     taps: list[str] = []
     while isinstance(step, Loop):
         if step.by != 0 or step.how != "serial" or step.begin or step.end is not None or step.sums:
@@ -68,6 +74,23 @@ def task(step: Step, extents: Extents) -> Task | None:
         return None
     used = {*taps, *indices_in(step.place), *indices_in(step.kernel)}
     return Task(step.place, step.op, step.kernel, tuple((i, e) for i, e in extents.items() if i in used), tuple(taps))
+
+
+def checking(step: Check, extents: Extents, name: str) -> Task:
+    """A check as a task that tells whether a position is outside."""
+    at = step.position
+    wrong: Value = Apply(
+        "or",
+        (Apply("lt", (at, Number(0, "int64")), "bool"), Apply("ge", (at, Number(step.end, "int64")), "bool")),
+        "bool",
+    )
+    if step.admitted is not None:
+        wrong = Apply("and", (wrong, step.admitted), "bool")
+    used = {*indices_in(wrong)}
+    own = tuple((i, e) for i, e in extents.items() if i in used)
+    over = tuple(i for i, _ in own if i in wrong.indices)
+    found = Reduced("any", wrong, over) if over else wrong
+    return Task(View(Buffer(name, (), "bool", "workspace"), ()), "=", Map(found), own, checks=True)
 
 
 # -- contractions --------------------------------------------------------------------------------------

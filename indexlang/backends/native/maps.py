@@ -13,26 +13,28 @@ from dataclasses import dataclass, replace
 from ...plan.kernels import Kernel, Map, Running, Scatter
 from ...plan.places import Buffer, Place
 from ...plan.quantities import Number, Value
-from .axes import merged
+from .axes import lanes_of, merged
 from .fusing import Segment, segments
 from .kernel_nodes import indices_of, scattered, typed
 from .looping import nest_of
 from .meaning import Extents, Meaning, UnsupportedError
 from .nest import Array, Nest
-from .nodes import Access, Element, Nodes, Scan, Store, every
+from .nodes import Access, Element, Limit, Nodes, Scan, Store, every
 from .partial import Apart
 from .private import without_arrays
 from .running import nest_of_scan, scan_of
+from .scatters import widened
 from .target import Target
 
 
 @dataclass(frozen=True)
 class Work:
-    """One Run: a value combined into each element of a place."""
+    """One Run: a value combined into each element of a place. `limits` are those of indices that it sums over."""
 
     place: Place
     op: str
     value: Value | Kernel
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,21 +69,28 @@ def nests(
         return replace(found, role="output" if buffer in written else "input")
 
     nodes = Nodes()
-    meaning = Meaning(nodes, extents, array)
-    try:
-        parts = [part for work in works if (part := _part(meaning, work)) is not None]
-    except UnsupportedError:
-        return None
+    meaning = Meaning(nodes, extents, array, {limit.index: limit for w in works for limit in w.limits})
     sizes = {i: hi - lo for i, (lo, hi) in extents.items() if hi - lo > 1}
     made: list[Nest] = []
     spaces: list[Array] = []
     told: list[str] = []
+    try:
+        parts: list[Store | Scan] = []
+        for work in works:
+            part = _part(meaning, work)
+            if isinstance(part, Store) and isinstance(work.value, Scatter):
+                parts += widened(nodes, part, sizes, name, spaces)
+            elif part is not None:
+                parts.append(part)
+    except UnsupportedError:
+        return None
     alone = {array(b).name for b in private if b in written}
-    pieces, unused = without_arrays(nodes, segments(parts, sizes), alone, sizes, target.l2 // 16)
+    lanes = lanes_of([p for p in parts if isinstance(p, Store)], target)
+    pieces, unused = without_arrays(nodes, segments(parts, sizes, lanes), alone, sizes, target.l2 // 16)
     for segment in pieces:
-        found = _scheduled(nodes, segment, sizes, target, f"{name}_{len(made)}", spaces)
-        made += [nest for nest, _ in found]
-        told += [words for _, words in found]
+        done = _scheduled(nodes, segment, sizes, target, f"{name}_{len(made)}", spaces)
+        made += [nest for nest, _ in done]
+        told += [words for _, words in done]
     return Schedule(tuple(made), tuple(spaces), "; ".join(told), unused)
 
 

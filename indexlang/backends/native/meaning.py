@@ -20,7 +20,7 @@ from ...plan.views import index_strides, row_strides
 from . import functions
 from .narrowing import narrow
 from .nest import Array, Literal, Type
-from .nodes import Access, Constant, Moved, Node, Nodes
+from .nodes import Access, Constant, Limit, Moved, Node, Nodes
 from .varying import Varying
 
 Extents = Mapping[str, tuple[int, int]]
@@ -76,8 +76,10 @@ class Typed:
 class Meaning:
     """Values over whole extents."""
 
-    def __init__(self, nodes: Nodes, extents: Extents, arrays: Arrays) -> None:
-        self.nodes, self.extents, self.arrays = nodes, extents, arrays
+    def __init__(
+        self, nodes: Nodes, extents: Extents, arrays: Arrays, limits: Mapping[str, Limit] | None = None
+    ) -> None:
+        self.nodes, self.extents, self.arrays, self.limits = nodes, extents, arrays, limits or {}
         self._known: dict[int, tuple[Value, Typed]] = {}
 
     def length(self, index: str) -> int:
@@ -206,7 +208,10 @@ class Meaning:
         node = self.cast(inner, kind)
         if lacking > 1 and op in ("sum", "product"):
             raise UnsupportedError("a sum over what a value lacks")
-        return Typed(self.nodes.fold(op, node, tuple(i for i in own if i in node.indices), kind))
+        limits = tuple(self.limits[i] for i in own if i in self.limits)
+        if any(limit.index not in node.indices for limit in limits):
+            raise UnsupportedError("a sum over what a value lacks")
+        return Typed(self.nodes.fold(op, node, tuple(i for i in own if i in node.indices), kind, limits=limits))
 
     # -- functions -------------------------------------------------------------------------------
 

@@ -40,6 +40,16 @@ class Access:
         return frozenset(i for i, _ in self.steps)
 
 
+@dataclass(frozen=True)
+class Limit:
+    """The values of an index that are there: from another one plus `first` to below that plus `last`."""
+
+    index: str
+    by: str
+    first: int
+    last: int
+
+
 @dataclass(frozen=True, eq=False)
 class Constant:
     """A number."""
@@ -102,7 +112,7 @@ class Call:
 class Fold:
     """A node reduced over indices: sum, product, greatest, least, any, all; argmax or argmin (int64: the row-major
     position in the box of `over`, the first winner). With a `part` (index, n) only n values of the first one are there:
-    those from n times the index on.
+    those from n times the index on. `limits` say which values of some indices are there for which of others.
     """
 
     op: str
@@ -110,11 +120,13 @@ class Fold:
     over: tuple[str, ...]
     dtype: str
     part: tuple[str, int] | None = None
+    limits: tuple[Limit, ...] = ()
     indices: frozenset[str] = field(init=False)
     arrays: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         own = self.value.indices - set(self.over) | {i for i, _ in [self.part or ("", 0)] if i}
+        own |= {limit.by for limit in self.limits}
         object.__setattr__(self, "indices", own)
         object.__setattr__(self, "arrays", self.value.arrays)
 
@@ -183,14 +195,23 @@ class Nodes:
         return self._once((fn, tuple(map(id, given)), dtype), Call(fn, given, dtype))
 
     def fold(
-        self, op: str, value: Node, over: tuple[str, ...], dtype: str, part: tuple[str, int] | None = None
+        self,
+        op: str,
+        value: Node,
+        over: tuple[str, ...],
+        dtype: str,
+        part: tuple[str, int] | None = None,
+        limits: tuple[Limit, ...] = (),
     ) -> Node:
         """A node reduced; a reduction of one by the same operator is one reduction."""
         if not over:
             return value
         if isinstance(value, Fold) and value.op == op and not value.part and not part and not op.startswith("arg"):
+            limits = (*limits, *value.limits)
             over, value = (*over, *value.over), value.value
-        return self._once(("fold", op, id(value), over, dtype, part), Fold(op, value, over, dtype, part))
+        return self._once(
+            ("fold", op, id(value), over, dtype, part, limits), Fold(op, value, over, dtype, part, limits)
+        )
 
     def changed(self, node: Node, change: Callable[[Node], Node | None]) -> Node:
         """The node with the outermost ones in it for which `change` gives another one put in their place."""
@@ -205,8 +226,8 @@ class Nodes:
             match n:
                 case Call(fn, args, dtype):
                     return self.call(fn, map(walk, args), dtype)
-                case Fold(op, value, over, dtype, part):
-                    return self.fold(op, walk(value), over, dtype, part)
+                case Fold(op, value, over, dtype, part, limits):
+                    return self.fold(op, walk(value), over, dtype, part, limits)
                 case Element(access, _, moved, reach) if moved:
                     return self.element(access, tuple((walk(m), s) for m, s in moved), reach)
                 case _:
@@ -222,9 +243,9 @@ class Nodes:
                 case Element(access, _, moved, reach):
                     own = tuple((self.changed(m, change), s) for m, s in moved)
                     return self.element(without(access, outer), own, reach)
-                case Fold(op, value, over, dtype, part) if outer in over:
+                case Fold(op, value, over, dtype, part, limits) if outer in over:
                     left = tuple(i for i in over if i != outer)
-                    return self.fold(op, self.changed(value, change), left, dtype, part)
+                    return self.fold(op, self.changed(value, change), left, dtype, part, limits)
                 case _:
                     return None
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
+from ...properties import cached_property
 from .nest import Array, Form, Nest, Type, form
 from .normal_form import Axis, Normal
 from .tile import Tile
@@ -44,15 +45,21 @@ class Access:
 
     def at(self, spot: Spot, beyond: int, place: Mapping[str, int] | None = None) -> Form:
         """The position of lane `beyond` of a panel, at a place of the tile."""
-        at = spot.panel * self.panel + (self.offset + beyond * self.lane)
-        for name, step in self.steps:
-            at = at + self._from(spot, name, spot.values[name]) * step
-        for name, step in self.units:
-            at = at + self._from(spot, name, spot.numbers[name]) * step
-        if not place:
-            return at
-        steps = dict(self.places)
-        return at + sum(k * steps.get(name, 0) for name, k in place.items())
+        const, coefs = self.offset + beyond * self.lane, dict[str, int]()
+        parts = [(spot.panel, self.panel)]
+        parts += [(self._from(spot, name, spot.values[name]), step) for name, step in self.steps]
+        parts += [(self._from(spot, name, spot.numbers[name]), step) for name, step in self.units]
+        for form_of, step in parts:
+            const += form_of.const * step
+            for var, coef in form_of.terms:
+                coefs[var] = coefs.get(var, 0) + coef * step
+        for name, k in place.items() if place else ():
+            const += k * self._places.get(name, 0)
+        return Form(const, tuple((var, coef) for var, coef in coefs.items() if coef))
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return dict(self.places)
 
     def _from(self, spot: Spot, name: str, value: Form) -> Form:
         return value - spot.origins[name] if self.local and name in spot.origins else value

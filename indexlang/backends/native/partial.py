@@ -41,18 +41,20 @@ class Apart:
         if domain(stores, self.sizes) <= LARGE:
             return stores
         written = {s.access.array.name for s in stores}
+        free = list(dict.fromkeys(i for s in stores for i in s.free))
         put: dict[Node, Node] = {}
         for fold in outermost([s.value for s in stores]):
             work = points(fold.indices, self.sizes) * points(fold.over, self.sizes)
-            if work > LARGE and not fold.op.startswith("arg") and not fold.arrays & written:
-                found = self._taken(fold, _again(stores, self.sizes, self.target, fold))
+            if work > LARGE and not fold.limits and not fold.op.startswith("arg") and not fold.arrays & written:
+                found = self._taken(fold, free, _again(stores, self.sizes, self.target, fold))
                 if found is not None:
                     put[fold] = found
         return [replace(s, value=self.nodes.changed(s.value, put.get)) for s in stores]
 
-    def _taken(self, fold: Fold, again: bool) -> Node | None:
+    def _taken(self, fold: Fold, free: Sequence[str], again: bool) -> Node | None:
         """What stands for a fold that is made before; None if it stays where it is."""
-        own = tuple(sorted(fold.indices, key=lambda i: -_weight(fold, i)))
+        first = sorted(fold.indices, key=lambda i: (free.index(i) if i in free else len(free), i))
+        own = tuple(sorted(first, key=lambda i: -_weight(fold, i)))
         parts = _parts(fold, own, self.sizes, self.target)
         if parts is None:
             return self._held(fold, own, self._group()) if again else None

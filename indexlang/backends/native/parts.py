@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
+import numpy as np
+
 from .contraction_form import ONE, Contraction, Operand
 from .nest import Array
 from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal, apart
-from .tile_costs import COSTS
+from .tile_costs import COSTS, WAY
 from .varying import renewed, varies
 
 FEWEST, MOST = 4, 32  # parts
@@ -28,19 +30,19 @@ def partial(c: Contraction, normal: Normal, name: str, small: bool) -> tuple[Con
     if found is None or normal.never or len(free) < len(normal.outputs):
         return None
     axis, count = found
-    terms = prod(a.n for a in normal.rounded.sums) // count
-    if small or terms < TERMS or not (crowded or results < 4096) or results * count > 1 << 22:
+    if small or not (crowded or results < 4096) or results * count > 1 << 22:
         return None
     return _parts(c, normal, axis, count, name)
 
 
 def _cut(normal: Normal) -> tuple[Axis, int] | None:
-    """The summed axis to cut, farthest first, one that varies last, and how many parts it has."""
-    for axis in sorted(normal.sums, key=lambda a: (varies(a.n), -abs(a.steps[LEFT]))):
+    """The summed axis to cut, farthest first, and how many parts it has."""
+    terms = int(prod(a.n for a in normal.rounded.sums))
+    for axis in sorted(normal.sums, key=lambda a: -abs(a.steps[LEFT])):
         if axis.bounded or not (axis.steps[LEFT] or axis.steps[RIGHT]):
             continue
         for count in range(min(int(axis.n), MOST), FEWEST - 1, -1):
-            if int(axis.n) % count == 0:
+            if int(axis.n) % count == 0 and terms // count >= TERMS:
                 return axis, renewed(count) if varies(axis.n) else count
     return None
 
@@ -54,6 +56,8 @@ def _parts(c: Contraction, normal: Normal, axis: Axis, count: int, name: str) ->
     for a in reversed(outputs):
         steps[a.name] = stride
         stride *= a.n
+    if stride * np.dtype(c.dtype).itemsize % WAY == 0:  # parts a power of two apart would share few sets of the caches
+        stride += 2 * COSTS.near
     array = Array(f"{name}_parts", c.dtype, stride * count, "workspace")
     own = Operand(array, 0, (*steps.items(), (part, stride)))
 

@@ -1,25 +1,32 @@
 """Values that several points add to an element, as sums at the element: piece by piece, where the same points do.
 
 In: a `Task` with taps. Out: tasks of which each goes through elements of its own and sums what they get. The one rule:
-in each piece all points of a box are there, so that nothing need be asked, and nothing outside of an array is read.
+what is summed at an element are just the points that are there: all of a box in a piece inside, those between two
+limits at a border, so that nothing need be asked of each, and nothing outside of an array is read.
 
-    x[2*i+u] += v[i,u]  with u < 3     even x, inside: v[q,0] + v[q-1,2]; the first: v[0,0]; the last: v[n-1,2];
-                                       odd x: v[q,1]
+    x[i+u] += v[i,u]    with u < 3     inside: v[q,0] + v[q-1,1] + v[q-2,2]; before and after: u from q-n+1 to below q+1
+    x[2*i+u] += v[i,u]  with u < 3     even x: v[q-w,2*w] with w from q-n+1 to below q+1; odd x: v[q,1]
+
+Every piece is code to be made. So there is none inside where it would not be much faster than limits are: for few taps,
+and where a tap is a sum of its own. Vectors do not lie along what has limits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby, product
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 
 from ...plan.kernels import Map
 from ...plan.places import Part, Place, View
 from ...plan.quantities import Apply, Count, Load, Number, Position, Reach, Reduced, Value
 from ...plan.views import Row, plain
 from .lowering import Task
+from .names import indices_in
+from .nodes import Limit
 
 MOST = 40  # pieces of a task
+FEW = 2  # taps that are as fast with limits
 
 Span = tuple[int, int]
 Forms = Mapping[str, Row]  # indices in terms of others
@@ -27,12 +34,23 @@ Forms = Mapping[str, Row]  # indices in terms of others
 
 @dataclass(frozen=True)
 class Piece:
-    """A run of positions along an axis that get the same taps: how the old indices and the axis follow from the new."""
+    """A run of positions along an axis that get the same taps, or some of them by a limit: how the old indices and the
+    axis follow from the new.
+    """
 
     forms: tuple[tuple[str, Row], ...]
     axis: Row
     extents: tuple[tuple[str, Span], ...]
     tap: str
+    limits: tuple[Limit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Class:
+    """Positions along an axis in `runs`, and all of them as one piece, where there is such a one."""
+
+    runs: tuple[Piece, ...]
+    whole: Piece | None
 
 
 def pieces(work: Task) -> list[Task] | None:
@@ -41,31 +59,53 @@ def pieces(work: Task) -> list[Task] | None:
         return None
     ends = dict(work.extents)
     used = [i for row in work.place.rows for i, _ in row.coefs]
-    axes: list[list[Piece | None]] = []
+    lanes = max((k for k, n in enumerate(work.place.buffer.shape) if n > 1), default=0)
+    axes: dict[int, list[Class]] = {}
     for number, row in enumerate(work.place.rows):
-        if len(row.coefs) < 2:
-            axes.append([None])
+        if len(row.coefs) < 2 or _apart(row, ends):
             continue
         if len(row.coefs) > 2 or any(used.count(i) > 1 for i, _ in row.coefs):
             return None
-        found = list(_along(row, ends, f"q{number}", f"w{number}"))
+        found = list(_along(row, ends, number, number != lanes))
         if not found:
             return None
-        axes.append([*found])
-    count = 1
-    for axis in axes:
-        count *= len(axis)
-    if count > MOST:
+        axes[number] = found
+    light = not any(isinstance(v, Reduced) for v in _parts(work.kernel.value))
+    chosen = list(_chosen([*axes.values()], light))
+    if len(chosen) > MOST:
         return None
-    made = [_made(work, work.kernel.value, chosen) for chosen in product(*axes)]
+    made = [_made(work, work.kernel.value, dict(zip(axes, some, strict=True))) for some in chosen]
     return None if any(m is None for m in made) else [m for m in made if m is not None]
 
 
-def _along(row: Row, ends: Mapping[str, Span], position: str, tap: str) -> Iterator[Piece]:
-    """The pieces of an axis that two indices run through."""
+def _apart(row: Row, ends: Mapping[str, Span]) -> bool:
+    """Whether two indices of a row meet in no position: one steps over all of the other."""
+    if len(row.coefs) != 2:
+        return False
+    (_, a), (u, b) = sorted(row.coefs, key=lambda c: -abs(c[1]))
+    return abs(b) * (ends[u][1] - ends[u][0] - 1) < abs(a)
+
+
+def _chosen(axes: Sequence[Sequence[Class]], light: bool, border: bool = False) -> Iterator[tuple[Piece, ...]]:
+    """A piece along each axis, so that together they are all positions; at a border the other axes are as they are."""
+    if not axes:
+        yield ()
+        return
+    for one in axes[0]:
+        taps = max((hi - lo for p in one.runs for i, (lo, hi) in p.extents if i == p.tap), default=0)
+        plain = one.whole is not None and (border or not light or taps <= FEW)
+        for piece in (one.whole,) if plain else one.runs:
+            assert piece is not None
+            for rest in _chosen(axes[1:], light, border or bool(piece.limits)):
+                yield (piece, *rest)
+
+
+def _along(row: Row, ends: Mapping[str, Span], number: int, beside: bool) -> Iterator[Class]:
+    """The positions of an axis that two indices run through, class by class; `beside`: vectors lie along another."""
     (i, a), (u, b) = sorted(row.coefs, key=lambda c: ends[c[0]][0] - ends[c[0]][1])
     if a < 1 or b < 1 or (a > 1 and b > 1):
         return
+    position, tap = f"q{number}", f"w{number}"
     (first, last), (low, high) = ends[i], ends[u]
     for rest in range(a):  # positions a*q + const + rest; there u is rest + a*w (or w itself), i is q - b*w
         taps = (-(-(low - rest) // a), -(-(high - rest) // a)) if a > 1 else (low, high)
@@ -74,13 +114,39 @@ def _along(row: Row, ends: Mapping[str, Span], position: str, tap: str) -> Itera
         by = 1 if a > 1 else b
         begin, end = first + by * taps[0], last - 1 + by * (taps[1] - 1)
         own = [(q, _inside(q, by, (first, last), taps)) for q in range(begin, end + 1)]
-        for (lo, hi), run in groupby(own, key=lambda p: p[1]):
-            if lo >= hi:
-                continue
-            qs = [q for q, _ in run]
-            forms = ((i, Row(0, ((position, 1), (tap, -by)))), (u, Row(rest, ((tap, a),))))
-            extents = ((position, (qs[0], qs[-1] + 1)), (tap, (lo, hi)))
-            yield Piece(forms, Row(row.const + rest, ((position, a),)), extents, tap)
+        forms = ((i, Row(0, ((position, 1), (tap, -by)))), (u, Row(rest, ((tap, a),))))
+        base = Piece(forms, Row(row.const + rest, ((position, a),)), (), tap)
+        if by > 1:  # taps do not go in steps of one with the positions
+            runs = [list(run) for (lo, hi), run in groupby(own, key=lambda p: p[1]) if lo < hi]
+            yield Class(tuple(_run(base, position, run, ends[i]) for run in runs), None)
+            continue
+        inside = [k for k, (_, span) in enumerate(own) if span == taps]
+        cuts = [0, inside[0], inside[-1] + 1, len(own)] if inside else [0, len(own)]
+        runs = [own[lo:hi] for lo, hi in pairwise(cuts) if lo < hi]
+        whole = _run(base, position, own, ends[i]) if beside else None
+        yield Class(tuple(_run(base, position, run, ends[i]) for run in runs), whole)
+
+
+def _run(base: Piece, position: str, own: Sequence[tuple[int, Span]], span: Span) -> Piece:
+    """Positions that follow each other as a piece, with limits where they have not the same taps."""
+    lo, hi = min(taps[0] for _, taps in own), max(taps[1] for _, taps in own)
+    at, (first, last) = own[0][0], span
+    limit = Limit(base.tap, position, at - last + 1 - lo, at - first + 1 - lo)
+    limits = () if all(taps == (lo, hi) for _, taps in own) else (limit,)
+    return replace(base, extents=((position, (at, own[-1][0] + 1)), (base.tap, (lo, hi))), limits=limits)
+
+
+def _parts(value: Value) -> Iterator[Value]:
+    """A value, and all in it."""
+    yield value
+    match value:
+        case Apply(args=args):
+            for a in args:
+                yield from _parts(a)
+        case Reduced(value=inner):
+            yield from _parts(inner)
+        case _:
+            pass
 
 
 def _inside(q: int, by: int, span: Span, taps: Span) -> Span:
@@ -88,23 +154,24 @@ def _inside(q: int, by: int, span: Span, taps: Span) -> Span:
     return max(taps[0], -(-(q - span[1] + 1) // by)), min(taps[1], (q - span[0]) // by + 1)
 
 
-def _made(work: Task, value: Value, chosen: Sequence[Piece | None]) -> Task | None:
+def _made(work: Task, value: Value, pieces: Mapping[int, Piece]) -> Task | None:
     """The task of one piece along each axis."""
     place = work.place
     assert isinstance(place, View)
-    forms = {i: row for p in chosen if p is not None for i, row in p.forms}
+    chosen = list(pieces.values())
+    forms = {i: row for p in chosen for i, row in p.forms}
     ends = dict(work.extents)
     inner = _value(value, forms, ends)
     if inner is None:
         return None
-    over = tuple(p.tap for p in chosen if p is not None)
+    over = tuple(p.tap for p in chosen)
+    if not {*over} <= {*indices_in(inner)}:  # a sum over what a value lacks is the value, not so many times
+        return None
     left = tuple(t for t in work.taps if t not in forms)
-    rows = tuple(row if p is None else p.axis for row, p in zip(place.rows, chosen, strict=True))
-    extents = (
-        *((i, e) for i, e in work.extents if i not in forms),
-        *(e for p in chosen if p is not None for e in p.extents),
-    )
-    return Task(View(place.buffer, rows), work.op, Map(Reduced("sum", inner, over)), extents, left)
+    rows = tuple(pieces[k].axis if k in pieces else row for k, row in enumerate(place.rows))
+    extents = (*((i, e) for i, e in work.extents if i not in forms), *(e for p in chosen for e in p.extents))
+    limits = tuple(limit for p in chosen for limit in p.limits)
+    return Task(View(place.buffer, rows), work.op, Map(Reduced("sum", inner, over)), extents, left, limits=limits)
 
 
 def _value(value: Value, forms: Forms, ends: Mapping[str, Span]) -> Value | None:

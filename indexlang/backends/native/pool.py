@@ -1,8 +1,8 @@
 """The pool of threads in this process, compiled when first asked for.
 
-In: the IR of `pool_ir` and `call_ir`, the number of threads. Out: `native()`, the functions that run programs of steps.
-The one rule: its code stays until the process ends, as its threads may be in it at any moment; a process that was
-forked begins without threads, and makes its own.
+In: the IR of `pool_ir`, `call_ir`, `making_ir`, the number of threads. Out: `native()`, the functions that run
+programs of steps. The one rule: its code stays until the process ends, as its threads may be in it at any moment; a
+process that was forked begins without threads, and makes its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ctypes
 import platform
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -20,25 +20,31 @@ import numpy as np
 
 from ... import threads
 from ...locks import Lock, after_fork
+from . import words
 from .call_ir import BUILTIN, CALL
 from .engine import compiled, host
+from .giving_ir import GIVING
+from .making_ir import MAKING
 from .pool_ir import System, symbols, system, text
 
 _lock = Lock()
 _kept: list[Any] = []
-_FUNCTIONS = ("PyEval_SaveThread", "PyEval_RestoreThread", "Py_IncRef")
+_MAKERS = ("arrays", "call", "pull")
 
 
 @dataclass(frozen=True)
 class Native:
-    """`call(program, addresses)` runs a program of steps (`call_ir`), and gives 0 where no context is free.
+    """`call(program, addresses)` runs a program of steps (`call_ir`), and gives 1; 0 where no context is free, 2 where
+    a step refused to go on.
 
-    `builtin` is the address of the function for Python's arrays, 0 where this Python has another layout of objects.
+    `builtin` is the address of the function for Python's arrays, 0 where this Python has another layout of objects;
+    `makers` are those of `making_ir`.
     `state` are the words of the pool: 0 threads wanted, 1 threads started, 3 regions run by several.
     """
 
     call: Callable[[int, bytes], int]
     builtin: int
+    makers: Mapping[str, int]
     state: np.ndarray[Any, np.dtype[np.uint64]]
 
 
@@ -84,18 +90,20 @@ def _machine() -> str:
 
 def _made(here: System) -> Native:
     """Compile for a system, and let the pool know how many threads there may be, and of forks."""
-    plain = has_plain_objects()
-    names = ["pool_state", "pool_reset", "call_addresses", *(("python_words", "call_arrays") if plain else ())]
-    library = compiled(text(here) + CALL + (BUILTIN if plain else ""), names, host())
+    plain = words.has_plain_objects()
+    code, names = text(here) + CALL, ["pool_state", "pool_reset", "call_addresses"]
+    if plain:
+        code += words.text() + BUILTIN + GIVING + MAKING
+        names += ["python_words", "call_arrays", *(f"make_of_{name}" for name in _MAKERS)]
+    library = compiled(code, names, host())
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))  # for ever
     state = np.frombuffer(memoryview((ctypes.c_uint64 * 16).from_address(library.address("pool_state"))), np.uint64)
     call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p)(library.address("call_addresses"))
     reset = ctypes.CFUNCTYPE(None)(library.address("pool_reset"))
+    makers = {}
     if plain:
-        words = (ctypes.c_void_p * 6).from_address(library.address("python_words"))
-        functions = (getattr(ctypes.pythonapi, name) for name in _FUNCTIONS)
-        addresses = (ctypes.cast(function, ctypes.c_void_p).value for function in functions)
-        words[:] = [id(np.ndarray), id(None), id(NotImplemented), *addresses]
+        words.write(library.address("python_words"))
+        makers = {name: library.address(f"make_of_{name}") for name in _MAKERS}
     reset()
 
     def wanted(number: int) -> None:
@@ -105,21 +113,4 @@ def _made(here: System) -> Native:
     wanted(threads.num_threads())
     threads.when_set(wanted)
     after_fork(reset)
-    return Native(call, library.address("call_arrays") if plain else 0, state)
-
-
-def has_plain_objects() -> bool:
-    """Whether objects have the layout that `call_ir` reads: that of CPython on 64 bits, with its lock, no debugging."""
-    enabled: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
-    if sys.implementation.name != "cpython" or hasattr(sys, "gettotalrefcount") or not enabled():
-        return False
-    if sys.platform == "win32":  # not tried there
-        return False
-    if struct.calcsize("P") != 8 or object.__basicsize__ != 16 or np.ndarray.__basicsize__ < 72:
-        return False
-    probe = np.arange(6, dtype=np.float32).reshape(3, 2)
-    words = (ctypes.c_uint64 * 9).from_address(id(probe))
-    extents = (ctypes.c_int64 * 2).from_address(words[4])
-    halves = (ctypes.c_int32 * 18).from_address(id(probe))
-    found = (words[1], words[2], halves[6], *extents, words[7], halves[16])
-    return found == (id(np.ndarray), probe.ctypes.data, 2, 3, 2, id(probe.dtype), int(probe.flags.num))
+    return Native(call, library.address("call_arrays") if plain else 0, makers, state)

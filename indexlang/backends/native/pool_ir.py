@@ -11,7 +11,8 @@ cannot end before its claimed items are done, thus whoever claims has the right 
 caller claims like the others, then waits for the count of finished items: threads that sleep, or that do not exist (as
 in a process that was forked), delay nothing but speed.
 
-A row is 8 words: function, pointers, items, flags, how many pointers, offsets, 0, 0. Where `offsets` is not null some
+A row is 8 words: function, pointers, items, flags, how many pointers, offsets, refusal, 0. The refusal is where the
+pointer to a truth value is that says whether the row refuses to go on, if it may. Where `offsets` is not null some
 of its arrays are workspaces: each thread has a slot, copies the pointers to its beginning, and puts slot + offset for
 those with an offset that is not negative. A context is 8 words: busy, rows, pointers, slots, bytes of a slot, how many
 slots, next, 0.
@@ -31,7 +32,7 @@ from .thread_ir import BY_FUTEX, CONDITION, THREADS
 MOST = 1024  # threads
 ITEMS = 2**32 - 1  # that one region can have
 SPINS = 20000  # pauses before a thread sleeps
-SHARED, WAKE = 1, 2  # flags of a row: others may help, and are woken for it
+SHARED, WAKE, REFUSES = 1, 2, 4  # flags of a row: others may help, and are woken for it; it may refuse to go on
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,10 @@ def symbols(of: System) -> tuple[str, ...]:
 
 
 def text(of: System) -> str:
-    """The whole module. It defines `pool_run(context, rows)`, `pool_reset()`, and the words `pool_state`."""
+    """The whole module. It defines `pool_run(context, rows)`, `pool_reset()`, and the words `pool_state`.
+
+    `pool_run` gives 1, or 2 where a row refused to go on.
+    """
     if of.sleep == "none":
         return STATE + ROWS.replace("call void @shared(", "call void @alone(") + NONE
     first = "call void @renew()" if of.sleep == "condition" else ""

@@ -6,12 +6,13 @@ The one rule: arrays that only one group touches are in its own memory, and nobo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ...plan.plan import Plan
-from ..numpy.load import Part, Whole
-from ..numpy.names import Called
+from ...plan.plan import Check, Plan
+from ..numpy.at_once import Whole
+from ..numpy.load import Part
+from ..numpy.names import Called, Ends
 from .calling import native
 from .chains import Number
 from .check import faults
@@ -44,13 +45,23 @@ def taken(plan: Plan, groups: Sequence[Group], target: Target, checked: bool = F
             read,
             written,
             (*inside, *group.workspaces),
+            group.flags,
         )
         functions[name] = made.call
         calls |= dict.fromkeys(group.numbers, None)
-        calls[group.numbers[0]] = Called(name, tuple(b for b, _ in (*read, *written)))
-        if len(group.numbers) == sum(len(s.steps) for s in plan.sections) and made.fast is not None:
-            whole = whole_of(plan, made.fast, [b for b, _ in read], [b for b, _ in written])
+        calls[min(group.numbers)] = Called(name, tuple(b for b, _ in (*read, *written)), tuple(checks_of(plan, group)))
+        if len(group.numbers) == sum(len(s.steps) for s in plan.sections) and made.fast:
+            whole = whole_of(plan, made.memory, [b for b, _ in read], [b for b, _ in written])
     return Part(calls, functions, whole)
+
+
+def checks_of(plan: Plan, group: Group) -> Iterator[tuple[Check, Ends]]:
+    """The checks among the steps of a group, and how far indices run in their sections."""
+    for number, k in group.numbers:
+        section = plan.sections[number]
+        step = section.steps[k]
+        if isinstance(step, Check):
+            yield step, section.extents
 
 
 def look_through(outlines: Sequence[Outline]) -> None:

@@ -1,7 +1,7 @@
 """Rows and regions as LLVM IR: `pool_run` goes over a table, `shared` publishes a row, `help` claims items of it.
 
 In: nothing. Out: text, which is completed by that of the threads (`thread_ir`), or by `NONE` where there are none. The
-one rule: a row begins when all items of the row ahead of it are done.
+one rule: a row begins when all items of the row ahead of it are done, and none behind one that refuses.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ define internal void @alone(ptr %row, ptr %context, i64 %items, i64 %flags) {
   ret void
 }
 
-define void @pool_run(ptr %context, i64 %count) {
+define i64 @pool_run(ptr %context, i64 %count) {
 entry:
   %rows.at = getelementptr i64, ptr %context, i64 1
   %rows = load ptr, ptr %rows.at
   %some = icmp ne i64 %count, 0
   br i1 %some, label %next, label %end
 next:
-  %r = phi i64 [ 0, %entry ], [ %r.next, %ran ]
+  %r = phi i64 [ 0, %entry ], [ %r.next, %passed ]
   %words = mul i64 %r, 8
   %row = getelementptr i64, ptr %rows, i64 %words
   %at2 = getelementptr i64, ptr %row, i64 2
@@ -93,11 +93,24 @@ single:
   call void @alone(ptr %row, ptr %context, i64 %items, i64 %flags)
   br label %ran
 ran:
+  %refusing = and i64 %flags, 4
+  %passes = icmp eq i64 %refusing, 0
+  br i1 %passes, label %passed, label %look
+look:
+  %at6 = getelementptr i64, ptr %row, i64 6
+  %slot = load ptr, ptr %at6
+  %told = load ptr, ptr %slot
+  %flag = load i8, ptr %told
+  %good = icmp eq i8 %flag, 0
+  br i1 %good, label %passed, label %refused
+passed:
   %r.next = add i64 %r, 1
   %more = icmp ult i64 %r.next, %count
   br i1 %more, label %next, label %end
 end:
-  ret void
+  ret i64 1
+refused:
+  ret i64 2
 }
 """
 

@@ -19,12 +19,13 @@ from ... import threads
 from ...locks import Lock
 from .nest import Array
 from .pool import native
-from .pool_ir import ITEMS, SHARED, WAKE
+from .pool_ir import ITEMS, REFUSES, SHARED, WAKE
 
 LINE = 64  # bytes to which rooms and workspaces are aligned
 TOGETHER = 3_000  # ns of work from which others may help in a step
 WOKEN = 40_000  # ns of work still to be shared from which they are woken
 RELEASED = 5_000  # ns of work from which Python's lock is released
+REFUSED = 2  # what a call gives where a step refused to go on
 
 Words = np.ndarray[Any, np.dtype[np.int64]]
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
@@ -80,12 +81,14 @@ class Step:
     """A nest, the address of its code, and where its arrays are. Workspaces need no place: each thread has its own.
 
     `work` is about how many nanoseconds it takes in one thread: it decides whether others help, and are woken.
+    `refuses` is the name of the array, of one truth value, in which it says whether nothing behind it is to run.
     """
 
     nest: Called
     address: int
     places: Mapping[str, Place]
     work: float = float("inf")
+    refuses: str = ""
 
     @property
     def words(self) -> int:
@@ -134,11 +137,14 @@ class Runner:
         """About how many nanoseconds it takes in one thread."""
         return sum(step.work for step in self._steps)
 
-    def __call__(self, *addresses: int) -> None:
-        """Run the steps. Each argument begins at its address; nobody looks what is there."""
+    def __call__(self, *addresses: int) -> bool:
+        """Run the steps, and say whether one refused to go on. Each argument begins at its address; nobody looks what
+        is there.
+        """
         packed = self._pack(*addresses)
-        while not self._native.call(self._address, packed):
+        while not (end := self._native.call(self._address, packed)):
             self._grow()
+        return end == REFUSED
 
     def _rows(self) -> Words:
         """The rows but for pointers, which each context has itself."""
@@ -147,7 +153,10 @@ class Runner:
         first = 0
         for row, step, (offsets, size), ahead in zip(rows, self._steps, self._offsets, left, strict=True):
             flags = (SHARED if step.shared else 0) | (WAKE if ahead >= WOKEN else 0)
-            row[:6] = step.address, 8 * first, step.nest.count, flags, step.words, 0
+            names = [a.name for a in step.nest.arrays]
+            told = names.index(step.refuses) if step.refuses else 0
+            flags |= REFUSES if step.refuses else 0
+            row[:7] = step.address, 8 * first, step.nest.count, flags, step.words, 0, 8 * (first + told)
             if size:
                 row[5] = offsets.ctypes.data
                 self.memory.kept.append(offsets)
@@ -179,7 +188,7 @@ class Runner:
         words[1:6] = start + 64, start + 64 + 64 * rows, workspaces.ctypes.data, self._slot, slots
         table = words[8 : 8 + 8 * rows].reshape(rows, 8)
         table[...] = self._template
-        table[:, 1] += start + 64 + 64 * rows
+        table[:, [1, 6]] += start + 64 + 64 * rows
         pointers[...] = [
             word for s in self._steps for word in (*(self._pointer(s, a, room) for a in s.nest.arrays), *s.nest.numbers)
         ]

@@ -16,10 +16,12 @@ from .folds import COMBINE
 from .looping import Loops, items_of, written
 from .meaning import Meaning, Typed, UnsupportedError, unit
 from .nest import Array, Form, Literal, Nest, Operand, Type
-from .nodes import Nodes, Scan, Store
+from .nodes import Element, Nodes, Scan, Store, every
 from .partial import domain
 from .target import Target
 from .values import Point, Span
+
+ROWS = 8  # sums that are made side by side, where each goes along its row
 
 
 def scan_of(meaning: Meaning, kernel: Running, store: Store, op: str) -> Scan:
@@ -46,13 +48,23 @@ def nest_of_scan(nodes: Nodes, scan: Scan, sizes: Mapping[str, int], target: Tar
     along = (scan.along,) if scan.along in scan.store.free else ()
     axes = chosen([apart], sizes, target, along)
     axes = replace(axes, unroll=min(axes.unroll, 4), order=tuple(i for i in axes.order if i not in along))
+    if axes.vector and along and _in_rows(scan, axes.vector):
+        rows = min(ROWS, 1 << (sizes[axes.vector].bit_length() - 1))
+        axes = replace(axes, lanes=1, unroll=rows, order=(*(i for i in axes.order if i != axes.vector), axes.vector))
     axes = itemized(axes, sizes, domain([apart], sizes))
     loops = Scanning(nodes, dict(sizes), axes.lanes)
     vars_, at, spans = items_of(loops, axes.items, sizes)
     loops.scan = scan
     loops.group([scan.store], axes, spans, Point(at))
     words = f"a running {scan.op} along {scan.along}"
-    return written(name, loops, vars_), f"{words}, {axes.lanes} lanes along {axes.vector}" if axes.vector else words
+    beside = f"{axes.unroll} values of" if axes.lanes == 1 else f"{axes.lanes} lanes along"
+    return written(name, loops, vars_), f"{words}, {beside} {axes.vector}" if axes.vector else words
+
+
+def _in_rows(scan: Scan, vector: str) -> bool:
+    """Whether elements lie side by side along the axis, and apart from lane to lane: single ones are faster then."""
+    accesses = [n.access for n in every([scan.source]) if isinstance(n, Element)] + [scan.store.access]
+    return all(a.step(scan.along) in (0, 1, -1) and a.step(vector) not in (1, -1) for a in accesses)
 
 
 class Scanning(Loops):

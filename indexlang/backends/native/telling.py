@@ -48,7 +48,7 @@ def explained(plan: Plan, groups: Sequence[Group]) -> Plan:
             if head is None:
                 left += _left(step, section)
             elif head[0] == number:
-                own += [told[head]] if head == (number, k) else []
+                own += [told[head]] if head == (number, k) and told[head] else []
             else:
                 others.append(firsts[head[0]])
         records = []

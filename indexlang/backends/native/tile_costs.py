@@ -6,17 +6,22 @@ slower; among good ones any will do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from math import prod
 
+import numpy as np
+
 from ...properties import cached_property
 from . import units
 from .normal_form import LEFT, RIGHT, TARGET, Normal
 from .tile import Tile
+from .varying import varies
 
-Sizes = tuple[tuple[str, int], ...]
+Sizes = Sequence[tuple[str, int]]
+WAY, ROWS = 2048, 128  # bytes from row to row, and how many of them, that crowd a cache
 
 
 @dataclass(frozen=True)
@@ -40,18 +45,44 @@ class Costs:
     gathered: float = 2.0  # an element of a block
     store: float = 1
     stored_lane: float = 3
+    crowded_lane: float = 12  # where powers of two lie between them
     tile: float = 15
     added: float = 6  # the lanes of a vector, to one number
-    body: float = 0.01  # of the whole, for each further static tile: it is code to be made
+    body: float = 0.02  # of the whole, for each further static tile: it is code to be made
+    long: int = 128  # elements of an axis that varies, which have units of two sizes, whatever they are
     border: float = 1.1  # times, where bounds cut tiles
     lanes: float = 2.0  # times, where they cut vectors
     packed: float = 2.5  # an element
     copied: float = 0.4  # an element, where lanes lie side by side before, too
+    fetch: float = 6.0  # a line of what no cache holds, where several sums want it
+    ahead: int = 64  # elements of a row from which on the processor knows what comes
+    missed: float = 14.0  # and of more rows than a set of the caches has ways
+    ways: int = 8
+    clash: float = 4.0  # a line where powers of two lie between rows: they drive each other out
+    line: float = 1.0  # an element's line, where no operand is spread
+    stream: float = 6.0  # and each page that these lines lie in
+    apart: int = 1024  # elements from row to row that are in pages of their own
+    taps: int = 128  # that a tile goes through before it meets other elements
     unrolled: int = 320  # multiply-adds in one straight line where taps share reads
-    line: int = 96  # and where they do not
+    straight: int = 96  # and where they do not
 
 
 COSTS = Costs()
+
+
+@dataclass(frozen=True)
+class Priced:
+    """An operand in a tile: whether it is spread; `plain`, it is no copy, and then whether each step goes to another
+    page, positions to other lines, and vectors to far rows; whether its rows share few sets of the caches.
+    """
+
+    p: int
+    spread: bool
+    plain: bool
+    pages: bool
+    lines: bool
+    far: bool
+    clashes: bool
 
 
 @dataclass(frozen=True)
@@ -94,26 +125,47 @@ class Pricing:
         )
         return left, right
 
+    def itemsize(self, p: int) -> int:
+        """Bytes of an element."""
+        return np.dtype(self.normal.views[p].array.dtype).itemsize
+
+    @cached_property
+    def clashes(self) -> tuple[bool, bool]:
+        """Whether an operand's rows, which the sums go through, share few sets of the caches."""
+        left, right = (
+            any(
+                abs(a.steps[p]) == self.normal.nearest(p) and a.steps[p] * self.itemsize(p) % WAY == 0 and a.n >= ROWS
+                for a in self.normal.sums
+                if a.steps[p]
+            )
+            for p in (LEFT, RIGHT)
+        )
+        return left, right
+
     def cycles(self, tile: Tile) -> float:
         """Cycles of the whole contraction."""
         costs, n = self.costs, self.extents[tile.vector]
         panels = units.sizes(n, tile.panel) if tile.vector else [(1, 1)]
-        results = self.results // prod(self.extents[a] for a, _ in tile.sizes) // (1 if tile.dot else n)
+        results, cuts = self.results // (1 if tile.dot else n), []
+        for a, most in tile.sizes:
+            results //= self.extents[a]
+            cuts.append(self.cut(a, most))
         terms = self.terms // (n if tile.dot else 1)
-        cuts = [self.cut(name, most) for name, most in tile.sizes]
-        total = 0.0
+        shared, operands = sharing(self.normal, tile, costs), self.operands(tile)
+        total, bodies = 0.0, prod(len(cut) for cut in cuts if len(cut) == 1 or not self.even(cut[0][1][0]))
         for chosen in product(*cuts):
-            sizes = tuple(m for _, m in chosen)
-            count = results * prod(c for c, _ in chosen)
+            sizes, count, positions = [m for _, m in chosen], results, 1
+            for many, (_, m) in chosen:
+                count, positions = count * many, positions * m
             if tile.dot:
-                steps = sum(c * self.step(tile, sizes, n) for c, n in panels)
-                lanes = prod(m for _, m in sizes) * (costs.stored_lane + costs.added)
+                steps = sum(c * self.step(tile, sizes, n, shared, operands) for c, n in panels)
+                lanes = positions * (costs.stored_lane + costs.added)
                 total += count * (terms * steps + lanes + costs.tile)
             else:
                 for many, n in panels:
-                    cost = terms * self.step(tile, sizes, n) + self.stores(tile, sizes, n)
+                    cost = terms * self.step(tile, sizes, n, shared, operands) + self.stores(tile, positions, n)
                     total += count * many * (cost + costs.tile)
-        total *= 1 + costs.body * (len(panels) * prod(len(cut) for cut in cuts) - 1)
+        total *= 1 + costs.body * (len(panels) * bodies - 1)
         if any(a in self.normal.limited for a, _ in tile.sizes):
             total *= costs.border
         if tile.vector in self.normal.limited:
@@ -128,49 +180,117 @@ class Pricing:
             found = self._cuts[name, most] = [(count, (name, m)) for count, m in some]
         return found
 
+    def even(self, name: str) -> bool:
+        """Whether an axis has units of two sizes, whatever they are: it is long, and varies."""
+        n = self.normal.axis(name).n
+        return varies(n) and n > self.costs.long
+
     @cached_property
     def _cuts(self) -> dict[tuple[str, int], list[tuple[int, tuple[str, int]]]]:
         return {}
 
-    def step(self, tile: Tile, sizes: Sizes, n: int) -> float:
+    @cached_property
+    def _priced(self) -> dict[tuple[str, bool, tuple[tuple[int, str], ...]], list[Priced]]:
+        return {}
+
+    def operands(self, tile: Tile) -> list[Priced]:
+        """What all steps of tiles with this vector and these packs share of the operands that they read."""
+        key = tile.vector, tile.dot, tile.packs
+        found = self._priced.get(key)
+        if found is None:
+            some = (LEFT,) if self.normal.single else (LEFT, RIGHT)
+            found = self._priced[key] = [self._operand(tile, p) for p in some]
+        return found
+
+    def _operand(self, tile: Tile, p: int) -> Priced:
+        costs, nearest = self.costs, self.normal.nearest(p)
+        plain = not tile.pack(p) and not tile.dot
+        return Priced(
+            p,
+            self.steps[tile.vector][p] == 0,
+            not tile.pack(p),
+            plain and self.beyond[p],
+            plain and nearest >= costs.near,
+            plain and self.reused[p] and nearest >= costs.row,
+            self.clashes[p],
+        )
+
+    def step(self, tile: Tile, sizes: Sequence[tuple[str, int]], n: int, shared: bool, operands: list[Priced]) -> float:
         """Cycles of one point of the sum in a tile, n elements of its vectors."""
-        costs, width = self.costs, -(-n // tile.lanes)
-        shared = sharing(self.normal, tile, costs)
+        costs, width, steps = self.costs, -(-n // tile.lanes), self.steps
         loads = ports = memory = 0.0
-        for p in (LEFT, RIGHT):
-            if p == RIGHT and self.normal.single:
-                continue
-            spread = self.steps[tile.vector][p] == 0
-            count = self.distinct(sizes, p) if shared else prod(m for a, m in sizes if self.steps[a][p])
-            packed = tile.pack(p)
-            if spread:
+        for own in operands:
+            p, count = own.p, 1.0
+            if shared:
+                count = self.distinct(sizes, p)
+            else:
+                for a, m in sizes:
+                    if steps[a][p]:
+                        count *= m
+            if own.spread:
                 loads += count
                 ports += count * costs.broadcast
-                if not packed and not tile.dot and self.beyond[p]:
+                if own.pages:
                     memory += costs.page
-                if not packed and not tile.dot and self.normal.nearest(p) >= costs.near:
-                    memory += costs.lines * prod(m for a, m in sizes if self.steps[a][p] not in (0, 1))
+                if own.lines:
+                    lines = prod(m for a, m in sizes if steps[a][p] not in (0, 1))
+                    memory += (costs.clash if own.clashes else costs.lines) * lines
+                if own.plain and not tile.dot:
+                    memory += self.fetched(sizes, p)
                 continue
             loads += count * width
-            far = not packed and not tile.dot and self.reused[p] and self.normal.nearest(p) >= costs.row
-            masked = not packed and n % tile.lanes != 0
-            ports += count * (width + costs.masked * masked)
-            memory += count * width * costs.far * far
-        fmas = width * prod(m for _, m in sizes)
+            ports += count * (width + costs.masked * (own.plain and n % tile.lanes != 0))
+            memory += count * width * (costs.clash if own.far and own.clashes else costs.far * own.far)
+            if not tile.dot and self.reused[p]:
+                pages = prod(m for a, m in sizes if abs(steps[a][p]) >= costs.apart)
+                memory += pages if pages > 1 else 0
+        if tile.vector and not tile.dot and not any(own.spread for own in operands):
+            memory += self.streamed(sizes) * width
+        fmas = width
+        for _, m in sizes:
+            fmas *= m
         return max(fmas / costs.fmas, ports, costs.least) + costs.load * loads + memory
 
-    def distinct(self, sizes: Sizes, p: int) -> float:
+    def distinct(self, sizes: Sequence[tuple[str, int]], p: int) -> float:
         """Reads of an operand by all taps in a straight line, for each of them."""
         runs = [(self.steps[a][p], m) for a, m in sizes] + [(a.steps[p], a.n) for a in self.normal.sums]
         return len(sums_of(tuple(runs))) / self.terms
 
-    def stores(self, tile: Tile, sizes: Sizes, n: int) -> float:
+    def streamed(self, sizes: Sizes) -> float:
+        """Cycles for which a point of the sum waits where no operand is spread: each element comes into few sums, from
+        rows that lie in many pages.
+        """
+        costs = self.costs
+        p = max((LEFT, RIGHT), key=lambda p: self.normal.views[p].array.size)
+        taps = [(a.steps[p], int(a.n)) for a in self.normal.sums] if self.terms <= costs.taps else []
+        runs = [(self.steps[a][p], m) for a, m in sizes] + taps
+        lines, pages = (len(sums_of(tuple(r for r in runs if abs(r[0]) >= least))) for least in (1, costs.apart))
+        return (costs.line * lines + costs.stream * pages) / prod(n for _, n in taps)
+
+    def fetched(self, sizes: Sizes, p: int) -> float:
+        """Cycles for which a point of the sum waits for lines of an operand that is spread: a row of summed elements
+        that lie side by side takes a part of them for each place of the tile.
+        """
+        costs, n = self.costs, max((int(a.n) for a in self.normal.sums if abs(a.steps[p]) == 1), default=1)
+        lines, crowd = 1.0, 1
+        for a, m in sizes:
+            step = abs(self.steps[a][p])
+            if step:
+                lines *= m if step > n else (step * (m - 1) + n) / (n + costs.near)
+                crowd *= m if step * self.itemsize(p) % WAY == 0 else 1
+        lines *= (n + costs.near) / costs.near / n if n > 1 else 0
+        each = costs.fetch if n < costs.ahead and self.normal.views[p].array.size > costs.cached else 0.0
+        return lines * max(each, costs.missed if crowd > costs.ways else 0.0)
+
+    def stores(self, tile: Tile, positions: int, n: int) -> float:
         """Cycles of the results of a tile."""
-        costs, positions = self.costs, prod(m for _, m in sizes)
+        costs = self.costs
         if not tile.vector:
             return positions * costs.store
-        if self.steps[tile.vector][TARGET] != 1:
-            return positions * n * costs.stored_lane
+        apart = self.steps[tile.vector][TARGET]
+        if apart != 1:
+            crowded = apart * self.itemsize(TARGET) % WAY == 0 and n >= costs.near
+            return positions * n * (costs.crowded_lane if crowded else costs.stored_lane)
         return positions * (-(-n // tile.lanes) * costs.store + (costs.stored_lane if n % tile.lanes else 0))
 
     def copy(self, tile: Tile, p: int, how: str) -> float:

@@ -121,7 +121,8 @@ def _sizes(normal: Normal, vector: Axis | None, width: int, registers: int) -> I
     axes = [a for a in normal.outputs if a is not vector and beside(a, normal)]
     yield ()
     for a in axes:
-        for m in dict.fromkeys(unit_of(a.n, m) for m in (most, most // 2, most // 3, 4) if 1 <= m <= most):
+        room = min(most, int(a.n) // 2) if a.name in normal.limited else most  # a tile has one border, not two
+        for m in dict.fromkeys(unit_of(a.n, m) for m in (room, room // 2, room // 3, 4) if 1 <= m <= most):
             if m > 1:
                 yield ((a.name, m),)
     several = vector is None or vector.reduced or all(vector.steps[p] for p in (LEFT, RIGHT))

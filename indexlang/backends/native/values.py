@@ -29,8 +29,9 @@ class Point:
     live: int = 0
 
     def moved(self, index: str, to: Form) -> Point:
-        """The point with an index elsewhere."""
-        return replace(self, at={**self.at, index: to})
+        """The point with an index elsewhere: at one value, also where lanes lay along it, as for a fold in a fold."""
+        at = {**self.at, index: to}
+        return Point(at) if index == self.vector else replace(self, at=at)
 
     def along(self, index: str, to: Form, lanes: int, live: int) -> Point:
         """The point with lanes along an index from a position on."""
@@ -39,12 +40,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Span:
-    """The values of an index: all n, or a piece of them from `begin` to below `end`, which may be `last`, the one with
-    the end of all.
+    """The values of an index: all n, or a piece of them from `begin` (the greatest of several) to below `end`, which
+    may be `last`, the one with the end of all.
     """
 
     n: int
-    begin: Form = Form()
+    begin: Form | tuple[Form, ...] = Form()
     end: Form | None = None
     last: Form | None = None
 
@@ -67,7 +68,7 @@ class Values:
     # -- loops -----------------------------------------------------------------------------------
 
     @contextmanager
-    def loop(self, index: str, begin: Form, end: Sequence[Form], by: int) -> Iterator[Form]:
+    def loop(self, index: str, begin: Form | Sequence[Form], end: Sequence[Form], by: int) -> Iterator[Form]:
         """Statements for values of an index."""
         var = self.w.fresh(_plain(index))
         with self.w.loop(var, begin, end, by) as at, self._inside():
@@ -92,12 +93,13 @@ class Values:
     @contextmanager
     def outside(self, depth: int) -> Iterator[None]:
         """Statements of a loop further outside, in front of the one that is being written there."""
-        kept = self.w.lists, self.scopes, self.spreads
+        kept, written = (self.w.lists, self.scopes, self.spreads), self.written
         self.w.lists, self.scopes, self.spreads = (
             kept[0][: depth + 1], kept[1][: depth + 1], kept[2][: depth + 1],
         )  # fmt: skip
         yield
         self.w.lists, self.scopes, self.spreads = kept
+        self.written |= {name: max(at, self.written.get(name, 0)) for name, at in written.items()}  # loops end there
 
     def sweep(self, index: str, lanes: int, unroll: int, span: Span, body: Callable[[Pieces], None]) -> None:
         """An index gone through by tiles of `unroll` pieces of `lanes`; what is left is one more tile of fewer."""

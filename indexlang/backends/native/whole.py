@@ -1,20 +1,20 @@
 """A Plan that native code does in one call.
 
-In: a Plan and its groups. Out: which arrays only a group sees; a `Whole`, if there is no more to do than one call. The
+In: a Plan and its groups. Out: which arrays only a group sees; a `Made`, if there is no more to do than one call. The
 one rule: what a caller gets is made by the call, whole and of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ...plan.buffers import buffers_of
 from ...plan.places import Buffer, Place, View
-from ...plan.plan import Plan
-from ..numpy.load import Whole
+from ...plan.plan import Check, Plan
 from .groups import Group
 from .lowering import Extents
+from .making import Made
+from .runner import Memory
 
 
 def elsewhere(plan: Plan, groups: Sequence[Group]) -> dict[Buffer, set[int]]:
@@ -25,6 +25,8 @@ def elsewhere(plan: Plan, groups: Sequence[Group]) -> dict[Buffer, set[int]]:
         for k, step in enumerate(section.steps):
             for buffer in buffers_of(step):
                 found.setdefault(buffer, set()).add(own.get((number, k), -1))
+                if isinstance(step, Check):  # NumPy's code looks what is wrong
+                    found[buffer].add(-1)
     for buffer in (*plan.inputs, *(t.buffer for t in plan.tables), *(p.buffer for _, p, _ in plan.outputs)):
         found.setdefault(buffer, set()).add(-1)
     for place in plan.finite:
@@ -32,17 +34,23 @@ def elsewhere(plan: Plan, groups: Sequence[Group]) -> dict[Buffer, set[int]]:
     return found
 
 
-def whole_of(plan: Plan, fast: Callable[..., Any], read: Sequence[Buffer], written: Sequence[Buffer]) -> Whole | None:
-    """The call of a plan that is one group, if its outputs are just what that writes."""
+def whole_of(plan: Plan, memory: Memory, read: Sequence[Buffer], written: Sequence[Buffer]) -> Made | None:
+    """The call of a plan that is one group, if its outputs are among what that writes."""
     given = [place.buffer for _, place, kind in plan.outputs if isinstance(place, View) and kind == place.buffer.dtype]
     plain = len(given) == len(plan.outputs) and all(is_all(place, dict(plan.extents)) for _, place, _ in plan.outputs)
-    takes = [b for b in plan.inputs if b in read]
-    if plan.instead is not None or plan.tables or not plain or len(takes) < len(read):
+    if plan.instead is not None or not plain or not set(read) <= set(plan.inputs):
         return None
-    if len(set(given)) < len(given) or set(given) != set(written):
+    if len(set(given)) < len(given) or not set(given) <= set(written):
         return None
-    numbers = tuple(plan.inputs.index(b) for b in read)
-    return Whole(fast, numbers, tuple((b.shape, b.dtype) for b in written), tuple(written.index(b) for b in given))
+    arguments = [*read, *written]
+    return Made(
+        memory,
+        [(b.dtype, b.shape) for b in arguments],
+        [(b.dtype, b.shape) for b in plan.inputs],
+        [read.index(b) if b in read else -1 for b in plan.inputs],
+        [arguments.index(b) for b in given],
+        [arguments.index(b) for b in written if b not in given],
+    )
 
 
 def is_all(place: Place, ends: Extents) -> bool:

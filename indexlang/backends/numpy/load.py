@@ -13,8 +13,6 @@ from functools import cache
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from ...collecting import uncollected
 from ...errors import NAMED, Problem, ShapeError, within_depth
 from ...machine import memory
@@ -26,6 +24,7 @@ from ...plan.verify import verify
 from ...program.ir import Access, Boundary, Program
 from ...program.text import expr_text
 from ...threads import num_threads
+from .at_once import Whole
 from .names import Called
 from .program import INSTEAD, TICK, source
 from .rooms import ROOMS
@@ -36,11 +35,12 @@ Run = Callable[..., tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Compiled:
-    """What runs at one set of sizes and dtypes."""
+    """What runs at one set of sizes and dtypes; `whole` if all of it is one call of an engine."""
 
     run: Run
     plan: Plan
     warnings: tuple[Problem, ...]
+    whole: Whole | None = None
 
 
 @uncollected
@@ -63,23 +63,29 @@ def compile_program(
     looks through what it makes.
     """
     planned = plan(program, sizes, dtypes, limits, complex_step, exact)
-    checked = os.environ.get("INDEXLANG_VERIFY", "") not in ("", "0")
+    checked = checking()
     if checked:
         verify(planned.plan)
-    run, told = _loaded(planned.plan, checked, engine, tick)
-    return Compiled(run, told, planned.warnings)
+    run, told, whole = _loaded(planned.plan, checked, engine, tick)
+    return Compiled(run, told, planned.warnings, whole)
 
 
-@dataclass(frozen=True)
-class Whole:
-    """A plan that an engine does in one call, of inputs by their numbers and then of what is made for the outputs. It
-    gives NotImplemented, and has done nothing, where these are not laid out as it wants them.
-    """
+@uncollected
+@within_depth(ShapeError, NAMED)
+def plan_alone(
+    program: Program,
+    sizes: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, str],
+    exact: Collection[str] = (),
+    limits: Limits = NUMPY,
+) -> Plan:
+    """The plan of a program whose code nobody needs. Errors: `ShapeError`."""
+    return plan(program, sizes, dtypes, limits, False, exact).plan
 
-    call: Callable[..., Any]
-    takes: tuple[int, ...]
-    makes: tuple[tuple[tuple[int, ...], str], ...]  # shapes and types
-    gives: tuple[int, ...]  # numbers of what is made
+
+def checking() -> bool:
+    """Whether INDEXLANG_VERIFY asks that what is made is looked through."""
+    return os.environ.get("INDEXLANG_VERIFY", "") not in ("", "0")
 
 
 @dataclass(frozen=True)
@@ -100,36 +106,35 @@ Engine = Callable[[Plan, bool], Part]  # does a part of a plan; true: looks thro
 
 def _loaded(
     plan: Plan, checked: bool, engine: Engine | None, tick: Callable[[int], object] | None = None
-) -> tuple[Run, Plan]:
-    """The code of a plan, which loads what runs instead when that is needed; and what is told of it."""
+) -> tuple[Run, Plan, Whole | None]:
+    """The code of a plan, which loads what runs instead when that is needed; what is told of it; if it is one call."""
     positions = sum(prod(table.buffer.shape) for table in plan.tables)
     _afford(plan.workspace + 8 * positions)
     given: list[tuple[str, Any]] = [] if tick is None else [(TICK, tick)]
     if plan.instead is not None:
         given.append((INSTEAD, _later(plan.instead, checked, engine)))
     part = Part({}, {}) if engine is None else engine(plan, checked)
+    whole = None if checked or tick is not None else part.whole
 
     def loaded() -> Run:
         code = source(plan, checked, alone=False, calls=part.calls, ticks=tick is not None)
         run = load(code, (*given, *part.functions.items()))
-        return run if part.whole is None or checked or tick is not None else _at_once(part.whole, run)
+        return run if whole is None else _at_once(whole, run)
 
     run = loaded() if positions < _MANY else _at_first_call(loaded)
-    return _guarded(run, plan.places, plan.shapes), part.plan or plan
+    return _guarded(run, plan.places, plan.shapes), part.plan or plan, whole
 
 
 def _at_once(whole: Whole, run: Run) -> Run:
     """A plan by one call of its engine, else by its code."""
-    call, empty, takes, gives = whole.call, np.empty, whole.takes, whole.gives
-    makes = [(shape, np.dtype(kind)) for shape, kind in whole.makes]
-    straight = takes == tuple(range(len(takes))) and gives == tuple(range(len(makes)))
+    made = whole.of_arrays()
 
     def at_once(*arrays: Any) -> tuple[Any, ...]:
-        made = [empty(shape, kind) for shape, kind in makes]
-        given = arrays if straight and len(arrays) == len(takes) else [arrays[k] for k in takes]
-        if call(*given, *made) is NotImplemented:
+        found = made(*arrays)
+        if found is NotImplemented:
             return run(*arrays)
-        return tuple(made) if straight else tuple([made[k] for k in gives])
+        results: tuple[Any, ...] = found
+        return results
 
     return at_once
 

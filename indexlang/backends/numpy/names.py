@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from ...plan.limits import Limits
 from ...plan.places import Buffer, Part, Place
+from ...plan.plan import Check
 from ...plan.rooms import Room
 from ...program.names import Fresh
 from .code import Code, Name, Number, call, dtype, full, row, text
@@ -23,6 +24,7 @@ from .function_support import SUPPORT
 from .scope import Axis, Scope
 from .support import ARRAYS
 
+Ends = tuple[tuple[str, tuple[int, int]], ...]
 _OTHER = re.compile(r"[^0-9A-Za-z_]")  # what stands in no identifier
 _GLOBALS: tuple[str, ...] = (
     *dir(builtins),
@@ -72,10 +74,15 @@ class Made:
 
 @dataclass(frozen=True)
 class Called:
-    """What a function of an engine does instead of steps: it is called with these arrays, whole and contiguous."""
+    """What a function of an engine does instead of steps: it is called with these arrays, whole and contiguous.
+
+    It gives true, and has not gone on, where one of the `checks` among the steps refuses: they then tell what is wrong.
+    With each is how far indices run in its section.
+    """
 
     name: str
     buffers: tuple[Buffer, ...]
+    checks: tuple[tuple[Check, Ends], ...] = ()
 
 
 @dataclass

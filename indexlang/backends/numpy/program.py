@@ -171,7 +171,15 @@ def _called(w: Writer, called: Called) -> Iterable[str]:
             w.contiguous.add(buffer)
             name = w.made[buffer].name
             w.entry.append(f"{name.text} = {w.use('laid')}({name.text}, {text(dtype(buffer.dtype))})")
-    w.run(call(called.name, *(w.made[b].name for b in called.buffers)))
+    code = call(called.name, *(w.made[b].name for b in called.buffers))
+    if called.checks:
+        with w.inside("branch", f"if {text(code)}:"):
+            for check, extents in called.checks:
+                w.scope = whole(dict(extents))
+                steps(w, (check,))
+            w.line('raise AssertionError("no check refuses what was refused")')
+    else:
+        w.run(code)
     w.bodies = []
     return body.printed("    ")
 

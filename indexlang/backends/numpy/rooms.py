@@ -18,14 +18,17 @@ from ...plan.rooms import LINE
 
 Memory = NDArray[np.uint8]
 
+ALONE = 1 << 30  # bytes of what native code passes on in a step of a large network, which is taken again by the next
 SEEN = (32 << 20) - (64 << 10)  # bytes: glibc learns from up to 32 MB, with its own words about them
 
 
 class Rooms:
-    """Pieces of memory, `most` bytes of them at most. Lists take and give one element at a time, without a lock."""
+    """Pieces of memory, `most` bytes of them at most, or a single one of up to `alone` bytes. Lists take and give one
+    element at a time, without a lock.
+    """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, most: int, alone: int = 0) -> None:
+        self.most, self.alone = most, max(most, alone)
         self._resting: list[Memory] = []
 
     @property
@@ -52,8 +55,9 @@ class Rooms:
     def give(self, room: Memory) -> None:
         """Leave memory for others; of too much, what has rested longest goes."""
         resting = self._resting
-        resting.append(room)
-        while self.size > self.most:
+        if room.size <= self.alone:
+            resting.append(room)
+        while len(resting) > 1 and self.size > self.most:
             try:
                 resting.pop(0)
             except IndexError:
@@ -64,5 +68,5 @@ class Rooms:
         self._resting.clear()
 
 
-ROOMS = Rooms(NUMPY.resting)
+ROOMS = Rooms(NUMPY.resting, ALONE)
 np.empty(SEEN, np.uint8)

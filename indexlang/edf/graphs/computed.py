@@ -242,8 +242,8 @@ def node(
 
     `source` is the path, the text, or the name; `layer` chooses one of several layers of a file or text; `name` is that
     of the class and of its nodes, by default the layer's. `options` are the layer's, as defaults.
-    Errors: `GraphError` for a layer that is not there, `LanguageSyntaxError` and `MeaningError` for what is wrong in a
-    layer of one's own, or with the options, `ShapeError` where nothing says how far an index of it runs.
+    Errors: `GraphError` for a layer that is not there, `LanguageSyntaxError` and `MeaningError` for what is wrong in
+    one's own layer, or with the options, `ShapeError` where nothing says how far an index of it runs.
     """
     if not (layer is None or isinstance(layer, str)):
         way = "an option of this name is given where a node is made"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -161,6 +162,12 @@ class Node(Declared, Named):
         return number
 
 
+@cache
+def _of_numbers(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of a type hold what a program computes with."""
+    return dtype.name in DTYPES
+
+
 def as_array(name: str, value: ArrayLike) -> Array:
     """A value as an array. Errors: `GraphError` for what is none, such as rows of several lengths."""
     try:
@@ -202,7 +209,7 @@ class Input(Node):
             real = np.finfo(self._registry.dtype).dtype
             widest = np.result_type(real, np.complex64) if array.dtype.kind == "c" else real
             array = array.astype(widest) if array.dtype.itemsize > widest.itemsize else array
-        if array.dtype.name not in DTYPES:
+        if not _of_numbers(array.dtype):
             rule = f"{self.name} got an array of {array.dtype}: values are numbers"
             raise graph_error("dtype", rule, way_out="convert it to floating-point numbers or integers")
         self._value, self.fresh, self.given = array, True, False

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...program.ir import primal_of
+from ...program.names import RESERVED
 from ...sizes.dtypes import DTYPES
 from ..problems import GraphError, graph_error
 from ..settings import COUNT, setting
@@ -25,9 +26,7 @@ Array = NDArray[Any]
 
 _FEW = 64
 
-_REFUSED = frozenset(
-    ("size", "pad", "clamp", "wrap", "reflect", "pi", "inf", "nan", "grad", "and", "or", "not", "where")
-)
+_REFUSED = RESERVED | {"grad"}
 
 
 class Named:

@@ -3,8 +3,8 @@
 In: parameters and their gradients, a rate. Out: changed parameters. The one rule: all that an optimiser remembers is
 in `state`, arrays by name, so that a run can be saved and go on exactly.
 
-Parameters change in place, block by block, so that nothing as large as they are is made on the way. `groups` give some
-parameters other settings (the lecture's "Grouping").
+Parameters change in place, by one call of a backend that has one, else block by block, so that nothing as large as they
+are is made on the way. `groups` give some parameters other settings (the lecture's "Grouping").
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...meaning.report import nearest
-from ..graphs import asked
-from ..graphs.nodes import Node
-from ..graphs.parameters import Package, Parameter
-from ..graphs.registry import Registry
+from ..graphs.parameters import Parameter
 from ..problems import data_error, graph_error
-from ..settings import FROM_0, PART, Kind, plain, setting
+from ..settings import FROM_0, PART, Kind, setting
+from .groups import Group, groups_of, own_number, several
+from .rules import Rule, by_moments, descent
+from .together import able, call_of
 
 RANGES: Mapping[str, Kind] = {  # what a setting must be; others may be anything
     "rate": FROM_0,
@@ -37,77 +37,6 @@ COUNT = "steps"  # of a parameter, in a state
 BLOCK = 1 << 16  # elements that are moved at a time: what is made of them stays in the cache
 
 Array = NDArray[Any]
-Member = Parameter | Package | Node
-Members = Iterable[Member]
-
-
-class Group:
-    """Parameters with settings of their own: `Group([Phi1], rate=0.01, weight_decay=0)`.
-
-    `members` are parameters, packages, and computed nodes, which stand for all the parameters that they use directly;
-    settings are those of the optimiser, by keyword. Errors: `GraphError` for other members.
-    """
-
-    def __init__(self, members: Members | Member, **settings: float) -> None:
-        several = (members,) if isinstance(members, Node | Package) else members
-        self.parameters: tuple[Parameter, ...] = tuple(_parameters(several))
-        self.settings = {name: _plain(value) for name, value in settings.items()}
-
-    def __repr__(self) -> str:
-        shown = "".join(f", {name}={value!r}" for name, value in self.settings.items())
-        return f"Group([{', '.join(p.name for p in self.parameters)}]{shown})"
-
-
-def _plain(value: Any) -> Any:
-    """A number of NumPy as one of Python's own."""
-    number = plain(value)
-    return value if number is None else number
-
-
-def _parameters(members: Members) -> Iterable[Parameter]:
-    if not isinstance(members, Iterable) or isinstance(members, str):
-        rule = f"a group holds parameters, packages and nodes, not {asked.kind(members)}"
-        raise graph_error("group", rule, way_out="write Group([Phi], rate=0.01)")
-    for member in members:
-        match member:
-            case Parameter():
-                yield member
-            case Package():
-                yield from member
-            case Node():
-                used = [s for s in member.sources() if isinstance(s, Parameter)]
-                if not used:
-                    rule = f"{member.name} uses no parameters itself"
-                    raise graph_error("group", rule, way_out="name parameters, packages, or nodes that take them")
-                yield from used
-            case _:
-                rule = f"a group holds parameters, packages and nodes, not {type(member).__name__}"
-                raise graph_error("group", rule, way_out="write Group([Phi], rate=0.01)")
-
-
-def _groups(of: str, groups: object) -> Sequence[Group]:
-    """Groups, as they were given. Errors: `GraphError` for what is none, such as a group alone."""
-    if isinstance(groups, tuple | list) and all(isinstance(g, Group) for g in groups):
-        return groups
-    shown = groups if isinstance(groups, Group) else asked.kind(groups)
-    way = "write groups=[Group([Phi], rate=0.01)]"
-    if isinstance(groups, Group):
-        way = "put it into a list: groups=[Group(...)]"
-    raise graph_error("group", f"groups of {of} are a list of groups, not {shown}", way_out=way)
-
-
-def several(of: str, parameters: object) -> list[Parameter]:
-    """The parameters that a step, or a cut, is of. Errors: `GraphError` for a graph, one alone, and what is none."""
-    if isinstance(parameters, Registry | Parameter) or not isinstance(parameters, Iterable):
-        alone = parameters.name if isinstance(parameters, Parameter) else "Phi.W"
-        way = f"write {of}(graph.parameters), or {of}([{alone}])"
-        raise graph_error("argument", f"{of} takes a list of parameters, not {asked.kind(parameters)}", way_out=way)
-    found = list(parameters)
-    other = next((p for p in found if not isinstance(p, Parameter)), None)
-    if other is not None:
-        way = f"write {of}(graph.parameters), or {of}([Phi.W])"
-        raise graph_error("argument", f"{of} takes parameters, not {asked.kind(other)}", way_out=way)
-    return found
 
 
 @dataclass
@@ -119,6 +48,7 @@ class Optimiser:
     """
 
     REMEMBERS: ClassVar[tuple[str, ...] | None] = None
+    _COUNTS: ClassVar[bool] = False  # whether `_rule` asks how often each parameter has moved
 
     rate: float
     groups: Sequence[Group] = ()
@@ -129,10 +59,10 @@ class Optimiser:
         names = {f.name for f in fields(self)} - {"groups", "steps", "state"}
         self._settings: dict[int, Mapping[str, float]] = {}
         for name in names:
-            setattr(self, name, _plain(getattr(self, name)))
+            setattr(self, name, own_number(getattr(self, name)))
         common = {name: getattr(self, name) for name in names}
         self.check(common)
-        for group in _groups(type(self).__name__, self.groups):
+        for group in groups_of(type(self).__name__, self.groups):
             unknown = [s for s in group.settings if s not in names]
             if unknown:
                 rule = f"{type(self).__name__} has no setting '{unknown[0]}'"
@@ -162,8 +92,46 @@ class Optimiser:
             rule = f"no parameter has a gradient, {trained[0].name} neither: a step would change nothing"
             raise graph_error("no-gradient", rule, way_out="run Forward() and Backward(loss) before each step")
         self.steps += 1
+        one = moving and "_rule" in vars(type(self)) and able()
+        if not one or not self._at_once(moving, factor):
+            for parameter, gradient in moving:
+                self.move(parameter, gradient, factor)
+
+    def _at_once(self, moving: Sequence[tuple[Parameter, Array]], factor: float) -> bool:
+        """Whether all have moved by one call, as `_rule` says; else nothing has changed, what is remembered neither."""
+        known: dict[tuple[int, int], tuple[Rule, Sequence[float]]] = {}
+        fresh: dict[str, Array] = {}
+        kinds, numbers, gradients, changed = [], list[float](), [], []
         for parameter, gradient in moving:
-            self.move(parameter, gradient, factor)
+            name, value = parameter.name, parameter.value
+            count = 0
+            if self._COUNTS:
+                count = self._coming(parameter)
+                fresh[f"{name}.{COUNT}"] = np.array(count)
+            key = id(self._settings.get(id(parameter))), count
+            found = known.get(key)
+            if found is None:
+                found = known[key] = self._rule(parameter, factor, count)
+            kinds.append((found[0], value.shape, value.dtype))
+            numbers += found[1]
+            gradients.append(gradient)
+            changed.append(value)
+            for what in found[0].remembered:
+                memory = self.state.get(f"{name}.{what}")
+                if memory is None:
+                    memory = fresh[f"{name}.{what}"] = np.zeros_like(value)
+                changed.append(memory)
+        call = call_of(tuple(kinds))
+        if call is None or call(np.array(numbers, kinds[0][2]), *gradients, *changed) is NotImplemented:
+            return False
+        self.state |= fresh
+        return True
+
+    def _rule(self, parameter: Parameter, factor: float, count: int) -> tuple[Rule, Sequence[float]]:
+        """What `move` does of the same class, as statements with their numbers, in the `count`th step of a
+        `parameter`. A backend that can runs those of all parameters in one call.
+        """
+        raise NotImplementedError
 
     def move(self, parameter: Parameter, gradient: Array, factor: float) -> None:
         """Move one `parameter`, in place, by its `gradient`; the rate is multiplied by `factor`."""
@@ -184,13 +152,17 @@ class Optimiser:
 
     def counted(self, parameter: Parameter) -> int:
         """How often a `parameter` has moved, this time included: one that is trained from later on begins at 1."""
-        name = f"{parameter.name}.{COUNT}"
-        before = self.state.get(name)
+        count = self._coming(parameter)
+        self.state[f"{parameter.name}.{COUNT}"] = np.array(count)
+        return count
+
+    def _coming(self, parameter: Parameter) -> int:
+        """How often a parameter will have moved after this step."""
+        before = self.state.get(f"{parameter.name}.{COUNT}")
         if before is None:  # a state that was saved before parameters were counted by themselves
             known = any(n.rpartition(".")[0] == parameter.name for n in self.state)
-            before = np.array(self.steps - 1 if known else 0)
-        self.state[name] = before + 1
-        return int(self.state[name])
+            return self.steps if known else 1
+        return int(before) + 1
 
     def restore(self, steps: int, state: Mapping[str, Array]) -> None:
         """Go on from a saved state: `steps` so far, and the arrays of `state`."""
@@ -218,6 +190,11 @@ class GradientDescent(Optimiser):
         if settings["nesterov"] and not settings["momentum"]:
             raise graph_error("setting", "nesterov needs a momentum", way_out="say momentum=0.9, for example")
 
+    def _rule(self, parameter: Parameter, factor: float, count: int) -> tuple[Rule, Sequence[float]]:
+        rate, nesterov = factor * self.setting(parameter, "rate"), self.setting(parameter, "nesterov")
+        decay, momentum = self.setting(parameter, "weight_decay"), self.setting(parameter, "momentum")
+        return descent(bool(momentum), bool(nesterov), bool(decay)), (rate, decay, momentum)
+
     def move(self, parameter: Parameter, gradient: Array, factor: float) -> None:
         rate, nesterov = factor * self.setting(parameter, "rate"), self.setting(parameter, "nesterov")
         decay, momentum = self.setting(parameter, "weight_decay"), self.setting(parameter, "momentum")
@@ -242,12 +219,26 @@ class Adam(Optimiser):
     """
 
     REMEMBERS = ("mean", "square")
+    _COUNTS = True
 
     rate: float = 1e-3
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.0
+
+    def _rule(self, parameter: Parameter, factor: float, count: int) -> tuple[Rule, Sequence[float]]:
+        decay = self.setting(parameter, "weight_decay")
+        return by_moments(bool(decay), False), self._numbers(parameter, factor, count, decay)
+
+    def _numbers(
+        self, parameter: Parameter, factor: float, count: int, decay: float = 0.0, kept: float = 1.0
+    ) -> Sequence[float]:
+        """The numbers of a step, in the order of `MOMENTS`."""
+        beta1, beta2 = self.setting(parameter, "beta1"), self.setting(parameter, "beta2")
+        rate = factor * self.setting(parameter, "rate") / (1 - beta1**count)
+        correction, eps = 1 / math.sqrt(1 - beta2**count), self.setting(parameter, "eps")
+        return rate, decay, kept, beta1, 1 - beta1, beta2, 1 - beta2, correction, eps
 
     def move(self, parameter: Parameter, gradient: Array, factor: float) -> None:
         self.by_moments(parameter, gradient, factor, self.setting(parameter, "weight_decay"))
@@ -257,19 +248,18 @@ class Adam(Optimiser):
 
         The rate is multiplied by `factor`.
         """
-        beta1, beta2 = self.setting(parameter, "beta1"), self.setting(parameter, "beta2")
-        eps, steps = self.setting(parameter, "eps"), self.counted(parameter)
-        rate = factor * self.setting(parameter, "rate") / (1 - beta1**steps)
+        numbers = self._numbers(parameter, factor, self.counted(parameter), decay)
+        rate, decay, _, beta1, rest1, beta2, rest2, correction, eps = numbers
         moments = self.memory(parameter, "mean"), self.memory(parameter, "square")
         for value, slope, mean, square in blocks(parameter.value, gradient, *moments):
             if decay:
                 slope = slope + decay * value
             mean *= beta1
-            mean += (1 - beta1) * slope
+            mean += rest1 * slope
             square *= beta2
-            square += (1 - beta2) * (slope * slope.conj())
+            square += rest2 * (slope * slope.conj())
             spread = np.sqrt(square)
-            spread *= 1 / math.sqrt(1 - beta2**steps)
+            spread *= correction
             spread += eps
             np.divide(mean, spread, out=spread)
             spread *= rate
@@ -286,6 +276,11 @@ class AdamW(Adam):
 
     weight_decay: float = 0.01
 
+    def _rule(self, parameter: Parameter, factor: float, count: int) -> tuple[Rule, Sequence[float]]:
+        decay = self.setting(parameter, "weight_decay")
+        kept = 1 - factor * self.setting(parameter, "rate") * decay
+        return by_moments(False, bool(decay)), self._numbers(parameter, factor, count, kept=kept)
+
     def move(self, parameter: Parameter, gradient: Array, factor: float) -> None:
         rate = factor * self.setting(parameter, "rate")
         value = parameter.value
@@ -301,64 +296,6 @@ def blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
     flat = [a.reshape(-1) for a in arrays]
     for start in range(0, flat[0].size, BLOCK):
         yield tuple([a[start : start + BLOCK] for a in flat])
-
-
-# -- clipping ----------------------------------------------------------------------------------------------
-
-
-def gradient_norm(parameters: Iterable[Parameter]) -> float:
-    """The length of all gradients taken together, also where their squares are beyond their type."""
-    parts = [math.inf if not math.isfinite(n) else n for n in map(_length, _gradients(parameters))]
-    return math.hypot(*parts)
-
-
-def _gradients(parameters: Iterable[Parameter]) -> Iterator[Array]:
-    found = (p.graph.gradients.get(p.name) for p in parameters)
-    return (g for g in found if g is not None)
-
-
-def _length(gradient: Array) -> float:
-    """The length of one gradient, by its largest element, so that no square is too large or too small."""
-    most = float(np.max(np.abs(gradient), initial=0))
-    if not 0 < most < math.inf:
-        return most
-    flat = gradient.reshape(-1) / most
-    return most * math.sqrt(float(np.vdot(flat, flat).real))
-
-
-def clip_norm(parameters: Sequence[Parameter], most: float) -> float:
-    """Shorten the gradients of `parameters` alike so that together they are no longer than `most`; the length before.
-
-    Errors: `GraphError` if `most` is no length.
-    """
-    _check_most("clip_norm", most)
-    parameters = several("clip_norm", parameters)
-    norm = gradient_norm(parameters)
-    if norm > most:
-        for parameter in parameters:
-            gradients = parameter.graph.gradients
-            if parameter.name in gradients:
-                gradients[parameter.name] = gradients[parameter.name] * (most / norm)
-    return norm
-
-
-def _check_most(name: str, most: float) -> None:
-    number = plain(most)
-    if number is None or not 0 < number < math.inf:
-        way = f"write {name}(graph.parameters, 1.0)"
-        raise graph_error("setting", f"{name} cuts at a number above 0, not {most!r}", way_out=way)
-
-
-def clip_value(parameters: Sequence[Parameter], most: float) -> None:
-    """Cut every element of the gradients of `parameters` off at `most` on either side.
-
-    Errors: `GraphError` if `most` is no number above 0.
-    """
-    _check_most("clip_value", most)
-    for parameter in several("clip_value", parameters):
-        gradients = parameter.graph.gradients
-        if parameter.name in gradients:
-            gradients[parameter.name] = np.clip(gradients[parameter.name], -most, most)
 
 
 def check_state(optimiser: Optimiser, parameters: Mapping[str, Parameter], state: Mapping[str, Array]) -> None:

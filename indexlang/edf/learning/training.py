@@ -28,9 +28,10 @@ from ..graphs.nodes import Input, Mask, Node
 from ..problems import data_error, graph_error
 from ..settings import ABOVE_0, CHOICE, COUNT, SIZE, setting
 from . import checkpoints, curves, parts
+from .clipping import clip_norm, clip_value
 from .curves import Epoch, History
 from .data import Dataset
-from .optimisers import GradientDescent, Optimiser, clip_norm, clip_value
+from .optimisers import GradientDescent, Optimiser
 from .progress import bar
 from .resuming import Progress, check_batches, progress_of
 from .schedules import ConstantRate, Schedule
