@@ -303,6 +303,11 @@ def test_units_take_each_element_once(most: int) -> None:
         assert sum(count * size for count, size in sizes(Varying(n, 1), unit_of(Varying(n, 1), most))) == n
 
 
+def test_multiples_of_a_unit_need_one_tile() -> None:
+    assert [cut.size for cut in cuts(Varying(64, 1), 8)] == [8]
+    assert [cut.size for cut in cuts(Varying(37, 1), 8)] == [8, 7]
+
+
 # -- code -------------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,8 @@
 """How an axis is cut into the units that a tile of a contraction takes at once.
 
 An axis of a number that varies is cut into units of two sizes that differ by one, as even as they can be: so that the
-same two tiles serve every number that is large enough, and no position is computed in vain.
+same two tiles serve every number that is large enough, and no position is computed in vain. Multiples of a unit need
+one tile alone.
 
 In: how many elements there are, how many a tile takes at most. Out: the size of units, and where those of each size
 are. The one rule: each element is in one unit.
@@ -37,10 +38,7 @@ def unit_of(n: int, most: int) -> int:
         return balanced(n, most)
     most = min(most, WIDEST)
     count = -(-int(n) // most)
-    unit = -(-int(n) // count)
-    if unit < most and int(n) % count == 0 and (count > 1 or unit % 2):
-        unit += 1  # units of one less are all there are: others need both sizes
-    return unit
+    return -(-int(n) // count)
 
 
 def balanced(n: int, most: int) -> int:
@@ -49,8 +47,11 @@ def balanced(n: int, most: int) -> int:
 
 
 def evenly(n: int, unit: int, vector: bool = False) -> bool:
-    """Whether an axis has units of two sizes that differ by one; one that lies in vectors has whole ones and a rest."""
-    return varies(n) and unit > 1 and not vector
+    """Whether an axis has units of two sizes that differ by one; one that lies in vectors has whole ones and a rest.
+
+    One that units of one size divide has these alone: half of the code, which is one for all of its multiples.
+    """
+    return varies(n) and unit > 1 and not vector and int(n) % unit > 0
 
 
 def cuts(n: int, unit: int, vector: bool = False) -> list[Cut]:
