@@ -20,6 +20,7 @@ pytest.importorskip("llvmlite", reason="the native backend needs it")
 
 import indexlang
 from indexlang.backends.native import contraction, engine, kernels, load, maps, objects, program, remembered, sources
+from indexlang.backends.native.check import faults
 from indexlang.backends.native.emit import module
 from indexlang.backends.native.nest import Apply, Array, For, Form, Literal, Nest, Read, Set, Type, Write, form
 from indexlang.backends.native.outline import loaded, outline
@@ -115,19 +116,55 @@ def variants(of: Any) -> list[Any]:
             value = getattr(of, field.name)
             if field.name == "dtype":
                 found.append(replace(of, dtype="float64"))
-            elif field.name == "role":
-                found.append(replace(of, role="workspace"))
             elif field.name == "fn":
                 found.append(replace(of, fn="add"))
-            elif not isinstance(value, str) and field.name != "reach":  # it is of places that are moved
+            elif not isinstance(value, str) and field.name not in ("size", "reach"):  # `check` alone asks for them
                 found += [replace(of, **{field.name: other}) for other in variants(value)]
     return found
 
 
 def test_whatever_else_differs_is_told_apart() -> None:
     some = variants(scaling())
-    assert len(some) > 30
+    assert len(some) >= 25
     assert len({signature(nest) for nest in (*some, scaling())}) == len(some) + 1
+
+
+def rows(count: int, inner: int, reach: int = 8) -> Nest:
+    """Elements of rows that data choose, doubled: an item for each."""
+    x, y = Array("x", "float32", 64 * reach), Array("y", "float32", count * inner, "output")
+    at = form("b", inner) + form("i")
+    body = (
+        Set("n", Read(Array("t", "int64", count), form("b"))),
+        Set("x", Read(x, form("i"), moved="n", reach=(0, reach))),
+        Set("y", Apply("add", ("x", "x"), Type("float32"))),
+        Write(y, at, "y"),
+    )
+    return Nest("rows", (Array("t", "int64", count), x, y), (("b", count), ("i", inner)), body)
+
+
+def test_a_kernel_is_one_for_all_that_its_code_does_not_depend_on() -> None:
+    """How long arrays are, how far what data choose may reach, how many values the outermost item has."""
+    of = signature(rows(5, 3))
+    assert of == signature(rows(1, 3)) == signature(rows(64, 3)) == signature(rows(5, 3, reach=100))
+    assert of != signature(rows(5, 4)) != signature(rows(5, 1))
+    assert module([rows(5, 3)], AVX2) == module([rows(1, 3)], AVX2)
+
+
+def test_it_counts_its_items_right_wherever_it_came_from(folder: Path, made: list[str]) -> None:
+    held = compiled([rows(1, 3)])
+    for count in (1, 2, 5):
+        held = compiled([nest := rows(count, 3)])
+        t, x, y = np.arange(count)[::-1].copy(), np.arange(512, dtype=np.float32), np.zeros(count * 3, np.float32)
+        engine.call(held, nest, {"t": t, "x": x, "y": y})
+        np.testing.assert_array_equal(y.reshape(count, 3), 2 * (t[:, None] + np.arange(3)))
+    assert len(made) == 1
+
+
+def test_each_size_is_looked_through_for_itself() -> None:
+    good, bad = rows(5, 3), replace(rows(5, 3), items=(("b", 6), ("i", 3)))
+    assert signature(good) == signature(bad)
+    assert not faults(good)
+    assert any("y[15]" in fault for fault in faults(bad))
 
 
 def test_one_array_is_not_two() -> None:

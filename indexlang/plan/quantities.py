@@ -15,10 +15,13 @@ from .views import Row
 
 @dataclass(frozen=True)
 class Number:
-    """A number of the source, or one that sizes say: it takes the type of what it meets."""
+    """A number of the source, or one that sizes say: it takes the type of what it meets. `size`: of which tensor it is
+    the size, and along which axis, where that is told.
+    """
 
     value: int | float | bool
     dtype: str
+    size: tuple[str, int] | None = field(default=None, compare=False, repr=False)
     indices: ClassVar[frozenset[str]] = frozenset()
 
 

@@ -25,7 +25,7 @@ def number_of(b: Building, expr: Expr) -> Value:
         case Const(value=value):
             return Number(value, b.kind(expr))
         case Size(tensor=tensor, axis=axis):
-            return Number(b.shapes[tensor][axis], "int64")
+            return Number(b.shapes[tensor][axis], "int64", (tensor, axis))
         case Call(fn=fn, args=args):
             return Apply(fn, tuple(number_of(b, a) for a in args), b.kind(expr))
         case _:

@@ -16,6 +16,7 @@ import numpy as np
 from .nodes import Access, Call, Constant, Element, Fold, Node, Nodes, Position, Store, every, without
 from .operations import OPERATIONS
 from .target import Target
+from .varying import renewed, varies
 
 ITEM = 1 << 15  # elements that make an item worth handing out
 LARGE = 50_000  # elements from which on there are several items
@@ -239,9 +240,12 @@ WINDOW = 25  # positions of a reduction that are written one by one
 
 
 def itemized(axes: Axes, sizes: Mapping[str, int], elements: int, allowed: Sequence[str] | None = None) -> Axes:
-    """The axes with items along the outermost ones: as many as so many elements are worth, if there are as many."""
+    """The axes with items along the outermost ones: as many as so many elements are worth, if there are as many.
+
+    An outermost one that varies always has items, perhaps a single one.
+    """
     order = axes.order if allowed is None else allowed
-    return replace(axes, items=split(order, axes, sizes, wanted(elements)))
+    return replace(axes, items=split(order, axes, sizes, wanted(elements), varies(elements)))
 
 
 def wanted(elements: int) -> int:
@@ -249,21 +253,24 @@ def wanted(elements: int) -> int:
     return 1 if elements <= LARGE else min(MOST, max(FEWEST, elements // ITEM))
 
 
-def split(order: Sequence[str], axes: Axes, sizes: Mapping[str, int], count: int) -> tuple[tuple[str, int], ...]:
-    """Pieces of the outermost axes, about so many in all."""
+def split(
+    order: Sequence[str], axes: Axes, sizes: Mapping[str, int], count: int, varying: bool = False
+) -> tuple[tuple[str, int], ...]:
+    """Pieces of the outermost axes, about so many in all; numbers that vary where what they follow from does."""
     found: list[tuple[str, int]] = []
     for index in order:
-        n = sizes[index]
-        if count <= 1 or n <= 1:
+        n = int(sizes[index])
+        always = varies(sizes[index]) and not found
+        if (count <= 1 or n <= 1) and not always:
             break
         piece = 1 if n <= 1.5 * count else n // count
         if index == axes.vector:
             tile = axes.lanes * axes.unroll
             piece = max(piece, SHORTEST if index == axes.order[-1] else 1)
             piece = max(piece // tile, 1) * tile
-        if piece >= n:
+        if piece >= n and not always:
             continue
-        found.append((index, piece))
+        found.append((index, renewed(piece, len(found)) if always or (varying and piece > 1) else piece))
         count = -(-count // -(-n // piece))
         if index == axes.vector or piece > 1:
             break

@@ -13,6 +13,7 @@ from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal, apart, clusters
 from .target import Target
 from .tile import Tile
 from .tile_costs import COSTS
+from .varying import renewed, varies
 
 GOAL = 16  # items
 WORTH = 20_000.0  # cycles of an item
@@ -95,18 +96,23 @@ def _blocks(
 ) -> list[Outer]:
     """Rounds of rows, so that what they read of the operand that is spread stays in the cache."""
     inside = [(a.name, a.steps[few], terms[a.name]) for a in normal.sums if a.steps[few]]
+    near = normal.rounded
     for at in reversed(range(len(rows))):
         axis = rows[at]
         if not axis.steps[few]:
             continue
         count = -(-axis.n // units[axis.name])
-        whole = [*inside, (axis.name, axis.steps[few], axis.n)]
+        whole = [*inside, (axis.name, axis.steps[few], near.axis(axis.name).n)]
         if footprint(whole) > room:
             one = footprint([*inside, (axis.name, axis.steps[few], units[axis.name])])
-            each = (footprint(whole) - one) / max(count - 1, 1)  # that a unit more has, where taps read the same
+            several = -(-near.axis(axis.name).n // units[axis.name])
+            each = (footprint(whole) - one) / max(several - 1, 1)  # that a unit more has, where taps read the same
             chunk = max(int((room - one) / each) + 1, 1) if each else count
             chunk = -(-count // -(-count // chunk))
-            blocked = [Outer(axis.name, chunk, -(-count // chunk))] if chunk < count else []
+            if varies(count):
+                blocked = [Outer(axis.name, renewed(chunk, 3), renewed(-(-count // chunk), 4))]
+            else:
+                blocked = [Outer(axis.name, chunk, -(-count // chunk))] if chunk < count else []
             return [Outer(a.name, 1, -(-a.n // units[a.name])) for a in rows[:at]] + blocked
         inside = whole
     return []
@@ -114,7 +120,7 @@ def _blocks(
 
 def reach(normal: Normal, p: int) -> int:
     """How many elements of an operand are reached, about."""
-    return footprint([(a.name, a.steps[p], a.n) for a in normal.axes if a.steps[p]])
+    return footprint([(a.name, a.steps[p], a.n) for a in normal.rounded.axes if a.steps[p]])
 
 
 def footprint(axes: Sequence[tuple[str, int, int]]) -> int:
@@ -123,7 +129,7 @@ def footprint(axes: Sequence[tuple[str, int, int]]) -> int:
     for members in clusters(list(axes)):
         common = gcd(*(step for _, step, _ in members))
         reach = sum(step * (n - 1) for _, step, n in members)
-        total *= min(prod(n for _, _, n in members), reach // max(common, 1) + 1)
+        total *= min(prod(int(n) for _, _, n in members), int(reach) // max(common, 1) + 1)
     return total
 
 
@@ -132,6 +138,8 @@ def _items(
 ) -> tuple[Outer, ...]:
     """The outermost loops as items, further ones where they are too few."""
     free = apart(normal)
+    if any(varies(a.n) for a in normal.axes):
+        return _varying_items(normal, outer, inner, units, goal, free)
     found: list[Outer] = []
     items, rest = 1, list(outer)
     while rest and items < goal and rest[0].axis in free:
@@ -147,6 +155,33 @@ def _items(
         chunk = max(count * items // goal, 1)
         found.append(Outer(name, chunk, -(-count // chunk), 1))
         items *= found[-1].rounds
+    return (*found, *rest)
+
+
+def _varying_items(
+    normal: Normal, outer: list[Outer], inner: tuple[str, ...], units: dict[str, int], goal: int, free: set[str]
+) -> tuple[Outer, ...]:
+    """The same where numbers vary: which loops become items follows from the others alone, how many there are of each
+    from all.
+    """
+    found: list[Outer] = []
+    items, fixed, rest = 1, 1, list(outer)
+    while rest and fixed < GOAL and rest[0].axis in free:
+        loop = rest.pop(0)
+        group = max(loop.rounds * items // (4 * max(goal, 1)), 1) if items < goal else loop.rounds
+        found.append(replace(loop, group=renewed(group, len(found))))
+        items *= -(-int(loop.rounds) // group)
+        fixed *= 1 if varies(loop.rounds) else loop.rounds
+    taken = {o.axis for o in (*found, *rest)}
+    for name in inner:
+        count = -(-normal.axis(name).n // units[name])
+        if fixed >= GOAL or name in taken or name not in free or (count == 1 and not varies(count)):
+            continue
+        chunk = max(int(count) * items // goal, 1) if items < goal else count
+        rounds = -(-int(count) // chunk)
+        found.append(Outer(name, renewed(chunk, len(found), 1), renewed(rounds, len(found), 2), 1))
+        items *= rounds
+        fixed *= 1 if varies(count) else count
     return (*found, *rest)
 
 
@@ -190,19 +225,23 @@ def _split(
         return ()
     if tile.vector and not tile.packs and _streams(normal, tile):
         rows = 16 if _reused(normal, tile) else 8  # at a time: results are added up in the target
-        return ((free[-1].name, rows),) if len(free) == 1 and free[-1].n > rows else ()
+        return ((free[-1].name, rows),) if len(free) == 1 and (free[-1].n > rows or varies(free[-1].n)) else ()
     room = target.l2 // 2 if scattered < 2 else target.l1
     if any(how != "whole" for _, how in tile.packs):
         room = target.l1 * 3 // 2
     found = list[tuple[str, int]]()
     for at, axis in enumerate(free):
-        inside = held * prod(a.n for a in free[at + 1 :]) * itemsize
-        if inside * axis.n <= room:
+        inside = held * int(prod(normal.rounded.axis(a.name).n for a in free[at + 1 :])) * itemsize
+        if inside * int(normal.rounded.axis(axis.name).n) <= room:
             break
-        chunk = max(room // inside, 1)
-        chunk = -(-axis.n // -(-axis.n // chunk))
-        chunk = min(-(-chunk // 4) * 4, axis.n) if chunk > 4 else chunk
+        several = int(room // inside) > 1
+        chunk = max(int(room // inside), 1)
+        chunk = -(-int(axis.n) // -(-int(axis.n) // chunk))
+        if several and varies(axis.n):
+            chunk = renewed(-(-chunk // 4) * 4)
+        elif chunk > 4:
+            chunk = min(-(-chunk // 4) * 4, axis.n)
         found.append((axis.name, chunk))
-        if chunk > 1:
+        if several:
             break
     return tuple(found)

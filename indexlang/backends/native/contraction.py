@@ -35,7 +35,7 @@ def schedule(c: Contraction, target: Target, name: str) -> Schedule:
     normal = normal_form(c)
     if normal is None:
         return Schedule((), (), "no element", 0, 0)
-    cut = partial(c, normal, name, normal.points < SMALL)
+    cut = partial(c, normal, name, normal.rounded.points < SMALL)
     if cut is not None:
         first, second = (_scheduled(_with_roles(own), target, f"{name}_{k}") for k, own in enumerate(cut[:2]))
         return Schedule(

@@ -19,6 +19,7 @@ from .nest import Form, Stmt, Type
 from .normal_form import LEFT, RIGHT, Axis
 from .packs import Access
 from .tile_costs import COSTS, sharing
+from .varying import varies
 
 STEPS = 8  # values of an axis that bounds limit, each in a straight line
 STAIRS = 6  # bodies for the positions at a border
@@ -81,12 +82,14 @@ class Body(Tiling):
         plan, taps = self.plan, prod(a.n for a in axes)
         if any(a.name in self.plan.normal.limited or a.name in self.chunks for a in axes) or plan.tile.dot:
             return False
+        if any(varies(a.n) for a in axes):
+            return False
         return sharing(plan.normal, plan.tile) or len(self.positions) * self.wide * taps <= COSTS.straight
 
     def _loop(self, axis: Axis, rest: Sequence[Axis], live: list[Position]) -> None:
         w, n = self.w, axis.n
         points = len(live) * self.wide
-        by = max(min(48 // points, n, 8), 1) if not rest and not self.plan.tile.dot else 1
+        by = max(min(48 // points, 8 if varies(n) else n, 8), 1) if not rest and not self.plan.tile.dot else 1
         by = min(by, 2) if len(live) < len(self.positions) else by
         var = w.fresh(axis.name)
         with w.loop(var, 0, n - n % by, by) as at:
@@ -94,15 +97,25 @@ class Body(Tiling):
             for k in range(by):
                 self.values[axis.name] = at + k
                 self._sum(rest, live, known)
-        known = {}
-        for k in range(n - n % by, n):
+        self._left(axis, rest, live, by)
+
+    def _left(self, axis: Axis, rest: Sequence[Axis], live: list[Position], by: int) -> None:
+        """The values at the end of an axis that are too few to be taken together."""
+        begin = axis.n - axis.n % by
+        if varies(axis.n) and by > 1:
+            with self.w.loop(self.w.fresh(axis.name), Form(begin), Form(axis.n)) as at:
+                self.values[axis.name] = at
+                self._sum(rest, live, {})
+            return
+        known: Registers = {}
+        for k in range(begin, axis.n):
             self.values[axis.name] = Form(k)
             self._sum(rest, live, known)
 
     def _chunk(self, axis: Axis, rest: Sequence[Axis], live: list[Position]) -> None:
         """The values of an axis in one chunk."""
         at, size = self.chunks[axis.name]
-        if size == 1:
+        if size == 1 and not varies(size):
             self.values[axis.name] = at
             self._sum(rest, live, {})
             return
@@ -113,12 +126,9 @@ class Body(Tiling):
             for k in range(by):
                 self.values[axis.name] = inside * by + k
                 self._sum(rest, live, known)
-        if axis.n % by:
+        if axis.n % by or (varies(axis.n) and by > 1):
             with self.w.when(last):
-                known = {}
-                for k in range(axis.n - axis.n % by, axis.n):
-                    self.values[axis.name] = Form(k)
-                    self._sum(rest, live, known)
+                self._left(axis, rest, live, by)
 
     def _products(self, live: list[Position], known: Registers) -> None:
         plan = self.plan
@@ -193,7 +203,12 @@ class Body(Tiling):
         """Runs of values of an axis with the positions that they have, where all of this is known, and short."""
         vector = "" if self.plan.tile.dot else self.plan.tile.vector
         known = [self.form(Form(b.const, tuple(t for t in b.terms if t[0] != axis.name))) for b in bounds]
-        if axis.n > STEPS or any(f.terms for f in known) or any(v == vector for b in bounds for v, _ in b.terms):
+        if (
+            varies(axis.n)
+            or axis.n > STEPS
+            or any(f.terms for f in known)
+            or any(v == vector for b in bounds for v, _ in b.terms)
+        ):
             return []
         found = [
             (

@@ -15,6 +15,8 @@ from .inner_packs import Packing
 from .nest import Form, Nest, form
 from .normal_form import TARGET
 from .packs import Spot
+from .units import Cut, cuts, evenly, vectors
+from .varying import varies
 from .writing import Writing
 
 MOST = 2  # whole units of an axis that bounds cut, each with a tile of its own
@@ -46,7 +48,7 @@ class _Loops:
         var = self.w.fresh(f"{loop.axis}_block")
         if loop.group:
             self.items.append((var, -(-loop.rounds // loop.group)))
-        if loop.group == 1:
+        if loop.group == 1 and not varies(loop.group):
             self.round(loop, form(var), loops[1:])
             return
         begin, end = Form(0), [Form(loop.rounds)]
@@ -60,7 +62,7 @@ class _Loops:
     def round(self, loop: Outer, at: Form, rest: Sequence[Outer]) -> None:
         count = self.count(loop.axis)
         begin = at * loop.chunk
-        self.ranges[loop.axis] = (begin, [Form(count), begin + loop.chunk], loop.chunk == 1)
+        self.ranges[loop.axis] = (begin, [Form(count), begin + loop.chunk], loop.chunk == 1 and not varies(loop.chunk))
         self.origins[loop.axis] = begin
         self.ends[loop.axis] = at - (loop.rounds - 1)
         self.outer(rest)
@@ -95,57 +97,73 @@ class _Loops:
             return
         axis, n = axes[0], self.plan.normal.axis(axes[0]).n
         unit, count = self.units[axis], self.count(axis)
-        full, rest = n // unit, n % unit
-        begin, ends, single = self.ranges.get(axis, (Form(0), [Form(count)], count == 1))
+        found = cuts(n, unit, axis == self.plan.tile.vector)
+        begin, ends, single = self.ranges.get(axis, (Form(0), [Form(count)], count == 1 and not varies(count)))
         if single:
-            self.either(axes, sizes, begin, full, rest)
-            return
-        limits = [Form(full) if e == Form(count) else e for e in ends]
-        if full == 1 and axis not in self.ranges:
-            self.whole(axes, sizes, Form(0), unit, full)
-        elif full:
-            with self.w.loop(self.w.fresh(axis), begin, limits) as at:
-                self.whole(axes, sizes, at, unit, full)
-        if not rest:
-            return
-        if axis in self.ends:
-            with self.w.when(self.ends[axis]):
-                self.one(axes, sizes, Form(full), rest)
+            self.either(axes, sizes, begin, found)
+        elif evenly(n, unit, axis == self.plan.tile.vector):
+            for k, cut in enumerate(found):
+                limits = ([begin], [*ends, Form(cut.past)]) if k == 0 else ([begin, Form(cut.first)], ends)
+                with self.w.loop(self.w.fresh(axis), *limits) as at:
+                    self.one(axes, sizes, at, cut)
         else:
-            self.one(axes, sizes, Form(full), rest)
+            self.several(axes, sizes, found, begin, ends)
 
-    def either(self, axes: Sequence[str], sizes: dict[str, int], at: Form, full: int, rest: int) -> None:
-        """One unit, a whole one or the rest."""
-        unit = self.units[axes[0]]
-        if not full:
-            self.one(axes, sizes, at, rest)
+    def several(
+        self, axes: Sequence[str], sizes: dict[str, int], found: Sequence[Cut], begin: Form, ends: list[Form]
+    ) -> None:
+        """All whole units, and the rest."""
+        axis, unit = axes[0], self.units[axes[0]]
+        for cut in found:
+            if cut.size == unit and not varies(cut.size):
+                if cut.past == 1 and not varies(cut.past) and axis not in self.ranges:
+                    self.whole(axes, sizes, Form(0), cut)
+                    continue
+                limits = [Form(cut.past) if e == Form(self.count(axis)) else e for e in ends]
+                with self.w.loop(self.w.fresh(axis), begin, limits) as at:
+                    self.whole(axes, sizes, at, cut)
+            elif axis in self.ends:
+                with self.w.when(self.ends[axis]):
+                    self.one(axes, sizes, Form(cut.first), cut)
+            else:
+                self.one(axes, sizes, Form(cut.first), cut)
+
+    def either(self, axes: Sequence[str], sizes: dict[str, int], at: Form, found: Sequence[Cut]) -> None:
+        """One unit, of one size or the other."""
+        if len(found) == 1:
+            self.whole(axes, sizes, at, found[0])
             return
-        if not rest:
-            self.whole(axes, sizes, at, unit, full)
-            return
+        first, second = found
         with self.w.apart() as whole:
-            self.whole(axes, sizes, at, unit, full)
+            self.whole(axes, sizes, at, first)
         with self.w.apart() as ending:
-            self.one(axes, sizes, Form(full), rest)
-        self.w.otherwise(at * -1 + (full - 1), whole, ending)
+            self.one(
+                axes, sizes, at if second.size == first.size - 1 and varies(first.past) else Form(second.first), second
+            )
+        self.w.otherwise(at * -1 + (first.past - 1), whole, ending)
 
-    def whole(self, axes: Sequence[str], sizes: dict[str, int], at: Form, unit: int, full: int) -> None:
-        """A whole unit: those that bounds cut have static tiles of their own, in the others no bound need be asked."""
-        bounds = [b for b in self.plan.normal.bounds if axes[0] in dict(b.terms) and b not in self.plan.normal.masks]
-        if not bounds or axes[0] not in dict(self.plan.tile.sizes):
-            self.one(axes, sizes, at, unit)
+    def whole(self, axes: Sequence[str], sizes: dict[str, int], at: Form, cut: Cut) -> None:
+        """A whole unit: those that bounds cut have static tiles of their own, in the others no bound need be asked.
+
+        Units of an axis that varies ask at each place; so does a rest.
+        """
+        axis, full = axes[0], cut.past
+        bounds = [b for b in self.plan.normal.bounds if axis in dict(b.terms) and b not in self.plan.normal.masks]
+        fixed = cut.size == self.units[axis] and not varies(self.plan.normal.axis(axis).n)
+        if not bounds or not fixed or axis not in dict(self.plan.tile.sizes):
+            self.one(axes, sizes, at, cut)
             return
-        first, last = self.inside(axes[0], bounds, unit, full)
+        first, last = self.inside(axis, bounds, cut.size, full)
         if not at.terms or first + full - last > MOST:
-            self.one(axes, sizes, at, unit, not at.terms and first <= at.const < last)
+            self.one(axes, sizes, at, cut, not at.terms and first <= at.const < last)
             return
         numbers = [*reversed(range(first)), *range(last, full)]
         with self.w.apart() as found:
             inside = first < last
-            self.one(axes, sizes, at if inside else Form(numbers.pop(0)), unit, inside)
+            self.one(axes, sizes, at if inside else Form(numbers.pop(0)), cut, inside)
         for number in numbers:  # the outermost is told apart last, and asked for first
             with self.w.apart() as border:
-                self.one(axes, sizes, Form(number), unit)
+                self.one(axes, sizes, Form(number), cut)
             with self.w.apart() as chosen:
                 self.w.otherwise(at - number if number >= last else at * -1 + number, border, found)
             found = chosen
@@ -155,7 +173,7 @@ class _Loops:
     def inside(self, axis: str, bounds: Sequence[Form], unit: int, full: int) -> tuple[int, int]:
         """From which whole unit of an axis to below which one no bound cuts any, wherever other axes stand."""
         first, last = 0, full
-        ends = {a.name: (0, a.n - 1) for a in self.plan.normal.axes}
+        ends = {a.name: (0, int(a.n) - 1) for a in self.plan.normal.axes}
         for bound in bounds:
             coef = dict(bound.terms)[axis]
             least, _ = Form(bound.const, tuple(t for t in bound.terms if t[0] != axis)).interval(ends)
@@ -165,11 +183,12 @@ class _Loops:
                 last = min(last, max(least // -coef + 1, 0) // unit)
         return (first, last) if first < last else (0, 0)
 
-    def one(self, axes: Sequence[str], sizes: dict[str, int], at: Form, size: int, inside: bool = False) -> None:
+    def one(self, axes: Sequence[str], sizes: dict[str, int], at: Form, cut: Cut, inside: bool = False) -> None:
+        size = cut.size
         if axes[0] == self.plan.tile.vector:
             self.panel = at
         self.free = self.free | {axes[0]} if inside else self.free - {axes[0]}
-        self.values[axes[0]] = at * self.units[axes[0]]
+        self.values[axes[0]] = cut.begin(at)
         self.numbers[axes[0]] = at
         if axes[0] == self.plan.tile.vector:
             for p, how in self.plan.tile.packs:
@@ -193,7 +212,7 @@ class _Loops:
         tile = self.plan.tile
         width, live = tile.width, 0
         if tile.vector in sizes:
-            width, live = -(-sizes[tile.vector] // tile.lanes), sizes[tile.vector] % tile.lanes
+            width, live = vectors(sizes[tile.vector], tile.lanes)
         shape = Shape(tuple((a, sizes[a]) for a, _ in tile.sizes), width, live)
         Body(
             self.plan, self.w, shape, dict(self.values), self.numbers, self.panel, self.origins, self.chunks, self.free

@@ -114,7 +114,7 @@ class Results:
 
     def _argument(self, arg: Argument, known: dict[Argument, Held], p: Position, u: int, lanes: int, live: int) -> Held:
         """What a step of the epilogue takes: each element is read once."""
-        if isinstance(arg, float):
+        if isinstance(arg, int | float):
             return self.tiling.w.number(arg, self.tiling.plan.contraction.dtype, lanes)
         if isinstance(arg, Literal):
             return Literal(arg.value, Type(arg.type.dtype, lanes))

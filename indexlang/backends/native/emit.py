@@ -13,18 +13,22 @@ from collections.abc import Sequence
 
 from .emit_memory import read, side_by_side, write
 from .emit_operations import apply
+from .emit_scopes import Pointer, Scope
 from .nest import Apply, Array, Count, For, Form, Literal, Nest, Op, Operand, Read, Set, Stmt, Type, When, Write
 from .target import Target
 from .text import Code, Lines, Value, constant, flat, ir_type, itemsize
+from .varying import Varying
 
-_LAUNDER = "llvm.launder.invariant.group.p0"
-_MANY = 3  # accesses that are worth a register that steps with them
+Term = tuple[int, str, int | str]  # depth, value, coefficient
+
 _WIDE = 64  # bytes of vectors that some machines avoid unless they are told to
 
 
-def module(nests: Sequence[Nest], target: Target) -> str:
-    """A module with a function for each Nest: `void NAME(ptr arrays, i64 item)`."""
-    functions = [_Function(nest, target) for nest in nests]
+def module(nests: Sequence[Nest], target: Target, settled: bool = False) -> str:
+    """A module with a function for each Nest: `void NAME(ptr arrays, i64 item)`. Numbers that vary follow the addresses
+    of the arrays, as words; `settled`, they are what they are in the Nest.
+    """
+    functions = [_Function(nest, target, settled) for nest in nests]
     texts = [line for function in functions for line in function.text()]
     declared = sorted(set().union(*(f.code.declared for f in functions)))
     lines = [f'target triple = "{target.triple}"', *declared, *texts]
@@ -32,54 +36,21 @@ def module(nests: Sequence[Nest], target: Target) -> str:
     return "\n".join([*lines, f"attributes #0 = {{ nounwind{wide} }}", ""])
 
 
-class _Scope:
-    """Where a variable begins: lines at its head, and sums and pointers that were made there."""
-
-    def __init__(self, code: Code) -> None:
-        self.head: Lines = []
-        self.sums: dict[tuple[str, ...], str] = {}
-        self.pointers: dict[tuple[str, str], _Pointer] = {}
-        code.lines.append(self.head)
-
-    def set(self, code: Code, text: str) -> str:
-        """An instruction's result at the head."""
-        name = code.name()
-        self.head.append(f"  {name} = {text}")
-        return name
-
-
-class _Pointer:
-    """A place that moves with a loop, and how many accesses begin there.
-
-    LLVM looks at each of them on its own to find the best way to step, in time that grows with their square and more.
-    Where they are many, what hides that they belong together (`launder`, which becomes no instruction) leaves it one.
-    """
-
-    def __init__(self, name: str, text: str, moves: bool) -> None:
-        self.name, self.text, self.moves, self.uses = name, text, moves, 0
-        self.lines: Lines = []
-
-    def settle(self, code: Code) -> None:
-        """Its lines, when all accesses are known."""
-        if not self.moves or self.uses < _MANY:
-            self.lines.append(f"  {self.name} = {self.text}")
-            return
-        code.declared.add(f"declare ptr @{_LAUNDER}(ptr)")
-        plain = code.set(self.text)
-        self.lines += [code.lines.pop(), f"  {self.name} = call ptr @{_LAUNDER}(ptr {plain})"]
-
-
 class _Function:
     """One Nest. `vars` have a value, or a number where it is known, and the depth of their scope."""
 
-    def __init__(self, nest: Nest, target: Target) -> None:
+    def __init__(self, nest: Nest, target: Target, settled: bool) -> None:
         self.nest = nest
+        numbers = () if settled else nest.numbers
+        self.numbers = {n.key: k for k, n in enumerate(numbers, len(nest.arrays))}
+        self.given: dict[int, str] = {}
+        self.spread: dict[str, dict[Type, str]] = {}
         self.code = Code(target)
-        self.scopes = [_Scope(self.code)]
+        self.scopes = [Scope(self.code)]
         self.vars: dict[str, tuple[str | int, int]] = {}
         self.registers: dict[str, Value] = {}
         self.bases: dict[str, str] = {}
-        self.pointers: list[_Pointer] = []
+        self.pointers: list[Pointer] = []
         self._assigned: dict[int, frozenset[str]] = {}
         self._items()
         self.body(nest.body)
@@ -92,17 +63,18 @@ class _Function:
         return [head, "entry:", *flat(self.code.lines), "  ret void", "}"]
 
     def _items(self) -> None:
-        """The vars that an item's number says."""
+        """The vars that an item's number says. How many values the outermost one has is not asked."""
         rest = "%item"
         top = self.scopes[0]
-        for k, (var, extent) in reversed(list(enumerate(self.nest.items))):
-            if extent == 1:
+        for var, extent in reversed(self.nest.items[1:]):
+            if extent == 1 and isinstance(self._number(extent), int):
                 self.vars[var] = 0, 0
-            elif all(n == 1 for _, n in self.nest.items[:k]):
-                self.vars[var] = rest, 0
             else:
-                self.vars[var] = top.set(self.code, f"urem i64 {rest}, {extent}"), 0
-                rest = top.set(self.code, f"udiv i64 {rest}, {extent}")
+                by = self._number(extent)
+                self.vars[var] = top.set(self.code, f"urem i64 {rest}, {by}"), 0
+                rest = top.set(self.code, f"udiv i64 {rest}, {by}")
+        for var, _ in self.nest.items[:1]:
+            self.vars[var] = rest, 0
 
     # -- statements --------------------------------------------------------------------------------------
 
@@ -118,12 +90,12 @@ class _Function:
                     self.registers[register] = self._op(op)
                 case Write():
                     value = self.operand(stmt.value)
-                    write(self.code, stmt, value, self._addresses(stmt, value.type.lanes))
+                    write(self.code, value, *self._lanes(stmt, value.type.lanes))
 
     def _op(self, op: Op) -> Value:
         match op:
             case Read():
-                return read(self.code, op, self._addresses(op, op.lanes))
+                return read(self.code, op, *self._lanes(op, op.lanes))
             case Apply():
                 return apply(self.code, op, self.operand)
             case Count(of, lanes, step):
@@ -131,7 +103,24 @@ class _Function:
 
     def operand(self, of: Operand) -> Value:
         """A register's value, or a literal."""
-        return constant(of.value, of.type) if isinstance(of, Literal) else self.registers[of]
+        if not isinstance(of, Literal):
+            return self.registers[of]
+        held = self._number(of.value) if isinstance(of.value, Varying) else of.value
+        return self._given(held, of.type) if isinstance(held, str) else constant(held, of.type)
+
+    def _given(self, held: str, kind: Type) -> Value:
+        """A number that varies as a register in all lanes, made once."""
+        top, scalar = self.scopes[0], Type(kind.dtype)
+        if kind not in self.spread.setdefault(held, {Type("int64"): held}):
+            if scalar not in self.spread[held]:
+                how = "sitofp" if kind.dtype.startswith("float") else "trunc"
+                self.spread[held][scalar] = top.set(self.code, f"{how} i64 {held} to {ir_type(scalar)}")
+            if kind.lanes > 1:
+                vector, lanes = ir_type(kind), f"<{kind.lanes} x i32> zeroinitializer"
+                one = f"insertelement {vector} poison, {ir_type(scalar)} {self.spread[held][scalar]}, i32 0"
+                text = f"shufflevector {vector} {top.set(self.code, one)}, {vector} poison, {lanes}"
+                self.spread[held][kind] = top.set(self.code, text)
+        return Value(self.spread[held][kind], kind)
 
     def _count(self, of: Form, lanes: int, step: int) -> Value:
         first = Value(self.form(of), Type("int64"))
@@ -208,7 +197,7 @@ class _Function:
         for r in carried:
             self.registers[r] = Value(code.name(), old[r].type)
         heads = {r: self.registers[r].text for r in carried}
-        self.scopes.append(_Scope(code))
+        self.scopes.append(Scope(code))
         self.vars[loop.var] = var, len(self.scopes) - 1
         self.body(loop.body)
         self.scopes.pop()
@@ -277,16 +266,32 @@ class _Function:
             found = self.code.call(fn, found.type, [found, Value(value, found.type)])
         return found.text
 
-    def _resolved(self, of: Form) -> tuple[int, list[tuple[int, str, int]]]:
+    def _number(self, of: int) -> int | str:
+        """A number, or what holds it in a call: it is loaded once."""
+        if not isinstance(of, Varying) or not self.numbers:
+            return int(of)
+        slot, top = self.numbers[of.key], self.scopes[0]
+        if slot not in self.given:
+            place = top.set(self.code, f"getelementptr i64, ptr %arrays, i64 {slot}")
+            self.given[slot] = top.set(self.code, f"load i64, ptr {place}, align 8")
+        held = self.given[slot]
+        return self._once_at(0, (held, str(of.plus)), f"add i64 {held}, {of.plus}") if of.plus else held
+
+    def _resolved(self, of: Form) -> tuple[int, list[Term]]:
         """Its constant with what is known, and (depth, value, coefficient) of the others, outermost first."""
-        const, terms = of.const, []
-        for var, coef in of.terms:
-            value, depth = self.vars[var]
-            if isinstance(value, int):
-                const += coef * value
+        const, terms = 0, list[Term]()
+        first = of.const
+        if isinstance(first, Varying) and self.numbers:  # what code knows of it is a constant as others are
+            const, first = first.plus, first - first.plus
+        for value, depth, coef in ((1, 0, first), *((*self.vars[var], coef) for var, coef in of.terms)):
+            by = self._number(coef)
+            if isinstance(value, str):
+                terms.append((depth, value, by))
+            elif isinstance(by, str):
+                terms += [(0, by, value)] if value else []
             else:
-                terms.append((depth, value, coef))
-        return const, sorted(terms)
+                const += by * value
+        return const, sorted(terms, key=lambda t: (*t[:2], str(t[2])))
 
     def _known(self, of: Form) -> int | None:
         const, terms = self._resolved(of)
@@ -311,7 +316,7 @@ class _Function:
             found = scope.sums[key] = scope.set(self.code, text)
         return found
 
-    def _sum(self, terms: list[tuple[int, str, int]]) -> str:
+    def _sum(self, terms: list[Term]) -> str:
         """The sum of products, each part of it where its innermost var begins."""
         found = ""
         for depth, value, coef in terms:
@@ -330,8 +335,21 @@ class _Function:
             found = self.bases[array.name] = top.set(self.code, f"load ptr, ptr {place}, align 8")
         return found
 
-    def _addresses(self, op: Read | Write, lanes: int) -> list[str]:
-        """The address of the first lane, or of each that is live."""
+    def _lanes(self, op: Read | Write, lanes: int) -> tuple[list[str] | str, int | str]:
+        """The address of the first lane, or of each that is live, or all of them in a vector; how many are live."""
+        live = self._number(op.live or lanes)
+        if isinstance(live, int):
+            return self._addresses(op, lanes, live), live
+        if op.moved and self.registers[op.moved].type.lanes > 1:
+            return self._addresses(op, lanes, lanes), live
+        found = self._addresses(op, lanes, 1)
+        if side_by_side(op, lanes):
+            return found, live
+        steps = ", ".join(f"i64 {k * op.step}" for k in range(lanes))
+        kind = f"i{8 * itemsize(op.array.dtype)}"
+        return self.code.set(f"getelementptr {kind}, ptr {found[0]}, <{lanes} x i64> <{steps}>"), live
+
+    def _addresses(self, op: Read | Write, lanes: int, live: int) -> list[str]:
         const, terms = self._resolved(op.at)
         kind = f"i{8 * itemsize(op.array.dtype)}"
         base = self._base(op.array)
@@ -346,20 +364,20 @@ class _Function:
         if moved is None and side_by_side(op, lanes):
             return [self._beyond(kind, base, const)]
         found = []
-        for k in range(op.live or lanes):
+        for k in range(live):
             own = base
             if moved is not None:
                 own = self.code.set(f"getelementptr {kind}, ptr {base}, i64 {self.code.lane(moved, k).text}")
             found.append(self._beyond(kind, own, const + k * op.step))
         return found
 
-    def _pointer(self, base: str, kind: str, terms: list[tuple[int, str, int]]) -> _Pointer:
+    def _pointer(self, base: str, kind: str, terms: list[Term]) -> Pointer:
         """What all accesses of an array have in common that differ by constants."""
         depth, offset = terms[-1][0], self._sum(terms)
         found = self.scopes[depth].pointers.get((base, offset))
         if found is None:
             text = f"getelementptr {kind}, ptr {base}, i64 {offset}"
-            found = self.scopes[depth].pointers[base, offset] = _Pointer(self.code.name(), text, depth > 0)
+            found = self.scopes[depth].pointers[base, offset] = Pointer(self.code.name(), text, depth > 0)
             self.scopes[depth].head.append(found.lines)
             self.pointers.append(found)
         return found

@@ -1,6 +1,6 @@
 """Reads and writes as LLVM IR: vectors where elements lie side by side, else lane by lane.
 
-In: an access, the address of its first lane. Out: instructions. The one rule: no byte outside the lanes that are live
+In: an access, its addresses. Out: instructions. The one rule: no byte outside the lanes that are live
 is touched.
 """
 
@@ -14,28 +14,35 @@ from .text import Code, Value, constant, ir_type, itemsize, vector_of
 _WIDE = 64  # bytes of a vector register of machines whose loads and stores take masks at no cost
 
 
-def read(code: Code, op: Read, addresses: Sequence[str]) -> Value:
-    """Elements as a register. There is one address, of the first lane, or one for each lane that is live."""
+def read(code: Code, op: Read, addresses: Sequence[str] | str, live: int | str) -> Value:
+    """Elements as a register. There is one address, of the first lane, or one for each lane that is live; how many are
+    may be known in the call alone, as a word: then there is one for each lane, perhaps all in a vector.
+    """
     dtype = op.array.dtype
-    live = op.live or op.lanes
-    if len(addresses) > 1 or op.lanes == 1:
-        lanes = [_load(code, at, Type(dtype)) for at in addresses[:live]]
-        return lanes[0] if op.lanes == 1 else code.lanes(op.type, lanes)
+    if op.lanes == 1:
+        return _load(code, addresses[0], Type(dtype))
+    if isinstance(live, str):
+        return _masked_load(code, op, addresses, _first(code, op.lanes, live))
+    if len(addresses) > 1:
+        return code.lanes(op.type, [_load(code, at, Type(dtype)) for at in addresses[:live]])
     if op.step == 0:
         spread = code.spread(_load(code, addresses[0], Type(dtype)), op.lanes)
         return spread if live == op.lanes else code.widened(code.shuffled(spread, range(live)), op.lanes)
     if live == op.lanes:
         return _load(code, addresses[0], op.type)
     if code.target.vector == _WIDE:
-        return _masked_load(code, op, addresses[0], live)
+        return _masked_load(code, op, addresses, _mask(op.lanes, live))
     return code.widened(_load(code, addresses[0], Type(dtype, live)), op.lanes)
 
 
-def write(code: Code, op: Write, value: Value, addresses: Sequence[str]) -> None:
+def write(code: Code, value: Value, addresses: Sequence[str] | str, live: int | str) -> None:
     """A register's lanes as elements."""
     lanes = value.type.lanes
-    live = op.live or lanes
-    if len(addresses) > 1 or lanes == 1:
+    if lanes == 1:
+        _store(code, addresses[0], value)
+    elif isinstance(live, str):
+        _masked_store(code, value, addresses, _first(code, lanes, live))
+    elif len(addresses) > 1:
         for k, at in enumerate(addresses[:live]):
             _store(code, at, code.lane(value, k))
     elif live == lanes:
@@ -43,7 +50,7 @@ def write(code: Code, op: Write, value: Value, addresses: Sequence[str]) -> None
     elif live == 1:  # LLVM 22 makes of one lane under a mask a store as wide as what the lane was cut from
         _store(code, addresses[0], code.lane(value, 0))
     elif code.target.vector == _WIDE:
-        _masked_store(code, value, addresses[0], live)
+        _masked_store(code, value, addresses, _mask(lanes, live))
     else:
         _store(code, addresses[0], code.shuffled(value, range(live)))
 
@@ -80,23 +87,42 @@ def _mask(lanes: int, live: int) -> str:
     return f"<{lanes} x i1> <{', '.join(f'i1 {int(k < live)}' for k in range(lanes))}>"
 
 
-def _masked_load(code: Code, op: Read, at: str, live: int) -> Value:
+def _first(code: Code, lanes: int, live: str) -> str:
+    """The mask of the first lanes, as many as a word says."""
+    words = code.spread(Value(live, Type("int64")), lanes)
+    numbers = ", ".join(f"i64 {k}" for k in range(lanes))
+    return f"<{lanes} x i1> " + code.set(f"icmp ugt {words}, <{numbers}>")
+
+
+def _masked_load(code: Code, op: Read, addresses: Sequence[str] | str, mask: str) -> Value:
     stored = _memory(op.type)
-    vector, align = ir_type(stored), itemsize(stored.dtype)
-    name = f"@llvm.masked.load.{_suffix(stored)}.p0"
-    code.declared.add(f"declare {vector} {name}(ptr, i32, {vector_of('i1', op.lanes)}, {vector})")
-    zero = f"{vector} {constant(0, stored).text}"
-    given = f"ptr {at}, i32 {align}, {_mask(op.lanes, live)}, {zero}"
+    vector, zero = ir_type(stored), f"{ir_type(stored)} {constant(0, stored).text}"
+    place, kind, suffix = _places(code, stored, addresses)
+    name = f"@llvm.masked.{'load' if kind == 'ptr' else 'gather'}.{suffix}"
+    code.declared.add(f"declare {vector} {name}({kind}, i32, {vector_of('i1', op.lanes)}, {vector})")
+    given = f"{place}, i32 {itemsize(stored.dtype)}, {mask}, {zero}"
     return _narrow(code, code.value(f"call {vector} {name}({given})", stored), op.type)
 
 
-def _masked_store(code: Code, value: Value, at: str, live: int) -> None:
-    lanes = value.type.lanes
+def _masked_store(code: Code, value: Value, addresses: Sequence[str] | str, mask: str) -> None:
     stored = _wide(code, value)
-    vector, align = ir_type(stored.type), itemsize(stored.type.dtype)
-    name = f"@llvm.masked.store.{_suffix(stored.type)}.p0"
-    code.declared.add(f"declare void {name}({vector}, ptr, i32, {vector_of('i1', lanes)})")
-    code.put(f"call void {name}({stored}, ptr {at}, i32 {align}, {_mask(lanes, live)})")
+    place, kind, suffix = _places(code, stored.type, addresses)
+    name = f"@llvm.masked.{'store' if kind == 'ptr' else 'scatter'}.{suffix}"
+    lanes, vector = value.type.lanes, ir_type(stored.type)
+    code.declared.add(f"declare void {name}({vector}, {kind}, i32, {vector_of('i1', lanes)})")
+    code.put(f"call void {name}({stored}, {place}, i32 {itemsize(stored.type.dtype)}, {mask})")
+
+
+def _places(code: Code, kind: Type, addresses: Sequence[str] | str) -> tuple[str, str, str]:
+    """One address, or one for each lane as a vector; their type; what names of functions end with."""
+    many, found = vector_of("ptr", kind.lanes), addresses
+    if not isinstance(addresses, str):
+        if len(addresses) == 1:
+            return f"ptr {addresses[0]}", "ptr", f"{_suffix(kind)}.p0"
+        found = "poison"
+        for k, at in enumerate(addresses):
+            found = code.set(f"insertelement {many} {found}, ptr {at}, i32 {k}")
+    return f"{many} {found}", many, f"{_suffix(kind)}.v{kind.lanes}p0"
 
 
 def _suffix(kind: Type) -> str:

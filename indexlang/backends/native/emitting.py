@@ -42,7 +42,9 @@ def module_of(plan: Plan, groups: Sequence[Group], program: str, version: str, t
     lines += [line for k, nest in enumerate(nests) for line in _calls(nest, k)]
     head = f"define void @run({', '.join([*slots, 'ptr %workspace'])}) {{"
     text = _origin(plan, outputs, program, version, target, size)
-    return f"{text}\n{module(nests, target)}\n" + "\n".join([head, *body, *lines, "  ret void", "}"]) + "\n"
+    return (
+        f"{text}\n{module(nests, target, settled=True)}\n" + "\n".join([head, *body, *lines, "  ret void", "}"]) + "\n"
+    )
 
 
 def _refuse(plan: Plan, groups: Sequence[Group]) -> None:

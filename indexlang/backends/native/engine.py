@@ -177,6 +177,7 @@ def call(library: Library, nest: Nest, arrays: Mapping[str, np.ndarray[Any, Any]
         if given is None or given.dtype != array.dtype or given.size != array.size or not given.flags.c_contiguous:
             raise ValueError(f"{nest.name}: {array.name} has to be {array.dtype}[{array.size}], in order")
         held.append(given)
-    table = (ctypes.c_void_p * max(1, len(held)))(*(a.ctypes.data for a in held))
+    words = [*(a.ctypes.data for a in held), *map(int, nest.numbers)]
+    table = (ctypes.c_int64 * max(1, len(words)))(*words)
     for item in items or range(nest.count):
         function(ctypes.addressof(table), item)

@@ -14,6 +14,7 @@ from .meaning import unit
 from .nest import Form, Literal, Operand, Type
 from .nodes import Call, Element, Fold, Node, every
 from .values import Pieces, Point, Span, Values
+from .varying import varies
 from .winners import winners
 from .writing import Writing
 
@@ -59,12 +60,9 @@ class Folding(Values):
         if fold.op.startswith("arg"):
             return winners(self, wanted, axis, self.own, self._written(wanted, inherited))
         over = self._in_order(wanted, axis)
-        if (
-            not fold.part
-            and not fold.limits
-            and not axis
-            and points(over, self.sizes) <= self._written(wanted, inherited)
-        ):
+        few = points(over, self.sizes)
+        whole = not fold.part and not fold.limits and not axis and not varies(few)
+        if whole and few <= self._written(wanted, inherited):
             return self._one_by_one(wanted, over)
         return self._looped(wanted, over, axis)
 
@@ -103,8 +101,8 @@ class Folding(Values):
     def _looped(self, wanted: Sequence[Wanted], over: Sequence[str], axis: str) -> list[Operand]:
         """Loops around accumulators."""
         lanes, inner = self.own if axis else 1, over[-1]
-        limited = any(limit.index == inner for limit in wanted[0][0].limits)
-        side = 1 if limited else self._side(wanted, self.sizes[inner] // lanes)
+        limited, n = any(limit.index == inner for limit in wanted[0][0].limits), self.sizes[inner]
+        side = 1 if limited else self._side(wanted, 4 if varies(n) else n // lanes)
         kinds = [Type(f.dtype, lanes if axis else p.lanes if p.vector in f.indices else 1) for f, p in wanted]
         sums = [
             [self.w.apply("same", Literal(unit(f.op, f.dtype), kind), kind=kind, hint="sum") for _ in range(side)]

@@ -15,6 +15,7 @@ from ...plan.places import Buffer
 from ...plan.plan import Plan
 from .chains import Chain, Members, Number, chained, touches, zeroed
 from .joining import joined, ordered
+from .leading import marked
 from .lowering import Task, apart, task
 from .maps import Work, refusal
 from .nest import Array, Nest
@@ -63,6 +64,7 @@ def groups_of(plan: Plan, target: Target, apart: bool = False) -> tuple[Group, .
     """What native code does of a Plan; `apart`, no group holds more than what becomes nests together."""
     if plan.complex_step:
         return ()
+    plan = marked(plan)
     arrays, touched = Arrays(), touches(plan)
     return tuple(
         g for run in runs(plan) for g in grouped(together(run, arrays, touched), arrays, touched, target, apart)

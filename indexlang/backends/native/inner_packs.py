@@ -7,7 +7,7 @@ a copy holds one chunk of the sums, and every tile that reads it comes before th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
@@ -17,6 +17,7 @@ from .nest import Array, Form
 from .normal_form import Axis, Normal
 from .packs import Access, Spot, cast, plain_access
 from .tile import Tile
+from .units import Cut, cuts, evenly, vectors
 from .writing import Writing
 
 Range = tuple[Form, list[Form], Form | None]  # units of an axis: from, to (the least of), the test for the last round
@@ -67,8 +68,9 @@ class Packing:
         tile, w = self.tile, self.w
         source = plain_access(self.normal, tile, self.p)
         with self.sums([a for a in self.normal.sums if a.steps[self.p]], self.spot) as spot:
-            for u in range(-(-size // tile.lanes)):
-                live = size % tile.lanes if (u + 1) * tile.lanes > size else 0
+            count, last = vectors(size, tile.lanes)
+            for u in range(count):
+                live = last if u == count - 1 else 0
                 x = w.read(source.array, source.at(spot, u * tile.lanes), tile.lanes, source.lane, live)
                 w.write(self.access.array, self.access.at(spot, u * tile.lanes), cast(w, x, self.access.array.dtype))
 
@@ -83,16 +85,21 @@ class Packing:
                 self.places(inside, sizes)
             return
         axis, n, unit = axes[0], self.normal.axis(axes[0]).n, self.units[axes[0]]
-        full, rest = n // unit, n % unit
         begin, ends, last = self.ranges[axis]
-        if full:
-            with self.w.loop(self.w.fresh(axis), begin, [Form(full) if e.terms == () else e for e in ends]) as at:
-                self.tiles(axes[1:], _moved(spot, axis, at, unit), {**sizes, axis: unit})
-        if rest and last is not None:
-            with self.w.when(last):
-                self.tiles(axes[1:], _moved(spot, axis, Form(full), unit), {**sizes, axis: rest})
-        elif rest:
-            self.tiles(axes[1:], _moved(spot, axis, Form(full), unit), {**sizes, axis: rest})
+        for cut in cuts(n, unit):
+            begins, limits = [begin], ends
+            if evenly(n, unit):
+                begins, limits = (
+                    (begins, [*ends, Form(cut.past)]) if cut.size == unit else ([begin, Form(cut.first)], ends)
+                )
+            elif cut.size == unit:
+                limits = [Form(cut.past) if e.terms == () else e for e in ends]
+            else:
+                with self.w.when(last) if last is not None else nullcontext():
+                    self.tiles(axes[1:], _moved(spot, axis, Form(cut.first), cut), {**sizes, axis: cut.size})
+                continue
+            with self.w.loop(self.w.fresh(axis), begins, limits) as at:
+                self.tiles(axes[1:], _moved(spot, axis, at, cut), {**sizes, axis: cut.size})
 
     def places(self, spot: Spot, sizes: Mapping[str, int]) -> None:
         """The elements of one tile."""
@@ -120,5 +127,5 @@ class Packing:
             yield inside
 
 
-def _moved(spot: Spot, axis: str, at: Form, unit: int) -> Spot:
-    return replace(spot, values={**spot.values, axis: at * unit}, numbers={**spot.numbers, axis: at})
+def _moved(spot: Spot, axis: str, at: Form, cut: Cut) -> Spot:
+    return replace(spot, values={**spot.values, axis: cut.begin(at)}, numbers={**spot.numbers, axis: at})

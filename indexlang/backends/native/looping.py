@@ -15,6 +15,7 @@ from .nodes import Fold, Nodes, Store, every
 from .partial import domain
 from .target import Target
 from .values import Point, Span
+from .varying import varies
 from .writing import Writing
 
 
@@ -43,7 +44,7 @@ def items_of(
     for index, piece in items:
         var, count = loops.item(index), -(-sizes[index] // piece)
         vars_.append((var, count))
-        if piece == 1:
+        if piece == 1 and not varies(piece):
             at[index] = form(var)
         else:
             begin = form(var) * piece

@@ -21,6 +21,7 @@ from .contraction import Step as After
 from .names import indices_in
 from .nest import Array, Form
 from .nodes import Limit
+from .varying import Varying
 
 KERNELS = (Map, Product, Take, Search, Select, Einsum, Running, Scatter)  # of which there may be nests
 Extents = Mapping[str, tuple[int, int]]
@@ -162,7 +163,7 @@ def constant(value: Value) -> float | None:
     """The value of numbers alone."""
     match value:
         case Number(value=number):
-            return float(number)
+            return number if isinstance(number, Varying) else float(number)
         case Apply(fn="sqrt", args=(a,)):
             found = constant(a)
             return None if found is None or found < 0 else sqrt(found)

@@ -21,6 +21,7 @@ from . import functions
 from .narrowing import narrow
 from .nest import Array, Literal, Type
 from .nodes import Access, Constant, Limit, Moved, Node, Nodes
+from .varying import Varying
 
 Extents = Mapping[str, tuple[int, int]]
 Arrays = Callable[[Buffer], Array]
@@ -174,6 +175,8 @@ class Meaning:
         if kind not in NUMBERS or node.dtype not in NUMBERS:
             raise UnsupportedError(f"{node.dtype} as {kind}")
         if isinstance(node, Constant):
+            if isinstance(node.value, Varying) and kind in ("int64", "float32", "float64"):
+                return self.nodes.constant(node.value, kind)
             with np.errstate(all="ignore"):
                 return self.nodes.constant(np.asarray(node.value).astype(kind).item(), kind)
         if node.dtype == kind:

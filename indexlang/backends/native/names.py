@@ -27,7 +27,7 @@ def indices_in(node: Any) -> Iterator[str]:
     if isinstance(node, Buffer):
         return
     if is_dataclass(node):
-        for name in _fields(node.__class__):
+        for name in fields_of(node.__class__):
             value = getattr(node, name)
             yield from _strings(value) if name in OF_INDICES else indices_in(value)
     elif isinstance(node, tuple):
@@ -52,7 +52,7 @@ def renamed(node: Node, names: Mapping[str, str]) -> Node:
         found = tuple(renamed(part, names) for part in node)
     elif is_dataclass(node) and not isinstance(node, Buffer):
         parts: dict[str, Any] = {}
-        for name in _fields(node.__class__):
+        for name in fields_of(node.__class__):
             value = getattr(node, name)
             parts[name] = _other(value, names) if name in OF_INDICES else renamed(value, names)
         found = found.__class__(**parts)
@@ -66,5 +66,6 @@ def _other(value: Any, names: Mapping[str, str]) -> Any:
 
 
 @cache
-def _fields(kind: Any) -> tuple[str, ...]:
+def fields_of(kind: Any) -> tuple[str, ...]:
+    """The names of what a node is made of."""
     return tuple(f.name for f in fields(kind) if f.init)

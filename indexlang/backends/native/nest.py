@@ -24,14 +24,19 @@ Elements are in the dtype of memory: the names of NumPy's (float16 float32 float
 bool). A bool is one byte of 0 or 1 in memory, and one bit in a register. `live` lanes: the others are not touched in
 memory; a Read fills them with 0.
 
+Integers in Forms, whole literals, how many lanes are live, how many values items have, may vary from call to call
+(`varying`): they have the values of one call here, and code takes them with each call.
+
 In: nothing. Out: frozen dataclasses, which compare and print. The one rule: a Nest holds every decision; what turns it
 into code decides nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+from .varying import Varying, varies
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,9 @@ class Form:
 
     def __add__(self, other: Form | int) -> Form:
         if isinstance(other, int):
-            return Form(self.const + other, self.terms) if other else self
+            return Form(self.const + other, self.terms) if other or varies(other) else self
         if not other.terms:
-            return Form(self.const + other.const, self.terms) if other.const else self
+            return self + other.const
         coefs = dict(self.terms)
         for var, coef in other.terms:
             coefs[var] = coefs.get(var, 0) + coef
@@ -55,7 +60,7 @@ class Form:
         return self + (-other if isinstance(other, int) else other * -1)
 
     def __mul__(self, by: int) -> Form:
-        if by == 1:
+        if by == 1 and not varies(by):
             return self
         return Form(self.const * by, tuple((v, c * by) for v, c in self.terms if by))
 
@@ -104,7 +109,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Literal:
-    """A number, the same in every lane."""
+    """A number, the same in every lane; a whole one may vary from call to call, of a float type, too."""
 
     value: int | float | bool
     type: Type
@@ -221,11 +226,53 @@ class Nest:
             total *= extent
         return total
 
+    @property
+    def numbers(self) -> tuple[Varying, ...]:
+        """The numbers in its forms, literals, lanes and items that vary, each once: its code takes them behind the
+        arrays' addresses. How many values the outermost item has is not among them, as code does not ask.
+        """
+        found: dict[tuple[int, int], Varying] = {}
+        for number in (*(n for _, n in self.items[1:]), *_numbers(self.body)):
+            if isinstance(number, Varying):
+                found.setdefault(number.key, Varying(number.key[1], number.how))
+        return tuple(found.values())
+
     def __str__(self) -> str:
         arrays = ", ".join(f"{a.role} {a.name} {a.dtype}[{a.size}]" for a in self.arrays)
         head = f"nest {self.name}({arrays})"
         items = "".join(f" for {var} < {n} in items" for var, n in self.items)
         return "\n".join([head + items + ":", *_lines(self.body, "    ")])
+
+
+def _numbers(body: tuple[Stmt, ...]) -> Iterator[int | float]:
+    """The numbers in the forms and literals of statements."""
+    for stmt in body:
+        match stmt:
+            case For(begin=begin, end=end, body=inner):
+                yield from _in_forms(*begin, *end)
+                yield from _numbers(inner)
+            case When(test, then, other):
+                yield from _in_forms(test)
+                yield from _numbers(then)
+                yield from _numbers(other)
+            case Set(op=Read(at=at, live=live)):
+                yield from (*_in_forms(at), live)
+            case Set(op=Count(of=at)):
+                yield from _in_forms(at)
+            case Set(op=Apply(args=args)):
+                yield from (a.value for a in args if isinstance(a, Literal))
+            case Write(at=at, value=value, live=live):
+                yield from (*_in_forms(at), live)
+                yield from (value.value,) if isinstance(value, Literal) else ()
+            case Set():
+                raise AssertionError(stmt)
+
+
+def _in_forms(*forms: Form) -> Iterator[int]:
+    for of in forms:
+        yield of.const
+        for _, coef in of.terms:
+            yield coef
 
 
 def _lines(body: tuple[Stmt, ...], indent: str) -> list[str]:

@@ -176,7 +176,7 @@ class Nodes:
 
     def constant(self, value: int | float | bool, dtype: str) -> Node:
         """A number."""
-        return self._once(("constant", repr(value), dtype), Constant(value, dtype))
+        return self._once(("constant", repr(value), getattr(value, "key", None), dtype), Constant(value, dtype))
 
     def element(
         self, access: Access, moved: tuple[tuple[Node, int], ...] = (), reach: tuple[int, int] = (0, 1)

@@ -12,8 +12,10 @@ from math import gcd, prod
 from ...properties import cached_property
 from .contraction_form import Contraction, Operand
 from .nest import Form
+from .varying import renewed, varies
 
 LEFT, RIGHT, TARGET = 0, 1, 2
+SMALL = 16
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,27 @@ class Axis:
 
 @dataclass(frozen=True)
 class Normal:
-    """A contraction of axes. `never` where no point is there at all."""
+    """A contraction of axes. `never` where no point is there at all; `origin`: what it has other extents than."""
 
     axes: tuple[Axis, ...]
     views: tuple[Operand, ...]
     bounds: tuple[Form, ...]
     never: bool = False
+    origin: Normal | None = None
+
+    @cached_property
+    def rounded(self) -> Normal:
+        """With numbers that vary rounded up to powers of two, as which they are judged: those near to each other alike.
+        Those that are small are judged as they are.
+        """
+        if not any(varies(a.n) and a.n > SMALL for a in self.axes):
+            return self
+        large = (a.n > SMALL and varies(a.n) for a in self.axes)
+        axes = (
+            replace(a, n=renewed(1 << (int(a.n) - 1).bit_length())) if rounds else a
+            for a, rounds in zip(self.axes, large, strict=True)
+        )
+        return replace(self, axes=tuple(axes), origin=self)
 
     @cached_property
     def _axes(self) -> dict[str, Axis]:
@@ -74,6 +91,13 @@ class Normal:
         """The axes of which a bound says which points are read."""
         return frozenset(v for b in self.bounds if b not in self.masks for v, _ in b.terms)
 
+    @cached_property
+    def taps(self) -> int:
+        """How many points a straight line of all sums has; 0 where there is none: bounds or other calls have others."""
+        if any(a.name in self.limited or varies(a.n) for a in self.sums):
+            return 0
+        return prod(a.n for a in self.sums)
+
     @property
     def single(self) -> bool:
         """Whether the right operand is 1."""
@@ -81,6 +105,8 @@ class Normal:
 
     def inside(self, p: int) -> bool:
         """Whether an operand has an element for every point, those that bounds refuse, too."""
+        if self.origin is not None:
+            return self.origin.inside(p)
         view = self.views[p]
         ends = {a.name: (0, a.n - 1) for a in self.axes}
         low, high = Form(view.offset, tuple((a.name, a.steps[p]) for a in self.axes if a.steps[p])).interval(ends)
@@ -97,6 +123,8 @@ class Normal:
 
     def copies(self, p: int) -> float:
         """How many points of its indices an element of an operand has, about."""
+        if self.origin is not None:
+            return self.origin.copies(p)
         return prod(a.n for a in self.axes if a.steps[p]) / max(self.views[p].array.size, 1)
 
     def once(self, p: int) -> bool:

@@ -18,14 +18,15 @@ from .target import Target
 
 @dataclass(frozen=True)
 class Outline:
-    """A Nest without its statements: `work` is about how many nanoseconds they take in one thread, `key` is its
-    kernel's, `kernel` gives a Nest that is the same but for names.
+    """A Nest without its statements: `work` is about how many nanoseconds they take in one thread, `numbers` are those
+    that vary, `key` is its kernel's, `kernel` gives a Nest that is the same but for names.
     """
 
     name: str
     arrays: tuple[Array, ...]
     count: int
     work: float
+    numbers: tuple[int, ...]
     key: str
     kernel: Callable[[], Nest] = field(compare=False, repr=False)
 
@@ -38,7 +39,8 @@ class Outline:
 
 def outline(nest: Nest, target: Target) -> Outline:
     """A Nest by what calls it."""
-    return Outline(nest.name, nest.arrays, nest.count, effort(nest), key(nest, target), lambda: nest)
+    numbers = tuple(map(int, nest.numbers))
+    return Outline(nest.name, nest.arrays, nest.count, effort(nest), numbers, key(nest, target), lambda: nest)
 
 
 def loaded(outlines: Sequence[Outline], target: Target) -> Kernels:

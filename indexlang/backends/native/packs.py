@@ -14,6 +14,8 @@ from ...properties import cached_property
 from .nest import Array, Form, Nest, Type, form
 from .normal_form import Axis, Normal
 from .tile import Tile
+from .units import vectors
+from .varying import varies
 from .writing import Writing
 
 
@@ -128,10 +130,11 @@ def pack(normal: Normal, tile: Tile, p: int, name: str, dtype: str) -> Pack:
         items.append(loop)
 
     def move(size: int) -> None:
+        count, last = vectors(size, tile.lanes)
         for u in range(tile.width):
-            live = min(max(size - u * tile.lanes, 0), tile.lanes)
-            if live:
-                x = w.read(source.array, source.at(spot, u * tile.lanes), tile.lanes, source.lane, live % tile.lanes)
+            if u < count:
+                live = last if u == count - 1 else 0
+                x = w.read(source.array, source.at(spot, u * tile.lanes), tile.lanes, source.lane, live)
             else:
                 kind = Type(dtype, tile.lanes)
                 x = w.apply("same", w.number(0.0 if dtype.startswith("float") else 0, dtype, tile.lanes), kind=kind)
@@ -157,9 +160,9 @@ def _loops(w: Writing, loops: list[tuple[str, int]], inside: Callable[[], None])
 
 def _either(w: Writing, panel: Form, panels: int, n: int, size: int, move: Callable[[int], None]) -> None:
     """A whole panel, or the rest."""
-    rest = n % size
-    if not rest or panels == 1:
-        move(rest or size)
+    rest = n - (n - 1) // size * size if varies(n) else n % size or size
+    if panels == 1 or (rest == size and not varies(n)):
+        move(rest)
         return
     with w.apart() as whole:
         move(size)

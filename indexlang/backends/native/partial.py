@@ -15,6 +15,7 @@ from .meaning import unit
 from .nest import Array
 from .nodes import Access, Element, Fold, Node, Nodes, Position, Store, every, without
 from .target import Target
+from .varying import renewed, varies
 
 Sizes = Mapping[str, int]
 Where = tuple[frozenset[str], frozenset[str]]
@@ -124,9 +125,11 @@ def _rows(fold: Fold, own: tuple[str, ...], sizes: Sizes) -> int | None:
         return None
     if any(isinstance(n, Fold) for n in whole):
         return None
-    blocks, rest = divmod(sizes[index], ROWS)
+    blocks, rest = divmod(int(sizes[index]), ROWS)
     counts = [n for n in range(FEWEST, MOST + 1) if blocks % n == 0 and blocks > n]
-    return None if rest or not counts else max(counts)
+    if rest or not counts:
+        return None
+    return renewed(max(counts)) if varies(sizes[index]) else max(counts)
 
 
 def domain(stores: Sequence[Store], sizes: Sizes) -> int:

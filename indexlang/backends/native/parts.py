@@ -15,6 +15,7 @@ from .contraction_form import ONE, Contraction, Operand
 from .nest import Array
 from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal, apart
 from .tile_costs import COSTS, WAY
+from .varying import renewed, varies
 
 FEWEST, MOST = 4, 32  # parts
 TERMS = 512  # of each
@@ -36,13 +37,13 @@ def partial(c: Contraction, normal: Normal, name: str, small: bool) -> tuple[Con
 
 def _cut(normal: Normal) -> tuple[Axis, int] | None:
     """The summed axis to cut, farthest first, and how many parts it has."""
-    terms = prod(a.n for a in normal.sums)
+    terms = int(prod(a.n for a in normal.rounded.sums))
     for axis in sorted(normal.sums, key=lambda a: -abs(a.steps[LEFT])):
         if axis.bounded or not (axis.steps[LEFT] or axis.steps[RIGHT]):
             continue
-        for count in range(min(axis.n, MOST), FEWEST - 1, -1):
-            if axis.n % count == 0 and terms // count >= TERMS:
-                return axis, count
+        for count in range(min(int(axis.n), MOST), FEWEST - 1, -1):
+            if int(axis.n) % count == 0 and terms // count >= TERMS:
+                return axis, renewed(count) if varies(axis.n) else count
     return None
 
 

@@ -123,7 +123,7 @@ def _outlined(made: Any, target: Target) -> Remembered:
 def _written(found: Remembered | None) -> str:
     if found is None:
         return "null"
-    nests = [[n.name, [_words(a) for a in n.arrays], n.count, n.work, n.key] for n in found.nests]
+    nests = [[n.name, [_words(a) for a in n.arrays], n.count, n.work, n.numbers, n.key] for n in found.nests]
     return json.dumps([nests, [_words(a) for a in found.workspaces], found.told, sorted(found.unused)])
 
 
@@ -147,7 +147,7 @@ def _read(text: str, target: Target, make: Callable[[], Any]) -> Remembered | No
         return lambda: again()[number]
 
     outlines = tuple(
-        Outline(name, tuple(Array(*a) for a in arrays), count, work, key, kernel(k))
-        for k, (name, arrays, count, work, key) in enumerate(nests)
+        Outline(name, tuple(Array(*a) for a in arrays), count, work, tuple(numbers), key, kernel(k))
+        for k, (name, arrays, count, work, numbers, key) in enumerate(nests)
     )
     return Remembered(outlines, tuple(Array(*a) for a in workspaces), told, frozenset(unused))

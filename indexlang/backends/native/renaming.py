@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from ...plan.places import Buffer
 from .nest import Array
+from .varying import Varying
 
 T = TypeVar("T")
 Named = Array | Buffer
@@ -32,6 +33,8 @@ def _tree(value: Any, found: dict[tuple[type, str], tuple[int, Named]]) -> objec
     kind: Any = type(value)
     if kind is str or kind is int or kind is bool or value is None:
         return value
+    if kind is Varying:
+        return "varying", int(value), value.how, value.plus
     if kind is float:
         return struct.pack("<d", value)
     if kind is tuple or kind is list:

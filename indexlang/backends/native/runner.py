@@ -68,6 +68,10 @@ class Called(Protocol):
         """The arrays whose addresses it takes, in this order."""
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers that it takes behind them."""
+
+    @property
     def count(self) -> int:
         """How many items it has."""
 
@@ -85,6 +89,11 @@ class Step:
     places: Mapping[str, Place]
     work: float = float("inf")
     refuses: str = ""
+
+    @property
+    def words(self) -> int:
+        """How many words its code takes: addresses and numbers."""
+        return len(self.nest.arrays) + len(self.nest.numbers)
 
     @property
     def shared(self) -> bool:
@@ -147,11 +156,11 @@ class Runner:
             names = [a.name for a in step.nest.arrays]
             told = names.index(step.refuses) if step.refuses else 0
             flags |= REFUSES if step.refuses else 0
-            row[:7] = step.address, 8 * first, step.nest.count, flags, len(names), 0, 8 * (first + told)
+            row[:7] = step.address, 8 * first, step.nest.count, flags, step.words, 0, 8 * (first + told)
             if size:
                 row[5] = offsets.ctypes.data
                 self.memory.kept.append(offsets)
-            first += len(step.nest.arrays)
+            first += step.words
         return rows
 
     def _fill_program(self) -> None:
@@ -161,7 +170,7 @@ class Runner:
                 place = step.places.get(array.name)
                 if isinstance(place, Argument):
                     found.append((k, place.number, place.offset))
-            first += len(step.nest.arrays)
+            first += step.words
         patches = np.array(found, np.int64).reshape(-1, 3)
         self.memory.kept.append(patches)
         program = self.memory.program
@@ -172,7 +181,7 @@ class Runner:
         """One more context, for a call while the others are busy, or since there are more threads."""
         slots = threads.num_threads() if self._private else 1
         room, workspaces = _aligned(self._room), _aligned(slots * self._slot)
-        rows, count = len(self._steps), sum(len(step.nest.arrays) for step in self._steps)
+        rows, count = len(self._steps), sum(step.words for step in self._steps)
         words = np.zeros(8 + 8 * rows + count, np.int64)
         start = words.ctypes.data
         pointers = words[8 + 8 * rows :]
@@ -180,7 +189,9 @@ class Runner:
         table = words[8 : 8 + 8 * rows].reshape(rows, 8)
         table[...] = self._template
         table[:, [1, 6]] += start + 64 + 64 * rows
-        pointers[...] = [self._pointer(s, array, room) for s in self._steps for array in s.nest.arrays]
+        pointers[...] = [
+            word for s in self._steps for word in (*(self._pointer(s, a, room) for a in s.nest.arrays), *s.nest.numbers)
+        ]
         with self._lock.held():
             words[6] = self.memory.program[5]
             self.memory.contexts.append((words, room, workspaces))
@@ -217,13 +228,14 @@ def _fits(step: Step, arguments: Sequence[int], room: int) -> None:
 
 def _offsets(nest: Called, places: Mapping[str, Place]) -> tuple[Words, int]:
     """Where each array is in a thread's slot, -1 where it is not; the bytes of the slot, 0 where it needs none."""
-    at = _up(8 * len(nest.arrays))
+    at = _up(8 * (len(nest.arrays) + len(nest.numbers)))
     found = []
     for array in nest.arrays:
         private = array.name not in places
         found.append(at if private else -1)
         at += _up(array.size * np.dtype(array.dtype).itemsize) if private else 0
     needed = any(k >= 0 for k in found)
+    found += [-1] * len(nest.numbers)
     return np.array(found, np.int64), at + LINE if needed else 0  # a line apart, so that no two threads share one
 
 

@@ -1,7 +1,11 @@
-"""Which nests are the same kernel: equal but for the names of the kernel, of arrays, of vars and of registers.
+"""Which nests are the same kernel: equal but for names, and for what their code does not depend on.
+
+Code does not know how large arrays are, nor how far accesses may be moved, nor how many values the outermost item has:
+all that is `check`'s affair, which looks through each nest with its own sizes. So a kernel whose batch is its outermost
+item is one for all sizes of a batch.
 
 In: a Nest. Out: a text, equal for the same kernels alone. The one rule: names are numbers here, in the order in which
-they first occur; all else that a Nest holds is in the text.
+they first occur; all else that code depends on is in the text.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import struct
 
 from .nest import Apply, Count, For, Form, Literal, Nest, Op, Operand, Read, Set, Stmt, Type, Write
+from .varying import Varying
 
 Tree = tuple["int | str | bool | Tree", ...]  # what Python writes in one way only
 
@@ -31,8 +36,9 @@ class _Signature:
 
     def __init__(self, nest: Nest) -> None:
         self.arrays, self.vars, self.registers = _Numbers(), _Numbers(), _Numbers()
-        arrays = tuple((self.arrays[a.name], a.dtype, a.size, a.role) for a in nest.arrays)
-        items = tuple((self.vars[var], n) for var, n in nest.items)
+        self.numbers = {n.key: k for k, n in enumerate(nest.numbers)}
+        arrays = tuple((self.arrays[a.name], a.dtype) for a in nest.arrays)
+        items = tuple((self.vars[var], self._integer(n) if k else 0) for k, (var, n) in enumerate(nest.items))
         self.tree: Tree = arrays, items, self._body(nest.body)
 
     def _body(self, body: tuple[Stmt, ...]) -> Tree:
@@ -58,25 +64,29 @@ class _Signature:
         return "count", op.lanes, op.step, self._form(op.of)
 
     def _place(self, access: Read | Write) -> Tree:
-        moved = (self.registers[access.moved], *access.reach) if access.moved else ()
-        array = access.array
-        kind = self.arrays[array.name], array.dtype, array.size, array.role
-        return kind, self._form(access.at), access.step, access.live, moved
+        moved = (self.registers[access.moved],) if access.moved else ()
+        kind = self.arrays[access.array.name], access.array.dtype
+        return kind, self._form(access.at), access.step, self._integer(access.live), moved
 
     def _operand(self, of: Operand) -> int | Tree:
-        return self.registers[of] if isinstance(of, str) else (_number(of), _kind(of.type))
+        return self.registers[of] if isinstance(of, str) else (self._number(of), _kind(of.type))
+
+    def _number(self, of: Literal) -> int | str | Tree:
+        """Every bit of it: one nan is not the other."""
+        value = of.value
+        if isinstance(value, float):
+            return struct.pack("<d", value).hex()
+        return self._integer(value) if isinstance(value, Varying) else repr(value)
 
     def _forms(self, forms: tuple[Form, ...]) -> Tree:
         return tuple([self._form(f) for f in forms])
 
     def _form(self, of: Form) -> Tree:
-        return of.const, *[(self.vars[var], coef) for var, coef in of.terms]
+        return self._integer(of.const), *[(self.vars[var], self._integer(coef)) for var, coef in of.terms]
 
-
-def _number(of: Literal) -> str:
-    """Every bit of it: one nan is not the other."""
-    value = of.value
-    return struct.pack("<d", value).hex() if isinstance(value, float) else repr(value)
+    def _integer(self, of: int) -> int | Tree:
+        """A number; of one that varies, which it is of those that code takes."""
+        return ("varying", self.numbers[of.key], of.plus) if isinstance(of, Varying) else of
 
 
 def _kind(of: Type) -> Tree:

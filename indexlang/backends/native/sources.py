@@ -16,7 +16,10 @@ from ...version import __version__
 PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 EMITTER = tuple(
     f"backends/native/{name}.py"
-    for name in ("emit", "emit_casts", "emit_memory", "emit_operations", "text", "nest", "target")
+    for name in (
+        *("emit", "emit_casts", "emit_memory", "emit_operations", "emit_scopes"),
+        *("text", "nest", "target", "varying"),
+    )
 )
 SCHEDULER = ("backends/native", "plan", "program", "sizes", "ranges", "")  # folders
 

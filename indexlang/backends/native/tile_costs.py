@@ -15,8 +15,10 @@ from math import prod
 import numpy as np
 
 from ...properties import cached_property
+from . import units
 from .normal_form import LEFT, RIGHT, TARGET, Normal
 from .tile import Tile
+from .varying import varies
 
 Sizes = Sequence[tuple[str, int]]
 WAY, ROWS = 2048, 128  # bytes from row to row, and how many of them, that crowd a cache
@@ -47,6 +49,7 @@ class Costs:
     tile: float = 15
     added: float = 6  # the lanes of a vector, to one number
     body: float = 0.02  # of the whole, for each further static tile: it is code to be made
+    long: int = 128  # elements of an axis that varies, which have units of two sizes, whatever they are
     border: float = 1.1  # times, where bounds cut tiles
     lanes: float = 2.0  # times, where they cut vectors
     packed: float = 2.5  # an element
@@ -95,15 +98,15 @@ class Pricing:
 
     @cached_property
     def extents(self) -> dict[str, int]:
-        return {"": 1, **{a.name: a.n for a in self.normal.axes}}
+        return {"": 1, **{a.name: int(a.n) for a in self.normal.axes}}
 
     @cached_property
     def results(self) -> int:
-        return prod(a.n for a in self.normal.outputs)
+        return prod(int(a.n) for a in self.normal.outputs)
 
     @cached_property
     def terms(self) -> int:
-        return prod(a.n for a in self.normal.sums)
+        return prod(int(a.n) for a in self.normal.sums)
 
     @cached_property
     def reused(self) -> tuple[bool, bool]:
@@ -142,19 +145,18 @@ class Pricing:
     def cycles(self, tile: Tile) -> float:
         """Cycles of the whole contraction."""
         costs, n = self.costs, self.extents[tile.vector]
-        panels = _cut(n, tile.panel) if tile.vector else [(1, 1)]
+        panels = units.sizes(n, tile.panel) if tile.vector else [(1, 1)]
         results, cuts = self.results // (1 if tile.dot else n), []
         for a, most in tile.sizes:
             results //= self.extents[a]
-            cuts.append([(count, (a, m)) for count, m in _cut(self.extents[a], most)])
+            cuts.append(self.cut(a, most))
         terms = self.terms // (n if tile.dot else 1)
         shared, operands = sharing(self.normal, tile, costs), self.operands(tile)
-        total, bodies = 0.0, 0
+        total, bodies = 0.0, prod(len(cut) for cut in cuts if len(cut) == 1 or not self.even(cut[0][1][0]))
         for chosen in product(*cuts):
             sizes, count, positions = [m for _, m in chosen], results, 1
             for many, (_, m) in chosen:
                 count, positions = count * many, positions * m
-            bodies += 1
             if tile.dot:
                 steps = sum(c * self.step(tile, sizes, n, shared, operands) for c, n in panels)
                 lanes = positions * (costs.stored_lane + costs.added)
@@ -169,6 +171,23 @@ class Pricing:
         if tile.vector in self.normal.limited:
             total *= costs.lanes
         return total + sum(self.copy(tile, p, how) for p, how in tile.packs)
+
+    def cut(self, name: str, most: int) -> list[tuple[int, tuple[str, int]]]:
+        """How many units of which size an axis has."""
+        found = self._cuts.get((name, most))
+        if found is None:
+            some = units.sizes(self.normal.axis(name).n, most)
+            found = self._cuts[name, most] = [(count, (name, m)) for count, m in some]
+        return found
+
+    def even(self, name: str) -> bool:
+        """Whether an axis has units of two sizes, whatever they are: it is long, and varies."""
+        n = self.normal.axis(name).n
+        return varies(n) and n > self.costs.long
+
+    @cached_property
+    def _cuts(self) -> dict[tuple[str, int], list[tuple[int, tuple[str, int]]]]:
+        return {}
 
     @cached_property
     def _priced(self) -> dict[tuple[str, bool, tuple[tuple[int, str], ...]], list[Priced]]:
@@ -243,7 +262,7 @@ class Pricing:
         """
         costs = self.costs
         p = max((LEFT, RIGHT), key=lambda p: self.normal.views[p].array.size)
-        taps = [(a.steps[p], a.n) for a in self.normal.sums] if self.terms <= costs.taps else []
+        taps = [(a.steps[p], int(a.n)) for a in self.normal.sums] if self.terms <= costs.taps else []
         runs = [(self.steps[a][p], m) for a, m in sizes] + taps
         lines, pages = (len(sums_of(tuple(r for r in runs if abs(r[0]) >= least))) for least in (1, costs.apart))
         return (costs.line * lines + costs.stream * pages) / prod(n for _, n in taps)
@@ -252,7 +271,7 @@ class Pricing:
         """Cycles for which a point of the sum waits for lines of an operand that is spread: a row of summed elements
         that lie side by side takes a part of them for each place of the tile.
         """
-        costs, n = self.costs, max((a.n for a in self.normal.sums if abs(a.steps[p]) == 1), default=1)
+        costs, n = self.costs, max((int(a.n) for a in self.normal.sums if abs(a.steps[p]) == 1), default=1)
         lines, crowd = 1.0, 1
         for a, m in sizes:
             step = abs(self.steps[a][p])
@@ -276,12 +295,12 @@ class Pricing:
 
     def copy(self, tile: Tile, p: int, how: str) -> float:
         """Cycles of a pack."""
-        costs, elements = self.costs, prod(a.n for a in self.normal.axes if a.steps[p])
+        costs, elements = self.costs, prod(int(a.n) for a in self.normal.axes if a.steps[p])
         if how == "block":
             return elements * costs.gathered
         each = costs.copied if self.steps[tile.vector][p] == 1 else costs.packed
         if how == "panel":
-            rows = prod(a.n for a in self.normal.outputs if not a.steps[p])
+            rows = prod(int(a.n) for a in self.normal.outputs if not a.steps[p])
             return elements * each * -(-rows // costs.rows)
         return elements * (each + (costs.memory if elements > costs.cached else 0))
 
@@ -290,15 +309,7 @@ def sharing(normal: Normal, tile: Tile, costs: Costs = COSTS) -> bool:
     """Whether taps are worth a straight line, for reads that several of them share: no operand is spread."""
     if not tile.vector or tile.dot or not all(normal.axis(tile.vector).steps[p] for p in (LEFT, RIGHT)):
         return False
-    taps = prod(a.n for a in normal.sums)
-    return (
-        not any(a.name in normal.limited for a in normal.sums) and tile.width * tile.positions * taps <= costs.unrolled
-    )
-
-
-def _cut(n: int, size: int) -> list[tuple[int, int]]:
-    """(how many, of which size): an axis cut into parts of one size and a rest."""
-    return [(count, m) for count, m in ((n // size, size), (n % size and 1, n % size)) if count]
+    return bool(normal.taps) and tile.width * tile.positions * normal.taps <= costs.unrolled
 
 
 @lru_cache(1 << 10)

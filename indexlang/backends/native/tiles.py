@@ -14,21 +14,34 @@ from itertools import groupby, permutations
 from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal
 from .tile import Tile
 from .tile_costs import COSTS, Costs, Pricing
+from .units import unit_of
+from .varying import varies
 
 KEPT = 6  # shapes of an axis for which packs are tried
 COPIES = 4  # of an element in a pack
 
 
-def balanced(n: int, most: int) -> int:
-    """The size of parts that are as equal as can be, none greater than `most`."""
-    return -(-n // -(-n // most)) if n > most else n
-
-
 def choose(normal: Normal, lanes: int, registers: int, costs: Costs = COSTS) -> Tile:
     """The tile of the fewest cycles; of equal ones that of the nearest positions.
 
-    Packs are tried for the best shapes of each vector axis, as they would be if memory were near.
+    Where numbers vary, it is the tile for numbers that they are rounded to, unless it has its vectors along them.
     """
+    tile = _chosen(normal.rounded, lanes, registers, costs)
+    if normal.rounded is normal:
+        return tile
+    if tile.vector and varies(normal.axis(tile.vector).n):
+        return _chosen(normal, lanes, registers, costs)
+    own = replace(
+        tile,
+        sizes=tuple(
+            (a, min(unit_of(normal.axis(a).n, m), m) if varies(normal.axis(a).n) else m) for a, m in tile.sizes
+        ),
+    )
+    return replace(own, cycles=Pricing(normal, costs).cycles(own))
+
+
+def _chosen(normal: Normal, lanes: int, registers: int, costs: Costs) -> Tile:
+    """Packs are tried for the best shapes of each vector axis, as they would be if memory were near."""
     pricing, near = Pricing(normal, costs), Pricing(normal, replace(costs, far=0, lines=0))
 
     def key(tile: Tile, by: Pricing) -> tuple[float, int]:
@@ -108,8 +121,8 @@ def _sizes(normal: Normal, vector: Axis | None, width: int, registers: int) -> I
     axes = [a for a in normal.outputs if a is not vector and beside(a, normal)]
     yield ()
     for a in axes:
-        room = min(most, a.n // 2) if a.name in normal.limited else most  # a tile has one border, not two
-        for m in dict.fromkeys(balanced(a.n, m) for m in (room, room // 2, room // 3, 4) if 1 <= m <= most):
+        room = min(most, int(a.n) // 2) if a.name in normal.limited else most  # a tile has one border, not two
+        for m in dict.fromkeys(unit_of(a.n, m) for m in (room, room // 2, room // 3, 4) if 1 <= m <= most):
             if m > 1:
                 yield ((a.name, m),)
     several = vector is None or vector.reduced or all(vector.steps[p] for p in (LEFT, RIGHT))
@@ -118,4 +131,4 @@ def _sizes(normal: Normal, vector: Axis | None, width: int, registers: int) -> I
             continue
         for second in (2, 3, 4):
             if b.n >= second and most // second > 1:
-                yield ((a.name, balanced(a.n, min(most // second, 6))), (b.name, second))
+                yield ((a.name, unit_of(a.n, min(most // second, 6))), (b.name, unit_of(b.n, second)))

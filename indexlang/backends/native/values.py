@@ -8,13 +8,14 @@ has the last of them; it is written there, in front of what is being written.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 from . import functions
 from .nest import Form, Literal, Operand, Type
 from .nodes import Access, Call, Constant, Element, Fold, Moved, Node, Position, Store
 from .operations import OPERATIONS
+from .varying import renewed, varies
 from .writing import Writing
 
 
@@ -103,6 +104,9 @@ class Values:
     def sweep(self, index: str, lanes: int, unroll: int, span: Span, body: Callable[[Pieces], None]) -> None:
         """An index gone through by tiles of `unroll` pieces of `lanes`; what is left is one more tile of fewer."""
         tile = lanes * unroll
+        if varies(span.n) and tile > 1 and span.n > lanes:
+            self._varying(index, lanes, tile, span, body)
+            return
         full = span.n - span.n % tile
         if full and full == tile and span.end is None:
             body([(Form(a * lanes), 0) for a in range(unroll)])
@@ -122,6 +126,24 @@ class Values:
                 self.once[index] = len(self.w.lists) - 1
                 body(pieces)
                 del self.once[index]
+
+    def _varying(self, index: str, lanes: int, tile: int, span: Span, body: Callable[[Pieces], None]) -> None:
+        """The same for a number that varies: after the tiles piece by piece, and what is left of lanes, if any is."""
+        whole = span.n // lanes * lanes
+        full = whole - whole % tile
+        ends = [] if span.end is None else [span.end]
+        with self.loop(index, span.begin, [*ends, Form(full - tile + 1)], tile) as at:
+            body([(at + a, 0) for a in range(0, tile, lanes)])
+        with self.when(span.last) if span.last is not None else nullcontext():
+            if tile > lanes:
+                with self.loop(index, Form(full), [Form(whole - lanes + 1)], lanes) as at:
+                    body([(at, 0)])
+            if lanes > 1:
+                left = span.n % lanes
+                with self.when(Form(left - 1)):
+                    self.once[index] = len(self.w.lists) - 1
+                    body([(Form(whole), renewed(left or lanes, 5))])
+                    del self.once[index]
 
     # -- what is known ---------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from .meaning import unit
 from .nest import Form, Literal, Operand, Type
 from .nodes import Fold
 from .values import Pieces, Point, Span, Values
+from .varying import varies
 
 
 class Winner:
@@ -119,6 +120,7 @@ def winners(v: Values, wanted: Sequence[tuple[Fold, Point]], axis: str, lanes: i
     found: list[Operand] = []
     for fold, point in wanted:
         own = Winner(v, fold, point, axis if axis == fold.over[-1] else "", lanes)
-        small = prod(own.sizes) <= few and not own.axis
+        size = prod(own.sizes)
+        small = size <= few and not own.axis and not varies(size)
         found.append(own.one_by_one() if small else own.looped())
     return found
