@@ -282,7 +282,8 @@ def test_at_real_sizes_as_by_numpy(n: int) -> None:
 def test_memory_is_that_of_the_band(mask: str, program: str) -> None:
     f = il.compile(PROGRAMS[program].replace("{mask}", mask).replace("{both}", mask.replace(", ", " and ")))
     shapes = {name: (1 << 20, 32) for name in "qkv"}
-    assert f.plan(**shapes).workspace < 2 << 30  # the whole scores would be 4.4 TB
+    most = 2 if f.backend == "numpy" else 3  # GB; nests do not go through blocks. The whole scores would be 4.4 TB
+    assert f.plan(**shapes).workspace < most << 30
     assert f.grad().plan(**shapes, **{"y.grad": (1 << 20, 32)}).workspace < 4 << 30
 
 

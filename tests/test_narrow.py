@@ -11,6 +11,8 @@ from indexlang.plan.limits import NUMPY, TINY, Limits
 from indexlang.plan.narrow import sums
 from indexlang.plan.printing import steps_text
 
+pytestmark = pytest.mark.usefixtures("on_numpy")  # what is narrow there is no matter to nests
+
 SQUARES = "y[b,g] = (x[b,i,(g,c)] - m[b,g])**2 where c != i"  # without the mask the merged axis is one index
 NORM = """
 layer norm(x[B,I,C], gamma[C]; groups=3) -> y[B,I,C]:
