@@ -150,7 +150,10 @@ def _machine(triple: str, cpu: str, features: str) -> Any:
 @cache
 def _linker() -> Any:
     llvm = _binding()
-    return llvm.create_lljit_compiler(llvm.Target.from_default_triple().create_target_machine(jit=True))
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    # By JITLink: it lays code and constants side by side. The older linker takes memory for each, wherever there is
+    # room: in a process with some GB of arrays they may be too far apart for the code, and it ends the process.
+    return llvm.create_lljit_compiler(machine, use_jit_link=True)
 
 
 def linked(codes: Sequence[bytes], names: Sequence[str]) -> Library:
