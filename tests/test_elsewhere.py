@@ -76,7 +76,7 @@ def test_the_advice_means_what_was_written(text: str, call: str, meant: Callable
         ("y[i] = softmax(x[i+1])", "write 'from activations import softmax'"),  # of which axis nothing is said
         ("y = x.sum()", "write sum[k](x[k])"),
         ("y[i,j] = transpose(x[i,j])", "exchange the indices, y[j,i] = x[i,j]"),
-        ("h[t,k] = tanh(h[t-1,k] + x[t,k])", "compile one step, and call it from Python for each (docs/howto.md)"),
+        ("h[t,k] = tanh(h[t-1,k] + x[t,k])", "put it under for t: and indent it"),
         ("h = h + 1", "give the result another name than h"),
     ],
 )

@@ -17,8 +17,10 @@ from ..locks import Lock
 from ..plan.limits import Limits
 from ..plan.plan import Plan
 from ..program.affine import Affine
+from ..program.blocks import has_blocks
 from ..program.ir import Program
 from ..rewrite.starting import optional, started
+from ..staged.compiled import compiled as stepwise
 from . import arguments
 from .arguments import Form, Signature, forms_of
 from .arrays import Array
@@ -81,7 +83,11 @@ class Planned:
         shapes = {name: shape for name, (shape, _) in signature.items()}
         dtypes = {name: dtype.name for name, (_, dtype) in signature.items()}
         arguments.check_cotangents(self._expected, shapes)
-        compiled = BACKENDS[self.backend].compiles(self.program, shapes, dtypes, exact=self._exact, limits=self._limits)
+        compiles = BACKENDS[self.backend].compiles
+        if has_blocks(self.program):
+            compiled = stepwise(compiles, self.program, shapes, dtypes, self._exact, self._limits)
+        else:
+            compiled = compiles(self.program, shapes, dtypes, exact=self._exact, limits=self._limits)
         warn_of(compiled.warnings, 5)
         return compiled
 
@@ -91,6 +97,8 @@ class Planned:
         known = self._plans.get(key) if found is None else found.plan
         if known is not None:
             return known
+        if has_blocks(self.program):
+            return self._at(key).plan
         signature = dict(zip(self._names, key, strict=True))
         shapes = {name: shape for name, (shape, _) in signature.items()}
         arguments.check_cotangents(self._expected, shapes)

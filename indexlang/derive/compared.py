@@ -34,8 +34,8 @@ def stored(program: Program) -> Program:
         own = tuple(i for i in domain.indices if i in used)
         value = Access(names.fresh(f"{stmt.target.tensor}_value"), tuple(Index(i) for i in own))
         ranges = tuple(r for r in domain.ranges if r.index in own)
-        made = statement(value, "=", stmt.value, ranges, domain.masks, stmt.span)
-        statements += [made, statement(stmt.target, stmt.op, value, domain.ranges, domain.masks, stmt.span)]
+        made = statement(value, "=", stmt.value, ranges, domain.masks, stmt.span, stmt.block)
+        statements += [made, statement(stmt.target, stmt.op, value, domain.ranges, domain.masks, stmt.span, stmt.block)]
         wanted += [{i: bounds[i] for i in own}, {i: bounds[i] for i in domain.indices}]
     found = inherit(replace(program, statements=tuple(statements)), wanted)
     return with_header(found)

@@ -19,16 +19,19 @@ from ..collecting import uncollected
 from ..errors import NAMED, DerivationError, Problem, within_depth
 from ..meaning.report import nearest
 from ..program.affine import Affine, size
+from ..program.blocks import numbered, turned, with_ranges
 from ..program.conditions import guard_of
 from ..program.ir import (
     DOTS,
     GRAD,
     Access,
+    Boundary,
     Call,
     Const,
     Dots,
     Expr,
     Index,
+    Merged,
     Program,
     Reduce,
     Shape,
@@ -50,6 +53,7 @@ from ..ranges.inherit import inherit
 from ..ranges.solve import Bound, Solution, solve
 from ..rewrite.fixed import fix_indices
 from ..rewrite.hoist import hoist_in_order
+from ..rewrite.lifted import arranged
 from ..rewrite.optimize import optimize
 from ..rewrite.scoped import embedded
 from ..rewrite.unnamed import read_through
@@ -198,6 +202,9 @@ class _Derivation:
         if seed is not None:
             self.seed(seed)
         gradients = tuple(self.names[n] for n in self.wrt)
+        order = arranged(self.statements)
+        self.bounds = [self.bounds[k] for k, _ in order]
+        self.statements = self.read_from_steps([s for _, s in order])
         given = (*self.flat.inputs, *self.seeds)
         shown = (self.original.outputs if values else ()) if isinstance(values, bool) else tuple(values)
         whole = replace(
@@ -208,9 +215,26 @@ class _Derivation:
             shapes=(*self.flat.shapes, *self.shapes),
         )
         whole = inherit(whole, [*(None for _ in self.flat.statements), *self.bounds])
+        whole = replace(whole, statements=with_ranges(whole.statements, len(self.flat.statements)))
         named = named_tensors(self.original)
         whole = read_through(whole, {g for t, g in self.names.items() if t not in named})
-        return embedded(interfaced(self.original, self.without_unread(optimize(whole, self.floats())), given))
+        found = embedded(interfaced(self.original, self.without_unread(optimize(whole, self.floats())), given))
+        return replace(found, statements=numbered(found.statements))
+
+    def read_from_steps(self, statements: list[Statement]) -> list[Statement]:
+        """The statements outside of blocks with what steps have made already read from there."""
+        count = Counter(s.target.tensor for s in statements)
+        made: dict[tuple[Expr, tuple[Expr, ...]], int] = {}
+        for k, stmt in enumerate(statements):
+            if stmt.block is not None and count[stmt.target.tensor] == 1 and is_plain(stmt.target) and not stmt.reduced:
+                made.setdefault((stmt.value, stmt.domain.masks), k)
+        found = []
+        for k, stmt in enumerate(statements):
+            j = made.get((stmt.value, stmt.domain.masks)) if stmt.block is None else None
+            if j is not None and j < k and self.bounds[j] == self.bounds[k]:
+                stmt = statement(stmt.target, stmt.op, statements[j].target, stmt.domain.ranges, (), stmt.span)
+            found.append(stmt)
+        return found
 
     def seed(self, number: float) -> None:
         """The cotangent becomes a number."""
@@ -289,11 +313,17 @@ class _Derivation:
         if k in self.softmax:
             self.derive_softmax(k, self.softmax[k], adjoint.factor)
             return
-        single = self.count[stmt.target.tensor] == 1 and stmt.op in ("=", "+=")
-        holds = single and is_plain(stmt.target) and not stmt.reduced
+        single = self.count[stmt.target.tensor] == 1 and stmt.op in ("=", "+=") and is_plain(stmt.target)
+        holds = (single or self.is_set_once(stmt)) and not stmt.reduced
         holds = holds and not any(guard_of(m, stmt) for m in stmt.domain.masks)  # whose factors it would swallow
         slopes, out = self.poles.slopes(stmt), stmt.target if holds else None
         self.contribute(k, contributions(stmt.value, adjoint.factor, adjoint.masks, out, slopes), adjoint.factor)
+
+    def is_set_once(self, stmt: Statement) -> bool:
+        """Whether each element that a statement sets has this value alone: no two `=` of a block set one."""
+        makers = [s for s in self.flat.statements if s.target.tensor == stmt.target.tensor]
+        padded = any(isinstance(s, Boundary | Merged | Dots) for s in stmt.target.subscripts)
+        return any(s.block is not None for s in makers) and all(s.op == "=" for s in makers) and not padded
 
     def contribute(self, k: int, found: Iterable[Contribution], adjoint: Expr) -> None:
         """The derived statements of what statement k contributes to tensors that have gradients."""
@@ -305,7 +335,7 @@ class _Derivation:
             if part.access.tensor in self.active and part.access.tensor not in zero:
                 target = without_values(replace(part.access, tensor=self.names[part.access.tensor]))
                 masks = (*with_cotangent(stmt, part, adjoint), *part.masks)
-                made = statement(target, "+=", part.factor, ranges, masks, stmt.span)
+                made = statement(target, "+=", part.factor, ranges, masks, stmt.span, stmt.block)
                 self.check_size(made)
                 guarded = without_implied(masks, made, self.poles.slopes(stmt))
                 self.add(replace(made, domain=replace(made.domain, masks=guarded)), bounds)
@@ -326,7 +356,7 @@ class _Derivation:
         value, free = stmt.target, [i for i in stmt.domain.indices if i not in softmax.over]
         average = Access(self.fresh.fresh("d"), tuple(Dots() if i == DOTS else Index(i) for i in free))
         weighed = adjoint if softmax.log else Call("mul", (adjoint, value))
-        self.add(statement(average, "=", weighed, stmt.domain.ranges, stmt.domain.masks, stmt.span), bounds)
+        self.add(statement(average, "=", weighed, stmt.domain.ranges, stmt.domain.masks, stmt.span, stmt.block), bounds)
         if softmax.log:
             factor = Call("sub", (adjoint, Call("mul", (Call("exp", (value,)), average))))
         else:
@@ -345,5 +375,7 @@ class _Derivation:
         if any(isinstance(p, Size) and p.tensor in self.count for p in parts_of(stmt)):
             stmt = transform_statement(stmt, rule)
         stmt, bounds = fix_indices(stmt, bounds)
+        if stmt.block is not None:
+            stmt = replace(stmt, block=turned(stmt.block))
         self.statements.append(stmt)
         self.bounds.append(bounds)

@@ -6,7 +6,7 @@ Out: the signs of its values. The one rule: what is called finite is so at all f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..program.algebra import fold
@@ -39,6 +39,16 @@ class Poles:
         self.dims = frozenset(expr for _, expr in program.dims)
         self.tensors: dict[str, Signs] = dict.fromkeys(program.inputs, NUMBERS)
         self.known: dict[Expr, Signs] = {}  # of expressions of which nothing else is known
+        stepwise = {s.target.tensor for s in program.statements if s.block is not None}
+        self.tensors.update(dict.fromkeys(stepwise, frozenset()))
+        while True:  # until earlier steps say nothing new of later ones
+            before = dict(self.tensors)
+            self._look(program, stepwise)
+            if self.tensors == before or not stepwise:
+                break
+
+    def _look(self, program: Program, stepwise: Collection[str]) -> None:
+        """What the statements say of their targets, from what is known of what they read."""
         for stmt in program.statements:
             value, combine = self.signs(stmt.value, self.here(stmt)), COMBINATIONS[stmt.op]
             if stmt.reduced or not is_plain(stmt.target):
@@ -46,7 +56,12 @@ class Poles:
             if not self._covers(stmt):
                 value |= {_UNREACHED[stmt.op]}
             old = self.tensors.get(stmt.target.tensor)
-            self.tensors[stmt.target.tensor] = value if old is None else signs_of(combine, old, value)
+            if stmt.target.tensor in stepwise:
+                old = old or frozenset()
+                value |= old | {_UNREACHED[stmt.op]} | (signs_of(combine, old, value) if old and value else frozenset())
+            elif old is not None:
+                value = signs_of(combine, old, value)
+            self.tensors[stmt.target.tensor] = value
             self.known.clear()
 
     def _covers(self, stmt: Statement) -> bool:

@@ -101,17 +101,32 @@ def _apart(program: Program) -> Program:
     if not any(apart):
         return program
     names, statements, shapes = Fresh.of(program), [], list(program.shapes)
+    stepwise = {s.target.tensor for s in program.statements if s.block is not None}
     for stmt, is_apart in zip(program.statements, apart, strict=True):
         if not is_apart:
             statements.append(stmt)
             continue
         tensor = stmt.target.tensor
+        if tensor in stepwise:
+            statements += _apart_in_steps(stmt, last[tensor], names)
+            continue
         part, axes = names.fresh(f"{tensor}_part"), plain(stmt.target.subscripts)
         shapes += [replace(s, tensor=part, dims=_moved(s, part)) for s in program.shapes if s.tensor == tensor]
         op = stmt.op if last[tensor] in ("=", "+=") else last[tensor]
         statements.append(replace(stmt, target=replace(stmt.target, tensor=part)))
         statements.append(statement(Access(tensor, axes), op, Access(part, axes)))
     return replace(program, statements=tuple(statements), shapes=tuple(shapes))
+
+
+def _apart_in_steps(stmt: Statement, last: str, names: Fresh) -> list[Statement]:
+    """What a block sets once is combined with nothing; a reduction that is all of it has a tensor of its own."""
+    op = last if stmt.op in ("=", "+=") and last not in ("=", "+=") else stmt.op
+    if not isinstance(stmt.value, Reduce):
+        return [replace(stmt, op=op)]
+    axes = tuple(Index(i) for i in stmt.domain.indices if i in indices_of(stmt.target))
+    part = Access(names.fresh(f"{stmt.target.tensor}_part"), axes)
+    where = stmt.domain.ranges, stmt.domain.masks, stmt.span, stmt.block
+    return [statement(part, "=", stmt.value, *where), statement(stmt.target, op, part, *where)]
 
 
 def _is_apart(stmt: Statement, last: str, count: int) -> bool:
@@ -153,7 +168,7 @@ def _by_argmax(stmt: Statement, bounds: Bounds, adjoint: str, names: Fresh) -> P
     tensor = names.fresh(f"{stmt.target.tensor}_at")
     at = replace(stmt.target, tensor=tensor)
     search = Reduce("argmax" if op in ("max", "max=") else "argmin", domain, body)
-    made = statement(at, "=", search, ranges, outer, stmt.span)
+    made = statement(at, "=", search, ranges, outer, stmt.span, stmt.block)
     winner = as_mask(Call("eq", (position(reduced, bounds).to_expr(), at)))
     return Prepared([(made, bounds)], [], [Adjoint(given, (winner,))])
 
@@ -182,7 +197,7 @@ def _by_number(group: Group, adjoint: str, names: Fresh, rank: int) -> Prepared:
         beaten = Call(fn, (stmt.value, stmt.target))
         masks = (*stmt.domain.masks, Call("not", (beaten,)))
         at = replace(stmt.target, tensor=first)
-        made = statement(without_values(at), "min=", number.to_expr(), stmt.domain.ranges, masks, stmt.span)
+        made = statement(without_values(at), "min=", number.to_expr(), stmt.domain.ranges, masks, stmt.span, stmt.block)
         prepared.statements.append((made, bounds))
         winner = as_mask(Call("eq", (at, number.to_expr())))
         prepared.adjoints.append(Adjoint(replace(stmt.target, tensor=adjoint), (winner,)))
@@ -268,7 +283,7 @@ def _others(k: int, group: Group, names: Fresh) -> Iterator[tuple[Statement, Bou
             inner = (*inner, apart)
         kept = {mapping.get(i, i): b for i, b in extra.items() if mapping.get(i, i) not in own}
         ranges = (*stmt.domain.ranges, *(r for r in copy.domain.ranges if r.index not in own))
-        made = statement(place, "*=", copy.value, ranges, (*stmt.domain.masks, *inner), stmt.span)
+        made = statement(place, "*=", copy.value, ranges, (*stmt.domain.masks, *inner), stmt.span, stmt.block)
         yield made, kept
 
 

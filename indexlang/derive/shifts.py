@@ -82,7 +82,9 @@ def _cancels(m: str, program: Program, makers: Mapping[str, list[int]], readers:
     for _ in range(_MOST):
         if not left:
             return True
-        tensor = min(left, key=left.__getitem__)  # all that it is made of comes before it
+        tensor = min(left, key=left.__getitem__)  # all that it is made of comes before it, but in blocks
+        if program.statements[left[tensor]].block is not None:
+            return False
         del left[tensor]
         found = _made([program.statements[k] for k in makers[tensor]], known)
         if found is None or (found.weight and tensor in program.outputs):

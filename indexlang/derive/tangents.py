@@ -217,7 +217,9 @@ class _Derivation:
                 moved = self.moved(part)
                 masks = (*with_cotangent(stmt, moved[0], moved[1]), *moved[0].masks)
                 masks = (*masks, *self.inside(stmt, part))
-                made = statement(target, "+=", moved[0].factor, ranges, tuple(dict.fromkeys(masks)), stmt.span)
+                made = statement(
+                    target, "+=", moved[0].factor, ranges, tuple(dict.fromkeys(masks)), stmt.span, stmt.block
+                )
                 self.check_size(made)
                 self.add(made, bounds)
 

@@ -7,9 +7,10 @@ layers became.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ..errors import Span
+from ..program.blocks import numbered
 from ..program.interface import ANONYMOUS, default_interface
 from ..program.ir import (
     Access,
@@ -66,7 +67,8 @@ class Body(Known):
                 )
                 self.appearances.update(dict.fromkeys((*primals, *whole.reads, *whole.sizes)))
             for target in kept_targets(stmt):
-                self.definitions.statement(target.name, stmt.op, target.span, found)
+                path = self.scope.block_of(stmt)
+                self.definitions.statement(target.name, stmt.op, target.span, found, path[0] if path else None)
                 self.scope.defined.add(target.name)
         names = {expr: name for name, expr in reversed(self.scope.dims.items())}
         conflicts = self.scope.conflicts
@@ -84,7 +86,7 @@ class Body(Known):
     def program(self, outputs: Sequence[str] | None = None) -> Program:
         """The Program, after a last look at all statements together."""
         self.check_names()
-        statements = tuple(self.statements)
+        statements = numbered(self.statements)
         default = default_interface(statements, self.shapes.values())
         if self.header is not None:
             name, interface = self.header.name, (tuple(self.scope.inputs), tuple(self.scope.outputs))
@@ -114,11 +116,17 @@ class Body(Known):
         if self.inlined:
             shown = (t for t in self.appearances if t in inputs)
             inputs = tuple(dict.fromkeys((*shown, *inputs)))
-            outputs = tuple(t for t in self.scope.targets if t not in self.definitions.read)
+            outputs = tuple(
+                t for t in self.scope.targets if t not in self.definitions.read or self.is_carried(t, default[1])
+            )
         made = {*inputs, *(s.target.tensor for s in self.statements)}
         sizes = ((s.tensor, p) for s in self.shapes.values() for d in s.dims for p in walk(d) if isinstance(p, Size))
         others = dict.fromkeys(p.tensor for tensor, p in sizes if p.tensor not in (tensor, *made))
         return (*inputs, *others), outputs
+
+    def is_carried(self, tensor: str, outputs: Collection[str]) -> bool:
+        """Whether a block reads a tensor for its next steps alone."""
+        return tensor in self.definitions.stepwise and tensor in outputs
 
     def chosen(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """The outputs that were asked for."""

@@ -288,7 +288,7 @@ def depth_of(expr: Expr) -> int:
 def tree_children(node: tree.Subscript) -> tuple[tree.Subscript, ...]:
     """The direct parts of a node of the tree."""
     match node:
-        case tree.Number() | tree.Name() | tree.Dots():
+        case tree.Number() | tree.Name() | tree.Dots() | tree.All():
             return ()
         case tree.Merged(items):
             return items

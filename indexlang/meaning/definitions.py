@@ -1,17 +1,20 @@
 """What holds between statements.
 
 In: statements in order, each with what it reads. Out: problems. The one rule: a tensor is defined once by `=`, may be
-accumulated into with one operator, and is finished when it is first read.
+accumulated into with one operator, and is finished when it is first read. In a block this holds for each element.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from ..errors import Span
 from ..program.ir import Access, Statement
 from .report import Report
+
+_NAMES = re.compile(r"[^\W\d]\w*")
 
 
 @dataclass
@@ -20,13 +23,22 @@ class Definitions:
 
     report: Report
     inputs: Mapping[str, Span]  # of the header
+    stepwise: Set[str] = frozenset()  # what blocks make
     first: dict[str, Span] = field(default_factory=dict)
     combined: dict[str, tuple[str, Span]] = field(default_factory=dict)
     read: dict[str, Span] = field(default_factory=dict)
+    blocks: dict[str, object] = field(default_factory=dict)  # in which each was read first
 
-    def statement(self, target: str, op: str, span: Span, reads: Mapping[str, Span]) -> None:
-        """One more statement. `span` is its target's place."""
-        if target in reads:
+    def statement(
+        self, target: str, op: str, span: Span, reads: Mapping[str, Span], block: object | None = None
+    ) -> None:
+        """One more statement. `span` is its target's place, `block` the outermost one that it stands in."""
+        if block is not None and (target not in self.read or self.blocks.get(target) is block):
+            if target in self.inputs and op == "=":
+                self.set(target, span)
+            elif op != "=":
+                self.one_operator(target, op, span)
+        elif target in reads:
             self.recurrence(target, span, reads[target])
         elif op == "=":
             self.set(target, span)
@@ -37,15 +49,14 @@ class Definitions:
             self.combined.setdefault(target, (op, span))
         for name, place in reads.items():
             self.read.setdefault(name, place)
+            self.blocks.setdefault(name, block)
 
     def recurrence(self, target: str, span: Span, read: Span) -> None:
-        rule = f"'{target}' is read by the statement that defines it: recurrences are kept for later"
+        rule = f"'{target}' is read by the statement that defines it, and no block says in which order"
         way = f"give the result another name than {target}"
         if read.text != span.text:  # of another step
-            way = (
-                "compile one step, and call it from Python for each (docs/howto.md); or, where it is linear, "
-                "sum over what came before, y[t] = g**(t-s) * x[s] where s <= t"
-            )
+            steps = [name for name in _NAMES.findall(span.text.partition("[")[2]) if name in _NAMES.findall(read.text)]
+            way = f"put it under for {steps[0] if steps else 't'}: and indent it: a block runs step by step"
         self.report.add("recurrence", rule, read, way_out=way, others=(("the target", span),))
 
     def set(self, target: str, span: Span) -> None:
@@ -55,7 +66,7 @@ class Definitions:
             self.report.add(
                 "defined-input", rule, span, way_out="use another name, or accumulate with +=", others=others
             )
-        elif target in self.first:
+        elif target in self.first and target not in self.stepwise:
             others = (("defined here first", self.first[target]),)
             rule = f"'{target}' is defined already: nothing is ever overwritten"
             self.report.add("redefined", rule, span, way_out="use another name, or accumulate with +=", others=others)
@@ -63,10 +74,14 @@ class Definitions:
             self.late(target, span, "defined")
 
     def accumulate(self, target: str, op: str, span: Span) -> None:
-        known = self.combined.get(target)
         if target in self.read:
             self.late(target, span, "accumulated into")
-        elif known is not None and known[0] != op:
+        else:
+            self.one_operator(target, op, span)
+
+    def one_operator(self, target: str, op: str, span: Span) -> None:
+        known = self.combined.get(target)
+        if known is not None and known[0] != op:
             others = ((f"by {known[0]} here", known[1]),)
             rule = f"'{target}' is accumulated into by {op} and by {known[0]}"
             self.report.add("mixed-operators", rule, span, way_out="use a tensor for each operator", others=others)

@@ -14,6 +14,7 @@ from ..errors import Span
 from ..program.functions import CONSTANTS
 from ..program.ir import (
     Access,
+    Block,
     Boundary,
     Const,
     Dots,
@@ -34,7 +35,7 @@ from .header import size_of
 from .report import nearest
 from .scope import Scope, positions
 from .subscripts import faults, folded
-from .where import Condition, belongs, both, range_of, split
+from .where import Condition, belongs, both, range_of, split, split_names, steps_of
 
 
 def resolve_indexed(scope: Scope, stmt: tree.Statement) -> Statement | None:
@@ -50,6 +51,8 @@ class Indexed(Converter):
         self.scope, self.stmt = scope, stmt
         self.own = scope.layer or ""
         self.conditions = split(stmt.conditions, scope)
+        self.path = scope.block_of(stmt)
+        self.steps = steps_of(self.path, scope)
         self.reductions: dict[str, Span] = {}  # indices of embedded reductions, as written
         self.free: dict[str, Span] = {}  # indices of the statement
         self.bound: dict[str, str] = {}
@@ -64,13 +67,14 @@ class Indexed(Converter):
             self.fail("targets", rule, stmt.targets[1].span, way_out="write a statement for each")
             return None
         self.find_indices()
+        block = self.block()
         target = self.target(stmt.targets[0])
         value = self.expr(stmt.value)
-        ranges: dict[str, Range] = {}
+        ranges: dict[str, Range] = {r.index: r for b in (() if block is None else block.path) for r in b.ranges}
         masks: list[Expr] = []
         for condition in self.conditions:
             if condition not in self.within:
-                self.add_condition(condition, self.free, ranges, masks)
+                self.add_condition(condition, self.not_steps(), ranges, masks)
         for condition in self.within:
             if not condition.used:
                 names = ", ".join(sorted(condition.names & set(self.reductions)))
@@ -79,7 +83,47 @@ class Indexed(Converter):
                 self.fail("condition", rule, condition.span, f"indices of reductions: {names}", way_out=way)
         if self.broken:
             return None
-        return make_statement(target, stmt.op, value, tuple(ranges.values()), tuple(masks), stmt.span)
+        made = make_statement(target, stmt.op, value, tuple(ranges.values()), tuple(masks), stmt.span, block)
+        missing = [name for name in self.steps if name not in made.domain.indices]
+        if missing:
+            rule = f"a statement in a block has the block's index in it, and this one has no '{missing[0]}'"
+            way = f"move it out of the block, or say how far {missing[0]} runs in its for"
+            self.fail("block-index", rule, stmt.span, way_out=way)
+            return None
+        return made
+
+    def not_steps(self) -> dict[str, Span]:
+        """The indices that a condition of the statement may give a range: that of a step has its own in the `for`."""
+        return {name: span for name, span in self.free.items() if name not in self.steps}
+
+    def block(self) -> Block | None:
+        """The block that the statement stands in."""
+        made: Block | None = None
+        for written in self.path:
+            known = self.scope.made_blocks.get(id(written))
+            if known is None:
+                known = self.scope.made_blocks[id(written)] = self.new_block(written, made)
+            made = known
+        return made
+
+    def new_block(self, written: tree.For, outer: Block | None) -> Block:
+        indices = dict.fromkeys(steps_of((written,), self.scope))
+        ranges: dict[str, Range] = {}
+        own = {name: written.span for name in indices}
+        for condition in split([r for r in written.ranges if not isinstance(r, tree.Name)], self.scope):
+            masks: list[Expr] = []
+            self.add_condition(condition, own, ranges, masks)
+            if masks:
+                rule = "a for names its index, and how far it runs by sizes and numbers"
+                way = "write for t: or for 0 <= t < n:, and other conditions behind the statements: where ..."
+                self.fail("block-range", rule, condition.span, way_out=way)
+        around = () if outer is None else tuple(i for b in outer.path for i in b.indices)
+        if twice := [i for i in indices if i in around]:
+            rule = f"the index '{twice[0]}' is that of a block around this one"
+            self.fail("block-range", rule, written.ranges[0].span, way_out="give it another name")
+        found = tuple(ranges[i] for i in indices if i in ranges)
+        number = len(self.scope.made_blocks)
+        return Block(tuple(indices), found, written.reverse, number, outer, written.span)
 
     # -- indices -------------------------------------------------------------------------------
 
@@ -109,6 +153,12 @@ class Indexed(Converter):
                 places.setdefault(condition.bare.name, condition.bare.span)
             if condition.names & set(self.reductions):
                 self.within.append(condition)
+        if self.path:
+            mentioned = {n.name: n.span for root in roots for n in tree_nodes(root) if isinstance(n, tree.Name)}
+            said = {n for r in self.path for c in r.ranges for n in split_names(c) if not isinstance(c, tree.Name)}
+            for name in self.steps:
+                if name in mentioned or name in said:
+                    places.setdefault(name, mentioned.get(name, self.path[-1].span))
         self.free = {n: s for n, s in places.items() if not self.is_other(n)}
         self.used = set(self.free)
         for name, span in {**self.reductions, **self.free}.items():
@@ -208,6 +258,10 @@ class Indexed(Converter):
                 return Dots(span)
             case tree.Merged(items, span):
                 return self.merged(items, span)
+            case tree.All(span):
+                rule = "':' is a whole axis of a part that a layer takes or gives, and this is no call of a layer"
+                self.fail("whole-axis", rule, span, way_out="write an index, i, for the axis")
+                return Const(0)
             case tree.Call(name) if name in BOUNDARIES:
                 return self.boundary(node)
             case _:

@@ -31,13 +31,14 @@ class Known:
         report: Report,
         unit: Unit,
         layers: Layers,
-        items: Sequence[tree.ShapeDecl | tree.Statement],
+        items: Sequence[tree.ShapeDecl | tree.Statement | tree.For],
         header: tree.LayerDef | None = None,
         options: Mapping[str, Number] | None = None,
     ) -> None:
         self.report, self.layers, self.header = report, layers, header
         self.scope = Scope(report, unit, None if header is None else header.name)
-        written = [s for s in items if isinstance(s, tree.Statement)]
+        stepwise = list(tree.within(items))
+        written = [s for s, _ in stepwise]
         lines = [s for s in items if isinstance(s, tree.ShapeDecl)]
         self.operators: dict[str, list[str]] = {}  # of the statements written for each tensor
         for stmt in written:
@@ -45,10 +46,13 @@ class Known:
                 self.operators.setdefault(target.name, []).append(stmt.op)
         self.scope.scan_shapes(header, lines)
         self.scope.scan(written)
+        self.scope.take_blocks(stepwise)
         self.shapes = {s.tensor: s for s in declare(self.scope, header, options or {}, lines)}
         self.scan_calls()
         self.statements: list[Statement] = []
-        self.definitions = Definitions(report, self.scope.inputs)
+        self.definitions = Definitions(
+            report, self.scope.inputs, frozenset(t.name for s, b in stepwise if b for t in s.targets)
+        )
         self.appearances: dict[str, None] = {}  # tensors in the order in which the text shows them
         self.wishes: dict[Expr, str] = {}  # names for sizes that inlined layers have names for
         self.letters: dict[str, Letters] = {}

@@ -74,7 +74,7 @@ class _Resolution:
     def __init__(self, report: Report, file: tree.File, folder: Path | None) -> None:
         self.report, self.file = report, file
         self.unit = Files(report).unit(file, folder)
-        self.bare = [item for item in file.items if isinstance(item, tree.Statement | tree.ShapeDecl)]
+        self.bare = [item for item in file.items if isinstance(item, tree.Statement | tree.ShapeDecl | tree.For)]
         self.templates: dict[Key, Template | None] = {}
         self.open: list[tuple[Unit, str]] = []  # layers that are being resolved
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..errors import Span
 from ..program.functions import CONSTANTS
-from ..program.ir import GRAD, TANGENT, Expr, is_tangent, primal_of
+from ..program.ir import GRAD, TANGENT, Block, Expr, is_tangent, primal_of
 from ..program.names import Fresh
 from ..syntax import tree
 from .converter import BOUNDARIES, Given, tree_nodes
@@ -44,6 +44,8 @@ class Scope:
     names: Fresh = field(init=False)
     renames: dict[str, str] = field(default_factory=dict)
     statements: list[tree.Statement] = field(default_factory=list)
+    blocks: dict[int, tuple[tree.For, ...]] = field(default_factory=dict)  # by the identity of a statement
+    made_blocks: dict[int, Block] = field(default_factory=dict)  # by that of a `for`
     _solid: set[str] | None = None
 
     def __post_init__(self) -> None:
@@ -159,6 +161,20 @@ class Scope:
             self.renames[index] = self.fresh(index)
         return self.renames[index]
 
+    # -- blocks --------------------------------------------------------------------------------
+
+    def take_blocks(self, stepwise: Iterable[tuple[tree.Statement, tuple[tree.For, ...]]]) -> None:
+        """Note which statements stand in which blocks."""
+        for stmt, path in stepwise:
+            if path:
+                self.blocks[id(stmt)] = path
+                for block in path:
+                    self.taken.update(n.name for n in tree_nodes(*block.ranges) if isinstance(n, tree.Name))
+
+    def block_of(self, stmt: tree.Statement) -> tuple[tree.For, ...]:
+        """The blocks that a statement stands in, outer ones first."""
+        return self.blocks.get(id(stmt), ())
+
     # -- what was written ----------------------------------------------------------------------
 
     def scan(self, statements: Iterable[tree.Statement]) -> None:
@@ -254,5 +270,5 @@ def positions(node: tree.Subscript, inside: bool, bound: frozenset[str], found: 
         case tree.Compare(_, operands):
             for operand in operands:
                 positions(operand, inside, bound, found)
-        case tree.Number() | tree.Dots():
+        case tree.Number() | tree.Dots() | tree.All():
             pass

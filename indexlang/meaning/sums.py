@@ -22,6 +22,7 @@ from ..program.ir import (
     primal_of,
     reads,
     statement,
+    steps_of,
     tensors_in,
     walk,
 )
@@ -36,14 +37,20 @@ def check_sums(report: Report, stmts: Sequence[Statement], names: Names) -> None
     """All statements of a body. Derived ones sum as their forward statements do: of gradients nothing is told."""
     derived = any(primal_of(tensor) is not None for stmt in stmts for tensor in tensors_in(stmt))
     for stmt in stmts:
-        if stmt.op in ("=", "+=") and stmt.reduced and _in_scope(report, stmt, names) and not derived:
+        if (
+            stmt.op in ("=", "+=")
+            and {*stmt.reduced} - {*steps_of(stmt)}
+            and _in_scope(report, stmt, names)
+            and not derived
+        ):
             _doubt(report, stmt, names)
 
 
 def _in_scope(report: Report, stmt: Statement, names: Names) -> bool:
     """No term of a sum lacks an index over which the statement sums: it would be counted once for each value of it."""
     terms = terms_of(stmt.value)
-    missing = [[i for i in stmt.reduced if i not in set(indices_of(term))] for _, term in terms]
+    over = [i for i in stmt.reduced if i not in steps_of(stmt)]
+    missing = [[i for i in over if i not in set(indices_of(term))] for _, term in terms]
     number = next((k for k, indices in enumerate(missing) if indices), None)
     if len(terms) < 2 or number is None:
         return True

@@ -44,6 +44,23 @@ def split(conditions: Sequence[tree.Expr], scope: Scope) -> list[Condition]:
     return [_condition(part, scope) for node in conditions for part in _comparisons(node)]
 
 
+def steps_of(path: Sequence[tree.For], scope: Scope) -> tuple[str, ...]:
+    """The indices of blocks, outer ones first."""
+    found: dict[str, None] = {}
+    for block in path:
+        for written in block.ranges:
+            if isinstance(written, tree.Name):
+                found[written.name] = None
+            else:
+                found.update(dict.fromkeys(c.bare.name for c in split([written], scope) if c.bare is not None))
+    return tuple(found)
+
+
+def split_names(node: tree.Expr) -> Iterator[str]:
+    """The bare names in a range as written."""
+    return _names(node, frozenset())
+
+
 def _comparisons(node: tree.Expr) -> Iterator[tree.Expr]:
     if isinstance(node, tree.Compare) and len(node.ops) > 1:
         for op, a, b in zip(node.ops, node.operands, node.operands[1:], strict=False):

@@ -33,6 +33,7 @@ from ..program.ir import (
     Size,
     Statement,
     Subscript,
+    blocks_of,
     parts_of,
     primal_of,
     walk,
@@ -81,26 +82,43 @@ def run(
     if dtypes is None:
         dtypes = _dtypes(program, arrays) if not complex_step else {}
     tensors = {name: Tensor(a.shape, a.reshape(-1).tolist()) for name, a in arrays.items()}
+    operators = {s.target.tensor: s.op for s in reversed(program.statements)}
+    operators |= {s.target.tensor: s.op for s in program.statements if s.op != "="}
+    stepwise = {s.target.tensor for s in program.statements if s.block is not None}
+    loops: list[_Loops] = []
     for number, stmt in enumerate(program.statements):
-        name = stmt.target.tensor
+        name, op = stmt.target.tensor, operators[stmt.target.tensor]
         if name not in tensors:
             shape = tuple(sizes.tensors[name])
-            tensors[name] = Tensor(shape, [_START[stmt.op]] * math.prod(shape))
-            if stmt.op in ("max=", "min="):
-                tensors[name].unreached = _extreme(stmt.op == "min=", dtypes.get(name))
-        _Loops(stmt, tensors, sizes.extents[number], complex_step).run()
-        if (primal_of(name) or "") in dtypes and np.dtype(dtypes[name]).kind == "f":  # a real tensor's gradient
-            tensors[name].cells = [c if c is None else c.real for c in tensors[name].cells]
+            tensors[name] = Tensor(shape, [None if name in stepwise else _START[stmt.op]] * math.prod(shape))
+            if op in ("max=", "min=") and (name in stepwise or stmt.op == op):
+                tensors[name].unreached = _extreme(op == "min=", dtypes.get(name))
+            elif name in stepwise:
+                tensors[name].unreached = _START[op]
+        if name in stepwise and tensors[name].read is None:
+            tensors[name].read = set()
+        loops.append(_Loops(stmt, tensors, dict(sizes.extents[number]), complex_step))
+        following = program.statements[number + 1 : number + 2]
+        if stmt.block is not None and following and blocks_of(following[0])[:1] == blocks_of(stmt)[:1]:
+            continue
+        _in_steps(loops, 0)
+        for done in {one.stmt.target.tensor for one in loops}:
+            if (primal_of(done) or "") in dtypes and np.dtype(dtypes[done]).kind == "f":  # a real tensor's gradient
+                tensors[done].cells = [c if c is None else c.real for c in tensors[done].cells]
+        loops = []
     wanted = tensors if all_tensors else program.outputs
     return {name: _array(tensors[name], dtypes.get(name)) for name in wanted}
 
 
 class Tensor:
-    """A shape and its cells in row-major order. None is a cell of a max= or min= that nothing has reached."""
+    """A shape and its cells in row-major order. None is a cell that nothing has reached: of a max= or min=, and of what
+    steps make.
+    """
 
     def __init__(self, shape: Sequence[int], cells: list[Number]) -> None:
         self.shape, self.cells = tuple(shape), cells
         self.unreached: Number = 0.0  # what None stands for
+        self.read: set[int] | None = None  # the cells that were read so far, of what steps make
 
 
 class Fill:
@@ -113,24 +131,61 @@ class Fill:
 _START: dict[str, Number] = {"=": 0, "+=": 0, "*=": 1, "max=": None, "min=": None}
 
 
+def _in_steps(loops: Sequence[_Loops], level: int) -> None:
+    """Statements of a row, those of one block for one of its steps after the other; `level` blocks are open."""
+    at = 0
+    while at < len(loops):
+        path = blocks_of(loops[at].stmt)
+        if len(path) == level:
+            loops[at].prepare()
+            loops[at].run()
+            at += 1
+            continue
+        block, first = path[level], at
+        while at < len(loops) and blocks_of(loops[at].stmt)[level : level + 1] == (block,):
+            at += 1
+        inside = loops[first:at]
+        whole = {i: inside[0].extents[i] for i in block.indices}
+        steps = list(itertools.product(*(range(*whole[i]) for i in block.indices)))
+        for one in inside:
+            one.prepare()
+        for step in reversed(steps) if block.reverse else steps:
+            for one in inside:
+                one.extents.update({i: (n, n + 1) for i, n in zip(block.indices, step, strict=True)})
+            _in_steps(inside, level + 1)
+        for one in inside:
+            one.extents.update(whole)
+
+
 class _Loops:
     """One statement, its expressions turned into Python closures from a point to a number."""
 
     def __init__(
-        self, stmt: Statement, tensors: dict[str, Tensor], extents: Mapping[str, tuple[int, int]], complex_step: bool
+        self, stmt: Statement, tensors: dict[str, Tensor], extents: dict[str, tuple[int, int]], complex_step: bool
     ) -> None:
         self.stmt, self.tensors, self.extents, self.complex_step = stmt, tensors, extents, complex_step
         self.functions = functions(complex_step)
+        self.made: tuple[Evaluate, Position] | None = None
+
+    def prepare(self) -> None:
+        """Make the closures, while all indices have their whole extents."""
+        if self.made is None:
+            self.made = self.value(self.stmt.value), self.cell(self.stmt.target)
 
     def run(self) -> None:
         """Combine the value into the target at every point that the masks admit."""
         stmt, target = self.stmt, self.tensors[self.stmt.target.tensor]
-        value, position = self.value(stmt.value), self.cell(stmt.target)
+        assert self.made is not None
+        value, position = self.made
         combine = self.combine(stmt.op.removesuffix("="))
         for point in self.points(stmt.domain, {}):
             where = position(point)
             if not isinstance(where, Fill):  # a write into the padding is dropped
-                target.cells[where] = combine(target.cells[where], value(point))
+                found = value(point)
+                if target.read is not None and where in target.read:
+                    raise ValueError(f"{stmt.target.tensor} is made at {point} after it was read")
+                old = target.cells[where]
+                target.cells[where] = found if old is None else combine(old, found)
 
     def points(self, domain: Domain, outer: Point) -> Iterator[Point]:
         """The points of the box, row-major, that all masks admit. Masks on data come last: they may read."""
@@ -195,6 +250,8 @@ class _Loops:
             if isinstance(where, Fill):
                 return where.value
             number = tensor.cells[where]
+            if tensor.read is not None:
+                tensor.read.add(where)
             return tensor.unreached if number is None else number
 
         return at

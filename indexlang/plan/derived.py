@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from ..errors import NAMED, ShapeError, within_depth
+from ..program.blocks import has_blocks
 from ..program.ir import Program, reads_of
 from ..rewrite.hoist import hoist
 from ..sizes import dtypes as kinds
@@ -40,6 +41,8 @@ def fitted(
 
     Errors: `ShapeError`.
     """
+    if has_blocks(program):  # its pieces are planned one by one
+        return None
     asked = (may_have_bands, may_have_pairs, _may_share, may_move_taps, may_have_powers)
     if not any(may(program) for may in asked):
         return None

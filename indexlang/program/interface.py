@@ -5,10 +5,10 @@ In: statements, declared shapes. Out: the names of their inputs and outputs, in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from .ir import Program, Shape, Statement, is_tangent, primal_of, reads_of, tensors_in, walk
+from .ir import Program, Shape, Statement, blocks_of, is_tangent, primal_of, reads_of, tensors_in, walk
 
 ANONYMOUS = "program"  # the layer's name under which bare statements are printed that need a header
 
@@ -21,20 +21,31 @@ def default_interface(
     Inputs are the tensors read, or asked for their size, and never defined, in order of first appearance; a gradient
     that is defined brings in its primal, unless its shape is declared (a tangent has the shape of its own definition
     where its primal is not there). Outputs are the tensors that are defined and
-    that nothing reads.
+    that nothing reads but earlier lines of a block for its next steps.
     """
     declared = {s.tensor for s in shapes}
     defined = dict.fromkeys(s.target.tensor for s in statements)
     seen: dict[str, None] = {}
     read: set[str] = set()
-    for stmt in statements:
-        read.update(reads_of(stmt))
+    for number, stmt in enumerate(statements):
+        read.update(t for t in reads_of(stmt) if stmt.block is None or not _made_later(statements, number, t))
         target = stmt.target.tensor
         primal = None if target in declared or is_tangent(target) else primal_of(target)
         if primal is not None:
             seen[primal] = None
         seen.update(dict.fromkeys(tensors_in(stmt)))
     return tuple(t for t in seen if t not in defined), tuple(t for t in defined if t not in read)
+
+
+def _made_later(statements: Sequence[Statement], number: int, tensor: str) -> bool:
+    """Whether a block makes for its next steps what one of its statements reads."""
+    outermost = blocks_of(statements[number])[0]
+    for stmt in statements[number:]:
+        if blocks_of(stmt)[:1] != (outermost,):
+            return False
+        if stmt.target.tensor == tensor:
+            return True
+    return False
 
 
 def is_told(program: Program) -> bool:

@@ -1,7 +1,8 @@
 """The Program: forward, derivative and optimised programs alike are values of this one type.
 
     Program   ::= inputs outputs Statement*  (and the declared Shapes, and the names of dims)
-    Statement ::= Access op Expr Domain             op: =  +=  *=  max=  min=
+    Statement ::= Access op Expr Domain [Block]     op: =  +=  *=  max=  min=
+    Block     ::= index+ Range* [reversed] number [Block]    a `for`, in another one
     Domain    ::= index*  Range*  mask*             the box of the ranges, less what a mask refuses
     Range     ::= [lo <=] index [< hi]              written in a `where`, hence authoritative
     Expr      ::= Const | Index | Size | Access | Call | Reduce
@@ -11,6 +12,9 @@
 
 A statement means: for every point of its domain, combine the value into the target. Nothing says on
 which side an index must occur, so the swap rule maps Programs to Programs.
+
+Statements in a row with one Block are those that stand under one `for`: they run for one step after the other. Their
+domains are those that they would have outside; a Block is about their order alone.
 
 A Program is exactly what its text says: ranges that the text leaves out are not stored but solved by
 `ranges`, from the accesses, always in the same way. Printing and parsing therefore lose nothing.
@@ -175,6 +179,27 @@ class Domain:
 
 
 @dataclass(frozen=True)
+class Block(Keeper):
+    """A `for`: its statements run for one value of `indices` after the other, in row-major order or from the last one.
+
+    `ranges` are written in its line, and stand in the domains of its statements, too. Blocks of a program are numbered
+    in its order, so that two in a row are two. `outer` is the block that it stands in.
+    """
+
+    indices: tuple[str, ...]
+    ranges: tuple[Range, ...] = ()
+    reverse: bool = False
+    number: int = 0
+    outer: Block | None = None
+    span: Span | None = _span()
+
+    @property
+    def path(self) -> tuple[Block, ...]:
+        """The blocks that it stands in and itself, outer ones first."""
+        return (*(self.outer.path if self.outer is not None else ()), self)
+
+
+@dataclass(frozen=True)
 class Statement(Keeper):
     """For every point of `domain`: combine `value` into `target` by `op`. Make one with `statement`."""
 
@@ -183,6 +208,7 @@ class Statement(Keeper):
     value: Expr
     domain: Domain
     span: Span | None = _span()
+    block: Block | None = None
 
     @property
     def reduced(self) -> tuple[str, ...]:
@@ -218,9 +244,16 @@ def statement(
     ranges: tuple[Range, ...] = (),
     masks: tuple[Expr, ...] = (),
     span: Span | None = None,
+    block: Block | None = None,
 ) -> Statement:
-    """A statement with its domain's indices put in the order in which its text shows them."""
-    return Statement(target, op, value, domain_of((target, value), ranges, masks), span)
+    """A statement with its domain's indices in the order in which its text shows them, those of its blocks first."""
+    domain = domain_of((target, value), ranges, masks)
+    if block is not None:
+        steps = [i for b in block.path for i in b.indices if i in domain.indices]
+        indices = tuple(dict.fromkeys((*steps, *domain.indices)))
+        ordered = tuple(sorted(domain.ranges, key=lambda r: indices.index(r.index)))
+        domain = Domain(indices, ordered, domain.masks)
+    return Statement(target, op, value, domain, span, block)
 
 
 def domain_of(
@@ -375,6 +408,16 @@ def reductions_of(stmt: Statement) -> tuple[Reduce, ...]:
 def reads_of(stmt: Statement) -> tuple[str, ...]:
     """The tensors whose values a statement reads, in order; its own target is not one of them."""
     return tuple(dict.fromkeys([p.tensor for p in accesses_of(stmt) if p is not stmt.target]))
+
+
+def blocks_of(stmt: Statement) -> tuple[Block, ...]:
+    """The blocks that a statement stands in, outer ones first."""
+    return () if stmt.block is None else stmt.block.path
+
+
+def steps_of(stmt: Statement) -> tuple[str, ...]:
+    """The indices of the blocks that a statement stands in, outer ones first."""
+    return tuple(i for block in blocks_of(stmt) for i in block.indices)
 
 
 GRAD = "grad"  # the last part of a gradient's name; a number behind it keeps it fresh at higher order

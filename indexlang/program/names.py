@@ -15,6 +15,7 @@ from .functions import CONSTANTS, FUNCTIONS
 from .ir import (
     DOTS,
     Access,
+    Block,
     Call,
     Const,
     Domain,
@@ -165,7 +166,16 @@ class Renaming:
 
     def statement(self, stmt: Statement) -> Statement:
         """The statement; its indices keep their order."""
-        return Statement(self.access(stmt.target), stmt.op, self.expr(stmt.value), self.domain(stmt.domain), stmt.span)
+        parts = self.access(stmt.target), stmt.op, self.expr(stmt.value), self.domain(stmt.domain)
+        return Statement(*parts, stmt.span, self.block(stmt.block))
+
+    def block(self, block: Block | None) -> Block | None:
+        """The block with the indices that its statements have now."""
+        if block is None:
+            return None
+        indices = tuple(self.indices.get(i, i) for i in block.indices)
+        ranges = self.domain(Domain(block.indices, block.ranges)).ranges
+        return replace(block, indices=indices, ranges=ranges, outer=self.block(block.outer))
 
     def shape(self, shape: Shape) -> Shape:
         return Shape(self.tensors.get(shape.tensor, shape.tensor), tuple(map(self.expr, shape.dims)), shape.span)

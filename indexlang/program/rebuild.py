@@ -112,13 +112,13 @@ def transform_statement(stmt: Statement, rule: Rewriting) -> Statement:
     assert isinstance(target, Access)
     if target is stmt.target and value is stmt.value and domain is stmt.domain:
         return _in_order(stmt)
-    return statement(target, stmt.op, value, domain.ranges, domain.masks, stmt.span)
+    return statement(target, stmt.op, value, domain.ranges, domain.masks, stmt.span, stmt.block)
 
 
 @kept
 def _in_order(stmt: Statement) -> Statement:
     """The statement with its domain's indices in the order in which its text shows them."""
-    made = statement(stmt.target, stmt.op, stmt.value, stmt.domain.ranges, stmt.domain.masks, stmt.span)
+    made = statement(stmt.target, stmt.op, stmt.value, stmt.domain.ranges, stmt.domain.masks, stmt.span, stmt.block)
     return stmt if made.domain == stmt.domain else made
 
 
@@ -126,4 +126,4 @@ def with_value(stmt: Statement, value: Expr) -> Statement:
     """The statement with another value, its domain's order made anew."""
     if value is stmt.value:
         return _in_order(stmt)
-    return statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span)
+    return statement(stmt.target, stmt.op, value, stmt.domain.ranges, stmt.domain.masks, stmt.span, stmt.block)

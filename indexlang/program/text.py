@@ -15,6 +15,7 @@ from .functions import ADD, AND, ATOM, COMPARE, CONSTANTS, FUNCTIONS, MUL, NEG, 
 from .interface import ANONYMOUS, is_told
 from .ir import (
     Access,
+    Block,
     Boundary,
     Call,
     Const,
@@ -31,11 +32,14 @@ from .ir import (
     Statement,
     Subscript,
     accesses_of,
+    blocks_of,
     reductions_of,
     walk,
 )
 
 Names = Mapping[Expr, str]  # the names of dims, by what they stand for
+
+INDENT = "    "
 
 _NO_NAMES: Names = {}
 
@@ -55,8 +59,8 @@ def to_text(program: Program) -> str:
             for side in (program.inputs, program.outputs)
         )
         lines = [f"layer {program.name or ANONYMOUS}({inputs}) -> {outputs}:"]
-        lines += ["    " + _shape_line(s, names) for s in program.shapes if s.tensor not in header]
-        lines += ["    " + line for line in _statements(program, names)]
+        lines += [INDENT + _shape_line(s, names) for s in program.shapes if s.tensor not in header]
+        lines += [INDENT + line for line in _statements(program, names)]
     return "\n".join(lines) + "\n"
 
 
@@ -75,9 +79,23 @@ def _declared(shape: Shape, names: Names) -> str:
 
 
 def _statements(program: Program, names: Names) -> Iterator[str]:
-    """A line for each statement; a scalar that needs brackets as a target has them in all of its statements."""
+    """A line for each statement and block; a scalar that needs brackets as a target has them in all its statements."""
     bracketed = {s.target.tensor for s in program.statements if _is_bare(s)}
-    return (statement_text(s, names, bracketed) for s in program.statements)
+    open_: tuple[Block, ...] = ()
+    for stmt in program.statements:
+        path = blocks_of(stmt)
+        for level, block in enumerate(path):
+            if path[: level + 1] != open_[: level + 1]:
+                yield INDENT * level + block_text(block, names)
+        open_ = path
+        yield INDENT * len(path) + statement_text(stmt, names, bracketed)
+
+
+def block_text(block: Block, dims: Names = _NO_NAMES) -> str:
+    """The line of a block, without those around it."""
+    written = {r.index: r for r in block.ranges}
+    ranges = (_Printer(dims, " ").range(written.get(i, Range(i))) for i in block.indices)
+    return f"for {', '.join(ranges)}{' reversed' if block.reverse else ''}:"
 
 
 def statement_text(stmt: Statement, dims: Names = _NO_NAMES, bracketed: Collection[str] = ()) -> str:
@@ -106,10 +124,13 @@ def expr_text(expr: Subscript, dims: Names = _NO_NAMES) -> str:
 
 
 def _conditions(stmt: Statement, printer: _Printer) -> Iterator[str]:
-    """The ranges, in the order of the indices, then the masks: the statement's and those of its reductions."""
+    """The ranges, in the order of the indices, then the masks: the statement's and those of its reductions. What its
+    blocks say is not said again.
+    """
     reductions = dict.fromkeys(reductions_of(stmt))  # one may stand in several places
     domains: list[Domain] = [stmt.domain, *(reduce.domain for reduce in reductions)]
-    yield from (printer.range(r) for d in domains for r in d.ranges)
+    said = {r for block in blocks_of(stmt) for r in block.ranges}
+    yield from (printer.range(r) for d in domains for r in d.ranges if r not in said)
     yield from (_mask(m, printer) for d in domains for m in d.masks)
 
 

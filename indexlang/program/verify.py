@@ -15,6 +15,7 @@ from .interface import is_told
 from .ir import (
     DOTS,
     Access,
+    Block,
     Boundary,
     Call,
     Const,
@@ -24,11 +25,13 @@ from .ir import (
     Index,
     Merged,
     Program,
+    Range,
     Reduce,
     Size,
     Statement,
     Subscript,
     accesses_of,
+    blocks_of,
     indices_of,
     parts_of,
     reads_of,
@@ -45,7 +48,7 @@ BOUNDARIES = ("pad", "clamp", "wrap", "reflect")
 
 def verify(program: Program) -> None:
     """Raise ValueError with all that is not as it must be."""
-    faults = [*_interface(program), *_definitions(program), *_ranks(program)]
+    faults = [*_interface(program), *_definitions(program), *_ranks(program), *_blocks(program)]
     for stmt in program.statements:
         faults += (f"{_shown(stmt)}: {fault}" for fault in _statement(stmt))
     if faults:
@@ -90,19 +93,32 @@ def _interface(program: Program) -> Iterator[str]:
 def _definitions(program: Program) -> Iterator[str]:
     first: dict[str, str] = {}
     combined: dict[str, str] = {}
-    read: set[str] = set()
+    read: dict[str, Block | None] = {}
+    stepwise = {s.target.tensor for s in program.statements if s.block is not None}
     for stmt in program.statements:
-        target, op = stmt.target.tensor, stmt.op
-        if target in reads_of(stmt):
+        target, op, outermost = stmt.target.tensor, stmt.op, (*blocks_of(stmt), None)[0]
+        if target in reads_of(stmt) and stmt.block is None:
             yield f"{target} is read by its own statement"
-        if op == "=" and (target in first or target in program.inputs):
+        if op == "=" and ((target in first and target not in stepwise) or target in program.inputs):
             yield f"{target} is set, but it has a value already"
-        if target in read:
+        if target in read and (outermost is None or read[target] != outermost):
             yield f"{target} is read before its last statement"
         if op != "=" and combined.setdefault(target, op) != op:
             yield f"{target} is combined by {combined[target]} and {op}"
         first.setdefault(target, op)
-        read.update(reads_of(stmt))
+        read.update({t: outermost for t in reads_of(stmt) if t not in read})
+
+
+def _blocks(program: Program) -> Iterator[str]:
+    blocks = list(dict.fromkeys(b for s in program.statements for b in blocks_of(s)))
+    yield from (f"block {b.number} is number {k}" for k, b in enumerate(blocks) if b.number != k)
+    for stmt in program.statements:
+        for block in blocks_of(stmt):
+            for r in (stmt.domain.range(i) for i in block.indices if i in stmt.domain.indices):
+                if r != next((w for w in block.ranges if w.index == r.index), Range(r.index)):
+                    yield f"{_shown(stmt)}: its range of {r.index} is not that of its block"
+            if missing := [i for i in block.indices if i not in stmt.domain.indices]:
+                yield f"{_shown(stmt)}: it does not have the index {missing[0]} of its block"
 
 
 def _ranks(program: Program) -> Iterator[str]:
@@ -129,7 +145,7 @@ def _ranks(program: Program) -> Iterator[str]:
 def _statement(stmt: Statement) -> Iterator[str]:
     if stmt.op not in COMBINATIONS:
         yield f"there is no operator {stmt.op}"
-    canonical = statement(stmt.target, stmt.op, stmt.value, stmt.domain.ranges, stmt.domain.masks)
+    canonical = statement(stmt.target, stmt.op, stmt.value, stmt.domain.ranges, stmt.domain.masks, None, stmt.block)
     if canonical.domain != stmt.domain:
         yield f"its domain is {stmt.domain.indices}, it should be {canonical.domain.indices}, ranges in that order"
     reductions = reductions_of(stmt)

@@ -24,6 +24,7 @@ from ..program.ir import (
     Subscript,
     reductions_of,
     statement,
+    steps_of,
     tensors_in,
 )
 from ..program.rebuild import transform_statement
@@ -46,7 +47,7 @@ def inherit(
     written: list[set[str]] = [set() for _ in program.statements]
     for k, stmt in enumerate(program.statements):
         present = set(_indices(stmt))
-        written[k] |= {i for i in bounds[k] or {} if i not in present}
+        written[k] |= {i for i in bounds[k] or {} if i not in present or i in steps_of(stmt)}
 
     def whole() -> Program:
         return _with(program, bounds, [set(b or ()) for b in bounds])
@@ -136,7 +137,7 @@ def write(stmt: Statement, bounds: Mapping[str, Bound]) -> Statement:
         stmt = transform_statement(stmt, rule)
     names = dict.fromkeys((*stmt.domain.indices, *(i for i in bounds if i not in inner)))
     ranges = tuple(r for i in names if (r := _range(stmt.domain, i, bounds)) != Range(i))
-    return statement(stmt.target, stmt.op, stmt.value, ranges, stmt.domain.masks, stmt.span)
+    return statement(stmt.target, stmt.op, stmt.value, ranges, stmt.domain.masks, stmt.span, stmt.block)
 
 
 def _range(domain: Domain, index: str, bounds: Mapping[str, Bound]) -> Range:

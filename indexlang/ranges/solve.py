@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import Problem, ShapeError
-from ..program.affine import Affine, floordiv, least, not_negative, total
+from ..program.affine import Affine, floordiv, greatest, least, not_negative, total
 from ..program.conditions import margins
 from ..program.facts import kept
 from ..program.ir import (
@@ -31,15 +31,19 @@ from ..program.ir import (
     Merged,
     Program,
     Range,
+    Shape,
     Size,
     Statement,
+    blocks_of,
     indices_of,
     primal_of,
     reads,
     reductions_of,
+    steps_of,
     walk,
 )
 from .forms import Box, Sizes
+from .steps import made_in_blocks, reaching_further
 from .uses import Use, other_uses, uses
 
 Axis = tuple[str, int]  # a tensor and the number of an axis; negative, from the end, behind a leading `...`
@@ -141,11 +145,16 @@ def _solved(program: Program) -> deque[tuple[Mapping[Size, Affine] | None, froze
 
 
 def _attempt(program: Program, known: Mapping[Size, Affine] | None, judged: frozenset[int]) -> Solution:
-    sizes = Sizes(program, known or {})
+    more = _reached_by_all(program, known)
+    sizes = Sizes(replace(program, shapes=(*program.shapes, *more)) if more else program, known or {})
     solved = []
     problems: list[Problem] = []
+    steps: dict[str, Step] = {}
+    made = made_in_blocks(program)
     for k, stmt in enumerate(program.statements):
-        one = _Statement(stmt, sizes, k in judged)
+        if stmt.block is not None and (k == 0 or blocks_of(program.statements[k - 1])[:1] != blocks_of(stmt)[:1]):
+            steps = _steps(program, k, sizes)
+        one = _Statement(stmt, sizes, k in judged, made[k], steps)
         one.solve()
         one.define()
         solved.append(one)
@@ -158,11 +167,76 @@ def _attempt(program: Program, known: Mapping[Size, Affine] | None, judged: froz
     return Solution(bounds, cuts, plain, claims, shapes, tuple(problems), sizes, withheld)
 
 
-class _Statement:
-    """One statement being solved."""
+@dataclass(frozen=True)
+class Step:
+    """How far the index of a block runs, if its line does not say it; by which plain use, if by one."""
 
-    def __init__(self, stmt: Statement, sizes: Sizes, is_judged: bool) -> None:
+    low: Affine
+    high: Affine
+    use: Use | None = None
+
+
+def _steps(program: Program, first: int, sizes: Sizes) -> dict[str, Step]:
+    """How far the indices of a block run that begins at a statement: what all of its statements say together."""
+    outermost, made = blocks_of(program.statements[first])[0], made_in_blocks(program)[first]
+    plain: dict[str, Step] = {}
+    others: dict[str, list[Affine]] = {}
+    for stmt in program.statements[first:]:
+        if blocks_of(stmt)[:1] != (outermost,):
+            break
+        one = _Statement(stmt, sizes, True, made, {})
+        one.solve()
+        for i in steps_of(stmt):
+            high = one.box.high.get(i)
+            if high is None or high.indices:
+                continue
+            use = next((u for u in one.uses if u.subscript == Index(i) and u.tensor not in made), None)
+            if use is not None and i not in one.fixed:
+                plain.setdefault(i, Step(one.box.low[i], high, use))
+            others.setdefault(i, []).append(high)
+    return {i: plain.get(i) or Step(ZERO, least(*found)) for i, found in others.items()}
+
+
+def _reached_by_all(program: Program, known: Mapping[Size, Affine] | None) -> list[Shape]:
+    """The shapes of tensors that blocks and several statements set: as far as all of them together reach."""
+    wanted = reaching_further(program)
+    if not wanted:
+        return []
+    sizes, made = Sizes(program, known or {}), made_in_blocks(program)
+    found: dict[str, dict[int, list[Affine]]] = {}
+    steps: dict[str, Step] = {}
+    for k, stmt in enumerate(program.statements):
+        if stmt.block is not None and (k == 0 or blocks_of(program.statements[k - 1])[:1] != blocks_of(stmt)[:1]):
+            steps = _steps(program, k, sizes)
+        one = _Statement(stmt, sizes, True, made[k], steps)
+        one.solve()
+        if stmt.target.tensor not in wanted:
+            one.define()
+            continue
+        axes = found.setdefault(stmt.target.tensor, {})
+        for use in one.uses:
+            if use.access is stmt.target and use.is_target:
+                reached = one.reached(use)
+                if reached is not None and not reached.indices:
+                    axes.setdefault(use.axis, []).append(sizes.canonical(reached))
+    shapes = []
+    for tensor, axes in found.items():
+        rank = len(program.statements[wanted[tensor][0]].target.subscripts)
+        dims = [greatest(*axes[k]).to_expr() for k in range(rank) if axes.get(k)]
+        if len(dims) == rank:
+            shapes.append(Shape(tensor, tuple(dims)))
+    return shapes
+
+
+class _Statement:
+    """One statement being solved. What its block has `made` does not bound its `steps`."""
+
+    def __init__(
+        self, stmt: Statement, sizes: Sizes, is_judged: bool, made: frozenset[str], steps: Mapping[str, Step]
+    ) -> None:
         self.stmt, self.sizes, self.is_judged = stmt, sizes, is_judged
+        self.made, self.steps = made, {i: steps[i] for i in steps_of(stmt) if i in steps}
+        self.inner = frozenset(steps_of(stmt))
         self.box = Box()
         self.problems: list[Problem] = []
         self.cuts: list[Cut] = []
@@ -206,16 +280,26 @@ class _Statement:
             if r is not None and r.hi is not None:
                 self.box.high[i] = self.canonical(r.hi)
                 self.fixed.add(i)
+                self.steps.pop(i, None)
+            elif i in self.steps:
+                self.box.high[i] = self.canonical(self.steps[i].high.to_expr())
 
     def plain(self) -> None:
         found: dict[str, list[tuple[Use, Affine]]] = {}
         for use in self.uses:
-            if isinstance(use.subscript, Index) and (whole := self.size(use)) is not None:
+            if not isinstance(use.subscript, Index) or (whole := self.size(use)) is None:
+                continue
+            if use.subscript.name not in self.inner or use.tensor not in self.made:
                 found.setdefault(use.subscript.name, []).append((use, whole))
         for i, sizes in found.items():
             self.sources[i] = tuple([(use.tensor, use.axis) for use, _ in sizes])
             if i in self.fixed:
                 continue
+            if i in self.steps:
+                first_use = self.steps[i].use
+                if first_use is None:
+                    continue
+                sizes = [(first_use, self.box.high[i]), *sizes]
             if self.claims:  # what was found equal has one form from then on
                 sizes = [(use, s) for use, _ in sizes if (s := self.size(use)) is not None]
             self.sizes_of[i] = frozenset([s for _, s in sizes])
@@ -229,12 +313,15 @@ class _Statement:
                     self.claims.append(Claim(i, first, one, use, other))
                     self.sizes.equate(one, other)
             self.box.high[i] = self.sizes.canonical(one)
+        self.fixed.update(self.steps)
 
     def by_subscripts(self, pending: Sequence[Use]) -> dict[str, Affine]:
         """Open indices, each bounded by all subscripts in which nothing else is open."""
         found: dict[str, list[Affine]] = {}
         for use in pending:
             name = self.open(use)[0]
+            if name in self.inner and use.tensor in self.made:
+                continue
             if (bound := self.bound(use, name)) is not None:
                 found.setdefault(name, []).append(bound)
         result = {i: least(*bounds) for i, bounds in found.items()}

@@ -99,6 +99,8 @@ class _Naming:
     def run(self) -> None:
         for line in self.lines:
             domain = line.stmt.domain
+            if line.stmt.block is not None:  # a part would have to be named for each step
+                continue
             masked = any(guard_of(m, line.stmt) is None for m in domain.masks)
             self.reach(line, line.stmt.value, (), 1, bool(domain.ranges) or masked)
         while self.weights:

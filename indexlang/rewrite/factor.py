@@ -76,7 +76,7 @@ def factor_contributions(program: Program, floats: frozenset[str]) -> Program:
         stmt = named[k] = Renaming(indices=names[k]).statement(given) if names[k] else given
         part = _Part(k, product(stmt.value), {r.index: r for r in stmt.domain.ranges})
         if len(part.product.factors) < _LONG:
-            groups.setdefault((stmt.target, frozenset(stmt.domain.masks)), []).append(part)
+            groups.setdefault((stmt.target, frozenset(stmt.domain.masks), stmt.block), []).append(part)
     statements: list[Statement | None] = list(program.statements)
     for group in groups.values():
         for few in _alike(group, program, names):
@@ -118,7 +118,7 @@ def _alike(group: Sequence[_Part], program: Program, names: Mapping[int, Mapping
 
 def _written_out(stmt: Statement, part: _Part) -> Statement:
     ranges = tuple(part.ranges.values())
-    return statement(stmt.target, stmt.op, part.product.expr(), ranges, stmt.domain.masks, stmt.span)
+    return statement(stmt.target, stmt.op, part.product.expr(), ranges, stmt.domain.masks, stmt.span, stmt.block)
 
 
 def _put_together(parts: Sequence[_Part]) -> list[_Part]:

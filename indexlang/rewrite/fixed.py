@@ -32,6 +32,7 @@ from ..program.ir import (
     primal_of,
     reads,
     statement,
+    steps_of,
 )
 from ..ranges.solve import Bound
 from .substitution import Quotient, put, put_subscript
@@ -49,7 +50,7 @@ def fix_indices(stmt: Statement, bounds: Bounds) -> tuple[Statement, Bounds]:
     sized = indices_of(stmt.target) if primal_of(stmt.target.tensor) is None else ()  # its axes are as long as they run
     for i in stmt.domain.indices:
         own = tuple(m for m in masks if indices_of(m) == (i,) and not reads(m))
-        if i == DOTS or i in merged or i in sized or not own:
+        if i == DOTS or i in merged or i in sized or not own or i in steps_of(stmt):
             continue
         others = tuple(m for m in masks if m not in own)
         found = _left(i, bounds[i], own)
@@ -65,7 +66,7 @@ def fix_indices(stmt: Statement, bounds: Bounds) -> tuple[Statement, Bounds]:
             bounds = {**bounds, i: Bound(Affine(low), Affine(high))}
             ranges = tuple(r for r in stmt.domain.ranges if r.index != i)
             ranges = (*ranges, Range(i, Const(low) if low else None, Const(high)))
-            stmt = statement(stmt.target, stmt.op, stmt.value, ranges, masks, stmt.span)
+            stmt = statement(stmt.target, stmt.op, stmt.value, ranges, masks, stmt.span, stmt.block)
     return stmt, bounds
 
 
@@ -75,7 +76,7 @@ def _put(stmt: Statement, index: str, number: int, masks: tuple[Expr, ...]) -> S
     subscripts = tuple(put_subscript(s, values, first) for s in stmt.target.subscripts)
     ranges = tuple(r for r in stmt.domain.ranges if r.index != index)
     target, value = replace(stmt.target, subscripts=subscripts), put(stmt.value, values, first)
-    return statement(target, stmt.op, value, ranges, masks, stmt.span)
+    return statement(target, stmt.op, value, ranges, masks, stmt.span, stmt.block)
 
 
 def _left(index: str, bound: Bound, masks: tuple[Expr, ...]) -> tuple[int, int, tuple[Expr, ...]] | None:

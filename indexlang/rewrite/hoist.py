@@ -22,6 +22,7 @@ from ..program.interface import with_header
 from ..program.ir import (
     DOTS,
     Access,
+    Block,
     Call,
     Const,
     Domain,
@@ -45,6 +46,7 @@ from ..program.rebuild import transform_statement
 from ..ranges.forms import Box
 from ..ranges.inherit import inherit
 from ..ranges.solve import Bound, solve
+from .lifted import gathered
 from .scoped import scoped
 
 Bounds = Mapping[str, Bound]
@@ -79,7 +81,9 @@ def _hoisted(program: Program, ordered: bool) -> Program:
     work = _Hoist(program, ordered)
     for stmt, bound in zip(program.statements, bounds, strict=True):
         work.statement(stmt, bound)
-    hoisted = inherit(replace(program, statements=tuple(work.statements)), work.wanted)
+    order = gathered(work.statements)
+    statements, wanted = tuple(s for _, s in order), [work.wanted[k] for k, _ in order]
+    hoisted = inherit(replace(program, statements=statements), wanted)
     return with_header(hoisted)
 
 
@@ -183,7 +187,7 @@ class _Hoist:
             domain = root.domain
             value = scoped(root.body, (*stmt.reduced, *domain.indices)) if root.op == "sum" else root.body
             ranges, masks = (*stmt.domain.ranges, *domain.ranges), (*stmt.domain.masks, *domain.masks)
-            stmt = statement(stmt.target, stmt.op, value, ranges, masks, stmt.span)
+            stmt = statement(stmt.target, stmt.op, value, ranges, masks, stmt.span, stmt.block)
         self.add(stmt, bounds)
 
     def add(self, stmt: Statement, bounds: Bounds) -> None:
@@ -192,12 +196,18 @@ class _Hoist:
         self.statements.append(stmt)
         self.wanted.append({i: bounds[i] for d in domains for i in d.indices if i != DOTS})
 
-    def once(self, stmt: Statement, bounds: Bounds, wish: str) -> Access:
+    def once(self, stmt: Statement, bounds: Bounds, wish: str, block: Block | None = None) -> Access:
         """The statement under a new name for its target; where an equal one was made before, a read of that."""
         free = [i for i in indices_of(stmt.value) + _of_masks(stmt.domain) if i in indices_of(stmt.target)]
         free = list(dict.fromkeys([*free, *indices_of(stmt.target)]))
         key = _alike(stmt, free, bounds)
+        if block is not None and not {*indices_of(stmt.target)} >= {i for b in block.path for i in b.indices}:
+            block = None  # it is the same in all steps
+        key = key, block
         if key not in self.made:
+            if block is not None:
+                domain, masks = stmt.domain, stmt.domain.masks
+                stmt = statement(stmt.target, stmt.op, stmt.value, domain.ranges, masks, stmt.span, block)
             tensor = self.names.fresh(wish)
             order = indices_of(stmt.target)
             self.made[key] = _Made(tensor, tuple(free.index(i) for i in order))
@@ -230,7 +240,7 @@ class _Part:
             value = scoped(reduce.body, domain.indices) if op == "sum" else reduce.body
             masks = (*domain.masks, *guards)
             made = statement(_access("", free), OPERATOR[op], value, domain.ranges, masks, reduce.span)
-        return self.work.once(made, self.bounds, f"{op}_{self.subject}")
+        return self.work.once(made, self.bounds, f"{op}_{self.subject}", self.stmt.block)
 
     def mean(self) -> Expr:
         """The sum over the number of admitted points."""
@@ -243,7 +253,7 @@ class _Part:
             free = [i for i in self.order if i in masked and i not in inner]
             masks = (*domain.masks, *self.guards(free))
             counted = statement(_access("", free), "=", Const(1), ranges, masks, self.reduce.span)
-            read: Expr = self.work.once(counted, bounds, f"count_{self.subject}")
+            read: Expr = self.work.once(counted, bounds, f"count_{self.subject}", self.stmt.block)
             count = read if count == Const(1) else Call("mul", (read, count))
         return Call("div", (self.read("sum"), count))
 
@@ -279,7 +289,7 @@ class _Part:
             mentioned = {i for c in others for i in indices_of(c)}
             shared = [i for i in free if i in mentioned]
             used = statement(_access("", shared), "=", Const(1), (), tuple(others), self.reduce.span)
-            read = self.work.once(used, self.bounds, f"used_{self.subject}")
+            read = self.work.once(used, self.bounds, f"used_{self.subject}", self.stmt.block)
             direct.append(Call("gt", (read, Const(0))))
         return tuple(direct)
 

@@ -71,7 +71,7 @@ class Indexed:
         there = stmt.target.tensor in self.tensors
         told = bounded or within or any(t in self.tensors for t in reads_of(stmt))
         ranges = domain.ranges if told or not there else (*domain.ranges, Range(index, None, self.size))
-        return statement(target, stmt.op, value, ranges, domain.masks, stmt.span)
+        return statement(target, stmt.op, value, ranges, domain.masks, stmt.span, stmt.block)
 
     def is_within_dots(self, stmt: Statement) -> bool:
         """Whether a leading ellipsis takes the new axis in. Errors: `DerivationError`, if it stands in its way."""

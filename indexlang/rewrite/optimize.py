@@ -232,7 +232,7 @@ def _contribution(stmt: Statement) -> object:
     parts = product(stmt.value)
     factors, divisors = (frozenset(Counter(many).items()) for many in (parts.factors, parts.divisors))
     domain = frozenset(stmt.domain.indices), frozenset(stmt.domain.ranges), frozenset(stmt.domain.masks)
-    return stmt.target, parts.number / parts.divisor, factors, divisors, domain
+    return stmt.target, parts.number / parts.divisor, factors, divisors, domain, stmt.block
 
 
 def _times(count: int, stmt: Statement) -> Statement:

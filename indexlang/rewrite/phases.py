@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from ..errors import NAMED, DerivationError, within_depth
+from ..program.blocks import has_blocks, numbered
 from ..program.ir import (
     Access,
     Call,
@@ -66,7 +67,8 @@ def split(program: Program, late: Sequence[str]) -> tuple[Program, Program, tupl
         if waiting & set(_read(stmt)):
             waiting.add(stmt.target.tensor)
     waiting |= _made_late(program, waiting)
-    program = _keep_powers(program, waiting)
+    if not has_blocks(program):  # which keep their statements side by side
+        program = _keep_powers(program, waiting)
     first = tuple(s for s in program.statements if s.target.tensor not in waiting)
     second = tuple(s for s in program.statements if s.target.tensor in waiting)
     made = {s.target.tensor for s in first}
@@ -124,7 +126,7 @@ def _part(program: Program, statements: tuple[Statement, ...], outputs: tuple[st
     there = {*program.inputs, *(s.target.tensor for s in program.statements)}  # not so each tensor of a gradient
     order = dict.fromkeys((*program.inputs, *(n for n in needed if n in there)))
     inputs = tuple(n for n in order if n in needed and n not in defined)
-    return Program(inputs, outputs, statements, shapes, program.dims, name)
+    return Program(inputs, outputs, numbered(statements), shapes, program.dims, name)
 
 
 def _is_shaped(shape: Shape, needed: Collection[str]) -> bool:

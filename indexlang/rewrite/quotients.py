@@ -49,7 +49,13 @@ def read_quotients(program: Program, floats: frozenset[str]) -> Program:
             if value is not stmt.value:
                 stmt = with_value(stmt, value)
         statements.append(stmt)
-        if may_hold(stmt, single) and (parts := product(value)).number == 1 and parts.factors and parts.divisors:
+        if (
+            stmt.block is None
+            and may_hold(stmt, single)
+            and (parts := product(value)).number == 1
+            and parts.factors
+            and parts.divisors
+        ):
             pattern = patterns.of(value)
             if pattern is not None and holds(stmt, pattern, single):
                 holders.add(_Holder(stmt.target, parts, _tensors(value)))

@@ -47,4 +47,4 @@ def as_written(stmt: Statement) -> Statement:
     reduce = Reduce("sum", Domain(stmt.reduced, ranges, masks), body)
     outer = tuple(r for r in stmt.domain.ranges if r.index not in inside)
     others = tuple(m for m in stmt.domain.masks if m not in masks)
-    return statement(stmt.target, stmt.op, reduce, outer, others, stmt.span)
+    return statement(stmt.target, stmt.op, reduce, outer, others, stmt.span, stmt.block)

@@ -20,7 +20,7 @@ class Signs:
 
     def __init__(self, program: Program) -> None:
         self.tensors: set[str] = set()
-        negative: set[str] = set()
+        negative = {s.target.tensor for s in program.statements if s.block is not None}  # which are read before
         for stmt in program.statements:
             name = stmt.target.tensor
             starts = stmt.op == "=" or name in self.tensors

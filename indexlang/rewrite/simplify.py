@@ -25,7 +25,9 @@ def simplify_statement(stmt: Statement) -> Statement:
     if tuple(masks) == stmt.domain.masks:
         better = with_value(stmt, simplify(stmt.value))
     else:
-        better = statement(stmt.target, stmt.op, simplify(stmt.value), stmt.domain.ranges, tuple(masks), stmt.span)
+        better = statement(
+            stmt.target, stmt.op, simplify(stmt.value), stmt.domain.ranges, tuple(masks), stmt.span, stmt.block
+        )
     return better if set(better.domain.indices) == set(stmt.domain.indices) else stmt
 
 

@@ -140,4 +140,6 @@ def _read(stmt: Statement, gone: dict[str, Statement]) -> Statement:
     if gone.keys().isdisjoint(reads_of(stmt)):
         return stmt
     value = transform_expr(stmt.value, rule)
-    return statement(stmt.target, stmt.op, value, stmt.domain.ranges, tuple(dict.fromkeys(masks)), stmt.span)
+    return statement(
+        stmt.target, stmt.op, value, stmt.domain.ranges, tuple(dict.fromkeys(masks)), stmt.span, stmt.block
+    )

@@ -91,6 +91,7 @@ def infer(program: Program, dtypes: Mapping[str, str], complex_step: bool = Fals
     gradients it makes. In a complex step, complex numbers stand for real ones and may go anywhere.
     """
     known = Known(dtypes, ())
+    _learn_from_steps(program, known)
     problems: list[Problem] = []
     compute = []
     problems += _moving_integers(program, known)
@@ -112,6 +113,31 @@ def infer(program: Program, dtypes: Mapping[str, str], complex_step: bool = Fals
     own = {*program.inputs, *(stmt.target.tensor for stmt in program.statements)}
     kept = {name: k for name, k in known.items() if name in own}
     return Types({n: k.name for n, k in kept.items()}, tuple(compute), frozenset(n for n, k in kept.items() if k.weak))
+
+
+_ROUNDS = 8  # types grow: bool, int, float, complex, and their precisions
+
+
+def _learn_from_steps(program: Program, known: Known) -> None:
+    """The types of what blocks make, which their own values say: what is read before anything is known of it says
+    nothing, and is looked at again.
+    """
+    if all(s.block is None for s in program.statements):
+        return
+    stepwise = {s.target.tensor for s in program.statements if s.block is not None}
+    found = Known({}, ())
+    found.update(known)
+    found.update({name: BOOL for name in stepwise if name not in found})
+    for _ in range(_ROUNDS):
+        before = dict(found)
+        for stmt in program.statements:
+            name = stmt.target.tensor
+            primal, old = found.get(primal_of(name) or ""), found.get(name)
+            value = primal or accumulated(stmt, kind(stmt.value, found))
+            found.learn(name, value if old is None or primal is not None else joined(old, value))
+        if found == before:
+            break
+    known.update({name: found[name] for name in stepwise})
 
 
 def _overflowing(stmt: Statement) -> Iterator[Problem]:

@@ -25,12 +25,15 @@ from ..program.ir import (
     accesses_of,
     indices_of,
     primal_of,
+    reads_of,
     reductions_of,
     sizes_of,
+    steps_of,
     tensors_in,
 )
 from ..program.text import dim_names, expr_text, statement_text
 from ..ranges.solve import Solution, solve
+from ..ranges.steps import made_in_blocks
 from ..ranges.uses import Use, called, plain_uses, uses
 from .in_bounds import Unknown, interval, leaves, numeric, way_back
 from .integers import wrapping
@@ -170,6 +173,7 @@ class _Numbers:
         ranges = {r.index: r for d in domains for r in d.ranges}
         given = Indices(stmt, box, ranges, self.shapes, self.nothing, self.names)
         everywhere, alone = uses(stmt), plain_uses(stmt)
+        steps, made = steps_of(stmt), made_in_blocks(self.program)[k]
         if stmt.target.tensor in self.declared or stmt.target.tensor in solution.sizes.primals:
             self.define(stmt, solution)  # its size is known before what the statement reaches
             if stmt.target.tensor not in self.shapes:
@@ -178,7 +182,8 @@ class _Numbers:
             lo, hi = self.number(bound.low), self.number(bound.high)
             assert lo is not None and hi is not None, "bounds are forms of sizes that are known by now"
             if not given.is_written(i):
-                self.agree(i, alone.get(i, ()), bound.sources)
+                own = made if i in steps else ()
+                self.agree(i, [use for use in alone.get(i, ()) if use.tensor not in own], bound.sources)
             box[i] = (lo, hi)
         self.problems = empty_indices(given, self.rewritten) or self.problems  # which say why a shape is negative
         self.problems += endless(stmt, box)
@@ -257,6 +262,8 @@ class _Numbers:
         for stmt in self.program.statements:
             made.add(stmt.target.tensor)
             asked = [p.tensor for p in sizes_of(stmt) if p.tensor not in made]
+            if stmt.block is not None:  # what is read from earlier steps
+                asked += [t for t in reads_of(stmt) if t not in made and t in makers]
             while asked:
                 tensor = asked[-1]
                 if tensor not in self.shapes:

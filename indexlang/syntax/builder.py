@@ -17,6 +17,7 @@ from .lexer import Token
 from .other_notations import function_meant, reduction_meant
 from .tree import (
     REDUCTIONS,
+    All,
     Binary,
     Call,
     Compare,
@@ -47,6 +48,15 @@ class LayerHeader:
     inputs: tuple[Header, ...]
     options: tuple[Option, ...]
     outputs: tuple[Header, ...]
+    span: Span
+
+
+@dataclass(frozen=True)
+class LoopHeader:
+    """The first line of a block; `tree.For` without its body."""
+
+    ranges: tuple[Expr, ...]
+    reverse: bool
     span: Span
 
 
@@ -165,6 +175,14 @@ def declaration(parts: Parts) -> ShapeDecl:
     return ShapeDecl(tensors, _over(parts))
 
 
+def loop(parts: Parts) -> LoopHeader:
+    for node in _nodes(parts):
+        if not isinstance(node, Name | Compare):
+            rule, way = "a block names its indices, and how far they run by comparisons", "write for t: or for t < N:"
+            raise _error("block-header", rule, node.span, way)
+    return LoopHeader(_nodes(parts), any(_is(p, "BACKWARDS") for p in parts), _over(parts))
+
+
 # -- statements --------------------------------------------------------------------------------------------------------
 
 
@@ -215,6 +233,10 @@ def access(parts: Parts) -> Subscripted:
 
 def dots(parts: Parts) -> Dots:
     return Dots(parts[0].span)
+
+
+def all_of(parts: Parts) -> All:
+    return All(parts[0].span)
 
 
 def merged(parts: Parts) -> Merged:
@@ -273,7 +295,7 @@ def call(parts: Parts) -> Call:
 BUILDERS: dict[str, Callable[[Parts], Any]] = {
     rule.__name__: rule
     for rule in (
-        name, number, import_, function, tensor, option, header, declaration, statement, operator,
-        unary, binary, compare, group, access, dots, merged, reduction, keyword, call,
+        name, number, import_, function, tensor, option, header, loop, declaration, statement, operator,
+        unary, binary, compare, group, access, dots, all_of, merged, reduction, keyword, call,
     )
 }  # fmt: skip

@@ -20,12 +20,14 @@ from itertools import pairwise
 from ..program.functions import ADD, AND, ATOM, COMPARE, MUL, NEG, NOT, OR, POW
 from .breaking import INDENT, Doc, Group, broken, flat
 from .tree import (
+    All,
     Binary,
     Call,
     Compare,
     Dots,
     Expr,
     File,
+    For,
     FunctionDef,
     Header,
     Import,
@@ -68,12 +70,18 @@ class _Entry:
     doc: Doc = ()
     comment: str = ""
     header: bool = False
+    loop: bool = False
     blank: bool = False  # whether a blank line stands above
     statement: Statement | None = None
 
     @property
     def in_layer(self) -> bool:
         return self.header or bool(self.indent)
+
+    @property
+    def inside(self) -> str:
+        """The indentation of what stands in it, or else beside it."""
+        return self.indent + INDENT * (self.header or self.loop)
 
 
 def _entries(file: File) -> list[_Entry]:
@@ -87,12 +95,15 @@ def _entries(file: File) -> list[_Entry]:
         return bisect_right(starts, offset)
 
     def above(limit: int, indent: str) -> None:
-        """The comments in front of an offset; those of a layer are indented in the text."""
+        """The comments in front of an offset; those of a layer or a block are indented in the text."""
+        column = limit - starts[line_of(limit) - 1]
         while comments and comments[-1][0] < limit:
             offset, comment = comments.pop()
             line = line_of(offset)
-            inside = indent or (entries and entries[-1].in_layer and offset > starts[line - 1])
-            entries.append(_Entry(line, line, INDENT if inside else "", comment=comment))
+            own = offset - starts[line - 1]
+            behind = entries[-1].inside if entries else ""
+            inside = behind if own > column or (not indent and own and limit == len(text)) else indent
+            entries.append(_Entry(line, line, inside, comment=comment))
 
     for start, end, entry in (piece for item in file.items for piece in _pieces(item)):
         above(start, entry.indent)
@@ -155,11 +166,23 @@ def _align(entries: list[_Entry]) -> None:
 def _pieces(item: Item) -> Iterator[tuple[int, int, _Entry]]:
     """The lines of an item: where each begins and ends, and what it says."""
     if not isinstance(item, LayerDef):
-        yield item.span.start, item.span.end, _entry("", item)
+        yield from _in_blocks(item, "")
         return
     yield item.span.start, item.outputs[-1].span.end, _Entry(0, 0, "", tuple(_header(item)), header=True)
     for part in item.body:
-        yield part.span.start, part.span.end, _entry(INDENT, part)
+        yield from _in_blocks(part, INDENT)
+
+
+def _in_blocks(
+    item: Import | FunctionDef | ShapeDecl | Statement | For, indent: str
+) -> Iterator[tuple[int, int, _Entry]]:
+    """A line, or a block with its lines."""
+    if not isinstance(item, For):
+        yield item.span.start, item.span.end, _entry(indent, item)
+        return
+    yield item.span.start, item.ranges[-1].span.end, _Entry(0, 0, indent, tuple(_loop(item)), loop=True)
+    for part in item.body:
+        yield from _in_blocks(part, indent + INDENT)
 
 
 def _entry(indent: str, item: Import | FunctionDef | ShapeDecl | Statement) -> _Entry:
@@ -228,6 +251,14 @@ def _kept(parts: Sequence[Header | Option]) -> frozenset[int]:
     return frozenset(found)
 
 
+def _loop(block: For) -> Iterator[str | Group]:
+    yield "for "
+    for k, written in enumerate(block.ranges):
+        yield ", " if k else ""
+        yield from _expr(written)
+    yield " reversed:" if block.reverse else ":"
+
+
 def _tensor(header: Header) -> Doc:
     return (header.name,) if header.dims is None else (_subscripts(header.name, header.dims),)
 
@@ -259,6 +290,8 @@ def _tight_and_level(node: Subscript) -> tuple[str, int]:
             return name, ATOM
         case Dots():
             return "...", ATOM
+        case All():
+            return ":", ATOM
         case Merged(items):
             return f"({','.join(map(_tight, items))})", ATOM
         case Subscripted(name, subscripts):

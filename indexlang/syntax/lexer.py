@@ -18,7 +18,7 @@ from ..size_limits import DEEPEST, LONGEST, MOST_PROBLEMS
 from . import character_mistakes
 from .automaton import END, tables
 
-_SOFT = ("from", "import", "layer", "shape")  # keywords that are names where a name is wanted
+_SOFT = ("for", "from", "import", "layer", "shape")  # keywords that are names where a name is wanted
 _ENDS_TARGET = ("NAME", "]", *_SOFT)
 
 

@@ -11,7 +11,7 @@ from .lexer import Line
 from .stuck import ASSIGNS, CLOSES, EXAMPLE, NAMES, Place
 
 _PYTHON = {
-    "for": "leave the loop out: indices run by themselves, and y[i] = x[i,j] sums over j",
+    "for": "leave the loop out: indices run by themselves; for t: stands over lines that need the step before",
     "while": "leave the loop out: indices run by themselves",
     "in": "give an index a range behind the statement: where 0 <= i < n",
     "if": "choose between values by where(condition, a, b), between points by a where behind the statement",
@@ -38,9 +38,25 @@ _PYTHON = {
 def is_header(line: Line) -> bool:
     """Whether a line was meant to begin a layer."""
     first, *rest = line.tokens or (line.end,)
+    if is_loop(line):
+        return False
     if rest and rest[-1].kind == ":":
         return True
     return first.kind == "layer" and (not rest or rest[0].kind in NAMES or any(t.kind == "->" for t in rest))
+
+
+def is_loop(line: Line) -> bool:
+    """Whether a line was meant to begin a block."""
+    first, *rest = line.tokens or (line.end,)
+    if first.kind != "for" or not rest:
+        return False
+    return rest[0].kind not in ("[", *ASSIGNS, ".") and (rest[-1].kind == ":" or rest[0].kind in (*NAMES, "NUMBER"))
+
+
+def slice_(span: Span) -> Problem:
+    """A `:` in brackets, where no layer takes or gives a part."""
+    rule = "there are no slices: an index runs over its axis, or over the range that a where gives it"
+    return Problem("slice", rule, span, way_out="write an index, as in x[i+1] where i < 3")
 
 
 def indented(line: Line) -> Problem:
@@ -65,13 +81,21 @@ def _wide(span: Span) -> Span:
 
 
 def no_body(header: Line) -> Problem:
-    rule, way = "a layer has at least one statement, indented under its header", "write its statements, or take it out"
+    way = "write its statements, or take it out"
+    if is_loop(header):
+        rule = "a block has at least one statement, indented under its for"
+        return Problem("empty-block", rule, header.span, way_out=way)
+    rule = "a layer has at least one statement, indented under its header"
     return Problem("empty-layer", rule, header.span, way_out=way)
 
 
-def in_a_layer(span: Span, what: str) -> Problem:
-    rule, way = f"a layer holds statements and shapes, no {what}", "move it out, to the first column"
-    return Problem("inside-layer", rule, span, way_out=way)
+def inside(span: Span, where: str, what: str) -> Problem:
+    """Something that stands in a layer or a block, and cannot."""
+    way = "move it in front of the block" if what == "shapes" else "move it out, to the first column"
+    if where == "a layer":
+        rule = f"a layer holds statements, blocks and shapes, no {what}"
+        return Problem("inside-layer", rule, span, way_out=way)
+    return Problem("inside-block", f"a block holds statements and blocks, no {what}", span, way_out=way)
 
 
 # -- rules for places -------------------------------------------------------------------------------------------------
@@ -79,9 +103,25 @@ def in_a_layer(span: Span, what: str) -> Problem:
 
 def python(p: Place) -> Problem | None:
     for token in (p.before, p.here):
-        if token.kind == "NAME" and token.text in _PYTHON and p.here.kind not in ASSIGNS:
+        word = token.kind == "NAME" or (token.kind == "for" and p.at > 1)
+        if word and token.text in _PYTHON and p.here.kind not in ASSIGNS:
             return p.problem("python", f"'{token.text}' is a word of Python", _PYTHON[token.text], token)
     return None
+
+
+def loop(p: Place) -> Problem | None:
+    """The line of a block."""
+    if not is_loop(p.line):
+        return None
+    index = p.token(1).text if p.token(1).kind in NAMES else "t"
+    rule = "a block names its indices, and how far they run by comparisons"
+    if ":" in p.expected and (p.here.kind == END or (p.here.text == "reversed" and p.after.kind == END)):
+        return p.problem("block-header", "the line of a block ends in a colon", "write : at its end")
+    if p.before.kind == ":" and not p.open:
+        rule = "the statements of a block stand under its line"
+        return p.problem("block-header", rule, "write them on lines of their own, indented")
+    way = f"write for {index}: where what is read says it, else for {index} < N: or for 1 <= {index} < N:"
+    return p.problem("block-header", rule, way)
 
 
 def import_(p: Place) -> Problem | None:

@@ -18,9 +18,9 @@ from ..errors import NAMED, IndexLangError, LanguageSyntaxError, Problem, Source
 from ..size_limits import DEEPEST, MOST_PROBLEMS
 from . import character_mistakes, line_mistakes, word_mistakes
 from .automaton import ACCEPT, tables
-from .builder import BUILDERS, LayerHeader
+from .builder import BUILDERS, LayerHeader, LoopHeader
 from .lexer import Line, Lines, lex
-from .tree import File, FunctionDef, Import, Item, LayerDef, ShapeDecl, Statement
+from .tree import Call, File, For, FunctionDef, Import, Item, LayerDef, ShapeDecl, Statement
 
 
 def read(path: str | os.PathLike[str]) -> Source:
@@ -73,13 +73,26 @@ def _clean(source: Source) -> Source:
 
 
 @dataclass
-class _Layer:
-    """A layer whose body is being read. `header` is None if it is wrong: its body is read for its own mistakes."""
+class _Open:
+    """A layer or a block whose body is being read. `header` is None if it is wrong: its body is read for its own
+    mistakes. `indent` is that of its first line.
+    """
 
     line: Line
-    header: LayerHeader | None
-    body: list[ShapeDecl | Statement] = field(default_factory=list)
-    indent: str | None = None  # that of its first line
+    header: LayerHeader | LoopHeader | None
+    body: list[ShapeDecl | Statement | For] = field(default_factory=list)
+    indent: str | None = None
+
+    @property
+    def is_layer(self) -> bool:
+        return line_mistakes.is_header(self.line)
+
+    def holds(self, line: Line) -> bool:
+        """Whether a line is one of its own, by its indentation; the first one says what that is."""
+        indent, own = line.indent.text, self.line.indent.text
+        if self.indent is None:
+            return indent.startswith(own) and indent != own
+        return indent == self.indent
 
 
 @dataclass
@@ -89,7 +102,7 @@ class _Parser:
     lines: Lines
     items: list[Item] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    layer: _Layer | None = None
+    open: list[_Open] = field(default_factory=list)  # the innermost last
 
     def run(self) -> tuple[list[Item], list[Problem]]:
         self.problems += self.lines.problems
@@ -97,43 +110,62 @@ class _Parser:
             if len(self.problems) > MOST_PROBLEMS:
                 break
             self.line(line)
-        self.close()
+        self.close(0)
         return self.items, self.problems
 
     def line(self, line: Line) -> None:
-        if not line.indent.text:
-            self.close()
-        elif self.layer is None:
-            self.problems.append(line_mistakes.indented(line))
-        elif self.layer.indent is None:
-            self.layer.indent = line.indent.text
-        elif line.indent.text != self.layer.indent:
-            self.problems.append(line_mistakes.uneven(line, self.layer.indent))
-        layer, item = self.layer, self.parsed(line)
+        self.place(line)
+        here, item = self.open[-1] if self.open else None, self.parsed(line)
         if line_mistakes.is_header(line):
-            if layer is not None:
-                self.problems.append(line_mistakes.in_a_layer(line.span, "layers"))
-            self.close()
-            self.layer = _Layer(line, item if isinstance(item, LayerHeader) else None)
-        elif layer is None:
+            if here is not None:
+                what = "a layer" if self.open[0].is_layer else "a block"
+                self.problems.append(line_mistakes.inside(line.span, what, "layers"))
+            self.close(0)
+            self.open.append(_Open(line, item if isinstance(item, LayerHeader) else None))
+        elif line_mistakes.is_loop(line):
+            self.open.append(_Open(line, item if isinstance(item, LoopHeader) else None))
+        elif here is None:
             self.items += [] if item is None else [item]
         elif isinstance(item, Import | FunctionDef):
             what = "imports" if isinstance(item, Import) else "functions"
-            self.problems.append(line_mistakes.in_a_layer(item.span, what))
+            self.problems.append(line_mistakes.inside(item.span, "a layer" if here.is_layer else "a block", what))
+        elif isinstance(item, ShapeDecl) and not here.is_layer:
+            self.problems.append(line_mistakes.inside(item.span, "a block", "shapes"))
         else:
-            layer.body += [] if item is None else [item]
+            here.body += [] if item is None else [item]
 
-    def close(self) -> None:
-        """End the layer that is being read."""
-        layer, self.layer = self.layer, None
-        if layer is None or layer.header is None:
+    def place(self, line: Line) -> None:
+        """Close what the indentation of a line ends; what fits nowhere is reported."""
+        if not line.indent.text:
+            self.close(0)
             return
-        h = layer.header
-        if layer.indent is None:
-            self.problems.append(line_mistakes.no_body(layer.line))
-        elif layer.body:
-            span = h.span.to(layer.body[-1].span)
-            self.items.append(LayerDef(h.name, h.inputs, h.options, h.outputs, tuple(layer.body), span))
+        if not self.open:
+            self.problems.append(line_mistakes.indented(line))
+            return
+        holding = [k for k, o in enumerate(self.open) if o.holds(line)]
+        if not holding:
+            inner = next((o for o in reversed(self.open) if o.indent is not None), self.open[-1])
+            self.problems.append(line_mistakes.uneven(line, inner.indent or ""))
+            return
+        self.close(holding[-1] + 1)
+        self.open[-1].indent = line.indent.text
+
+    def close(self, level: int) -> None:
+        """End the layers and blocks that are being read, but for so many outer ones."""
+        while len(self.open) > level:
+            done = self.open.pop()
+            header = done.header
+            if header is not None and done.indent is None:
+                self.problems.append(line_mistakes.no_body(done.line))
+            elif header is not None and done.body:
+                span = header.span.to(done.body[-1].span)
+                if isinstance(header, LayerHeader):
+                    h = header
+                    self.items.append(LayerDef(h.name, h.inputs, h.options, h.outputs, tuple(done.body), span))
+                    continue
+                inside = tuple(part for part in done.body if isinstance(part, Statement | For))
+                block = For(header.ranges, header.reverse, inside, span)
+                (self.open[-1].body if self.open else self.items).append(block)
 
     def parsed(self, line: Line) -> Any:
         """The item or header of a line; None if it has none."""
@@ -147,6 +179,11 @@ class _Parser:
         if len(line.tokens) > DEEPEST and (place := _too_deep(item)) is not None:
             self.problems.append(character_mistakes.too_deep(place, DEEPEST))
             return None
+        if isinstance(item, Statement) and not (isinstance(item.value, Call) and item.op == "="):
+            whole = next((token for token in line.tokens if token.kind == ":"), None)
+            if whole is not None:  # an axis of a part that no layer takes
+                self.problems.append(line_mistakes.slice_(whole.span))
+                return None
         return item
 
 

@@ -10,7 +10,7 @@ from ..properties import cached_property
 from .lexer import Line, Token
 
 ASSIGNS = ("=", "+=", "*=", "MAX_OPERATOR", "MIN_OPERATOR")
-NAMES = ("NAME", "from", "import", "layer", "shape")
+NAMES = ("NAME", "for", "from", "import", "layer", "shape")
 OPENS, CLOSES = ("(", "["), (")", "]")
 ENDS_OPERAND = (*NAMES, "NUMBER", *CLOSES)
 BEGINS_OPERAND = (*NAMES, "NUMBER", "(", "where", "not")

@@ -1,16 +1,17 @@
 """What was written: the syntax tree, one node per construct, every node with its span.
 
     File        ::= Item*
-    Item        ::= Import | FunctionDef | LayerDef | ShapeDecl | Statement
+    Item        ::= Import | FunctionDef | LayerDef | ShapeDecl | Statement | For
     Import      ::= "from" module "import" name ("," name)*
     FunctionDef ::= name "(" name ("," name)* ")" "=" Expr
-    LayerDef    ::= "layer" name "(" Header* [";" Option*] ")" "->" Header* ":" (ShapeDecl | Statement)*
+    LayerDef    ::= "layer" name "(" Header* [";" Option*] ")" "->" Header* ":" (ShapeDecl | Statement | For)*
+    For         ::= "for" Expr ("," Expr)* ["reversed"] ":" (Statement | For)*
     ShapeDecl   ::= "shape" Header+
     Header      ::= name ["[" Expr* "]"]
     Statement   ::= Target ("," Target)* op Expr ["where" Expr ("," Expr)*]
     Target      ::= Name | Subscripted
     Expr        ::= Number | Name | Subscripted | Unary | Binary | Compare | Call | Reduction
-    Subscript   ::= Expr | Dots | Merged          (pad, clamp, wrap and reflect are Calls here)
+    Subscript   ::= Expr | Dots | All | Merged    (pad, clamp, wrap and reflect are Calls here)
 
 Names are not resolved: a `Name` may be an index, a dim, an option, a constant or a scalar tensor.
 Spans take no part in comparisons, so two layouts of one program are equal trees.
@@ -18,6 +19,7 @@ Spans take no part in comparisons, so two layouts of one program are equal trees
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -47,6 +49,13 @@ class Name:
 @dataclass(frozen=True)
 class Dots:
     """`...` in a subscript list."""
+
+    span: Span = _span()
+
+
+@dataclass(frozen=True)
+class All:
+    """`:` in a subscript list: a whole axis of a part."""
 
     span: Span = _span()
 
@@ -117,7 +126,7 @@ class Reduction:
 
 
 Expr = Number | Name | Subscripted | Unary | Binary | Compare | Call | Reduction
-Subscript = Expr | Dots | Merged
+Subscript = Expr | Dots | All | Merged
 Target = Name | Subscripted
 
 
@@ -129,6 +138,19 @@ class Statement:
     op: str
     value: Expr
     conditions: tuple[Expr, ...]
+    span: Span = _span()
+
+
+@dataclass(frozen=True)
+class For:
+    """Statements that run for one step after the other: `for 1 <= t < T:`, `for i < N, j < M reversed:`.
+
+    `ranges` are as written, an index alone or compared with its bounds.
+    """
+
+    ranges: tuple[Expr, ...]
+    reverse: bool
+    body: tuple[Statement | For, ...]
     span: Span = _span()
 
 
@@ -175,11 +197,20 @@ class LayerDef:
     inputs: tuple[Header, ...]
     options: tuple[Option, ...]
     outputs: tuple[Header, ...]
-    body: tuple[ShapeDecl | Statement, ...]
+    body: tuple[ShapeDecl | Statement | For, ...]
     span: Span = _span()
 
 
-Item = Import | FunctionDef | LayerDef | ShapeDecl | Statement
+Item = Import | FunctionDef | LayerDef | ShapeDecl | Statement | For
+
+
+def within(items: Iterable[Item], blocks: tuple[For, ...] = ()) -> Iterator[tuple[Statement, tuple[For, ...]]]:
+    """All statements in their order, each with the blocks that it stands in, outer ones first."""
+    for item in items:
+        if isinstance(item, Statement):
+            yield item, blocks
+        elif isinstance(item, For):
+            yield from within(item.body, (*blocks, item))
 
 
 @dataclass(frozen=True)

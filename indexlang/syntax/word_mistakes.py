@@ -115,8 +115,7 @@ def _target(p: Place) -> Problem | None:
 def _punctuation(p: Place) -> Problem | None:
     match p.here.kind:
         case ":" if p.inside == "[":
-            rule = "there are no slices: an index runs over its axis, or over the range that a where gives it"
-            return p.problem("slice", rule, "write an index, as in x[i+1] where i < 3")
+            return line_mistakes.slice_(p.here.span)
         case ":":
             return p.problem("colon", "a colon ends the header of a layer, and stands nowhere else", "leave it out")
         case ";":
@@ -307,6 +306,7 @@ def _anything(p: Place) -> Problem:
 
 
 _RULES: tuple[_Rule, ...] = (
+    line_mistakes.loop,
     line_mistakes.python,
     line_mistakes.import_,
     line_mistakes.header,

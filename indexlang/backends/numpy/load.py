@@ -122,7 +122,7 @@ def _loaded(
         return run if whole is None else _at_once(whole, run)
 
     run = loaded() if positions < _MANY else _at_first_call(loaded)
-    return _guarded(run, plan.places, plan.shapes), part.plan or plan, whole
+    return guarded(run, plan.places, plan.shapes), part.plan or plan, whole
 
 
 def _at_once(whole: Whole, run: Run) -> Run:
@@ -169,7 +169,7 @@ def load(code: str, given: Iterable[tuple[str, Run]] = ()) -> Run:
     return run
 
 
-def _guarded(run: Run, places: tuple[tuple[Access, int], ...], known: Mapping[str, tuple[int, ...]]) -> Run:
+def guarded(run: Run, places: tuple[tuple[Access, int], ...], known: Mapping[str, tuple[int, ...]]) -> Run:
     """The same with the errors of its checks, and of what NumPy checks, told as ours."""
 
     def guarded(*arrays: Any) -> tuple[Any, ...]:

@@ -1,0 +1,292 @@
+"""From a Program with blocks to its stages.
+
+In: a Program, sizes and dtypes of its inputs. Out: `Staged`, and what is to be warned of; or a `ShapeError`. The one
+rule: what takes no part in a recurrence runs before or behind the steps, for all of them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..errors import NAMED, Problem, ShapeError, within_depth
+from ..program.affine import Affine
+from ..program.blocks import Steps, runs, with_ranges
+from ..program.ir import (
+    DOTS,
+    Access,
+    Block,
+    Boundary,
+    Const,
+    Program,
+    Shape,
+    Size,
+    Statement,
+    statement,
+    tensors_in,
+    walk,
+)
+from ..program.names import plain
+from ..ranges.inherit import inherit
+from ..ranges.solve import solve
+from ..rewrite.hoist import hoist
+from ..rewrite.lifted import arranged
+from ..sizes import dtypes as kinds
+from ..sizes import ranks, shapes
+from .order import Pair, orders
+from .pieces import Extents, Piece, is_padded, pieces, positions, shape_of, start_of
+from .stages import At, Buffer, Call, Now, Repeat, Slice, Stage, Staged
+
+BEFORE = "_before"  # what the name of a slice as it was ends with
+_START = {"=": 0, "+=": 0, "*=": 1}
+
+
+@within_depth(ShapeError, NAMED)
+def staged(
+    program: Program, sizes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str]
+) -> tuple[Staged, tuple[Problem, ...]]:
+    """The stages of a program at these sizes and types. Errors: `ShapeError`."""
+    expanded = ranks.expand(program, {name: len(shape) for name, shape in sizes.items()})
+    written = shapes.infer(expanded, sizes)
+    hoisted = hoist(expanded)
+    there = written if hoisted is expanded else shapes.infer(hoisted, sizes, rewritten=True)
+    found = orders(hoisted, there.extents, there.tensors)
+    if found.problems:
+        raise ShapeError(*found.problems)
+    apart_ = lifted(hoisted)
+    known, typed = shapes.infer(apart_, sizes, rewritten=True), kinds.infer(apart_, dtypes)
+    return _Cutting(apart_, known, typed, found.checks).staged(), written.warnings
+
+
+def lifted(program: Program) -> Program:
+    """The program with its blocks as short as they can be, and the ranges that its statements had before."""
+    bounds = solve(program).bounds
+    order = arranged(program.statements)
+    wanted = [
+        {i: b for i, b in bounds[k].items() if i != DOTS} if program.statements[k].block is not None else None
+        for k, _ in order
+    ]
+    found = inherit(replace(program, statements=tuple(s for _, s in order)), wanted)
+    return replace(found, statements=with_ranges(found.statements))
+
+
+@dataclass
+class _Group:
+    """A piece, and the place where it stands."""
+
+    piece: Piece
+    outermost: Block | None
+    call: Call | None = None
+
+
+@dataclass
+class _Loop:
+    """A block with what stands in it."""
+
+    block: Block
+    extents: Steps
+    inside: list[_Group | _Loop]
+
+
+class _Cutting:
+    def __init__(self, program: Program, known: shapes.Shapes, typed: kinds.Types, checks: Sequence[Pair]) -> None:
+        self.checks = checks
+        self.program, self.known, self.typed = program, known, typed
+        self.sizes = dict(known.tensors)
+        self.storage = {t: kinds.computing(d) for t, d in typed.tensors.items()}
+        self.stepwise = {s.target.tensor for s in program.statements if s.block is not None}
+        self.operators: dict[str, str] = {}
+        for stmt in program.statements:
+            if self.operators.get(stmt.target.tensor, "=") == "=":
+                self.operators[stmt.target.tensor] = stmt.op
+        self.groups: list[_Group] = []
+
+    def staged(self) -> Staged:
+        numbered = list(zip(self.program.statements, self.known.extents, strict=True))
+        tree = self.tree(numbered, 0, ())
+        users = self.users()
+        stages = tuple(self.stages(tree, users))
+        found = self.shared()
+        shared = [t for t in self.sizes if t in found]
+        buffers = tuple(Buffer(t, self.sizes[t], self.storage[t], self.start(t)) for t in shared)
+        outputs = tuple((t, self.typed.tensors[t]) for t in self.program.outputs)
+        told = dict(self.known.tensors), dict(self.typed.tensors)
+        return Staged(self.program.inputs, outputs, buffers, stages, *told, tuple(self.checks))
+
+    def start(self, tensor: str) -> float | int | bool:
+        """What the elements of a tensor are that nothing reaches."""
+        op, kind = self.operators[tensor], kinds.kind_of(self.storage[tensor])
+        if op not in ("max=", "min="):
+            return _START[op]
+        least = op == "max="
+        if kind == "bool":
+            return not least
+        if kind == "int":
+            return -(2**63) if least else 2**63 - 1
+        return float("-inf") if least else float("inf")
+
+    # -- what runs where -----------------------------------------------------------------------
+
+    def tree(self, statements: Sequence[tuple[Statement, Extents]], level: int, steps: Steps) -> list[_Group | _Loop]:
+        found: list[_Group | _Loop] = []
+        at = 0
+        for block, several in runs([s for s, _ in statements], level):
+            some = statements[at : at + len(several)]
+            at += len(several)
+            if block is None:
+                outermost = some[0][0].block and some[0][0].block.path[0]
+                made = [_Group(p, outermost) for p in pieces(some, steps, self.sizes, self.stepwise)]
+                self.groups += made
+                found += made
+            else:
+                extents = tuple((i, some[0][1][i]) for i in block.indices)
+                found.append(_Loop(block, extents, self.tree(some, level + 1, (*steps, *extents))))
+        return found
+
+    def users(self) -> dict[str, list[tuple[int, Slice, bool]]]:
+        """By tensor, which pieces use which slices of it, and whether they make them."""
+        found: dict[str, list[tuple[int, Slice, bool]]] = {}
+        for number, group in enumerate(self.groups):
+            for name, part in group.piece.slices.items():
+                found.setdefault(part.tensor, []).append((number, part, name in group.piece.made))
+            for part in group.piece.slices.values():
+                for axis in part.axes:
+                    for tensor in _read_in(axis):
+                        found.setdefault(tensor, []).append((number, Slice(tensor, ()), False))
+        return found
+
+    def is_given(self, name: str, number: int, users: Mapping[str, list[tuple[int, Slice, bool]]]) -> bool:
+        """Whether somebody reads what a piece makes after it has run, perhaps itself at another step."""
+        part = self.groups[number].piece.slices[name]
+        if part.tensor in self.program.outputs or any(part.tensor in c.tensors for c in self.checks):
+            return True
+        for k, other, made in users[part.tensor]:
+            reads = not made or self.continues_by_slice(k, other)
+            if (k, other) != (number, part) and self.may_follow(k, number) and reads:
+                return True
+        return False
+
+    def may_follow(self, number: int, other: int) -> bool:
+        """Whether a piece may run after another one, in the same block at another step perhaps."""
+        blocks = self.groups[number].outermost, self.groups[other].outermost
+        return number > other or (blocks[0] is not None and blocks[0] == blocks[1])
+
+    def continues_by_slice(self, number: int, part: Slice) -> bool:
+        piece = self.groups[number].piece
+        return any(piece.tensors[name] == part and self.continues(name, number) for name in piece.made)
+
+    def shared(self) -> set[str]:
+        """The tensors that pieces give to each other or that are taken."""
+        calls = [group.call for group in self.groups if group.call is not None]
+        given = {part.tensor for call in calls for _, part in call.gives}
+        taken = {part.tensor for call in calls for _, part in call.takes if isinstance(part, Slice)}
+        checked = {t for check in self.checks for t in check.tensors}
+        return (given | taken | checked | {t for c in calls for t in self.positions_of(c)}) - {*self.program.inputs}
+
+    def positions_of(self, call: Call) -> list[str]:
+        """The tensors from which positions are read."""
+        parts = [part for _, part in (*call.takes, *call.gives) if isinstance(part, Slice)]
+        return [tensor for part in parts for axis in part.axes for tensor in _read_in(axis)]
+
+    def stages(
+        self, tree: Sequence[_Group | _Loop], users: Mapping[str, list[tuple[int, Slice, bool]]]
+    ) -> Iterator[Stage]:
+        for item in tree:
+            if isinstance(item, _Loop):
+                yield Repeat(item.block, item.extents, tuple(self.stages(item.inside, users)))
+            else:
+                item.call = self.call(item, users)
+                yield item.call
+
+    # -- a piece as a program ------------------------------------------------------------------
+
+    def call(self, group: _Group, users: Mapping[str, list[tuple[int, Slice, bool]]]) -> Call:
+        piece, number = group.piece, next(k for k, g in enumerate(self.groups) if g is group)
+        sizes = {n: shape_of(p, self.sizes) if isinstance(p, Slice) else () for n, p in piece.tensors.items()}
+        statements: list[Statement] = []
+        extents: list[Extents] = []
+        takes: dict[str, Slice | Now] = {}
+        written: set[str] = set()
+        for k, (stmt, box) in enumerate(piece.statements):
+            name = stmt.target.tensor
+            part, op = piece.slices[name], self.operators[piece.slices[name].tensor]
+            if k == piece.made[name][0] and self.continues(name, number):
+                before = name + BEFORE
+                takes[before] = part
+                sizes[before] = sizes[name]
+                axes = plain(tuple(Const(0) for _ in sizes[name]))
+                statements.append(statement(Access(name, axes), "=", Access(before, axes)))
+                extents.append({i.name: (0, n) for i, n in zip(axes, sizes[name], strict=True)})  # type: ignore[union-attr]
+                written.add(name)
+            if stmt.op == "=" and name in written:
+                stmt = replace(stmt, op="+=" if op == "=" else op)
+            written.add(name)
+            statements.append(stmt)
+            extents.append(box)
+        read = dict.fromkeys(t for s in statements for t in tensors_in(s))
+        for name in read:
+            if name not in written and name not in takes:
+                takes[name] = piece.tensors[name]
+        gives = tuple((n, piece.slices[n]) for n in piece.made if self.is_given(n, number, users))
+        declared = tuple(Shape(n, tuple(map(Const, sizes[n]))) for n in dict.fromkeys((*takes, *written)))
+        outputs = tuple(n for n, _ in gives)
+        program = Program(tuple(takes), outputs, tuple(statements), declared, name="piece")
+        bounds = [{i: (Const(lo), Const(hi)) for i, (lo, hi) in box.items()} for box in extents]
+        known = {Size(n, k): Affine(size) for n in takes for k, size in enumerate(sizes[n])}
+        return Call(inherit(program, bounds, known), tuple(takes.items()), gives)
+
+    def continues(self, name: str, number: int) -> bool:
+        """Whether what a piece makes comes to what is there already: from other pieces, or from other steps."""
+        piece = self.groups[number].piece
+        part, open_ = piece.slices[name], dict(piece.steps)
+        leaves = any(
+            not is_padded(axis)
+            and (found := positions(axis, open_)) is not None
+            and not (found[0] >= 0 and found[1] < size)
+            for axis, size in zip(part.axes, self.sizes[part.tensor], strict=True)
+        )
+        if self.operators[part.tensor] == "=" and name not in piece.partial and not leaves:
+            return False
+        if leaves or not _injective(part, piece.steps):
+            return True
+        for other, group in enumerate(self.groups):
+            if not self.may_follow(number, other):
+                continue
+            for theirs in (group.piece.slices[n] for n in group.piece.made):
+                another = theirs.tensor == part.tensor and (other, theirs) != (number, part)
+                if another and not _never_meet(part, open_, theirs, dict(group.piece.steps)):
+                    return True
+        return False
+
+
+def _read_in(axis: object) -> list[str]:
+    """The tensors that a position is read from."""
+    if not isinstance(axis, At):
+        return []
+    node = axis.position
+    roots = [node.expr] if isinstance(node, Boundary) else [node]
+    return [p.tensor for root in roots for p in walk(root) if isinstance(p, Access)]
+
+
+def _injective(part: Slice, steps: Steps) -> bool:
+    """Whether a slice is another one at each step."""
+    left = {i for i, (lo, hi) in steps if hi - lo > 1}
+    progress = True
+    while left and progress:
+        progress = False
+        for axis in part.axes:
+            form = start_of(axis) if isinstance(axis, At) else None
+            moving = [a.name for a, _ in form.terms if a.name in left] if form is not None else []  # type: ignore[union-attr]
+            if len(moving) == 1:
+                left.discard(moving[0])
+                progress = True
+    return not left
+
+
+def _never_meet(one: Slice, own: Extents, other: Slice, theirs: Extents) -> bool:
+    """Whether two slices have no element in common at any steps of each."""
+    for a, b in zip(one.axes, other.axes, strict=True):
+        first, second = positions(a, own), positions(b, theirs)
+        if first is not None and second is not None and (first[1] < second[0] or second[1] < first[0]):
+            return True
+    return False

@@ -1,0 +1,280 @@
+"""Stages as the source of one Python function.
+
+In: `Staged`. Out: text. The one rule: what is printed is what runs; it calls the pieces by number, and does nothing but
+hand slices to them and put away what they give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from keyword import iskeyword
+from math import inf, isinf
+
+from ..program.ir import Access, Boundary, Const, Expr, Index
+from ..program.ir import Call as Apply
+from .pieces import is_padded, positions
+from .stages import At, Axis, Call, Now, Repeat, Slice, Span, Stage, Staged
+
+INDENT = "    "
+AT = '''\
+def at(position, size, place):
+    """A position that data say."""
+    position = int(position)
+    if not 0 <= position < size:
+        raise IndexError("position", place, position, size)
+    return position
+'''
+REFLECTED = '''\
+def reflected(position, size):
+    """Mirrored at the edges without repeating them."""
+    position %= max(2 * (size - 1), 1)
+    return position if position < size else 2 * (size - 1) - position
+'''
+_INFIX = {"add": "+", "sub": "-", "mul": "*", "floordiv": "//", "mod": "%"}
+
+
+def piece(number: int) -> str:
+    """The name of the function of a piece."""
+    return f"piece_{number}"
+
+
+def checking(number: int) -> str:
+    """The name of the function of a check."""
+    return f"check_{number}"
+
+
+def calls(stages: tuple[Stage, ...]) -> Iterator[Call]:
+    """The pieces, in their order."""
+    for stage in stages:
+        if isinstance(stage, Call):
+            yield stage
+        else:
+            yield from calls(stage.stages)
+
+
+@dataclass
+class Source:
+    """The lines so far. `places` are the accesses, with their axes, that checks of positions refer to."""
+
+    staged: Staged
+    names: dict[str, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=lambda: {"np", "at", "reflected", "run"})
+    head: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    fills: dict[tuple[tuple[int, ...], str, float], str] = field(default_factory=dict)
+    places: list[tuple[Access, int]] = field(default_factory=list)
+    there: set[str] = field(default_factory=set)
+    open: dict[str, tuple[int, int]] = field(default_factory=dict)
+    number: int = 0
+    used: set[str] = field(default_factory=set)
+
+    def name(self, wish: str) -> str:
+        """An identifier of its own."""
+        stem = "".join(c if c.isidentifier() or (c.isdecimal()) else "_" for c in wish)
+        stem = f"{stem}_" if iskeyword(stem) or not stem.isidentifier() else stem
+        found = next(n for n in (stem, *(f"{stem}_{k}" for k in range(2, 10**6))) if n not in self.taken)
+        self.taken.add(found)
+        return found
+
+    def text(self) -> str:
+        """The source of `run(*inputs)`, which gives a tuple of the outputs."""
+        staged = self.staged
+        for tensor in (*staged.inputs, *(b.tensor for b in staged.buffers)):
+            self.names[tensor] = self.name(tensor)
+        self.there = set(staged.inputs)
+        self.run(staged.stages, 1)
+        for buffer in staged.buffers:
+            if buffer.tensor not in self.there:
+                self.allocate(buffer.tensor)
+        for number, check in enumerate(staged.checks):
+            given = ", ".join(self.names[t] for t in check.tensors)
+            self.lines.append(f"{INDENT}{checking(number)}({given})")
+        results = []
+        for tensor, dtype in staged.outputs:
+            results.append(f"{self.names[tensor]}.astype({dtype!r}, copy=False)")
+        lines = [f"def run({', '.join(self.names[t] for t in staged.inputs)}):"]
+        lines += [INDENT + line for line in self.head]
+        lines += self.lines
+        lines.append(f"{INDENT}return ({', '.join(results)}{',' * bool(results)})")
+        helpers = [text for name, text in (("at", AT), ("reflected", REFLECTED)) if name in self.used]
+        return "\n\n".join(["import numpy as np\n", *helpers, "\n".join(lines) + "\n"])
+
+    def run(self, stages: tuple[Stage, ...], level: int) -> None:
+        for stage in stages:
+            if isinstance(stage, Call):
+                self.call(stage, level)
+            else:
+                self.repeat(stage, level)
+
+    def repeat(self, stage: Repeat, level: int) -> None:
+        for call in calls(stage.stages):  # what its steps put slices into
+            for _, part in call.gives:
+                if part.tensor not in self.there:
+                    self.allocate(part.tensor)
+        for number, (index, (lo, hi)) in enumerate(stage.extents):
+            self.names[f"step {index}"] = name = self.name(index)
+            steps = f"range({lo}, {hi})" if lo else f"range({hi})"
+            steps = f"reversed({steps})" if stage.block.reverse else steps
+            self.lines.append(f"{INDENT * (level + number)}for {name} in {steps}:")
+            self.open[index] = (lo, hi)
+        self.run(stage.stages, level + len(stage.extents))
+        for index, _ in stage.extents:
+            self.taken.discard(self.names.pop(f"step {index}"))
+            del self.open[index]
+
+    def allocate(self, tensor: str) -> None:
+        buffer = next(b for b in self.staged.buffers if b.tensor == tensor)
+        start = _number(buffer.start)
+        maker = f"np.zeros({buffer.shape}, {buffer.dtype!r})" if buffer.start == 0 else ""
+        self.head.append(f"{self.names[tensor]} = {maker or f'np.full({buffer.shape}, {start}, {buffer.dtype!r})'}")
+        self.there.add(tensor)
+
+    def call(self, stage: Call, level: int) -> None:
+        indent = INDENT * level
+        given = ", ".join(self.taken_from(part) for _, part in stage.takes)
+        names = [self.name(n) for n, _ in stage.gives]
+        function = piece(self.number)
+        self.number += 1
+        left = f"({', '.join(names)}{',' * bool(names)}) = " if names else ""
+        self.lines.append(f"{indent}{left}{function}({given})")
+        for name, (_, part) in zip(names, stage.gives, strict=True):
+            buffer = next(b for b in self.staged.buffers if b.tensor == part.tensor)
+            if part.whole and not self.open:
+                self.there.add(part.tensor)
+                home = self.names[part.tensor]
+                self.lines.append(f"{indent}{home} = {name}.astype({buffer.dtype!r}, copy=False)")
+                continue
+            if part.tensor not in self.there:
+                self.allocate(part.tensor)
+            guard = self.guard(part)
+            self.lines.append(f"{indent}{guard}{self.names[part.tensor]}[{self.index(part)}] = {name}")
+            self.taken.discard(name)
+
+    def taken_from(self, part: Slice | Now) -> str:
+        """Code of what a piece takes."""
+        if isinstance(part, Now):
+            return f"np.asarray({self.names[f'step {part.index}']})"
+        if part.tensor not in self.there:
+            self.allocate(part.tensor)
+        name = self.names[part.tensor]
+        if part.whole:
+            return name
+        code = f"{name}[{self.index(part)}]"
+        padded = [(k, a.position) for k, a in enumerate(part.axes) if isinstance(a, At) and is_padded(a)]
+        for _, position in padded:
+            assert isinstance(position, Boundary)
+            value = position.value.value if isinstance(position.value, Const) else 0
+            shape = tuple(
+                n if a is None else a.length
+                for a, n in zip(part.axes, self.staged.shapes[part.tensor], strict=True)
+                if not isinstance(a, At)
+            )
+            fill = self.fill(shape, part.tensor, float(value))
+            code = f"({code} if {self.inside(part)} else {fill})"
+            break
+        return code
+
+    def fill(self, shape: tuple[int, ...], tensor: str, value: float) -> str:
+        known = {b.tensor: b.dtype for b in self.staged.buffers}
+        dtype = known.get(tensor, self.staged.dtypes[tensor])
+        key = shape, dtype, value
+        if key not in self.fills:
+            self.fills[key] = self.name("fill")
+            self.head.append(f"{self.fills[key]} = np.full({shape}, {_number(value)}, {dtype!r})")
+        return self.fills[key]
+
+    def inside(self, part: Slice) -> str:
+        """Code of whether a slice lies in no padding."""
+        tests = []
+        for axis, n in zip(part.axes, self.staged.shapes[part.tensor], strict=True):
+            if isinstance(axis, At) and is_padded(axis):
+                tests.append(f"0 <= {self.pad(axis)} < {n}")
+        return " and ".join(tests)
+
+    def guard(self, part: Slice) -> str:
+        """What stands before a write that may fall into a padding."""
+        return f"if {test}: " if (test := self.inside(part)) else ""
+
+    def index(self, part: Slice) -> str:
+        """Code of a slice's subscripts."""
+        shape = self.staged.shapes[part.tensor]
+        found = [self.axis(part, k, axis, n) for k, (axis, n) in enumerate(zip(part.axes, shape, strict=True))]
+        while found and found[-1] == ":":
+            found.pop()
+        if all(isinstance(a, At) for a in part.axes):
+            found.append("...")
+        return ", ".join(found) or "..."
+
+    def axis(self, part: Slice, number: int, axis: Axis, size: int) -> str:
+        match axis:
+            case None:
+                return ":"
+            case Span(start=start, length=length):
+                code = self.expr(start)
+                return f"{code}:{code} + {length}"
+            case At(position=Boundary(kind="pad") as s):
+                return self.pad(axis) if s else ""
+            case At(position=Boundary(kind=kind, expr=e)):
+                code = self.expr(e)
+                if kind == "clamp":
+                    return f"min(max({code}, 0), {size - 1})"
+                if kind == "wrap":
+                    return f"({code}) % {size}"
+                self.used.add("reflected")
+                return f"reflected({code}, {size})"
+            case At(position=e):
+                assert not isinstance(e, Boundary)
+                code = self.expr(e)
+                reach = positions(axis, self.open)
+                if reach is None:
+                    self.used.add("at")
+                    self.places.append((_access(part, number, e), number))
+                    return f"at({code}, {size}, {len(self.places) - 1})"
+                if reach[0] < 0 or reach[1] >= size:  # where a mask refuses it
+                    return f"min(max({code}, 0), {size - 1})"
+                return code
+
+    def pad(self, axis: At) -> str:
+        s = axis.position
+        assert isinstance(s, Boundary)
+        code = self.expr(s.expr)
+        return code if s.lo is None or s.lo == Const(0) else f"({code} - {self.expr(s.lo, True)})"
+
+    def expr(self, expr: Expr, tight: bool = False) -> str:
+        """Code of a position."""
+        match expr:
+            case Const(value=value):
+                return _number(value)
+            case Index(name=name):
+                return self.names[f"step {name}"]
+            case Access(tensor=tensor, subscripts=subscripts):
+                if tensor not in self.there:
+                    self.allocate(tensor)
+                axes = tuple(At(s) for s in subscripts if isinstance(s, Expr | Boundary))
+                part = Slice(tensor, axes)
+                return f"int({self.names[tensor]}[{self.index(part)}])"
+            case Apply(fn="neg", args=(a,)):
+                return f"(-{self.expr(a, True)})"
+            case Apply(fn=("min" | "max") as fn, args=args):
+                return f"{fn}({', '.join(map(self.expr, args))})"
+            case Apply(fn="int", args=(a,)):
+                return f"int({self.expr(a)})"
+            case Apply(fn=fn, args=(a, b)) if fn in _INFIX:
+                code = f"{self.expr(a, True)} {_INFIX[fn]} {self.expr(b, True)}"
+                return f"({code})" if tight else code
+            case _:
+                raise NotImplementedError(expr)
+
+
+def _access(part: Slice, number: int, position: Expr) -> Access:
+    """The access that a check tells of."""
+    axes = [a.position if isinstance(a, At) else Const(0) for a in part.axes]
+    axes[number] = position
+    return Access(part.tensor, tuple(axes))
+
+
+def _number(value: float | int | bool) -> str:
+    if isinstance(value, float) and isinf(value):
+        return "np.inf" if value == inf else "-np.inf"
+    return repr(value)

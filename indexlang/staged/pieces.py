@@ -1,0 +1,305 @@
+"""Statements as pieces that know nothing of steps: slices of tensors in place of tensors.
+
+In: statements that run together at open steps, sizes. Out: `Piece`s. The one rule: an axis of which a step says the
+position is no axis of the piece; where it says more than that, the step's number is passed as a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from ..program.affine import Affine
+from ..program.blocks import Steps
+from ..program.ir import (
+    Access,
+    Boundary,
+    Const,
+    Domain,
+    Dots,
+    Expr,
+    Index,
+    Merged,
+    Reduce,
+    Size,
+    Statement,
+    Subscript,
+    indices_of,
+    parts_of_domain,
+    reads,
+    statement,
+)
+from ..program.ir import Call as Apply
+from ..sizes.in_bounds import numeric
+from .stages import At, Axis, Now, Slice, Span
+
+Extents = Mapping[str, tuple[int, int]]
+Sizes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass
+class Piece:
+    """Statements over slices. `tensors` are the slices by the names that stand for them, `made` those that it makes,
+    with the numbers of their statements; `partial` those of which it may leave elements as they were.
+    """
+
+    steps: Steps
+    statements: list[tuple[Statement, Extents]] = field(default_factory=list)
+    tensors: dict[str, Slice | Now] = field(default_factory=dict)
+    made: dict[str, list[int]] = field(default_factory=dict)
+    partial: set[str] = field(default_factory=set)
+
+    @property
+    def slices(self) -> dict[str, Slice]:
+        """What stands for tensors."""
+        return {name: part for name, part in self.tensors.items() if isinstance(part, Slice)}
+
+
+def pieces(
+    statements: Sequence[tuple[Statement, Extents]], steps: Steps, sizes: Sizes, stepwise: Collection[str]
+) -> list[Piece]:
+    """The statements as few pieces: what one reads of another by a different slice is a piece before it."""
+    found: list[Piece] = []
+    work: _Slicing | None = None
+    for stmt, extents in statements:
+        if work is None or not work.fits(stmt, extents):
+            work = _Slicing(steps, sizes, stepwise)
+            found.append(work.piece)
+        work.add(stmt, extents)
+    return found
+
+
+class _Slicing:
+    """One piece being made."""
+
+    def __init__(self, steps: Steps, sizes: Sizes, stepwise: Collection[str]) -> None:
+        self.piece, self.sizes, self.stepwise = Piece(steps), sizes, stepwise
+        self.open = {i: extent for i, extent in steps}
+        self.names: dict[Slice | Now, str] = {}
+        self.extents: Extents = {}
+
+    def fits(self, stmt: Statement, extents: Extents) -> bool:
+        """Whether what a statement reads and writes is, of what the piece makes, the same or surely something else."""
+        self.extents = extents
+        made = [self.piece.tensors[name] for name in self.piece.made]
+        ours = [part for part in made if isinstance(part, Slice)]
+        there = [part for part in self.piece.tensors.values() if isinstance(part, Slice)]
+        target = self.slice_of(stmt.target)[0]
+        for access in _accesses(stmt):
+            one, _ = self.slice_of(access)
+            if any(one.tensor == p.tensor and one != p and not apart(one, p, self.open, self.sizes) for p in ours):
+                return False
+        return not any(
+            target.tensor == p.tensor and target != p and not apart(target, p, self.open, self.sizes) for p in there
+        )
+
+    def add(self, stmt: Statement, extents: Extents) -> None:
+        self.extents = extents
+        whole, subscripts = self.slice_of(stmt.target)
+        name = self.name(whole)
+        target = Access(name, tuple(map(self.subscript, subscripts)), stmt.target.span)
+        domain = stmt.domain
+        inner = [i for i in domain.indices if i not in self.open]
+        masks = tuple(map(self.expr, domain.masks))
+        made = statement(target, stmt.op, self.expr(stmt.value), (), masks, stmt.span)
+        if self.is_partial(target, whole, inner, bool(masks)):
+            self.piece.partial.add(name)
+        self.piece.made.setdefault(name, []).append(len(self.piece.statements))
+        self.piece.statements.append((made, {i: e for i, e in extents.items() if i not in self.open}))
+
+    def is_partial(self, target: Access, whole: Slice, inner: Collection[str], masked: bool) -> bool:
+        """Whether a statement may leave elements of a slice as they were."""
+        if masked or any(not isinstance(s, Index) for s in target.subscripts):
+            return True
+        names = [s.name for s in target.subscripts if isinstance(s, Index)]
+        shape = shape_of(whole, self.sizes)
+        return len(set(names)) < len(names) or any(self.extents[i] != (0, n) for i, n in zip(names, shape, strict=True))
+
+    # -- slices --------------------------------------------------------------------------------
+
+    def name(self, part: Slice | Now) -> str:
+        if part not in self.names:
+            if isinstance(part, Now):
+                wishes = (f"{part.index}_now{k or ''}" for k in count())
+            elif part.whole:
+                wishes = (f"{part.tensor}{k or ''}" for k in count())
+            else:
+                wishes = (f"{part.tensor.replace('.', '_')}_{k}" for k in count())
+            taken = {*self.piece.tensors, *(self.sizes if not (isinstance(part, Slice) and part.whole) else ())}
+            self.names[part] = next(name for name in wishes if name not in taken)
+            self.piece.tensors[self.names[part]] = part
+        return self.names[part]
+
+    def slice_of(self, access: Access) -> tuple[Slice, tuple[Subscript, ...]]:
+        """The slice that an access is in, and its subscripts there, in terms of the whole program."""
+        axes: list[Axis] = []
+        left: list[Subscript] = []
+        for axis, s in enumerate(access.subscripts):
+            found, rest = self.axis(access, axis, s)
+            axes.append(found)
+            if rest is not None:
+                left.append(rest)
+        return Slice(access.tensor, tuple(axes)), tuple(left)
+
+    def axis(self, access: Access, number: int, s: Subscript) -> tuple[Axis, Subscript | None]:
+        """Which positions of an axis are in the slice, and the subscript there; None where there is one position."""
+        over = indices_of(s)
+        size = self.sizes[access.tensor][number]
+        sliced = bool(over) or (not self.open and access.tensor in self.stepwise)
+        if isinstance(s, Merged):
+            if self.open.keys().isdisjoint(s.indices):
+                return None, s
+            s = self.merged(s)
+        if sliced and all(i in self.open for i in over):
+            if isinstance(s, Boundary):
+                return At(replace(s, expr=self.number(s.expr), lo=self.maybe(s.lo), hi=self.maybe(s.hi))), None
+            assert isinstance(s, Expr) and not isinstance(s, Dots)
+            return At(self.number(s)), None
+        if self.open.keys().isdisjoint(over) or isinstance(s, Boundary | Dots) or reads(s):
+            return None, s
+        form = numeric(Affine.from_expr(s), self.sizes)
+        if any(not isinstance(atom, Index) for atom, _ in form.terms):
+            return None, s
+        terms = [(a.name, c) for a, c in form.terms if isinstance(a, Index)]
+        free = [(i, c) for i, c in terms if i not in self.open]
+        fixed = Affine(form.const, tuple((Index(i), c) for i, c in terms if i in self.open))
+        lo, hi = _interval(free, self.extents)
+        first, last = _interval([(i, c) for i, c in terms if i in self.open], self.extents)
+        if form.const + first + lo < 0 or form.const + last + hi >= size:
+            return None, s
+        inside = Affine(-lo, tuple((Index(i), c) for i, c in free))
+        return Span((fixed + lo).to_expr(), hi - lo + 1), inside.to_expr()
+
+    def merged(self, s: Merged) -> Expr:
+        """A merged axis as a sum."""
+        form = Affine()
+        for i in s.indices:
+            form = form * self.extents[i][1] + Affine(0, ((Index(i), 1),))
+        return form.to_expr()
+
+    def maybe(self, expr: Expr | None) -> Expr | None:
+        return None if expr is None else self.number(expr)
+
+    def number(self, expr: Expr) -> Expr:
+        """A position over steps, its sizes as numbers."""
+        match expr:
+            case Size(tensor=tensor, axis=axis):
+                return Const(self.sizes[tensor][axis])
+            case Apply(fn=fn, args=args):
+                return Apply(fn, tuple(map(self.number, args)), expr.span)
+            case Access(subscripts=subscripts):
+                return replace(expr, subscripts=tuple(map(self.number_in, subscripts)))
+            case _:
+                return expr
+
+    def number_in(self, s: Subscript) -> Subscript:
+        if isinstance(s, Boundary):
+            return replace(s, expr=self.number(s.expr), lo=self.maybe(s.lo), hi=self.maybe(s.hi))
+        return s if isinstance(s, Merged) or not isinstance(s, Expr) else self.number(s)
+
+    # -- expressions of the piece --------------------------------------------------------------
+
+    def expr(self, expr: Expr) -> Expr:
+        found = self.subscript(expr)
+        assert isinstance(found, Expr)
+        return found
+
+    def subscript(self, node: Subscript) -> Subscript:
+        match node:
+            case Index(name=name):
+                return Access(self.name(Now(name)), (), node.span) if name in self.open else node
+            case Size(tensor=tensor, axis=axis):
+                return Const(self.sizes[tensor][axis])
+            case Access():
+                part, left = self.slice_of(node)
+                return Access(self.name(part), tuple(map(self.subscript, left)), node.span)
+            case Apply(fn=fn, args=args):
+                return Apply(fn, tuple(map(self.expr, args)), node.span)
+            case Boundary(lo=lo, hi=hi):
+                low, high = (None if e is None else self.expr(e) for e in (lo, hi))
+                return replace(node, expr=self.expr(node.expr), lo=low, hi=high)
+            case Reduce(op=op, domain=domain, body=body):
+                inside = Domain(domain.indices, (), tuple(map(self.expr, domain.masks)))
+                return Reduce(op, inside, self.expr(body), node.span)
+            case _:
+                return node
+
+
+def shape_of(part: Slice, sizes: Sizes) -> tuple[int, ...]:
+    """The shape of a slice."""
+    axes = zip(part.axes, sizes[part.tensor], strict=True)
+    return tuple(n if axis is None else axis.length for axis, n in axes if not isinstance(axis, At))
+
+
+def apart(one: Slice, other: Slice, open_: Extents, sizes: Sizes) -> bool:
+    """Whether two slices have no element in common at any one step."""
+    for a, b in zip(one.axes, other.axes, strict=True):
+        first, second = start_of(a), start_of(b)
+        if first is None or second is None:
+            continue
+        gap = second - first
+        lengths = (a.length if isinstance(a, Span) else 1), (b.length if isinstance(b, Span) else 1)
+        if all(isinstance(atom, Index) and atom.name in open_ for atom, _ in gap.terms):
+            lo, hi = _interval([(a.name, c) for a, c in gap.terms if isinstance(a, Index)], open_)
+            if gap.const + lo >= lengths[0] or gap.const + hi <= -lengths[1]:
+                return True
+    return False
+
+
+def is_padded(axis: Axis) -> bool:
+    """Whether a position may lie in a padding."""
+    return isinstance(axis, At) and isinstance(axis.position, Boundary) and axis.position.kind == "pad"
+
+
+def start_of(axis: Axis) -> Affine | None:
+    """The first position of a slice in an axis, if it is affine in steps; what lies in a padding has none."""
+    if axis is None:
+        return None
+    expr = axis.position if isinstance(axis, At) else axis.start
+    if isinstance(expr, Boundary):
+        if expr.kind != "pad":
+            return None
+        low = Affine() if expr.lo is None else Affine.from_expr(expr.lo)
+        form = Affine.from_expr(expr.expr) - low
+    else:
+        form = Affine.from_expr(expr)
+    return form if all(isinstance(atom, Index) for atom, _ in form.terms) else None
+
+
+def positions(axis: Axis, open_: Extents) -> tuple[int, int] | None:
+    """The least and the greatest position of a slice in an axis over all steps, if it is affine in them."""
+    form = start_of(axis)
+    if form is None:
+        return None
+    lo, hi = _interval([(a.name, c) for a, c in form.terms if isinstance(a, Index)], open_)
+    return form.const + lo, form.const + hi + (axis.length - 1 if isinstance(axis, Span) else 0)
+
+
+def _interval(terms: Sequence[tuple[str, int]], extents: Extents) -> tuple[int, int]:
+    low = high = 0
+    for i, c in terms:
+        ends = (c * extents[i][0], c * (extents[i][1] - 1))
+        low, high = low + min(ends), high + max(ends)
+    return low, high
+
+
+def _accesses(stmt: Statement) -> list[Access]:
+    """What a statement reads in its piece: nothing that stands in a position which a step says alone counts twice."""
+    found: list[Access] = []
+    left: list[Subscript] = [stmt.value, *stmt.target.subscripts, *parts_of_domain(stmt.domain)]
+    while left:
+        node = left.pop()
+        match node:
+            case Access(subscripts=subscripts):
+                found.append(node)
+                left += subscripts
+            case Apply(args=args):
+                left += args
+            case Reduce(domain=domain, body=body):
+                left += [body, *parts_of_domain(domain)]
+            case Boundary(expr=e):
+                left.append(e)
+            case _:
+                pass
+    return found

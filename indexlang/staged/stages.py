@@ -1,0 +1,102 @@
+"""What a program with blocks runs as.
+
+    Staged ::= buffers Stage*
+    Stage  ::= Call | Repeat
+    Repeat ::= Block (index lo..hi)+ Stage*           the stages for each step in order, or the last step first
+    Call   ::= Program (name Slice)* (name Slice)*    a piece without blocks: what it takes, and where its outputs go
+    Slice  ::= tensor Axis*
+    Axis   ::= At(position) | Span(start, length) | whole
+
+In: nothing. Out: frozen dataclasses. The one rule: a position is an expression over steps, numbers, and elements of
+tensors that are there by then; all else of a piece knows nothing of steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..program.ir import Block, Boundary, Expr, Program
+from .order import Pair
+
+
+@dataclass(frozen=True)
+class At:
+    """One position of an axis, which the slice does not have. A padding that it may fall into has a value."""
+
+    position: Expr | Boundary
+
+
+@dataclass(frozen=True)
+class Span:
+    """So many positions from a first one on."""
+
+    start: Expr
+    length: int
+
+
+Axis = At | Span | None  # None: all of it
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of a tensor, at the steps that are open."""
+
+    tensor: str
+    axes: tuple[Axis, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of its tensor."""
+        return all(axis is None for axis in self.axes)
+
+
+@dataclass(frozen=True)
+class Now:
+    """The number of a step, as a value."""
+
+    index: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """A piece that runs once at a place. `takes` are its inputs, `gives` its outputs, both in its order."""
+
+    program: Program
+    takes: tuple[tuple[str, Slice | Now], ...]
+    gives: tuple[tuple[str, Slice], ...]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Stages for one step after the other."""
+
+    block: Block
+    extents: tuple[tuple[str, tuple[int, int]], ...]
+    stages: tuple[Stage, ...]
+
+
+Stage = Call | Repeat
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A tensor that several stages share: what its elements hold before anything is known of them."""
+
+    tensor: str
+    shape: tuple[int, ...]
+    dtype: str
+    start: float | int | bool
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A program's stages. `outputs` are tensors with the types in which they are delivered."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[tuple[str, str], ...]
+    buffers: tuple[Buffer, ...]
+    stages: tuple[Stage, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, str]
+    checks: tuple[Pair, ...] = ()
