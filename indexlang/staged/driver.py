@@ -6,8 +6,9 @@ hand slices to them and put away what they give.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, count
 from keyword import iskeyword
 from math import inf, isinf
 
@@ -39,6 +40,11 @@ def piece(number: int) -> str:
     return f"piece_{number}"
 
 
+def repeating(number: int) -> str:
+    """The name of the function of a block that is one call."""
+    return f"repeat_{number}"
+
+
 def checking(number: int) -> str:
     """The name of the function of a check."""
     return f"check_{number}"
@@ -67,13 +73,15 @@ class Source:
     there: set[str] = field(default_factory=set)
     open: dict[str, tuple[int, int]] = field(default_factory=dict)
     number: int = 0
+    orders: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of the axes of tensors in memory
+    steps: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # blocks that are one call, with its tensors
     used: set[str] = field(default_factory=set)
 
     def name(self, wish: str) -> str:
         """An identifier of its own."""
         stem = "".join(c if c.isidentifier() or (c.isdecimal()) else "_" for c in wish)
         stem = f"{stem}_" if iskeyword(stem) or not stem.isidentifier() else stem
-        found = next(n for n in (stem, *(f"{stem}_{k}" for k in range(2, 10**6))) if n not in self.taken)
+        found = next(n for n in chain((stem,), (f"{stem}_{k}" for k in count(2))) if n not in self.taken)
         self.taken.add(found)
         return found
 
@@ -83,6 +91,7 @@ class Source:
         for tensor in (*staged.inputs, *(b.tensor for b in staged.buffers)):
             self.names[tensor] = self.name(tensor)
         self.there = set(staged.inputs)
+        self.head += [self.laid(t, self.names[t]) for t in staged.inputs if t in self.pinned or self.turned(t)]
         self.run(staged.stages, 1)
         for buffer in staged.buffers:
             if buffer.tensor not in self.there:
@@ -92,7 +101,8 @@ class Source:
             self.lines.append(f"{INDENT}{checking(number)}({given})")
         results = []
         for tensor, dtype in staged.outputs:
-            results.append(f"{self.names[tensor]}.astype({dtype!r}, copy=False)")
+            result = f"{self.names[tensor]}.astype({dtype!r}, copy=False)"
+            results.append(f'np.require({result}, None, "C")' if self.turned(tensor) else result)
         lines = [f"def run({', '.join(self.names[t] for t in staged.inputs)}):"]
         lines += [INDENT + line for line in self.head]
         lines += self.lines
@@ -107,11 +117,37 @@ class Source:
             else:
                 self.repeat(stage, level)
 
+    def turned(self, tensor: str) -> bool:
+        """Whether a tensor lies in memory in another order of its axes."""
+        order = self.orders.get(tensor, ())
+        return order != tuple(range(len(order)))
+
+    def laid(self, tensor: str, code: str) -> str:
+        """A line that lets a tensor be what code gives, as it is to lie in memory."""
+        known = {b.tensor: b.dtype for b in self.staged.buffers}
+        how = f'{known.get(tensor, self.staged.dtypes[tensor])!r}, "CA"'
+        if not self.turned(tensor):
+            return f"{self.names[tensor]} = np.require({code}, {how})"
+        order = self.orders[tensor]
+        back = tuple(order.index(k) for k in range(len(order)))
+        return f"{self.names[tensor]} = np.require({code}.transpose({order}), {how}).transpose({back})"
+
+    @property
+    def pinned(self) -> set[str]:
+        """The tensors whose memory blocks in one call go through by themselves."""
+        return {tensor for tensors in self.steps.values() for tensor in tensors}
+
     def repeat(self, stage: Repeat, level: int) -> None:
         for call in calls(stage.stages):  # what its steps put slices into
             for _, part in call.gives:
                 if part.tensor not in self.there:
                     self.allocate(part.tensor)
+        number = next((k for k, s in enumerate(self.staged.stages) if s is stage), -1)
+        if number in self.steps:
+            given = ", ".join(self.names[t] for t in self.steps[number])
+            self.lines.append(f"{INDENT * level}{repeating(number)}({given})")
+            self.number += sum(1 for _ in calls(stage.stages))
+            return
         for number, (index, (lo, hi)) in enumerate(stage.extents):
             self.names[f"step {index}"] = name = self.name(index)
             steps = f"range({lo}, {hi})" if lo else f"range({hi})"
@@ -125,9 +161,13 @@ class Source:
 
     def allocate(self, tensor: str) -> None:
         buffer = next(b for b in self.staged.buffers if b.tensor == tensor)
-        start = _number(buffer.start)
-        maker = f"np.zeros({buffer.shape}, {buffer.dtype!r})" if buffer.start == 0 else ""
-        self.head.append(f"{self.names[tensor]} = {maker or f'np.full({buffer.shape}, {start}, {buffer.dtype!r})'}")
+        start, shape, back = _number(buffer.start), buffer.shape, ""
+        if self.turned(tensor):
+            order = self.orders[tensor]
+            shape = tuple(shape[k] for k in order)
+            back = f".transpose({tuple(order.index(k) for k in range(len(order)))})"
+        maker = f"np.zeros({shape}, {buffer.dtype!r})" if buffer.start == 0 else ""
+        self.head.append(f"{self.names[tensor]} = {maker or f'np.full({shape}, {start}, {buffer.dtype!r})'}{back}")
         self.there.add(tensor)
 
     def call(self, stage: Call, level: int) -> None:
@@ -143,7 +183,9 @@ class Source:
             if part.whole and not self.open:
                 self.there.add(part.tensor)
                 home = self.names[part.tensor]
-                self.lines.append(f"{indent}{home} = {name}.astype({buffer.dtype!r}, copy=False)")
+                code = f"{name}.astype({buffer.dtype!r}, copy=False)"
+                pinned = part.tensor in self.pinned or self.turned(part.tensor)
+                self.lines.append(indent + (self.laid(part.tensor, code) if pinned else f"{home} = {code}"))
                 continue
             if part.tensor not in self.there:
                 self.allocate(part.tensor)

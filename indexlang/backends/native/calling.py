@@ -36,12 +36,13 @@ class Code(Protocol):
 @dataclass(frozen=True)
 class Native:
     """A group as a function of the arrays that it reads and then those that it writes, all contiguous, which gives True
-    where a nest refused to go on; its runner's memory; and whether Python's objects are as they are known, so that
-    builtin functions can be made.
+    where a nest refused to go on; its runner's memory, and what makes room in it for one more call at a time; and
+    whether Python's objects are as they are known, so that builtin functions can be made.
     """
 
     call: Callable[..., Any]
     memory: Memory
+    grow: Callable[[], None]
     fast: bool
 
 
@@ -82,8 +83,8 @@ def native(
         return slowly(*arrays) if found is NotImplemented else found
 
     if borrowed:
-        return Native(_lent(call, borrowed), runner.memory, False)
-    return Native(call, runner.memory, fast is not None)
+        return Native(_lent(call, borrowed), runner.memory, runner.grow, False)
+    return Native(call, runner.memory, runner.grow, fast is not None)
 
 
 def _lent(call: Callable[..., Any], size: int) -> Callable[..., Any]:

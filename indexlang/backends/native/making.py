@@ -43,6 +43,7 @@ class Made:
     takes: Sequence[int]
     gives: Sequence[int]
     besides: Sequence[int] = ()  # what it writes that is no output
+    grow: Callable[[], None] | None = None  # room for one more call at a time
 
     def of_arrays(self) -> Callable[..., Any]:
         """`f(*inputs)` gives a tuple of the outputs."""

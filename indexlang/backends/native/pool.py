@@ -26,6 +26,7 @@ from .engine import compiled, host
 from .giving_ir import GIVING
 from .making_ir import MAKING
 from .pool_ir import System, symbols, system, text
+from .repeat_ir import REPEAT
 
 _lock = Lock()
 _kept: list[Any] = []
@@ -35,7 +36,7 @@ _MAKERS = ("arrays", "call", "pull")
 @dataclass(frozen=True)
 class Native:
     """`call(program, addresses)` runs a program of steps (`call_ir`), and gives 1; 0 where no context is free, 2 where
-    a step refused to go on.
+    a step refused to go on. `repeat(rows, table, bases, state, count)` calls several in a row (`repeat_ir`).
 
     `builtin` is the address of the function for Python's arrays, 0 where this Python has another layout of objects;
     `makers` are those of `making_ir`.
@@ -43,6 +44,7 @@ class Native:
     """
 
     call: Callable[[int, bytes], int]
+    repeat: Callable[..., int]
     builtin: int
     makers: Mapping[str, int]
     state: np.ndarray[Any, np.dtype[np.uint64]]
@@ -91,7 +93,7 @@ def _machine() -> str:
 def _made(here: System) -> Native:
     """Compile for a system, and let the pool know how many threads there may be, and of forks."""
     plain = words.has_plain_objects()
-    code, names = text(here) + CALL, ["pool_state", "pool_reset", "call_addresses"]
+    code, names = text(here) + CALL + REPEAT, ["pool_state", "pool_reset", "call_addresses", "repeat_events"]
     if plain:
         code += words.text() + BUILTIN + GIVING + MAKING
         names += ["python_words", "call_arrays", *(f"make_of_{name}" for name in _MAKERS)]
@@ -113,4 +115,6 @@ def _made(here: System) -> Native:
     wanted(threads.num_threads())
     threads.when_set(wanted)
     after_fork(reset)
-    return Native(call, library.address("call_arrays") if plain else 0, makers, state)
+    several = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 4, ctypes.c_int64)
+    repeat = several(library.address("repeat_events"))
+    return Native(call, repeat, library.address("call_arrays") if plain else 0, makers, state)

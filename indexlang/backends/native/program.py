@@ -51,7 +51,7 @@ def taken(plan: Plan, groups: Sequence[Group], target: Target, checked: bool = F
         calls |= dict.fromkeys(group.numbers, None)
         calls[min(group.numbers)] = Called(name, tuple(b for b, _ in (*read, *written)), tuple(checks_of(plan, group)))
         if len(group.numbers) == sum(len(s.steps) for s in plan.sections) and made.fast:
-            whole = whole_of(plan, made.memory, [b for b, _ in read], [b for b, _ in written])
+            whole = whole_of(plan, made, [b for b, _ in read], [b for b, _ in written])
     return Part(calls, functions, whole)
 
 

@@ -106,8 +106,15 @@ class Memory:
     """What native code points to; the words of a program, a context and a row are those of `call_ir` and `pool_ir`."""
 
     program: Words
+    template: Words = field(default_factory=lambda: np.zeros((0, 8), np.int64))  # the rows of each context to come
     contexts: list[tuple[Words, Bytes, Bytes]] = field(default_factory=list)
     kept: list[Any] = field(default_factory=list)
+
+    def wake(self) -> None:
+        """Let others be woken for its steps: it is called so often in a row that they have enough to do."""
+        rows = len(self.template)
+        for table in (self.template, *(words[8 : 8 + 8 * rows].reshape(rows, 8) for words, _, _ in self.contexts)):
+            table[:, 3] |= np.where(table[:, 3] & SHARED, WAKE, 0)
 
 
 class Runner:
@@ -126,11 +133,11 @@ class Runner:
         self._private = any(step.shared and size for step, (_, size) in zip(steps, self._offsets, strict=True))
         self.memory = Memory(np.zeros(16, np.int64), kept=[code])
         self._lock, self._native = Lock(), native()
-        self._template = self._rows()
+        self.memory.template = self._rows()
         self._fill_program()
         self._pack = Struct(f"{len(self.arguments)}P").pack
         self._address = self.memory.program.ctypes.data
-        self._grow()
+        self.grow()
 
     @property
     def work(self) -> float:
@@ -143,7 +150,7 @@ class Runner:
         """
         packed = self._pack(*addresses)
         while not (end := self._native.call(self._address, packed)):
-            self._grow()
+            self.grow()
         return end == REFUSED
 
     def _rows(self) -> Words:
@@ -177,7 +184,7 @@ class Runner:
         program[:4] = len(self._steps), len(patches), patches.ctypes.data, len(self.arguments)
         program[6:8] = self.work >= RELEASED, self._slot if self._private else 0
 
-    def _grow(self) -> None:
+    def grow(self) -> None:
         """One more context, for a call while the others are busy, or since there are more threads."""
         slots = threads.num_threads() if self._private else 1
         room, workspaces = _aligned(self._room), _aligned(slots * self._slot)
@@ -187,7 +194,7 @@ class Runner:
         pointers = words[8 + 8 * rows :]
         words[1:6] = start + 64, start + 64 + 64 * rows, workspaces.ctypes.data, self._slot, slots
         table = words[8 : 8 + 8 * rows].reshape(rows, 8)
-        table[...] = self._template
+        table[...] = self.memory.template
         table[:, [1, 6]] += start + 64 + 64 * rows
         pointers[...] = [
             word for s in self._steps for word in (*(self._pointer(s, a, room) for a in s.nest.arrays), *s.nest.numbers)

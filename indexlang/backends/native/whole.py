@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from ...plan.buffers import buffers_of
 from ...plan.places import Buffer, Place, View
 from ...plan.plan import Check, Plan
+from .calling import Native
 from .groups import Group
 from .lowering import Extents
 from .making import Made
-from .runner import Memory
 
 
 def elsewhere(plan: Plan, groups: Sequence[Group]) -> dict[Buffer, set[int]]:
@@ -34,7 +34,7 @@ def elsewhere(plan: Plan, groups: Sequence[Group]) -> dict[Buffer, set[int]]:
     return found
 
 
-def whole_of(plan: Plan, memory: Memory, read: Sequence[Buffer], written: Sequence[Buffer]) -> Made | None:
+def whole_of(plan: Plan, made: Native, read: Sequence[Buffer], written: Sequence[Buffer]) -> Made | None:
     """The call of a plan that is one group, if its outputs are among what that writes."""
     given = [place.buffer for _, place, kind in plan.outputs if isinstance(place, View) and kind == place.buffer.dtype]
     plain = len(given) == len(plan.outputs) and all(is_all(place, dict(plan.extents)) for _, place, _ in plan.outputs)
@@ -44,12 +44,13 @@ def whole_of(plan: Plan, memory: Memory, read: Sequence[Buffer], written: Sequen
         return None
     arguments = [*read, *written]
     return Made(
-        memory,
+        made.memory,
         [(b.dtype, b.shape) for b in arguments],
         [(b.dtype, b.shape) for b in plan.inputs],
         [read.index(b) if b in read else -1 for b in plan.inputs],
         [arguments.index(b) for b in given],
         [arguments.index(b) for b in written if b not in given],
+        made.grow,
     )
 
 
