@@ -90,6 +90,12 @@ class Indexed(Converter):
             way = f"move it out of the block, or say how far {missing[0]} runs in its for"
             self.fail("block-index", rule, stmt.span, way_out=way)
             return None
+        unsaid = [name for name in self.steps if name not in indices_of(target)]
+        if unsaid and stmt.op == "=":
+            rule = f"each step sets this again: '{unsaid[0]}' is not in its subscripts"
+            way = f"let {unsaid[0]} say which element it is, or accumulate with +="
+            self.fail("set-each-step", rule, stmt.targets[0].span, way_out=way)
+            return None
         return made
 
     def not_steps(self) -> dict[str, Span]:

@@ -33,6 +33,8 @@ from ..rewrite.hoist import hoist
 from ..rewrite.lifted import arranged
 from ..sizes import dtypes as kinds
 from ..sizes import ranks, shapes
+from .diagonals import on_diagonals
+from .once import Both, twice
 from .order import Pair, orders
 from .pieces import Extents, Piece, is_padded, pieces, positions, shape_of, start_of
 from .stages import At, Buffer, Call, Now, Repeat, Slice, Stage, Staged
@@ -51,11 +53,15 @@ def staged(
     hoisted = hoist(expanded)
     there = written if hoisted is expanded else shapes.infer(hoisted, sizes, rewritten=True)
     found = orders(hoisted, there.extents, there.tensors)
-    if found.problems:
-        raise ShapeError(*found.problems)
+    repeated, undecided = twice(hoisted, there.extents, there.tensors)
+    if found.problems or repeated:
+        raise ShapeError(*found.problems, *repeated)
     apart_ = lifted(hoisted)
-    known, typed = shapes.infer(apart_, sizes, rewritten=True), kinds.infer(apart_, dtypes)
-    return _Cutting(apart_, known, typed, found.checks).staged(), written.warnings
+    known = shapes.infer(apart_, sizes, rewritten=True)
+    while (turned := on_diagonals(apart_, known.extents, known.tensors)) is not apart_:
+        apart_, known = turned, shapes.infer(turned, sizes, rewritten=True)
+    typed = kinds.infer(apart_, dtypes)
+    return _Cutting(apart_, known, typed, (*found.checks, *undecided)).staged(), written.warnings
 
 
 def lifted(program: Program) -> Program:
@@ -89,7 +95,9 @@ class _Loop:
 
 
 class _Cutting:
-    def __init__(self, program: Program, known: shapes.Shapes, typed: kinds.Types, checks: Sequence[Pair]) -> None:
+    def __init__(
+        self, program: Program, known: shapes.Shapes, typed: kinds.Types, checks: Sequence[Pair | Both]
+    ) -> None:
         self.checks = checks
         self.program, self.known, self.typed = program, known, typed
         self.sizes = dict(known.tensors)

@@ -86,7 +86,7 @@ class Pair:
         if not any(_has_data(s) for s in (*read, *made)):
             return ()
         nodes = (*read, *made, *self.masks, *self.maker.domain.masks)
-        return tuple(sorted({p.tensor for node in nodes for p in _accesses(node)}))
+        return tuple(sorted({p.tensor for node in nodes for p in tensors_in(node)}))
 
     def capped(self, most: int) -> Pair:
         """The same for the first steps alone: so many of each index."""
@@ -186,7 +186,7 @@ def _latest(pair: Pair, tensors: Mapping[str, NDArray[Any]], sizes: Sizes) -> In
     for s, n in zip(made, shape, strict=True):
         position = evaluate(s, values, tensors, sizes)
         if isinstance(s, Boundary):
-            position, inside = _within(s, position, values, tensors, sizes, n)
+            position, inside = within(s, position, values, tensors, sizes, n)
             held = np.logical_and(held, inside)
         keys.append(position)
     for mask in maker.domain.masks:
@@ -231,7 +231,7 @@ def too_early(
         size = sizes[pair.access.tensor][axis]
         position = evaluate(s, values, tensors, sizes)
         if isinstance(s, Boundary):
-            position, inside = _within(s, position, values, tensors, sizes, size)
+            position, inside = within(s, position, values, tensors, sizes, size)
             held = np.logical_and(held, inside)
         held = np.logical_and(held, np.logical_and(position >= 0, position < size))
         keys.append(np.clip(position, 0, max(size - 1, 0)))
@@ -243,7 +243,7 @@ def too_early(
     return np.logical_and(late, held)
 
 
-def _within(
+def within(
     s: Boundary, position: Any, values: Mapping[str, Any], tensors: Mapping[str, Any], sizes: Sizes, size: int
 ) -> tuple[Any, Any]:
     """The position that a boundary reads, and whether it is one of the axis."""
@@ -282,19 +282,20 @@ def evaluate(node: Subscript, values: Mapping[str, Any], tensors: Mapping[str, N
 
 
 def _has_data(node: Subscript) -> bool:
-    return any(True for _ in _accesses(node))
+    return any(True for _ in tensors_in(node))
 
 
-def _accesses(node: Subscript) -> Iterator[Access]:
+def tensors_in(node: Subscript) -> Iterator[Access]:
+    """The accesses that say a position or a condition."""
     match node:
         case Access(subscripts=subscripts):
             yield node
             for s in subscripts:
-                yield from _accesses(s)
+                yield from tensors_in(s)
         case Call(args=args):
             for a in args:
-                yield from _accesses(a)
+                yield from tensors_in(a)
         case Boundary(expr=e):
-            yield from _accesses(e)
+            yield from tensors_in(e)
         case _:
             pass

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..program.ir import Block, Boundary, Expr, Program
+from .once import Both
 from .order import Pair
 
 
@@ -99,4 +100,4 @@ class Staged:
     stages: tuple[Stage, ...]
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str]
-    checks: tuple[Pair, ...] = ()
+    checks: tuple[Pair | Both, ...] = ()

@@ -1,0 +1,41 @@
+"""No element of what a block makes is set twice: by two statements, by two steps, as the text or the data say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import indexlang
+from indexlang.oracle.loops import run as loops
+
+X = np.arange(6.0)
+HEAD = "shape s[7]\ns[0] = 1\nfor t:\n"
+TWICE = [
+    HEAD + "    s[t] = x[t] + s[pad(t-1)]\n",
+    HEAD + "    s[t+1] = x[t] + s[t] where t < 3\n    s[t+1] = s[t] where t >= 2\n",
+    HEAD + "    s[t+1] = x[t] + s[t] where x[t] < 3\n    s[t+1] = s[t] where x[t] >= 2\n",
+    "shape s[7]\nfor t:\n    s[t//2] = x[t] + s[pad(t//2-1)]\n",
+    "shape s[9]\nfor t:\n    s[clamp(t-2)] = x[t]\n",
+]
+ONCE = [
+    HEAD + "    s[t+1] = x[t] + s[t]\n",
+    HEAD + "    s[t+1] = x[t] + s[t] where t < 3\n    s[t+1] = s[t] where t > 2\n",
+    HEAD + "    s[t+1] = x[t] + s[t] where x[t] < 3\n    s[t+1] = s[t] where x[t] >= 3\n",
+    HEAD + "    s[t+1] = x[t] + s[t] where x[t] < 3\n    s[t+1] = s[t] where x[t] > 2.5\n",
+    "shape s[13]\ns[0] = 1\nfor t:\n    s[2*t+1] = x[t] + s[2*t]\n    s[2*t+2] = x[t] * s[2*t+1]\n",
+    "shape s[9]\nfor t:\n    s[t+3] = x[t] + s[t+2]\n",
+]
+
+
+@pytest.mark.parametrize("text", TWICE)
+def test_what_is_set_twice_is_refused(text: str) -> None:
+    with pytest.raises(indexlang.ShapeError) as caught:
+        indexlang.compile(text, outputs=["s"])(x=X)
+    assert caught.value.code == "set-twice"
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+@pytest.mark.parametrize("text", ONCE)
+def test_what_is_set_once_runs(text: str, backend: str) -> None:
+    f = indexlang.compile(text, outputs=["s"], backend=backend)
+    np.testing.assert_allclose(f(x=X), loops(f.program, {"x": X})["s"])
