@@ -24,7 +24,7 @@ from .driver import Source, calls, checking, piece, repeating
 from .once import Both, look_once
 from .order import Pair, look
 from .repeated import Steps, orders_of, repeated
-from .stages import Call, Now, Repeat, Staged
+from .stages import Call, Now, One, Repeat, Slice, Staged
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,9 +111,20 @@ def _in_one_call(found: Staged, made: Sequence[Compiled]) -> dict[int, Steps]:
     return steps
 
 
+def _kind(part: Slice | Now | One, kept: Mapping[str, str], found: Staged) -> str:
+    """The type of what a piece takes."""
+    match part:
+        case Now():
+            return "int64"
+        case One(dtype=dtype):
+            return dtype
+        case Slice(tensor=tensor):
+            return kept.get(tensor, found.dtypes[tensor])
+
+
 def _forms(call: Call, found: Staged) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     """The shapes and types of what a piece takes."""
     declared = {s.tensor: tuple(int(d.value) for d in s.dims) for s in call.program.shapes}  # type: ignore[union-attr]
     kept = {b.tensor: b.dtype for b in found.buffers}
-    dtypes = {n: "int64" if isinstance(p, Now) else kept.get(p.tensor, found.dtypes[p.tensor]) for n, p in call.takes}
+    dtypes = {n: _kind(p, kept, found) for n, p in call.takes}
     return {n: declared[n] for n, _ in call.takes}, dtypes

@@ -26,18 +26,20 @@ from ..program.ir import (
     tensors_in,
     walk,
 )
+from ..program.ir import Call as Apply
 from ..program.names import plain
+from ..program.rebuild import with_value
 from ..ranges.inherit import inherit
 from ..ranges.solve import solve
 from ..rewrite.hoist import hoist
 from ..rewrite.lifted import arranged
 from ..sizes import dtypes as kinds
 from ..sizes import ranks, shapes
-from .diagonals import on_diagonals
+from .diagonals import Skewed, on_diagonals
 from .once import Both, twice
 from .order import Pair, orders
 from .pieces import Extents, Piece, is_padded, pieces, positions, shape_of, start_of
-from .stages import At, Buffer, Call, Now, Repeat, Slice, Stage, Staged
+from .stages import At, Buffer, Call, Now, One, Repeat, Slice, Stage, Staged
 
 BEFORE = "_before"  # what the name of a slice as it was ends with
 _START = {"=": 0, "+=": 0, "*=": 1}
@@ -58,7 +60,11 @@ def staged(
         raise ShapeError(*found.problems, *repeated)
     apart_ = lifted(hoisted)
     known = shapes.infer(apart_, sizes, rewritten=True)
-    while (turned := on_diagonals(apart_, known.extents, known.tensors)) is not apart_:
+    diagonal: Mapping[str, Skewed] = {}
+    while True:
+        turned, diagonal = on_diagonals(apart_, known.extents, known.tensors, diagonal)
+        if turned is apart_:
+            break
         apart_, known = turned, shapes.infer(turned, sizes, rewritten=True)
     typed = kinds.infer(apart_, dtypes)
     return _Cutting(apart_, known, typed, (*found.checks, *undecided)).staged(), written.warnings
@@ -102,6 +108,10 @@ class _Cutting:
         self.program, self.known, self.typed = program, known, typed
         self.sizes = dict(known.tensors)
         self.storage = {t: kinds.computing(d) for t, d in typed.tensors.items()}
+        floats = {d for t, d in self.storage.items() if kinds.kind_of(d) == "float" and t not in typed.weak}
+        if floats == {"float32"}:  # what says no precision takes it from what stands beside it
+            weak = (t for t in typed.weak if kinds.kind_of(self.storage[t]) == "float" and t not in program.outputs)
+            self.storage |= dict.fromkeys(weak, "float32")
         self.stepwise = {s.target.tensor for s in program.statements if s.block is not None}
         self.operators: dict[str, str] = {}
         for stmt in program.statements:
@@ -213,7 +223,7 @@ class _Cutting:
         sizes = {n: shape_of(p, self.sizes) if isinstance(p, Slice) else () for n, p in piece.tensors.items()}
         statements: list[Statement] = []
         extents: list[Extents] = []
-        takes: dict[str, Slice | Now] = {}
+        takes: dict[str, Slice | Now | One] = {}
         written: set[str] = set()
         for k, (stmt, box) in enumerate(piece.statements):
             name = stmt.target.tensor
@@ -226,6 +236,7 @@ class _Cutting:
                 statements.append(statement(Access(name, axes), "=", Access(before, axes)))
                 extents.append({i.name: (0, n) for i, n in zip(axes, sizes[name], strict=True)})  # type: ignore[union-attr]
                 written.add(name)
+            stmt = self.typed_as(stmt, name, takes, sizes, piece)
             if stmt.op == "=" and name in written:
                 stmt = replace(stmt, op="+=" if op == "=" else op)
             written.add(name)
@@ -242,6 +253,26 @@ class _Cutting:
         bounds = [{i: (Const(lo), Const(hi)) for i, (lo, hi) in box.items()} for box in extents]
         known = {Size(n, k): Affine(size) for n in takes for k, size in enumerate(sizes[n])}
         return Call(inherit(program, bounds, known), tuple(takes.items()), gives)
+
+    def typed_as(
+        self,
+        stmt: Statement,
+        name: str,
+        takes: dict[str, Slice | Now | One],
+        sizes: dict[str, tuple[int, ...]],
+        piece: Piece,
+    ) -> Statement:
+        """A statement whose value says no precision, in that of its tensor: times a one that has it."""
+        tensor = piece.slices[name].tensor
+        precise = self.storage[tensor]
+        known = {n: kinds.Kind(self.storage[p.tensor], p.tensor in self.typed.weak) for n, p in piece.slices.items()}
+        known |= {n: kinds.INT for n, p in piece.tensors.items() if isinstance(p, Now)}
+        value = kinds.kind(stmt.value, known)
+        if not (value.weak and value.kind == "float") or precise not in ("float32", "complex64"):
+            return stmt
+        one = f"one_{precise}"
+        takes[one], sizes[one] = One(precise), ()
+        return with_value(stmt, Apply("mul", (stmt.value, Access(one))))
 
     def continues(self, name: str, number: int) -> bool:
         """Whether what a piece makes comes to what is there already: from other pieces, or from other steps."""

@@ -49,7 +49,12 @@ from ..program.rebuild import transform_expr, transform_statement
 
 Extents = Mapping[str, tuple[int, int]]
 Sizes = Mapping[str, tuple[int, ...]]
+_FEW_OPERATIONS = 6
+_CHEAP = frozenset(("add", "sub", "mul", "neg", "abs", "min", "max", "where", "lt", "le", "gt", "ge", "eq", "ne"))
 FEW = 8  # steps of an index that are gone through one by one
+
+
+_NOTHING: Mapping[str, Skewed] = {}
 
 
 @dataclass(frozen=True)
@@ -80,16 +85,18 @@ class Skewed:
         return static and any(not indices_of(s) for s in both)
 
 
-def on_diagonals(program: Program, extents: Sequence[Extents], sizes: Sizes) -> Program:
-    """The program with those of its blocks on diagonals that can be."""
+def on_diagonals(
+    program: Program, extents: Sequence[Extents], sizes: Sizes, there: Mapping[str, Skewed] = _NOTHING
+) -> tuple[Program, Mapping[str, Skewed]]:
+    """The program with the first of its blocks that can be on diagonals; the tensors that are `there` on diagonals."""
     blocks = dict.fromkeys(blocks_of(s)[0] for s in program.statements if s.block is not None)
     for block in blocks:
         numbers = [k for k, s in enumerate(program.statements) if blocks_of(s)[:1] == (block,)]
         own = [program.statements[k] for k in numbers]
-        work = _Turning(program, block, own, extents, numbers[0], sizes)
+        work = _Turning(program, block, own, extents, numbers[0], sizes, there)
         if work.can():
-            return work.program(numbers[0], numbers[-1])  # the others have other numbers then, and come next
-    return program
+            return work.program(numbers[0], numbers[-1]), {**there, **work.skewed}
+    return program, there
 
 
 class _Turning:
@@ -103,12 +110,15 @@ class _Turning:
         extents: Sequence[Extents],
         first: int,
         sizes: Sizes,
+        there: Mapping[str, Skewed],
     ) -> None:
         self.whole, self.block, self.own, self.sizes = program, block, own, sizes
         self.everywhere, self.extents = extents, extents[first]
         self.names = Fresh.of(program)
         self.made = {s.target.tensor for s in own}
+        self.there = {t: s for t, s in there.items() if t not in self.made and self.is_read_so(t, s)}
         self.parts: list[tuple[Expr, Access, Statement]] = []
+        self.shapes: list[Shape] = []
         self.direct: Collection[str] = ()
         self.unneeded: frozenset[str] = frozenset()
 
@@ -136,6 +146,18 @@ class _Turning:
             return False
         self.skewed = {t: self.new(t, *found) for t, found in places.items()}
         return True
+
+    def is_read_so(self, tensor: str, skewed: Skewed) -> bool:
+        """Whether the block reads a tensor that is on diagonals only along these."""
+        if len(self.block.indices) != 2:
+            return False
+        found = [a for s in self.own for a in accesses_of(s) if a.tensor == tensor]
+        return all(self.places(a) == (skewed.first, skewed.second) for a in found)
+
+    @property
+    def diagonal(self) -> set[str]:
+        """The tensors that are on diagonals in the block."""
+        return {*self.made, *self.there}
 
     def new(self, tensor: str, first: int, second: int) -> Skewed:
         stem = tensor.replace(".", "_")
@@ -182,7 +204,7 @@ class _Turning:
         front = [self.renamed(s, w) for s, w in zip(self.whole.statements[:first], written, strict=False)]
         after = [self.read_elsewhere(s, w) for s, w in zip(self.whole.statements, written, strict=True)][last + 1 :]
         statements = (*front, *before, *made, *inside, *behind, *after)
-        return replace(self.whole, statements=statements, shapes=(*self.whole.shapes, *shapes))
+        return replace(self.whole, statements=statements, shapes=(*self.whole.shapes, *shapes, *self.shapes))
 
     def moved(self, stmt: Statement, block: Block, steps: Range) -> Statement:
         """A statement on diagonals."""
@@ -193,38 +215,52 @@ class _Turning:
         lo, hi = self.extents[j]
         masks += [Call("ge", (there, Const(lo))), Call("lt", (there, Const(hi)))]
         others = [r for r in stmt.domain.ranges if r.index not in self.block.indices]
-        own = Range(i, Const(self.extents[i][0]) if self.extents[i][0] else None, Const(self.extents[i][1]))
+        own = self.range(i)
         op = "+=" if stmt.op == "=" else stmt.op
         return statement(self.at(stmt.target), op, value, (steps, own, *others), tuple(masks), stmt.span, block)
 
     def mask(self, mask: Expr, there: Expr) -> Expr:
         """A condition on diagonals; one that reads what the block does not make is looked at before it."""
         tensors = {p.tensor for p in walk(mask) if isinstance(p, Access)}
-        if tensors and tensors.isdisjoint(self.made):
+        if tensors and tensors.isdisjoint(self.diagonal) and not self.is_alone(mask):
             return Call("gt", (self.part(Call("where", (mask, Const(1), Const(0)))), Const(0)))
-        return _put(self.read(mask), self.block.indices[1], there)
+        return self.part(mask) if tensors else _put(mask, self.block.indices[1], there)
+
+    def is_alone(self, expr: Expr) -> bool:
+        """Whether a value is cheap, and no tensor in it has both indices: it is computed again, rather than kept."""
+        both = {*self.block.indices}
+        return _is_cheap(expr) and all(both - {*indices_of(p)} for p in walk(expr) if isinstance(p, Access))
 
     def at(self, access: Access) -> Access:
         """An access of what the block makes, on diagonals."""
-        skewed, (a, b) = self.skewed[access.tensor], self.shifts(access)
+        skewed = self.skewed.get(access.tensor) or self.there[access.tensor]
+        a, b = self.shifts(access)
         diagonal = Affine(a + b, ((Index(self.step), 1),)).to_expr()
         return Access(skewed.name, (diagonal, *skewed.others(access.subscripts)), access.span)
 
     def read(self, expr: Expr) -> Expr:
         """An expression with what the block makes on diagonals."""
-        return transform_expr(expr, lambda p: self.at(p) if isinstance(p, Access) and p.tensor in self.made else None)
+        return transform_expr(
+            expr, lambda p: self.at(p) if isinstance(p, Access) and p.tensor in self.diagonal else None
+        )
 
     def part(self, expr: Expr) -> Expr:
         """A value; parts that the block does not make are put on diagonals before it."""
         i, j = self.block.indices
         tensors = {p.tensor for p in walk(expr) if isinstance(p, Access)}
-        if tensors.isdisjoint(self.made):
+        if tensors.isdisjoint(self.diagonal):
             if j not in indices_of(expr):
                 return expr
             if not tensors:
                 return _put(expr, j, Call("sub", (Index(self.step), Index(i))))
             known = next((read for e, read, _ in self.parts if e == expr), None)
-            return known or self.named(expr)
+            if known is not None:
+                return known
+            if i not in indices_of(expr):
+                return self.turned_round(expr)
+            if isinstance(expr, Call) and self.is_alone(expr):
+                return Call(expr.fn, tuple(map(self.part, expr.args)), expr.span)
+            return self.named(expr)
         match expr:
             case Access():
                 return self.at(expr)
@@ -233,16 +269,37 @@ class _Turning:
             case _:
                 return self.read(expr)
 
+    def turned_round(self, expr: Expr) -> Access:
+        """A part of a value that has the second index alone, from its last value to its first: on each diagonal what is
+        beside the first index lies side by side.
+        """
+        i, j = self.block.indices
+        (lo_i, hi_i), (lo_j, hi_j) = self.extents[i], self.extents[j]
+        last = hi_i + hi_j - 2 - lo_i  # where the last diagonal begins
+        name = self.names.fresh("part")
+        others = tuple(Index(k) for k in indices_of(expr) if k != j)
+        ranges = tuple(self.range(k) for k in (j, *(o.name for o in others)))
+        back = Affine(last, ((Index(j), -1),)).to_expr()
+        made = statement(Access(name, (back, *others)), "=", expr, ranges)
+        here = Affine(last, ((Index(i), 1), (Index(self.step), -1))).to_expr()
+        read = Access(name, (here, *others))
+        length = hi_i - 1 - (lo_i + lo_j) + last + 1
+        dims = (length, *(self.extents[o.name][1] for o in others))
+        self.shapes.append(Shape(name, tuple(map(Const, dims))))
+        self.parts.append((expr, read, made))
+        return read
+
+    def range(self, index: str) -> Range:
+        lo, hi = self.extents[index]
+        return Range(index, Const(lo) if lo else None, Const(hi))
+
     def named(self, expr: Expr) -> Access:
         """A part of a value under a name, on diagonals."""
         i, j = self.block.indices
         name = self.names.fresh("part")
         others = tuple(Index(k) for k in indices_of(expr) if k not in (i, j))
         both = Call("add", (Index(i), Index(j)))
-        ranges = tuple(
-            Range(k, Const(self.extents[k][0]) if self.extents[k][0] else None, Const(self.extents[k][1]))
-            for k in (i, j, *(o.name for o in others))
-        )
+        ranges = tuple(self.range(k) for k in (i, j, *(o.name for o in others)))
         made = statement(Access(name, (both, Index(i), *others)), "=", expr, ranges)
         read = Access(name, (Index(self.step), Index(i), *others))
         self.parts.append((expr, read, made))
@@ -308,6 +365,13 @@ def _written(stmt: Statement, extents: Extents) -> Statement:
     """The statement with the ranges of its indices written."""
     ranges = tuple(Range(i, Const(extents[i][0]), Const(extents[i][1])) for i in stmt.domain.indices)
     return replace(stmt, domain=replace(stmt.domain, ranges=ranges))
+
+
+def _is_cheap(expr: Expr) -> bool:
+    """Whether a value is a few sums and products."""
+    calls = [p for p in walk(expr) if isinstance(p, Call)]
+    square = [p for p in calls if p.fn == "pow" and p.args[1] == Const(2)]
+    return len(calls) <= _FEW_OPERATIONS and all(p.fn in _CHEAP or p in square for p in calls)
 
 
 def _shift(s: Subscript, index: str) -> int | None:

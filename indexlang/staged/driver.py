@@ -15,7 +15,7 @@ from math import inf, isinf
 from ..program.ir import Access, Boundary, Const, Expr, Index
 from ..program.ir import Call as Apply
 from .pieces import is_padded, positions
-from .stages import At, Axis, Call, Now, Repeat, Slice, Span, Stage, Staged
+from .stages import At, Axis, Call, Now, One, Repeat, Slice, Span, Stage, Staged
 
 INDENT = "    "
 AT = '''\
@@ -193,8 +193,10 @@ class Source:
             self.lines.append(f"{indent}{guard}{self.names[part.tensor]}[{self.index(part)}] = {name}")
             self.taken.discard(name)
 
-    def taken_from(self, part: Slice | Now) -> str:
+    def taken_from(self, part: Slice | Now | One) -> str:
         """Code of what a piece takes."""
+        if isinstance(part, One):
+            return self.fill((), part.dtype, 1.0)
         if isinstance(part, Now):
             return f"np.asarray({self.names[f'step {part.index}']})"
         if part.tensor not in self.there:
@@ -212,14 +214,13 @@ class Source:
                 for a, n in zip(part.axes, self.staged.shapes[part.tensor], strict=True)
                 if not isinstance(a, At)
             )
-            fill = self.fill(shape, part.tensor, float(value))
+            known = {b.tensor: b.dtype for b in self.staged.buffers}
+            fill = self.fill(shape, known.get(part.tensor, self.staged.dtypes[part.tensor]), float(value))
             code = f"({code} if {self.inside(part)} else {fill})"
             break
         return code
 
-    def fill(self, shape: tuple[int, ...], tensor: str, value: float) -> str:
-        known = {b.tensor: b.dtype for b in self.staged.buffers}
-        dtype = known.get(tensor, self.staged.dtypes[tensor])
+    def fill(self, shape: tuple[int, ...], dtype: str, value: float) -> str:
         key = shape, dtype, value
         if key not in self.fills:
             self.fills[key] = self.name("fill")

@@ -20,7 +20,7 @@ from ..backends.native.repeating import COPY, Events
 from ..program.ir import Boundary, Const, Expr, reads
 from .order import evaluate
 from .pieces import apart, shape_of
-from .stages import At, Call, Now, Repeat, Slice, Span, Staged
+from .stages import At, Call, Now, One, Repeat, Slice, Span, Staged
 
 MOST_WORDS = 1 << 23  # of a table
 Orders = Mapping[str, tuple[int, ...]]  # the axes of tensors as they lie in memory
@@ -198,7 +198,7 @@ def _add(work: _Building, keys: Sequence[Integers], program: int, entries: Integ
 
 def _place(
     work: _Building,
-    part: Slice | Now,
+    part: Slice | Now | One,
     values: Mapping[str, Integers],
     extents: Mapping[str, tuple[int, int]],
     written: bool = False,
@@ -206,6 +206,9 @@ def _place(
     """For each step, which base a slice is in, and how many bytes from there; None where that shows later."""
     count = len(next(iter(values.values())))
     found = np.zeros((count, 2), np.int64)
+    if isinstance(part, One):
+        found[:, 0] = work.base("constant", part, np.ones((), part.dtype))
+        return found
     if isinstance(part, Now):
         lo, hi = extents[part.index]
         found[:, 0] = work.base("constant", (lo, hi), np.arange(lo, hi))

@@ -60,11 +60,18 @@ class Now:
 
 
 @dataclass(frozen=True)
+class One:
+    """The number 1 in a precision."""
+
+    dtype: str
+
+
+@dataclass(frozen=True)
 class Call:
     """A piece that runs once at a place. `takes` are its inputs, `gives` its outputs, both in its order."""
 
     program: Program
-    takes: tuple[tuple[str, Slice | Now], ...]
+    takes: tuple[tuple[str, Slice | Now | One], ...]
     gives: tuple[tuple[str, Slice], ...]
 
 
