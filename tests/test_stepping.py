@@ -43,6 +43,13 @@ COUNTED = """layer counted(x[T,K], n[K]) -> h[T+1,K]:
     for t:
         h[t+1,k] = where(t < n[k], h[t,k] * x[t,k] + t, h[t,k])
 """
+CHOLESKY = """layer cholesky(A[N,N]) -> L[N,N]:
+    for i:
+        for j < i:
+            s[i,j] = sum[k](L[i,k] * L[j,k]) where k < j
+            L[i,j] = (A[i,j] - s[i,j]) / L[j,j]
+        L[i,i] = sqrt(A[i,i] - sum[k](L[i,k]**2)) where k < i
+"""
 SIZES: dict[str, dict[str, tuple[int, ...]]] = {
     RNN: {"x": (9, 3, 5), "h0": (3, 7), "V": (5, 7), "U": (7, 7)},
     BEHIND: {"x": (3, 6, 17), "U": (17, 17)},
@@ -138,3 +145,19 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(threads: int) -> None:
             np.testing.assert_array_equal(gradient, alone[name])
     finally:
         indexlang.set_num_threads(before)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+@pytest.mark.parametrize("n", [1, 2, 7, 33])
+def test_a_factorisation(n: int, backend: str) -> None:
+    rng = np.random.default_rng()
+    root = rng.normal(size=(n, n))
+    given = root @ root.T + n * np.eye(n)
+    f = indexlang.compile(CHOLESKY, backend=backend)
+    np.testing.assert_allclose(f(A=given), np.linalg.cholesky(given), 1e-10, 1e-10)
+    _, pullback = f.vjp(A=given)
+    cotangent, along, step = rng.normal(size=(n, n)), rng.normal(size=(n, n)), 1e-6
+    along += along.T  # the upper half is never read
+    apart = np.linalg.cholesky(given + step * along) - np.linalg.cholesky(given - step * along)
+    wanted = np.sum(cotangent * apart) / (2 * step)
+    np.testing.assert_allclose(np.sum(pullback(cotangent)["A"] * np.tril(along)), wanted, 1e-5, 1e-6)

@@ -214,7 +214,7 @@ class _Derivation:
             statements=(*self.flat.statements, *self.statements),
             shapes=(*self.flat.shapes, *self.shapes),
         )
-        whole = inherit(whole, [*(None for _ in self.flat.statements), *self.bounds])
+        whole = inherit(whole, [*(None for _ in self.flat.statements), *self.bounds], steps=True)
         whole = replace(whole, statements=with_ranges(whole.statements, len(self.flat.statements)))
         named = named_tensors(self.original)
         whole = read_through(whole, {g for t, g in self.names.items() if t not in named})

@@ -7,7 +7,7 @@ scalar tensor is that first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..errors import Span
@@ -27,6 +27,7 @@ from ..program.ir import (
     Subscript,
     domain_of,
     indices_of,
+    reads,
 )
 from ..program.ir import statement as make_statement
 from ..syntax import tree
@@ -71,7 +72,7 @@ class Indexed(Converter):
         target = self.target(stmt.targets[0])
         value = self.expr(stmt.value)
         ranges: dict[str, Range] = {r.index: r for b in (() if block is None else block.path) for r in b.ranges}
-        masks: list[Expr] = []
+        masks: list[Expr] = [m for b in (() if block is None else block.path) for m in b.masks]
         for condition in self.conditions:
             if condition not in self.within:
                 self.add_condition(condition, self.not_steps(), ranges, masks)
@@ -116,10 +117,13 @@ class Indexed(Converter):
         indices = dict.fromkeys(steps_of((written,), self.scope))
         ranges: dict[str, Range] = {}
         own = {name: written.span for name in indices}
+        told: list[Expr] = []
         for condition in split([r for r in written.ranges if not isinstance(r, tree.Name)], self.scope):
             masks: list[Expr] = []
             self.add_condition(condition, own, ranges, masks)
-            if masks:
+            if masks and self.is_about_steps(condition, masks[0], own, outer):
+                told += masks
+            elif masks:
                 rule = "a for names its index, and how far it runs by sizes and numbers"
                 way = "write for t: or for 0 <= t < n:, and other conditions behind the statements: where ..."
                 self.fail("block-range", rule, condition.span, way_out=way)
@@ -129,7 +133,16 @@ class Indexed(Converter):
             self.fail("block-range", rule, written.ranges[0].span, way_out="give it another name")
         found = tuple(ranges[i] for i in indices if i in ranges)
         number = len(self.scope.made_blocks)
-        return Block(tuple(indices), found, written.reverse, number, outer, written.span)
+        return Block(tuple(indices), found, tuple(told), written.reverse, number, outer, written.span)
+
+    def is_about_steps(self, condition: Condition, mask: Expr, own: Mapping[str, Span], outer: Block | None) -> bool:
+        """Whether a range ends where the step of a block around this one says: `for j < i`."""
+        around = () if outer is None else tuple(i for b in outer.path for i in b.indices)
+        names = indices_of(mask)
+        plain = isinstance(condition.node, tree.Compare) and condition.node.ops[0] in ("<", "<=", ">", ">=")
+        return (
+            plain and not reads(mask) and any(i in own for i in names) and all(i in own or i in around for i in names)
+        )
 
     # -- indices -------------------------------------------------------------------------------
 

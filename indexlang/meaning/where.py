@@ -52,8 +52,20 @@ def steps_of(path: Sequence[tree.For], scope: Scope) -> tuple[str, ...]:
             if isinstance(written, tree.Name):
                 found[written.name] = None
             else:
-                found.update(dict.fromkeys(c.bare.name for c in split([written], scope) if c.bare is not None))
+                several = split([written], scope)
+                bare = [c.bare.name for c in several if c.bare is not None]
+                found.update(dict.fromkeys(bare or _own(several, scope)))
     return tuple(found)
+
+
+def _own(conditions: Sequence[Condition], scope: Scope) -> list[str]:
+    """The index of `for j < i`, where i is a step of a block around it: the name that stands alone first."""
+    for condition in conditions:
+        if isinstance(condition.node, tree.Compare):
+            for operand in map(_bare, condition.node.operands):
+                if isinstance(operand, tree.Name) and not is_size(operand, scope):
+                    return [operand.name]
+    return []
 
 
 def split_names(node: tree.Expr) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
     Program   ::= inputs outputs Statement*  (and the declared Shapes, and the names of dims)
     Statement ::= Access op Expr Domain [Block]     op: =  +=  *=  max=  min=
-    Block     ::= index+ Range* [reversed] number [Block]    a `for`, in another one
+    Block     ::= index+ Range* mask* [reversed] number [Block]    a `for`, in another one
     Domain    ::= index*  Range*  mask*             the box of the ranges, less what a mask refuses
     Range     ::= [lo <=] index [< hi]              written in a `where`, hence authoritative
     Expr      ::= Const | Index | Size | Access | Call | Reduce
@@ -182,12 +182,14 @@ class Domain:
 class Block(Keeper):
     """A `for`: its statements run for one value of `indices` after the other, in row-major order or from the last one.
 
-    `ranges` are written in its line, and stand in the domains of its statements, too. Blocks of a program are numbered
-    in its order, so that two in a row are two. `outer` is the block that it stands in.
+    `ranges` are written in its line, and `masks`, `j < i` in a block over i; its statements have them in their domains,
+    too. Blocks of a program are numbered in its order, so that two in a row are two. `outer` is the block that it
+    stands in.
     """
 
     indices: tuple[str, ...]
     ranges: tuple[Range, ...] = ()
+    masks: tuple[Expr, ...] = ()
     reverse: bool = False
     number: int = 0
     outer: Block | None = None

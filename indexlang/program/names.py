@@ -174,8 +174,9 @@ class Renaming:
         if block is None:
             return None
         indices = tuple(self.indices.get(i, i) for i in block.indices)
-        ranges = self.domain(Domain(block.indices, block.ranges)).ranges
-        return replace(block, indices=indices, ranges=ranges, outer=self.block(block.outer))
+        found = self.domain(Domain(block.indices, block.ranges, block.masks))
+        outer = self.block(block.outer)
+        return replace(block, indices=indices, ranges=found.ranges, masks=found.masks, outer=outer)
 
     def shape(self, shape: Shape) -> Shape:
         return Shape(self.tensors.get(shape.tensor, shape.tensor), tuple(map(self.expr, shape.dims)), shape.span)

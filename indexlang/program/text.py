@@ -33,6 +33,7 @@ from .ir import (
     Subscript,
     accesses_of,
     blocks_of,
+    indices_of,
     reductions_of,
     walk,
 )
@@ -94,8 +95,11 @@ def _statements(program: Program, names: Names) -> Iterator[str]:
 def block_text(block: Block, dims: Names = _NO_NAMES) -> str:
     """The line of a block, without those around it."""
     written = {r.index: r for r in block.ranges}
-    ranges = (_Printer(dims, " ").range(written.get(i, Range(i))) for i in block.indices)
-    return f"for {', '.join(ranges)}{' reversed' if block.reverse else ''}:"
+    printer = _Printer(dims, " ")
+    told = {i for mask in block.masks for i in indices_of(mask)}
+    ranges = [printer.range(written.get(i, Range(i))) for i in block.indices if i in written or i not in told]
+    parts = [*ranges, *(printer.expr(mask) for mask in block.masks)]
+    return f"for {', '.join(parts)}{' reversed' if block.reverse else ''}:"
 
 
 def statement_text(stmt: Statement, dims: Names = _NO_NAMES, bracketed: Collection[str] = ()) -> str:
@@ -131,7 +135,8 @@ def _conditions(stmt: Statement, printer: _Printer) -> Iterator[str]:
     domains: list[Domain] = [stmt.domain, *(reduce.domain for reduce in reductions)]
     said = {r for block in blocks_of(stmt) for r in block.ranges}
     yield from (printer.range(r) for d in domains for r in d.ranges if r not in said)
-    yield from (_mask(m, printer) for d in domains for m in d.masks)
+    told = {m for block in blocks_of(stmt) for m in block.masks}
+    yield from (_mask(m, printer) for d in domains for m in d.masks if m not in told)
 
 
 def _mask(mask: Expr, printer: _Printer) -> str:

@@ -117,6 +117,8 @@ def _blocks(program: Program) -> Iterator[str]:
             for r in (stmt.domain.range(i) for i in block.indices if i in stmt.domain.indices):
                 if r != next((w for w in block.ranges if w.index == r.index), Range(r.index)):
                     yield f"{_shown(stmt)}: its range of {r.index} is not that of its block"
+            if not {*block.masks} <= {*stmt.domain.masks}:
+                yield f"{_shown(stmt)}: it does not have the conditions of its block"
             if missing := [i for i in block.indices if i not in stmt.domain.indices]:
                 yield f"{_shown(stmt)}: it does not have the index {missing[0]} of its block"
 

@@ -38,16 +38,18 @@ def inherit(
     program: Program,
     wanted: Sequence[Mapping[str, Wanted] | None],
     known: Mapping[Size, Affine] | None = None,
+    steps: bool = False,
 ) -> Program:
     """The program whose statement k runs over `wanted[k]`: index to bounds; None leaves a statement as it is.
 
+    With `steps` the ranges of blocks are written in any case: what said them may have left the block.
     An index that is wanted and does not occur any more still counts: its range is written, too.
     """
     bounds = [None if w is None else {i: _bound(b) for i, b in w.items() if i != DOTS} for w in wanted]
     written: list[set[str]] = [set() for _ in program.statements]
     for k, stmt in enumerate(program.statements):
         present = set(_indices(stmt))
-        written[k] |= {i for i in bounds[k] or {} if i not in present or i in steps_of(stmt)}
+        written[k] |= {i for i in bounds[k] or {} if i not in present or (steps and i in steps_of(stmt))}
 
     def whole() -> Program:
         return _with(program, bounds, [set(b or ()) for b in bounds])

@@ -194,7 +194,24 @@ def _steps(program: Program, first: int, sizes: Sizes) -> dict[str, Step]:
             if use is not None and i not in one.fixed:
                 plain.setdefault(i, Step(one.box.low[i], high, use))
             others.setdefault(i, []).append(high)
+        for block in blocks_of(stmt):
+            for mask in block.masks:
+                for i in (i for i in block.indices if i in indices_of(mask) and i not in plain and i not in others):
+                    high = _by_mask(mask, i, {**plain, **{k: Step(ZERO, least(*v)) for k, v in others.items()}}, sizes)
+                    if high is not None:
+                        others[i] = [high]
     return {i: plain.get(i) or Step(ZERO, least(*found)) for i, found in others.items()}
+
+
+def _by_mask(mask: Expr, index: str, steps: Mapping[str, Step], sizes: Sizes) -> Affine | None:
+    """Below what an index stays by a condition on steps, `j < i`, for all steps of the others."""
+    box = Box({i: s.low for i, s in steps.items()}, {i: s.high for i, s in steps.items()})
+    one = Affine(0, ((Index(index), 1),))
+    for margin in margins(mask):  # which is not negative where it holds
+        form = sizes.canonical(margin)
+        if form.coefficient(index) == Affine(-1):
+            return None if (most := box.extreme(form + one, 1)) is None else most + 1
+    return None
 
 
 def _reached_by_all(program: Program, known: Mapping[Size, Affine] | None) -> list[Shape]:

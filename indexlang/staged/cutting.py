@@ -78,7 +78,7 @@ def lifted(program: Program) -> Program:
         {i: b for i, b in bounds[k].items() if i != DOTS} if program.statements[k].block is not None else None
         for k, _ in order
     ]
-    found = inherit(replace(program, statements=tuple(s for _, s in order)), wanted)
+    found = inherit(replace(program, statements=tuple(s for _, s in order)), wanted, steps=True)
     return replace(found, statements=with_ranges(found.statements))
 
 

@@ -12,7 +12,7 @@ from itertools import chain, count
 from keyword import iskeyword
 from math import inf, isinf
 
-from ..program.ir import Access, Boundary, Const, Expr, Index
+from ..program.ir import Access, Boundary, Const, Expr, Index, Size
 from ..program.ir import Call as Apply
 from .pieces import is_padded, positions
 from .stages import At, Axis, Call, Now, One, Repeat, Slice, Span, Stage, Staged
@@ -33,6 +33,7 @@ def reflected(position, size):
     return position if position < size else 2 * (size - 1) - position
 '''
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "floordiv": "//", "mod": "%"}
+_INFIX |= {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 
 def piece(number: int) -> str:
@@ -154,7 +155,11 @@ class Source:
             steps = f"reversed({steps})" if stage.block.reverse else steps
             self.lines.append(f"{INDENT * (level + number)}for {name} in {steps}:")
             self.open[index] = (lo, hi)
-        self.run(stage.stages, level + len(stage.extents))
+        inside = level + len(stage.extents)
+        for mask in stage.block.masks:
+            self.lines.append(f"{INDENT * inside}if not {self.expr(mask, True)}:")
+            self.lines.append(f"{INDENT * (inside + 1)}continue")
+        self.run(stage.stages, inside)
         for index, _ in stage.extents:
             self.taken.discard(self.names.pop(f"step {index}"))
             del self.open[index]
@@ -289,6 +294,8 @@ class Source:
         match expr:
             case Const(value=value):
                 return _number(value)
+            case Size(tensor=tensor, axis=axis):
+                return str(self.staged.shapes[tensor][axis])
             case Index(name=name):
                 return self.names[f"step {name}"]
             case Access(tensor=tensor, subscripts=subscripts):

@@ -25,6 +25,7 @@ from ..program.ir import (
     Size,
     Statement,
     Subscript,
+    blocks_of,
     indices_of,
     parts_of_domain,
     reads,
@@ -101,7 +102,8 @@ class _Slicing:
         target = Access(name, tuple(map(self.subscript, subscripts)), stmt.target.span)
         domain = stmt.domain
         inner = [i for i in domain.indices if i not in self.open]
-        masks = tuple(map(self.expr, domain.masks))
+        told = {m for block in blocks_of(stmt) for m in block.masks}  # else there is no step
+        masks = tuple(self.expr(m) for m in domain.masks if m not in told)
         made = statement(target, stmt.op, self.expr(stmt.value), (), masks, stmt.span)
         if self.is_partial(target, whole, inner, bool(masks)):
             self.piece.partial.add(name)

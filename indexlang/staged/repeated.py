@@ -141,6 +141,11 @@ def _call(work: _Building, call: Call, made: Made | None, path: Sequence[tuple[R
     count = prod(hi - lo for lo, hi in extents.values())
     grid = np.meshgrid(*(np.arange(*e) for e in extents.values()), indexing="ij")
     values = {i: g.reshape(-1) for i, g in zip(extents, grid, strict=True)}
+    held: Any = np.ones(count, bool)
+    for mask in (m for stage, _ in path for m in stage.block.masks):
+        held = np.logical_and(held, evaluate(mask, values, {}, work.staged.shapes))
+    if not held.all():  # steps that there are not
+        values, count = {i: v[held] for i, v in values.items()}, int(held.sum())
     arguments = len(made.kinds)
     work.length += count * (arguments + 2)
     if 2 * work.length > MOST_WORDS or count == 0:
