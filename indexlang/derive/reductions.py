@@ -150,11 +150,14 @@ def extremum(group: Group, adjoint: str, names: Fresh, rank: int) -> Prepared:
     only, bounds = group[0]
     if len(group) == 1 and is_plain(only.target):
         return _by_argmax(only, bounds, adjoint, names)
+    if any(s.block is not None for s, _ in group) and _have_places_of_their_own(group):
+        found = [_by_argmax(stmt, own, adjoint, names) for stmt, own in group]
+        return Prepared([s for p in found for s in p.statements], [], [a for p in found for a in p.adjoints])
     return _by_number(group, adjoint, names, rank)
 
 
 def _by_argmax(stmt: Statement, bounds: Bounds, adjoint: str, names: Fresh) -> Prepared:
-    """`where j == argmax[j](...)`: one statement, a plain target."""
+    """`where j == argmax[j](...)`: one statement, whose indices tell its elements apart."""
     given = replace(stmt.target, tensor=adjoint)
     op, body = stmt.op, stmt.value
     domain, outer, ranges = _split(stmt)
@@ -167,10 +170,59 @@ def _by_argmax(stmt: Statement, bounds: Bounds, adjoint: str, names: Fresh) -> P
         raise _refused(stmt, "the axes of '...' are reduced by it; name them")
     tensor = names.fresh(f"{stmt.target.tensor}_at")
     at = replace(stmt.target, tensor=tensor)
+    if not is_plain(stmt.target):
+        at = Access(tensor, tuple(Index(i) for i in indices_of(stmt.target)), stmt.target.span)
     search = Reduce("argmax" if op in ("max", "max=") else "argmin", domain, body)
     made = statement(at, "=", search, ranges, outer, stmt.span, stmt.block)
     winner = as_mask(Call("eq", (position(reduced, bounds).to_expr(), at)))
     return Prepared([(made, bounds)], [], [Adjoint(given, (winner,))])
+
+
+def _have_places_of_their_own(group: Group) -> bool:
+    """Whether no two points, of one statement or of two, reach one element: each index is one of its subscripts, plus a
+    number at most, and an axis tells statements apart.
+    """
+    for stmt, _ in group:
+        shifts = [s for s in stmt.target.subscripts if isinstance(s, Expr) and _shifted(s) is not None]
+        if {i for s in shifts for i in indices_of(s)} != {*indices_of(stmt.target)}:
+            return False
+    return all(_apart_by_an_axis(a, b) for k, a in enumerate(group) for b in group[k + 1 :])
+
+
+def _shifted(s: Expr) -> tuple[str, int] | None:
+    """The index and the number whose sum a subscript is."""
+    form = Affine.from_expr(s)
+    match form.terms:
+        case ((Index(name=name), 1),):
+            return name, form.const
+        case _:
+            return None
+
+
+def _apart_by_an_axis(one: tuple[Statement, Bounds], other: tuple[Statement, Bounds]) -> bool:
+    """Whether the positions of two statements in some axis never meet, whatever the sizes are."""
+    for a, b in zip(one[0].target.subscripts, other[0].target.subscripts, strict=True):
+        (low, high), (least, most) = _reach(a, one[1]), _reach(b, other[1])
+        if (high is not None and least is not None and high < least) or (
+            most is not None and low is not None and most < low
+        ):
+            return True
+    return False
+
+
+def _reach(s: Subscript, bounds: Bounds) -> tuple[int | None, int | None]:
+    """The least and the greatest position, where numbers of the text say them."""
+    if not isinstance(s, Expr):
+        return None, None
+    form = Affine.from_expr(s)
+    if form.is_constant:
+        return form.const, form.const
+    found = _shifted(s)
+    if found is None:
+        return None, None
+    bound = bounds[found[0]]
+    low = bound.low.const + found[1] if bound.low.is_constant else None
+    return low, bound.high.const - 1 + found[1] if bound.high.is_constant else None
 
 
 def _split(stmt: Statement) -> tuple[Domain, tuple[Expr, ...], tuple[Range, ...]]:

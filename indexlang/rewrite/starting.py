@@ -11,6 +11,7 @@ from typing import Any
 
 from ..program.ir import Access, Program, primal_of, statement
 from ..program.names import plain
+from .lifted import gathered
 
 START = "start."  # what the name of a tensor that an accumulation starts from begins with
 
@@ -41,4 +42,5 @@ def started(program: Program, names: Sequence[str]) -> Program:
             statements.append(statement(Access(name, axes), "=", Access(START + name, axes), span=stmt.span))
         statements.append(stmt)
     inputs = (*program.inputs, *(START + n for n in names))
+    statements = [s for _, s in gathered(statements)]
     return Program(inputs, program.outputs, tuple(statements), program.shapes, program.dims, program.name or "started")

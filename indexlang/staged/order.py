@@ -40,8 +40,8 @@ from ..program.text import statement_text
 Extents = Mapping[str, tuple[int, int]]
 Sizes = Mapping[str, tuple[int, ...]]
 Integers = NDArray[np.int64]
-MOST_POINTS = 1 << 24  # that are looked at; of longer blocks the first steps
-_FEW = 256
+MOST_POINTS = 1 << 21  # that are looked at; of longer blocks some steps: so many first ones, last ones, and between
+_FEW = 64
 
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "floordiv": np.floor_divide, "mod": np.mod,
@@ -87,11 +87,6 @@ class Pair:
             return ()
         nodes = (*read, *made, *self.masks, *self.maker.domain.masks)
         return tuple(sorted({p.tensor for node in nodes for p in tensors_in(node)}))
-
-    def capped(self, most: int) -> Pair:
-        """The same for the first steps alone: so many of each index."""
-        few = {i: (lo, min(hi, lo + most)) for i, (lo, hi) in self.own.items() if i in self.steps}
-        return replace(self, own={**self.own, **few}, theirs={**self.theirs, **few})
 
 
 @dataclass(frozen=True)
@@ -151,10 +146,10 @@ def _early(pair: Pair, tensors: Mapping[str, NDArray[Any]], sizes: Sizes) -> Pro
     read = [pair.access.subscripts[k] for k in pair.keys]
     masks = tuple(m for m in pair.masks if tensors or not reads(m))
     names = list(dict.fromkeys((*pair.steps, *(i for node in (*read, *masks) for i in indices_of(node)))))
-    if prod(hi - lo for lo, hi in (pair.own[i] for i in names)) > MOST_POINTS and not tensors:
-        pair = pair.capped(_FEW)
     latest = _latest(pair, tensors, sizes)
     grid = [np.arange(*pair.own[i]) for i in names]
+    if prod(map(len, grid)) > MOST_POINTS:
+        grid = [_some(g) if i in pair.steps else g for i, g in zip(names, grid, strict=True)]
     if any(not len(g) for g in grid) or 0 in latest.shape:
         return None
     values = dict(zip(names, np.meshgrid(*grid, indexing="ij", sparse=True), strict=True))
@@ -171,6 +166,15 @@ def _early(pair: Pair, tensors: Mapping[str, NDArray[Any]], sizes: Sizes) -> Pro
     values_ = (f"it is made by {made}",) if pair.maker.span is None else ()
     others = () if pair.maker.span is None else (("made here", pair.maker.span),)
     return Problem("order", rule, pair.access.span or pair.reader.span, values_, way, others)
+
+
+def _some(steps: Integers) -> Integers:
+    """The first, the last, and steps between."""
+    if len(steps) <= 3 * _FEW:
+        return steps
+    between = np.linspace(_FEW, len(steps) - _FEW, _FEW).astype(np.int64)
+    found: Integers = steps[np.unique(np.concatenate([np.arange(_FEW), between, np.arange(-_FEW, 0) + len(steps)]))]
+    return found
 
 
 def _latest(pair: Pair, tensors: Mapping[str, NDArray[Any]], sizes: Sizes) -> Integers:

@@ -109,7 +109,7 @@ def _loaded(
 ) -> tuple[Run, Plan, Whole | None]:
     """The code of a plan, which loads what runs instead when that is needed; what is told of it; if it is one call."""
     positions = sum(prod(table.buffer.shape) for table in plan.tables)
-    _afford(plan.workspace + 8 * positions)
+    afford(plan.workspace + 8 * positions)
     given: list[tuple[str, Any]] = [] if tick is None else [(TICK, tick)]
     if plan.instead is not None:
         given.append((INSTEAD, _later(plan.instead, checked, engine)))
@@ -201,7 +201,7 @@ def guarded(run: Run, places: tuple[tuple[Access, int], ...], known: Mapping[str
     return guarded
 
 
-def _afford(needed: int) -> None:
+def afford(needed: int) -> None:
     """Refuse what the memory that is left cannot hold, before anything is allocated."""
     if needed < 1 << 26:
         return
