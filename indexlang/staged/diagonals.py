@@ -196,8 +196,8 @@ class _Turning:
         self.step = self.names.fresh("s")
         self.survey(first, last)
         steps = Range(self.step, Const(lo_i + lo_j) if lo_i + lo_j else None, Const(hi_i + hi_j - 1))
-        block = replace(self.block, indices=(self.step,), ranges=(steps,), number=self.block.number)
-        inside = [self.moved(s, block, steps) for s in self.own]
+        block = replace(self.block, indices=(self.step,), ranges=(steps,), masks=())
+        inside = [self.moved(s, e, block, steps) for s, e in zip(self.own, self.everywhere[first:], strict=False)]
         before, behind, shapes = self.around(first)
         made = [s for _, _, s in self.parts]
         written = [_written(s, e) for s, e in zip(self.whole.statements, self.everywhere, strict=True)]
@@ -206,15 +206,16 @@ class _Turning:
         statements = (*front, *before, *made, *inside, *behind, *after)
         return replace(self.whole, statements=statements, shapes=(*self.whole.shapes, *shapes, *self.shapes))
 
-    def moved(self, stmt: Statement, block: Block, steps: Range) -> Statement:
+    def moved(self, stmt: Statement, extents: Extents, block: Block, steps: Range) -> Statement:
         """A statement on diagonals."""
+        self.extents = extents
         i, j = self.block.indices
         there: Expr = Call("sub", (Index(self.step), Index(i)))
         value = self.part(stmt.value)
         masks = [self.mask(m, there) for m in stmt.domain.masks]
         lo, hi = self.extents[j]
         masks += [Call("ge", (there, Const(lo))), Call("lt", (there, Const(hi)))]
-        others = [r for r in stmt.domain.ranges if r.index not in self.block.indices]
+        others = [self.range(k) for k in stmt.domain.indices if k not in self.block.indices]
         own = self.range(i)
         op = "+=" if stmt.op == "=" else stmt.op
         return statement(self.at(stmt.target), op, value, (steps, own, *others), tuple(masks), stmt.span, block)

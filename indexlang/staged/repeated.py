@@ -85,6 +85,16 @@ class _Building:
         kept = {b.tensor: b.dtype for b in self.staged.buffers}
         return kept.get(tensor, self.staged.dtypes[tensor])
 
+    def kind(self, part: Slice | Now | One) -> tuple[str, tuple[int, ...]]:
+        """The type and the shape of what a piece is given."""
+        match part:
+            case Now():
+                return "int64", ()
+            case One(dtype=dtype):
+                return dtype, ()
+            case Slice(tensor=tensor):
+                return self.dtype(tensor), shape_of(part, self.staged.shapes)
+
     def base(self, kind: str, key: object, what: Any) -> int:
         """What stands for a base in the table, until the numbers of all are known; `what` it is, once for a key."""
         where: list[Any]
@@ -161,12 +171,11 @@ def _call(work: _Building, call: Call, made: Made | None, path: Sequence[tuple[R
     for (_, part), number in zip(call.takes, made.takes, strict=True):
         if number >= 0:
             found = _place(work, part, values, extents)
-            if found is None:
+            if found is None or _kind(made, number) != work.kind(part):
                 return False
             entries[:, number] = found
     taken = [part for _, part in call.takes if isinstance(part, Slice)]
-    kinds = [(dtype, tuple(shape)) for dtype, shape in (made.kinds[number] for number in made.gives)]
-    if kinds != [(work.dtype(p.tensor), shape_of(p, work.staged.shapes)) for _, p in call.gives]:
+    if [_kind(made, number) for number in made.gives] != [work.kind(part) for _, part in call.gives]:
         return False
     for (name, part), number in zip(call.gives, made.gives, strict=True):
         found = _place(work, part, values, extents, written=True)
@@ -181,13 +190,19 @@ def _call(work: _Building, call: Call, made: Made | None, path: Sequence[tuple[R
         else:
             entries[:, number] = found
     for number in made.besides:
-        dtype, shape = made.kinds[number][0], tuple(made.kinds[number][1])
+        dtype, shape = _kind(made, number)
         entries[:, number] = work.base("room", (id(call), number), (shape, dtype)), 0
     _add(work, keys, made.memory.program.ctypes.data, entries, 0)
     for k, (target, source, size) in enumerate(copies, 1):
         behind = [*keys[:-1], keys[-1], np.full(count, k, np.int64)]
         _add(work, behind, COPY, np.stack([target, source], axis=1), size)
     return True
+
+
+def _kind(made: Made, number: int) -> tuple[str, tuple[int, ...]]:
+    """The type and the shape of an argument of native code."""
+    dtype, shape = made.kinds[number]
+    return dtype, tuple(shape)
 
 
 def _add(work: _Building, keys: Sequence[Integers], program: int, entries: Integers, size: int) -> None:
