@@ -33,6 +33,7 @@ from .definitions import reads
 from .dims import named
 from .indexed_statement import resolve_indexed
 from .known import Known
+from .order import check_order
 from .report import nearest
 from .scope import has_brackets, kept_targets
 from .sums import check_sums
@@ -74,6 +75,7 @@ class Body(Known):
         conflicts = self.scope.conflicts
         sound = [s for s in summed if not conflicts or conflicts.isdisjoint((s.target.tensor, *reads_of(s)))]
         check_sums(self.report, sound, names)
+        check_order(self.report, sound)
 
     def check_size(self, stmt: Statement) -> None:
         """A program is no longer than what can be derived and planned."""

@@ -442,6 +442,8 @@ class _Statement:
         rule = f"nothing says how far the index '{index}' runs"
         if use is not None and use.is_target and self.size(use) is None:
             way = f"declare the shape of {use.tensor}, or say where {index} < ..."
+        elif index in steps_of(self.stmt):
+            way = f"read what is there before the block along {index}, or say it in its line: for {index} < N:"
         else:
             way = f"use {index} as a plain subscript, or say where {index} < ..."
         return Problem("unbounded-index", rule, span, (), way)

@@ -1,0 +1,98 @@
+"""Reads in blocks that come too early, as far as the text alone tells it.
+
+In: the statements of a body. Out: problems. The one rule: what sizes or data decide is looked at when they are known;
+here speak subscripts that are the index of a step plus a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..program.affine import Affine
+from ..program.ir import (
+    Access,
+    Block,
+    Boundary,
+    Expr,
+    Index,
+    Statement,
+    Subscript,
+    accesses_of,
+    blocks_of,
+    indices_of,
+    reads,
+    steps_of,
+)
+from .report import Report
+
+
+def check_order(report: Report, statements: Sequence[Statement]) -> None:
+    """Tell of each read that comes before its element is made."""
+    for r, reader in enumerate(statements):
+        steps = {*steps_of(reader)}
+        if not steps or any(steps & {*indices_of(m)} for m in reader.domain.masks):
+            continue
+        for access in dict.fromkeys(accesses_of(reader)[1:]):
+            for m, maker in enumerate(statements):
+                if maker.target.tensor != access.tensor or blocks_of(maker)[:1] != blocks_of(reader)[:1]:
+                    continue
+                why = _too_early(access, maker, [*_shared(maker, reader)], m - r)
+                if why and access.span is not None and maker.span is not None:
+                    rule = f"'{access.tensor}' is read before it is made: {why}"
+                    way = "read an earlier step, or move the line that makes it in front"
+                    report.add("order", rule, access.span, way_out=way, others=(("made here", maker.span),))
+                    break
+
+
+def _shared(one: Statement, other: Statement) -> Iterator[Block]:
+    for a, b in zip(blocks_of(one), blocks_of(other), strict=False):
+        if a != b:
+            return
+        yield a
+
+
+def _too_early(access: Access, maker: Statement, shared: Sequence[Block], behind: int) -> str:
+    """Why an element is not there yet; nothing where it is, and where the text does not tell."""
+    for block in shared:
+        for index in block.indices:
+            gap = _gap(access, maker, index)
+            if gap is None or any(index in indices_of(m) for m in maker.domain.masks):
+                return ""
+            if gap:
+                later = gap < 0 if block.reverse else gap > 0
+                return "a later step makes it" if later else ""
+    if not all(_meet(a, b, shared) for a, b in zip(access.subscripts, maker.target.subscripts, strict=False)):
+        return ""  # perhaps another element of this step
+    if behind == 0:
+        return "this line makes it"
+    return "a line below makes it" if behind > 0 else ""
+
+
+def _meet(read: Subscript, made: Subscript, shared: Sequence[Block]) -> bool:
+    """Whether both are the same position at each step, or go over everything."""
+    steps = [i for block in shared for i in block.indices]
+    if any(_shift(read, i) is not None and _shift(read, i) == _shift(made, i) for i in steps):
+        return True
+    both = isinstance(read, Index) and isinstance(made, Index)
+    return both and {*indices_of(read), *indices_of(made)}.isdisjoint(steps)
+
+
+def _gap(access: Access, maker: Statement, index: str) -> int | None:
+    """How many steps of an index after its own the element that is read is made."""
+    for read, made in zip(access.subscripts, maker.target.subscripts, strict=False):
+        first, second = _shift(read, index), _shift(made, index)
+        if first is not None and second is not None:
+            return first - second
+    return None
+
+
+def _shift(s: Subscript, index: str) -> int | None:
+    """The number that is added to an index, where a subscript is no more than that."""
+    if isinstance(s, Boundary):
+        if s.kind != "pad" or s.lo is not None:
+            return None
+        s = s.expr
+    if not isinstance(s, Expr) or reads(s):
+        return None
+    form = Affine.from_expr(s)
+    return form.const if form.terms == ((Index(index), 1),) else None
