@@ -332,3 +332,14 @@ def test_long_sums_for_few_results_are_made_in_parts() -> None:
     assert told.nests[0].count == LAYER["b"]
     assert [a.name for a in told.workspaces] == ["f_parts"]
     assert schedule(contraction(CONV, LAYER), AVX2, "f").nests[0].count >= 16
+
+
+@pytest.mark.parametrize("cx", [3, 48, 256])
+@pytest.mark.parametrize("target", [AVX2, AVX512], ids=["avx2", "avx512"])
+def test_parts_take_little_memory(cx: int, target: Target) -> None:
+    """With 48 channels 8 parts would have more elements than both operands together."""
+    c = contraction(WEIGHTS, {**LAYER, "i": 27, "j": 27, "di": 5, "dj": 5, "cx": cx, "cy": 128})
+    told = schedule(c, target, "f")
+    made = sum(a.size for a in told.workspaces if a.name.endswith("_parts"))
+    assert made <= (c.left.array.size + c.right.array.size) // 8 + parts.LITTLE
+    assert max(n.count for n in told.nests) >= 8
