@@ -87,7 +87,8 @@ class Limits:
 NESTED = frozenset(("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool"))
 NEVER = 1 << 62  # a size that nothing reaches
 NUMPY = Limits()
-NATIVE = replace(NUMPY, nests=True, least=NEVER, sum=NEVER, fewest=NEVER)  # no chains of blocks, no windows as tensors
+# No chains of blocks, no windows as tensors; groups fill a vector, and no more of them are multiplied in vain.
+NATIVE = replace(NUMPY, nests=True, least=NEVER, sum=NEVER, fewest=NEVER, columns=16)
 
 # Every threshold is passed by a few elements: for tests.
 TINY = Limits(
