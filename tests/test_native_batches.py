@@ -13,7 +13,7 @@ pytest.importorskip("llvmlite", reason="the native backend needs it")
 
 import indexlang
 from indexlang import threads
-from indexlang.backends.native import batches, engine, groups, runner
+from indexlang.backends.native import batches, engine, groups, runner, telling
 from indexlang.calls.function import Function
 from indexlang.oracle import loops
 from indexlang.plan.limits import NATIVE
@@ -105,6 +105,13 @@ def test_another_batch_has_the_same_code() -> None:
         keys.append({o.key for o in group.outlines})
         assert len(group.pieces) == 2 * n  # of x and of y
     assert keys[0] == keys[1] == keys[2]
+
+
+def test_the_nests_of_one_example_are_shown() -> None:
+    f = indexlang.compile(CONV)
+    made = plan(f.program, {n: SHAPES[n] for n in f.inputs}, dict.fromkeys(f.inputs, "float32"), NATIVE).plan
+    text = telling.nests_text(made, groups.groups_of(made, engine.host()))
+    assert "@0 is the first example of x," in text and "@1" not in text
 
 
 def test_weights_are_packed_once() -> None:
