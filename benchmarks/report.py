@@ -261,7 +261,9 @@ def page(run: Run, pictures: Sequence[str]) -> str:
         "compared before anything is timed. JAX: one jitted function, the faster of two layouts. PyTorch: eager, the "
         "faster of the contiguous and the channels_last format. NumPy: forward and backward by hand, workspaces kept "
         "(`byhand.py`). einsum: `np.einsum(optimize=True)`. A dash: the library was given up or gave something else "
-        "(see the end).",
+        "(see the end). Memory: how far a process grows from where all has run once and nothing is kept until a "
+        "call of the workload prepared anew: results, what is kept from call to call and what passes, but not what is "
+        "loaded and compiled once.",
         "## Targets",
         targets(run),
         "## Geometric means",

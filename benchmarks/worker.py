@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from .libraries import Fastest
-from .workload import OTHER, OURS, STEP, Array, Arrays, Build, Prepared
+from .workload import OTHER, STEP, Array, Arrays, Build, Prepared
 
 _DOMAIN = 389047  # in which NumPy tells tracemalloc of its arrays
 Clock = Callable[[], float]
@@ -48,7 +48,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Ready:
-    """The first call with all that had to be made for it, in seconds; what it gave; memory in bytes."""
+    """The first call with all that had to be made for it, in seconds; what it gave; bytes of memory beside inputs."""
 
     first: float
     later: float
@@ -123,19 +123,32 @@ def _prepare(peer: str, request: Request, clock: Clock) -> tuple[Prepared, Ready
     note = ""
     if isinstance(build, Fastest):
         note, build = build.choose(arrays, gradients)
-    _tidy()
-    base = _start_peak()
     start = clock()
     prepared = build(arrays, gradients)
     built = clock()
     given = prepared.run()
     first, ran = clock() - start, clock() - built
     results = {name: _sample(value) for name, value in prepared.results(given).items()}
-    del given
+    del given, prepared
+    base = _beginning()
+    prepared = build(arrays, gradients)
+    prepared.run()
     _tidy()
     _start_peak()
     later = ran if ran > HOPELESS else _timed(prepared, 1, clock)
     return prepared, Ready(first, later, max(_peak() - base, 0), results, note)
+
+
+def _beginning() -> int:
+    """Begin to measure a workload's memory when all has run once and nothing of it is kept; the size of the process.
+
+    So what a library loads, compiles and learns once is no part of it, what it keeps from call to call is, and no
+    library has memory at hand that another workload has left.
+    """
+    if "indexlang" in sys.modules:
+        sys.modules["indexlang"].Function.release()
+    _tidy()
+    return _start_peak()
 
 
 def _tidy() -> None:
@@ -195,10 +208,7 @@ def _peak() -> int:
 def _traced(peer: str, request: Request) -> int:
     """The most bytes of NumPy's arrays in a call: what it allocates, and what is kept for it from call to call."""
     build, arrays, gradients = _found(peer, request)
-    if peer in (OURS, OTHER):  # what earlier calls left for the next ones was not traced
-        import indexlang
-
-        indexlang.Function.release()
+    _beginning()  # what earlier calls left for the next ones was not traced
     tracemalloc.start()
     try:
         prepared = build(arrays, gradients)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import indexlang  # noqa: E402
-from benchmarks import cliffs, library  # noqa: E402 (a folder of the checkout, not a package that is installed)
+from benchmarks import cliffs, library, worker  # noqa: E402 (a folder of the checkout, not a package that is installed)
 from benchmarks.families.cliffs import ROWS  # noqa: E402
 from benchmarks.families.cliffs.row import Row  # noqa: E402
 from benchmarks.families.library import LAYERS  # noqa: E402
@@ -22,6 +23,7 @@ from benchmarks.families.library import ROWS as PROGRAMS  # noqa: E402
 from benchmarks.turns import Measured, difference  # noqa: E402
 from benchmarks.turns import Row as Found  # noqa: E402
 from benchmarks.workload import FORWARD, STEP  # noqa: E402
+from indexlang.backends.numpy import rooms  # noqa: E402
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -47,6 +49,18 @@ def test_scales(scale: int) -> None:
         assert row.grows
         sizes = row.scaled(scale)
         assert {n for n, size in sizes.items() if size == scale * row.sizes[n]} == set(row.grows.split())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the most that a process has had is Linux's to tell")
+def test_memory_is_that_of_a_workload_alone() -> None:
+    """What it passes on counts, though other calls have left enough for it; results alone are 4 MB."""
+    request = worker.Request("prepare", "gemm", "attention 128 tokens", STEP)
+    found = []
+    for resting in (0, 64 << 20):
+        rooms.ROOMS.give(np.ones(resting, np.uint8))
+        found.append(worker._prepare("indexlang", request, time.perf_counter)[1].memory)
+    assert abs(found[0] - found[1]) < 2 << 20
+    assert min(found) > 6 << 20
 
 
 def test_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from planned import sized
 import indexlang as il
 from indexlang.errors import Source
 from indexlang.meaning.resolve import resolve
-from indexlang.plan.limits import NUMPY
+from indexlang.plan.limits import NATIVE, NUMPY
 from indexlang.plan.rewrites.merge_groups import merge_groups
 from indexlang.program.ir import Statement
 from indexlang.syntax.parser import parse
@@ -40,6 +40,13 @@ def statement(text: str) -> Statement:
 def test_what_is_merged(text: str, sizes: dict[str, int], together: int | None) -> None:
     stmt = statement(text)
     found = merge_groups(stmt, {i: (0, sizes[i]) for i in stmt.domain.indices}, NUMPY)
+    assert (None if found is None else found.note) == (None if together is None else f"{together} g in one product")
+
+
+@pytest.mark.parametrize(("c", "together"), [(2, 8), (4, 4), (8, 2), (16, None)])
+def test_for_nests_groups_fill_a_vector_and_no_more(c: int, together: int | None) -> None:
+    stmt = statement("y[i,g,o] = K[g,c,o] * x[i,g,c]")
+    found = merge_groups(stmt, {"i": (0, 300), "g": (0, 32), "c": (0, c), "o": (0, c)}, NATIVE)
     assert (None if found is None else found.note) == (None if together is None else f"{together} g in one product")
 
 

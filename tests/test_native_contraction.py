@@ -277,7 +277,7 @@ CHOICES = {
     ),
     "both far": ("k,i; k,j; i,j", {"i": 768, "j": 768, "k": 768}, f"j in 3 x 8 lanes, 4 of i, {BOTH}"),
     "convolution": (CONV, LAYER, "cy in 3 x 8 lanes, 4 of j"),
-    "its weights": (WEIGHTS, LAYER, "cx in 3 x 8 lanes, 4 of cy, right packed by block"),
+    "its weights": (WEIGHTS, LAYER, "cy in 2 x 8 lanes, 6 of cx"),
     "fewer channels than lanes": (
         CONV,
         {"b": 64, "i": 28, "j": 28, "di": 5, "dj": 5, "cx": 1, "cy": 6},
@@ -327,8 +327,28 @@ def test_sums_fit_the_registers(name: str, target: Target) -> None:
     assert tile.width * tile.positions + tile.width + 1 <= target.registers
 
 
+def test_results_of_sums_in_chunks_lie_side_by_side() -> None:
+    """Gradients of 5x5 weights: sums of 5,832 terms go to the target chunk by chunk, not lane by lane each time."""
+    text = "b,i,j,g,cy; b,i+di,j+dj,g,cx; di,dj,cx,g,cy"
+    extents = {"b": 8, "i": 27, "j": 27, "g": 2, "cy": 128, "di": 5, "dj": 5, "cx": 48}
+    normal = normal_form(contraction(text, extents))
+    assert normal is not None
+    assert choose(normal, AVX512.lanes(4), AVX512.registers).vector == "cy"
+
+
 def test_long_sums_for_few_results_are_made_in_parts() -> None:
     told = schedule(contraction(WEIGHTS, LAYER), AVX2, "f")
-    assert told.nests[0].count == LAYER["b"]
+    assert told.nests[0].count % LAYER["b"] == 0
     assert [a.name for a in told.workspaces] == ["f_parts"]
     assert schedule(contraction(CONV, LAYER), AVX2, "f").nests[0].count >= 16
+
+
+@pytest.mark.parametrize("cx", [3, 48, 256])
+@pytest.mark.parametrize("target", [AVX2, AVX512], ids=["avx2", "avx512"])
+def test_parts_take_little_memory(cx: int, target: Target) -> None:
+    """With 48 channels 8 parts would have more elements than both operands together."""
+    c = contraction(WEIGHTS, {**LAYER, "i": 27, "j": 27, "di": 5, "dj": 5, "cx": cx, "cy": 128})
+    told = schedule(c, target, "f")
+    made = sum(a.size for a in told.workspaces if a.name.endswith("_parts"))
+    assert made <= (c.left.array.size + c.right.array.size) // 8 + parts.LITTLE
+    assert max(n.count for n in told.nests) >= 8

@@ -18,7 +18,7 @@ import indexlang
 from indexlang import threads
 from indexlang.backends import engines
 from indexlang.backends.engines import BACKENDS
-from indexlang.backends.native import objects
+from indexlang.backends.native import batches, objects
 from indexlang.calls import measuring
 from indexlang.cli import commands, doctor
 from indexlang.errors import MeaningError
@@ -207,6 +207,17 @@ def test_a_module_computes_what_a_call_gives(program: str, sizes: dict[str, tupl
     assert set(results) == set(wanted) and library is not None
     for name, value in wanted.items():
         assert np.array_equal(results[name], value), name
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_module_goes_example_by_example_where_a_call_does(layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "LEAST", 1)
+    monkeypatch.setattr(batches, "PIECE", 1)
+    program = "y[b,i,j,o] = K[p,q,c,o] * x[b,pad(i+p,1),pad(j+q,1),c]"
+    program += "\nz[b,i,j,o] = L[p,q,c,o] * y[b,pad(i+p,1),pad(j+q,1),c]" * (layers - 1)
+    sizes = {"x": (3, 9, 8, 12), "K": (3, 3, 12, 10), **({"L": (3, 3, 10, 9)} if layers > 1 else {})}
+    test_a_module_computes_what_a_call_gives(program, sizes)
+    assert "@2" in indexlang.compile(program, backend="native").emit("llvm", **sizes)
 
 
 def test_emit_from_any_backend_and_by_the_command(capsys: Capsys) -> None:

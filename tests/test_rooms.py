@@ -147,13 +147,33 @@ def test_what_is_taken_is_no_longer_there() -> None:
     assert not np.shares_memory(rooms.take(1000), a)
 
 
-def test_memory_is_bounded_and_not_far_too_large() -> None:
+def test_calls_that_follow_each_other_have_one_piece() -> None:
+    rooms = Rooms(1 << 16)
+    for size in (100, 3000, 1000, 200, 4000, 50, 3999):
+        rooms.give(rooms.take(size))
+    assert rooms.size == 4000
+    two = [rooms.take(4000), rooms.take(100)]
+    for room in two:
+        rooms.give(room)
+    assert rooms.take(100) is two[1] and rooms.take(100) is two[0]
+
+
+def test_a_piece_above_the_bound_goes_when_nobody_needs_one_like_it() -> None:
+    rooms = Rooms(1000, 5000)
+    rooms.give(rooms.take(5000))
+    assert rooms.size == 5000
+    rooms.give(rooms.take(2500))
+    assert rooms.size == 5000
+    rooms.give(rooms.take(500))
+    assert rooms.size == 500
+
+
+def test_memory_is_bounded() -> None:
     rooms = Rooms(2500)
     a, b, c = (rooms.take(1000) for _ in range(3))
     for room in (a, b, c):
         rooms.give(room)
     assert rooms.size == 2000
-    assert rooms.take(10) is not c
     assert rooms.take(1000) is c and rooms.take(1000) is b
     rooms.give(a)
     rooms.clear()

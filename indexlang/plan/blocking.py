@@ -12,6 +12,7 @@ from ..program.ir import Access, indices_of, walk
 from .blocks import blocks, itemsize
 from .evaluation import Evaluation
 from .limits import Limits
+from .passing import temporaries
 from .prices import operations
 from .writes import Target
 
@@ -26,7 +27,7 @@ def contraction_blocks(stmt: Evaluation, target: Target) -> tuple[tuple[str, int
     free, size, limits = kept(stmt, target), itemsize(stmt.compute), stmt.b.limits
     now, found = dict(stmt.sizes), dict[str, int]()
     everything = {i for i in (*stmt.free, *stmt.summed) if stmt.sizes[i] > 1}
-    for group in stmt.temporaries():
+    for group in temporaries(stmt):
         points = prod(now[i] for i in group)
         # What is over the whole domain meets nothing more than once: its passes cost, and each makes arrays of its own.
         most = _passing(limits) if everything <= set(group) else limits.block

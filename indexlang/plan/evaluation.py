@@ -30,7 +30,7 @@ from .building import Building, axes_of, here
 from .kernels import Map
 from .narrow import sums, widened
 from .operators import REDUCTIONS, SUMS
-from .order import Met, Order, best_order, met
+from .order import Order, best_order
 from .pairs import Pairs, Sink
 from .plan import Step
 from .quantities import Apply, Count, Load, Number, Reduced, Value
@@ -167,8 +167,10 @@ class Evaluation:
                 (core if summed & set(indices_of(part)) else outside).append(part)
         return core, outside, divisors
 
-    def factor(self, expr: Expr, scope: Scope) -> Load:
-        """A factor as elements in the type of the computation: as they lie, or in an array over all its own indices."""
+    def factor(self, expr: Expr, scope: Scope, alone: Collection[str] = ()) -> Load:
+        """A factor as elements in the type of the computation: as they lie, or in an array over all its own indices;
+        summed over those of them that it has `alone`.
+        """
         if isinstance(expr, Access):
             place = read(self.b, expr, scope)
             if place.buffer.dtype == self.compute:
@@ -176,9 +178,18 @@ class Evaluation:
         value = cast(value_of(self.b, expr, scope), self.compute)
         own = [i for i in self.stmt.domain.indices if i in indices_of(expr)]
         own = self.in_memory(own, expr) if self.b.limits.nests else own  # what multiplies by strides wants no turn
+        if gone := tuple(i for i in own if i in alone):
+            return self.held(Reduced("sum", value, gone), here([i for i in own if i not in gone], scope), scope)
         if isinstance(expr, Access) and set(axes := axes_of(place, scope)) == set(here(own, scope)):
             return self.held(value, axes, scope)  # as it lies: nothing is turned
         return self.held(value, here(own, scope), scope)
+
+    def alone(self, core: Sequence[Expr], number: int) -> frozenset[str]:
+        """The summed indices that one of the factors has and nothing else, if it is computed: nests sum it at once."""
+        if not self.b.limits.nests or is_view(core[number]):
+            return frozenset()
+        others = (*(f for k, f in enumerate(core) if k != number), *self.conditions())
+        return frozenset(self.summed).intersection(indices_of(core[number])).difference(*map(indices_of, others))
 
     def held(self, value: Value, indices: Sequence[str], scope: Scope, hint: str = "factor") -> Load:
         """A value in an array of its own."""
@@ -265,8 +276,9 @@ class Evaluation:
         """
         b = self.b
         core, outside, divisors = self.split(term)
-        factors = [given[k] if given and k in given else self.factor(f, scope) for k, f in enumerate(core)]
-        present = {i for f in factors for i in f.indices if not scope[i].tap}
+        apart = [here(self.alone(core, k), scope) for k in range(len(core))]
+        factors = [given[k] if given and k in given else self.factor(f, scope, apart[k]) for k, f in enumerate(core)]
+        present = {i for f in factors for i in f.indices if not scope[i].tap}.union(*apart)
         missing = tuple(i for i in self.summed if i not in present and not scope[i].tap)
         counts = prod(scope[i].size for i in missing) != 1 or any(not scope[i].whole for i in missing)
         out = [i for i in order if i in present]
@@ -363,35 +375,6 @@ class Evaluation:
         largest = max(accesses, key=lambda a: len(set(indices_of(a)) & set(group)), default=None)
         first = [] if largest is None else [i for i in indices_of(largest) if i in group]
         return list(dict.fromkeys([*first, *group]))
-
-    def temporaries(self) -> Iterator[Sequence[str]]:
-        """The indices of the arrays that a contraction makes on its way: computed factors, products before the last."""
-        conditions = [frozenset(indices_of(c)) for c in self.conditions()]
-        for _, term in self.terms():
-            core, _, _ = self.split(term)
-            for factor in core:
-                if not is_view(factor):
-                    yield indices_of(factor)
-            groups, pairs = [frozenset(indices_of(f)) for f in core], self.order(term).pairs
-            parts = [frozenset((k,)) for k in range(len(core))]
-            for number, (left, right) in enumerate(pairs):
-                sides = [self.met(groups, part, conditions) for part in (parts[left], parts[right])]
-                both = parts[left] | parts[right]
-                here = self.met(groups, both, conditions)
-                new = here.let_in - sides[0].let_in - sides[1].let_in
-                apart = all(any(conditions[k] <= side.kept for side in sides) for k in new)
-                asked = here.kept.union(*(conditions[k] for k in new))  # what else there is, is summed before
-                made = here.kept if apart else asked & (sides[0].kept | sides[1].kept)
-                if number < len(pairs) - 1 or not apart:
-                    yield tuple(i for i in self.stmt.domain.indices if i in made)
-                parts = [*(p for k, p in enumerate(parts) if k not in (left, right)), both]
-
-    def met(
-        self, groups: Sequence[frozenset[str]], inside: Collection[int], conditions: Sequence[frozenset[str]]
-    ) -> Met:
-        """What is left of some factors."""
-        others = [g for k, g in enumerate(groups) if k not in inside]
-        return met([groups[k] for k in inside], others, conditions, frozenset(self.free))
 
 
 def is_view(factor: Expr) -> bool:

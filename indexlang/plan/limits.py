@@ -76,6 +76,9 @@ class Limits:
     added: int = 1 << 14  # elements that a tap adds to it, at least
     nested: int = 18  # loops inside of each other: Python allows 20 blocks
     wasted: int = 4  # times the points that masks admit, which nests go through rather than in tiles
+    heavy: int = (
+        256 << 20
+    )  # bytes of an array on the way that nests make rather than go through blocks, if nothing masks
     nests: bool = False  # whether whole domains are computed as loop nests: no blocks, no copies, no tables of masks
     indices: int = 48  # of one statement; NumPy's arrays have at most 64 axes, and einsum 52 letters
 
@@ -84,7 +87,8 @@ class Limits:
 NESTED = frozenset(("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool"))
 NEVER = 1 << 62  # a size that nothing reaches
 NUMPY = Limits()
-NATIVE = replace(NUMPY, nests=True, least=NEVER, sum=NEVER, fewest=NEVER)  # no chains of blocks, no windows as tensors
+# No chains of blocks, no windows as tensors; groups fill a vector, and no more of them are multiplied in vain.
+NATIVE = replace(NUMPY, nests=True, least=NEVER, sum=NEVER, fewest=NEVER, columns=16)
 
 # Every threshold is passed by a few elements: for tests.
 TINY = Limits(
@@ -92,5 +96,5 @@ TINY = Limits(
     separate=8, product=8, columns=4, chunk=64, least=8, sum=16, many=2, narrow=2, full=2, register=4, filled=16,
     worth=16, scaled=8, smaller=2, fewest=2, unfolded=1 << 12, added=4,
     larger=1, counted=1, pointed=4, pointing=8, grouped=4, reused=32, slim=16, sliding=64, tile=1, call=1, calls=1,
-    banded=16,
+    banded=16, heavy=256,
 )  # fmt: skip

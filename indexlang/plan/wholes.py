@@ -10,6 +10,7 @@ from math import prod
 
 from .blocks import itemsize
 from .evaluation import Evaluation
+from .passing import temporaries
 from .tiles import Tile
 
 
@@ -20,12 +21,11 @@ def at_once(stmt: Evaluation, tile: object) -> bool:
     limits = stmt.b.limits
     if not limits.nests:
         return False
-    if not stmt.inner:
-        return True
     size = itemsize(stmt.compute)
-    if any(prod(stmt.sizes[i] for i in group) * size > limits.large for group in stmt.temporaries()):
+    most = limits.large if stmt.inner else limits.heavy
+    if any(prod(stmt.sizes[i] for i in group) * size > most for group in temporaries(stmt, summed=True)):
         return False
-    if not isinstance(tile, Tile):
+    if not stmt.inner or not isinstance(tile, Tile):
         return True
     gone = sum(tile.by * (high - low) for _, low, high in tile.blocks(stmt.b.extents))
     return stmt.sizes[tile.outer] * stmt.sizes[tile.inner] <= limits.wasted * gone

@@ -12,13 +12,19 @@ from collections.abc import Mapping, Sequence
 from .runner import LINE, Called
 
 
-def arena(nests: Sequence[Called], sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
-    """Offsets, and the size of the whole; the largest array first, each as near to the beginning as may be."""
+def arena(
+    nests: Sequence[Called], sizes: Mapping[str, int], homes: Mapping[str, str] | None = None
+) -> tuple[dict[str, int], int]:
+    """Offsets, and the size of the whole; the largest array first, each as near to the beginning as may be.
+
+    `homes` says of arrays that are pieces of others of which.
+    """
     lives: dict[str, tuple[int, int]] = {}
     for k, nest in enumerate(nests):
         for array in nest.arrays:
-            if array.name in sizes:
-                lives[array.name] = (lives.get(array.name, (k, k))[0], k)
+            name = (homes or {}).get(array.name, array.name)
+            if name in sizes:
+                lives[name] = (lives.get(name, (k, k))[0], k)
     found: dict[str, int] = {}
     placed: list[tuple[int, int, int, int]] = []  # offset and its end, first and last nest; in order
     total = 0

@@ -12,7 +12,7 @@ from math import gcd, prod
 from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal, apart, clusters
 from .target import Target
 from .tile import Tile
-from .tile_costs import COSTS
+from .tile_costs import COSTS, held_of
 from .varying import renewed, varies
 
 GOAL = 16  # items
@@ -212,21 +212,14 @@ def _split(
     normal: Normal, tile: Tile, sums: tuple[str, ...], target: Target, itemsize: int
 ) -> tuple[tuple[str, int], ...]:
     """Chunks of the outermost sums, so that what one tile reads in a chunk is still there for the next one."""
-    held, scattered, line = 0, 0, 64 // itemsize
-    for p in (LEFT, RIGHT):
-        lanes = tile.panel if tile.vector and normal.axis(tile.vector).steps[p] else 1
-        rows = prod(m for a, m in tile.sizes if normal.axis(a).steps[p] not in (0, 1))
-        beside = prod(m for a, m in tile.sizes if normal.axis(a).steps[p] == 1)
-        dense = tile.pack(p) or any(normal.axis(a).steps[p] == 1 for a in sums)
-        scattered += not dense
-        held += rows * (max(lanes, beside) if dense else -(-max(lanes, beside) // line) * line)
+    held, scattered = held_of(normal, tile, 64 // itemsize)
     free = [normal.axis(a) for a in sums if a not in normal.limited]
     if tile.dot or len(free) < len(sums):
         return ()
     if tile.vector and not tile.packs and _streams(normal, tile):
         rows = 16 if _reused(normal, tile) else 8  # at a time: results are added up in the target
         return ((free[-1].name, rows),) if len(free) == 1 and (free[-1].n > rows or varies(free[-1].n)) else ()
-    room = target.l2 // 2 if scattered < 2 else target.l1
+    room = target.l2 // 4 if scattered < 2 else target.l1
     if any(how != "whole" for _, how in tile.packs):
         room = target.l1 * 3 // 2
     found = list[tuple[str, int]]()

@@ -10,7 +10,7 @@ from the memory that all programs leave for each other, as there may be code for
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,7 +21,7 @@ from .arena import arena
 from .nest import Array
 from .outline import Outline
 from .quick import quick
-from .runner import Argument, Memory, Place, Room, Runner, Step
+from .runner import Argument, Constant, Memory, Place, Room, Runner, Step
 
 KEPT = 1 << 20  # bytes of a room up to which it is kept with the code
 
@@ -54,10 +54,14 @@ def native(
     written: Sequence[tuple[Buffer, Array]],
     inside: Sequence[Array],
     flags: Collection[str] = (),
+    pieces: Mapping[str, tuple[str, int]] | None = None,
 ) -> Native:
-    """A group of nests; `inside` are the arrays that nobody else sees, `flags` those in which nests refuse to go on."""
+    """A group of nests; `inside` are the arrays that nobody else sees, `flags` those in which nests refuse to go on;
+    `pieces` says of other arrays of nests of which they are a piece, so many bytes from its beginning.
+    """
+    homes = {name: home for name, (home, _) in (pieces or {}).items()}
     places: dict[str, Place] = {a.name: Argument(k) for k, (_, a) in enumerate((*read, *written))}
-    offsets, room = arena(nests, {a.name: a.size * np.dtype(a.dtype).itemsize for a in inside})
+    offsets, room = arena(nests, {a.name: a.size * np.dtype(a.dtype).itemsize for a in inside}, homes)
     last = {a.name: k for k, n in enumerate(nests) for a in n.arrays if a.name in flags}
     refuses = {k: flag for flag, k in last.items()}
     kinds = [(b.dtype, b.shape) for b, _ in (*read, *written)]
@@ -68,6 +72,7 @@ def native(
         kinds, sizes = [*kinds, ("uint8", (room,))], [*sizes, room]
     else:
         places |= {n: Room(at) for n, at in offsets.items()}
+    places |= {name: _moved(places[home], by) for name, (home, by) in (pieces or {}).items()}
     steps = [Step(n, code.address(n.name), _own(n, places), n.work, refuses.get(k, "")) for k, n in enumerate(nests)]
     runner = Runner(steps, sizes, 0 if borrowed else room, code)
     fast = quick(name, kinds[: len(read)], kinds[len(read) :], runner)
@@ -85,6 +90,11 @@ def native(
     if borrowed:
         return Native(_lent(call, borrowed), runner.memory, runner.grow, False)
     return Native(call, runner.memory, runner.grow, fast is not None)
+
+
+def _moved(place: Place, by: int) -> Place:
+    assert not isinstance(place, Constant)
+    return replace(place, offset=place.offset + by)
 
 
 def _lent(call: Callable[..., Any], size: int) -> Callable[..., Any]:

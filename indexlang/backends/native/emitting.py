@@ -7,7 +7,7 @@ computes, or it is none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -33,11 +33,15 @@ def module_of(plan: Plan, groups: Sequence[Group], program: str, version: str, t
     outputs = tuple(dict.fromkeys(place.buffer for _, place, _ in plan.outputs))
     pointers = {arrays[b]: f"%in{k}" for k, b in enumerate(plan.inputs) if b in arrays}
     pointers |= {arrays[b]: f"%out{k}" for k, b in enumerate(outputs)}
+    offsets = {name: found for g in groups for name, found in g.offsets.items()}
     room, size = _rooms(groups, pointers)
     slots = [f"ptr %in{k}" for k in range(len(plan.inputs))] + [f"ptr %out{k}" for k in range(len(outputs))]
     nests = [nest for g in groups for nest in g.nests]
     body = [f"  %room{k} = getelementptr i8, ptr %workspace, i64 {at}" for k, at in enumerate(room.values())]
     places = {**pointers, **{name: f"%room{k}" for k, name in enumerate(room)}}
+    for k, (name, (home, by)) in enumerate(offsets.items()):
+        body.append(f"  %piece{k} = getelementptr i8, ptr {places[home]}, i64 {by}")
+        places[name] = f"%piece{k}"
     lines = [line for k, nest in enumerate(nests) for line in _table(nest, k, places)]
     lines += [line for k, nest in enumerate(nests) for line in _calls(nest, k)]
     head = f"define void @run({', '.join([*slots, 'ptr %workspace'])}) {{"
@@ -72,13 +76,16 @@ def _refused(rule: str, value: str) -> MeaningError:
     return MeaningError(Problem("target", f"no module of LLVM: {rule}", values=(value,), way_out=way))
 
 
-def _rooms(groups: Sequence[Group], pointers: Mapping[str, str]) -> tuple[dict[str, int], int]:
+def _rooms(groups: Sequence[Group], pointers: Collection[str]) -> tuple[dict[str, int], int]:
     """Where in the workspace the arrays lie that no argument holds; its bytes."""
     sizes: dict[str, int] = {}
-    for array in (a for g in groups for nest in g.nests for a in nest.arrays):
-        if array.name not in pointers:
-            size = array.size * np.dtype(array.dtype).itemsize
-            sizes[array.name] = max(size, sizes.get(array.name, 0))
+    for group in groups:
+        whole = {a.name: a for _, a in (*group.read, *group.written)}
+        for array in (a for nest in group.nests for a in nest.arrays):
+            own = whole[group.pieces[array.name].array] if array.name in group.pieces else array
+            if own.name not in pointers:
+                size = own.size * np.dtype(own.dtype).itemsize
+                sizes[own.name] = max(size, sizes.get(own.name, 0))
     room, end = {}, 0
     for name, size in sizes.items():
         room[name] = end

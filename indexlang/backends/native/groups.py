@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
+
+import numpy as np
 
 from ...plan.places import Buffer
 from ...plan.plan import Plan
+from .batches import Batched, batched
 from .chains import Chain, Members, Number, chained, touches, zeroed
 from .joining import joined, ordered
 from .leading import marked
@@ -30,12 +33,21 @@ TOGETHER = 24  # tasks that are looked at together, at most
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A piece of an array of a name, from an element on."""
+
+    array: str
+    first: int
+
+
+@dataclass(frozen=True)
 class Scheduled:
     """The nests of a task, what passes from one of them to the next, and a line about them."""
 
     nests: tuple[Outline, ...]
     workspaces: tuple[Array, ...]
     told: str
+    pieces: Mapping[str, Piece] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,8 @@ class Group:
     """Steps that are one call: the arrays that it reads alone and that it writes, and the nests in their order.
 
     `flags` are the names of workspaces in which nests say that what they check is wrong: then none behind them may run.
-    `told` has a line for the steps that begin nests; the others are done together with the one before them.
+    `told` has a line for the steps that begin nests; the others are done together with the one before them. `pieces`
+    says of arrays of nests that are none here of which one they are a piece, and from which element on.
     """
 
     numbers: tuple[Number, ...]
@@ -53,11 +66,18 @@ class Group:
     workspaces: tuple[Array, ...]
     told: Mapping[Number, str]
     flags: tuple[str, ...] = ()
+    pieces: Mapping[str, Piece] = field(default_factory=dict)
 
     @property
     def nests(self) -> tuple[Nest, ...]:
         """The nests with their statements."""
         return tuple(n.nest() for n in self.outlines)
+
+    @property
+    def offsets(self) -> dict[str, tuple[str, int]]:
+        """Of arrays that are pieces which one each is a piece of, and how many bytes from its beginning it lies."""
+        sizes = {a.name: np.dtype(a.dtype).itemsize for n in self.outlines for a in n.arrays}
+        return {name: (piece.array, piece.first * sizes[name]) for name, piece in self.pieces.items()}
 
 
 def groups_of(plan: Plan, target: Target, apart: bool = False) -> tuple[Group, ...]:
@@ -100,7 +120,7 @@ def _first(check: Task, run: Members) -> int:
 
 
 def grouped(
-    run: Sequence[Members | Chain],
+    run: Sequence[Members | Chain | Batched],
     arrays: Arrays,
     touched: Mapping[Buffer, int],
     target: Target,
@@ -122,7 +142,8 @@ def grouped(
             told = {some[0][0]: "" if some[0][1].checks else s.told for some, s in members}
             first, second = (tuple((b, arrays[b]) for b in some) for some in (read, written))
             numbers, names = tuple(n for n, _ in inside), tuple(arrays[b].name for b in flags)
-            groups.append(Group(numbers, first, second, nests, workspaces, told, names))
+            pieces = {name: piece for _, s in members for name, piece in s.pieces.items()}
+            groups.append(Group(numbers, first, second, nests, workspaces, told, names, pieces))
             members.clear()
 
     for some in run:
@@ -137,9 +158,9 @@ def grouped(
     return groups
 
 
-def together(run: Members, arrays: Arrays, touched: Mapping[Buffer, int]) -> list[Members | Chain]:
+def together(run: Members, arrays: Arrays, touched: Mapping[Buffer, int]) -> list[Members | Chain | Batched]:
     """Sums of products with what they do along, sums at taps with the zeros before them, what lies between together."""
-    found: list[Members | Chain] = []
+    found: list[Members | Chain | Batched] = []
     between: list[tuple[Number, Task]] = []
     at = 0
     while at < len(run):
@@ -150,11 +171,13 @@ def together(run: Members, arrays: Arrays, touched: Mapping[Buffer, int]) -> lis
             continue
         chain = chained(run[at:], arrays, touched)
         tapped = 2 if zeroed(run[at:]) and run[at + 1][1].taps else bool(run[at][1].taps)
+        split = None if chain is None else batched(between, chain, arrays, touched)
+        between = between if split is None else [one for one in between if one not in split.members]
         if chain is not None or tapped or len(between) >= TOGETHER:
             found += [between] if between else []
             between = []
         if chain is not None or tapped:
-            some: Members | Chain = run[at : at + tapped] if chain is None else chain
+            some: Members | Chain | Batched = run[at : at + tapped] if chain is None else (split or chain)
             found.append(some)
             at += tapped if chain is None else len(chain.members)
         else:
@@ -174,10 +197,12 @@ class Arrays(dict[Buffer, Array]):
 Parts = list[tuple[Members, "Scheduled | None"]]
 
 
-def scheduled(some: Members | Chain, arrays: Arrays, touched: Mapping[Buffer, int], target: Target) -> Parts:
+def scheduled(some: Members | Chain | Batched, arrays: Arrays, touched: Mapping[Buffer, int], target: Target) -> Parts:
     """The nests of tasks, together if that can be, else one by one; None for what is left to NumPy."""
     if isinstance(some, Chain):
         return [(some.members, multiplied(some, target))]
+    if isinstance(some, Batched):
+        return [(some.members, repeated(some, arrays, target))]
     (number, first), *others = some
     name = f"k{number[0]}_{number[1]}"
     if zeroed(some) and others[0][1].taps:
@@ -204,6 +229,39 @@ def multiplied(chain: Chain, target: Target) -> Scheduled:
     made = [contracted(c, target, f"k{section}_{step}_{k}") for k, c in enumerate(chain.contractions)]
     nests = tuple(n for s in made for n in s.nests)
     return Scheduled(nests, tuple(w for s in made for w in s.workspaces), "; ".join(s.told for s in made))
+
+
+def repeated(some: Batched, arrays: Arrays, target: Target) -> Scheduled:
+    """The nests of one example after the other."""
+    (section, step), _ = some.members[-1]
+    name = f"k{section}_{step}"
+    own = Arrays({**arrays, **some.arrays})
+    zeros = [mapped([task], arrays, target, f"{name}_zero") for task in some.zero]
+    copying = [mapped([task], own, target, f"{name}_{k}c") for k, task in enumerate(some.tasks)]
+    product = contracted(some.contraction, target, name)
+    made = [s for s in (*zeros, *copying) if s is not None]
+    assert len(made) == len(zeros) + len(copying), "zeros and copies are nests"
+    nests = [n for s in made[: len(zeros)] for n in s.nests]
+    each = [*(n for s in made[len(zeros) :] for n in s.nests), *product.nests]
+    again, changed = list[Outline](), {*some.moves, some.copy.name}
+    for nest in each:  # what depends on no example is made once
+        if changed & {a.name for a in nest.arrays}:
+            again.append(nest)
+            changed.update(a.name for a in nest.arrays if a.role != "input")
+    pieces: dict[str, Piece] = {}
+    for number in range(some.times):
+
+        def array(a: Array, number: int = number) -> Array:
+            home = some.moves.get(a.name)
+            if home is None:
+                return a
+            pieces[f"{a.name}{number}"] = Piece(home.name, number * int(a.size))
+            return replace(a, name=f"{a.name}{number}")
+
+        for nest in again if number else each:
+            nests.append(replace(nest, name=f"{nest.name}@{number}", arrays=tuple(map(array, nest.arrays))))
+    workspaces = (some.copy, *(w for s in made for w in s.workspaces), *product.workspaces)
+    return Scheduled(tuple(nests), workspaces, f"{product.told}; {some.times} examples one by one", pieces)
 
 
 def made_whole(works: Sequence[Task] | None) -> Sequence[Task]:

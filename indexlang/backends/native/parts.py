@@ -11,6 +11,7 @@ from math import prod
 
 import numpy as np
 
+from .blocks import reach
 from .contraction_form import ONE, Contraction, Operand
 from .nest import Array
 from .normal_form import LEFT, RIGHT, TARGET, Axis, Normal, apart
@@ -19,6 +20,7 @@ from .varying import renewed, varies
 
 FEWEST, MOST = 4, 32  # parts
 TERMS = 512  # of each
+SHARE, LITTLE = 8, 1 << 16  # all parts together have an eighth of the operands' elements at most, or so few
 
 
 def partial(c: Contraction, normal: Normal, name: str, small: bool) -> tuple[Contraction, Contraction, Array] | None:
@@ -26,22 +28,22 @@ def partial(c: Contraction, normal: Normal, name: str, small: bool) -> tuple[Con
     free = apart(normal)
     results = prod(a.n for a in normal.outputs)
     crowded = min(normal.nearest(LEFT), normal.nearest(RIGHT)) >= COSTS.near
-    found = _cut(normal)
-    if found is None or normal.never or len(free) < len(normal.outputs):
+    if small or not (crowded or results < 4096) or normal.never or len(free) < len(normal.outputs):
+        return None
+    found = _cut(normal, max(LITTLE, (reach(normal, LEFT) + reach(normal, RIGHT)) // SHARE) // results)
+    if found is None:
         return None
     axis, count = found
-    if small or not (crowded or results < 4096) or results * count > 1 << 22:
-        return None
     return _parts(c, normal, axis, count, name)
 
 
-def _cut(normal: Normal) -> tuple[Axis, int] | None:
-    """The summed axis to cut, farthest first, and how many parts it has."""
+def _cut(normal: Normal, most: int) -> tuple[Axis, int] | None:
+    """The summed axis to cut, farthest first, and how many parts it has, `most` at most."""
     terms = int(prod(a.n for a in normal.rounded.sums))
     for axis in sorted(normal.sums, key=lambda a: -abs(a.steps[LEFT])):
         if axis.bounded or not (axis.steps[LEFT] or axis.steps[RIGHT]):
             continue
-        for count in range(min(int(axis.n), MOST), FEWEST - 1, -1):
+        for count in range(min(int(axis.n), MOST, most), FEWEST - 1, -1):
             if int(axis.n) % count == 0 and terms // count >= TERMS:
                 return axis, renewed(count) if varies(axis.n) else count
     return None

@@ -46,6 +46,7 @@ def taken(plan: Plan, groups: Sequence[Group], target: Target, checked: bool = F
             written,
             (*inside, *group.workspaces),
             group.flags,
+            group.offsets,
         )
         functions[name] = made.call
         calls |= dict.fromkeys(group.numbers, None)

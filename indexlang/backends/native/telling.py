@@ -126,6 +126,9 @@ def nests_text(plan: Plan, groups: Sequence[Group]) -> str:
         for number in sections:
             lines += [f"# {firsts[number] + k}. {r.statement}" for k, r in enumerate(plan.sections[number].records)]
         names = {a.name: b.name for b, a in (*group.read, *group.written)}
+        firsts_of = [n for n in group.outlines if n.name.partition("@")[2] in ("", "0")]  # examples have the same ones
+        used = {a.name for n in firsts_of for a in n.arrays}
+        names |= {a: f"the first example of {names[p.array]}" for a, p in group.pieces.items() if a in used}
         lines.append(f"# {', '.join(f'{array} is {buffer}' for array, buffer in names.items())}")
-        lines += [str(nest) for nest in group.nests]
+        lines += [str(one.nest()) for one in firsts_of]
     return "\n".join(lines)

@@ -63,6 +63,8 @@ class Costs:
     stream: float = 6.0  # and each page that these lines lie in
     apart: int = 1024  # elements from row to row that are in pages of their own
     taps: int = 128  # that a tile goes through before it meets other elements
+    room: int = 1 << 18  # bytes that a tile reads in a chunk of the sums, which are added up in the target
+    block: int = 1 << 16  # where the nest copies an operand for it, or rows of both lie apart
     unrolled: int = 320  # multiply-adds in one straight line where taps share reads
     straight: int = 96  # and where they do not
 
@@ -152,6 +154,7 @@ class Pricing:
             cuts.append(self.cut(a, most))
         terms = self.terms // (n if tile.dot else 1)
         shared, operands = sharing(self.normal, tile, costs), self.operands(tile)
+        chunks = self.chunks(tile)
         total, bodies = 0.0, prod(len(cut) for cut in cuts if len(cut) == 1 or not self.even(cut[0][1][0]))
         for chosen in product(*cuts):
             sizes, count, positions = [m for _, m in chosen], results, 1
@@ -163,7 +166,8 @@ class Pricing:
                 total += count * (terms * steps + lanes + costs.tile)
             else:
                 for many, n in panels:
-                    cost = terms * self.step(tile, sizes, n, shared, operands) + self.stores(tile, positions, n)
+                    cost = terms * self.step(tile, sizes, n, shared, operands)
+                    cost += chunks * self.stores(tile, positions, n)
                     total += count * many * (cost + costs.tile)
         total *= 1 + costs.body * (len(panels) * bodies - 1)
         if any(a in self.normal.limited for a, _ in tile.sizes):
@@ -282,6 +286,14 @@ class Pricing:
         each = costs.fetch if n < costs.ahead and self.normal.views[p].array.size > costs.cached else 0.0
         return lines * max(each, costs.missed if crowd > costs.ways else 0.0)
 
+    def chunks(self, tile: Tile) -> int:
+        """In how many chunks sums are made, about: results are written as often."""
+        if tile.dot:
+            return 1
+        elements, scattered = held_of(self.normal, tile, self.costs.near)
+        near = scattered == 2 or any(how != "whole" for _, how in tile.packs)
+        return -(-self.terms * elements * self.itemsize(TARGET) // (self.costs.block if near else self.costs.room))
+
     def stores(self, tile: Tile, positions: int, n: int) -> float:
         """Cycles of the results of a tile."""
         costs = self.costs
@@ -310,6 +322,19 @@ def sharing(normal: Normal, tile: Tile, costs: Costs = COSTS) -> bool:
     if not tile.vector or tile.dot or not all(normal.axis(tile.vector).steps[p] for p in (LEFT, RIGHT)):
         return False
     return bool(normal.taps) and tile.width * tile.positions * normal.taps <= costs.unrolled
+
+
+def held_of(normal: Normal, tile: Tile, line: int) -> tuple[int, int]:
+    """How many elements a tile has at a point of the sums, with whole lines of rows apart, and of how many operands."""
+    held, scattered = 0, 0
+    for p in (LEFT, RIGHT):
+        lanes = tile.panel if tile.vector and normal.axis(tile.vector).steps[p] else 1
+        rows = prod(m for a, m in tile.sizes if normal.axis(a).steps[p] not in (0, 1))
+        beside = prod(m for a, m in tile.sizes if normal.axis(a).steps[p] == 1)
+        dense = tile.pack(p) or any(a.steps[p] == 1 for a in normal.sums if a.name != tile.vector)
+        scattered += not dense
+        held += rows * (max(lanes, beside) if dense else -(-max(lanes, beside) // line) * line)
+    return held, scattered
 
 
 @lru_cache(1 << 10)

@@ -10,6 +10,8 @@ thread of it, until that gives it back: what is taken is no longer here, and an 
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,20 +39,28 @@ class Rooms:
         return sum(room.size for room in tuple(self._resting))
 
     def take(self, size: int) -> Memory:
-        """Memory of at least so many bytes, and not of far more: what was given back last, or new."""
-        resting = self._resting
-        for k in range(len(resting) - 1, -1, -1):
-            try:
-                if size <= resting[k].size <= 2 * size:
-                    found = resting.pop(k)  # another one, perhaps, if somebody else has taken one
-                    if size <= found.size:
-                        return found
-                    resting.append(found)
-            except IndexError:
-                continue
+        """Memory of at least so many bytes: the smallest that rests and holds them, or else new one, for which the
+        largest of what is too small goes. So calls that follow each other have one piece, whatever each of them needs.
+        A single one above `most` is for those alone that need half of it.
+        """
+        while (found := self._pop(size, max(2 * size, self.most))) is not None:
+            if size <= found.size:
+                return found
+            self._resting.append(found)  # somebody else has taken the one that was meant
+        small = [(room.size, k) for k, room in enumerate(tuple(self._resting)) if room.size < size]
+        with suppress(IndexError):
+            del self._resting[max(small)[1] if small else len(self._resting)]
         whole = np.empty(size + LINE, np.uint8)
         first = -int(whole.ctypes.data) % LINE
         return whole[first : first + size]
+
+    def _pop(self, least: int, most: int) -> Memory | None:
+        """The smallest piece of so many bytes, of several the last one given; or another one."""
+        fitting = [(room.size, -k) for k, room in enumerate(tuple(self._resting)) if least <= room.size <= most]
+        try:
+            return self._resting.pop(-min(fitting)[1]) if fitting else None
+        except IndexError:
+            return self._pop(least, most)
 
     def give(self, room: Memory) -> None:
         """Leave memory for others; of too much, what has rested longest goes."""
