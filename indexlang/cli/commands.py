@@ -34,8 +34,8 @@ from ..plan.printing import as_json, steps_text
 from ..program.ir import Program
 from ..program.latex import to_latex
 from ..program.text import statement_text, to_text
-from ..ranges.solve import attempt
 from ..rewrite.gather import gather
+from ..rewrite.starting import unsolved
 from ..sizes.doubts import doubts
 from ..syntax.layout import layout
 from ..syntax.parser import parse
@@ -150,8 +150,9 @@ def _findings(source: Source, folder: Path) -> tuple[list[Problem], list[Problem
         for layer in (None, *names) if _has_statements(file) or not names else names:
             try:
                 program = resolve(file, layer=layer, folder=folder, doubt=doubtful.append)
-                problems += attempt(program).problems
-                doubtful += doubts(program)
+                certain, passed = unsolved(program)
+                problems += certain
+                doubtful += [*passed, *doubts(program)]
             except IndexLangError as error:
                 problems += error.problems
     except IndexLangError as error:
