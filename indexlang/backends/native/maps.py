@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ...plan.kernels import Kernel, Map, Running, Scatter
 from ...plan.places import Buffer, Place
 from ...plan.quantities import Number, Value
+from .ahead import Ahead
 from .axes import lanes_of, merged
 from .fusing import Segment, segments
 from .kernel_nodes import indices_of, scattered, typed
@@ -86,12 +87,15 @@ def nests(
         return None
     alone = {array(b).name for b in private if b in written}
     lanes = lanes_of([p for p in parts if isinstance(p, Store)], target)
-    pieces, unused = without_arrays(nodes, segments(parts, sizes, lanes), alone, sizes, target.l2 // 16)
+    ahead = Ahead(nodes, sizes, target, name)
+    joined = [one for segment in segments(parts, sizes, lanes) for one in ahead.out_of(segment)]
+    pieces, unused = without_arrays(nodes, joined, alone | ahead.inside, sizes, target.l2 // 16)
+    spaces += [array for array in ahead.spaces if array.name not in unused]
     for segment in pieces:
         done = _scheduled(nodes, segment, sizes, target, f"{name}_{len(made)}", spaces)
         made += [nest for nest, _ in done]
         told += [words for _, words in done]
-    return Schedule(tuple(made), tuple(spaces), "; ".join(told), unused)
+    return Schedule(tuple(made), tuple(spaces), "; ".join(told), unused - ahead.inside)
 
 
 def refusal(work: Work, extents: Extents, arrays: Mapping[Buffer, Array]) -> str:
