@@ -1,4 +1,4 @@
-"""Values that few points have and many read are made once; and loops of one value are none."""
+"""Values that few points have are made once; loops of one value are none; a sum of one factor is its own."""
 
 from __future__ import annotations
 
@@ -85,10 +85,19 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
 def test_merged_indices_one_of_which_has_one_value(many: int) -> None:
     """A separable convolution with one filter for each channel: no loop around its steps."""
     text = "d[i,c,m] = K[u,c,m] * x[i+u,c]\ny[i,o] = d[i,c,m] * P[(c,m),o]"
-    a, K = rng.standard_normal((40, 8)), rng.standard_normal((3, 8, many))
-    P = rng.standard_normal((8 * many, 6))
+    a, k = rng.standard_normal((40, 8)), rng.standard_normal((3, 8, many))
+    p = rng.standard_normal((8 * many, 6))
     f = indexlang.compile(text, backend="native")
-    plan = str(f.plan(x=a.shape, K=K.shape, P=P.shape))
+    plan = str(f.plan(x=a.shape, K=k.shape, P=p.shape))
     assert "NumPy" not in plan
-    d = np.stack([(K * a[i : i + 3, :, None]).sum(0) for i in range(38)])
-    np.testing.assert_allclose(f(x=a, K=K, P=P), d.reshape(38, -1) @ P, rtol=1e-10)
+    d = np.stack([(k * a[i : i + 3, :, None]).sum(0) for i in range(38)])
+    np.testing.assert_allclose(f(x=a, K=k, P=p), d.reshape(38, -1) @ p, rtol=1e-10)
+
+
+def test_a_factor_is_summed_before_it_meets_the_other_one() -> None:
+    """The sum over u is one of b alone: not one of all products."""
+    f = indexlang.compile("y[t] = sum[d](sum[u](a[t,d] * b[u,d]))", backend="native")
+    a, c = rng.standard_normal((50, 20)), rng.standard_normal((70, 20))
+    np.testing.assert_allclose(f(a=a, b=c), a @ c.sum(0), rtol=1e-10)
+    record = f.plan(a=(4096, 32), b=(4096, 32)).sections[0].records[0]
+    assert record.planned is not None and record.planned < 4096 * 32 * 8

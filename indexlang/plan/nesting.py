@@ -66,6 +66,10 @@ def _nothing_saved(stmt: Evaluation, core: Sequence[Expr], several: bool) -> boo
     together = {i for own in groups for i in own}
     if points > SMALL and (several or not all(isinstance(f, Access) for f in core) or _by_data(stmt)):
         return False
+    asked = {i for mask in stmt.inner for i in indices_of(mask)}
+    alone = [i for i in stmt.summed if i not in asked and stmt.sizes[i] > 1 and sum(i in own for own in groups) == 1]
+    if points > SMALL and alone:  # summed before that factor meets the other one
+        return False
     return len(core) <= 2 and all(stmt.sizes[i] == 1 or i in together for i in (*stmt.free, *stmt.summed))
 
 
