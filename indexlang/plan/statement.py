@@ -277,7 +277,10 @@ class StatementPlan(Evaluation):
 
     def scatter(self, target: Target) -> None:
         """A write at computed positions."""
-        steps = scatter_blocks(self, target) if contracted(self) else domain_blocks(self, target)
+        if contracted(self):
+            steps = scatter_blocks(self, target)
+        else:
+            steps = () if unblocked(self) else domain_blocks(self, target)
         self.start(target, steps)
         with ExitStack() as stack:
             scattered(self, target, self.enter(stack, target, steps, drops=False))
