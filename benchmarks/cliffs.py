@@ -108,13 +108,13 @@ def main(args: argparse.Namespace) -> None:
                 cliff.skipped |= {(scale, mode): estimate(cliff, scale, mode) for mode in cliff.row.modes}
     text = "\n\n".join(
         [
-            introduction(cliffs, args.threads, (time.perf_counter() - start) / 60),
+            introduction(cliffs, published.how(args.threads, args.busy), (time.perf_counter() - start) / 60),
             targets(cliffs),
             totals(cliffs),
             page(cliffs, scales, peers),
         ]
     )
-    published.write_part(FAMILY, text, published.folder(not (args.only or args.rounds or args.busy or args.quick)))
+    published.write_part(FAMILY, text, published.folder(not (args.only or args.rounds or args.quick)))
     print(f"\n{text}")
 
 
@@ -166,12 +166,12 @@ def line(cliff: Cliff) -> str:
     return f"{cliff.row.name}: by hand {hand}, times as long: {ratios} {cliff.failure}".rstrip()
 
 
-def introduction(cliffs: Sequence[Cliff], threads: int, minutes: float) -> str:
+def introduction(cliffs: Sequence[Cliff], how: str, minutes: float) -> str:
     """What the tables show."""
     long = [c for c in cliffs if c.seconds(FORWARD, HAND) >= CALLS]
     means = [shown(mean(r for c in long if not math.isnan(r := c.ratio(mode)))) for mode in (FORWARD, STEP)]
     return (
-        f"`python -m benchmarks {FAMILY}`: equations as users write them beside short NumPy by hand, {threads} threads "
+        f"`python -m benchmarks {FAMILY}`: equations as users write them beside short NumPy by hand, {how}, "
         "at their best turns. Times of ours over the hand's forward pass, so less is better; memory beside inputs "
         f"and outputs, in MB; `{TORCH}` is PyTorch's own function where there is one; x2 and x4 are the same at two "
         "and four times the size. Where the hand takes less than 0.1 ms, calls are what is measured: of the "

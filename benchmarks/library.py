@@ -91,13 +91,13 @@ def main(args: argparse.Namespace) -> None:
                     programs.append(cliffs.Cliff(row))
                     cliffs.examine(programs[-1], 1, started, rounds, FAMILY)
                     print(cliffs.line(programs[-1]), flush=True)
-    parts = [introduction((time.perf_counter() - start) / 60)]
+    parts = [introduction(published.how(args.threads, args.busy), (time.perf_counter() - start) / 60)]
     if found:
         parts += [targets(found), totals(found, counts), page(found, counts)]
     if programs:
         parts += [PROGRAMS, cliffs.totals(programs), cliffs.page(programs, SCALES[:1], [OURS, HAND])]
     text = "\n\n".join(parts)
-    published.write_part(FAMILY, text, published.folder(there and not (args.only or args.rounds or args.busy)))
+    published.write_part(FAMILY, text, published.folder(there and not (args.only or args.rounds)))
     print(f"\n{text}")
 
 
@@ -142,12 +142,12 @@ def line(found: Found, threads: int) -> str:
 PROGRAMS = "The smallest programs in which layers were slow, beside NumPy by hand, as the cliffs are:"
 
 
-def introduction(minutes: float) -> str:
+def introduction(how: str, minutes: float) -> str:
     """What the tables show."""
     return (
-        f"`python -m benchmarks {FAMILY}`: each layer beside PyTorch's own (eager, float32, the faster layout), at "
-        "their best turns. Times of ours over PyTorch's, so less is better; memory over inputs, outputs and gradients, "
-        "workspaces that rest between calls included. `flatten` copies here and is a view there. "
+        f"`python -m benchmarks {FAMILY}`: each layer beside PyTorch's own (eager, float32, the faster layout), "
+        f"{how}, at their best turns. Times of ours over PyTorch's, so less is better; memory over inputs, outputs and "
+        "gradients, workspaces that rest between calls included. `flatten` copies here and is a view there. "
         f"{published.when(minutes)}"
     )
 

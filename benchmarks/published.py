@@ -55,6 +55,12 @@ def _file(name: str, into: Path) -> Path:
 # -- where it was measured -----------------------------------------------------------------------------------
 
 
+def how(threads: int, busy: bool) -> str:
+    """Words for threads and clocks."""
+    told = f"in {threads} thread{'s' if threads > 1 else ''}"
+    return f"{told}, by the processor's time, as others used the machine" if busy else told
+
+
 def when(minutes: float) -> str:
     """A sentence: the day, how long it took, the machine, and the versions."""
     told = ", ".join(f"{name} {number}" for name, number in versions(("numpy", "torch")).items())
