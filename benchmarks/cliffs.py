@@ -105,7 +105,7 @@ def main(args: argparse.Namespace) -> None:
             if time.perf_counter() - start < 60 * MINUTES:
                 examine(cliff, scale, started, args.rounds or ROUNDS)
             else:
-                cliff.skipped |= {(scale, mode): estimate(cliff, scale, mode) for mode in cliff.row.modes}
+                cliff.skipped |= {(scale, mode): math.nan for mode in cliff.row.modes}
     text = "\n\n".join(
         [
             introduction(cliffs, published.how(args.threads, args.busy), (time.perf_counter() - start) / 60),
@@ -207,7 +207,8 @@ def page(cliffs: Sequence[Cliff], scales: Sequence[int], peers: Sequence[str]) -
     notes = [f"- {c.row.name}: {c.failure}" for c in rows if c.failure]
     if any(c.skipped for c in rows):
         notes.append(
-            "- >: a size left out, as a call would take more than so many seconds; ?: it is not known how many"
+            "- >: a size left out, as a call would take more than so many seconds; ?: it is not known how many; "
+            "-: no time was left for it"
         )
     return "\n\n".join([text, "\n".join(notes)]) if notes else text
 
@@ -235,6 +236,8 @@ def missing(cliff: Cliff, scale: int, mode: str) -> str:
     """Why there is no number."""
     if (scale, mode) in cliff.skipped:
         seconds = cliff.skipped[scale, mode]
+        if math.isnan(seconds):
+            return "-"
         return "?" if math.isinf(seconds) else f"> {seconds:.0f} s"
     return "failed" if mode in cliff.row.modes else ""
 
