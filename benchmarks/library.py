@@ -1,7 +1,8 @@
 """`python -m benchmarks library`: every standard layer beside PyTorch's own, and the smallest programs that are slow.
 
 In: the layers and rows of `families.library`. Out: a table by threads, worst first, and one of the programs as of the
-cliffs. The one rule: values and gradients are compared before anything is timed; without PyTorch only ours is.
+cliffs, printed and published. The one rule: values and gradients are compared before anything is timed; without PyTorch
+only ours is.
 
 Ratios are our time over PyTorch's in the same mode: less is better. Memory is the most that a call holds, with its
 inputs, over its inputs, outputs and gradients.
@@ -18,17 +19,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
-from . import cliffs
+from . import cliffs, published
 from .cliffs import BAD, HAND, ONCE, ROUNDS, TORCH, TURN
 from .families.cliffs.row import SCALES
 from .families.library import LAYERS, ROWS
 from .families.library.layer import Layer
-from .report import duration, mean, shown, table
+from .report import aimed, duration, mean, shown, table
 from .turns import Library, Measured, Settings, libraries, measure
 from .worker import Request
 from .workload import DY, FORWARD, OURS, STEP
 
 FAMILY = "library"
+AIMS = (1.2, 5.0)  # one thread, forward and backward: the geometric mean, and each layer
+MEMORY = 3.0  # of each layer, in either mode
 
 
 @dataclass
@@ -88,11 +91,14 @@ def main(args: argparse.Namespace) -> None:
                     programs.append(cliffs.Cliff(row))
                     cliffs.examine(programs[-1], 1, started, rounds, FAMILY)
                     print(cliffs.line(programs[-1]), flush=True)
+    parts = [introduction(published.how(args.threads, args.busy), (time.perf_counter() - start) / 60)]
     if found:
-        print(f"\n{page(found, counts)}\n\n{totals(found, counts)}")
+        parts += [targets(found), totals(found, counts), page(found, counts)]
     if programs:
-        print(f"\n{cliffs.page(programs, SCALES[:1], [OURS, HAND])}\n\n{cliffs.totals(programs)}")
-    print(f"\n{(time.perf_counter() - start) / 60:.1f} minutes")
+        parts += [PROGRAMS, cliffs.totals(programs), cliffs.page(programs, SCALES[:1], [OURS, HAND])]
+    text = "\n\n".join(parts)
+    published.write_part(FAMILY, text, published.folder(there and not (args.only or args.rounds)))
+    print(f"\n{text}")
 
 
 @contextmanager
@@ -131,6 +137,29 @@ def line(found: Found, threads: int) -> str:
     times = " ".join(duration(found.seconds(threads, mode)) or "-" for mode in (FORWARD, STEP))
     ratios = " ".join(shown(found.ratio(threads, mode)) or "-" for mode in (FORWARD, STEP))
     return f"{found.layer.title}, {threads} threads: {times}, times as long as PyTorch: {ratios}"
+
+
+PROGRAMS = "The smallest programs in which layers were slow, beside NumPy by hand, as the cliffs are:"
+
+
+def introduction(how: str, minutes: float) -> str:
+    """What the tables show."""
+    return (
+        f"`python -m benchmarks {FAMILY}`: each layer beside PyTorch's own (eager, float32, the faster layout), "
+        f"{how}, at their best turns. Times of ours over PyTorch's, so less is better; memory over inputs, outputs and "
+        "gradients, workspaces that rest between calls included. `flatten` copies here and is a view there. "
+        f"{published.when(minutes)}"
+    )
+
+
+def targets(found: Sequence[Found]) -> str:
+    """What was aimed at, and what was reached."""
+    ratios = {each.layer.title: r for each in found if not math.isnan(r := each.ratio(1, STEP))}
+    lines = aimed(f"{STEP}, 1 thread, over PyTorch", ratios, *AIMS)
+    for mode in (FORWARD, STEP):
+        lines += aimed(f"peak memory, {mode}", {f.layer.title: f.memory[mode] for f in found if mode in f.memory},
+                       math.nan, MEMORY)  # fmt: skip
+    return table(["layers", "aim", "reached", "met", ""], lines)
 
 
 def page(found: Sequence[Found], counts: Sequence[int]) -> str:

@@ -188,6 +188,26 @@ def targets(run: Run) -> str:
     return table(["forward and backward, the better engine's time over ours", "aim", "reached", "met", ""], lines)
 
 
+def aimed(what: str, found: Mapping[str, float], average: float, most: float) -> list[list[str]]:
+    """Lines of a table of ratios of which less is better: their geometric mean (nan: none is aimed at), the worst."""
+    lines = []
+
+    def add(name: str, aim: float, value: float, beside: str = "") -> None:
+        met = "" if math.isnan(value) else "yes" if value <= aim else "no"
+        lines.append([name, f"<= {aim:g}", shown(value), met, beside])
+
+    if not math.isnan(average):
+        add(f"{what}, mean", average, mean(found.values()))
+    worst = max(found, key=lambda name: found[name], default="")
+    if len(found) == 1:
+        add(what, most, found[worst])
+    else:
+        above = sorted((name for name in found if found[name] > most), key=lambda name: found[name], reverse=True)
+        told = ", ".join(f"{name} {shown(found[name])}" for name in above or [worst] if name)
+        add(f"{what}, worst", most, found.get(worst, math.nan), f"{told} ({len(above)} of {len(found)} above)")
+    return lines
+
+
 def _memory(m: Measured) -> float:
     """Our peak memory over PyTorch's; nan where that is not known, or a trifle."""
     ours, torch = (m.rows.get(p, Row()).memory for p in (OURS, "torch"))

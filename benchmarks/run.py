@@ -9,16 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from indexlang.cli import doctor
-
-from . import pictures, pools, report
+from . import pictures, pools, published, report
 from .families import FAMILIES, LIMITS, rows
 from .turns import Measured, Settings, libraries, measure
 from .workload import FORWARD, OPTIONAL, OTHER, OURS, PEERS, Workload
@@ -62,10 +58,10 @@ def main(args: argparse.Namespace, dropped: Sequence[str]) -> None:
                     print(report.line(m), flush=True)
     threads = pools.measure(tuple(p for p in ("numpy", "torch", "jax") if p in peers)) if everything else {}
     run = report.Run(
-        measured, limits, _machine(), _versions(peers), dropped, threads, args.threads, rounds,
-        (time.perf_counter() - start) / 60, everything,
+        measured, limits, published.machine(), published.versions(_packages(peers)), dropped, threads, args.threads,
+        rounds, (time.perf_counter() - start) / 60, everything,
     )  # fmt: skip
-    _write(run, Path("benchmarks") if everything else Path("out/benchmarks"))
+    _write(run, published.folder(everything))
 
 
 def _peers(named: Sequence[str]) -> list[str]:
@@ -87,23 +83,8 @@ def _chosen(family: str, wanted: Sequence[str]) -> list[Workload]:
     return [w for w in rows(family) if any(word in w.name.lower() for word in words)] if family != "growth" else []
 
 
-def _versions(peers: Sequence[str]) -> dict[str, str]:
-    found = {"Python": platform.python_version()}
-    for package in dict.fromkeys(PACKAGES.get(p, p) for p in ("numpy", *peers)):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # a checkout that is not installed
-            continue
-    return found
-
-
-def _machine() -> list[str]:
-    """In general terms: no names, no paths."""
-    machine = doctor.look(0.0)
-    level = f" with {machine.level}" if machine.level else ""
-    blas = f"NumPy's BLAS: {machine.blas} {machine.version}, {machine.kernels or 'unknown'} kernels"
-    ours = f"indexlang's backend: {machine.backend.partition(',')[0]}"
-    return [f"{platform.machine()}{level}, {platform.system()}", f"{machine.processors} cores used", blas, ours]
+def _packages(peers: Sequence[str]) -> list[str]:
+    return [PACKAGES.get(p, p) for p in ("numpy", *peers)]
 
 
 def _write(run: report.Run, folder: Path) -> None:
@@ -114,10 +95,6 @@ def _write(run: report.Run, folder: Path) -> None:
     if run.of("growth"):
         drawn.append("results/growth.svg")
         pictures.growth(run, folder / drawn[1])
-    page = report.page(run, drawn)
-    others = results / "cliffs.md"  # what `cliffs` and `library` printed, put there by hand
-    if others.exists():
-        page = f"{page.rstrip()}\n\n{others.read_text(encoding='utf-8')}"
-    (folder / "RESULTS.md").write_text(page, encoding="utf-8")
+    published.write_page(report.page(run, drawn), folder)
     (results / "results.json").write_text(json.dumps(report.as_json(run), indent=1) + "\n", encoding="utf-8")
     print(f"\n{report.summary(run)}\n\n{report.targets(run)}\n\n{folder / 'RESULTS.md'}: {run.minutes:.1f} minutes")

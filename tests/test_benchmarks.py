@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 import time
@@ -15,11 +16,17 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import indexlang  # noqa: E402
-from benchmarks import cliffs, library, worker  # noqa: E402 (a folder of the checkout, not a package that is installed)
+from benchmarks import (  # noqa: E402 (a folder of the checkout, nothing that is installed)
+    cliffs,
+    library,
+    published,
+    worker,
+)
 from benchmarks.families.cliffs import ROWS  # noqa: E402
 from benchmarks.families.cliffs.row import Row  # noqa: E402
 from benchmarks.families.library import LAYERS  # noqa: E402
 from benchmarks.families.library import ROWS as PROGRAMS  # noqa: E402
+from benchmarks.report import aimed  # noqa: E402
 from benchmarks.turns import Measured, difference  # noqa: E402
 from benchmarks.turns import Row as Found  # noqa: E402
 from benchmarks.workload import FORWARD, STEP  # noqa: E402
@@ -63,8 +70,15 @@ def test_memory_is_that_of_a_workload_alone() -> None:
     assert min(found) > 6 << 20
 
 
-def test_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """A row at all sizes, each library in its process."""
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that commands may write to."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "out" / "benchmarks"
+
+
+def test_command(capsys: pytest.CaptureFixture[str], elsewhere: Path) -> None:
+    """A row at all sizes, each library in its process; a part of the rows is no part of the published page."""
     cliffs.main(
         argparse.Namespace(only="bilinear, one number", threads=1, busy=False, patience=60, quick=False, rounds=1)
     )
@@ -72,6 +86,10 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "| bilinear, one number |" in printed
     assert "failed" not in printed
     assert "| forward+backward |" in printed
+    part = (elsewhere / "results" / "cliffs.md").read_text(encoding="utf-8")
+    assert part in printed
+    assert (elsewhere / "RESULTS.md").read_text(encoding="utf-8") == f"## Cliffs\n\n{part}"
+    assert not (elsewhere.parent.parent / "benchmarks").exists()
 
 
 def test_all_layers_are_measured() -> None:
@@ -90,13 +108,14 @@ def test_layer() -> None:
     assert {n: a.shape for n, a in results.items()} == {"y": (), "ell.grad": (100000,)}
 
 
-def test_command_of_layers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_of_layers(capsys: pytest.CaptureFixture[str], elsewhere: Path) -> None:
     given = {"threads": 1, "busy": False, "patience": 60, "quick": True, "rounds": 1}
     for only in ("batch_mean", "sines added, 256"):
         library.main(argparse.Namespace(only=only, **given))
         printed = capsys.readouterr().out
         assert f"| {only}" in printed
         assert "failed" not in printed
+        assert (elsewhere / "results" / "library.md").read_text(encoding="utf-8") in printed
 
 
 def test_budget() -> None:
@@ -111,3 +130,39 @@ def test_budget() -> None:
     cliff.measured[1, FORWARD] = Measured("", "", FORWARD, 0, 0, {cliffs.OURS: Found(failed="more than 5 s")})
     assert cliffs.estimate(cliff, 1, STEP) == np.inf
     assert cliff.failure == "indexlang, forward: more than 5 s"
+
+
+def test_parts_of_the_page_are_written_each_by_itself(tmp_path: Path) -> None:
+    page = "# Measured\n\nTables.\n\n## Compiling\n\nMore of them.\n"
+    first, second = "Rows.", "Layers.\n\nAnd programs."
+    both = f"{page}\n## Cliffs\n\n{first}\n\n## The library beside PyTorch\n\n{second}\n"
+    published.write_part("library", "Older layers.", tmp_path)
+    published.write_page(page, tmp_path)
+    published.write_part("cliffs", first, tmp_path)
+    published.write_part("library", second, tmp_path)
+    written = tmp_path / "RESULTS.md"
+    assert written.read_text(encoding="utf-8") == both
+    published.write_part("cliffs", "Other rows.", tmp_path)
+    assert written.read_text(encoding="utf-8") == both.replace(first, "Other rows.")
+    published.write_page("# Measured\n\nAnew.", tmp_path)
+    assert written.read_text(encoding="utf-8").startswith(
+        "# Measured\n\nAnew.\n\n## Cliffs\n\nOther rows.\n\n## The lib"
+    )
+
+
+def test_the_published_page_is_made_of_its_parts() -> None:
+    folder = ROOT / "benchmarks"
+    parts = {name: (folder / "results" / f"{name}.md").read_text(encoding="utf-8") for name in published.PARTS}
+    page = (folder / "RESULTS.md").read_text(encoding="utf-8")
+    assert published.assembled(page, parts) == page
+
+
+def test_aims_of_ratios_of_which_less_is_better() -> None:
+    """The mean of 1, 4 and 2 is 2."""
+    found = {"a": 1.0, "b": 4.0, "c": 2.0}
+    assert aimed("f", found, 1.5, 3.0) == [
+        ["f, mean", "<= 1.5", "2.00", "no", ""],
+        ["f, worst", "<= 3", "4.00", "no", "b 4.00 (1 of 3 above)"],
+    ]
+    assert aimed("f", {"a": 1.0}, math.nan, 1.0) == [["f", "<= 1", "1.00", "yes", ""]]
+    assert aimed("f", {}, math.nan, 1.0)[0][3] == ""

@@ -81,10 +81,43 @@ def test_streams_that_do_not_fit(
     assert not Path("y.npy").exists()
 
 
+def test_gradcheck_at_given_arrays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Positions that no random ones are: 3 before them there must be something."""
+    monkeypatch.chdir(tmp_path)
+    np.save("p.npy", np.array([3, 5, 4]))
+    np.save("x.npy", np.arange(21, dtype=np.float32).reshape(3, 7) + 1)
+    argv = ["gradcheck", "-e", "y[b] = log(x[b,p[b]-3])"]
+    assert commands.main([*argv, "--shape", "x=3,7", "--shape", "p=3"]) == 1
+    assert "found no inputs that fit" in capsys.readouterr().err
+    for more in (["--shape", "x=3,7"], ["-i", "x=x.npy"], ["-i", "x=x.npy", "--shape", "p=3"]):
+        assert commands.main([*argv, "-i", "p=p.npy", *more]) == 0
+        _, row = capsys.readouterr().out.splitlines()
+        assert row.split()[:4] == ["x.grad", "complex", "step", "21"] and row.endswith("ok")
+
+
+def test_gradcheck_at_arrays_that_do_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("p.npy", np.array([3, 5, 4]))
+    argv = ["gradcheck", "-e", "y[b] = log(x[b,p[b]-3])", "-i", "p=p.npy"]
+    for more, message in (
+        ([], "no shape is given for x"),
+        (["--shape", "p=4", "--shape", "x=3,7"], "leave --shape p=... out"),
+        (["-i", "q=p.npy", "--shape", "x=3,7"], "'q' is no input"),
+    ):
+        assert commands.main([*argv, *more]) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_standard_input_is_read_once(capsysbinary: Bytes) -> None:
     with pytest.raises(SystemExit, match="2"):
         commands.main(["run", "-", "-i", "x=-"])
     assert b"standard input can be read once" in capsysbinary.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        commands.main(["gradcheck", "-", "-i", "x=-"])
 
 
 def test_no_arrays_for_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,3 +158,26 @@ def test_a_setting_that_is_no_number_of_threads_is_an_error(
     monkeypatch.setenv("INDEXLANG_THREADS", ours)
     assert commands.main(["explain", "-e", "y[i] = x[i]", "--shape", "x=3"]) == 1
     assert "error[threads]: INDEXLANG_THREADS is a number of threads, from 1 to 1024" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("INDEXLANG_NUM_THREADS", "two"), ("INDEXLANG_THREADS", "0"), ("INDEXLANG_BACKEND", "fortran")],
+)
+def test_settings_that_every_program_refuses_are_told_with_the_rest(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(threads, "_number", [])
+    monkeypatch.setattr(doctor, "_best", lambda *_: 1.0)
+    for other in ("INDEXLANG_NUM_THREADS", "INDEXLANG_THREADS", "INDEXLANG_BACKEND"):
+        monkeypatch.delenv(other, raising=False)
+    assert "refused-setting" not in {a.code for a in advice(doctor.look(0.0))}
+    monkeypatch.setenv(name, value)
+    assert commands.main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("processors") and f"refused-setting: {name} is " in printed
+    assert f"{name}={value}\n    unset it" in printed
+    assert commands.main(["doctor", "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["advice"][0]["code"] == "refused-setting"
+    assert told["beside"] is None or name == "INDEXLANG_BACKEND"

@@ -16,6 +16,7 @@ pytest.importorskip("llvmlite", reason="native code is made with llvmlite")
 from native_contractions import contraction as written
 from nest_interpreter import run as interpret
 
+import indexlang
 from indexlang.backends.native.check import faults
 from indexlang.backends.native.contraction import Operand, Step, schedule
 from indexlang.backends.native.groups import Group, groups_of
@@ -193,3 +194,36 @@ def test_what_only_the_same_nests_read_is_not_written_to_memory() -> None:
     (nest,) = group.nests
     assert max(a.size for a in nest.arrays if a.role != "workspace") == 40 * 30
     assert sum(a.size == 40 * 30 for a in nest.arrays) == 2
+
+
+SCALED = {
+    "y[b,o] = g[o] * W[i,o] * x[b,i]": lambda x, w, g: (x @ w) * g,
+    "y[b,o] = W[i,o] * x[b,i] / g[o]": lambda x, w, g: (x @ w) / g,
+    "y[b,o] = tanh(g[o] * sum[i](W[i,o] * x[b,i]) + 1)": lambda x, w, g: np.tanh((x @ w) * g + 1),
+    "y[b,o] = -g[o] * W[i,o] * x[b,i] / (1 + g[o]**2)": lambda x, w, g: -(x @ w) * g / (1 + g**2),
+    "y[b,o] = g[o] * W[i,o] * x[b,i] where i < 20": lambda x, w, g: (x[:, :20] @ w[:20]) * g,
+    "y[b,o] = x[b,i] * W[i,o]\ny[b,o] += g[o] * W[i,o] * x[b,i]": lambda x, w, g: (x @ w) * (1 + g),
+    "y[b,o] = x[b,i] * W[i,o]\ny[b,o] += W[i,o] * x[b,i] / g[o]": lambda x, w, g: (x @ w) * (1 + 1 / g),
+}
+
+
+@pytest.mark.parametrize("text", SCALED)
+def test_what_a_whole_sum_is_multiplied_by_comes_after_a_product_of_matrices(text: str) -> None:
+    rng = np.random.default_rng(0)
+    x, w, g = rng.standard_normal((70, 90)), rng.standard_normal((90, 50)), rng.random(50) + 0.5
+    f = indexlang.compile(text, backend="native")
+    np.testing.assert_allclose(f(x=x, W=w, g=g), SCALED[text](x, w, g), rtol=1e-9, atol=1e-9)
+    plan = str(f.plan(x=(256, 512), W=(512, 256), g=(256,)))
+    assert "% of peak" in plan
+    assert "along what is reduced" not in plan and "NumPy" not in plan
+
+
+@pytest.mark.parametrize("text", SCALED)
+def test_their_gradients(text: str) -> None:
+    rng = np.random.default_rng(1)
+    given = {"x": rng.standard_normal((70, 90)), "W": rng.standard_normal((90, 50)), "g": rng.random(50) + 0.5}
+    dy = rng.standard_normal((70, 50))
+    (_, first), (_, second) = (indexlang.compile(text, backend=b).vjp(given) for b in ("native", "numpy"))
+    found, right = first(dy), second(dy)
+    for name, value in right.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-8, atol=1e-8)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from math import prod
 
 import numpy as np
@@ -15,9 +16,11 @@ import pytest
 from nest_interpreter import run as interpret
 
 import indexlang
+from indexlang.backends.native import maps
 from indexlang.backends.native.check import faults
 from indexlang.backends.native.maps import Schedule, Work, nests
 from indexlang.backends.native.nest import Array, Nest
+from indexlang.backends.native.nodes import Access, Element
 from indexlang.backends.native.target import AVX2, AVX512, BASELINE, NEON, Target
 from indexlang.calls.function import Function
 from indexlang.errors import Source
@@ -445,3 +448,38 @@ def test_a_fold_in_a_fold_over_the_same_index(n: int) -> None:
         right[m] = t[d, m] * tok[d, m]
     found = indexlang.compile(text, backend="native", outputs=["y"])(tok=tok, P=p, t=t)
     np.testing.assert_allclose(found, right, rtol=1e-12)
+
+
+@pytest.mark.parametrize("edge", ["clamp", "wrap", "reflect"])
+@pytest.mark.parametrize("shape", [(1, 12, 11, 3), (3, 9, 8, 1), (2, 5, 40, 2)])
+def test_rims_of_a_copy_are_written_from_what_it_holds(edge: str, shape: tuple[int, ...]) -> None:
+    """Elements of the array that is written are read, but never those that are written: no one is both."""
+    text = f"e[b,i,j] = (x[b,i,j,c] - x[b,{edge}(i+r-2),{edge}(j+s-2),c])**2 where r < 5, s < 5"
+    f = indexlang.compile(text, backend="native")
+    x = np.random.default_rng(0).standard_normal(shape)
+    mode = {"clamp": "edge", "wrap": "wrap", "reflect": "reflect"}[edge]
+    padded = np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)), mode=mode)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), (1, 2))
+    np.testing.assert_allclose(f(x=x), ((x[..., None, None] - windows) ** 2).sum((3, 4, 5)), rtol=1e-12)
+    assert "NumPy" not in str(f.plan(x=(1, 112, 112, 3)))
+
+
+def test_elements_that_are_written_are_not_read_in_any_order() -> None:
+    """Whether two accesses meet: beside brute force, over many steps and counts."""
+    rng, x = np.random.default_rng(0), Array("x", "float32", 1)
+    for _ in range(2000):
+        sizes = {i: int(n) for i, n in zip("abcd", rng.integers(1, 5, 4), strict=True)}
+        first, second = (
+            Access(x, int(rng.integers(0, 12)), tuple((i, int(rng.integers(-9, 10))) for i in own))
+            for own in ("ab", "cd")
+        )
+        touched = [
+            {
+                a.first + sum(k * s for k, (_, s) in zip(point, a.steps, strict=True))
+                for point in product(*(range(sizes[i]) for i, _ in a.steps))
+            }
+            for a in (first, second)
+        ]
+        plain = tuple(replace(a, steps=tuple((i, s) for i, s in a.steps if s)) for a in (first, second))
+        found = maps._meet(Element(plain[0], "float32"), plain[1], sizes.__getitem__)
+        assert found == bool(touched[0] & touched[1])

@@ -9,6 +9,8 @@ import indexlang
 
 pytest.importorskip("llvmlite", reason="the native backend needs it")
 
+from indexlang.backends.native.load import nests
+
 MANY = 1 << 16
 
 
@@ -41,4 +43,25 @@ def test_what_is_there_already_stays() -> None:
 def test_a_table_of_which_few_rows_are_told_is_not_gone_through() -> None:
     f = indexlang.compile("shape E[9000,64]\nE[t[b],e] += v[b,e]", backend="native")
     for count, wide in ((4096, False), (9000, True)):
-        assert (".all" in str(f.plan(t=count, v=(count, 64)))) == wide
+        assert (".wide" in nests(f.plan(t=count, v=(count, 64)))) == wide
+
+
+def test_large_gradients_of_rows_are_not_written_in_blocks() -> None:
+    """Of many rows, each a product: all of it is a nest, whose sums are those of NumPy's own scatter."""
+    f = indexlang.compile("y[n] = E[a[n],d] * R[r[n],d] * E[b[n],d]", backend="native")
+    rng = np.random.default_rng(0)
+    rows, others = rng.standard_normal((500, 64)), rng.standard_normal((50, 64))
+    a, r, b = (rng.integers(0, n, 9000) for n in (500, 50, 500))
+    dy = rng.standard_normal(9000)
+    given = {"E": rows, "R": others, "a": a, "r": r, "b": b}
+    forward, backward = f.plans({n: (v.shape, v.dtype.name) for n, v in given.items()})
+    assert "NumPy" not in f"{forward}{backward}"
+    y, pullback = f.vjp(given)
+    np.testing.assert_allclose(y, (rows[a] * others[r] * rows[b]).sum(1), rtol=1e-10, atol=1e-10)
+    found = pullback(dy)
+    right = {"E": np.zeros_like(rows), "R": np.zeros_like(others)}
+    np.add.at(right["E"], a, dy[:, None] * others[r] * rows[b])
+    np.add.at(right["E"], b, dy[:, None] * others[r] * rows[a])
+    np.add.at(right["R"], r, dy[:, None] * rows[a] * rows[b])
+    for name, value in right.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-9)

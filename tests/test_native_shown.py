@@ -19,6 +19,7 @@ from indexlang import threads
 from indexlang.backends import engines
 from indexlang.backends.engines import BACKENDS
 from indexlang.backends.native import batches, objects
+from indexlang.backends.native.target import AVX2
 from indexlang.calls import measuring
 from indexlang.cli import commands, doctor
 from indexlang.errors import MeaningError
@@ -26,9 +27,11 @@ from indexlang.plan.printing import as_json
 
 pytest.importorskip("llvmlite", reason="the native backend is an extra")
 engine = pytest.importorskip("indexlang.backends.native.engine")
+load = pytest.importorskip("indexlang.backends.native.load")
 kernels = pytest.importorskip("indexlang.backends.native.kernels")
 remembered = pytest.importorskip("indexlang.backends.native.remembered")
 
+ROOT = Path(__file__).resolve().parent.parent
 Capsys = pytest.CaptureFixture[str]
 DENSE = "h[b,o] = tanh(x[b,i]) * W[o,i]"
 NETWORK = """\
@@ -117,6 +120,46 @@ def test_explain_of_a_backend(capsys: Capsys) -> None:
     assert explained(capsys, "--backend", "numpy") == f"{network('numpy').plan(**SIZES)}\n"
     assert explained(capsys, "--backend", "native", "--vjp").count("kernel   native") > 4
     assert "native, " in explained(capsys, "--backend", "native", "--grad", "--wrt", "W", "--format", "json")
+
+
+@pytest.mark.parametrize(
+    ("text", "shapes"),
+    [
+        ("y[t[b],d] += E[b,d]\nshape y[50,8]", {"t": (900,), "E": (900, 8)}),
+        ("s[j] = x[i,j]\ny[i,j] = (x[i,j] - s[j]/size(x,0))**2", {"x": (4096, 40)}),
+        ("y[b,g,c] = x[b,g,c] - mean[d](x[b,g,d])\nz[b] = sum[g](max[c](y[b,g,c]))", {"x": (30, 40, 9)}),
+        ("y[n,k] = exp(x[n,k] - logsumexp[m](x[n,m]))", {"x": (300, 100)}),
+        ("y[t,d] = x[s,d] where s <= t, t < size(x,0)", {"x": (300, 30)}),
+    ],
+)
+def test_plans_speak_of_indices_of_the_text(text: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Those of nests have numbers, and some no name: of them it is said what they go through."""
+    f = indexlang.compile(text, backend="native")
+    known = set(re.findall(r"\w+", text)) | {"elements", "parts"}
+    for plan in (f.plan(shapes), *f.plans(shapes)):
+        for record in (record for section in plan.sections for record in section.records):
+            assert not re.search(r"[?#]|\w\.\w", record.kernel), record.kernel
+            named = re.findall(r"(?:lanes along|items of|, ) ?(\w+) by|along (\w+)", record.kernel)
+            assert {word for pair in named for word in pair if word} <= known | {"what"}, record.kernel
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/native.md"])
+def test_what_pages_show_of_explain_is_so(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capsys
+) -> None:
+    """On the processor that the page shows it for, whichever this one is; how long it takes is not looked at."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(load, "machine", lambda: AVX2)
+    text = (ROOT / page).read_text(encoding="utf-8")
+    [sample] = re.findall(r"^\$ \S*(indexlang explain conv\.idx .*\n(?:.+\n)*?)```$", text, re.MULTILINE)
+    command, *shown = sample.splitlines()
+    Path("conv.idx").write_text("".join(f"{t}\n" for t in re.findall(r"^\d\. (.*)", sample, re.MULTILINE)))
+    assert command.endswith(" --measure")
+    assert commands.main(command.removesuffix(" --measure").split()[1:]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    end = shown.index("...")
+    assert end > 1 and printed[:end] == shown[:end]
+    assert all(re.fullmatch(r"measured  (\d( to \d)?|all): .*", line) for line in shown[end + 1 :])
 
 
 def test_explain_shows_the_nests(capsys: Capsys) -> None:
@@ -271,7 +314,7 @@ def test_without_llvmlite_native_is_an_error_with_the_way_out(capsys: Capsys, mo
     assert explained(capsys) == f"{plain.plan(**SIZES)}\n"
     with pytest.raises(MeaningError, match=re.escape(way)):
         network("numpy").emit("llvm", **SIZES)
-    for argv in (["explain", "--backend", "native"], ["emit", "--target", "llvm"]):
+    for argv in (["explain", "--backend", "native"], ["explain", "--nests"], ["emit", "--target", "llvm"]):
         assert commands.main([*argv, "-e", NETWORK, *SHAPES]) == 1
         assert way in capsys.readouterr().err
     assert doctor.native() is None and doctor.alone() == ""

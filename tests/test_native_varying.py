@@ -349,6 +349,36 @@ def test_code_takes_its_numbers(target: str, step: int) -> None:
         np.testing.assert_array_equal(first["y"][::step], n * arrays["x"][::step])
 
 
+def one_element(n: int, lanes: int = 8) -> Nest:
+    """The third element in the first n lanes, zeros behind them."""
+    x, y = Array("x", "float32", 20), Array("y", "float32", lanes, "output")
+    live = Varying(n, 1)
+    body = (Set("v", Read(x, Form(2), lanes, 0, live)), Write(y, Form(), "v", 1))
+    return Nest("spread", (x, y), (), body)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_one_element_in_as_many_lanes_as_a_call_says(target: str) -> None:
+    held = native_targets.compiled([one_element(8)], TARGETS[target])
+    for n in range(1, 9):
+        found = {"x": np.arange(20, dtype=np.float32), "y": np.full(8, -1, np.float32)}
+        other = copies(found)
+        engine.call(held, one_element(n), found)
+        run(one_element(n), other)
+        same(found["y"], other["y"])
+        np.testing.assert_array_equal(found["y"], [2] * n + [0] * (8 - n))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sums_over_an_index_that_one_factor_has(dtype: str) -> None:
+    """Vectors lie along u, which a does not have, and which varies."""
+    f = indexlang.compile("y[t] = a[t,d] * b[u,d]", backend="native")
+    rng = np.random.default_rng(0)
+    for times, width, length in product((5, 50, 64), (3, 20), (7, 22, 48, 50, 70, 100)):
+        a, b = rng.standard_normal((times, width)).astype(dtype), rng.standard_normal((length, width)).astype(dtype)
+        np.testing.assert_allclose(f(a=a, b=b), a @ b.sum(0), rtol=1e-3, atol=1e-3)
+
+
 def test_what_is_emitted_to_stand_alone_takes_none() -> None:
     nest = doubled(20)
     assert "i64 2\n" in module([nest], engine.host())  # the word behind two addresses

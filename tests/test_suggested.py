@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +79,32 @@ def test_the_errors_say_it():
         indexlang.compile("y[i] = w[i]").plan()
     with pytest.raises(indexlang.ShapeError, match="is no shape for 'x'"):
         f.plan(x="a")
+
+
+@pytest.mark.parametrize("derived", ["grad", "tangent", "second", "gather", "wrt"])
+@pytest.mark.parametrize("given", [{}, {"x": (2, 9, 9, 3)}, {"x": (2, 9, 9, 3), "K": (3, 4, 3, 2)}])
+def test_what_is_advised_for_derived_layers_can_be_passed(derived, given):
+    """As it stands, names with a dot in a mapping; each size that is not given may be any, but they belong together."""
+    f = indexlang.load(LIBRARY / "conv.idx").conv2d
+    f = {
+        "grad": f.grad,
+        "tangent": f.tangent,
+        "second": lambda: f.grad().grad(),
+        "gather": lambda: f.grad(form="gather"),
+        "wrt": lambda: f.grad("K"),
+    }[derived]()
+    with pytest.raises(indexlang.ShapeError) as caught:
+        f.plan(given)
+    advised = {}
+    for problem in caught.value.problems:
+        way = problem.way_out.removeprefix("pass ").removesuffix(", with your sizes")
+        mapping = re.fullmatch(r"it in a mapping: (\{.*), \.\.\.\}", way)
+        advised |= eval(f"{mapping[1]}}}" if mapping else f"dict({way})")
+    assert advised.keys() == set(f.inputs) - given.keys()
+    f({n: np.zeros(s) for n, s in {**given, **advised}.items() if n in f.inputs})
+
+
+def test_the_shape_of_a_tangent_tells_that_of_its_tensor():
+    f = indexlang.compile("y[i] = x[i+k] * w[k]").tangent()
+    found = suggested(f.program, {"x.dot": (9,)})
+    assert found["x"] == "9" and found["w"] == found["w.dot"]

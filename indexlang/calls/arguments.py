@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def by_name(
     problems += strange
     for name in inputs:
         if name not in given and name not in meant:
-            way = f"pass {name}=..." if name.isidentifier() else f"pass it in a mapping: {{'{name}': ..., ...}}"
+            way = f"pass {_by_name(name, '...')}"
             problems.append(Problem("missing-input", f"the input '{name}' is missing", None, known, way))
     if problems:
         raise ShapeError(*problems)
@@ -113,11 +114,15 @@ def no_inputs(
 
 
 def forms(
-    args: Sequence[Any], kwargs: Mapping[str, Any], program: Program, ignored: Collection[str]
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    program: Program,
+    ignored: Collection[str],
+    expected: Mapping[str, Mapping[int, Affine]],
 ) -> dict[str, Form]:
     """Shape and type of each input, given as arrays are; float32 where unsaid, int64 for positions.
 
-    Errors: `ShapeError`.
+    `expected` are sizes that the program does not tell. Errors: `ShapeError`.
     """
     inputs = program.inputs
     known = (f"inputs: {', '.join(inputs) or 'none'}",)
@@ -125,7 +130,7 @@ def forms(
     strange, meant = no_inputs(shapes, inputs, ignored)
     problems += [
         Problem("missing-input", f"the shape of '{n}' is missing", None, known, way)
-        for n, way in _examples(shapes, program).items()
+        for n, way in _examples(shapes, program, expected).items()
         if n not in meant
     ]
     problems += strange
@@ -145,7 +150,9 @@ def forms(
     return found
 
 
-def _examples(shapes: Mapping[str, Any], program: Program) -> dict[str, str]:
+def _examples(
+    shapes: Mapping[str, Any], program: Program, expected: Mapping[str, Mapping[int, Affine]]
+) -> dict[str, str]:
     """What to pass for each input that has no shape: one that fits those that are there."""
     if all(n in shapes for n in program.inputs):
         return {}
@@ -153,8 +160,14 @@ def _examples(shapes: Mapping[str, Any], program: Program) -> dict[str, str]:
     for name in shapes.keys() & set(program.inputs):
         with contextlib.suppress(TypeError, ValueError):  # what is no shape is told of itself
             there[name] = _form(name, shapes[name], np.float32)[0]
-    found = {n: f"{s}," if s and "," not in s else s for n, s in suggested(program, there).items()}
-    return {n: f"pass {n}=({s}), with your sizes" for n, s in found.items() if n not in shapes}
+    found = {n: f"{s}," if s and "," not in s else s for n, s in suggested(program, there, expected).items()}
+    return {n: f"pass {_by_name(n, f'({s})')}, with your sizes" for n, s in found.items() if n not in shapes}
+
+
+def _by_name(name: str, value: str) -> str:
+    """What to pass for an argument: in a mapping where its name is none of Python's."""
+    named = name.isidentifier() and not iskeyword(name)
+    return f"{name}={value}" if named else f"it in a mapping: {{'{name}': {value}, ...}}"
 
 
 def check_cotangents(expected: Mapping[str, Mapping[int, Affine]], shapes: Mapping[str, tuple[int, ...]]) -> None:

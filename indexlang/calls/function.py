@@ -324,7 +324,8 @@ class Function(Transformed):
             return row.emits(both or self._at(key).plan, self._text, __version__)
 
     def _formed(self, args: Sequence[Any], shapes: Mapping[str, Any]) -> tuple[Form, ...]:
-        return tuple(map(arguments.forms(args, shapes, self.program, self._ignored).__getitem__, self._names))
+        found = arguments.forms(args, shapes, self.program, self._ignored, self._expected)
+        return tuple(map(found.__getitem__, self._names))
 
     @staticmethod
     def release() -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..backends.engines import BACKENDS, present, usual
-from ..errors import LanguageSyntaxError, MeaningError, Problem, Source, warn_of
+from ..errors import LanguageSyntaxError, MeaningError, Problem, Source
 from ..meaning.report import nearest
-from ..meaning.resolve import layer_names, resolved
+from ..meaning.resolve import layer_names
 from ..plan.limits import NEVER
 from ..properties import public
 from ..syntax.parser import parse, read
@@ -46,7 +46,7 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     else native where llvmlite is installed and can make code, else NumPy; `f.backend` says which. With `recompute` no
     product is kept from the forward run of `vjp` that its pullback can make again: less memory, more time.
     Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text, or with an argument;
-    `IndexLangError` for a file that cannot be read.
+    `ShapeError` where nothing says how far an index runs; `IndexLangError` for a file that cannot be read.
     """
     engine, given = _engine(backend), options_of(options, keywords)
     if not (layer is None or isinstance(layer, str)):
@@ -54,14 +54,11 @@ def compile(  # noqa: A001 (the name that the contract gives it)
         rule = f"a layer is chosen by its name, not by {shortly(layer)}"
         raise MeaningError(Problem("unknown-layer", rule, way_out=way))
     source, folder = _source(text)
-    file, again = parse(source), switch("recompute", recompute)
-    doubts: list[Problem] = []
-    names = _outputs(outputs)
-    found = resolved(file, layer=layer, options=given, outputs=names, folder=folder, doubt=doubts.append)
-    warn_of(doubts, 2)
+    again = switch("recompute", recompute)
+    origin = Origin(source, folder, layer, _outputs(outputs), given)
+    found = origin.program(2)
     limits = BACKENDS[engine].limits
     limits = replace(limits, deep=NEVER) if again else limits
-    origin = Origin(source, folder, layer, names, given)
     return Function(found.program, found.options, limits=limits, backend=engine, origin=origin)
 
 
@@ -124,10 +121,8 @@ class Layers:
             rule = f"the file has no layer {shortly(name)}"
             raise NoLayerError(Problem("unknown-layer", rule, values=(values,), way_out=way or "name one of these"))
         if name not in self._functions:
-            doubts: list[Problem] = []
-            found = resolved(self._file, layer=name, folder=self._folder, doubt=doubts.append)
-            warn_of(doubts, 3)
             origin = Origin(self._file.span.source, self._folder, name, None, {})
+            found = origin.program(3, self._file)
             self._functions[name] = Function(found.program, found.options, origin=origin)
         return self._functions[name]
 
@@ -143,8 +138,8 @@ class Layers:
 def load(path: str | os.PathLike[str]) -> Layers:
     """Every layer of the .idx file at `path`, with its options at their defaults: `load("conv.idx").conv2d`.
 
-    Errors: `LanguageSyntaxError`; `IndexLangError` for a file that cannot be read; a layer's `MeaningError` when it is
-    asked for.
+    Errors: `LanguageSyntaxError`; `IndexLangError` for a file that cannot be read; a layer's `MeaningError`, or
+    `ShapeError` where nothing says how far an index runs, when it is asked for.
     """
     if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
         rule = f"layers are loaded from the path of a file, not from {shortly(path)}"

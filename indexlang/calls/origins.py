@@ -13,7 +13,9 @@ from typing import Any
 
 from ..errors import MeaningError, Problem, Source, warn_of
 from ..meaning.resolve import Resolved, resolved
+from ..rewrite.starting import solvable
 from ..syntax.parser import parse
+from ..syntax.tree import File
 from .arguments import shortly
 
 
@@ -44,11 +46,14 @@ class Origin:
     def with_options(self, options: Mapping[str, Any]) -> Origin:
         return replace(self, options={**self.options, **options})
 
-    def program(self, level: int) -> Resolved:
-        """The program and all its options. Errors: `MeaningError`. `level` is how far the caller of ours is."""
+    def program(self, level: int, file: File | None = None) -> Resolved:
+        """The program and all its options; `level` is how far the caller of ours is, `file` the text if it was parsed.
+
+        Errors: `LanguageSyntaxError`, `MeaningError`; `ShapeError` where nothing says how far an index runs.
+        """
         doubts: list[Problem] = []
         found = resolved(
-            parse(self.source),
+            parse(self.source) if file is None else file,
             layer=self.layer,
             options=dict(self.options),
             outputs=self.outputs,
@@ -56,4 +61,5 @@ class Origin:
             doubt=doubts.append,
         )
         warn_of(doubts, level + 1)
+        solvable(found.program)
         return found

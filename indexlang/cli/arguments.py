@@ -276,8 +276,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "check": ("print every error and warning of files", ("format of check",)),
     "run": ("run the program on arrays", (*_PROGRAM, "input", "output", "grad", "backend")),
     "gradcheck": (
-        "compare the derived gradients with numerical ones, at random inputs",
-        (*_PROGRAM, "shape", "seed", "backend"),
+        "compare the derived gradients with numerical ones, at random inputs or yours",
+        (*_PROGRAM, "input", "shape", "seed", "backend"),
     ),
     "explain": (
         "print the plan",
@@ -359,8 +359,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         subs[args.command].strange([word for word in argv if word in (*misplaced, *strange)] or strange)
     if args.command not in _WITHOUT_FILE and (not files) == (args.text is None):
         subs[args.command].error("give either a FILE or statements behind -e")
-    if args.command == "run" and args.file == "-" and any(item.endswith("=-") for item in args.input):
-        subs["run"].error("standard input can be read once: for the program, or for arrays")
+    if getattr(args, "file", None) == "-" and any(item.endswith("=-") for item in getattr(args, "input", ())):
+        subs[args.command].error("standard input can be read once: for the program, or for arrays")
     if args.command in ("run", "explain", "emit") and args.wrt and not (args.grad or getattr(args, "vjp", False)):
         subs[args.command].error("--wrt says by which tensors to differentiate: give --grad, too")
     if getattr(args, "vjp", False) and (args.grad or args.wrt):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.engines import BACKENDS
+from ..backends.engines import BACKENDS, present
 from ..backends.native import objects
 from ..backends.numpy.load import Compiled, compile_program
 from ..calls import measuring
@@ -34,8 +34,8 @@ from ..plan.printing import as_json, steps_text
 from ..program.ir import Program
 from ..program.latex import to_latex
 from ..program.text import statement_text, to_text
-from ..ranges.solve import attempt
 from ..rewrite.gather import gather
+from ..rewrite.starting import unsolved
 from ..sizes.doubts import doubts
 from ..syntax.layout import layout
 from ..syntax.parser import parse
@@ -150,8 +150,9 @@ def _findings(source: Source, folder: Path) -> tuple[list[Problem], list[Problem
         for layer in (None, *names) if _has_statements(file) or not names else names:
             try:
                 program = resolve(file, layer=layer, folder=folder, doubt=doubtful.append)
-                problems += attempt(program).problems
-                doubtful += doubts(program)
+                certain, passed = unsolved(program)
+                problems += certain
+                doubtful += [*passed, *doubts(program)]
             except IndexLangError as error:
                 problems += error.problems
     except IndexLangError as error:
@@ -221,12 +222,18 @@ def _gradients(function: Function, given: dict[str, Array], wrt: Sequence[str] |
 
 def _gradcheck(args: argparse.Namespace) -> int:
     program = program_of(args)
-    inputs = random_inputs(program, shapes_of(program, args.shape), seed=args.seed)
+    given = {n: _wide(a) for n, a in cli_files.arrays(args.input).items()}
+    inputs = random_inputs(program, shapes_of(program, args.shape, given), seed=args.seed, given=given)
     forward = _complex_forward(program)
     backward = partial(_backward, backend_of(args))
     rows = gradcheck(program, inputs, forward=forward, backward=backward, wrt=args.wrt, seed=args.seed)
     print_text(table(rows))
     return 0 if all(row.ok for row in rows) else 1
+
+
+def _wide(array: Array) -> Array:
+    """As the type in which numerical gradients are exact."""
+    return array.astype({"f": np.float64, "c": np.complex128}.get(array.dtype.kind, array.dtype))
 
 
 def _complex_forward(program: Program) -> Callable[[Mapping[str, Array]], Mapping[str, Array]]:
@@ -253,6 +260,7 @@ def _backward(backend: str, derived: Program, inputs: Mapping[str, Array]) -> Ma
 def _explain(args: argparse.Namespace) -> int:
     function, forms = planned_of(args)
     if args.nests and function.backend != "native":
+        present("native", "or leave --nests out")
         report([Problem("usage", "there are loop nests on the native backend", way_out="give --backend native, too")])
         return 2
     plans = function.plans(**forms) if args.vjp else (function.plan(**forms),)

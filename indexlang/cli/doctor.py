@@ -21,7 +21,7 @@ import numpy as np
 from ..backends.engines import BACKENDS, usual
 from ..backends.native import objects
 from ..backends.native.objects import Kept
-from ..errors import MeaningError, shown
+from ..errors import IndexLangError, MeaningError, shown
 from ..machine import processors, quota, within
 from ..plan.record import amount
 from ..threads import num_threads
@@ -82,6 +82,7 @@ class Machine:
     native: str | None = None  # what makes native code, and for which machine
     alone: str = ""  # why native code runs in fewer threads than it may
     cache: str = ""  # where that code is kept, and how much
+    refused: Sequence[tuple[str, str]] = ()  # settings of ours that no program accepts, and the ways out
 
     @property
     def level(self) -> str | None:
@@ -103,7 +104,8 @@ class Advice:
 
 def advice(machine: Machine) -> tuple[Advice, ...]:
     """All that holds this machine back."""
-    return (*_blas(machine), *_instructions(machine), *_threads(machine), *_neighbours(machine))
+    refused = [Advice("refused-setting", what, way) for what, way in machine.refused]
+    return (*refused, *_blas(machine), *_instructions(machine), *_threads(machine), *_neighbours(machine))
 
 
 def _blas(machine: Machine) -> Sequence[Advice]:
@@ -211,7 +213,7 @@ def look(seconds: float = 0.3) -> Machine:
         version=blas.get("version", ""),
         kernels=blas.get("kernels"),
         threads=blas.get("threads"),
-        beside=num_threads(),
+        beside=beside(),
         load=load,
         environment={name: os.environ[name] for name in sorted(settings) if name in os.environ},
         sgemm=sgemm,
@@ -220,6 +222,7 @@ def look(seconds: float = 0.3) -> Machine:
         native=native(),
         alone=alone(),
         cache=cache(objects.kept()),
+        refused=refused(),
     )
 
 
@@ -231,6 +234,25 @@ def backend() -> str:
         return f"none: {error.problems[0].rule}"
     named = os.environ.get("INDEXLANG_BACKEND", "").strip() not in ("", "auto")
     return f"{found}, {'as INDEXLANG_BACKEND says' if named else 'where none is named'}"
+
+
+def beside() -> int | None:
+    """How many threads compute; None where the environment says what is no number."""
+    try:
+        return num_threads()
+    except IndexLangError:
+        return None
+
+
+def refused() -> tuple[tuple[str, str], ...]:
+    """What the environment says that every program refuses: the settings, and the ways out."""
+    found = []
+    for ask in (usual, num_threads):
+        try:
+            ask()
+        except IndexLangError as error:
+            found += [(": ".join([p.rule, *p.values]), p.way_out or "unset it") for p in error.problems]
+    return tuple(found)
 
 
 def native() -> str | None:
@@ -254,7 +276,7 @@ def alone() -> str:
         return ""
     from ..backends.native import engine, pool
 
-    return pool.reason() if engine.available() else ""
+    return pool.reason() if engine.available() and beside() is not None else ""
 
 
 def cache(kept: Kept) -> str:

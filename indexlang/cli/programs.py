@@ -7,7 +7,10 @@ is said of inputs is said of all of them, and of nothing else.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 from ..backends.engines import TARGETS, present, usual
 from ..calls.arguments import indexing, no_inputs
@@ -22,6 +25,7 @@ from ..sizes.suggested import suggested
 from ..syntax.parser import parse
 from . import files as cli_files
 
+Array = NDArray[Any]
 Forms = dict[str, tuple[tuple[int, ...], str]]  # shape and type by input
 
 
@@ -73,9 +77,17 @@ def derived_of(args: argparse.Namespace, program: Program) -> Program:
     return batched(derived, index, chosen)
 
 
-def shapes_of(program: Program, given: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
-    """The shapes behind `--shape`: one for each input."""
-    shapes = dict(given)
+def shapes_of(
+    program: Program, given: Sequence[tuple[str, tuple[int, ...]]], arrays: Mapping[str, Array] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """The shapes behind `--shape`, or of arrays: one for each input."""
+    shapes, own = dict(given), {name: array.shape for name, array in (arrays or {}).items()}
+    for name in shapes:
+        if name in own and own[name] != shapes[name]:
+            values = (f"the array has shape {list(own[name])}", f"--shape says {list(shapes[name])}")
+            rule, way = f"'{name}' is an array of another shape", f"leave --shape {name}=... out"
+            raise ShapeError(Problem("shape", rule, None, values, way))
+    shapes |= own
     _check_inputs(program, shapes)
     missing = [name for name in program.inputs if name not in shapes]
     if missing:

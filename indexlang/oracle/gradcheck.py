@@ -170,11 +170,15 @@ _COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 _INTERVALS = ((-2.0, 2.0), (0.3, 2.3), (-0.9, 0.9), (1.2, 3.2))
 
 
-def random_inputs(program: Program, shapes: Mapping[str, Sequence[int]], seed: int = 0) -> dict[str, Array]:
+def random_inputs(
+    program: Program, shapes: Mapping[str, Sequence[int]], seed: int = 0, given: Arrays | None = None
+) -> dict[str, Array]:
     """Inputs of the given shapes at which the program is defined, no two elements near each other.
 
-    Tensors used as positions, or compared with an index, are integers in range. The last resort is the last try.
+    Tensors used as positions, or compared with an index, are integers in range; those that are `given` are as they are.
+    The last resort is the last try.
     """
+    known = given or {}
     missing = [n for n in program.inputs if n not in shapes]
     if missing:
         rule, way = f"no shape is given for {', '.join(missing)}", "give each a shape"
@@ -188,7 +192,9 @@ def random_inputs(program: Program, shapes: Mapping[str, Sequence[int]], seed: i
         for shrink in (1, 2, 4, 1 << 60):  # `p[i]+j` leaves its axis unless p stays well below its size
             for name in program.inputs:
                 shape = tuple(shapes[name])
-                if name in positions:
+                if name in known:
+                    inputs[name] = known[name]
+                elif name in positions:
                     inputs[name] = rng.integers(0, max(1, limits[name] // shrink), shape)
                 else:
                     inputs[name] = spread(shape, rng, low, high)

@@ -25,6 +25,7 @@ from .values import cast
 from .views import Scope
 from .writes import Target
 
+Split = tuple[Sequence[Expr], Sequence[Expr], Sequence[Expr]]
 SMALL = 1 << 18  # points of several products that are soon gone through together
 
 
@@ -45,7 +46,7 @@ def nestable(stmt: Evaluation, target: Target) -> bool:
     ):
         return True
     terms = stmt.terms()
-    return all(_nothing_saved(stmt, stmt.split(term)[0], len(terms) > 1) for _, term in terms)
+    return all(_nothing_saved(stmt, stmt.split(term), len(terms) > 1, not target.new) for _, term in terms)
 
 
 def unblocked(stmt: Evaluation) -> bool:
@@ -54,10 +55,12 @@ def unblocked(stmt: Evaluation) -> bool:
     return stmt.b.limits.nests and not stmt.b.complex_step and kinds <= NESTED
 
 
-def _nothing_saved(stmt: Evaluation, core: Sequence[Expr], several: bool) -> bool:
+def _nothing_saved(stmt: Evaluation, split: Split, several: bool, added: bool) -> bool:
     """Whether pairs of factors, one after the other, would cost as much as all at once. Of many points a product of
-    two arrays takes a tenth of the time: each of `several` terms is one, once what is no array has become one.
+    two arrays takes a tenth of the time: each of `several` terms is one, once what is no array has become one, and so
+    is what is `added` to something, once what the whole sum is multiplied by comes after it.
     """
+    core, outside, divisors = split
     points = prod(stmt.sizes[i] for i in (*stmt.free, *stmt.summed))
     groups = [{*indices_of(f)} for f in core]
     largest = max(prod(stmt.sizes[i] for i in own if i in stmt.sizes) for own in groups)
@@ -65,6 +68,12 @@ def _nothing_saved(stmt: Evaluation, core: Sequence[Expr], several: bool) -> boo
         return True
     together = {i for own in groups for i in own}
     if points > SMALL and (several or not all(isinstance(f, Access) for f in core) or _by_data(stmt)):
+        return False
+    if points > SMALL and added and not all(isinstance(part, Const) for part in (*outside, *divisors)):
+        return False
+    asked = {i for mask in stmt.inner for i in indices_of(mask)}
+    alone = [i for i in stmt.summed if i not in asked and stmt.sizes[i] > 1 and sum(i in own for own in groups) == 1]
+    if points > SMALL and alone:  # summed before that factor meets the other one
         return False
     return len(core) <= 2 and all(stmt.sizes[i] == 1 or i in together for i in (*stmt.free, *stmt.summed))
 

@@ -46,6 +46,7 @@ from .rewrites.at_positions import at_each_position
 from .rewrites.band_taps import bands_as_taps
 from .rewrites.by_data import index_by_data
 from .rewrites.cancel import cancel
+from .rewrites.choices import running
 from .rewrites.chosen import take_apart
 from .rewrites.distribute import distribute
 from .rewrites.edges import split_edges
@@ -107,7 +108,7 @@ def plan(
     expanded = ranks.expand(program, {name: len(shape) for name, shape in sizes.items()})
     _countable(expanded, limits)
     written = shapes.infer(expanded, sizes)  # hoisting replaces plain uses that must agree by ranges
-    hoisted = hoist(expanded)
+    hoisted = running(hoist(expanded))
     known = written if hoisted is expanded else shapes.infer(hoisted, sizes, rewritten=True)
     flat = solve_equalities(hoisted, known)
     known = known if flat is hoisted else shapes.infer(flat, sizes, rewritten=True)

@@ -134,7 +134,7 @@ class StatementPlan(Evaluation):
         """The loops around what is made at once: blocks, taps; `drops` if indices of one value need no axis."""
         scope = whole(self.b.extents)
         inner = stack.enter_context(self.b.loops(scope, [*steps, *target.steps]))
-        if drops:
+        if drops and not self.b.limits.nests:  # a nest has an axis of one value for nothing
             axes = {max(row.coefs, key=lambda c: self.sizes[c[0]])[0] for row in target.rows if row.coefs}
             for i, span in scope.items():
                 if span.n == 1 and i in self.sizes and i not in axes and not inner[i].tap:
@@ -277,7 +277,10 @@ class StatementPlan(Evaluation):
 
     def scatter(self, target: Target) -> None:
         """A write at computed positions."""
-        steps = scatter_blocks(self, target) if contracted(self) else domain_blocks(self, target)
+        if contracted(self):
+            steps = scatter_blocks(self, target)
+        else:
+            steps = () if unblocked(self) else domain_blocks(self, target)
         self.start(target, steps)
         with ExitStack() as stack:
             scattered(self, target, self.enter(stack, target, steps, drops=False))

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..errors import Problem, ShapeError
 from ..program.ir import Access, Program, primal_of, statement
 from ..program.names import plain
+from ..ranges.solve import attempt
 from .lifted import gathered
 
 START = "start."  # what the name of a tensor that an accumulation starts from begins with
@@ -44,3 +46,19 @@ def started(program: Program, names: Sequence[str]) -> Program:
     inputs = (*program.inputs, *(START + n for n in names))
     statements = [s for _, s in gathered(statements)]
     return Program(inputs, program.outputs, tuple(statements), program.shapes, program.dims, program.name or "started")
+
+
+def unsolved(program: Program) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """Why ranges cannot be solved however the program is called, and why not unless callers say where it starts."""
+    found = attempt(program).problems
+    names = optional(program) if found else ()
+    certain = attempt(started(program, names)).problems if names else found
+    known = {(p.code, p.rule, p.span) for p in certain}
+    return certain, tuple(p for p in found if (p.code, p.rule, p.span) not in known)
+
+
+def solvable(program: Program) -> None:
+    """That ranges can be solved if callers say where accumulations start. Errors: `ShapeError`."""
+    problems, _ = unsolved(program)
+    if problems:
+        raise ShapeError(*problems)

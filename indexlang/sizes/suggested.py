@@ -7,12 +7,27 @@ else by the names of indices. The one rule: numbers are only given if the progra
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from ..errors import IndexLangError
 from ..program.affine import Affine
-from ..program.ir import Access, Boundary, Const, Dots, Expr, Index, Merged, Program, Size, Subscript, accesses_of, walk
+from ..program.ir import (
+    Access,
+    Boundary,
+    Const,
+    Dots,
+    Expr,
+    Index,
+    Merged,
+    Program,
+    Size,
+    Subscript,
+    accesses_of,
+    primal_of,
+    walk,
+)
 from ..program.text import dim_names, expr_text
 from . import ranks, shapes
 
@@ -21,11 +36,17 @@ _TRIES = 40  # the first with each index as long as its place says, the others d
 _MOST = 300  # statements of a program that is tried more than once
 
 
-def suggested(program: Program, given: Mapping[str, Sequence[int]]) -> dict[str, str]:
-    """A shape for each input that is not given: `2,9,8,3`; where none was found, by names: `b,i+di,j+dj,cx`."""
+Forms = Mapping[str, Mapping[int, Affine]]  # by input and axis
+
+
+def suggested(program: Program, given: Mapping[str, Sequence[int]], expected: Forms | None = None) -> dict[str, str]:
+    """A shape for each input that is not given: `2,9,8,3`; where none was found, by names: `b,i+di,j+dj,cx`.
+
+    `expected` are sizes of inputs by those of others, which the program does not tell: a cotangent's by the output's.
+    """
     missing = [n for n in program.inputs if n not in given]
     accesses = [a for s in program.statements for a in accesses_of(s)]
-    found = _found(program, accesses, {n: tuple(s) for n, s in given.items() if n in program.inputs})
+    found = _found(program, accesses, {n: tuple(s) for n, s in given.items() if n in program.inputs}, expected or {})
     if found is not None:
         return {n: ",".join(map(str, found[n])) for n in missing}
     names = dim_names(program)
@@ -34,7 +55,9 @@ def suggested(program: Program, given: Mapping[str, Sequence[int]]) -> dict[str,
     return {n: texts.get(n, "...") for n in missing}
 
 
-def _found(program: Program, accesses: Sequence[Access], given: Mapping[str, Shape]) -> dict[str, Shape] | None:
+def _found(
+    program: Program, accesses: Sequence[Access], given: Mapping[str, Shape], expected: Forms
+) -> dict[str, Shape] | None:
     try:
         declared = {s.tensor: len(s.dims) for s in program.shapes}
         count = {n: declared.get(n, _rank(n, accesses, given)) for n in program.inputs}
@@ -44,8 +67,8 @@ def _found(program: Program, accesses: Sequence[Access], given: Mapping[str, Sha
         drawn = random.Random(0)
         for k in range(_TRIES if len(expanded.statements) <= _MOST else 1):
             extents = {i: 2 + n if k == 0 else drawn.randint(1, 6) for n, i in enumerate(order)} | _ranges(expanded)
-            found = _shapes(expanded, places, given, extents, count)
-            if _runs(expanded, found):
+            found = _as_expected(_shapes(expanded, places, given, extents, count), expected)
+            if all(found[n] == shape for n, shape in given.items()) and _runs(expanded, found):
                 return found
     except (IndexLangError, RecursionError):
         return None
@@ -56,6 +79,16 @@ def _ranges(program: Program) -> dict[str, int]:
     """How far indices run by numbers behind `where`."""
     ends = ((r.index, r.hi) for s in program.statements for r in s.domain.ranges)
     return {i: hi.value for i, hi in ends if isinstance(hi, Const) and isinstance(hi.value, int)}
+
+
+def _as_expected(found: Mapping[str, Shape], expected: Forms) -> dict[str, Shape]:
+    """The shapes, with those sizes that others say."""
+    shapes = dict(found)
+    for name in sorted(expected.keys() & shapes.keys(), key=len):
+        for axis, form in expected[name].items():
+            with suppress(KeyError, IndexError, ZeroDivisionError, ValueError):  # sizes that data say
+                shapes[name] = (*shapes[name][:axis], max(0, form.value(shapes)), *shapes[name][axis + 1 :])
+    return shapes
 
 
 def _runs(program: Program, found: Mapping[str, Shape]) -> bool:
@@ -105,6 +138,7 @@ def _shapes(
             if isinstance(subscript, Index) and access.tensor in given and axis < len(given[access.tensor]):
                 extents[subscript.name] = given[access.tensor][axis]
     declared = {s.tensor: s.dims for s in program.shapes}
+    given = {**_alike(program, given, declared), **given}
     known: dict[str, Shape] = {}
     for tensor in program.inputs:
         reached = [1] * count[tensor]
@@ -114,7 +148,27 @@ def _shapes(
         for axis, dim in enumerate(declared.get(tensor, ())):
             if tensor not in given:
                 known[tensor] = _declared(Affine.from_expr(dim), tensor, axis, known)
-    return known
+    return {**known, **_alike(program, known, declared), **given}
+
+
+def _alike(program: Program, known: Mapping[str, Shape], declared: Collection[str]) -> dict[str, Shape]:
+    """The shapes that gradients and tangents have from tensors of `known`, or these from them; a declared one stays."""
+    derived = [(n, p) for n in sorted(program.inputs, key=len) if (p := _origin(n, program.inputs)) is not None]
+    found: dict[str, Shape] = {}
+    for name, primal in reversed(derived):
+        if name in known:
+            found.setdefault(primal, known[name])
+    found |= known
+    for name, primal in derived:
+        if primal in found and name not in declared:
+            found[name] = found[primal]
+    return {n: shape for n, shape in found.items() if n not in known or n in dict(derived)}
+
+
+def _origin(name: str, inputs: Sequence[str]) -> str | None:
+    """The input that a gradient or a tangent is of, or what it is of is: `x` for `x.grad.grad`."""
+    primal = primal_of(name)
+    return primal if primal is None or primal in inputs else _origin(primal, inputs)
 
 
 def _declared(form: Affine, tensor: str, axis: int, known: Mapping[str, Shape]) -> Shape:

@@ -19,7 +19,7 @@ from ...plan.views import Row
 from .contraction import Contraction, Operand
 from .following import Window, covers, followed, window
 from .gathering import gathered
-from .lowering import Task, contraction
+from .lowering import Task, contraction, parted
 from .nest import Array
 
 REUSED = 4  # times that each element of the larger factor is used, at least
@@ -52,7 +52,7 @@ def chained(run: Members, arrays: Mapping[Buffer, Array], touched: Mapping[Buffe
     work = run[int(zero)][1]
     product = product_of(work, arrays)
     if product is None:
-        return None
+        return None if zero else _with_its_factors(run, arrays, touched)
     first = int(zero) + 1
     after = [task for _, task in run[first : first + AFTER]]
     if not covers(work) or _solved(work, product) is None:
@@ -67,6 +67,18 @@ def chained(run: Members, arrays: Mapping[Buffer, Array], touched: Mapping[Buffe
             return Chain(run[: first + count], tuple(parts))
     product, count = followed(product, work, after, arrays, own)
     return Chain(run[: first + count], tuple(_solved(work, product) or ()))
+
+
+def _with_its_factors(run: Members, arrays: Mapping[Buffer, Array], touched: Mapping[Buffer, int]) -> Chain | None:
+    """A sum of products that something is done with in the same step, which then comes first of what follows it."""
+    parts = parted(run[0][1])
+    product = product_of(parts[0], arrays) if parts else None
+    if parts is None or product is None or not covers(parts[0]):
+        return None
+    work, then = parts
+    own = {**touched, work.place.buffer: touched[work.place.buffer] + 1}
+    product, count = followed(product, work, [then, *(task for _, task in run[1 : 1 + AFTER])], arrays, own)
+    return Chain(run[:count], (product,)) if count else None
 
 
 def product_of(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | None:

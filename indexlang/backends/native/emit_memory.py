@@ -22,7 +22,11 @@ def read(code: Code, op: Read, addresses: Sequence[str] | str, live: int | str) 
     if op.lanes == 1:
         return _load(code, addresses[0], Type(dtype))
     if isinstance(live, str):
-        return _masked_load(code, op, addresses, _first(code, op.lanes, live))
+        mask = _first(code, op.lanes, live)
+        if op.step == 0 and not isinstance(addresses, str) and len(addresses) == 1:  # one element in all of them
+            spread = code.spread(_load(code, addresses[0], Type(dtype)), op.lanes)
+            return code.value(f"select {mask}, {spread}, {constant(0, op.type)}", op.type)
+        return _masked_load(code, op, addresses, mask)
     if len(addresses) > 1:
         return code.lanes(op.type, [_load(code, at, Type(dtype)) for at in addresses[:live]])
     if op.step == 0:

@@ -6,8 +6,8 @@ The one rule: a task means just what its step means; how it is gone through is d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod, sqrt
 
 from ...plan.buffers import buffers_of, places_of
@@ -144,6 +144,39 @@ def contraction(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | Non
     if after and work.op != "=":  # they would scale what is there, too
         return None
     return Contraction(sizes, over, x, y, home, op=work.op, bounds=tuple(bounds), epilogue=after, dtype=dtype)
+
+
+def parted(work: Task) -> tuple[Task, Task] | None:
+    """A task whose value is made of one sum: that sum, and what makes the value of it, element by element."""
+    if work.op != "=" or work.taps or work.limits or not isinstance(work.kernel, Map):
+        return None
+    whole, kind = work.kernel.value, work.place.buffer.dtype
+    sums = [v for v in values_in(whole) if isinstance(v, Reduced)]
+    if len(sums) != 1 or sums[0] is whole or sums[0].op != "sum" or sums[0].dtype != kind:
+        return None
+    rest = replaced(whole, sums[0], Load(work.place, kind))
+    found = []
+    for value in (sums[0], rest):
+        used = {*indices_in(work.place), *indices_in(value)}
+        extents = tuple((i, e) for i, e in work.extents if i in used)
+        found.append(Task(work.place, "=", Map(value), extents))
+    return found[0], found[1]
+
+
+def values_in(value: Value) -> Iterator[Value]:
+    """A value and what operations in it are applied to, outside of reductions."""
+    yield value
+    for part in value.args if isinstance(value, Apply) else ():
+        yield from values_in(part)
+
+
+def replaced(value: Value, old: Value, new: Value) -> Value:
+    """The value with another one in the place of a part."""
+    if value is old:
+        return new
+    if isinstance(value, Apply):
+        return replace(value, args=tuple(replaced(a, old, new) for a in value.args))
+    return value
 
 
 def scaled(value: Value) -> tuple[list[tuple[str, float]], Value]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import gcd
 
 from ...plan.kernels import Kernel, Map, Running, Scatter
 from ...plan.places import Buffer, Place
 from ...plan.quantities import Number, Value
+from .ahead import Ahead
 from .axes import lanes_of, merged
 from .fusing import Segment, segments
 from .kernel_nodes import indices_of, scattered, typed
@@ -25,6 +27,8 @@ from .private import without_arrays
 from .running import nest_of_scan, scan_of
 from .scatters import widened
 from .target import Target
+
+TRIED = 64  # ways to reach an element that are looked at
 
 
 @dataclass(frozen=True)
@@ -86,12 +90,15 @@ def nests(
         return None
     alone = {array(b).name for b in private if b in written}
     lanes = lanes_of([p for p in parts if isinstance(p, Store)], target)
-    pieces, unused = without_arrays(nodes, segments(parts, sizes, lanes), alone, sizes, target.l2 // 16)
+    ahead = Ahead(nodes, sizes, target, name)
+    joined = [one for segment in segments(parts, sizes, lanes) for one in ahead.out_of(segment)]
+    pieces, unused = without_arrays(nodes, joined, alone | ahead.inside, sizes, target.l2 // 16)
+    spaces += [array for array in ahead.spaces if array.name not in unused]
     for segment in pieces:
         done = _scheduled(nodes, segment, sizes, target, f"{name}_{len(made)}", spaces)
         made += [nest for nest, _ in done]
         told += [words for _, words in done]
-    return Schedule(tuple(made), tuple(spaces), "; ".join(told), unused)
+    return Schedule(tuple(made), tuple(spaces), "; ".join(told), unused - ahead.inside)
 
 
 def refusal(work: Work, extents: Extents, arrays: Mapping[Buffer, Array]) -> str:
@@ -139,15 +146,37 @@ def _sound(meaning: Meaning, store: Store | None) -> Store | None:
         assert store is not None
         if isinstance(n, Element) and n.access.array.name == store.access.array.name:
             same = n.access == store.access and n.moved == store.moved
-            if not same and (n.moved or store.moved or _meet(n.access, store.access, meaning.length)):
+            if not same and (store.moved or _meet(n, store.access, meaning.length)):
                 raise UnsupportedError("elements read while others are written")
     return store
 
 
-def _meet(a: Access, b: Access, length: Callable[[str], int]) -> bool:
-    """Whether two accesses may touch one element."""
-    (low, high), (least, most) = (x.ends(length) for x in (a, b))
-    return low <= most and least <= high
+def _meet(read: Element, access: Access, length: Callable[[str], int]) -> bool:
+    """Whether what is read may be an element of an access, wherever the indices of both stand."""
+    reach: dict[int, int] = {}
+    at = read.access.first - access.first  # to which steps are added, each so often at most
+    for one, sign in ((read.access, 1), (access, -1)):
+        for index, step in one.steps:
+            at += min(0, sign * step * (length(index) - 1))
+            reach[abs(step)] = reach.get(abs(step), 0) + length(index) - 1
+    if read.moved:
+        low, high = read.reach
+        step = gcd(*(step for _, step in read.moved))
+        at += low
+        reach[step] = reach.get(step, 0) + (high - 1 - low) // step
+    return _reaches(-at, sorted(reach.items(), reverse=True))
+
+
+def _reaches(distance: int, steps: Sequence[tuple[int, int]]) -> bool:
+    """Whether a distance is a sum of steps, each taken so often at most."""
+    if not steps:
+        return distance == 0
+    (step, most), *smaller = steps
+    rest = sum(s * n for s, n in smaller)
+    first, last = max(0, -(-(distance - rest) // step)), min(most, distance // step)
+    if last - first > TRIED:
+        return True
+    return any(_reaches(distance - k * step, smaller) for k in range(first, last + 1))
 
 
 def _store(meaning: Meaning, work: Work, kernel: Kernel) -> Store | None:

@@ -10,7 +10,7 @@ rule: a node says what is computed, a schedule says where.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .nest import Array
@@ -257,21 +257,35 @@ def without(access: Access, index: str) -> Access:
     return replace(access, steps=tuple((i, s) for i, s in access.steps if i != index))
 
 
+def side_by_side(own: Sequence[str], sizes: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    """The steps of an array over just these indices, the last one innermost."""
+    found: list[tuple[str, int]] = []
+    step = 1
+    for index in reversed(own):
+        found.append((index, step))
+        step *= sizes[index]
+    return tuple(found)
+
+
 def every(roots: Iterable[Node]) -> Iterator[Node]:
     """All nodes in some, each once."""
     stack, seen = list(roots), set[Node]()
     while stack:
         node = stack.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        yield node
-        match node:
-            case Call(args=args):
-                stack += args
-            case Fold(value=value):
-                stack.append(value)
-            case Element(moved=moved):
-                stack += [n for n, _ in moved]
-            case _:
-                pass
+        if node not in seen:
+            seen.add(node)
+            yield node
+            stack += made_of(node)
+
+
+def made_of(node: Node) -> tuple[Node, ...]:
+    """The nodes that a node is made of."""
+    match node:
+        case Call(args=args):
+            return args
+        case Fold(value=value):
+            return (value,)
+        case Element(moved=moved):
+            return tuple(n for n, _ in moved)
+        case _:
+            return ()

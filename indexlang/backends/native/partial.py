@@ -13,7 +13,7 @@ from .axes import FEWEST, GRAIN, LARGE, MOST, chosen, count_of, itemized, points
 from .folds import COMBINE, outermost
 from .meaning import unit
 from .nest import Array
-from .nodes import Access, Element, Fold, Node, Nodes, Position, Store, every, without
+from .nodes import Access, Element, Fold, Node, Nodes, Position, Store, every, side_by_side, without
 from .target import Target
 from .varying import renewed, varies
 
@@ -105,7 +105,7 @@ class Apart:
 
     def _held(self, node: Node, own: tuple[str, ...], together: list[Store]) -> Node:
         """A node in an array of its own: what reads it."""
-        steps = _steps(own, self.sizes)
+        steps = side_by_side(own, self.sizes)
         array = Array(f"{self.name}.made{len(self.spaces)}", node.dtype, points(own, self.sizes), "output")
         access = Access(array, 0, tuple(sorted(steps)))
         together.append(Store(access, node, own))
@@ -161,7 +161,7 @@ def _again(stores: Sequence[Store], sizes: Sizes, target: Target, fold: Fold) ->
 def _parts(fold: Fold, own: tuple[str, ...], sizes: Sizes, target: Target) -> tuple[str, int] | None:
     """The reduced index that is taken in pieces, and how many values are in one; None where items are there already."""
     elements = points(own, sizes) * points(fold.over, sizes)
-    here = Store(Access(Array("", fold.dtype, 0), 0, _steps(own, sizes)), fold, own)
+    here = Store(Access(Array("", fold.dtype, 0), 0, side_by_side(own, sizes)), fold, own)
     if count_of(itemized(chosen([here], sizes, target), sizes, elements).items, sizes) >= FEWEST:
         return None
     index = max(fold.over, key=lambda i: _weight(fold, i) * (sizes[i] >= 2 * FEWEST))
@@ -169,13 +169,3 @@ def _parts(fold: Fold, own: tuple[str, ...], sizes: Sizes, target: Target) -> tu
     piece = -(-sizes[index] // wanted(elements))
     piece = -(-piece // grain) * grain
     return (index, piece) if piece < sizes[index] else None
-
-
-def _steps(own: Sequence[str], sizes: Sizes) -> tuple[tuple[str, int], ...]:
-    """The steps of an array over just these indices."""
-    found: list[tuple[str, int]] = []
-    step = 1
-    for index in reversed(own):
-        found.append((index, step))
-        step *= sizes[index]
-    return tuple(found)

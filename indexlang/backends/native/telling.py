@@ -6,6 +6,7 @@ text. The one rule: nothing but records differs, and they tell what was decided,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -18,6 +19,10 @@ from .groups import Arrays, Group
 from .lowering import task
 
 NESTED = "loop nest"  # the planner's word for what an engine is to go through
+_OF_NESTS = re.compile(
+    r"(?P<array>\?\d+(?:#\d+)?|\b\w+\.all\d+\b)|(?P<sum>\b[A-Za-z]\w*\.\d+[br]?\b)|(?P<own>\b(?P<index>\w+)#\d+)"
+)
+_SPOKEN = {"array": "elements", "sum": "parts", "own": ""}  # axes of whole arrays, pieces of sums, and indices
 KERNELS: Mapping[type[Kernel], str] = {
     kernels.Einsum: "products of several factors",
     kernels.Fading: "running products",
@@ -37,7 +42,7 @@ KERNELS: Mapping[type[Kernel], str] = {
 
 def explained(plan: Plan, groups: Sequence[Group]) -> Plan:
     """The Plan whose records say what computes them."""
-    told = {number: line for g in groups for number, line in g.told.items()}
+    told = {number: spoken(line) for g in groups for number, line in g.told.items()}
     heads = {n: head for g in groups for n, head in zip(g.numbers, _heads(g), strict=True)}
     firsts = _firsts(plan)
     sections = []
@@ -57,6 +62,11 @@ def explained(plan: Plan, groups: Sequence[Group]) -> Plan:
             records.append(replace(record, kernel=line, joined=bool(others) and not own and not left))
         sections.append(replace(section, records=tuple(records)))
     return replace(plan, sections=tuple(sections))
+
+
+def spoken(words: str) -> str:
+    """What was decided, with the indices of the text: nests number them, and have axes of their own."""
+    return _OF_NESTS.sub(lambda m: next(known for name, known in _SPOKEN.items() if m[name]) or m["index"], words)
 
 
 def _heads(group: Group) -> list[Number]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ...program.algebra import factors_of, product_of, terms_of
 from ...program.conditions import TRUTHS, as_mask, conjuncts, is_integer, negation
-from ...program.ir import Call, Const, Domain, Expr, Statement
+from ...program.ir import Call, Const, Domain, Expr, Program, Statement, indices_of
 
 
 def with_masks(stmt: Statement) -> Statement:
@@ -32,6 +32,25 @@ def with_masks(stmt: Statement) -> Statement:
     return replace(
         stmt, value=value, domain=Domain(stmt.domain.indices, stmt.domain.ranges, tuple(dict.fromkeys(masks)))
     )
+
+
+def running(program: Program) -> Program:
+    """The program in which such choices are masks where they are all that ties two indices: in running sums."""
+    statements = tuple(map(_running, program.statements))
+    same = all(new is old for new, old in zip(statements, program.statements, strict=True))
+    return program if same else replace(program, statements=statements)
+
+
+def _running(stmt: Statement) -> Statement:
+    """A sum along an index up to another one, or from there on, which its values do not have."""
+    masked = with_masks(stmt) if stmt.reduced else stmt
+    said = [m for m in masked.domain.masks if m not in stmt.domain.masks]
+    used = {*indices_of(masked.value)}
+    for mask in said:
+        own = {*indices_of(mask)}
+        if len(own) != 2 or len(own.intersection(stmt.reduced)) != 1 or own <= used:
+            return stmt
+    return masked if said else stmt
 
 
 def _opened(factor: Expr) -> tuple[Expr, tuple[Expr, ...]]:
