@@ -146,7 +146,11 @@ def _solved(program: Program) -> deque[tuple[Mapping[Size, Affine] | None, froze
 
 def _attempt(program: Program, known: Mapping[Size, Affine] | None, judged: frozenset[int]) -> Solution:
     more = _reached_by_all(program, known)
-    sizes = Sizes(replace(program, shapes=(*program.shapes, *more)) if more else program, known or {})
+    if more:
+        whole = {s.tensor for s in more}
+        kept = [s for s in program.shapes if s.tensor not in whole]
+        program = replace(program, shapes=(*kept, *more))
+    sizes = Sizes(program, known or {})
     solved = []
     problems: list[Problem] = []
     steps: dict[str, Step] = {}
@@ -239,7 +243,9 @@ def _reached_by_all(program: Program, known: Mapping[Size, Affine] | None) -> li
     shapes = []
     for tensor, axes in found.items():
         rank = len(program.statements[wanted[tensor][0]].target.subscripts)
-        dims = [greatest(*axes[k]).to_expr() for k in range(rank) if axes.get(k)]
+        declared = sizes.declared.get(tensor)
+        said = {k: d for k, d in enumerate(declared.dims if declared else ()) if d != Size(tensor, k)}
+        dims = [said.get(k) or greatest(*axes[k]).to_expr() for k in range(rank) if k in said or axes.get(k)]
         if len(dims) == rank:
             shapes.append(Shape(tensor, tuple(dims)))
     return shapes

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..program.facts import kept
-from ..program.ir import Block, Program, blocks_of, primal_of
+from ..program.ir import Block, Program, Size, blocks_of, primal_of
 
 
 @kept
@@ -24,8 +24,8 @@ def made_in_blocks(program: Program) -> tuple[frozenset[str], ...]:
 
 @kept
 def reaching_further(program: Program) -> Mapping[str, tuple[int, ...]]:
-    """The tensors of no declared shape that blocks and several statements set, with the numbers of these."""
-    declared = {s.tensor for s in program.shapes}
+    """The tensors that blocks and several statements set, some axis of them not declared, with the numbers of these."""
+    declared = {s.tensor for s in program.shapes if not any(d == Size(s.tensor, k) for k, d in enumerate(s.dims))}
     stepwise = {s.target.tensor for s in program.statements if s.block is not None}
     several: dict[str, list[int]] = {}
     for k, stmt in enumerate(program.statements):
