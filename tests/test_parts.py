@@ -383,3 +383,23 @@ def test_a_value_that_gets_a_name_keeps_the_range_of_its_block() -> None:
     text = "y[0,k] = x[0,k]\nfor i < 3:\n    y[i+1,k] = (y[i,k] - mean[l](x[i,l]))**2 + mean[l](y[i,l])"
     for program in (indexlang.compile(text), indexlang.compile(text).grad()):
         assert indexlang.compile(program.source).program == program.program
+
+
+def test_what_a_block_around_makes_says_how_far_an_inner_one_runs() -> None:
+    text = """\
+layer deep(x[T,K], W[L,K]) -> z[L+1,T,K]:
+    z[0,t,k] = x[t,k]
+    for n:
+        for t:
+            h[n,t+1,k] = tanh(z[n,t,k] + W[n,k] * h[n,t,k])
+        z[n+1,t,k] = h[n,t+1,k]
+"""
+    f = indexlang.compile(text)
+    arrays = _arrays({"x": (4, 3), "W": (2, 3)})
+    right = [arrays["x"]]
+    for w in arrays["W"]:
+        h = [np.zeros(3)]
+        for z in right[-1]:
+            h.append(np.tanh(z + w * h[-1]))
+        right.append(np.stack(h[1:]))
+    np.testing.assert_allclose(np.asarray(f(arrays)), np.stack(right), rtol=1e-12)
