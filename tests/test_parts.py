@@ -180,6 +180,11 @@ CASES: dict[str, Case] = {
         {"x": (4, 3)},
         lambda a: _each("smooth", a["x"]).reshape(2, 2, 3).sum(1),
     ),
+    "two at one place, of what is read again": (
+        "shape h[2,M,K]\nh[t//2,...], _ = cell(x[t,...], s, W, U)",
+        {**{n: s for n, s in RNN.items() if n != "h0"}, "s": (2, 5)},
+        lambda a: np.tanh(a["x"] @ a["W"] + a["s"] @ a["U"]).reshape(2, 2, 2, 5).sum(1),
+    ),
     "a pair of neighbours": (
         "y[t,...] = smooth(x[t+1,...]) - smooth(x[t,...])",
         {"x": (4, 3)},

@@ -82,9 +82,15 @@ class Part:
 
     def tells_apart(self, indices: Sequence[str]) -> bool:
         """Whether no two values of the indices are at one place: each moves a subscript of its own."""
-        forms = [Affine.from_expr(s) for s in self.fixed if isinstance(s, Expr)]
-        alone = [f.indices for f in forms if len(f.indices) == 1 and f.coefficient(f.indices[0]).is_constant]
-        return all((i,) in alone for i in indices)
+        return all(any(isinstance(s, Expr) and _moves(s, i) for s in self.fixed) for i in indices)
+
+
+def _moves(position: Expr, index: str) -> bool:
+    """Whether a position is a multiple of one index, and something that no index has a part in."""
+    form = Affine.from_expr(position)
+    step = form.coefficient(index)
+    rest = form - Affine(0, ((Index(index), 1),)) * step
+    return step.is_constant and step.const != 0 and not rest.indices
 
 
 @dataclass(frozen=True)
