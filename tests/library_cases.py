@@ -6,6 +6,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import erf
 from typing import Any
 
@@ -34,6 +35,7 @@ from library_meaning import (
     sigmoid,
     softmax,
 )
+from library_recurrences import TABLE
 from numpy.typing import NDArray
 
 from indexlang.oracle import gradcheck
@@ -344,6 +346,8 @@ case(
     {"x": (2, 3), "h": (2, 2), "W": (3, 3, 2), "U": (2, 3, 2), "bias": (3, 2), "bias2": (3, 2)},
     gru,
 )
+for file, layer, inputs, expected, options in TABLE:
+    case(file, layer, inputs, partial(expected, **options), **options)
 
 MAPS: dict[str, Shape | Maker] = {"f": (1, 4, 3, 2), "g": (1, 4, 3, 2)}
 case(

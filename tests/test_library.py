@@ -15,6 +15,7 @@ from library_meaning import Pool, conv, softmax
 from numpy.typing import NDArray
 
 import indexlang
+from indexlang import edf
 from indexlang.calls.function import Function
 from indexlang.oracle import gradcheck
 from indexlang.program.ir import Program
@@ -84,7 +85,7 @@ def test_it_keeps_single_precision(case: Case) -> None:
     if not isinstance(expected, dict):
         found, expected = {"the output": found}, {"the output": expected}
     for name, value in found.items():
-        assert value.dtype == (np.float32 if name != "indices" else np.int64), name
+        assert value.dtype == (np.float32 if np.asarray(expected[name]).dtype.kind == "f" else np.int64), name
         np.testing.assert_allclose(value, expected[name], rtol=2e-4, atol=2e-4)
 
 
@@ -288,3 +289,45 @@ def test_channels_that_do_not_fit_are_an_error() -> None:
         library("conv", "conv2d_groups", groups=2)(x=np.ones((1, 4, 4, 3)), K=np.ones((2, 2, 1, 2)), bias=np.ones(2))
     with pytest.raises(indexlang.IndexLangError):
         library("joining", "residual")(x=np.ones((1, 4)), f=np.ones((1, 1)))
+
+
+def test_a_network_over_time_is_a_node() -> None:
+    """As a layer of its own gives it, with the gradients of its parameters."""
+    rng = np.random.default_rng(8)
+    shapes = {"x": (2, 5, 3), "h0": (2, 4), "W": (3, 4), "U": (4, 4), "bias": (4,)}
+    arrays = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    wanted = rng.standard_normal((2, 4))
+    with edf.Graph(dtype=np.float64) as graph:
+        x, h0, target = edf.Input("x"), edf.Input("h0"), edf.Input("target")
+        parameters = [edf.Parameter(arrays[n]) for n in ("W", "U", "bias")]
+        loss = edf.SquaredError(edf.node("rnn")(x, h0, *parameters).part("h_last"), target)
+    losses = graph.step(loss, {x: arrays["x"], h0: arrays["h0"], target: wanted})
+    values, pullback = library("sequences", "rnn").vjp(**arrays)
+    np.testing.assert_allclose(losses, ((values["h_last"] - wanted) ** 2).sum(1))
+    gradients = pullback({"y": np.zeros_like(values["y"]), "h_last": values["h_last"] - wanted})  # of the mean of two
+    for name, parameter in zip(("W", "U", "bias"), parameters, strict=True):
+        np.testing.assert_allclose(parameter.grad, gradients[name], rtol=1e-12, atol=1e-14)
+
+
+def test_networks_over_time_end_where_they_began_without_steps() -> None:
+    shapes = {"x": (2, 0, 3), "h0": (2, 4), "c0": (2, 4), "W": (3, 4, 4), "U": (4, 4, 4), "bias": (4, 4)}
+    arrays = {name: np.ones(shape) for name, shape in shapes.items()}
+    found = library("sequences", "lstm")(**arrays)
+    assert found["y"].shape == (2, 0, 4)
+    assert np.array_equal(found["h_last"], arrays["h0"])
+    assert np.array_equal(found["c_last"], arrays["c0"])
+
+
+def test_the_plan_of_sinkhorn_has_the_weights_that_are_given() -> None:
+    rng = np.random.default_rng(9)
+    a, b = (w / w.sum() for w in (rng.random(5) + 0.1, rng.random(7) + 0.1))
+    plan = library("iterations", "sinkhorn", eps=0.05, steps=400)(C=rng.random((5, 7)), a=a, b=b)
+    np.testing.assert_allclose(plan.sum(0), b, rtol=1e-9)
+    np.testing.assert_allclose(plan.sum(1), a, rtol=1e-6)
+
+
+def test_a_long_wave_keeps_its_energy() -> None:
+    x = np.sin(np.pi * np.arange(1, 40) / 40)[None]
+    y = library("iterations", "wave", steps=160, speed=0.5)(x=x)
+    np.testing.assert_allclose(y[0, 160], x[0], atol=1e-3)  # two lengths at half a point a step: there and back
+    np.testing.assert_allclose(y[0, 80], -x[0], atol=1e-3)

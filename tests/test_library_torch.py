@@ -399,3 +399,70 @@ def test_correlation_is_unfold_and_a_product() -> None:
         return torch.einsum("bijc,bcrsij->bijrs", f, windows) / 3
 
     agree("neighbourhoods", "correlation", {"f": (2, 4, 6, 3), "g": (2, 4, 6, 3)}, theirs, {"reach": 2})
+
+
+def _packed(W: Any, U: Any, *biases: Any) -> tuple[Any, ...]:
+    """Weights as torch has them: gates and hidden units in one axis, in front, and a second bias."""
+    flat = [b.flatten() for b in biases]
+    second = flat[1] if len(flat) > 1 else torch.zeros_like(flat[0])
+    return W.flatten(1).T, U.flatten(1).T, flat[0], second
+
+
+def test_recurrent_networks_over_time() -> None:
+    state = {"x": (2, 5, 4), "h0": (2, 3), "W": (4, 3), "U": (3, 3), "bias": (3,)}
+
+    def rnn(x: Any, h0: Any, W: Any, U: Any, bias: Any) -> Any:
+        y, h = torch._VF.rnn_tanh(x, h0[None], _packed(W, U, bias), True, 1, 0.0, False, False, True)
+        return {"y": y, "h_last": h[0]}
+
+    agree("sequences", "rnn", state, rnn)
+
+    def gru(x: Any, h0: Any, W: Any, U: Any, bias: Any, bias2: Any) -> Any:
+        y, h = torch._VF.gru(x, h0[None], _packed(W, U, bias, bias2), True, 1, 0.0, False, False, True)
+        return {"y": y, "h_last": h[0]}
+
+    agree("sequences", "gru", {**state, "W": (4, 3, 3), "U": (3, 3, 3), "bias": (3, 3), "bias2": (3, 3)}, gru)
+
+
+def test_long_short_term_memory_over_time() -> None:
+    state = {"x": (2, 5, 4), "h0": (2, 3), "c0": (2, 3), "W": (4, 4, 3), "U": (3, 4, 3), "bias": (4, 3)}
+
+    def lstm(x: Any, h0: Any, c0: Any, W: Any, U: Any, bias: Any) -> Any:
+        given = _packed(W, U, bias)
+        y, h, c = torch._VF.lstm(x, (h0[None], c0[None]), given, True, 1, 0.0, False, False, True)
+        return {"y": y, "h_last": h[0], "c_last": c[0]}
+
+    def several(layers: int, both: bool) -> Callable[..., Any]:
+        def theirs(x: Any, h0: Any, c0: Any, W: Any, U: Any, bias: Any) -> Any:
+            given = [p for w, u, b in zip(W, U, bias, strict=True) for p in _packed(w, u, b)]
+            return torch._VF.lstm(x, (h0, c0), given, True, layers, 0.0, False, both, True)[0]
+
+        return theirs
+
+    agree("sequences", "lstm", state, lstm)
+    twice: dict[str, tuple[int, ...]] = {n: (2, *s) for n, s in state.items()}
+    agree("sequences", "bidirectional_lstm", {**twice, "x": (2, 5, 4)}, several(1, both=True))
+    agree("sequences", "stacked_lstm", {**twice, "x": (2, 5, 3), "W": (2, 3, 4, 3)}, several(2, both=False))
+
+
+def test_heat_and_waves_are_convolutions() -> None:
+    cross = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], dtype=torch.float64)[None, None]
+
+    def heat(x: Any) -> Any:
+        for _ in range(4):
+            x = x + 0.2 * F.conv2d(F.pad(x[:, None], (1, 1, 1, 1), mode="replicate"), cross)[:, 0]
+        return x
+
+    def wave(x: Any) -> Any:
+        def bend(u: Any) -> Any:
+            return F.conv1d(u[:, None], cross[:, :, 1:2, :].reshape(1, 1, 3) + torch.tensor([0.0, 2, 0]), padding=1)[
+                :, 0
+            ]
+
+        u = [x, x + 0.25 / 2 * bend(x)]
+        for _ in range(3):
+            u.append(2 * u[-1] - u[-2] + 0.25 * bend(u[-1]))
+        return torch.stack(u, 1)
+
+    agree("iterations", "heat", {"x": (2, 4, 5)}, heat, {"steps": 4})
+    agree("iterations", "wave", {"x": (2, 6)}, wave, {"steps": 4})

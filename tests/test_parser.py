@@ -21,6 +21,7 @@ from indexlang.size_limits import DEEPEST, LONGEST, MOST_PROBLEMS
 from indexlang.syntax import automaton, builder
 from indexlang.syntax.parser import parse, read
 from indexlang.syntax.tree import (
+    All,
     Binary,
     Call,
     Compare,
@@ -409,6 +410,11 @@ def test_the_text_of_a_span_is_its_node(text: str) -> None:
                 assert value(f"x[{node.span.text}]").subscripts == (node,)
             case Dots():
                 assert node.span.text == "..."
+            case Subscripted(subscripts=subscripts) if any(isinstance(s, All) for s in subscripts):
+                (call,) = items(f"y = f({node.span.text})")  # a part stands in a call of a layer only
+                assert call.value.args == (node,)
+            case All():
+                assert node.span.text == ":"
             case Name() | Number() | Subscripted() | Unary() | Binary() | Compare() | Call() | Reduction():
                 assert value(node.span.text) == node
             case Header():

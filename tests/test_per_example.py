@@ -141,7 +141,7 @@ def test_random_programs(number: int) -> None:
         pytest.skip("examples meet")
 
 
-MEETING = {"batchnorm1d", "batchnorm2d", "mean_squared_error", "batch_mean"}
+MEETING = {"batchnorm1d", "batchnorm2d", "mean_squared_error", "batch_mean", "sinkhorn"}
 
 
 def index_of(case: Layer) -> str | None:

@@ -161,3 +161,20 @@ def test_a_factorisation(n: int, backend: str) -> None:
     apart = np.linalg.cholesky(given + step * along) - np.linalg.cholesky(given - step * along)
     wanted = np.sum(cotangent * apart) / (2 * step)
     np.testing.assert_allclose(np.sum(pullback(cotangent)["A"] * np.tril(along)), wanted, 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+def test_what_a_mask_refuses_is_not_written_beside(backend: str) -> None:
+    """At the last step z[s-1] would be outside; where it is put instead, z[s] is written by the same step."""
+    text = """\
+layer back(g[B,S,N]) -> z[B,S,N]:
+    z[b,j,i] += g[b,j,i]
+    for s < 2 reversed:
+        z[b,s,i] += 2 * z[b,s+1,i] where s > 0
+        z[b,s-1,i] += -z[b,s+1,i] where s > 0
+        d[b,s,i] += 0.125 * z[b,s+1,i] where s == 0
+        z[b,s,pad(i,1)] += d[b,s,i] where i < N
+"""
+    f = indexlang.compile(text, backend=backend)
+    g = np.random.default_rng(1).standard_normal((2, 3, 4))
+    np.testing.assert_allclose(f(g=g), loops(f.program, {"g": g})["z"], rtol=1e-12)

@@ -34,6 +34,7 @@ from .dims import named
 from .indexed_statement import resolve_indexed
 from .known import Known
 from .order import check_order
+from .part_statement import Parts
 from .report import nearest
 from .scope import has_brackets, kept_targets
 from .sums import check_sums
@@ -50,7 +51,7 @@ class Body(Known):
         summed: list[Statement] = []
         for stmt in self.scope.statements:
             nodes = tree_nodes(*stmt.targets, stmt.value, *stmt.conditions)
-            if has_brackets(nodes):
+            if has_brackets(nodes) and not self.scope.takes_parts(stmt):
                 resolved = resolve_indexed(self.scope, stmt)
                 found: Mapping[str, Span] = {}
                 if resolved is not None:
@@ -60,7 +61,7 @@ class Body(Known):
                     self.appearances.update(dict.fromkeys(default_interface((resolved,), self.shapes.values())[0]))
                     summed.append(resolved)
             else:
-                whole = Whole(self, stmt)
+                whole = Parts(self, stmt) if has_brackets(nodes) else Whole(self, stmt)
                 whole.run()
                 found = whole.reads
                 primals = (

@@ -195,7 +195,7 @@ class Converter(ABC):
         """A call of nothing that can be called here."""
         name = node.name
         if self.definitions.is_layer(name):
-            rule = f"'{name}' is a layer: it is called in a statement without brackets"
+            rule = f"'{name}' is a layer: it takes tensors, and no reduction, position or condition calls it"
             return self.fail("layer-call", rule, node.span, way_out=f"write h = {name}(...) as a statement of its own")
         if name in tree.REDUCTIONS:
             rule, way = f"'{name}' names the index that it runs over", reduction(name, node, self.over(node))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from ..errors import Span
 from ..program.functions import CONSTANTS
@@ -36,7 +37,7 @@ from .header import size_of
 from .report import nearest
 from .scope import Scope, positions
 from .subscripts import faults, folded
-from .where import Condition, belongs, both, range_of, split, split_names, steps_of
+from .where import Condition, belongs, both, misplaced, range_of, split, split_names, steps_of
 
 
 def resolve_indexed(scope: Scope, stmt: tree.Statement) -> Statement | None:
@@ -85,19 +86,9 @@ class Indexed(Converter):
         if self.broken:
             return None
         made = make_statement(target, stmt.op, value, tuple(ranges.values()), tuple(masks), stmt.span, block)
-        missing = [name for name in self.steps if name not in made.domain.indices]
-        if missing:
-            rule = f"a statement in a block has the block's index in it, and this one has no '{missing[0]}'"
-            way = f"move it out of the block, or say how far {missing[0]} runs in its for"
-            self.fail("block-index", rule, stmt.span, way_out=way)
-            return None
-        unsaid = [name for name in self.steps if name not in indices_of(target)]
-        if unsaid and stmt.op == "=":
-            rule = f"each step sets this again: '{unsaid[0]}' is not in its subscripts"
-            way = f"let {unsaid[0]} say which element it is, or accumulate with +="
-            self.fail("set-each-step", rule, stmt.targets[0].span, way_out=way)
-            return None
-        return made
+        for code, rule, way in islice(misplaced(made, stmt.op, self.steps), 1):
+            self.fail(code, rule, stmt.span if code == "block-index" else stmt.targets[0].span, way_out=way)
+        return None if self.broken else made
 
     def not_steps(self) -> dict[str, Span]:
         """The indices that a condition of the statement may give a range: that of a step has its own in the `for`."""

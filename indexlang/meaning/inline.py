@@ -14,6 +14,7 @@ from typing import Protocol
 from ..errors import Span
 from ..program.ir import (
     Access,
+    Boundary,
     Call,
     Expr,
     Program,
@@ -21,6 +22,7 @@ from ..program.ir import (
     Size,
     Statement,
     Subscript,
+    parts_of,
     primal_of,
     reads_of,
     sizes_of,
@@ -48,6 +50,11 @@ class Template:
     def indices(self) -> frozenset[str]:
         """The names of all indices."""
         return frozenset(indices_in(self.program))
+
+    @cached_property
+    def pads(self) -> bool:
+        """Whether any of its statements pads an axis."""
+        return any(isinstance(p, Boundary) and p.kind == "pad" for s in self.program.statements for p in parts_of(s))
 
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:
@@ -103,6 +110,26 @@ class Names(Protocol):
 
     def renamed(self, index: str) -> str:
         """The one name that an index gets instead of a solid one."""
+
+
+@dataclass(frozen=True)
+class Avoiding:
+    """The caller's names, where indices of parts are not to be captured, either."""
+
+    names: Names
+    indices: Set[str]
+
+    def solid(self) -> Set[str]:
+        return self.names.solid() | self.indices
+
+    def fresh(self, wish: str) -> str:
+        return self.names.fresh(wish)
+
+    def fresh_tensor(self, wish: str) -> str:
+        return self.names.fresh_tensor(wish)
+
+    def renamed(self, index: str) -> str:
+        return self.names.renamed(index)
 
 
 def instantiate(

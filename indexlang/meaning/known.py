@@ -17,6 +17,7 @@ from .definitions import Definitions
 from .header import Number, declare
 from .imports import Unit
 from .inline import Instance, Letters, Template
+from .parts import Part
 from .report import Report
 from .scope import Scope, kept_targets
 
@@ -57,6 +58,7 @@ class Known:
         self.wishes: dict[Expr, str] = {}  # names for sizes that inlined layers have names for
         self.letters: dict[str, Letters] = {}
         self.known: dict[str, tuple[Expr, ...]] = {}  # shapes that are not declared, but follow
+        self.parts: Mapping[str, Part] = {}  # of the statement that is being resolved, by their texts
         self.inlined = False
         for t in (*(header.inputs + header.outputs if header else ()), *(t for line in lines for t in line.tensors)):
             if t.dims is not None:
@@ -76,8 +78,11 @@ class Known:
                 if node is stmt.value and stmt.op == "=":
                     given += zip(header.outputs, stmt.targets, strict=False)
                 for wanted, arg in given:
-                    if wanted.dims is not None and isinstance(arg, tree.Name) and self.scope.is_free(arg.name):
-                        self.scope.ranks.setdefault(arg.name, (len(wanted.dims), arg.span))
+                    if wanted.dims is None or not isinstance(arg, tree.Name | tree.Subscripted):
+                        continue
+                    fixed = fixed_axes(arg)
+                    if fixed is not None and self.scope.is_free(arg.name):
+                        self.scope.ranks.setdefault(arg.name, (len(wanted.dims) + fixed, arg.span))
 
     def take(self, instance: Instance) -> None:
         """What an inlined layer declares."""
@@ -107,6 +112,7 @@ class Known:
 
     def is_input(self, tensor: str) -> bool:
         """Whether the caller of the program passes a tensor in."""
+        tensor = self.parts[tensor].tensor if tensor in self.parts else tensor
         if self.header is not None:
             return tensor in self.scope.inputs
         return tensor not in self.scope.targets and tensor not in self.scope.defined
@@ -121,6 +127,13 @@ class Known:
         shape = self.shapes.get(tensor)
         dims = self.known.get(tensor, ()) if shape is None else shape.dims
         return dims[axis] if 0 <= axis < len(dims) else Size(tensor, axis)
+
+
+def fixed_axes(arg: tree.Target) -> int | None:
+    """How many axes of a tensor a part of it leaves out whose others are `...`; None where : stands for each."""
+    if isinstance(arg, tree.Name):
+        return 0
+    return len(arg.subscripts) - 1 if sum(isinstance(s, tree.Dots) for s in arg.subscripts) == 1 else None
 
 
 def _letter(dim: tree.Expr) -> str | None:

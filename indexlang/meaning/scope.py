@@ -6,15 +6,15 @@ written with brackets anywhere is a tensor everywhere, and all its uses agree in
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ..errors import Span
 from ..program.functions import CONSTANTS
-from ..program.ir import GRAD, TANGENT, Block, Expr, is_tangent, primal_of
+from ..program.ir import GRAD, TANGENT, Block, Expr, Statement, blocks_of, is_tangent, primal_of
 from ..program.names import Fresh
 from ..syntax import tree
-from .converter import BOUNDARIES, Given, tree_nodes
+from .converter import BOUNDARIES, BUILTIN, Given, tree_children, tree_nodes
 from .imports import Unit
 from .report import Report, axes, nearest
 
@@ -46,6 +46,7 @@ class Scope:
     statements: list[tree.Statement] = field(default_factory=list)
     blocks: dict[int, tuple[tree.For, ...]] = field(default_factory=dict)  # by the identity of a statement
     made_blocks: dict[int, Block] = field(default_factory=dict)  # by that of a `for`
+    numbers: int = 0  # of blocks that are in use
     _solid: set[str] | None = None
 
     def __post_init__(self) -> None:
@@ -171,11 +172,26 @@ class Scope:
                 for block in path:
                     self.taken.update(n.name for n in tree_nodes(*block.ranges) if isinstance(n, tree.Name))
 
+    def next_block(self, statements: Iterable[Statement]) -> int:
+        """The first of the numbers for the blocks of an inlined layer: two calls have different ones."""
+        first = self.numbers
+        self.numbers += len({b for s in statements for b in blocks_of(s)})
+        return first
+
     def block_of(self, stmt: tree.Statement) -> tuple[tree.For, ...]:
         """The blocks that a statement stands in, outer ones first."""
         return self.blocks.get(id(stmt), ())
 
     # -- what was written ----------------------------------------------------------------------
+
+    def takes_parts(self, stmt: tree.Statement) -> bool:
+        """Whether a statement with brackets calls a layer; a name that functions have, too, is a layer's beside `:`."""
+        nodes = [*values_in(stmt.value)]
+        called = {n.name for n in nodes if isinstance(n, tree.Call) and self.unit.layer(n.name) is not None}
+        parts = (n.subscripts for n in (*stmt.targets, *nodes) if isinstance(n, tree.Subscripted))
+        if any(isinstance(s, tree.All) for subscripts in parts for s in subscripts):
+            return not called <= ({self.layer} & BUILTIN)
+        return not called <= BUILTIN
 
     def scan(self, statements: Iterable[tree.Statement]) -> None:
         """Note the names and ranks in all statements."""
@@ -206,7 +222,7 @@ class Scope:
                         self.taken.update(indices)
                     case _:
                         pass
-            if bracketed:
+            if bracketed and not self.takes_parts(stmt):
                 for target in stmt.targets:
                     if isinstance(target, tree.Name):
                         self.use(target.name, 0, target.span)
@@ -237,6 +253,15 @@ def kept_targets(stmt: tree.Statement) -> tuple[tree.Target, ...]:
 def has_brackets(nodes: Iterable[tree.Subscript]) -> bool:
     """Whether a statement is written with indices; without any bracket it is about whole tensors."""
     return any(isinstance(n, tree.Subscripted | tree.Reduction) for n in nodes)
+
+
+def values_in(node: tree.Expr) -> Iterator[tree.Expr]:
+    """An expression and what stands in it, but for subscripts and what is reduced."""
+    yield node
+    if not isinstance(node, tree.Subscripted | tree.Reduction):
+        for child in tree_children(node):
+            if isinstance(child, tree.Expr):
+                yield from values_in(child)
 
 
 def positions(node: tree.Subscript, inside: bool, bound: frozenset[str], found: dict[str, Span]) -> None:

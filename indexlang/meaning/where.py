@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..errors import Span
 from ..program.functions import CONSTANTS
-from ..program.ir import Expr, Range
+from ..program.ir import Expr, Range, Statement
 from ..syntax import tree
 from .converter import tree_children
 from .scope import Scope
@@ -66,6 +66,18 @@ def _own(conditions: Sequence[Condition], scope: Scope) -> list[str]:
                 if isinstance(operand, tree.Name) and not is_size(operand, scope):
                     return [operand.name]
     return []
+
+
+def misplaced(stmt: Statement, op: str, steps: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Why a statement may not stand in a block with these indices: code, rule, the way out."""
+    for name in steps:
+        if name not in stmt.domain.indices:
+            rule = f"a statement in a block has the block's index in it, and this one has no '{name}'"
+            yield "block-index", rule, f"move it out of the block, or say how far {name} runs in its for"
+    for name in steps:
+        if op == "=" and name in stmt.reduced:
+            rule = f"each step sets this again: '{name}' is not in its subscripts"
+            yield "set-each-step", rule, f"let {name} say which element it is, or accumulate with +="
 
 
 def split_names(node: tree.Expr) -> Iterator[str]:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..errors import Span
+from ..program.blocks import numbered
 from ..program.functions import CONSTANTS
 from ..program.ir import Access, Const, Dots, Expr, Index, Size, Subscript, reads_of, statement, walk
 from ..program.rebuild import transform_expr
@@ -20,9 +21,10 @@ from ..syntax import tree
 from .converter import BUILTIN, Converter, Given, constant
 from .header import CompileTime, size_of
 from .imports import Unit
-from .inline import Template, instantiate
+from .inline import Names, Template, instantiate
 from .known import Known
 from .report import axes, count, nearest
+from .where import steps_of
 
 _LETTERS = "ijklmnpqrstuvw"
 
@@ -31,6 +33,7 @@ class Whole(Converter):
     """One statement, while its body is being resolved."""
 
     noun = "function or layer"
+    in_block = False  # whether it may stand in a block
 
     def __init__(self, body: Known, stmt: tree.Statement) -> None:
         super().__init__(body.scope.report, body.scope.unit)
@@ -47,6 +50,12 @@ class Whole(Converter):
             way = "write indices, or empty brackets behind a scalar: s[] = ..."
             self.fail("whole", rule, stmt.conditions[0].span, way_out=way)
         names = [t.name for t in stmt.targets]
+        if (path := self.scope.block_of(stmt)) and not self.in_block:
+            index = (*steps_of(path, self.scope), "t")[0]
+            rule = f"a statement in a block has the block's index in it, and this one has no '{index}'"
+            way = f"move it out of the block, or write indices, or parts of tensors, {names[0]}[{index},...]"
+            self.fail("block-index", rule, stmt.span, way_out=way)
+            return
         called = self.layer_of(stmt.value)
         if called is not None and isinstance(stmt.value, tree.Call) and (len(names) > 1 or stmt.op == "="):
             self.call_layer(called, stmt.value, names)
@@ -179,7 +188,7 @@ class Whole(Converter):
 
     def letters(self, tensors: list[str], rank: int) -> list[str]:
         """An index for each axis: by the names of dims where these are letters, else i, j, k."""
-        taken = self.scope.solid()
+        taken = self.names().solid()
         chosen: list[str | None] = []
         for axis in range(-rank, 0):
             wished = (self.body.letters[t] for t in tensors if t in self.body.letters)
@@ -190,6 +199,10 @@ class Whole(Converter):
         return [letter if letter is not None else next(rest) for letter in chosen]
 
     # -- layers --------------------------------------------------------------------------------
+
+    def names(self) -> Names:
+        """The names that what is put in must keep clear of."""
+        return self.scope
 
     def layer_of(self, node: tree.Expr) -> tuple[Unit, tree.LayerDef] | None:
         """The layer that a call names."""
@@ -224,7 +237,8 @@ class Whole(Converter):
         if template is None or self.broken:
             self.broken = True
             return []
-        return self.instance(template, tensors, self.outputs(template, targets), node.span)
+        outputs = self.outputs(template, targets)
+        return [] if self.broken else self.instance(template, tensors, outputs, node.span)
 
     def arguments(self, header: tree.LayerDef, node: tree.Call) -> dict[str, tree.Expr] | None:
         """What is handed over, by the names of the inputs; None if it does not fit."""
@@ -288,28 +302,32 @@ class Whole(Converter):
         if rank is not None and known is not None and rank != known:
             rule = f"'{header.name}' takes '{wanted.name}' with {axes(rank)}, '{name}' has {axes(known)}"
             self.broken = True
-            others, way = ((f"{axes(rank)} here", wanted.span),), f"pass a tensor with {axes(rank)}"
-            self.report.add("rank", rule, node.span, way_out=way, others=others)
+            others = ((f"{axes(rank)} here", wanted.span),)
+            self.report.add("rank", rule, node.span, way_out=self.with_rank(name, rank), others=others)
         elif rank is not None:
             self.scope.use(name, rank, node.span)
         return name
+
+    def with_rank(self, name: str, rank: int) -> str:
+        """The way out where a tensor has another rank than a layer takes."""
+        return f"pass a tensor with {axes(rank)}"
 
     def has_ranks(self, value: Expr) -> bool:
         """Whether the rank of any tensor in a value is known, or of none because there is none."""
         tensors = [p.tensor for p in walk(value) if isinstance(p, Access)]
         return not tensors or any(self.scope.rank(t) is not None for t in tensors)
 
-    def outputs(self, template: Template, targets: Sequence[str | None]) -> list[_Output]:
+    def outputs(self, template: Template, targets: Sequence[str | None]) -> list[Output]:
         """The outputs that are taken, and the names that the layer's own statements give them."""
         found = []
         for out, target in zip(template.header.outputs, targets, strict=False):
             if target == "_" and len(targets) > 1:
                 continue
             if target is not None and self.fits(template, out.name, target):
-                found.append(_Output(out.name, target, target))
+                found.append(Output(out.name, target, target))
             else:
                 name = self.scope.fresh_tensor(f"{template.header.name}_{out.name.replace('.', '_')}")
-                found.append(_Output(out.name, name, target or name))
+                found.append(Output(out.name, name, target or name))
         return found
 
     def fits(self, template: Template, out: str, target: str) -> bool:
@@ -321,7 +339,7 @@ class Whole(Converter):
         read = any(out in reads_of(s) for s in template.program.statements)
         return not read and len({op for op in (*inside, *others) if op != "="}) <= 1
 
-    def instance(self, template: Template, tensors: dict[str, str], outputs: list[_Output], span: Span) -> list[str]:
+    def instance(self, template: Template, tensors: dict[str, str], outputs: list[Output], span: Span) -> list[str]:
         """Put an instance of a layer into the body; the names of its outputs."""
         body, scope = self.body, self.scope
         for out in outputs:
@@ -329,8 +347,9 @@ class Whole(Converter):
                 self.pointwise(out.inside, "=", Access(tensors[out.name], (), span), span, span)
         scope.taken.update(template.indices)
         names = {**tensors, **{out.name: out.inside for out in outputs}}
-        found = instantiate(template, names, tuple(out.name for out in outputs), scope, body.size_of, span)
-        body.statements += found.statements
+        taken = tuple(out.name for out in outputs)
+        found = instantiate(template, names, taken, self.names(), body.size_of, span)
+        body.statements += numbered(found.statements, scope.next_block(found.statements))
         if len(body.statements) > MOST_STATEMENTS:
             self.fail("too-large", f"the program becomes longer than {MOST_STATEMENTS} statements", span)
             return []
@@ -347,7 +366,9 @@ class Whole(Converter):
         return [out.target for out in outputs]
 
 
-class _Output(NamedTuple):
+class Output(NamedTuple):
+    """An output that is taken."""
+
     name: str  # in the layer
     inside: str  # in the statements that are put in
     target: str

@@ -248,7 +248,13 @@ def statement(
     span: Span | None = None,
     block: Block | None = None,
 ) -> Statement:
-    """A statement with its domain's indices in the order in which its text shows them, those of its blocks first."""
+    """A statement with its domain's indices in the order in which its text shows them, those of its blocks first.
+
+    What the line of a block says of how far its index runs, stands in the domain, too.
+    """
+    if block is not None:
+        written = {r.index for r in ranges}
+        ranges = (*ranges, *(r for b in block.path for r in b.ranges if r.index not in written))
     domain = domain_of((target, value), ranges, masks)
     if block is not None:
         steps = [i for b in block.path for i in b.indices if i in domain.indices]

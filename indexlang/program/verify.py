@@ -7,7 +7,7 @@ may rely on, and each pass must keep.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from .conditions import is_range, is_static
 from .functions import COMBINATIONS, FUNCTIONS
@@ -38,6 +38,7 @@ from .ir import (
     reductions_of,
     sizes_of,
     statement,
+    steps_of,
     walk,
 )
 from .text import expr_text, statement_text
@@ -155,7 +156,7 @@ def _statement(stmt: Statement) -> Iterator[str]:
     for r in dict.fromkeys(reductions):  # one may stand in several places
         names.update(r.domain.indices)
     yield from (f"the index {n} is used twice" for n, k in names.items() if k > 1)
-    yield from _domain(stmt.domain)
+    yield from _domain(stmt.domain, steps_of(stmt))
     tensors = {p.tensor for p in accesses_of(stmt)}
     yield from (f"{n} is an index and a tensor" for n in names if n in tensors)
     for r in reductions:
@@ -207,7 +208,8 @@ def _reduction(r: Reduce) -> Iterator[str]:
             yield f"{expr_text(mask)} is not about the indices of its {r.op}"
 
 
-def _domain(domain: Domain) -> Iterator[str]:
+def _domain(domain: Domain, steps: Collection[str] = ()) -> Iterator[str]:
+    """A condition on a step is a guard: only the line of its block gives it a range."""
     for r in domain.ranges:
         if r.index not in domain.indices:
             yield f"there is a range for {r.index}, which is no index here"
@@ -218,7 +220,7 @@ def _domain(domain: Domain) -> Iterator[str]:
                 yield f"the range of {r.index} ends at {expr_text(bound)}, which is no size"
     yield from (f"{i} has two ranges" for i, k in Counter(r.index for r in domain.ranges).items() if k > 1)
     for mask in domain.masks:
-        if is_range(mask):
+        if is_range(mask) and not {*indices_of(mask)} & {*steps}:
             yield f"{expr_text(mask)} is a range"
 
 

@@ -48,6 +48,7 @@ from .uses import Use, other_uses, uses
 
 Axis = tuple[str, int]  # a tensor and the number of an axis; negative, from the end, behind a leading `...`
 ZERO = Affine(0)
+Made = Mapping[str, frozenset[str]]  # by step, what its block sets
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,11 @@ def _solved(program: Program) -> deque[tuple[Mapping[Size, Affine] | None, froze
 
 def _attempt(program: Program, known: Mapping[Size, Affine] | None, judged: frozenset[int]) -> Solution:
     more = _reached_by_all(program, known)
-    sizes = Sizes(replace(program, shapes=(*program.shapes, *more)) if more else program, known or {})
+    if more:
+        whole = {s.tensor for s in more}
+        kept = [s for s in program.shapes if s.tensor not in whole]
+        program = replace(program, shapes=(*kept, *more))
+    sizes = Sizes(program, known or {})
     solved = []
     problems: list[Problem] = []
     steps: dict[str, Step] = {}
@@ -178,19 +183,19 @@ class Step:
 
 def _steps(program: Program, first: int, sizes: Sizes) -> dict[str, Step]:
     """How far the indices of a block run that begins at a statement: what all of its statements say together."""
-    outermost, made = blocks_of(program.statements[first])[0], made_in_blocks(program)[first]
+    outermost, made = blocks_of(program.statements[first])[0], made_in_blocks(program)
     plain: dict[str, Step] = {}
     others: dict[str, list[Affine]] = {}
-    for stmt in program.statements[first:]:
+    for k, stmt in enumerate(program.statements[first:], first):
         if blocks_of(stmt)[:1] != (outermost,):
             break
-        one = _Statement(stmt, sizes, True, made, {})
+        one = _Statement(stmt, sizes, True, made[k], {})
         one.solve()
         for i in steps_of(stmt):
             high = one.box.high.get(i)
             if high is None or high.indices:
                 continue
-            use = next((u for u in one.uses if u.subscript == Index(i) and u.tensor not in made), None)
+            use = next((u for u in one.uses if u.subscript == Index(i) and u.tensor not in made[k][i]), None)
             if use is not None and i not in one.fixed:
                 plain.setdefault(i, Step(one.box.low[i], high, use))
             others.setdefault(i, []).append(high)
@@ -239,21 +244,20 @@ def _reached_by_all(program: Program, known: Mapping[Size, Affine] | None) -> li
     shapes = []
     for tensor, axes in found.items():
         rank = len(program.statements[wanted[tensor][0]].target.subscripts)
-        dims = [greatest(*axes[k]).to_expr() for k in range(rank) if axes.get(k)]
+        declared = sizes.declared.get(tensor)
+        said = {k: d for k, d in enumerate(declared.dims if declared else ()) if d != Size(tensor, k)}
+        dims = [said.get(k) or greatest(*axes[k]).to_expr() for k in range(rank) if k in said or axes.get(k)]
         if len(dims) == rank:
             shapes.append(Shape(tensor, tuple(dims)))
     return shapes
 
 
 class _Statement:
-    """One statement being solved. What its block has `made` does not bound its `steps`."""
+    """One statement being solved. What the block of a step has `made` does not bound it."""
 
-    def __init__(
-        self, stmt: Statement, sizes: Sizes, is_judged: bool, made: frozenset[str], steps: Mapping[str, Step]
-    ) -> None:
+    def __init__(self, stmt: Statement, sizes: Sizes, is_judged: bool, made: Made, steps: Mapping[str, Step]) -> None:
         self.stmt, self.sizes, self.is_judged = stmt, sizes, is_judged
         self.made, self.steps = made, {i: steps[i] for i in steps_of(stmt) if i in steps}
-        self.inner = frozenset(steps_of(stmt))
         self.box = Box()
         self.problems: list[Problem] = []
         self.cuts: list[Cut] = []
@@ -306,7 +310,7 @@ class _Statement:
         for use in self.uses:
             if not isinstance(use.subscript, Index) or (whole := self.size(use)) is None:
                 continue
-            if use.subscript.name not in self.inner or use.tensor not in self.made:
+            if use.tensor not in self.made.get(use.subscript.name, ()):
                 found.setdefault(use.subscript.name, []).append((use, whole))
         for i, sizes in found.items():
             self.sources[i] = tuple([(use.tensor, use.axis) for use, _ in sizes])
@@ -337,7 +341,7 @@ class _Statement:
         found: dict[str, list[Affine]] = {}
         for use in pending:
             name = self.open(use)[0]
-            if name in self.inner and use.tensor in self.made:
+            if use.tensor in self.made.get(name, ()):
                 continue
             if (bound := self.bound(use, name)) is not None:
                 found.setdefault(name, []).append(bound)

@@ -28,7 +28,6 @@ from ..program.ir import (
     reads_of,
     reductions_of,
     sizes_of,
-    steps_of,
     tensors_in,
 )
 from ..program.text import dim_names, expr_text, statement_text
@@ -173,7 +172,7 @@ class _Numbers:
         ranges = {r.index: r for d in domains for r in d.ranges}
         given = Indices(stmt, box, ranges, self.shapes, self.nothing, self.names)
         everywhere, alone = uses(stmt), plain_uses(stmt)
-        steps, made = steps_of(stmt), made_in_blocks(self.program)[k]
+        made = made_in_blocks(self.program)[k]
         if stmt.target.tensor in self.declared or stmt.target.tensor in solution.sizes.primals:
             self.define(stmt, solution)  # its size is known before what the statement reaches
             if stmt.target.tensor not in self.shapes:
@@ -182,8 +181,7 @@ class _Numbers:
             lo, hi = self.number(bound.low), self.number(bound.high)
             assert lo is not None and hi is not None, "bounds are forms of sizes that are known by now"
             if not given.is_written(i):
-                own = made if i in steps else ()
-                self.agree(i, [use for use in alone.get(i, ()) if use.tensor not in own], bound.sources)
+                self.agree(i, [u for u in alone.get(i, ()) if u.tensor not in made.get(i, ())], bound.sources)
             box[i] = (lo, hi)
         self.problems = empty_indices(given, self.rewritten) or self.problems  # which say why a shape is negative
         self.problems += endless(stmt, box)

@@ -241,8 +241,17 @@ class Source:
         return " and ".join(tests)
 
     def guard(self, part: Slice) -> str:
-        """What stands before a write that may fall into a padding."""
-        return f"if {test}: " if (test := self.inside(part)) else ""
+        """What stands before a write that may fall into a padding, or outside where a mask refuses all of it."""
+        tests = [test] if (test := self.inside(part)) else []
+        for axis, n in zip(part.axes, self.staged.shapes[part.tensor], strict=True):
+            if isinstance(axis, At) and not isinstance(axis.position, Boundary) and self.leaves(axis, n):
+                tests.append(f"0 <= {self.expr(axis.position, True)} < {n}")
+        return f"if {' and '.join(tests)}: " if tests else ""
+
+    def leaves(self, axis: At, size: int) -> bool:
+        """Whether a position leaves its axis at some step."""
+        reach = positions(axis, self.open)
+        return reach is not None and (reach[0] < 0 or reach[1] >= size)
 
     def index(self, part: Slice) -> str:
         """Code of a slice's subscripts."""

@@ -266,6 +266,8 @@ def _place(
             if here.any():
                 fills.add(float(expr.value.value) if isinstance(expr.value, Const) else 0)
             outside |= here
+        elif written:  # where a mask refuses all of it
+            outside |= (position < 0) | (position >= shape[number])
         found[:, 1] += np.clip(position, 0, max(shape[number] - 1, 0)) * strides[number]
     if len(fills) > 1:
         return None

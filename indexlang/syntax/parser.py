@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -179,12 +180,26 @@ class _Parser:
         if len(line.tokens) > DEEPEST and (place := _too_deep(item)) is not None:
             self.problems.append(character_mistakes.too_deep(place, DEEPEST))
             return None
-        if isinstance(item, Statement) and not (isinstance(item.value, Call) and item.op == "="):
-            whole = next((token for token in line.tokens if token.kind == ":"), None)
-            if whole is not None:  # an axis of a part that no layer takes
-                self.problems.append(line_mistakes.slice_(whole.span))
-                return None
+        whole = next((token for token in line.tokens if token.kind == ":"), None)
+        if whole is not None and isinstance(item, Statement) and not any(map(_is_call, _parts(item.value))):
+            self.problems.append(line_mistakes.slice_(whole.span))  # an axis of a part that no layer takes
+            return None
         return item
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """The nodes of an expression; found without recursion."""
+    left = [value]
+    while left:
+        node = left.pop()
+        yield node
+        for part in vars(node).values():
+            several = part if isinstance(part, tuple) else (part,)
+            left += [p for p in (q[1] if isinstance(q, tuple) else q for q in several) if hasattr(p, "span")]
+
+
+def _is_call(node: Any) -> bool:
+    return isinstance(node, Call)
 
 
 def _automaton(line: Line) -> Any:
