@@ -25,13 +25,11 @@ from ..program.ir import (
     DOTS,
     GRAD,
     Access,
-    Boundary,
     Call,
     Const,
     Dots,
     Expr,
     Index,
-    Merged,
     Program,
     Reduce,
     Shape,
@@ -59,7 +57,7 @@ from ..rewrite.scoped import embedded
 from ..rewrite.unnamed import read_through
 from ..size_limits import MOST_DERIVED, MOST_GROWTH
 from . import reductions
-from .contributions import Contribution, contributions, with_cotangent, without_implied
+from .contributions import Contribution, contributions, is_set_once, with_cotangent, without_implied
 from .dependencies import accesses, dependencies, depending, reaching
 from .interfaces import interfaced, named_tensors
 from .poles import Poles
@@ -314,16 +312,10 @@ class _Derivation:
             self.derive_softmax(k, self.softmax[k], adjoint.factor)
             return
         single = self.count[stmt.target.tensor] == 1 and stmt.op in ("=", "+=") and is_plain(stmt.target)
-        holds = (single or self.is_set_once(stmt)) and not stmt.reduced
+        holds = (single or is_set_once(stmt, self.flat.statements)) and not stmt.reduced
         holds = holds and not any(guard_of(m, stmt) for m in stmt.domain.masks)  # whose factors it would swallow
         slopes, out = self.poles.slopes(stmt), stmt.target if holds else None
         self.contribute(k, contributions(stmt.value, adjoint.factor, adjoint.masks, out, slopes), adjoint.factor)
-
-    def is_set_once(self, stmt: Statement) -> bool:
-        """Whether each element that a statement sets has this value alone: no two `=` of a block set one."""
-        makers = [s for s in self.flat.statements if s.target.tensor == stmt.target.tensor]
-        padded = any(isinstance(s, Boundary | Merged | Dots) for s in stmt.target.subscripts)
-        return any(s.block is not None for s in makers) and all(s.op == "=" for s in makers) and not padded
 
     def contribute(self, k: int, found: Iterable[Contribution], adjoint: Expr) -> None:
         """The derived statements of what statement k contributes to tensors that have gradients."""

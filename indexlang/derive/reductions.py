@@ -35,8 +35,10 @@ from ..program.ir import (
     Statement,
     Subscript,
     accesses_of,
+    blocks_of,
     indices_of,
     statement,
+    steps_of,
 )
 from ..program.names import Fresh, Renaming, counted, free, indices_within, is_plain, plain
 from ..program.rebuild import transform_expr
@@ -90,7 +92,11 @@ def _unmistakable(program: Program) -> Program:
         tensors = {a.tensor for k in numbers for a in accesses_of(statements[k])}
         for k in numbers:
             new = {i: names.fresh(i) for i in indices_within(statements[k]) if i in tensors}
-            statements[k] = Renaming(indices=new).statement(statements[k]) if new else statements[k]
+            around = blocks_of(statements[k])[:1]
+            alike = [k] if new.keys().isdisjoint(steps_of(statements[k])) else range(len(statements))
+            for j in alike if new else ():  # a block has one index
+                if blocks_of(statements[j])[:1] == around:
+                    statements[j] = Renaming(indices=new).statement(statements[j])
     return replace(program, statements=tuple(statements))
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from ..program.affine import Affine, not_negative
+from ..program.blocks import as_said
 from ..program.conditions import TRUTHS, margins
 from ..program.facts import kept
 from ..program.interface import with_header
@@ -39,6 +40,7 @@ from ..program.ir import (
     reads,
     reductions_of,
     statement,
+    steps_of,
     walk,
 )
 from ..program.names import Fresh, anonymous, indices_within
@@ -82,9 +84,14 @@ def _hoisted(program: Program, ordered: bool) -> Program:
     for stmt, bound in zip(program.statements, bounds, strict=True):
         work.statement(stmt, bound)
     order = gathered(work.statements)
-    statements, wanted = tuple(s for _, s in order), [work.wanted[k] for k, _ in order]
+    statements, wanted = tuple(as_said(s) for _, s in order), [_but_steps(s, work.wanted[k]) for k, s in order]
     hoisted = inherit(replace(program, statements=statements), wanted)
     return with_header(hoisted)
+
+
+def _but_steps(stmt: Statement, wanted: Bounds | None) -> Bounds | None:
+    """Bounds without those of the steps of a statement, which its block says."""
+    return None if wanted is None else {i: b for i, b in wanted.items() if i not in steps_of(stmt)}
 
 
 def _is_done(stmt: Statement, ordered: bool) -> bool:

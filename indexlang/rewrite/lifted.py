@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..program.blocks import runs
-from ..program.ir import Block, Program, Statement, blocks_of, reads_of, statement, steps_of
+from ..program.conditions import as_mask
+from ..program.ir import Block, Program, Statement, blocks_of, indices_of, reads_of, statement, steps_of
 
 Numbered = tuple[int, Statement]
 
@@ -88,7 +89,9 @@ def _outside(stmt: Statement, level: int) -> Statement:
     """The statement outside of the blocks from a level on."""
     path = blocks_of(stmt)[:level]
     block = path[-1] if path else None
-    return statement(stmt.target, stmt.op, stmt.value, stmt.domain.ranges, stmt.domain.masks, stmt.span, block)
+    gone = {i for b in blocks_of(stmt)[level:] for i in b.indices}
+    masks = tuple(m if gone.isdisjoint(indices_of(m)) else as_mask(m) for m in stmt.domain.masks)  # guards stay such
+    return statement(stmt.target, stmt.op, stmt.value, stmt.domain.ranges, masks, stmt.span, block)
 
 
 def _recurrent(statements: Sequence[Statement]) -> list[list[int]]:
