@@ -25,6 +25,7 @@ from ..program.ir import (
     DOTS,
     GRAD,
     Access,
+    Block,
     Call,
     Const,
     Dots,
@@ -36,6 +37,7 @@ from ..program.ir import (
     Size,
     Statement,
     Subscript,
+    blocks_of,
     parts_of,
     primal_of,
     reads_of,
@@ -181,13 +183,18 @@ class _Derivation:
             scalar(self.flat, [o for o in self.original.outputs if o in self.active])
         self.totals()
         prepared: dict[str, list[Adjoint]] = {}
+        around: tuple[Block, ...] = ()
         for k in reversed(range(len(self.flat.statements))):
             stmt = self.flat.statements[k]
             tensor = stmt.target.tensor
+            if blocks_of(stmt)[:1] != around:
+                around = blocks_of(stmt)[:1]
+                for other in (s for s in self.flat.statements if around and blocks_of(s)[:1] == around):
+                    if self.is_chosen(other) and other.target.tensor not in prepared:  # in front of the whole block
+                        prepared[other.target.tensor] = self.prepare(other.target.tensor)
             if tensor not in self.active:
                 continue
-            extremum = isinstance(stmt.value, Reduce) and stmt.value.op in ("max", "min")
-            if stmt.op in ("=", "+=") and not extremum:
+            if not self.is_chosen(stmt):
                 adjoint = Adjoint(replace(stmt.target, tensor=self.names[tensor]))
             else:
                 if tensor not in prepared:
@@ -218,6 +225,11 @@ class _Derivation:
         whole = read_through(whole, {g for t, g in self.names.items() if t not in named})
         found = embedded(interfaced(self.original, self.without_unread(optimize(whole, self.floats())), given))
         return replace(found, statements=numbered(found.statements))
+
+    def is_chosen(self, stmt: Statement) -> bool:
+        """Whether the derivative of a statement needs others: of a maximum its winner, of a product all others."""
+        extremum = isinstance(stmt.value, Reduce) and stmt.value.op in ("max", "min")
+        return stmt.target.tensor in self.active and (stmt.op not in ("=", "+=") or extremum)
 
     def read_from_steps(self, statements: list[Statement]) -> list[Statement]:
         """The statements outside of blocks with what steps have made already read from there."""

@@ -308,7 +308,7 @@ def _others(k: int, group: Group, names: Fresh) -> Iterator[tuple[Statement, Bou
         if number == k and is_plain(other.target) and not other.reduced:
             continue
         copy, extra, renamed = _copied(other, theirs, own, names)
-        masks = list(copy.domain.masks)
+        masks = list(copy.domain.masks if other.block is None else map(as_mask, copy.domain.masks))
         mapping: dict[str, str] = {}
         if len(stmt.target.subscripts) != len(copy.target.subscripts):
             raise _refused(stmt, _ELLIPSIS)

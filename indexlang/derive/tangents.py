@@ -210,8 +210,12 @@ class _Derivation:
     def derive_last(self) -> None:
         """All tangents behind all statements, in their order, blocks as short as they can be."""
         first = len(self.statements)
-        for k in range(first):
-            self.derive_behind(k)
+        chosen: dict[int, tuple[tuple[Expr, ...], Expr | None]] = {}
+        for tensor, numbers in self.numbers.items():
+            if tensor in self.active:
+                chosen |= dict(zip(numbers, self.prepare(tensor), strict=True))
+        for k in sorted(chosen):
+            self.statement(k, *chosen[k])
         order = arranged(self.statements[first:])
         self.bounds[first:] = [self.bounds[first + k] for k, _ in order]
         self.statements[first:] = [stmt for _, stmt in order]
@@ -229,23 +233,23 @@ class _Derivation:
 
     def derive(self, tensor: str) -> None:
         """The tangent of a tensor that has all its statements."""
-        numbers = self.numbers[tensor]
-        group = [(self.flat.statements[k], self.solution.bounds[k]) for k in numbers]
-        masks: list[tuple[Expr, ...]] = [() for _ in group]
-        others: list[Expr | None] = [None for _ in group]
+        for k, (winner, others) in zip(self.numbers[tensor], self.prepare(tensor), strict=True):
+            self.statement(k, winner, others)
+
+    def prepare(self, tensor: str) -> list[tuple[tuple[Expr, ...], Expr | None]]:
+        """What the tangents of a maximum or a product need; of each statement its winner, and its other factors."""
+        group = [(self.flat.statements[k], self.solution.bounds[k]) for k in self.numbers[tensor]]
         first, name = group[0][0], self.names[tensor]
-        if not self.is_sum(first):
-            if first.op == "*=":
-                found = reductions.product(group, name, self.fresh)
-            else:
-                found = reductions.extremum(group, name, self.fresh, len(first.target.subscripts))
-            for stmt, bounds in found.statements:
-                self.add(stmt, bounds)
-            self.shapes += found.shapes
-            masks = [adjoint.masks for adjoint in found.adjoints]
-            others = [a.factor.args[1] if isinstance(a.factor, Call) else None for a in found.adjoints]
-        for k, winner, other in zip(numbers, masks, others, strict=True):
-            self.statement(k, winner, other)
+        if self.is_sum(first):
+            return [((), None) for _ in group]
+        if first.op == "*=":
+            found = reductions.product(group, name, self.fresh)
+        else:
+            found = reductions.extremum(group, name, self.fresh, len(first.target.subscripts))
+        for stmt, bounds in found.statements:
+            self.add(stmt, bounds)
+        self.shapes += found.shapes
+        return [(a.masks, a.factor.args[1] if isinstance(a.factor, Call) else None) for a in found.adjoints]
 
     def statement(self, k: int, winner: tuple[Expr, ...], others: Expr | None) -> None:
         """One statement for each occurrence, in statement k, of a tensor that has a tangent."""

@@ -6,11 +6,14 @@ stands in a row with one Block is one `for`, and a number tells two in a row apa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import TypeVar
 
 from .ir import Block, Program, Range, Statement, blocks_of, steps_of
+
+Bound = TypeVar("Bound")
 
 
 def numbered(statements: Iterable[Statement], first: int = 0) -> tuple[Statement, ...]:
@@ -79,6 +82,11 @@ def as_said(stmt: Statement) -> Statement:
     said = {i: Range(i) for i in steps_of(stmt)} | {r.index: r for b in blocks_of(stmt) for r in b.ranges}
     ranges = (said.get(i, stmt.domain.range(i)) for i in stmt.domain.indices)
     return replace(stmt, domain=replace(stmt.domain, ranges=tuple(r for r in ranges if r != Range(r.index))))
+
+
+def but_steps(stmt: Statement, bounds: Mapping[str, Bound] | None) -> dict[str, Bound] | None:
+    """Bounds of a statement's indices without those of its steps, of which its block tells."""
+    return None if bounds is None else {i: b for i, b in bounds.items() if i not in steps_of(stmt)}
 
 
 def has_blocks(program: Program) -> bool:
