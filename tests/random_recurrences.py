@@ -245,7 +245,8 @@ def _tried(sample: Sample, backend: str, most: int) -> Iterator[str]:
     yield from _wrong("value", found, right)
     yield from _parsed("text", f)
     wrt = tuple(n for n in differentiable(f.program) if arrays[n].dtype.kind == "f")
-    if not wrt or not all(np.isfinite(v).all() for v in right.values()):
+    inside = loops.run(f.program, arrays, all_tensors=True)  # a maximum of nothing, times 0, is no number
+    if not wrt or not all(np.isfinite(v).all() for v in inside.values()):
         return
     for row in gradcheck(f.program, arrays, wrt=wrt, most=most):
         if not row.ok:
@@ -278,8 +279,12 @@ def _derived(f: Function, wrt: tuple[str, ...], arrays: Mapping[str, Array], rig
     behind = sum(float(np.sum(gradients[names[n]] * v)) for n, v in moves.items())
     if not abs(ahead - behind) <= 1e-8 * (1 + abs(ahead)):
         yield f"inner product: {ahead} {behind}"
+    yield from _batched(f, arrays, right)
     if len(g.program.statements) > 40:
         return
+    yield from _parsed("text of tangents of gradients", g.tangent())
+    if set(t.program.inputs) > set(f.inputs):
+        yield from _parsed("text of gradients of tangents", t.grad())
     try:
         again = g.grad()
     except IndexLangError as error:
@@ -291,6 +296,19 @@ def _derived(f: Function, wrt: tuple[str, ...], arrays: Mapping[str, Array], rig
     given_2 = {n: last[n] for n in again.inputs}
     yield from _parsed("text of second", again)
     yield from _wrong("second", again(**given_2), loops.run(again.program, given_2))
+
+
+def _batched(f: Function, arrays: Mapping[str, Array], right: Mapping[str, Array]) -> Iterator[str]:
+    """The same for two at once: the first input is another one in the second."""
+    name = f.inputs[0]
+    if arrays[name].dtype.kind != "f":
+        return
+    both = f.batched("two", [name])
+    yield from _parsed("text of a batch", both)
+    found = _named(both, both(**{**arrays, name: np.stack([0.5 * arrays[name], arrays[name]])}))
+    yield from _wrong(
+        "batch", {n: found[n][1] if found[n].ndim > v.ndim else found[n] for n, v in right.items()}, right
+    )
 
 
 def _refused(f: Function, arrays: Mapping[str, Array], error: Exception) -> Iterator[str]:

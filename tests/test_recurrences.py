@@ -421,3 +421,38 @@ def test_graphs_of_nodes_with_blocks() -> None:
     cotangent = {f"{second.name}.grad": np.full(3, 1 / 3, "f")}
     derived_ = loops.run(f.grad().program, {**arrays, **cotangent})
     np.testing.assert_allclose(fade.grad, derived_[f"{fade.name}.grad"], rtol=1e-4, atol=1e-5)
+
+
+# -- ties --------------------------------------------------------------------------------------------
+
+TIES = (
+    "for t reversed:\n    a[t] = x[t] + 0 * a[pad(t+1)]\n    g max= a[t]\n",
+    "for t:\n    g max= x[t]\n    g max= 1 + 0 * x[t]\n",
+    "for t:\n    g max= 1 + 0 * x[t]\n    g max= x[t]\n",
+    "for t reversed:\n    g min= x[t]\n    g min= 0.5 * x[t]\n",
+    "for t:\n    v[t//2] max= x[t]\n    w[t] = x[t] + 0.1 * w[pad(t-1)]\n",
+    "for t reversed:\n    v[t//2] max= x[t]\n    w[t] = x[t] + 0.1 * w[pad(t+1)]\n",
+    "for t:\n    v[t//2] max= x[t]\n    v[t//2] max= 1 + 0 * x[t]\n    w[t] = x[t] + 0.1 * w[pad(t-1)]\n",
+    "for t, s reversed:\n    v[t+s] max= z[t,s]\n    w[t,s] = z[t,s] + 0.1 * w[pad(t+1),s]\n",
+    "for t:\n    for s reversed:\n        v[t] max= z[t,s]\n        w[t,s] = z[t,s] + 0.1 * w[t,pad(s+1)]\n",
+)
+
+
+@pytest.mark.parametrize("text", TIES)
+def test_of_equal_candidates_the_first_step_wins(text: str) -> None:
+    """Steps count first, in the block's order, then lines: as the loops find them, who keep the first they meet."""
+    rng = np.random.default_rng(9)
+    f = indexlang.compile(text, backend="numpy")
+    for _ in range(4):
+        shapes = {"x": (6,), "z": (3, 4)}
+        arrays = {n: rng.integers(0, 2, shapes[n]).astype(float) for n in f.inputs}
+        assert not [row for row in gradcheck(f.program, arrays) if not row.ok]
+        g, t, there = f.grad(), f.tangent(), given(f, arrays)
+        gradients = loops.run(g.program, taken(g, there))
+        assert_close(g(**taken(g, there)), gradients)
+        moves = {f"{n}.dot": rng.standard_normal(a.shape) for n, a in arrays.items()}
+        moved = loops.run(t.program, taken(t, {**there, **moves}))
+        assert_close(t(**taken(t, {**there, **moves})), moved)
+        ahead = sum(np.sum(moved[f"{n}.dot"] * there[f"{n}.grad"]) for n in f.outputs)
+        behind = sum(np.sum(gradients[f"{n}.grad"] * moves[f"{n}.dot"]) for n in arrays)
+        np.testing.assert_allclose(ahead, behind, rtol=1e-9, atol=1e-9)

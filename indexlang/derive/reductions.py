@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..errors import DerivationError, Problem
-from ..program.affine import Affine, total
+from ..program.affine import Affine
 from ..program.conditions import as_mask, decided
 from ..program.facts import kept
 from ..program.ir import (
@@ -44,10 +44,10 @@ from ..program.names import Fresh, Renaming, counted, free, indices_within, is_p
 from ..program.rebuild import transform_expr
 from ..ranges.solve import Bound
 from .compared import stored
+from .numbers import Group, numbers, position, turned
 
 Bounds = Mapping[str, Bound]
 _ELLIPSIS = "'...' stands beside other axes; write its axes out"
-Group = Sequence[tuple[Statement, Bounds]]  # the statements of one tensor with the bounds of their indices
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def _unmistakable(program: Program) -> Program:
         return program
     statements = list(program.statements)
     names = Fresh.of(program)
-    for numbers in several:
-        tensors = {a.tensor for k in numbers for a in accesses_of(statements[k])}
-        for k in numbers:
+    for several_of_one in several:
+        tensors = {a.tensor for k in several_of_one for a in accesses_of(statements[k])}
+        for k in several_of_one:
             new = {i: names.fresh(i) for i in indices_within(statements[k]) if i in tensors}
             around = blocks_of(statements[k])[:1]
             alike = [k] if new.keys().isdisjoint(steps_of(statements[k])) else range(len(statements))
@@ -154,6 +154,8 @@ def _moved(shape: Shape, tensor: str) -> tuple[Expr, ...]:
 def extremum(group: Group, adjoint: str, names: Fresh, rank: int) -> Prepared:
     """The first winner of a maximum or minimum."""
     only, bounds = group[0]
+    if any(not turned(stmt).isdisjoint(stmt.reduced) for stmt, _ in group):  # the last step comes first
+        return _by_number(group, adjoint, names, rank)
     if len(group) == 1 and is_plain(only.target):
         return _by_argmax(only, bounds, adjoint, names)
     if any(s.block is not None for s, _ in group) and _have_places_of_their_own(group):
@@ -245,12 +247,10 @@ def _by_number(group: Group, adjoint: str, names: Fresh, rank: int) -> Prepared:
     tensor = group[0][0].target.tensor
     first = names.fresh(f"{tensor}_first")
     prepared = Prepared(shapes=[Shape(first, tuple(Size(tensor, k) for k in range(rank)))])
-    offset = Affine(0)
-    for stmt, bounds in group:
+    for stmt, _ in group:
         if any(isinstance(s, Dots) for s in stmt.target.subscripts) or DOTS in stmt.domain.indices:
             raise _refused(stmt, "'...' stands in one of several accumulations; write its axes out")
-        indices = stmt.domain.indices
-        number = position(indices, bounds) + offset
+    for (stmt, bounds), number in zip(group, numbers(group), strict=True):
         fn = "lt" if stmt.op == "max=" else "gt"
         beaten = Call(fn, (stmt.value, stmt.target))
         masks = (*stmt.domain.masks, Call("not", (beaten,)))
@@ -259,17 +259,7 @@ def _by_number(group: Group, adjoint: str, names: Fresh, rank: int) -> Prepared:
         prepared.statements.append((made, bounds))
         winner = as_mask(Call("eq", (at, number.to_expr())))
         prepared.adjoints.append(Adjoint(replace(stmt.target, tensor=adjoint), (winner,)))
-        offset = offset + total(bounds[i].high - bounds[i].low for i in indices)
     return prepared
-
-
-def position(indices: Sequence[str], bounds: Bounds) -> Affine:
-    """The row-major number of a point in the box of some indices."""
-    number = Affine(0)
-    for i in indices:
-        low, high = bounds[i].low, bounds[i].high
-        number = number * (high - low) + Affine(0, ((Index(i), 1),)) - low
-    return number
 
 
 def without_values(access: Access) -> Access:

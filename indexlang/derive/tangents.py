@@ -55,6 +55,7 @@ from ..rewrite.hoist import hoist_in_order
 from ..rewrite.lifted import arranged
 from ..rewrite.optimize import optimize
 from ..rewrite.scoped import embedded
+from ..rewrite.substitution import linear
 from ..rewrite.unnamed import read_through
 from ..size_limits import MOST_DERIVED, MOST_GROWTH
 from . import reductions
@@ -199,8 +200,9 @@ class _Derivation:
             return False
         steps = {*steps_of(first)}
         places = {tuple((a, s) for a, s in enumerate(g.target.subscripts) if steps & {*indices_of(s)}) for g in group}
-        held = {i for _, s in next(iter(places)) for i in indices_of(s)}
-        return {g.block for g in group} != {first.block} or len(places) > 1 or held != steps
+        forms = [form for _, s in next(iter(places)) if (form := linear(s)) is not None]
+        told = {i for form in forms for i in form.indices if len(form.indices) == 1}  # the step, by a position alone
+        return {g.block for g in group} != {first.block} or len(places) > 1 or not steps <= told
 
     def is_sum(self, stmt: Statement) -> bool:
         """Whether the tangent of a statement is about it alone."""

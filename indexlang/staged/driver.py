@@ -98,7 +98,7 @@ class Source:
         helpers = [text for name, text in HELPERS.items() if name in self.used]
         return "\n\n".join(["import numpy as np\n", *helpers, function])
 
-    def function(self, name: str, looks: bool = False) -> str:
+    def function(self, name: str, looks: bool = False, doc: str = "") -> str:
         """The function alone. Where it `looks`, it refuses inputs of other shapes and types."""
         staged = self.staged
         numbers = range(len(list(calls(staged.stages))))
@@ -121,6 +121,7 @@ class Source:
             result = f"{self.names[tensor]}.astype({dtype!r}, copy=False)"
             results.append(f'np.require({result}, None, "C")' if self.turned(tensor) else result)
         lines = ['@np.errstate(all="ignore")', f"def {name}({', '.join(self.names[t] for t in staged.inputs)}):"]
+        lines += [doc] if doc else []
         for tensor in staged.inputs if looks else ():
             at = self.names[tensor]
             form = f"{staged.shapes[tensor]}, {staged.dtypes[tensor]!r}"

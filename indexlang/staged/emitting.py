@@ -7,6 +7,7 @@ the driver and its pieces do, bit for bit.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 
 from ..backends.numpy import program as numpy
 from ..backends.numpy.code import Name
@@ -37,6 +38,9 @@ def printed(w: Writer, name: Name, staged: Staged, plans: Sequence[Plan], looks:
         w.use("fitting")
     source = Source(staged, called=tuple(called), helpers=names)
     source.taken |= {"fitting"}
-    function = source.function(name.text, looks)
+    shown = numpy.told((t, list(staged.shapes[t]), kind) for t, kind in staged.outputs)
+    taken = numpy.told((t, list(staged.shapes[t]), staged.dtypes[t]) for t in staged.inputs)
+    doc = fill(f'"""{shown} of {taken}."""', 110, initial_indent="    ", subsequent_indent="    ")
+    function = source.function(name.text, looks, doc)
     functions += [text.replace(f"def {h}(", f"def {names[h]}(") for h, text in HELPERS.items() if h in source.used]
     return [*functions, function]
