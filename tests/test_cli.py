@@ -227,6 +227,7 @@ def test_grad_as_json(capsys: Capsys) -> None:
         "op": "+=",
         "indices": ["di", "dj", "cx", "cy", "b", "i", "j"],
         "reduced": ["b", "i", "j"],
+        "blocks": [],
     }
 
 

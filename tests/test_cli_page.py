@@ -68,7 +68,7 @@ def test_the_page_can_be_followed_from_its_top_in_an_empty_folder(tmp_path: Path
             assert done.returncode == 0, line
             ran += 1
     assert ran > 9
-    assert sorted(p.name for p in folder.iterdir()) == ["conv2d.py", "layers.idx", "x.npy"]
+    assert sorted(p.name for p in folder.iterdir()) == ["average.idx", "conv2d.py", "layers.idx", "x.npy"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

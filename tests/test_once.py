@@ -7,6 +7,7 @@ import pytest
 
 import indexlang
 from indexlang.oracle.loops import run as loops
+from indexlang.staged.compiled import StagedPlan
 
 X = np.arange(6.0)
 HEAD = "shape s[7]\ns[0] = 1\nfor t:\n"
@@ -39,3 +40,20 @@ def test_what_is_set_twice_is_refused(text: str) -> None:
 def test_what_is_set_once_runs(text: str, backend: str) -> None:
     f = indexlang.compile(text, outputs=["s"], backend=backend)
     np.testing.assert_allclose(f(x=X), loops(f.program, {"x": X})["s"])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "checks"),
+    [
+        ("t < n[b]", "t >= n[b]", 0),
+        ("t < n[b]", "n[b] <= t", 0),
+        ("t < n[b]", "not t < n[b]", 0),
+        ("n[b] == t", "n[b] != t", 0),
+        ("t < n[b]", "t > n[b]", 1),
+    ],
+)
+def test_contrary_conditions_need_no_look_at_the_data(first: str, second: str, checks: int) -> None:
+    text = f"h[0,b] = x[0,b]\nfor t:\n    h[t+1,b] = x[t,b] where {first}\n    h[t+1,b] = h[t,b] where {second}\n"
+    plan = indexlang.compile(text, backend="numpy").plan(x=(3, 2), n=(2,))
+    assert isinstance(plan, StagedPlan)
+    assert len(plan.staged.checks) == checks

@@ -21,6 +21,7 @@ from ..errors import DerivationError, MeaningError, Problem
 from ..plan.derived import fitted
 from ..plan.plan import Plan
 from ..program import latex as typesetting
+from ..program.blocks import has_blocks
 from ..program.ir import Program
 from ..program.notebook import html_of, latex_of
 from ..program.text import to_text
@@ -316,6 +317,9 @@ class Function(Transformed):
             return other.emit(target, *args, **{"vjp": vjp, **shapes})
         row = BACKENDS[self.backend]
         key, pulls = self._formed(args, shapes), arguments.switch("vjp", vjp)
+        if has_blocks(self.program) and not row.pulls:
+            rule, way = f"no module of '{target}' goes through the steps of a block", "write emit('numpy', ...)"
+            raise MeaningError(Problem("target", rule, way_out=way))
         if pulls and not row.pulls:
             rule, way = f"'{target}' has no module of both runs", "emit f.grad(), or write emit('numpy', ..., vjp=True)"
             raise MeaningError(Problem("target", rule, way_out=way))

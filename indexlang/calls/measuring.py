@@ -2,7 +2,7 @@
 
 In: a Function, shapes and types. Out: `Measured`. The one rule: what is measured is the code that a call runs, with
 a look at the clock after each section, which a call of native code does not go across; of several runs the shortest
-time counts.
+time counts. Programs with blocks are timed as a whole.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ..errors import ShapeError
 from ..oracle.gradcheck import index_tensors, position_limits
 from ..plan.plan import Plan
 from ..plan.record import amount
+from ..program.blocks import has_blocks
 from ..program.ir import Program
 from ..threads import num_threads
 from .function import Function
@@ -56,6 +57,8 @@ class Measured:
 
 def measured(function: Function, forms: Forms) -> Measured:
     """The program on random arrays. Errors: `ShapeError`, also of positions that random integers cannot be."""
+    if has_blocks(function.program):
+        return _as_a_whole(function, forms)
     program, limits = function.program, BACKENDS[function.backend].limits
     ticks: list[tuple[int, float]] = []
     shapes, dtypes = {n: s for n, (s, _) in forms.items()}, {n: d for n, (_, d) in forms.items()}
@@ -81,6 +84,26 @@ def measured(function: Function, forms: Forms) -> Measured:
     whole = min((sum(run) for run in runs), default=0.0)
     most, bandwidth = map(max, zip(before, peaks(dtype), strict=True))  # others may have been busy meanwhile
     return Measured(tuple(_rows(compiled.plan, best, most, bandwidth)), whole, dtype, most, bandwidth, num_threads())
+
+
+def _as_a_whole(function: Function, forms: Forms) -> Measured:
+    """A program with blocks: of a step, which may be a millionth of a second, looks at the clock would tell nothing."""
+    dtypes = function.plan(**forms).dtypes.values()
+    dtype = "float64" if "float64" in dtypes else "float32"
+    arrays = dict(zip(function.program.inputs, _inputs(function.program, forms), strict=True))
+    try:
+        function(arrays)
+    except ShapeError:
+        arrays = {n: np.zeros_like(a) if a.dtype.kind in "iu" else a for n, a in arrays.items()}
+        function(arrays)
+    times: list[float] = []
+    end = perf_counter() + SECONDS
+    while len(times) < RUNS or perf_counter() < end:
+        begin = perf_counter()
+        function(arrays)
+        times.append(perf_counter() - begin)
+    most, bandwidth = peaks(dtype)
+    return Measured((), min(times), dtype, most, bandwidth, num_threads())
 
 
 def _rows(plan: Plan, seconds: Sequence[float], most: float, bandwidth: float) -> list[Row]:

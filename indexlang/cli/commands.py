@@ -31,12 +31,14 @@ from ..meaning.report import count, nearest
 from ..meaning.resolve import layer_names, resolve
 from ..oracle.gradcheck import gradcheck, random_inputs
 from ..plan.printing import as_json, steps_text
-from ..program.ir import Program
+from ..program.blocks import has_blocks
+from ..program.ir import Program, blocks_of
 from ..program.latex import to_latex
-from ..program.text import statement_text, to_text
+from ..program.text import block_text, statement_text, to_text
 from ..rewrite.gather import gather
 from ..rewrite.starting import unsolved
 from ..sizes.doubts import doubts
+from ..staged.told import pieces
 from ..syntax.layout import layout
 from ..syntax.parser import parse
 from ..syntax.tree import File, Item, LayerDef, ShapeDecl, Statement
@@ -96,6 +98,7 @@ def _as_json(program: Program) -> dict[str, object]:
             "op": s.op,
             "indices": list(s.domain.indices),
             "reduced": list(s.reduced),
+            "blocks": [block_text(block) for block in blocks_of(s)],
         }
         for s in program.statements
     ]
@@ -224,7 +227,7 @@ def _gradcheck(args: argparse.Namespace) -> int:
     program = program_of(args)
     given = {n: _wide(a) for n, a in cli_files.arrays(args.input).items()}
     inputs = random_inputs(program, shapes_of(program, args.shape, given), seed=args.seed, given=given)
-    forward = _complex_forward(program)
+    forward = None if has_blocks(program) else _complex_forward(program)  # else the plain loops, step by step
     backward = partial(_backward, backend_of(args))
     rows = gradcheck(program, inputs, forward=forward, backward=backward, wrt=args.wrt, seed=args.seed)
     print_text(table(rows))
@@ -273,10 +276,13 @@ def _explain(args: argparse.Namespace) -> int:
         if args.vjp:
             print_text(("forward:", "\nbackward, from what was kept:")[number])
         print_text(str(plan))
-        if args.steps:
-            print_text(f"\n{steps_text(plan)}")
-        if args.nests:
-            print_text(f"\n{BACKENDS[function.backend].nests(plan)}")
+        for heading, one in pieces(plan) if args.steps or args.nests else ():
+            if heading:
+                print_text(f"\n{heading}:")
+            if args.steps:
+                print_text(f"\n{steps_text(one)}")
+            if args.nests:
+                print_text(f"\n{BACKENDS[function.backend].nests(one)}")
     if times is not None:
         print_text(measuring.text(times))
     return 0

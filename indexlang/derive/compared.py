@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from ..program.blocks import as_said, but_steps
 from ..program.functions import is_exact
 from ..program.interface import with_header
 from ..program.ir import DOTS, Access, Index, Program, Statement, indices_of, statement
@@ -37,7 +38,8 @@ def stored(program: Program) -> Program:
         made = statement(value, "=", stmt.value, ranges, domain.masks, stmt.span, stmt.block)
         statements += [made, statement(stmt.target, stmt.op, value, domain.ranges, domain.masks, stmt.span, stmt.block)]
         wanted += [{i: bounds[i] for i in own}, {i: bounds[i] for i in domain.indices}]
-    found = inherit(replace(program, statements=tuple(statements)), wanted)
+    kept = [but_steps(s, w) for s, w in zip(statements, wanted, strict=True)]
+    found = inherit(replace(program, statements=tuple(map(as_said, statements))), kept)
     return with_header(found)
 
 

@@ -15,7 +15,7 @@ from ..program.algebra import Product, left_over, multiplied, product, product_o
 from ..program.conditions import as_mask, guard_of
 from ..program.derivatives import is_constant
 from ..program.functions import partial
-from ..program.ir import Access, Call, Const, Expr, Reduce, Statement, walk
+from ..program.ir import Access, Boundary, Call, Const, Dots, Expr, Merged, Reduce, Statement, walk
 from ..program.signs import INFINITE, NO_NUMBER, NUMBERS, POSITIVE, Signs, signs_of
 from ..rewrite.simplify import simplify
 from .denominators import slopes_below
@@ -152,6 +152,13 @@ def not_zero(adjoint: Expr) -> Expr | None:
         return None
     parts = product(adjoint)
     return Call("ne", (simplify(Product(Fraction(1), parts.factors, parts.divisors).expr()), Const(0)))
+
+
+def is_set_once(stmt: Statement, statements: Iterable[Statement]) -> bool:
+    """Whether each element that a statement sets has this value alone: no two `=` of a block set one."""
+    makers = [s for s in statements if s.target.tensor == stmt.target.tensor]
+    padded = any(isinstance(s, Boundary | Merged | Dots) for s in stmt.target.subscripts)
+    return any(s.block is not None for s in makers) and all(s.op == "=" for s in makers) and not padded
 
 
 def with_cotangent(stmt: Statement, found: Contribution, adjoint: Expr) -> tuple[Expr, ...]:

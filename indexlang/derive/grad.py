@@ -25,19 +25,19 @@ from ..program.ir import (
     DOTS,
     GRAD,
     Access,
-    Boundary,
+    Block,
     Call,
     Const,
     Dots,
     Expr,
     Index,
-    Merged,
     Program,
     Reduce,
     Shape,
     Size,
     Statement,
     Subscript,
+    blocks_of,
     parts_of,
     primal_of,
     reads_of,
@@ -59,7 +59,7 @@ from ..rewrite.scoped import embedded
 from ..rewrite.unnamed import read_through
 from ..size_limits import MOST_DERIVED, MOST_GROWTH
 from . import reductions
-from .contributions import Contribution, contributions, with_cotangent, without_implied
+from .contributions import Contribution, contributions, is_set_once, with_cotangent, without_implied
 from .dependencies import accesses, dependencies, depending, reaching
 from .interfaces import interfaced, named_tensors
 from .poles import Poles
@@ -183,13 +183,18 @@ class _Derivation:
             scalar(self.flat, [o for o in self.original.outputs if o in self.active])
         self.totals()
         prepared: dict[str, list[Adjoint]] = {}
+        around: tuple[Block, ...] = ()
         for k in reversed(range(len(self.flat.statements))):
             stmt = self.flat.statements[k]
             tensor = stmt.target.tensor
+            if blocks_of(stmt)[:1] != around:
+                around = blocks_of(stmt)[:1]
+                for other in (s for s in self.flat.statements if around and blocks_of(s)[:1] == around):
+                    if self.is_chosen(other) and other.target.tensor not in prepared:  # in front of the whole block
+                        prepared[other.target.tensor] = self.prepare(other.target.tensor)
             if tensor not in self.active:
                 continue
-            extremum = isinstance(stmt.value, Reduce) and stmt.value.op in ("max", "min")
-            if stmt.op in ("=", "+=") and not extremum:
+            if not self.is_chosen(stmt):
                 adjoint = Adjoint(replace(stmt.target, tensor=self.names[tensor]))
             else:
                 if tensor not in prepared:
@@ -220,6 +225,11 @@ class _Derivation:
         whole = read_through(whole, {g for t, g in self.names.items() if t not in named})
         found = embedded(interfaced(self.original, self.without_unread(optimize(whole, self.floats())), given))
         return replace(found, statements=numbered(found.statements))
+
+    def is_chosen(self, stmt: Statement) -> bool:
+        """Whether the derivative of a statement needs others: of a maximum its winner, of a product all others."""
+        extremum = isinstance(stmt.value, Reduce) and stmt.value.op in ("max", "min")
+        return stmt.target.tensor in self.active and (stmt.op not in ("=", "+=") or extremum)
 
     def read_from_steps(self, statements: list[Statement]) -> list[Statement]:
         """The statements outside of blocks with what steps have made already read from there."""
@@ -314,16 +324,10 @@ class _Derivation:
             self.derive_softmax(k, self.softmax[k], adjoint.factor)
             return
         single = self.count[stmt.target.tensor] == 1 and stmt.op in ("=", "+=") and is_plain(stmt.target)
-        holds = (single or self.is_set_once(stmt)) and not stmt.reduced
+        holds = (single or is_set_once(stmt, self.flat.statements)) and not stmt.reduced
         holds = holds and not any(guard_of(m, stmt) for m in stmt.domain.masks)  # whose factors it would swallow
         slopes, out = self.poles.slopes(stmt), stmt.target if holds else None
         self.contribute(k, contributions(stmt.value, adjoint.factor, adjoint.masks, out, slopes), adjoint.factor)
-
-    def is_set_once(self, stmt: Statement) -> bool:
-        """Whether each element that a statement sets has this value alone: no two `=` of a block set one."""
-        makers = [s for s in self.flat.statements if s.target.tensor == stmt.target.tensor]
-        padded = any(isinstance(s, Boundary | Merged | Dots) for s in stmt.target.subscripts)
-        return any(s.block is not None for s in makers) and all(s.op == "=" for s in makers) and not padded
 
     def contribute(self, k: int, found: Iterable[Contribution], adjoint: Expr) -> None:
         """The derived statements of what statement k contributes to tensors that have gradients."""

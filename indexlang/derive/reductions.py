@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..errors import DerivationError, Problem
-from ..program.affine import Affine, total
+from ..program.affine import Affine
 from ..program.conditions import as_mask, decided
 from ..program.facts import kept
 from ..program.ir import (
@@ -35,17 +35,19 @@ from ..program.ir import (
     Statement,
     Subscript,
     accesses_of,
+    blocks_of,
     indices_of,
     statement,
+    steps_of,
 )
 from ..program.names import Fresh, Renaming, counted, free, indices_within, is_plain, plain
 from ..program.rebuild import transform_expr
 from ..ranges.solve import Bound
 from .compared import stored
+from .numbers import Group, numbers, position, turned
 
 Bounds = Mapping[str, Bound]
 _ELLIPSIS = "'...' stands beside other axes; write its axes out"
-Group = Sequence[tuple[Statement, Bounds]]  # the statements of one tensor with the bounds of their indices
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,15 @@ def _unmistakable(program: Program) -> Program:
         return program
     statements = list(program.statements)
     names = Fresh.of(program)
-    for numbers in several:
-        tensors = {a.tensor for k in numbers for a in accesses_of(statements[k])}
-        for k in numbers:
+    for several_of_one in several:
+        tensors = {a.tensor for k in several_of_one for a in accesses_of(statements[k])}
+        for k in several_of_one:
             new = {i: names.fresh(i) for i in indices_within(statements[k]) if i in tensors}
-            statements[k] = Renaming(indices=new).statement(statements[k]) if new else statements[k]
+            around = blocks_of(statements[k])[:1]
+            alike = [k] if new.keys().isdisjoint(steps_of(statements[k])) else range(len(statements))
+            for j in alike if new else ():  # a block has one index
+                if blocks_of(statements[j])[:1] == around:
+                    statements[j] = Renaming(indices=new).statement(statements[j])
     return replace(program, statements=tuple(statements))
 
 
@@ -148,6 +154,8 @@ def _moved(shape: Shape, tensor: str) -> tuple[Expr, ...]:
 def extremum(group: Group, adjoint: str, names: Fresh, rank: int) -> Prepared:
     """The first winner of a maximum or minimum."""
     only, bounds = group[0]
+    if any(not turned(stmt).isdisjoint(stmt.reduced) for stmt, _ in group):  # the last step comes first
+        return _by_number(group, adjoint, names, rank)
     if len(group) == 1 and is_plain(only.target):
         return _by_argmax(only, bounds, adjoint, names)
     if any(s.block is not None for s, _ in group) and _have_places_of_their_own(group):
@@ -239,12 +247,10 @@ def _by_number(group: Group, adjoint: str, names: Fresh, rank: int) -> Prepared:
     tensor = group[0][0].target.tensor
     first = names.fresh(f"{tensor}_first")
     prepared = Prepared(shapes=[Shape(first, tuple(Size(tensor, k) for k in range(rank)))])
-    offset = Affine(0)
-    for stmt, bounds in group:
+    for stmt, _ in group:
         if any(isinstance(s, Dots) for s in stmt.target.subscripts) or DOTS in stmt.domain.indices:
             raise _refused(stmt, "'...' stands in one of several accumulations; write its axes out")
-        indices = stmt.domain.indices
-        number = position(indices, bounds) + offset
+    for (stmt, bounds), number in zip(group, numbers(group), strict=True):
         fn = "lt" if stmt.op == "max=" else "gt"
         beaten = Call(fn, (stmt.value, stmt.target))
         masks = (*stmt.domain.masks, Call("not", (beaten,)))
@@ -253,17 +259,7 @@ def _by_number(group: Group, adjoint: str, names: Fresh, rank: int) -> Prepared:
         prepared.statements.append((made, bounds))
         winner = as_mask(Call("eq", (at, number.to_expr())))
         prepared.adjoints.append(Adjoint(replace(stmt.target, tensor=adjoint), (winner,)))
-        offset = offset + total(bounds[i].high - bounds[i].low for i in indices)
     return prepared
-
-
-def position(indices: Sequence[str], bounds: Bounds) -> Affine:
-    """The row-major number of a point in the box of some indices."""
-    number = Affine(0)
-    for i in indices:
-        low, high = bounds[i].low, bounds[i].high
-        number = number * (high - low) + Affine(0, ((Index(i), 1),)) - low
-    return number
 
 
 def without_values(access: Access) -> Access:
@@ -302,7 +298,7 @@ def _others(k: int, group: Group, names: Fresh) -> Iterator[tuple[Statement, Bou
         if number == k and is_plain(other.target) and not other.reduced:
             continue
         copy, extra, renamed = _copied(other, theirs, own, names)
-        masks = list(copy.domain.masks)
+        masks = list(copy.domain.masks if other.block is None else map(as_mask, copy.domain.masks))
         mapping: dict[str, str] = {}
         if len(stmt.target.subscripts) != len(copy.target.subscripts):
             raise _refused(stmt, _ELLIPSIS)

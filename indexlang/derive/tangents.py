@@ -8,7 +8,8 @@ and the target get ".dot", the rest of the statement is the partial derivative, 
                                         y.dot[b,o] += x.dot[b,i] * W[o,i]
 
 Who wins a maximum, which branch is taken and what a mask refuses is as for gradients. The tangents of a tensor stand
-behind all of its statements, as they may read it.
+behind all of its statements, as they may read it. In a block each stands behind its own statement, at the same steps,
+where an element is whole by then; where one is not, the tangents are blocks of their own behind all statements.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ..errors import NAMED, DerivationError, Problem, within_depth
 from ..meaning.report import nearest
 from ..program.affine import size
 from ..program.algebra import product_of
+from ..program.blocks import again, numbered, with_ranges
 from ..program.conditions import as_mask, guard_of
 from ..program.ir import (
     TANGENT,
@@ -35,10 +37,12 @@ from ..program.ir import (
     Size,
     Statement,
     Subscript,
+    indices_of,
     is_tangent,
     parts_of,
     primal_of,
     statement,
+    steps_of,
     tensors_in,
 )
 from ..program.measure import nodes
@@ -48,12 +52,14 @@ from ..program.signs import NO_NUMBER
 from ..ranges.inherit import inherit
 from ..ranges.solve import Bound, solve
 from ..rewrite.hoist import hoist_in_order
+from ..rewrite.lifted import arranged
 from ..rewrite.optimize import optimize
 from ..rewrite.scoped import embedded
+from ..rewrite.substitution import linear
 from ..rewrite.unnamed import read_through
 from ..size_limits import MOST_DERIVED, MOST_GROWTH
 from . import reductions
-from .contributions import Contribution, contributions, with_cotangent
+from .contributions import Contribution, contributions, is_set_once, with_cotangent
 from .dependencies import dependencies, depending, reaching
 from .interfaces import interfaced, named_tensors
 from .parts import part_of, unread
@@ -121,6 +127,8 @@ class _Derivation:
         self.numbers: dict[str, list[int]] = {}
         for k, stmt in enumerate(self.flat.statements):
             self.numbers.setdefault(stmt.target.tensor, []).append(k)
+        self.stepwise = {s.target.tensor for s in self.flat.statements if s.block is not None}
+        self.beside = True
         self.statements: list[Statement] = []
         self.bounds: list[Bounds | None] = []
         self.shapes: list[Shape] = []
@@ -146,11 +154,15 @@ class _Derivation:
             raise DerivationError(*problems)
 
     def program(self, values: Sequence[str]) -> Program:
+        self.beside = not any(self.is_late(t) for t in self.stepwise & self.active)
         for k, stmt in enumerate(self.flat.statements):
+            steps = {i: self.solution.bounds[k][i] for i in steps_of(stmt)}
             self.statements.append(stmt)
-            self.bounds.append(None)
-            if self.numbers[stmt.target.tensor][-1] == k and stmt.target.tensor in self.active:
-                self.derive(stmt.target.tensor)
+            self.bounds.append(steps or None)
+            if self.beside:
+                self.derive_behind(k)
+        if not self.beside:
+            self.derive_last()
         whole = replace(
             self.flat,
             inputs=(*self.flat.inputs, *(self.names[n] for n in self.wrt)),
@@ -158,7 +170,8 @@ class _Derivation:
             statements=tuple(self.statements),
             shapes=(*self.flat.shapes, *self.shapes),
         )
-        whole = inherit(whole, self.bounds)
+        whole = inherit(whole, self.bounds, steps=True)
+        whole = replace(whole, statements=with_ranges(whole.statements))
         named = named_tensors(self.original)
         whole = read_through(whole, {d for t, d in self.names.items() if t not in named})
         return self.finished(optimize(whole, tuple(self.active)))
@@ -173,37 +186,78 @@ class _Derivation:
         shaping = {primal_of(s.target.tensor) for s in stmts if not is_tangent(s.target.tensor)}
         sized = {n: self.names[n] for n in self.wrt if n not in read | shaping and self.names[n] in read}
         part = part_of(whole, numbers, derived, sized)
+        part = replace(part, statements=numbered(with_ranges(part.statements)))
         given = (*self.flat.inputs, *(self.names[n] for n in self.wrt))
         return embedded(interfaced(self.original, part, given, TANGENT))
 
     # -- statements ------------------------------------------------------------------------------------
 
+    def is_late(self, tensor: str) -> bool:
+        """Whether the tangents of what blocks make may need an element that is not whole behind its statement."""
+        group = [self.flat.statements[k] for k in self.numbers[tensor]]
+        first = group[0]
+        if self.is_sum(first):
+            return False
+        steps = {*steps_of(first)}
+        places = {tuple((a, s) for a, s in enumerate(g.target.subscripts) if steps & {*indices_of(s)}) for g in group}
+        forms = [form for _, s in next(iter(places)) if (form := linear(s)) is not None]
+        told = {i for form in forms for i in form.indices if len(form.indices) == 1}  # the step, by a position alone
+        return {g.block for g in group} != {first.block} or len(places) > 1 or not steps <= told
+
+    def is_sum(self, stmt: Statement) -> bool:
+        """Whether the tangent of a statement is about it alone."""
+        extremum = isinstance(stmt.value, Reduce) and stmt.value.op in ("max", "min")
+        return stmt.op in ("=", "+=") and not extremum
+
+    def derive_last(self) -> None:
+        """All tangents behind all statements, in their order, blocks as short as they can be."""
+        first = len(self.statements)
+        chosen: dict[int, tuple[tuple[Expr, ...], Expr | None]] = {}
+        for tensor, numbers in self.numbers.items():
+            if tensor in self.active:
+                chosen |= dict(zip(numbers, self.prepare(tensor), strict=True))
+        for k in sorted(chosen):
+            self.statement(k, *chosen[k])
+        order = arranged(self.statements[first:])
+        self.bounds[first:] = [self.bounds[first + k] for k, _ in order]
+        self.statements[first:] = [stmt for _, stmt in order]
+
+    def derive_behind(self, k: int) -> None:
+        """The tangents that stand behind statement k."""
+        stmt = self.flat.statements[k]
+        tensor = stmt.target.tensor
+        if tensor not in self.active:
+            return
+        if tensor in self.stepwise and self.is_sum(stmt):
+            self.statement(k, (), None)
+        elif self.numbers[tensor][-1] == k:
+            self.derive(tensor)
+
     def derive(self, tensor: str) -> None:
         """The tangent of a tensor that has all its statements."""
-        numbers = self.numbers[tensor]
-        group = [(self.flat.statements[k], self.solution.bounds[k]) for k in numbers]
-        masks: list[tuple[Expr, ...]] = [() for _ in group]
-        others: list[Expr | None] = [None for _ in group]
+        for k, (winner, others) in zip(self.numbers[tensor], self.prepare(tensor), strict=True):
+            self.statement(k, winner, others)
+
+    def prepare(self, tensor: str) -> list[tuple[tuple[Expr, ...], Expr | None]]:
+        """What the tangents of a maximum or a product need; of each statement its winner, and its other factors."""
+        group = [(self.flat.statements[k], self.solution.bounds[k]) for k in self.numbers[tensor]]
         first, name = group[0][0], self.names[tensor]
-        extremum = isinstance(first.value, Reduce) and first.value.op in ("max", "min")
-        if extremum or first.op not in ("=", "+="):
-            if first.op == "*=":
-                found = reductions.product(group, name, self.fresh)
-            else:
-                found = reductions.extremum(group, name, self.fresh, len(first.target.subscripts))
-            for stmt, bounds in found.statements:
-                self.add(stmt, bounds)
-            self.shapes += found.shapes
-            masks = [adjoint.masks for adjoint in found.adjoints]
-            others = [a.factor.args[1] if isinstance(a.factor, Call) else None for a in found.adjoints]
-        for k, winner, other in zip(numbers, masks, others, strict=True):
-            self.statement(k, winner, other)
+        if self.is_sum(first):
+            return [((), None) for _ in group]
+        if first.op == "*=":
+            found = reductions.product(group, name, self.fresh)
+        else:
+            found = reductions.extremum(group, name, self.fresh, len(first.target.subscripts))
+        for stmt, bounds in found.statements:
+            self.add(stmt, bounds)
+        self.shapes += found.shapes
+        return [(a.masks, a.factor.args[1] if isinstance(a.factor, Call) else None) for a in found.adjoints]
 
     def statement(self, k: int, winner: tuple[Expr, ...], others: Expr | None) -> None:
         """One statement for each occurrence, in statement k, of a tensor that has a tangent."""
         stmt, bounds = self.flat.statements[k], self.solution.bounds[k]
-        single = len(self.numbers[stmt.target.tensor]) == 1 and stmt.op in ("=", "+=")
-        holds = single and is_plain(stmt.target) and not stmt.reduced
+        single = len(self.numbers[stmt.target.tensor]) == 1 and stmt.op in ("=", "+=") and is_plain(stmt.target)
+        holds = (single or is_set_once(stmt, self.flat.statements)) and not stmt.reduced
         holds = holds and not any(guard_of(m, stmt) for m in stmt.domain.masks)
         root = isinstance(stmt.value, Reduce) and stmt.value.op == "logsumexp"
         ranges = stmt.domain.ranges
@@ -260,5 +314,7 @@ class _Derivation:
 
         if self.numbers.keys() & {*tensors_in(stmt)}:
             stmt = transform_statement(stmt, rule)
+        if stmt.block is not None and not self.beside:
+            stmt = replace(stmt, block=again(stmt.block))
         self.statements.append(stmt)
         self.bounds.append(bounds)

@@ -13,6 +13,7 @@ from itertools import islice
 from math import prod
 
 from ..errors import NAMED, Problem, ShapeError, within_depth
+from ..program.blocks import has_blocks
 from ..program.facts import kept
 from ..program.ir import Access, Program, Reduce, Statement, parts_of, reads_of
 from ..program.measure import widest
@@ -105,6 +106,7 @@ def plan(
 
     `exact` are outputs that are not rounded to the type they would be delivered in, because they are only on their way.
     """
+    assert not has_blocks(program), "a program with blocks runs step by step: its pieces are planned"
     expanded = ranks.expand(program, {name: len(shape) for name, shape in sizes.items()})
     _countable(expanded, limits)
     written = shapes.infer(expanded, sizes)  # hoisting replaces plain uses that must agree by ranges

@@ -2,19 +2,22 @@
 
 In: a Program or a statement. Out: LaTeX for math mode. The one rule: what the language leaves to its conventions is
 written explicitly: reduced indices stand under a sum (product, maximum, minimum), conditions at the end of the line.
+The statements of a block stand behind one brace, before which stand its indices and their order.
 """
 
 from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..errors import NAMED, MeaningError, within_depth
+from .blocks import runs
 from .functions import ADD, ATOM, COMPARE, FUNCTIONS, MUL, NEG, NOT, OR, POW
 from .ir import (
     DOTS,
     Access,
+    Block,
     Boundary,
     Call,
     Const,
@@ -24,11 +27,15 @@ from .ir import (
     Index,
     Merged,
     Program,
+    Range,
     Reduce,
     Size,
     Statement,
     Subscript,
+    blocks_of,
+    indices_of,
     primal_of,
+    steps_of,
 )
 from .text import dim_names
 
@@ -65,18 +72,43 @@ _NO_NAMES: Names = {}
 def to_latex(program: Program) -> str:
     """The statements as one `aligned` environment."""
     names = dim_names(program)
-    lines = (statement_latex(s, names, "&") for s in program.statements)
+    return _aligned(_lines(program.statements, names))
+
+
+def _aligned(lines: Iterator[str]) -> str:
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+
+def _lines(statements: Sequence[Statement], names: Names, level: int = 0) -> Iterator[str]:
+    """A line for each statement, and for each block at a level of blocks."""
+    for block, some in runs(statements, level):
+        if block is None:
+            yield from (statement_latex(s, names, "&") for s in some)
+        else:
+            inside = _aligned(_lines(some, names, level + 1))
+            yield f"{_heading(block, names)}\\quad &\\left\\{{{inside}\\right."
+
+
+def _heading(block: Block, names: Names) -> str:
+    """What stands before the brace of a block."""
+    printer, written = _Printer(names), {r.index: r for r in block.ranges}
+    told = {i for mask in block.masks for i in indices_of(mask)}
+    ranges = [printer.range(written.get(i, Range(i))) for i in block.indices if i in written or i not in told]
+    parts = ",\\; ".join((*ranges, *(printer.bracketed(mask, OR) for mask in block.masks)))
+    return f"\\text{{for }} {parts}" + " \\text{ reversed}" * block.reverse
 
 
 def statement_latex(stmt: Statement, dims: Names = _NO_NAMES, align: str = "") -> str:
     """One statement; `align` stands before its operator."""
     printer = _Printer(dims)
     value, level = printer.expr(stmt.value)
-    if stmt.reduced:
-        value = printer.reduction(_REDUCTION_OF[stmt.op], Domain(stmt.reduced), value, level)
+    if reduced := tuple(i for i in stmt.reduced if i not in steps_of(stmt)):
+        value = printer.reduction(_REDUCTION_OF[stmt.op], Domain(reduced), value, level)
     text = f"{printer.access(stmt.target)} {align}{_OPERATORS[stmt.op]} {value}"
-    conditions = printer.conditions(stmt.domain)
+    said = {r for block in blocks_of(stmt) for r in block.ranges}
+    ranges = tuple(r for r in stmt.domain.ranges if r not in said)
+    masks = tuple(m for m in stmt.domain.masks if all(m not in block.masks for block in blocks_of(stmt)))
+    conditions = printer.conditions(Domain(stmt.domain.indices, ranges, masks))
     return text + (" \\quad \\text{where } " + ",\\; ".join(conditions) if conditions else "")
 
 
@@ -136,12 +168,12 @@ class _Printer:
         return f"{_REDUCTIONS[op]}_{{{below}}} " + (body if level >= MUL else f"\\left({body}\\right)")
 
     def conditions(self, domain: Domain) -> list[str]:
-        found = []
-        for r in domain.ranges:
-            lo = "" if r.lo is None else f"{self.bracketed(r.lo, ADD)} \\le "
-            hi = "" if r.hi is None else f" < {self.bracketed(r.hi, ADD)}"
-            found.append(f"{lo}{_name(r.index)}{hi}")
-        return found + [self.bracketed(m, OR) for m in domain.masks]
+        return [*map(self.range, domain.ranges), *(self.bracketed(m, OR) for m in domain.masks)]
+
+    def range(self, r: Range) -> str:
+        lo = "" if r.lo is None else f"{self.bracketed(r.lo, ADD)} \\le "
+        hi = "" if r.hi is None else f" < {self.bracketed(r.hi, ADD)}"
+        return f"{lo}{_name(r.index)}{hi}"
 
     def access(self, access: Access) -> str:
         inside = ", ".join(map(self.subscript, access.subscripts))

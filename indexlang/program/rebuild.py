@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from .facts import kept
 from .ir import (
     Access,
+    Block,
     Boundary,
     Call,
     Domain,
@@ -112,7 +114,16 @@ def transform_statement(stmt: Statement, rule: Rewriting) -> Statement:
     assert isinstance(target, Access)
     if target is stmt.target and value is stmt.value and domain is stmt.domain:
         return _in_order(stmt)
-    return statement(target, stmt.op, value, domain.ranges, domain.masks, stmt.span, stmt.block)
+    block = stmt.block if domain == stmt.domain else transform_block(stmt.block, rule)
+    return statement(target, stmt.op, value, domain.ranges, domain.masks, stmt.span, block)
+
+
+def transform_block(block: Block | None, rule: Rewriting) -> Block | None:
+    """What the line of a block says rebuilt, and those of the blocks that it stands in."""
+    if block is None:
+        return None
+    found = transform_domain(Domain(block.indices, block.ranges, block.masks), rule)
+    return replace(block, ranges=found.ranges, masks=found.masks, outer=transform_block(block.outer, rule))
 
 
 @kept

@@ -30,10 +30,10 @@ def batched(program: Program, index: str, tensors: Sequence[str]) -> Program:
 
 def dependents(program: Program, tensors: Iterable[str]) -> set[str]:
     """The tensors, and all that are made of their values, positions and conditions included."""
-    members = set(tensors)
-    for stmt in program.statements:
-        if not members.isdisjoint(reads_of(stmt)):
-            members.add(stmt.target.tensor)
+    members, before = set(tensors), -1
+    while len(members) > before:  # what a step reads a later line of the block may have made
+        before = len(members)
+        members |= {s.target.tensor for s in program.statements if not members.isdisjoint(reads_of(s))}
     return members
 
 

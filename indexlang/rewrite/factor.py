@@ -31,6 +31,7 @@ from ..program.ir import (
     primal_of,
     reductions_of,
     statement,
+    steps_of,
 )
 from ..program.names import Renaming, is_plain
 from ..properties import cached_property
@@ -73,6 +74,8 @@ def factor_contributions(program: Program, floats: frozenset[str]) -> Program:
         if primal_of(given.target.tensor) is None or given.op != "+=" or given.reduced or reductions_of(given):
             continue
         names[k] = _names_in(firsts.setdefault(given.target.tensor, given.target), given.target)
+        if not {*steps_of(given)}.isdisjoint((*names[k], *names[k].values())):
+            names[k] = {}  # the others of its block have the old names
         stmt = named[k] = Renaming(indices=names[k]).statement(given) if names[k] else given
         part = _Part(k, product(stmt.value), {r.index: r for r in stmt.domain.ranges})
         if len(part.product.factors) < _LONG:

@@ -14,13 +14,14 @@ where it is read just once, as a plain index over a whole axis, in a factor of t
 (Beside a factor that is inf or nan there that zero is no zero: the two forms agree where the other factors are finite.)
 
 Axes that are index tensors, merged, clamped, wrapped or reflected stay as they are, with the other axes that have
-their indices, and so do axes with an index that is merged on the right, and the statements of other operators than
-`=` and `+=`.
+their indices, and so do axes with an index that is merged on the right, those of which a step says the position (it is
+held fixed), the statements of other operators than `=` and `+=`, and each `=` of several that set one tensor.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from math import prod
@@ -46,6 +47,7 @@ from ..program.ir import (
     parts_of,
     primal_of,
     statement,
+    steps_of,
     walk,
 )
 from ..program.names import Fresh, indices_within, tensors_of
@@ -63,12 +65,14 @@ def gather(program: Program) -> Program:
     """The program with each scatter solved for its target, where it can be."""
     solution = solve(program)
     taken = {*tensors_of(program), *(name for name, _ in program.dims), program.name or ""}
+    count = Counter(s.target.tensor for s in program.statements if s.op == "=")
     settled = {*program.inputs, *(s.tensor for s in program.shapes), *solution.sizes.primals}
     statements: list[Statement] = []
     wanted: list[Mapping[str, Bound] | None] = []
     for stmt, bounds in zip(program.statements, solution.bounds, strict=True):
         gathered = None
-        if not any(isinstance(part, Dots) for part in parts_of(stmt)):
+        alone = stmt.op != "=" or count[stmt.target.tensor] == 1  # else it would say the elements of others, too
+        if alone and not any(isinstance(part, Dots) for part in parts_of(stmt)):
             gathered = _Solver(stmt, bounds, solution, stmt.target.tensor in settled, taken).solved()
         settled.add(stmt.target.tensor)
         statements.append(stmt if gathered is None else gathered[0])
@@ -156,6 +160,7 @@ class _Solver:
             tuple(r for r in self.stmt.domain.ranges if r.index not in self.solutions),
             (*conditions, *kept, *masks),
             self.stmt.span,
+            self.stmt.block,
         )
         return result, {i: b for i, b in self.bounds.items() if i not in self.solutions}
 
@@ -163,10 +168,11 @@ class _Solver:
 
     def rows(self) -> list[_Row]:
         """The axes to solve: affine ones, of indices that may be replaced or that stand plainly in the target, too."""
-        subscripts = self.stmt.target.subscripts
+        subscripts, steps = self.stmt.target.subscripts, {*steps_of(self.stmt)}
         first = {s.name: axis for axis, s in reversed([*enumerate(subscripts)]) if isinstance(s, Index)}
         forms = {axis: _position(s) for axis, s in enumerate(subscripts) if axis not in first.values()}
         solved = {axis: form for axis, form in forms.items() if form is not None and _coefficients(form)}
+        solved = {axis: form for axis, form in solved.items() if steps.isdisjoint(form.indices)}
         while True:
             staying = {i for axis in forms.keys() - solved.keys() for i in indices_of(subscripts[axis])}
             tied = (self.merged | staying) - first.keys()

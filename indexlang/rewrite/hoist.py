@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from ..program.affine import Affine, not_negative
-from ..program.conditions import TRUTHS, margins
+from ..program.blocks import as_said, but_steps
+from ..program.conditions import TRUTHS, as_mask, margins
 from ..program.facts import kept
 from ..program.interface import with_header
 from ..program.ir import (
@@ -82,7 +83,7 @@ def _hoisted(program: Program, ordered: bool) -> Program:
     for stmt, bound in zip(program.statements, bounds, strict=True):
         work.statement(stmt, bound)
     order = gathered(work.statements)
-    statements, wanted = tuple(s for _, s in order), [work.wanted[k] for k, _ in order]
+    statements, wanted = tuple(as_said(s) for _, s in order), [but_steps(s, work.wanted[k]) for k, s in order]
     hoisted = inherit(replace(program, statements=statements), wanted)
     return with_header(hoisted)
 
@@ -201,13 +202,14 @@ class _Hoist:
         free = [i for i in indices_of(stmt.value) + _of_masks(stmt.domain) if i in indices_of(stmt.target)]
         free = list(dict.fromkeys([*free, *indices_of(stmt.target)]))
         key = _alike(stmt, free, bounds)
-        if block is not None and not {*indices_of(stmt.target)} >= {i for b in block.path for i in b.indices}:
-            block = None  # it is the same in all steps
+        around, path, there = block, () if block is None else block.path, {*indices_of(stmt.target)}
+        block = next((b for b in path[::-1] if {i for c in b.path for i in c.indices} <= there), None)  # else the same
         key = key, block
         if key not in self.made:
-            if block is not None:
-                domain, masks = stmt.domain, stmt.domain.masks
-                stmt = statement(stmt.target, stmt.op, stmt.value, domain.ranges, masks, stmt.span, block)
+            if around is not None:
+                gone = {i for b in path if block is None or b not in block.path for i in b.indices}
+                masks = tuple(m if gone.isdisjoint(indices_of(m)) else as_mask(m) for m in stmt.domain.masks)
+                stmt = statement(stmt.target, stmt.op, stmt.value, stmt.domain.ranges, masks, stmt.span, block)
             tensor = self.names.fresh(wish)
             order = indices_of(stmt.target)
             self.made[key] = _Made(tensor, tuple(free.index(i) for i in order))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import DerivationError, Problem
 from ..program.affine import Affine, size
+from ..program.blocks import as_said, with_ranges
 from ..program.interface import as_written, with_header
 from ..program.ir import (
     DOTS,
@@ -31,7 +32,7 @@ from ..program.ir import (
     statement,
 )
 from ..program.names import tensors_of
-from ..program.rebuild import transform, transform_domain, transform_expr
+from ..program.rebuild import transform, transform_block, transform_domain, transform_expr
 from ..ranges.inherit import Wanted, inherit
 from ..ranges.solve import Bound, Solution, solve
 
@@ -71,7 +72,8 @@ class Indexed:
         there = stmt.target.tensor in self.tensors
         told = bounded or within or any(t in self.tensors for t in reads_of(stmt))
         ranges = domain.ranges if told or not there else (*domain.ranges, Range(index, None, self.size))
-        return statement(target, stmt.op, value, ranges, domain.masks, stmt.span, stmt.block)
+        block = transform_block(stmt.block, rule)
+        return as_said(statement(target, stmt.op, value, ranges, domain.masks, stmt.span, block))
 
     def is_within_dots(self, stmt: Statement) -> bool:
         """Whether a leading ellipsis takes the new axis in. Errors: `DerivationError`, if it stands in its way."""
@@ -145,4 +147,5 @@ class Indexed:
         if any(s.tensor in program.inputs and s.tensor in self.tensors for s in program.shapes):
             dims = ((self.dim, self.size), *dims)
         made_program = replace(program, statements=tuple(statements), shapes=shapes, dims=dims)
-        return as_written(with_header(inherit(made_program, wanted)))
+        found = inherit(made_program, wanted)
+        return as_written(with_header(replace(found, statements=with_ranges(found.statements))))

@@ -11,8 +11,9 @@ from dataclasses import replace
 
 from ..errors import NAMED, MeaningError, Problem, within_depth
 from ..meaning.report import nearest
+from ..program.blocks import numbered
 from ..program.interface import ANONYMOUS, as_written, default_interface
-from ..program.ir import Expr, Program, Shape, Size, Subscript, walk
+from ..program.ir import Expr, Program, Shape, Size, Subscript, blocks_of, walk
 from ..program.names import counted, free, indices_in, out_of_the_way, renamed, tensors_of
 from ..program.rebuild import transform_expr
 
@@ -31,7 +32,8 @@ def joined(first: Program, second: Program, keep: Sequence[str] = ()) -> Program
     dims, shapes = _declared(first, second, meeting)
     names = [p.name for p in (first, second) if p.name not in (None, ANONYMOUS)]
     name = "_".join(n for n in names if n) or ANONYMOUS
-    statements = (*first.statements, *second.statements)
+    ours = numbered(first.statements)
+    statements = (*ours, *numbered(second.statements, len({b for s in ours for b in blocks_of(s)})))
     found = Program(inputs, outputs, statements, shapes, dims, name)
     told = default_interface(found.statements, found.shapes)
     if first.name is None and second.name is None and {*told[0]} == {*inputs} and {*told[1]} == {*outputs}:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..program.blocks import runs
-from ..program.ir import Block, Program, Statement, blocks_of, reads_of, statement, steps_of
+from ..program.conditions import as_mask
+from ..program.ir import Block, Program, Statement, blocks_of, indices_of, reads_of, statement, steps_of
 
 Numbered = tuple[int, Statement]
 
@@ -30,20 +31,21 @@ def arranged(statements: Sequence[Statement]) -> list[Numbered]:
 
 def gathered(statements: Sequence[Statement]) -> list[Numbered]:
     """The statements with those of each block side by side again: what came to stand between them, in front of them."""
-    numbered = list(enumerate(statements))
-    last = {blocks_of(s)[0]: k for k, s in numbered if s.block is not None}
+    return _gathered(list(enumerate(statements)), 0)
+
+
+def _gathered(numbered: Sequence[Numbered], level: int) -> list[Numbered]:
+    """The same inside of blocks up to a level, which all of the statements share."""
+    last = {b: k for k, (_, s) in enumerate(numbered) for b in blocks_of(s)[level : level + 1]}
     found: list[Numbered] = []
     waiting: list[Numbered] = []
     inside: Block | None = None
-    for k, stmt in numbered:
-        block = (*blocks_of(stmt), None)[0]
+    for k, (number, stmt) in enumerate(numbered):
+        block = (*blocks_of(stmt)[level:], None)[0]
         inside = inside or block
-        if inside is not None and block == inside:
-            waiting.append((k, stmt))
-        else:
-            found.append((k, stmt))
+        (waiting if inside is not None and block == inside else found).append((number, stmt))
         if inside is not None and k == last[inside]:
-            found += waiting
+            found += _gathered(waiting, level + 1)
             waiting, inside = [], None
     return found
 
@@ -88,7 +90,9 @@ def _outside(stmt: Statement, level: int) -> Statement:
     """The statement outside of the blocks from a level on."""
     path = blocks_of(stmt)[:level]
     block = path[-1] if path else None
-    return statement(stmt.target, stmt.op, stmt.value, stmt.domain.ranges, stmt.domain.masks, stmt.span, block)
+    gone = {i for b in blocks_of(stmt)[level:] for i in b.indices}
+    masks = tuple(m if gone.isdisjoint(indices_of(m)) else as_mask(m) for m in stmt.domain.masks)  # guards stay such
+    return statement(stmt.target, stmt.op, stmt.value, stmt.domain.ranges, masks, stmt.span, block)
 
 
 def _recurrent(statements: Sequence[Statement]) -> list[list[int]]:

@@ -62,10 +62,10 @@ def split(program: Program, late: Sequence[str]) -> tuple[Program, Program, tupl
 
     The outputs of the program are outputs of the part that defines them.
     """
-    waiting = set(late)
-    for stmt in program.statements:  # a tensor waits if any of its statements does
-        if waiting & set(_read(stmt)):
-            waiting.add(stmt.target.tensor)
+    waiting, before = set(late), -1
+    while len(waiting) > before:  # a tensor waits if any of its statements does, a later one of its block perhaps
+        before = len(waiting)
+        waiting |= {s.target.tensor for s in program.statements if not waiting.isdisjoint(_read(s))}
     waiting |= _made_late(program, waiting)
     if not has_blocks(program):  # which keep their statements side by side
         program = _keep_powers(program, waiting)

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import Problem, ShapeError
-from ..program.ir import Access, Program, primal_of, statement
+from ..program.blocks import runs
+from ..program.ir import Access, Program, Statement, primal_of, statement
 from ..program.names import plain
 from ..ranges.solve import attempt
 from .lifted import gathered
@@ -34,15 +35,16 @@ def starting(named: Mapping[str, Any], initial: Sequence[str]) -> dict[str, Any]
 
 def started(program: Program, names: Sequence[str]) -> Program:
     """The program in which accumulations into `names` start from further inputs: `y` from `start.y`."""
-    statements = []
+    statements: list[Statement] = []
     pending = set(names)
-    for stmt in program.statements:
-        name = stmt.target.tensor
-        if name in pending:
-            pending.discard(name)
-            axes = plain(stmt.target.subscripts)
-            statements.append(statement(Access(name, axes), "=", Access(START + name, axes), span=stmt.span))
-        statements.append(stmt)
+    for _, some in runs(program.statements):  # in front of a whole block
+        for stmt in some:
+            name = stmt.target.tensor
+            if name in pending:
+                pending.discard(name)
+                axes = plain(stmt.target.subscripts)
+                statements.append(statement(Access(name, axes), "=", Access(START + name, axes), span=stmt.span))
+        statements += some
     inputs = (*program.inputs, *(START + n for n in names))
     statements = [s for _, s in gathered(statements)]
     return Program(inputs, program.outputs, tuple(statements), program.shapes, program.dims, program.name or "started")

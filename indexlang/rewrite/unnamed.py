@@ -49,6 +49,10 @@ def read_through(program: Program, unnamed: Collection[str]) -> Program:
             readers[name].append(stmt)
     guarded = {s.target.tensor for s in program.statements if s.domain.masks}
     candidates = {n for n in candidates if all(_may_read(s, n, n in guarded) for s in readers[n])}
+    made = set[str]()
+    for stmt in program.statements:  # a line of a block may read what a later one makes, at an earlier step
+        candidates.difference_update(n for n in candidates.intersection(reads_of(stmt)) if n not in made)
+        made.add(stmt.target.tensor)
     gone: dict[str, Statement] = {}
     kept = []
     for old in program.statements:

@@ -265,6 +265,10 @@ class _Numbers:
             while asked:
                 tensor = asked[-1]
                 if tensor not in self.shapes:
+                    primal = solution.sizes.primals.get(tensor)
+                    if primal in makers and primal not in self.shapes and asked.count(primal) < 2:  # its turn is now
+                        asked.append(primal)
+                        continue
                     forms = solution.shapes.get(tensor, {}).values()
                     needed = {p.tensor for f in forms for p in f.sizes} - self.shapes.keys() - {*asked}
                     if needed & makers.keys():

@@ -19,6 +19,7 @@ from ..program.ir import (
     Boundary,
     Const,
     Program,
+    Reduce,
     Shape,
     Size,
     Statement,
@@ -58,7 +59,7 @@ def staged(
     repeated, undecided = twice(hoisted, there.extents, there.tensors)
     if found.problems or repeated:
         raise ShapeError(*found.problems, *repeated)
-    apart_ = lifted(hoisted)
+    apart_ = lifted(_declared(_accumulated(hoisted), there.tensors))
     known = shapes.infer(apart_, sizes, rewritten=True)
     diagonal: Mapping[str, Skewed] = {}
     while True:
@@ -68,6 +69,33 @@ def staged(
         apart_, known = turned, shapes.infer(turned, sizes, rewritten=True)
     typed = kinds.infer(apart_, dtypes)
     return _Cutting(apart_, known, typed, (*found.checks, *undecided)).staged(), written.warnings
+
+
+def _accumulated(program: Program) -> Program:
+    """The program in which what blocks accumulate into is nowhere set: what is set once is added to nothing."""
+    stepwise = {s.target.tensor for s in program.statements if s.block is not None}
+    operators = {s.target.tensor: s.op for s in program.statements if s.op != "="}
+    changed = (
+        replace(s, op=operators[t])
+        if s.op == "=" and (t := s.target.tensor) in stepwise & operators.keys() and not isinstance(s.value, Reduce)
+        else s
+        for s in program.statements
+    )
+    return replace(program, statements=tuple(changed))
+
+
+def _declared(program: Program, sizes: Mapping[str, tuple[int, ...]]) -> Program:
+    """The program with the shapes of all that it makes: what said them may be elsewhere when blocks are shorter."""
+    known, shapes_ = {s.tensor for s in program.shapes}, solve(program).shapes
+    found = []
+    for tensor in dict.fromkeys(s.target.tensor for s in program.statements):
+        forms = shapes_.get(tensor, {})
+        if tensor not in known:
+            numbers = sizes[tensor]
+            whole = len(forms) == len(numbers) and not any(f.indices for f in forms.values())
+            whole = whole and all(p.tensor in program.inputs for f in forms.values() for p in f.sizes)
+            found.append(Shape(tensor, tuple(forms[k].to_expr() if whole else Const(n) for k, n in enumerate(numbers))))
+    return replace(program, shapes=(*program.shapes, *found))
 
 
 def lifted(program: Program) -> Program:
@@ -199,7 +227,8 @@ class _Cutting:
         given = {part.tensor for call in calls for _, part in call.gives}
         taken = {part.tensor for call in calls for _, part in call.takes if isinstance(part, Slice)}
         checked = {t for check in self.checks for t in check.tensors}
-        return (given | taken | checked | {t for c in calls for t in self.positions_of(c)}) - {*self.program.inputs}
+        read = {t for c in calls for t in self.positions_of(c)}
+        return (given | taken | checked | read | {*self.program.outputs}) - {*self.program.inputs}
 
     def positions_of(self, call: Call) -> list[str]:
         """The tensors from which positions are read."""
@@ -211,6 +240,8 @@ class _Cutting:
     ) -> Iterator[Stage]:
         for item in tree:
             if isinstance(item, _Loop):
+                if any(hi <= lo for _, (lo, hi) in item.extents):
+                    continue  # pieces that never run need not make sense
                 yield Repeat(item.block, item.extents, tuple(self.stages(item.inside, users)))
             else:
                 item.call = self.call(item, users)

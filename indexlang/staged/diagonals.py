@@ -204,7 +204,9 @@ class _Turning:
         front = [self.renamed(s, w) for s, w in zip(self.whole.statements[:first], written, strict=False)]
         after = [self.read_elsewhere(s, w) for s, w in zip(self.whole.statements, written, strict=True)][last + 1 :]
         statements = (*front, *before, *made, *inside, *behind, *after)
-        return replace(self.whole, statements=statements, shapes=(*self.whole.shapes, *shapes, *self.shapes))
+        there = {*self.whole.inputs, *(s.target.tensor for s in statements)}
+        declared = (s for s in (*self.whole.shapes, *shapes, *self.shapes) if s.tensor in there)
+        return replace(self.whole, statements=statements, shapes=tuple(declared))
 
     def moved(self, stmt: Statement, extents: Extents, block: Block, steps: Range) -> Statement:
         """A statement on diagonals."""

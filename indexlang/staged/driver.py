@@ -6,11 +6,13 @@ hand slices to them and put away what they give.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, count
 from keyword import iskeyword
 from math import inf, isinf
+from unicodedata import normalize
 
 from ..program.ir import Access, Boundary, Const, Expr, Index, Size
 from ..program.ir import Call as Apply
@@ -32,6 +34,7 @@ def reflected(position, size):
     position %= max(2 * (size - 1), 1)
     return position if position < size else 2 * (size - 1) - position
 '''
+HELPERS = {"at": AT, "reflected": REFLECTED}
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "floordiv": "//", "mod": "%"}
 _INFIX |= {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
@@ -66,7 +69,7 @@ class Source:
 
     staged: Staged
     names: dict[str, str] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=lambda: {"np", "at", "reflected", "run"})
+    taken: set[str] = field(default_factory=lambda: {*dir(builtins), "np", "at", "reflected", "fitting"})
     head: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     fills: dict[tuple[tuple[int, ...], str, float], str] = field(default_factory=dict)
@@ -77,18 +80,31 @@ class Source:
     orders: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of the axes of tensors in memory
     steps: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # blocks that are one call, with its tensors
     used: set[str] = field(default_factory=set)
+    helpers: Mapping[str, str] = field(default_factory=lambda: {name: name for name in HELPERS})  # by their names here
+    called: tuple[str, ...] = ()  # the functions of the pieces, where they have other names
 
     def name(self, wish: str) -> str:
         """An identifier of its own."""
-        stem = "".join(c if c.isidentifier() or (c.isdecimal()) else "_" for c in wish)
-        stem = f"{stem}_" if iskeyword(stem) or not stem.isidentifier() else stem
+        ascii_ = "".join(filter(str.isascii, normalize("NFKD", wish)))  # else two names may be one for Python
+        stem = "".join(c if c.isalnum() else "_" for c in ascii_)
+        stem = stem if stem.isidentifier() and not iskeyword(stem) else f"t{stem}"
         found = next(n for n in chain((stem,), (f"{stem}_{k}" for k in count(2))) if n not in self.taken)
         self.taken.add(found)
         return found
 
     def text(self) -> str:
         """The source of `run(*inputs)`, which gives a tuple of the outputs."""
+        function = self.function("run")
+        helpers = [text for name, text in HELPERS.items() if name in self.used]
+        return "\n\n".join(["import numpy as np\n", *helpers, function])
+
+    def function(self, name: str, looks: bool = False, doc: str = "") -> str:
+        """The function alone. Where it `looks`, it refuses inputs of other shapes and types."""
         staged = self.staged
+        numbers = range(len(list(calls(staged.stages))))
+        self.called = self.called or tuple(map(piece, numbers))
+        self.taken |= {name, *self.called, *self.helpers.values(), *map(checking, range(len(staged.checks)))}
+        self.taken |= {repeating(k) for k in range(len(staged.stages))}
         for tensor in (*staged.inputs, *(b.tensor for b in staged.buffers)):
             self.names[tensor] = self.name(tensor)
         self.there = set(staged.inputs)
@@ -104,12 +120,16 @@ class Source:
         for tensor, dtype in staged.outputs:
             result = f"{self.names[tensor]}.astype({dtype!r}, copy=False)"
             results.append(f'np.require({result}, None, "C")' if self.turned(tensor) else result)
-        lines = [f"def run({', '.join(self.names[t] for t in staged.inputs)}):"]
+        lines = ['@np.errstate(all="ignore")', f"def {name}({', '.join(self.names[t] for t in staged.inputs)}):"]
+        lines += [doc] if doc else []
+        for tensor in staged.inputs if looks else ():
+            at = self.names[tensor]
+            form = f"{staged.shapes[tensor]}, {staged.dtypes[tensor]!r}"
+            lines.append(f"{INDENT}{at} = fitting({tensor!a}, {at}, {form})")
         lines += [INDENT + line for line in self.head]
         lines += self.lines
         lines.append(f"{INDENT}return ({', '.join(results)}{',' * bool(results)})")
-        helpers = [text for name, text in (("at", AT), ("reflected", REFLECTED)) if name in self.used]
-        return "\n\n".join(["import numpy as np\n", *helpers, "\n".join(lines) + "\n"])
+        return "\n".join(lines) + "\n"
 
     def run(self, stages: tuple[Stage, ...], level: int) -> None:
         for stage in stages:
@@ -179,7 +199,7 @@ class Source:
         indent = INDENT * level
         given = ", ".join(self.taken_from(part) for _, part in stage.takes)
         names = [self.name(n) for n, _ in stage.gives]
-        function = piece(self.number)
+        function = self.called[self.number]
         self.number += 1
         left = f"({', '.join(names)}{',' * bool(names)}) = " if names else ""
         self.lines.append(f"{indent}{left}{function}({given})")
@@ -279,7 +299,7 @@ class Source:
                 if kind == "wrap":
                     return f"({code}) % {size}"
                 self.used.add("reflected")
-                return f"reflected({code}, {size})"
+                return f"{self.helpers['reflected']}({code}, {size})"
             case At(position=e):
                 assert not isinstance(e, Boundary)
                 code = self.expr(e)
@@ -287,7 +307,7 @@ class Source:
                 if reach is None:
                     self.used.add("at")
                     self.places.append((_access(part, number, e), number))
-                    return f"at({code}, {size}, {len(self.places) - 1})"
+                    return f"{self.helpers['at']}({code}, {size}, {len(self.places) - 1})"
                 if reach[0] < 0 or reach[1] >= size:  # where a mask refuses it
                     return f"min(max({code}, 0), {size - 1})"
                 return code

@@ -19,6 +19,7 @@ from ..program.conditions import as_mask
 from ..program.ir import Boundary, Call, Expr, Index, Merged, Program, Statement, indices_of, reads, steps_of
 from .order import MOST_POINTS, evaluate, tensors_in, within
 
+_OPPOSITE = {"lt": "ge", "ge": "lt", "le": "gt", "gt": "le", "eq": "ne", "ne": "eq"}
 Extents = Mapping[str, tuple[int, int]]
 Sizes = Mapping[str, tuple[int, ...]]
 
@@ -187,12 +188,26 @@ def _exclude_each_other(both: Both) -> bool:
     }
     if both.first.target.subscripts != both.second.target.subscripts and len(names) < len(both.first.target.subscripts):
         return False
-    ours = {_contrary(m) for m in both.first.domain.masks}
-    return not ours.isdisjoint(map(as_mask, both.second.domain.masks))
+    ours = {c for m in both.first.domain.masks for c in _contraries(m)}
+    return not ours.isdisjoint(map(_plainly, both.second.domain.masks))
 
 
-def _contrary(mask: Expr) -> Expr:
-    return as_mask(Call("not", (mask,)))
+def _contraries(mask: Expr) -> Iterator[Expr]:
+    """What never holds where a condition does."""
+    yield _plainly(Call("not", (mask,)))
+    if isinstance(mask, Call) and mask.fn in _OPPOSITE:
+        yield _plainly(Call(_OPPOSITE[mask.fn], mask.args))
+
+
+def _plainly(mask: Expr) -> Expr:
+    """The condition in the one way in which it is compared: `a > b` as `b < a`, not twice the contrary."""
+    match mask:
+        case Call(fn="not", args=(Call(fn="not", args=(inner,)),)):
+            return _plainly(inner)
+        case Call(fn="gt" | "ge" as fn, args=(a, b)):
+            return as_mask(Call("lt" if fn == "gt" else "le", (b, a)))
+        case _:
+            return as_mask(mask)
 
 
 def _problem(both: Both) -> Problem:

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from textwrap import fill
+from typing import Protocol, runtime_checkable
 
+from ...plan.limits import Limits
 from ...plan.plan import Plan
 from .code import Name
 from .names import Writer
@@ -43,14 +45,28 @@ class Both:
         return range(len(self.inputs), len(self.inputs) + len(self.first.outputs))
 
 
-def module_of(what: Plan | Both, program: str, version: str) -> str:
+@runtime_checkable
+class Printing(Protocol):
+    """What stands for a Plan, and prints its functions itself: a program that runs step by step."""
+
+    @property
+    def limits(self) -> Limits: ...
+
+    def printed(self, w: Writer, name: Name, looks: bool) -> list[str]: ...
+
+
+def _printed(w: Writer, name: Name, what: Plan | Printing, looks: bool = False) -> list[str]:
+    return what.printed(w, name, looks) if isinstance(what, Printing) else printed(w, name, what, looks=looks)
+
+
+def module_of(what: Plan | Printing | Both, program: str, version: str) -> str:
     """A module whose `run(*inputs)` gives a tuple of the outputs.
 
     Of both parts one whose `forward(*inputs)` gives (outputs, saved), and `backward(saved, *cotangents)` the gradients.
     """
-    if isinstance(what, Plan):
-        w, name = Writer(what.limits, what.complex_step), "run"
-        functions = printed(w, Name(name), what, looks=True)
+    if not isinstance(what, Both):
+        w, name = Writer(what.limits, isinstance(what, Plan) and what.complex_step), "run"
+        functions = _printed(w, Name(name), what, looks=True)
     else:
         w, name = Writer(what.first.limits), "forward"
         both = _Functions(w, what)
@@ -78,7 +94,7 @@ class _Functions:
         self.names = [(w.fresh(f"forward_{word}"), w.fresh(f"backward_{word}")) for _, word in ways]
         self.parts: list[str] = []
         for (way, _), (first, second) in zip(ways, self.names, strict=True):
-            self.parts += [*printed(w, first, way.first), *printed(w, second, way.second)]
+            self.parts += [*_printed(w, first, way.first), *_printed(w, second, way.second)]
 
     def forward(self) -> str:
         """The outputs, and what backward needs of all that is there."""

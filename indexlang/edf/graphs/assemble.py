@@ -13,8 +13,9 @@ from itertools import chain
 
 from ...collecting import uncollected
 from ...errors import IndexLangError
+from ...program.blocks import numbered
 from ...program.facts import kept
-from ...program.ir import Dots, Program, Shape, Statement, primal_of
+from ...program.ir import Dots, Program, Shape, Statement, blocks_of, primal_of
 from ...program.names import Renaming, apart, counted, free, indices_in
 from ...properties import cached_property
 from ...sizes.ranks import expand
@@ -110,7 +111,8 @@ def assemble(wanted: Sequence[Node], training: bool = True, name: str = "graph")
         ranks[node] = _rank(program, program.outputs[0])
         renamed[node] = names = _names(node.name, call, tensors, taken)
         renaming = Renaming(names, apart(indices_in(program), {}, taken))
-        statements += map(renaming.statement, program.statements)
+        blocks = {block for stmt in statements for block in blocks_of(stmt)}
+        statements += numbered(map(renaming.statement, program.statements), len(blocks))
         shapes += (renaming.shape(s) for s in program.shapes if s.tensor not in program.inputs)
         updates += [(names[output], parameter) for output, parameter in call.updates]
     given = [*(n.name for n in nodes if isinstance(n, Input)), *(n.name for n in nodes if isinstance(n, Parameter))]
