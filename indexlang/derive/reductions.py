@@ -2,18 +2,19 @@
 
 In: the statements that make one tensor by `max=`, `min=` or `*=`. Out: statements that compute what the derivation
 needs, and for each of the statements the adjoint of its value and the condition under which it counts. The rules: all
-of a maximum's gradient goes to the first winner, row-major through the reduced indices, earlier statements first; the
-gradient of a factor is the product of all the others, so that zeros do no harm (never P/x).
+of a maximum's gradient goes to the first winner, earlier steps of blocks and then earlier statements first, row-major
+through the other reduced indices; the gradient of a factor is the product of all the others, so that zeros do no harm
+(never P/x).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..errors import DerivationError, Problem
-from ..program.affine import Affine, total
+from ..program.affine import Affine
 from ..program.conditions import as_mask, decided
 from ..program.facts import kept
 from ..program.ir import (
@@ -35,6 +36,7 @@ from ..program.ir import (
     Statement,
     Subscript,
     accesses_of,
+    blocks_of,
     indices_of,
     statement,
 )
@@ -42,10 +44,9 @@ from ..program.names import Fresh, Renaming, counted, free, indices_within, is_p
 from ..program.rebuild import transform_expr
 from ..ranges.solve import Bound
 from .compared import stored
+from .numbers import Bounds, Group, in_order, position
 
-Bounds = Mapping[str, Bound]
 _ELLIPSIS = "'...' stands beside other axes; write its axes out"
-Group = Sequence[tuple[Statement, Bounds]]  # the statements of one tensor with the bounds of their indices
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,8 @@ def _moved(shape: Shape, tensor: str) -> tuple[Expr, ...]:
 def extremum(group: Group, adjoint: str, names: Fresh, rank: int) -> Prepared:
     """The first winner of a maximum or minimum."""
     only, bounds = group[0]
+    if any(b.reverse and not {*b.indices}.isdisjoint(s.reduced) for s, _ in group for b in blocks_of(s)):
+        return _by_number(group, adjoint, names, rank)  # the last position is the first winner
     if len(group) == 1 and is_plain(only.target):
         return _by_argmax(only, bounds, adjoint, names)
     if any(s.block is not None for s, _ in group) and _have_places_of_their_own(group):
@@ -239,12 +242,9 @@ def _by_number(group: Group, adjoint: str, names: Fresh, rank: int) -> Prepared:
     tensor = group[0][0].target.tensor
     first = names.fresh(f"{tensor}_first")
     prepared = Prepared(shapes=[Shape(first, tuple(Size(tensor, k) for k in range(rank)))])
-    offset = Affine(0)
-    for stmt, bounds in group:
+    for (stmt, bounds), number in zip(group, in_order(group)[0], strict=True):
         if any(isinstance(s, Dots) for s in stmt.target.subscripts) or DOTS in stmt.domain.indices:
             raise _refused(stmt, "'...' stands in one of several accumulations; write its axes out")
-        indices = stmt.domain.indices
-        number = position(indices, bounds) + offset
         fn = "lt" if stmt.op == "max=" else "gt"
         beaten = Call(fn, (stmt.value, stmt.target))
         masks = (*stmt.domain.masks, Call("not", (beaten,)))
@@ -253,17 +253,7 @@ def _by_number(group: Group, adjoint: str, names: Fresh, rank: int) -> Prepared:
         prepared.statements.append((made, bounds))
         winner = as_mask(Call("eq", (at, number.to_expr())))
         prepared.adjoints.append(Adjoint(replace(stmt.target, tensor=adjoint), (winner,)))
-        offset = offset + total(bounds[i].high - bounds[i].low for i in indices)
     return prepared
-
-
-def position(indices: Sequence[str], bounds: Bounds) -> Affine:
-    """The row-major number of a point in the box of some indices."""
-    number = Affine(0)
-    for i in indices:
-        low, high = bounds[i].low, bounds[i].high
-        number = number * (high - low) + Affine(0, ((Index(i), 1),)) - low
-    return number
 
 
 def without_values(access: Access) -> Access:
