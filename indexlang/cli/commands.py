@@ -265,18 +265,21 @@ def _explain(args: argparse.Namespace) -> int:
         return 2
     plans = function.plans(**forms) if args.vjp else (function.plan(**forms),)
     times = measuring.measured(function, forms) if args.measure else None
+    pieces = [getattr(plan, "plans", (plan,)) for plan in plans]  # of a program with blocks several
     if args.format == "json":
-        text = f"[{', '.join(map(as_json, plans))}]" if args.vjp else as_json(plans[0])
+        told = [as_json(p[0]) if len(p) == 1 else f'{{"pieces": [{", ".join(map(as_json, p))}]}}' for p in pieces]
+        text = f"[{', '.join(told)}]" if args.vjp else told[0]
         print_text(text if times is None else f'{{"plan": {text},\n"measured": {json.dumps(asdict(times))}}}')
         return 0
     for number, plan in enumerate(plans):
         if args.vjp:
             print_text(("forward:", "\nbackward, from what was kept:")[number])
         print_text(str(plan))
-        if args.steps:
-            print_text(f"\n{steps_text(plan)}")
-        if args.nests:
-            print_text(f"\n{BACKENDS[function.backend].nests(plan)}")
+        for piece in pieces[number]:
+            if args.steps:
+                print_text(f"\n{steps_text(piece)}")
+            if args.nests:
+                print_text(f"\n{BACKENDS[function.backend].nests(piece)}")
     if times is not None:
         print_text(measuring.text(times))
     return 0
