@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import math
-import platform
 import shutil
 import subprocess
 import tempfile
@@ -29,13 +28,14 @@ from numpy.typing import NDArray
 
 import indexlang
 
+from . import published
 from .report import duration, shown, table
 from .rounds import interleaved
 
 Array = NDArray[Any]
 Call = Callable[[], Any]
 
-RESULTS = Path(__file__).parent / "results" / "recurrences.md"
+RESULTS = published.WHOLE / published.RESULTS / "recurrences.md"
 Backend = Literal["numpy", "native"]
 BACKENDS: tuple[Backend, ...] = ("numpy", "native")
 ROUNDS = 9
@@ -115,6 +115,7 @@ class Case:
 
 def main(args: argparse.Namespace) -> None:
     """Measure, print, and write the page of a whole run."""
+    start = time.perf_counter()
     indexlang.set_num_threads(args.threads)
     if find_spec("torch"):
         import_module("torch").set_num_threads(args.threads)
@@ -141,21 +142,19 @@ def main(args: argparse.Namespace) -> None:
     parts += [f"- {note}" for note in notes]
     text = "\n\n".join(parts)
     print(f"\n{text}")
+    minutes = (time.perf_counter() - start) / 60
     if not (wanted or args.quick):
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(f"{head(rounds, args.threads)}\n\n{text}\n", encoding="utf-8")
+        RESULTS.write_text(f"{head(rounds, args.threads, minutes)}\n\n{text}\n", encoding="utf-8")
         print(f"\nwritten to {RESULTS}")
 
 
-def head(rounds: int, threads: int) -> str:
+def head(rounds: int, threads: int, minutes: float) -> str:
     """What was measured, and where."""
-    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, indexlang {indexlang.__version__}"
-    if find_spec("torch"):
-        versions += f", PyTorch {import_module('torch').__version__.partition('+')[0]}"
     return (
         "# Recurrences\n\nMade by `python -m benchmarks recurrences`; do not edit. Ratios are the peer's time over "
-        f"indexlang's: more is better. float32, {threads} threads, medians of {rounds} turns, all in one process, turn "
-        f"by turn.\n\nMachine: {platform.machine()}, {platform.system()}. {versions}."
+        f"indexlang's: more is better. float32, medians of {rounds} turns {published.how(threads, False)}, all in one "
+        f"process, turn by turn.\n\n{published.when(minutes)}"
     )
 
 
