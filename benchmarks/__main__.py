@@ -1,5 +1,6 @@
 """`python -m benchmarks`: measures indexlang beside its peers; `overhead`: what a call costs; `cliffs`: equations
-beside NumPy by hand; `library`: the standard layers beside PyTorch.
+beside NumPy by hand; `library`: the standard layers beside PyTorch; `recurrences`: blocks beside PyTorch and a
+scalar loop.
 
 Some machines export settings that hold BLAS to older instructions or to one thread, or that keep Python from storing
 compiled modules. They would spoil every comparison, so all that measures runs in an environment without them, the same
@@ -27,7 +28,7 @@ SETTINGS = (
     "NPY_",
     "PYTHONDONTWRITEBYTECODE",
 )
-MEASUREMENTS = ("peers", "overhead", "cliffs", "library")
+MEASUREMENTS = ("peers", "overhead", "cliffs", "library", "recurrences")
 _CLEANED = "INDEXLANG_BENCHMARK_DROPPED"
 
 
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of every library")
     parser.add_argument("--busy", action="store_true", help="count the processor's time: on a machine that is shared")
     parser.add_argument("--patience", type=float, metavar="S", help="seconds for a library to get ready")
-    parser.add_argument("--quick", action="store_true", help="cliffs: at their first size only")
+    parser.add_argument("--quick", action="store_true", help="cliffs: at their first size only; recurrences: small")
     args = parser.parse_args()
     if _CLEANED not in os.environ:
         dropped = sorted(name for name in os.environ if name.startswith(SETTINGS))
@@ -54,7 +55,7 @@ def main() -> None:
     print(f"Settings of the environment dropped for everything measured here: {names or 'none was set'}.")
     if args.measurement == "overhead":
         import_module("benchmarks.overhead").main(args.rounds or 15)
-    elif args.measurement in ("cliffs", "library"):
+    elif args.measurement in ("cliffs", "library", "recurrences"):
         import_module(f"benchmarks.{args.measurement}").main(args)
     else:
         import_module("benchmarks.run").main(args, names.split())

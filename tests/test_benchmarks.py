@@ -20,6 +20,7 @@ from benchmarks import (  # noqa: E402 (a folder of the checkout, nothing that i
     cliffs,
     library,
     published,
+    recurrences,
     worker,
 )
 from benchmarks.families.cliffs import ROWS  # noqa: E402
@@ -166,3 +167,30 @@ def test_aims_of_ratios_of_which_less_is_better() -> None:
     ]
     assert aimed("f", {"a": 1.0}, math.nan, 1.0) == [["f", "<= 1", "1.00", "yes", ""]]
     assert aimed("f", {}, math.nan, 1.0)[0][3] == ""
+
+
+@pytest.mark.parametrize("name", recurrences.CASES)
+def test_case_of_recurrences(name: str) -> None:
+    """Small: what is measured is the same as the peer's, or as the other backend's where there is no peer."""
+    assert recurrences.CASES[name](True).difference() == ""
+
+
+def test_a_loop_over_numbers() -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 9)).astype(np.float32)
+    d = np.empty((10, 10), np.float32)
+    function = indexlang.compile(recurrences.DTW)
+    assert function(x=x, y=y) == pytest.approx(recurrences.python_loop(x, y, d), rel=1e-6)
+
+
+def test_command_of_recurrences(capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"threads": 1, "busy": False, "quick": True, "rounds": 1}
+    try:
+        for only, words in (("dtw", ("time warping", "native")), ("steps", ("64 steps", "grows by"))):
+            recurrences.main(argparse.Namespace(only=only, **given))
+            printed = capsys.readouterr().out
+            assert all(word in printed for word in words)
+    finally:
+        indexlang.set_num_threads(None)
+    with pytest.raises(SystemExit, match="no case"):
+        recurrences.main(argparse.Namespace(only="nothing", **given))
+    assert recurrences.slope({2: 0.1, 4: 0.4, 8: 1.6}) == pytest.approx(2)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 
 from ..program.affine import Affine, total
-from ..program.ir import Index, Statement, blocks_of
+from ..program.ir import Index, Statement, blocks_of, steps_of
 from ..ranges.solve import Bound
 
 Bounds = Mapping[str, Bound]
@@ -19,22 +19,27 @@ Group = Sequence[tuple[Statement, Bounds]]  # the statements of one tensor with 
 
 def numbers(group: Group) -> list[Affine]:
     """The numbers of the points of statements, as they run: in a block steps count first, then statements."""
+    return _within(group, 0)[0]
+
+
+def _within(group: Group, depth: int) -> tuple[list[Affine], Affine]:
+    """The numbers within so many open blocks, and how many there are."""
     found: list[Affine] = []
-    offset = Affine(0)
-    for _, several in groupby(group, lambda one: blocks_of(one[0])[:1]):
-        some = list(several)
-        paths = [blocks_of(stmt) for stmt, _ in some]
-        shared = [level[0] for level in zip(*paths, strict=False) if len({*level}) == 1]
-        steps = [i for block in shared for i in block.indices]
-        rests = [[i for i in stmt.domain.indices if i not in steps] for stmt, _ in some]
-        counts = [_count(rest, bounds) for rest, (_, bounds) in zip(rests, some, strict=True)]
-        each, within = sum(counts, Affine(0)), offset
-        for (stmt, bounds), rest, count in zip(some, rests, counts, strict=True):
-            round_ = turned(stmt)
-            found.append(position(steps, bounds, round_) * each + position(rest, bounds, round_) + within)
-            within = within + count
-        offset = offset + _count(steps, some[0][1]) * each
-    return found
+    count = Affine(0)
+    for block, run in groupby(group, lambda one: next(iter(blocks_of(one[0])[depth:]), None)):
+        inside = list(run)
+        if block is None:
+            for stmt, bounds in inside:
+                indices = [i for i in stmt.domain.indices if i not in steps_of(stmt)]
+                found.append(position(indices, bounds) + count)
+                count = count + _count(indices, bounds)
+            continue
+        own, many = _within(inside, depth + 1)
+        bounds = inside[0][1]
+        step = position(block.indices, bounds, block.indices if block.reverse else ())
+        found += [step * many + number + count for number in own]
+        count = count + _count(block.indices, bounds) * many
+    return found, count
 
 
 def _count(indices: Sequence[str], bounds: Bounds) -> Affine:

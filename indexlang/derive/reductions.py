@@ -2,14 +2,15 @@
 
 In: the statements that make one tensor by `max=`, `min=` or `*=`. Out: statements that compute what the derivation
 needs, and for each of the statements the adjoint of its value and the condition under which it counts. The rules: all
-of a maximum's gradient goes to the first winner, row-major through the reduced indices, earlier statements first; the
-gradient of a factor is the product of all the others, so that zeros do no harm (never P/x).
+of a maximum's gradient goes to the first winner, earlier steps of blocks and then earlier statements first, row-major
+through the other reduced indices; the gradient of a factor is the product of all the others, so that zeros do no harm
+(never P/x).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..errors import DerivationError, Problem
@@ -44,9 +45,8 @@ from ..program.names import Fresh, Renaming, counted, free, indices_within, is_p
 from ..program.rebuild import transform_expr
 from ..ranges.solve import Bound
 from .compared import stored
-from .numbers import Group, numbers, position, turned
+from .numbers import Bounds, Group, numbers, position, turned
 
-Bounds = Mapping[str, Bound]
 _ELLIPSIS = "'...' stands beside other axes; write its axes out"
 
 

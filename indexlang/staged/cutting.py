@@ -16,7 +16,6 @@ from ..program.ir import (
     DOTS,
     Access,
     Block,
-    Boundary,
     Const,
     Program,
     Reduce,
@@ -25,7 +24,6 @@ from ..program.ir import (
     Statement,
     statement,
     tensors_in,
-    walk,
 )
 from ..program.ir import Call as Apply
 from ..program.names import plain
@@ -39,7 +37,7 @@ from ..sizes import ranks, shapes
 from .diagonals import Skewed, on_diagonals
 from .once import Both, twice
 from .order import Pair, orders
-from .pieces import Extents, Piece, is_padded, pieces, positions, shape_of, start_of
+from .pieces import Extents, Piece, is_padded, pieces, positions, read_in, shape_of, start_of
 from .stages import At, Buffer, Call, Now, One, Repeat, Slice, Stage, Staged
 
 BEFORE = "_before"  # what the name of a slice as it was ends with
@@ -197,7 +195,7 @@ class _Cutting:
                 found.setdefault(part.tensor, []).append((number, part, name in group.piece.made))
             for part in group.piece.slices.values():
                 for axis in part.axes:
-                    for tensor in _read_in(axis):
+                    for tensor in read_in(axis):
                         found.setdefault(tensor, []).append((number, Slice(tensor, ()), False))
         return found
 
@@ -233,7 +231,7 @@ class _Cutting:
     def positions_of(self, call: Call) -> list[str]:
         """The tensors from which positions are read."""
         parts = [part for _, part in (*call.takes, *call.gives) if isinstance(part, Slice)]
-        return [tensor for part in parts for axis in part.axes for tensor in _read_in(axis)]
+        return [tensor for part in parts for axis in part.axes for tensor in read_in(axis)]
 
     def stages(
         self, tree: Sequence[_Group | _Loop], users: Mapping[str, list[tuple[int, Slice, bool]]]
@@ -327,15 +325,6 @@ class _Cutting:
                 if another and not _never_meet(part, open_, theirs, dict(group.piece.steps)):
                     return True
         return False
-
-
-def _read_in(axis: object) -> list[str]:
-    """The tensors that a position is read from."""
-    if not isinstance(axis, At):
-        return []
-    node = axis.position
-    roots = [node.expr] if isinstance(node, Boundary) else [node]
-    return [p.tensor for root in roots for p in walk(root) if isinstance(p, Access)]
 
 
 def _injective(part: Slice, steps: Steps) -> bool:

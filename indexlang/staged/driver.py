@@ -14,7 +14,7 @@ from keyword import iskeyword
 from math import inf, isinf
 from unicodedata import normalize
 
-from ..program.ir import Access, Boundary, Const, Expr, Index, Size
+from ..program.ir import Access, Boundary, Const, Expr, Index, Size, Subscript
 from ..program.ir import Call as Apply
 from .pieces import is_padded, positions
 from .stages import At, Axis, Call, Now, One, Repeat, Slice, Span, Stage, Staged
@@ -36,7 +36,7 @@ def reflected(position, size):
 '''
 HELPERS = {"at": AT, "reflected": REFLECTED}
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "floordiv": "//", "mod": "%"}
-_INFIX |= {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+_INFIX |= {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "and", "or": "or"}
 
 
 def piece(number: int) -> str:
@@ -300,17 +300,32 @@ class Source:
                     return f"({code}) % {size}"
                 self.used.add("reflected")
                 return f"{self.helpers['reflected']}({code}, {size})"
-            case At(position=e):
+            case At(position=e, masks=masks):
                 assert not isinstance(e, Boundary)
                 code = self.expr(e)
                 reach = positions(axis, self.open)
                 if reach is None:
                     self.used.add("at")
                     self.places.append((_access(part, number, e), number))
-                    return f"{self.helpers['at']}({code}, {size}, {len(self.places) - 1})"
+                    code = f"{self.helpers['at']}({code}, {size}, {len(self.places) - 1})"
+                    held = " and ".join(self.expr(m, True) for m in masks if self.is_exact(m))
+                    return f"({code} if {held} else 0)" if held else code
                 if reach[0] < 0 or reach[1] >= size:  # where a mask refuses it
                     return f"min(max({code}, 0), {size - 1})"
                 return code
+
+    def is_exact(self, node: Subscript) -> bool:
+        """Whether a condition is about steps, sizes and integers alone."""
+        match node:
+            case Const() | Size() | Index():
+                return True
+            case Access(tensor=tensor, subscripts=subscripts):
+                kind = {b.tensor: b.dtype for b in self.staged.buffers}.get(tensor, self.staged.dtypes[tensor])
+                return kind.startswith(("int", "uint", "bool")) and all(map(self.is_exact, subscripts))
+            case Apply(fn=fn, args=args):
+                return (fn in _INFIX or fn in ("neg", "min", "max", "not")) and all(map(self.is_exact, args))
+            case _:
+                return False
 
     def pad(self, axis: At) -> str:
         s = axis.position
@@ -335,6 +350,8 @@ class Source:
                 return f"int({self.names[tensor]}[{self.index(part)}])"
             case Apply(fn="neg", args=(a,)):
                 return f"(-{self.expr(a, True)})"
+            case Apply(fn="not", args=(a,)):
+                return f"(not {self.expr(a, True)})"
             case Apply(fn=("min" | "max") as fn, args=args):
                 return f"{fn}({', '.join(map(self.expr, args))})"
             case Apply(fn="int", args=(a,)):

@@ -30,6 +30,7 @@ from ..program.ir import (
     parts_of_domain,
     reads,
     statement,
+    walk,
 )
 from ..program.ir import Call as Apply
 from ..sizes.in_bounds import numeric
@@ -79,14 +80,23 @@ class _Slicing:
         self.open = {i: extent for i, extent in steps}
         self.names: dict[Slice | Now, str] = {}
         self.extents: Extents = {}
+        self.masks: tuple[Expr, ...] = ()  # of the statement at hand, those that a step decides
+
+    def begin(self, stmt: Statement, extents: Extents) -> None:
+        """What follows is about a statement."""
+        self.extents = extents
+        self.masks = tuple(m for m in stmt.domain.masks if {*indices_of(m)} <= self.open.keys())
 
     def fits(self, stmt: Statement, extents: Extents) -> bool:
         """Whether what a statement reads and writes is, of what the piece makes, the same or surely something else."""
-        self.extents = extents
+        self.begin(stmt, extents)
         made = [self.piece.tensors[name] for name in self.piece.made]
         ours = [part for part in made if isinstance(part, Slice)]
         there = [part for part in self.piece.tensors.values() if isinstance(part, Slice)]
         target = self.slice_of(stmt.target)[0]
+        parts = [target, *(self.slice_of(access)[0] for access in _accesses(stmt))]
+        if {t for part in parts for axis in part.axes for t in read_in(axis)} & {p.tensor for p in ours}:
+            return False  # where its slices lie is asked before the piece runs
         for access in _accesses(stmt):
             one, _ = self.slice_of(access)
             if any(one.tensor == p.tensor and one != p and not apart(one, p, self.open, self.sizes) for p in ours):
@@ -96,7 +106,7 @@ class _Slicing:
         )
 
     def add(self, stmt: Statement, extents: Extents) -> None:
-        self.extents = extents
+        self.begin(stmt, extents)
         whole, subscripts = self.slice_of(stmt.target)
         name = self.name(whole)
         target = Access(name, tuple(map(self.subscript, subscripts)), stmt.target.span)
@@ -157,7 +167,7 @@ class _Slicing:
             if isinstance(s, Boundary):
                 return At(replace(s, expr=self.number(s.expr), lo=self.maybe(s.lo), hi=self.maybe(s.hi))), None
             assert isinstance(s, Expr) and not isinstance(s, Dots)
-            return At(self.number(s)), None
+            return At(self.number(s), tuple(map(self.number, self.masks)) if reads(s) else ()), None
         if self.open.keys().isdisjoint(over) or isinstance(s, Boundary | Dots) or reads(s):
             return None, s
         form = numeric(Affine.from_expr(s), self.sizes)
@@ -252,6 +262,15 @@ def apart(one: Slice, other: Slice, open_: Extents, sizes: Sizes) -> bool:
 def is_padded(axis: Axis) -> bool:
     """Whether a position may lie in a padding."""
     return isinstance(axis, At) and isinstance(axis.position, Boundary) and axis.position.kind == "pad"
+
+
+def read_in(axis: Axis) -> list[str]:
+    """The tensors that say a position, or whether it counts."""
+    if not isinstance(axis, At):
+        return []
+    node = axis.position
+    roots = (node.expr if isinstance(node, Boundary) else node, *axis.masks)
+    return [p.tensor for root in roots for p in walk(root) if isinstance(p, Access)]
 
 
 def start_of(axis: Axis) -> Affine | None:

@@ -23,9 +23,12 @@ from .order import Pair
 
 @dataclass(frozen=True)
 class At:
-    """One position of an axis, which the slice does not have. A padding that it may fall into has a value."""
+    """One position of an axis, which the slice does not have. A padding that it may fall into has a value; where
+    `masks` do not hold nothing is read or written, and a position that data say may be any.
+    """
 
     position: Expr | Boundary
+    masks: tuple[Expr, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,85 @@
+"""Steps that read and write where data say: positions made in the same step, and those that a condition refuses.
+
+Values: the plain loops of the oracle.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import indexlang
+from indexlang.oracle.loops import run as loops
+
+Array = np.ndarray[Any, Any]
+
+SAME_STEP = {
+    "read": "for t:\n    k[t] = argmax[i](x[t,i] + s[pad(t-1)])\n    s[t] = x[t,k[t]]",
+    "beside others": "for t:\n    k[t] = argmax[i](x[t,i] - s[pad(t-1)])\n    s[t] = x[t,k[t]] + x[clamp(t-1),k[t]]",
+    "refused": "for t:\n    k[t] = argmax[i](x[t,i] + s[pad(t-1)]) - 1\n    s[t] = x[t,k[t]] where k[t] >= 0",
+    "condition": (
+        "for t:\n    q[t] = int(floor(x[t,0] + s[pad(t-1)]))\n    s[t] = x[t,p[t]] where q[t] == 0 or not q[t] < 1"
+    ),
+    "written": (
+        "shape c[5]\nfor t:\n    k[t] = argmax[i](x[t,i] + s[pad(t-1)])\n    s[t] = x[t,k[t]]\n"
+        "    c[k[t]] += s[t] where s[t] > 0"
+    ),
+}
+TREE = """layer tree(x[N,K], left[N], right[N], U[K,K]) -> s[N,K]:
+    for n:
+        s[n,k] = tanh(x[n,k])
+        s[n,k] += U[l,k] * s[left[n],l] where left[n] >= 0
+        s[n,k] += U[l,k] * s[right[n],l] where not right[n] == 99, n > 1
+"""
+
+
+def agree(text: str, backend: str, given: dict[str, Array]) -> None:
+    f = indexlang.compile(text, backend=backend)
+    expected = loops(f.program, given)
+    y, pullback = f.vjp(given)
+    found = y if isinstance(y, dict) else {f.outputs[0]: y}
+    for name, value in found.items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-12, atol=1e-12)
+    cotangents = {n: np.random.default_rng(1).normal(size=v.shape) for n, v in found.items()}
+    told = loops(f.grad().program, {**given, **{f"{n}.grad": c for n, c in cotangents.items()}})
+    for name, value in pullback(cotangents if isinstance(y, dict) else cotangents[f.outputs[0]]).items():
+        np.testing.assert_allclose(value, told[f"{name}.grad"], rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+@pytest.mark.parametrize("case", SAME_STEP)
+def test_a_position_is_made_before_it_is_asked_for(case: str, backend: str) -> None:
+    rng = np.random.default_rng()
+    given: dict[str, Array] = {"x": rng.normal(size=(7, 5))}
+    if "p[t]" in SAME_STEP[case]:
+        given["p"] = rng.integers(0, 5, 7)
+    agree(SAME_STEP[case], backend, given)
+
+
+def nodes(rng: np.random.Generator) -> dict[str, Array]:
+    left, right = np.array([-1, -1, 0, -1, 2, 3]), np.array([77, -5, 1, 99, 0, 1])
+    return {"x": rng.normal(size=(6, 3)), "U": rng.normal(size=(3, 3)), "left": left, "right": right}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+def test_a_refused_position_may_be_any(backend: str) -> None:
+    agree(TREE, backend, nodes(np.random.default_rng()))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+@pytest.mark.parametrize(
+    ("name", "at", "wrong", "said"),
+    [
+        ("left", 4, 9, "out of range"),
+        ("right", 3, 98, "out of range"),
+        ("right", 2, -1, "out of range"),
+        ("left", 4, 5, "before it is made"),
+    ],
+)
+def test_a_position_that_counts_is_looked_at(backend: str, name: str, at: int, wrong: int, said: str) -> None:
+    given = nodes(np.random.default_rng())
+    given[name][at] = wrong
+    with pytest.raises(indexlang.errors.ShapeError, match=said):
+        indexlang.compile(TREE, backend=backend)(given)
