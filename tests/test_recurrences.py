@@ -7,7 +7,7 @@ ones; gradients once more from complex steps of the forward loops.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,13 @@ SHORT = [case for case in DERIVED if case.name != "rnn of many steps"]
 @pytest.fixture(autouse=True)
 def _verified(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INDEXLANG_VERIFY", "1")
+
+
+@pytest.fixture
+def _fresh() -> Iterator[None]:
+    edf.reset()
+    yield
+    edf.reset()
 
 
 def function(case: Case, backend: str = "numpy") -> Function:
@@ -394,6 +401,7 @@ def test_accumulations_in_blocks_start_from_what_is_passed(backend: str) -> None
         np.testing.assert_allclose(found[name], plain[name] + value)
 
 
+@pytest.mark.usefixtures("_fresh")
 def test_graphs_of_nodes_with_blocks() -> None:
     """Two nodes in a row with the same loop stay two loops; gradients as of one program written by hand."""
     running = edf.node(
