@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from ..program.ir import DOTS, Dots, Expr, Index, Subscript
 from ..program.names import Renaming
-from ..ranges.solve import Bound, Solution
+from ..ranges.solve import Solution
+from ..ranges.statements import Bound
 
 Names = Mapping[str, str]
 

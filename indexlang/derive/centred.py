@@ -16,7 +16,8 @@ from ..program.affine import Affine
 from ..program.algebra import Product, product
 from ..program.ir import DOTS, Access, Call, Const, Expr, Program, Statement, Subscript, indices_of, reads_of
 from ..program.names import is_plain
-from ..ranges.solve import Bound, Solution
+from ..ranges.solve import Solution
+from ..ranges.statements import Bound
 from ..rewrite.scoped import unscoped
 from ..rewrite.simplify import simplify
 from .alike import called, names_at, run_alike

@@ -16,7 +16,8 @@ from ..program.interface import with_header
 from ..program.ir import DOTS, Access, Index, Program, Statement, indices_of, statement
 from ..program.names import Fresh, is_plain
 from ..ranges.inherit import inherit
-from ..ranges.solve import Bound, solve
+from ..ranges.solve import solve
+from ..ranges.statements import Bound
 
 
 def stored(program: Program) -> Program:

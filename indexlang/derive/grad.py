@@ -50,7 +50,8 @@ from ..program.names import Fresh, counted, free, is_plain, plain
 from ..program.rebuild import transform_statement
 from ..program.signs import INFINITE
 from ..ranges.inherit import inherit
-from ..ranges.solve import Bound, Solution, solve
+from ..ranges.solve import Solution, solve
+from ..ranges.statements import Bound
 from ..rewrite.fixed import fix_indices
 from ..rewrite.hoist import hoist_in_order
 from ..rewrite.lifted import arranged

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from ..program.affine import Affine, total
 from ..program.ir import Index, Statement, blocks_of, steps_of
-from ..ranges.solve import Bound
+from ..ranges.statements import Bound
 
 Bounds = Mapping[str, Bound]
 Group = Sequence[tuple[Statement, Bounds]]  # the statements of one tensor with the bounds of their indices

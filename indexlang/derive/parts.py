@@ -26,7 +26,8 @@ from ..program.ir import (
 from ..program.names import indices_within
 from ..program.rebuild import transform_expr, transform_statement
 from ..ranges.inherit import Wanted, inherit
-from ..ranges.solve import Bound, Solution, attempt, solve
+from ..ranges.solve import Solution, attempt, solve
+from ..ranges.statements import Bound
 
 
 def part_of(

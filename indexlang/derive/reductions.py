@@ -43,7 +43,7 @@ from ..program.ir import (
 )
 from ..program.names import Fresh, Renaming, counted, free, indices_within, is_plain, plain
 from ..program.rebuild import transform_expr
-from ..ranges.solve import Bound
+from ..ranges.statements import Bound
 from .compared import stored
 from .numbers import Bounds, Group, numbers, position, turned
 

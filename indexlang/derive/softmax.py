@@ -29,7 +29,8 @@ from ..program.ir import (
     indices_of,
 )
 from ..program.names import is_plain
-from ..ranges.solve import Bound, Solution
+from ..ranges.solve import Solution
+from ..ranges.statements import Bound
 from .alike import called, names_at, run_alike
 
 _MOST = 3  # indices of one sum, which are tried in every order

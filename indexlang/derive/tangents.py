@@ -50,7 +50,8 @@ from ..program.names import Fresh, counted, free, is_plain
 from ..program.rebuild import transform_expr, transform_statement
 from ..program.signs import NO_NUMBER
 from ..ranges.inherit import inherit
-from ..ranges.solve import Bound, solve
+from ..ranges.solve import solve
+from ..ranges.statements import Bound
 from ..rewrite.hoist import hoist_in_order
 from ..rewrite.lifted import arranged
 from ..rewrite.optimize import optimize

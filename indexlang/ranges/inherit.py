@@ -28,7 +28,8 @@ from ..program.ir import (
     tensors_in,
 )
 from ..program.rebuild import transform_statement
-from .solve import Bound, Solution, attempt
+from .solve import Solution, attempt
+from .statements import Bound
 
 Wanted = Bound | tuple[Expr, Expr]
 PASSES = 4  # a written range may change what the accesses of the other indices give

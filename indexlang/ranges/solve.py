@@ -12,83 +12,26 @@ the sizes are known.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import Problem, ShapeError
-from ..program.affine import Affine, floordiv, greatest, least, not_negative, total
+from ..program.affine import Affine, greatest, least
 from ..program.conditions import margins
 from ..program.facts import kept
 from ..program.ir import (
-    DOTS,
-    Access,
-    Boundary,
-    Call,
-    Const,
-    Dots,
     Expr,
     Index,
-    Merged,
     Program,
-    Range,
     Shape,
     Size,
-    Statement,
     blocks_of,
     indices_of,
-    primal_of,
-    reads,
-    reductions_of,
     steps_of,
-    walk,
 )
 from .forms import Box, Sizes
+from .statements import ZERO, Bound, Claim, Cut, OneStatement, Step
 from .steps import made_in_blocks, reaching_further
-from .uses import Use, other_uses, uses
-
-Axis = tuple[str, int]  # a tensor and the number of an axis; negative, from the end, behind a leading `...`
-ZERO = Affine(0)
-Made = Mapping[str, frozenset[str]]  # by step, what its block sets
-
-
-@dataclass(frozen=True)
-class Bound:
-    """low <= index < high. `sources` are the axes that it subscripts plainly; all of them have size `high`.
-
-    An index whose end is written has none: under a mask it may end behind an axis.
-    """
-
-    low: Affine
-    high: Affine
-    sources: frozenset[Axis] = frozenset()
-
-    @property
-    def lo(self) -> Expr:
-        return self.low.to_expr()
-
-    @property
-    def hi(self) -> Expr:
-        return self.high.to_expr()
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A plain index that was shortened, so that a subscript stays in its axis."""
-
-    index: str
-    use: Use
-    sources: tuple[Axis, ...]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Two sizes that are taken to be equal from here on, because an index subscripts both axes plainly."""
-
-    index: str
-    first: Use
-    size: Affine
-    second: Use
-    other: Affine
 
 
 @dataclass(frozen=True)
@@ -159,7 +102,7 @@ def _attempt(program: Program, known: Mapping[Size, Affine] | None, judged: froz
     for k, stmt in enumerate(program.statements):
         if stmt.block is not None and (k == 0 or blocks_of(program.statements[k - 1])[:1] != blocks_of(stmt)[:1]):
             steps = _steps(program, k, sizes)
-        one = _Statement(stmt, sizes, k in judged, made[k], steps)
+        one = OneStatement(stmt, sizes, k in judged, made[k], steps)
         one.solve()
         one.define()
         solved.append(one)
@@ -172,15 +115,6 @@ def _attempt(program: Program, known: Mapping[Size, Affine] | None, judged: froz
     return Solution(bounds, cuts, plain, claims, shapes, tuple(problems), sizes, withheld)
 
 
-@dataclass(frozen=True)
-class Step:
-    """How far the index of a block runs, if its line does not say it; by which plain use, if by one."""
-
-    low: Affine
-    high: Affine
-    use: Use | None = None
-
-
 def _steps(program: Program, first: int, sizes: Sizes) -> dict[str, Step]:
     """How far the indices of a block run that begins at a statement: what all of its statements say together."""
     outermost, made = blocks_of(program.statements[first])[0], made_in_blocks(program)
@@ -189,7 +123,7 @@ def _steps(program: Program, first: int, sizes: Sizes) -> dict[str, Step]:
     for k, stmt in enumerate(program.statements[first:], first):
         if blocks_of(stmt)[:1] != (outermost,):
             break
-        one = _Statement(stmt, sizes, True, made[k], {})
+        one = OneStatement(stmt, sizes, True, made[k], {})
         one.solve()
         for i in steps_of(stmt):
             high = one.box.high.get(i)
@@ -230,7 +164,7 @@ def _reached_by_all(program: Program, known: Mapping[Size, Affine] | None) -> li
     for k, stmt in enumerate(program.statements):
         if stmt.block is not None and (k == 0 or blocks_of(program.statements[k - 1])[:1] != blocks_of(stmt)[:1]):
             steps = _steps(program, k, sizes)
-        one = _Statement(stmt, sizes, True, made[k], steps)
+        one = OneStatement(stmt, sizes, True, made[k], steps)
         one.solve()
         if stmt.target.tensor not in wanted:
             one.define()
@@ -250,259 +184,3 @@ def _reached_by_all(program: Program, known: Mapping[Size, Affine] | None) -> li
         if len(dims) == rank:
             shapes.append(Shape(tensor, tuple(dims)))
     return shapes
-
-
-class _Statement:
-    """One statement being solved. What the block of a step has `made` does not bound it."""
-
-    def __init__(self, stmt: Statement, sizes: Sizes, is_judged: bool, made: Made, steps: Mapping[str, Step]) -> None:
-        self.stmt, self.sizes, self.is_judged = stmt, sizes, is_judged
-        self.made, self.steps = made, {i: steps[i] for i in steps_of(stmt) if i in steps}
-        self.box = Box()
-        self.problems: list[Problem] = []
-        self.cuts: list[Cut] = []
-        self.claims: list[Claim] = []
-        self.withheld = False
-        self.sources: dict[str, tuple[Axis, ...]] = {}  # the axes that an index subscripts plainly
-        self.sizes_of: dict[str, frozenset[Affine]] = {}
-        self.fixed: set[str] = set()  # indices whose end was written
-        self.uses = uses(stmt)
-        self.free = frozenset(indices_of(stmt.target))
-        reduces = reductions_of(stmt)
-        domains = [stmt.domain, *(r.domain for r in reduces)]
-        self.indices = [i for d in domains for i in d.indices if i != DOTS]
-        self.ranges: dict[str, Range] = {r.index: r for d in domains for r in d.ranges}
-
-    # -- bounds --------------------------------------------------------------------------------
-
-    def solve(self) -> None:
-        self.written()
-        self.plain()
-        pending = [u for u in other_uses(self.stmt) if self.limit(u) is not None]
-        merged = [u for u in other_uses(self.stmt) if isinstance(u.subscript, Merged)]
-        while pending or merged:
-            settled = [u for u in pending if not self.open(u)]
-            pending = [u for u in pending if self.open(u)]
-            for use in settled:
-                self.shorten(use)
-            bounding = [u for u in pending if len(self.open(u)) == 1]
-            if not (self.by_subscripts(bounding) or self.by_merged(merged)):
-                break
-            pending = [u for u in pending if u not in bounding or self.open(u)]
-        for i in self.indices:
-            if i not in self.box.high:
-                self.problems.append(self.unbounded(i))
-                self.box.high[i] = Affine(0, ((Index(i), 1),))
-
-    def written(self) -> None:
-        for i in self.indices:
-            r = self.ranges.get(i)
-            self.box.low[i] = ZERO if r is None or r.lo is None else self.canonical(r.lo)
-            if r is not None and r.hi is not None:
-                self.box.high[i] = self.canonical(r.hi)
-                self.fixed.add(i)
-                self.steps.pop(i, None)
-            elif i in self.steps:
-                self.box.high[i] = self.canonical(self.steps[i].high.to_expr())
-
-    def plain(self) -> None:
-        found: dict[str, list[tuple[Use, Affine]]] = {}
-        for use in self.uses:
-            if not isinstance(use.subscript, Index) or (whole := self.size(use)) is None:
-                continue
-            if use.tensor not in self.made.get(use.subscript.name, ()):
-                found.setdefault(use.subscript.name, []).append((use, whole))
-        for i, sizes in found.items():
-            self.sources[i] = tuple([(use.tensor, use.axis) for use, _ in sizes])
-            if i in self.fixed:
-                continue
-            if i in self.steps:
-                first_use = self.steps[i].use
-                if first_use is None:
-                    continue
-                sizes = [(first_use, self.box.high[i]), *sizes]
-            if self.claims:  # what was found equal has one form from then on
-                sizes = [(use, s) for use, _ in sizes if (s := self.size(use)) is not None]
-            self.sizes_of[i] = frozenset([s for _, s in sizes])
-            (first, one), *others = sizes
-            for use, other in others:
-                if other == one:
-                    continue
-                if self.is_judged:
-                    self.withheld = True
-                else:
-                    self.claims.append(Claim(i, first, one, use, other))
-                    self.sizes.equate(one, other)
-            self.box.high[i] = self.sizes.canonical(one)
-        self.fixed.update(self.steps)
-
-    def by_subscripts(self, pending: Sequence[Use]) -> dict[str, Affine]:
-        """Open indices, each bounded by all subscripts in which nothing else is open."""
-        found: dict[str, list[Affine]] = {}
-        for use in pending:
-            name = self.open(use)[0]
-            if use.tensor in self.made.get(name, ()):
-                continue
-            if (bound := self.bound(use, name)) is not None:
-                found.setdefault(name, []).append(bound)
-        result = {i: least(*bounds) for i, bounds in found.items()}
-        self.box.high.update(result)
-        return result
-
-    def by_merged(self, merged: Sequence[Use]) -> dict[str, Affine]:
-        """The one open index of a merged axis: what the others leave of it."""
-        for use in merged:
-            assert isinstance(use.subscript, Merged)
-            names, whole = self.open(use), self.size(use)
-            if len(names) == 1 and whole is not None:
-                others = total(self.box.high[i] for i in use.subscript.indices if i != names[0])
-                self.box.high[names[0]] = floordiv(whole, others)
-                return {names[0]: self.box.high[names[0]]}
-        return {}
-
-    def shorten(self, use: Use) -> None:
-        """Where a subscript may leave its axis, its one index that the target has ends earlier."""
-        if primal_of(self.stmt.target.tensor) is not None:
-            return  # a derived statement inherits its ranges
-        limit = self.limit(use)
-        assert limit is not None
-        form, end = limit
-        for sign in (1, -1):
-            extreme = self.box.extreme(form, sign)
-            if extreme is None:
-                return
-            margin = end - 1 - extreme if sign > 0 else extreme
-            if not_negative(margin) or self.masked(use, form, end, sign):
-                continue
-            free = [i for i in form.indices if i in self.free]
-            if len(free) != 1 or free[0] in self.fixed:
-                continue
-            coefficient = form.coefficient(free[0])
-            if not coefficient.is_constant or coefficient.const * sign <= 0:
-                continue
-            bound = self.bound(use, free[0])
-            if bound is not None:
-                self.box.high[free[0]] = least(self.box.high[free[0]], bound)
-                self.cuts.append(Cut(free[0], use, self.sources.get(free[0], ())))
-
-    def masked(self, use: Use, form: Affine, end: Affine, sign: int) -> bool:
-        """Whether a mask admits only points at which a subscript stays in its axis."""
-        inside = end - 1 - form if sign > 0 else form
-        for mask in use.masks:
-            for margin in margins(mask):
-                least_gap = self.box.extreme(inside - self.sizes.canonical(margin), -1)
-                if least_gap is not None and not_negative(least_gap):
-                    return True
-        return False
-
-    def bound(self, use: Use, index: str) -> Affine | None:
-        """Below what an index must stay, so that a subscript stays in its axis for all values of the others."""
-        limit = self.limit(use)
-        if limit is None:
-            return None
-        form, end = limit
-        coefficient = form.coefficient(index)
-        rest = form - coefficient * Affine(0, ((Index(index), 1),))
-        if index in rest.indices or coefficient == ZERO:
-            return None
-        if coefficient.is_constant and coefficient.const < 0:
-            low = self.box.extreme(rest, -1)
-            return None if low is None else floordiv(low, Affine(-coefficient.const)) + 1
-        high = self.box.extreme(rest, 1)
-        return None if high is None else floordiv(end - 1 - high, coefficient) + 1
-
-    # -- parts ---------------------------------------------------------------------------------
-
-    def canonical(self, expr: Expr) -> Affine:
-        return self.sizes.canonical(Affine.from_expr(expr))
-
-    def size(self, use: Use) -> Affine | None:
-        return self.sizes.axis(use.tensor, use.axis)
-
-    def open(self, use: Use) -> list[str]:
-        return [i for i in indices_of(use.subscript) if i != DOTS and i not in self.box.high]
-
-    def limit(self, use: Use) -> tuple[Affine, Affine] | None:
-        """A form and the end that it must stay below; None for plain subscripts and those without an end."""
-        if isinstance(use.subscript, Index | Merged | Dots) or (whole := self.size(use)) is None:
-            return None
-        match use.subscript:
-            case Boundary(kind="pad", expr=e, lo=lo, hi=hi) if lo is not None and hi is not None:
-                form, whole = self.canonical(e), whole + self.canonical(lo) + self.canonical(hi)
-            case Boundary():
-                return None
-            case expr:
-                form = self.canonical(expr)
-        if reads(form.to_expr()):
-            return None
-        match form.terms:
-            case ((Call(fn="floordiv", args=(a, Const(value=m))), 1),) if type(m) is int and m > 0:
-                return Affine.from_expr(a), (whole - form.const) * m
-        return form, whole
-
-    def unbounded(self, index: str) -> Problem:
-        use = next((u for u in self.uses if index in indices_of(u.subscript)), None)
-        span = self.stmt.span if use is None else use.span
-        rule = f"nothing says how far the index '{index}' runs"
-        if use is not None and use.is_target and self.size(use) is None:
-            way = f"declare the shape of {use.tensor}, or say where {index} < ..."
-        elif index in steps_of(self.stmt):
-            way = f"read what is there before the block along {index}, or say it in its line: for {index} < N:"
-        else:
-            way = f"use {index} as a plain subscript, or say where {index} < ..."
-        return Problem("unbounded-index", rule, span, (), way)
-
-    # -- what comes out ------------------------------------------------------------------------
-
-    def bounds(self) -> dict[str, Bound]:
-        low, high, canonical = self.box.low, self.box.high, self.sizes.canonical
-        sources = {i: frozenset(() if i in self.fixed else axes) for i, axes in self.sources.items()}
-        return {i: Bound(canonical(low[i]), canonical(high[i]), sources.get(i, frozenset())) for i in self.indices}
-
-    def define(self) -> None:
-        """The shape of the target, if this statement is the first to define it."""
-        target = self.stmt.target
-        if target.tensor in self.sizes.defined or target.tensor not in self.sizes.targets:
-            return
-        if target.tensor in self.sizes.primals:
-            primal = self.sizes.primals[target.tensor]
-            self.sizes.define(target.tensor, {})
-            self.sizes.aliases[target.tensor] = primal
-            return
-        axes: dict[int, Affine] = {}
-        for use in self.uses:
-            if use.access is target and use.is_target:
-                reached = self.sizes.axis(target.tensor, use.axis) or self.reached(use)
-                if reached is not None and not reached.indices:  # an unbounded index stands for itself
-                    axes[self.sizes.number(target.tensor, use.axis)] = reached
-        circular = self.sizes.circular(target.tensor, axes)
-        self.sizes.define(target.tensor, {k: form for k, form in axes.items() if k not in circular})
-        if Dots() in target.subscripts:
-            self.sizes.dotted.add(target.tensor)
-            others = (p for p in walk(self.stmt.value) if isinstance(p, Access) and p.subscripts == (Dots(),))
-            if target.subscripts == (Dots(),) and (other := next(others, None)) is not None:
-                circular += self.sizes.alias(target.tensor, other.tensor)
-        for axis in circular:
-            rule = f"the length of axis {axis} of {target.tensor} is said by itself"
-            way = f"declare it by other sizes: shape {target.tensor}[...]"
-            self.problems.append(Problem("undeclared-shape", rule, target.span, (), way))
-
-    def reached(self, use: Use) -> Affine | None:
-        """One more than the greatest position that a subscript of the target reaches."""
-        match use.subscript:
-            case Merged(indices=names):
-                return total(self.box.high[i] for i in names)
-            case Boundary(kind="pad", expr=e, lo=lo, hi=hi) if lo is not None and hi is not None:
-                greatest_position = self.box.extreme(self.canonical(e), 1)
-                around = self.canonical(lo) + self.canonical(hi)
-                found = None if greatest_position is None else greatest_position + 1 - around
-            case Boundary() | Dots():
-                found = None
-            case expr:
-                greatest_position = self.box.extreme(self.canonical(expr), 1)
-                found = None if greatest_position is None else greatest_position + 1
-        if found is None:
-            rule = f"nothing says how long axis {use.axis} of {use.tensor} is"
-            way = f"declare it: shape {use.tensor}[...]"
-            self.problems.append(Problem("undeclared-shape", rule, use.span, (), way))
-        return found

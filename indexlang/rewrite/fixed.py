@@ -34,7 +34,7 @@ from ..program.ir import (
     statement,
     steps_of,
 )
-from ..ranges.solve import Bound
+from ..ranges.statements import Bound
 from .substitution import Quotient, put, put_subscript
 
 Bounds = Mapping[str, Bound]

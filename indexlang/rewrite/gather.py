@@ -53,7 +53,8 @@ from ..program.ir import (
 from ..program.names import Fresh, indices_within, tensors_of
 from ..program.rebuild import transform_expr
 from ..ranges.inherit import inherit
-from ..ranges.solve import Bound, Solution, solve
+from ..ranges.solve import Solution, solve
+from ..ranges.statements import Bound
 from .smith import rank, smith
 from .substitution import Quotient, combined, linear, put, reduced, written
 

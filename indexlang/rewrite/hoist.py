@@ -46,7 +46,8 @@ from ..program.names import Fresh, anonymous, indices_within
 from ..program.rebuild import transform_statement
 from ..ranges.forms import Box
 from ..ranges.inherit import inherit
-from ..ranges.solve import Bound, solve
+from ..ranges.solve import solve
+from ..ranges.statements import Bound
 from .lifted import gathered
 from .scoped import scoped
 

@@ -34,7 +34,8 @@ from ..program.ir import (
 from ..program.names import tensors_of
 from ..program.rebuild import transform, transform_block, transform_domain, transform_expr
 from ..ranges.inherit import Wanted, inherit
-from ..ranges.solve import Bound, Solution, solve
+from ..ranges.solve import Solution, solve
+from ..ranges.statements import Bound
 
 
 @dataclass(frozen=True)

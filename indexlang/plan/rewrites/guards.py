@@ -35,7 +35,8 @@ from ...program.ir import (
 )
 from ...program.names import Fresh
 from ...ranges.inherit import inherit
-from ...ranges.solve import Bound, solve
+from ...ranges.solve import solve
+from ...ranges.statements import Bound
 from ..plan import Trial
 
 
