@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import images, small, vectors
+from . import images, small, steps, vectors
 
-LAYERS = (*images.LAYERS, *vectors.LAYERS)
+LAYERS = (*images.LAYERS, *vectors.LAYERS, *steps.LAYERS)
 ROWS = small.ROWS
 WORKLOADS = (*(layer.workload() for layer in LAYERS), *(w for row in ROWS for w in row.workloads()))

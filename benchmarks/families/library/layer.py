@@ -31,6 +31,7 @@ class Layer:
     options: Mapping[str, Any] = field(default_factory=dict)
     gradients: bool = True
     note: str = ""
+    scales: Mapping[str, float] = field(default_factory=dict)  # of inputs, else 1
 
     @property
     def title(self) -> str:
@@ -45,4 +46,4 @@ class Layer:
         if self.torch is not None:
             peers["torch"] = eager(self.torch, self.layouts)
         modes = (FORWARD, STEP) if self.gradients else (FORWARD,)
-        return Workload(self.title, sources(self.inputs), shape(extent), peers, modes=modes)
+        return Workload(self.title, sources(self.inputs, scales=self.scales), shape(extent), peers, modes=modes)
