@@ -166,10 +166,9 @@ CASES = {
     shape m[T,4,K], h[T+1,K]
     h[0,k] = p[k]
     for t:
-        m[t,0,k] = h[t,k]
-        for r < 2:
-            m[t,r+1,k] = tanh(m[t,r,k] + x[t,k])
-        h[t+1,k] = m[t,2,k] + m[t,3,k]
+        for r < 3:
+            m[t,r,k] = tanh(0.5 * m[t,pad(r-1),k] + h[t,k] * x[t,k])
+        h[t+1,k] = m[t,2,k] - m[t,3,k]
     y[k] = h[T,k]
 """,
         OF_TWO,
@@ -177,13 +176,12 @@ CASES = {
     ),
     "inner steps that end earlier": Case(
         """layer less(x[T,K], p[K]) -> y[K]:
-    shape m[T,T+1,K], h[T+1,K]
+    shape m[T,T,K], h[T+1,K]
     h[0,k] = p[k]
     for t:
-        m[t,0,k] = h[t,k]
-        for r < t:
-            m[t,r+1,k] = tanh(m[t,r,k] + x[t,k])
-        h[t+1,k] = m[t,t,k] + m[t,T,k]
+        for r < T-t:
+            m[t,r,k] = tanh(0.5 * m[t,pad(r-1),k] + h[t,k] * x[t,k])
+        h[t+1,k] = m[t,0,k] - m[t,T-1,k]
     y[k] = h[T,k]
 """,
         OF_TWO,
