@@ -61,7 +61,7 @@ class StagedPlan:
     @property
     def workspace(self) -> int:
         """Bytes of tensors and of the most that a piece needs."""
-        shared = sum(int(np.prod(b.shape)) * np.dtype(b.dtype).itemsize for b in self.staged.buffers)
+        shared = sum(int(np.prod(b.kept)) * np.dtype(b.dtype).itemsize for b in self.staged.buffers)
         return shared + max((p.workspace for p in self.plans), default=0)
 
     @property

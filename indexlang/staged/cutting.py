@@ -39,6 +39,7 @@ from .once import Both, twice
 from .order import Pair, orders
 from .pieces import Extents, Piece, is_padded, pieces, positions, read_in, shape_of, start_of
 from .stages import At, Buffer, Call, Now, One, Repeat, Slice, Stage, Staged
+from .windows import windows
 
 BEFORE = "_before"  # what the name of a slice as it was ends with
 _START = {"=": 0, "+=": 0, "*=": 1}
@@ -152,7 +153,9 @@ class _Cutting:
         stages = tuple(self.stages(tree, users))
         found = self.shared()
         shared = [t for t in self.sizes if t in found]
-        buffers = tuple(Buffer(t, self.sizes[t], self.storage[t], self.start(t)) for t in shared)
+        checked = {t for check in self.checks for t in check.tensors}
+        kept = windows(stages, self.sizes, {*self.program.inputs, *self.program.outputs, *checked})
+        buffers = tuple(Buffer(t, self.sizes[t], self.storage[t], self.start(t), kept.get(t)) for t in shared)
         outputs = tuple((t, self.typed.tensors[t]) for t in self.program.outputs)
         told = dict(self.known.tensors), dict(self.typed.tensors)
         return Staged(self.program.inputs, outputs, buffers, stages, *told, tuple(self.checks))

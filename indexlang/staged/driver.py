@@ -186,7 +186,7 @@ class Source:
 
     def allocate(self, tensor: str) -> None:
         buffer = next(b for b in self.staged.buffers if b.tensor == tensor)
-        start, shape, back = _number(buffer.start), buffer.shape, ""
+        start, shape, back = _number(buffer.start), buffer.kept, ""
         if self.turned(tensor):
             order = self.orders[tensor]
             shape = tuple(shape[k] for k in order)
@@ -276,12 +276,21 @@ class Source:
     def index(self, part: Slice) -> str:
         """Code of a slice's subscripts."""
         shape = self.staged.shapes[part.tensor]
-        found = [self.axis(part, k, axis, n) for k, (axis, n) in enumerate(zip(part.axes, shape, strict=True))]
+        found = [self.place(part, k, axis, n) for k, (axis, n) in enumerate(zip(part.axes, shape, strict=True))]
         while found and found[-1] == ":":
             found.pop()
         if all(isinstance(a, At) for a in part.axes):
             found.append("...")
         return ", ".join(found) or "..."
+
+    def place(self, part: Slice, number: int, axis: Axis, size: int) -> str:
+        """Code of where an axis of a slice is in memory."""
+        code, length = self.axis(part, number, axis, size), self.staged.modulo(part.tensor, number)
+        if length is None:
+            return code
+        if length == 1 or code.isdecimal():
+            return str(int(code) % length) if length > 1 else "0"
+        return f"{code} % {length}" if code.isidentifier() else f"({code}) % {length}"
 
     def axis(self, part: Slice, number: int, axis: Axis, size: int) -> str:
         match axis:

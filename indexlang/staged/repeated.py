@@ -238,9 +238,10 @@ def _place(
     order = tuple(range(len(shape))) if order is None else order
     item = np.dtype(work.dtype(part.tensor)).itemsize
     strides, step = [0] * len(shape), item
+    kept = work.staged.kept(part.tensor)
     for k in reversed(order):
         strides[k] = step
-        step *= shape[k]
+        step *= kept[k]
     left = [k for k in order if not isinstance(part.axes[k], At)]
     first = order[: len(order) - len(left)]
     if any(not isinstance(part.axes[k], At) for k in first) or left != sorted(left):
@@ -268,7 +269,8 @@ def _place(
             outside |= here
         elif written:  # where a mask refuses all of it
             outside |= (position < 0) | (position >= shape[number])
-        found[:, 1] += np.clip(position, 0, max(shape[number] - 1, 0)) * strides[number]
+        length = work.staged.modulo(part.tensor, number) or max(shape[number], 1)
+        found[:, 1] += np.clip(position, 0, max(shape[number] - 1, 0)) % length * strides[number]
     if len(fills) > 1:
         return None
     if outside.any():

@@ -92,12 +92,21 @@ Stage = Call | Repeat
 
 @dataclass(frozen=True)
 class Buffer:
-    """A tensor that several stages share: what its elements hold before anything is known of them."""
+    """A tensor that several stages share: what its elements hold before anything is known of them. Of a `window`, an
+    axis and a number, so many positions are kept: position p of the axis is at p modulo so many.
+    """
 
     tensor: str
     shape: tuple[int, ...]
     dtype: str
     start: float | int | bool
+    window: tuple[int, int] | None = None
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The shape of what is kept in memory."""
+        axis, length = self.window or (-1, 0)
+        return tuple(length if k == axis else n for k, n in enumerate(self.shape))
 
 
 @dataclass(frozen=True)
@@ -111,3 +120,12 @@ class Staged:
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str]
     checks: tuple[Pair | Both, ...] = ()
+
+    def modulo(self, tensor: str, axis: int) -> int | None:
+        """Modulo what positions in an axis are in memory, if not each has a place of its own."""
+        found = next((b.window for b in self.buffers if b.tensor == tensor), None)
+        return found[1] if found is not None and found[0] == axis else None
+
+    def kept(self, tensor: str) -> tuple[int, ...]:
+        """The shape of a tensor in memory."""
+        return next((b.kept for b in self.buffers if b.tensor == tensor), self.shapes[tensor])
