@@ -41,7 +41,7 @@ from ..sizes.doubts import doubts
 from ..staged.told import pieces
 from ..syntax.layout import layout
 from ..syntax.parser import parse
-from ..syntax.tree import File, Item, LayerDef, ShapeDecl, Statement
+from ..syntax.tree import File, For, Item, LayerDef, ShapeDecl, Statement
 from . import arguments, completion, doctor
 from . import files as cli_files
 from .output import complain, described, print_findings, print_json, print_program, print_text, report, table
@@ -160,7 +160,7 @@ def _findings(source: Source, folder: Path) -> tuple[list[Problem], list[Problem
                 problems += error.problems
     except IndexLangError as error:
         problems += error.problems
-    if file_items and not any(isinstance(i, Statement | ShapeDecl | LayerDef) for i in file_items):
+    if file_items and not any(isinstance(i, Statement | ShapeDecl | For | LayerDef) for i in file_items):
         problems = [p for p in problems if p.code != "no-statement"]  # there to be imported from
     return _once(problems), _once(doubtful)
 
@@ -177,7 +177,7 @@ def _identity(problem: Problem) -> object:
 
 
 def _has_statements(file: File) -> bool:
-    return any(isinstance(item, Statement | ShapeDecl) for item in file.items)
+    return any(isinstance(item, Statement | ShapeDecl | For) for item in file.items)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -101,6 +101,9 @@ class _Slicing:
             one, _ = self.slice_of(access)
             if any(one.tensor == p.tensor and one != p and not apart(one, p, self.open, self.sizes) for p in ours):
                 return False
+        known = self.names.get(target)
+        if known is not None and known not in self.piece.made:  # a line in front reads what was there before
+            return False
         return not any(
             target.tensor == p.tensor and target != p and not apart(target, p, self.open, self.sizes) for p in there
         )
