@@ -294,4 +294,76 @@ for t:
         {"x": (4, 2, 3), "h0": (2, 3), "U": (3, 3), "V": (3, 3), "W": (3, 3)},
         outputs=("h",),
     ),
+    Case(
+        "extrema over steps with a range",
+        """\
+for t < 5:
+    h[t+1,k] = 0.5 * h[t,k] + x[t,k]
+    m max= h[t,k]
+    n[k] min= h[t+1,k] * x[t,k] where 1 <= t, k <= t
+""",
+        {"x": (5, 3)},
+    ),
+    Case(
+        "extrema over the steps of an inner block",
+        """\
+for i < 4:
+    for j <= i:
+        h[i,j+1] = 0.5 * h[i,j] + 0.5 * h[pad(i-1),j] + x[i,j]
+        m[i] max= h[i,j+1]
+    h[i+1,0] = m[i]**2
+""",
+        {"x": (4, 4)},
+    ),
+    Case(
+        "recurrences of one block with a line between them",
+        """\
+d[i,0] = 0.5 * i
+d[0,j+1] = 0.25 * j
+for i < 8, j < 9:
+    d[i+1,j+1] = 0.5 * d[i,j+1] - 0.25 * d[i+1,j] + x[i,j]
+    w[i,j] = tanh(d[i+1,j+1])
+    e[i,j+1] = 0.5 * e[i,j] + w[i,j]
+z = e[7,9]
+""",
+        {"x": (8, 9)},
+    ),
+    Case(
+        "what is put into a padding is not read there",
+        """\
+shape h[3,2]
+for t < 5:
+    h[pad(t-1),k] = x[t,k] + 0.5 * y[t,k]
+    y[t+1,k] = h[pad(t-1,value=3),k] * 0.5 * y[t,k] + x[t,k]
+z[k] = y[5,k]
+""",
+        {"x": (5, 2)},
+    ),
+    Case(
+        "of two paddings the first says",
+        """\
+for t, s:
+    h[t,s] = x[t,s] + 0.5 * h[pad(t-1,value=2),pad(s-1,value=5)] - 0.25 * h[t,pad(s-1,value=7)]
+""",
+        {"x": (4, 3)},
+    ),
+    Case(
+        "an inner block of no step",
+        """\
+for i < 4:
+    for j < 0:
+        h[i,j+1] = 0.5 * h[i,j] + x[i]
+    g[i] = 0.5 * g[pad(i-1)] + h[i,0] + x[i]
+""",
+        {"x": (4,)},
+    ),
+    Case(
+        "merged axes",
+        """\
+for t:
+    h[(t,k)] = x[t,k] + 0.5 * g[t]
+    g[t+1] = h[(t,k)] * x[t,k] + 0.25 * h[(t,k)]
+""",
+        {"x": (3, 2)},
+    ),
 )

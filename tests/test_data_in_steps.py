@@ -83,3 +83,22 @@ def test_a_position_that_counts_is_looked_at(backend: str, name: str, at: int, w
     given[name][at] = wrong
     with pytest.raises(indexlang.errors.ShapeError, match=said):
         indexlang.compile(TREE, backend=backend)(given)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+def test_positions_that_functions_compute(backend: str) -> None:
+    text = """h[0,k] = x[0,k]
+for t:
+    h[t+1,k] = 0.5 * h[int(floor(0.7*t)),k] + x[int(sqrt(t)),k] * x[t,k]
+"""
+    agree(text, backend, {"x": np.random.default_rng().normal(size=(5, 2))})
+    with pytest.raises(indexlang.errors.ShapeError, match="before it is made"):
+        indexlang.compile(text.replace("0.7", "1.3"), backend=backend)(x=np.ones((5, 2)))
+
+
+def test_every_position_of_a_long_block_is_looked_at() -> None:
+    left = np.zeros((30_000, 80), np.int64)
+    left[15_038, 5] = 15_039
+    f = indexlang.compile("for t:\n    h[t+1] = sum[i](h[left[t,i]]) + x[t]\n", backend="numpy")
+    with pytest.raises(indexlang.errors.ShapeError, match="before it is made: at the step t = 15038"):
+        f(left=left, x=np.ones(30_000))

@@ -180,8 +180,12 @@ def _by_argmax(stmt: Statement, bounds: Bounds, adjoint: str, names: Fresh) -> P
     at = replace(stmt.target, tensor=tensor)
     if not is_plain(stmt.target):
         at = Access(tensor, tuple(Index(i) for i in indices_of(stmt.target)), stmt.target.span)
+    block = stmt.block
+    if not {*reduced}.isdisjoint(steps_of(stmt)):  # a search through steps is in none of them
+        block, outer = None, tuple(map(as_mask, outer))
+        domain = replace(domain, masks=tuple(map(as_mask, domain.masks)))
     search = Reduce("argmax" if op in ("max", "max=") else "argmin", domain, body)
-    made = statement(at, "=", search, ranges, outer, stmt.span, stmt.block)
+    made = statement(at, "=", search, ranges, outer, stmt.span, block)
     winner = as_mask(Call("eq", (position(reduced, bounds).to_expr(), at)))
     return Prepared([(made, bounds)], [], [Adjoint(given, (winner,))])
 

@@ -11,23 +11,25 @@ from dataclasses import dataclass, replace
 
 from ..errors import NAMED, Problem, ShapeError, within_depth
 from ..program.affine import Affine
-from ..program.blocks import Steps, runs, with_ranges
+from ..program.blocks import Steps, numbered, runs, with_ranges
 from ..program.ir import (
     DOTS,
     Access,
     Block,
     Const,
+    Merged,
     Program,
     Reduce,
     Shape,
     Size,
     Statement,
+    Subscript,
     statement,
     tensors_in,
 )
 from ..program.ir import Call as Apply
 from ..program.names import plain
-from ..program.rebuild import with_value
+from ..program.rebuild import transform_expr, with_value
 from ..ranges.inherit import inherit
 from ..ranges.solve import solve
 from ..rewrite.hoist import hoist
@@ -37,7 +39,7 @@ from ..sizes import ranks, shapes
 from .diagonals import Skewed, on_diagonals
 from .once import Both, twice
 from .order import Pair, orders
-from .pieces import Extents, Piece, is_padded, pieces, positions, read_in, shape_of, start_of
+from .pieces import Extents, Piece, is_padded, merged, pieces, positions, read_in, shape_of, start_of
 from .stages import At, Buffer, Call, Now, One, Repeat, Slice, Stage, Staged
 from .windows import windows
 
@@ -54,8 +56,9 @@ def staged(
     written = shapes.infer(expanded, sizes)
     hoisted = hoist(expanded)
     there = written if hoisted is expanded else shapes.infer(hoisted, sizes, rewritten=True)
-    found = orders(hoisted, there.extents, there.tensors)
-    repeated, undecided = twice(hoisted, there.extents, there.tensors)
+    spelled = _unmerged(hoisted, there.extents)
+    found = orders(spelled, there.extents, there.tensors)
+    repeated, undecided = twice(spelled, there.extents, there.tensors)
     if found.problems or repeated:
         raise ShapeError(*found.problems, *repeated)
     apart_ = lifted(_declared(_accumulated(hoisted), there.tensors))
@@ -68,6 +71,20 @@ def staged(
         apart_, known = turned, shapes.infer(turned, sizes, rewritten=True)
     typed = kinds.infer(apart_, dtypes)
     return _Cutting(apart_, known, typed, (*found.checks, *undecided)).staged(), written.warnings
+
+
+def _unmerged(program: Program, extents: Sequence[Extents]) -> Program:
+    """The program with merged axes as sums of their indices: where an element is, and when it is made."""
+    changed = []
+    for stmt, own in zip(program.statements, extents, strict=True):
+
+        def as_sum(s: Subscript, own: Extents = own) -> Subscript | None:
+            return merged(s, own) if isinstance(s, Merged) else None
+
+        target = transform_expr(stmt.target, as_sum)
+        assert isinstance(target, Access)
+        changed.append(replace(stmt, target=target, value=transform_expr(stmt.value, as_sum)))
+    return replace(program, statements=tuple(changed))
 
 
 def _accumulated(program: Program) -> Program:
@@ -106,7 +123,7 @@ def lifted(program: Program) -> Program:
         for k, _ in order
     ]
     found = inherit(replace(program, statements=tuple(s for _, s in order)), wanted, steps=True)
-    return replace(found, statements=with_ranges(found.statements))
+    return replace(found, statements=numbered(with_ranges(found.statements)))
 
 
 @dataclass
@@ -243,7 +260,9 @@ class _Cutting:
             if isinstance(item, _Loop):
                 if any(hi <= lo for _, (lo, hi) in item.extents):
                     continue  # pieces that never run need not make sense
-                yield Repeat(item.block, item.extents, tuple(self.stages(item.inside, users)))
+                inside = tuple(self.stages(item.inside, users))
+                if inside:
+                    yield Repeat(item.block, item.extents, inside)
             else:
                 item.call = self.call(item, users)
                 yield item.call

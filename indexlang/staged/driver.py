@@ -16,7 +16,7 @@ from unicodedata import normalize
 
 from ..program.ir import Access, Boundary, Const, Expr, Index, Size, Subscript
 from ..program.ir import Call as Apply
-from .pieces import is_padded, positions
+from .pieces import is_padded, positions, shape_of
 from .stages import At, Axis, Call, Now, One, Repeat, Slice, Span, Stage, Staged
 
 INDENT = "    "
@@ -230,19 +230,14 @@ class Source:
         if part.whole:
             return name
         code = f"{name}[{self.index(part)}]"
-        padded = [(k, a.position) for k, a in enumerate(part.axes) if isinstance(a, At) and is_padded(a)]
-        for _, position in padded:
-            assert isinstance(position, Boundary)
-            value = position.value.value if isinstance(position.value, Const) else 0
-            shape = tuple(
-                n if a is None else a.length
-                for a, n in zip(part.axes, self.staged.shapes[part.tensor], strict=True)
-                if not isinstance(a, At)
-            )
+        padded = [(a, n) for a, n in zip(part.axes, self.staged.shapes[part.tensor], strict=True) if is_padded(a)]
+        for axis, size in reversed(padded):  # the first that is out of range says
+            assert isinstance(axis, At) and isinstance(axis.position, Boundary)
+            value = axis.position.value.value if isinstance(axis.position.value, Const) else 0
             known = {b.tensor: b.dtype for b in self.staged.buffers}
-            fill = self.fill(shape, known.get(part.tensor, self.staged.dtypes[part.tensor]), float(value))
-            code = f"({code} if {self.inside(part)} else {fill})"
-            break
+            dtype = known.get(part.tensor, self.staged.dtypes[part.tensor])
+            fill = self.fill(shape_of(part, self.staged.shapes), dtype, float(value))
+            code = f"({code} if {self.lies_in(axis, size)} else {fill})"
         return code
 
     def fill(self, shape: tuple[int, ...], dtype: str, value: float) -> str:
@@ -257,8 +252,12 @@ class Source:
         tests = []
         for axis, n in zip(part.axes, self.staged.shapes[part.tensor], strict=True):
             if isinstance(axis, At) and is_padded(axis):
-                tests.append(f"0 <= {self.pad(axis)} < {n}")
+                tests.append(self.lies_in(axis, n))
         return " and ".join(tests)
+
+    def lies_in(self, axis: At, size: int) -> str:
+        """Code of whether a position lies in no padding."""
+        return f"0 <= {self.pad(axis)} < {size}"
 
     def guard(self, part: Slice) -> str:
         """What stands before a write that may fall into a padding, or outside where a mask refuses all of it."""

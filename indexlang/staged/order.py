@@ -40,7 +40,7 @@ from ..program.text import statement_text
 Extents = Mapping[str, tuple[int, int]]
 Sizes = Mapping[str, tuple[int, ...]]
 Integers = NDArray[np.int64]
-MOST_POINTS = 1 << 21  # that are looked at; of longer blocks some steps: so many first ones, last ones, and between
+MOST_POINTS = 1 << 21  # looked at at once; where no data decide, some steps of longer blocks: first, last, and between
 _FEW = 64
 
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
@@ -49,6 +49,13 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal,
     "ne": np.not_equal, "and": np.logical_and, "or": np.logical_or, "not": np.logical_not,
     "int": lambda a: np.asarray(a, np.int64), "float": lambda a: np.asarray(a, float), "where": np.where,
+    "div": np.true_divide, "pow": np.float_power, "sqrt": np.sqrt, "rsqrt": lambda a: 1 / np.sqrt(a),
+    "floor": np.floor, "ceil": np.ceil, "round": np.round, "sign": np.sign, "exp": np.exp, "expm1": np.expm1,
+    "log": np.log, "log1p": np.log1p, "sin": np.sin, "cos": np.cos, "tan": np.tan, "tanh": np.tanh,
+    "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "hypot": np.hypot,
+    "sinh": np.sinh, "cosh": np.cosh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
+    "sigmoid": lambda a: 0.5 + 0.5 * np.tanh(0.5 * a), "relu": lambda a: np.maximum(a, 0),
+    "softplus": lambda a: np.logaddexp(0, a), "silu": lambda a: a * (0.5 + 0.5 * np.tanh(0.5 * a)),
 }  # fmt: skip
 
 
@@ -141,6 +148,7 @@ def _keys(maker: Statement) -> tuple[int, ...]:
     return tuple(k for k, s in enumerate(maker.target.subscripts) if tied & {*indices_of(s)} or not indices_of(s))
 
 
+@np.errstate(all="ignore")
 def _early(pair: Pair, tensors: Mapping[str, NDArray[Any]], sizes: Sizes) -> Problem | None:
     """The first read that comes too early."""
     read = [pair.access.subscripts[k] for k in pair.keys]
@@ -148,17 +156,20 @@ def _early(pair: Pair, tensors: Mapping[str, NDArray[Any]], sizes: Sizes) -> Pro
     names = list(dict.fromkeys((*pair.steps, *(i for node in (*read, *masks) for i in indices_of(node)))))
     latest = _latest(pair, tensors, sizes)
     grid = [np.arange(*pair.own[i]) for i in names]
-    if prod(map(len, grid)) > MOST_POINTS:
+    if not tensors and prod(map(len, grid)) > MOST_POINTS:
         grid = [_some(g) if i in pair.steps else g for i, g in zip(names, grid, strict=True)]
     if any(not len(g) for g in grid) or 0 in latest.shape:
         return None
-    values = dict(zip(names, np.meshgrid(*grid, indexing="ij", sparse=True), strict=True))
-    found = too_early(pair, masks, latest, values, tensors, sizes)
-    if not np.any(found):
+    for part in _portions(grid) if tensors else (grid,):
+        values = dict(zip(names, np.meshgrid(*part, indexing="ij", sparse=True), strict=True))
+        found = too_early(pair, masks, latest, values, tensors, sizes)
+        if np.any(found):
+            break
+    else:
         return None
-    shape = tuple(len(g) for g in grid)
+    shape = tuple(len(g) for g in part)
     at = np.unravel_index(int(np.argmax(np.broadcast_to(found, shape))), shape)
-    point = {i: int(g[k]) for i, g, k in zip(names, grid, at, strict=True)}
+    point = {i: int(g[k]) for i, g, k in zip(names, part, at, strict=True)}
     shown = ", ".join(f"{i} = {point[i]}" for i in pair.steps)
     rule = f"'{pair.access.tensor}' is read before it is made" + (f": at the step {shown}" if shown else "")
     way = "read an earlier step, or move the line that makes it in front; a sum over all steps stands behind the block"
@@ -166,6 +177,17 @@ def _early(pair: Pair, tensors: Mapping[str, NDArray[Any]], sizes: Sizes) -> Pro
     values_ = (f"it is made by {made}",) if pair.maker.span is None else ()
     others = () if pair.maker.span is None else (("made here", pair.maker.span),)
     return Problem("order", rule, pair.access.span or pair.reader.span, values_, way, others)
+
+
+def _portions(grid: Sequence[Integers]) -> Iterator[Sequence[Integers]]:
+    """All points, in their order, as many at once as may be."""
+    if prod(map(len, grid)) <= MOST_POINTS:
+        yield grid
+        return
+    axis = next(k for k, g in enumerate(grid) if len(g) > 1)
+    half = len(grid[axis]) // 2
+    for part in (grid[axis][:half], grid[axis][half:]):
+        yield from _portions([*grid[:axis], part, *grid[axis + 1 :]])
 
 
 def _some(steps: Integers) -> Integers:

@@ -38,6 +38,8 @@ from .stages import At, Axis, Now, Slice, Span
 
 Extents = Mapping[str, tuple[int, int]]
 Sizes = Mapping[str, tuple[int, ...]]
+COUNTED = frozenset(("add", "sub", "mul", "floordiv", "mod", "neg", "min", "max", "int"))
+COUNTED |= {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"}
 
 
 @dataclass
@@ -99,7 +101,9 @@ class _Slicing:
             return False  # where its slices lie is asked before the piece runs
         for access in _accesses(stmt):
             one, _ = self.slice_of(access)
-            if any(one.tensor == p.tensor and one != p and not apart(one, p, self.open, self.sizes) for p in ours):
+            kept = not any(map(is_padded, one.axes))  # what is written into a padding is not what is read there
+            near = [p for p in ours if p.tensor == one.tensor and not (kept and p == one)]
+            if any(not apart(one, p, self.open, self.sizes) for p in near):
                 return False
         known = self.names.get(target)
         if known is not None and known not in self.piece.made:  # a line in front reads what was there before
@@ -165,7 +169,9 @@ class _Slicing:
         if isinstance(s, Merged):
             if self.open.keys().isdisjoint(s.indices):
                 return None, s
-            s = self.merged(s)
+            s = merged(s, self.extents)
+        if not is_counted(s):
+            return None, s
         if sliced and all(i in self.open for i in over):
             if isinstance(s, Boundary):
                 return At(replace(s, expr=self.number(s.expr), lo=self.maybe(s.lo), hi=self.maybe(s.hi))), None
@@ -185,13 +191,6 @@ class _Slicing:
             return None, s
         inside = Affine(-lo, tuple((Index(i), c) for i, c in free))
         return Span((fixed + lo).to_expr(), hi - lo + 1), inside.to_expr()
-
-    def merged(self, s: Merged) -> Expr:
-        """A merged axis as a sum."""
-        form = Affine()
-        for i in s.indices:
-            form = form * self.extents[i][1] + Affine(0, ((Index(i), 1),))
-        return form.to_expr()
 
     def maybe(self, expr: Expr | None) -> Expr | None:
         return None if expr is None else self.number(expr)
@@ -241,6 +240,14 @@ class _Slicing:
                 return node
 
 
+def merged(s: Merged, extents: Extents) -> Expr:
+    """A merged axis as a sum."""
+    form = Affine()
+    for i in s.indices:
+        form = form * extents[i][1] + Affine(0, ((Index(i), 1),))
+    return form.to_expr()
+
+
 def shape_of(part: Slice, sizes: Sizes) -> tuple[int, ...]:
     """The shape of a slice."""
     axes = zip(part.axes, sizes[part.tensor], strict=True)
@@ -260,6 +267,12 @@ def apart(one: Slice, other: Slice, open_: Extents, sizes: Sizes) -> bool:
             if gap.const + lo >= lengths[0] or gap.const + hi <= -lengths[1]:
                 return True
     return False
+
+
+def is_counted(s: Subscript) -> bool:
+    """Whether a position is made of what a step of Python computes: all but functions like `floor`."""
+    inside = s.expr if isinstance(s, Boundary) else s
+    return isinstance(inside, Merged | Dots) or all(p.fn in COUNTED for p in walk(inside) if isinstance(p, Apply))
 
 
 def is_padded(axis: Axis) -> bool:
