@@ -7,7 +7,7 @@ pairs of which data decide. The one rule: `=` sets an element once, in a block a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import Problem, ShapeError
 from ..program.conditions import as_mask
 from ..program.ir import Boundary, Call, Expr, Index, Merged, Program, Statement, indices_of, reads, steps_of
-from .order import MOST_POINTS, evaluate, tensors_in, within
+from .order import MOST_POINTS, evaluate, reached, shortened, tensors_in, within
 
 _OPPOSITE = {"lt": "ge", "ge": "lt", "le": "gt", "gt": "le", "eq": "ne", "ne": "eq"}
 Extents = Mapping[str, tuple[int, int]]
@@ -89,13 +89,29 @@ def _meet(both: Both, tensors: Mapping[str, NDArray[Any]], sizes: Sizes) -> bool
     """Whether both set one element, as far as the tensors tell."""
     if any(lo >= hi for box in both.extents for lo, hi in box.values()):
         return False
+    if not tensors:
+        both = _shortened(both)
     if both.first is both.second:
         return _again(both.first, both.extents[0], both.axes, tensors, sizes)
     one, other = (
         _set(stmt, box, both.axes, tensors, sizes)
         for stmt, box in zip((both.first, both.second), both.extents, strict=True)
     )
-    return bool(np.any(one & other))
+    common = tuple(slice(min(a, b)) for a, b in zip(one.shape, other.shape, strict=True))
+    return bool(np.any(one[common] & other[common]))
+
+
+def _shortened(both: Both) -> Both:
+    """The same for the first values of indices, where there are more points than memory is to hold."""
+    count = 1
+    for stmt, box in zip((both.first, both.second), both.extents, strict=True):
+        told = {i for k in both.axes for i in indices_of(stmt.target.subscripts[k])}
+        count = max(count, prod(box[i][1] - box[i][0] for i in {*told, *steps_of(stmt)}))
+    if count <= 8 * MOST_POINTS:
+        return both
+    return replace(
+        both, extents=(shortened(both.extents[0], both.extents[0]), shortened(both.extents[1], both.extents[1]))
+    )
 
 
 def _again(
@@ -111,6 +127,7 @@ def _again(
     if found is None:
         return False
     shape, keys, held, values = found
+    shape = reached(keys, held, shape)
     number: Any = 0
     for i, lo, hi in steps:
         number = number * (hi - lo) + values[i] - lo
@@ -128,11 +145,11 @@ def _set(
     """Which positions in the axes a statement sets; all that it may where that is not known."""
     known = _keys(stmt, extents, axes, tensors, sizes)
     if known is None:
-        return np.ones(tuple(sizes[stmt.target.tensor][k] for k in axes), bool)
+        return np.ones(tuple(min(sizes[stmt.target.tensor][k], MOST_POINTS) for k in axes), bool)
     shape, keys, held, _ = known
     if not keys:
         return np.asarray(bool(held.any()))
-    found = np.zeros(shape, bool)
+    found = np.zeros(reached(keys, held, shape), bool)
     found[tuple(k[held] for k in keys)] = True
     return found
 

@@ -7,7 +7,7 @@ statement that reaches it has done so; steps count first, then the order of line
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -42,6 +42,7 @@ Sizes = Mapping[str, tuple[int, ...]]
 Integers = NDArray[np.int64]
 MOST_POINTS = 1 << 21  # looked at at once; where no data decide, some steps of longer blocks: first, last, and between
 _FEW = 64
+_LARGE = 1 << 24  # points of what makes elements
 
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "floordiv": np.floor_divide, "mod": np.mod,
@@ -154,6 +155,8 @@ def _early(pair: Pair, tensors: Mapping[str, NDArray[Any]], sizes: Sizes) -> Pro
     read = [pair.access.subscripts[k] for k in pair.keys]
     masks = tuple(m for m in pair.masks if tensors or not reads(m))
     names = list(dict.fromkeys((*pair.steps, *(i for node in (*read, *masks) for i in indices_of(node)))))
+    if not tensors:
+        pair = _shortened(pair)
     latest = _latest(pair, tensors, sizes)
     grid = [np.arange(*pair.own[i]) for i in names]
     if not tensors and prod(map(len, grid)) > MOST_POINTS:
@@ -177,6 +180,20 @@ def _early(pair: Pair, tensors: Mapping[str, NDArray[Any]], sizes: Sizes) -> Pro
     values_ = (f"it is made by {made}",) if pair.maker.span is None else ()
     others = () if pair.maker.span is None else (("made here", pair.maker.span),)
     return Problem("order", rule, pair.access.span or pair.reader.span, values_, way, others)
+
+
+def _shortened(pair: Pair) -> Pair:
+    """The same for the first steps alone, where there are more points than memory is to hold."""
+    names = dict.fromkeys((*steps_of(pair.maker), *(i for s in pair.maker.target.subscripts for i in indices_of(s))))
+    makes = prod(hi - lo for lo, hi in (pair.theirs[i] for i in names))
+    if max(makes, prod(pair.own[i][1] - pair.own[i][0] for i in pair.steps)) <= _LARGE:
+        return pair
+    return replace(pair, own=shortened(pair.own, pair.steps), theirs=shortened(pair.theirs, names))
+
+
+def shortened(extents: Extents, names: Collection[str]) -> Extents:
+    """The extents with no more than the first values of some indices."""
+    return {i: (lo, min(hi, lo + 4 * _FEW)) if i in names else (lo, hi) for i, (lo, hi) in extents.items()}
 
 
 def _portions(grid: Sequence[Integers]) -> Iterator[Sequence[Integers]]:
@@ -203,7 +220,6 @@ def _latest(pair: Pair, tensors: Mapping[str, NDArray[Any]], sizes: Sizes) -> In
     """By the positions in the key axes, the number of the last shared step that makes an element there; else -1."""
     maker, extents = pair.maker, pair.theirs
     shape = tuple(sizes[maker.target.tensor][k] for k in pair.keys)
-    latest = np.full(shape, -1, np.int64)
     made = [maker.target.subscripts[k] for k in pair.keys]
     names = list(dict.fromkeys((*steps_of(maker), *(i for s in made for i in indices_of(s)))))
     grid = np.meshgrid(*(np.arange(*extents[i]) for i in names), indexing="ij", sparse=True)
@@ -221,11 +237,17 @@ def _latest(pair: Pair, tensors: Mapping[str, NDArray[Any]], sizes: Sizes) -> In
     *keys, numbers, held = np.broadcast_arrays(*keys, _numbers(pair.shared, extents, values), held)
     for key, n in zip(keys, shape, strict=True):
         held = held & (key >= 0) & (key < n)
+    latest = np.full(reached(keys, held, shape), -1, np.int64)
     if keys:
         np.maximum.at(latest, tuple(k[held] for k in keys), numbers[held])
     elif held.any():
         latest[()] = numbers[held].max()
     return latest
+
+
+def reached(keys: Sequence[Integers], held: NDArray[np.bool_], shape: Sequence[int]) -> tuple[int, ...]:
+    """How long axes are as far as positions reach."""
+    return tuple(min(n, 1 + int(k[held].max(initial=-1))) for k, n in zip(keys, shape, strict=True))
 
 
 def _numbers(shared: Sequence[Block], extents: Extents, values: Mapping[str, Any]) -> Any:
@@ -263,7 +285,13 @@ def too_early(
         keys.append(np.clip(position, 0, max(size - 1, 0)))
     for mask in masks:
         held = np.logical_and(held, evaluate(mask, values, tensors, sizes))
-    made = latest[tuple(np.broadcast_arrays(*keys))] if keys else latest[()]
+    there: Any = True
+    for key, n in zip(keys, latest.shape, strict=True):  # what lies beyond is made by no step
+        there = np.logical_and(there, key < n)
+    if 0 in latest.shape:
+        return np.asarray(False)
+    inside = [np.minimum(key, n - 1) for key, n in zip(keys, latest.shape, strict=True)]
+    made = np.where(there, latest[tuple(np.broadcast_arrays(*inside))] if keys else latest[()], -1)
     now = _numbers(pair.shared, pair.own, values)
     late = made > now if pair.behind else made >= now
     return np.logical_and(late, held)

@@ -149,6 +149,10 @@ def _call(work: _Building, call: Call, made: Made | None, path: Sequence[tuple[R
         return False
     extents = {i: extent for stage, _ in path for i, extent in stage.extents}
     count = prod(hi - lo for lo, hi in extents.values())
+    arguments = len(made.kinds)
+    work.length += count * (arguments + 2)
+    if 2 * work.length > MOST_WORDS or count == 0:
+        return False
     grid = np.meshgrid(*(np.arange(*e) for e in extents.values()), indexing="ij")
     values = {i: g.reshape(-1) for i, g in zip(extents, grid, strict=True)}
     held: Any = np.ones(count, bool)
@@ -156,10 +160,6 @@ def _call(work: _Building, call: Call, made: Made | None, path: Sequence[tuple[R
         held = np.logical_and(held, evaluate(mask, values, {}, work.staged.shapes))
     if not held.all():  # steps that there are not
         values, count = {i: v[held] for i, v in values.items()}, int(held.sum())
-    arguments = len(made.kinds)
-    work.length += count * (arguments + 2)
-    if 2 * work.length > MOST_WORDS or count == 0:
-        return False
     keys = []
     for stage, number in path:
         ordinal: Any = np.zeros(count, np.int64)
