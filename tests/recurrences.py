@@ -366,4 +366,47 @@ for t:
 """,
         {"x": (3, 2)},
     ),
+    *(
+        Case(
+            f"until examples end, {fn}{way}",
+            f"""\
+h[{a},b] = 1
+for t{way}:
+    h[{new},b] = {fn}(0.5 * h[{old},b] + x[t,b]) where t < n[b]
+    h[{new},b] = h[{old},b] where t >= n[b]
+L += h[{z},b]**2 where t < size(x,0)
+""",
+            {"x": (4, 3), "n": np.array([3, 0, 4])},
+        )
+        for fn, way, a, old, new, z in (
+            ("tanh", "", "0", "t", "t+1", "t+1"),
+            ("exp", "", "0", "t", "t+1", "t+1"),
+            ("sigmoid", " reversed", "size(x,0)", "t+1", "t", "t"),
+        )
+    ),
+    Case(
+        "a residual step of a layer, no shape declared",
+        """\
+layer slope(y[B,D], W[D,D]) -> d[B,D]:
+    a[b,i] = W[i,j] * y[b,j]
+    d[b,i] = tanh(a[b,i])
+layer flow(h0[B,K], W[K,K]) -> y[B,K]:
+    h[0,b,k] = h0[b,k]
+    for n < 3:
+        h[n+1,...] = h[n,...] + slope(h[n,...], W)
+    y[b,k] = h[3,b,k]
+""",
+        {"h0": (2, 3), "W": (3, 3)},
+        layer="flow",
+    ),
+    Case(
+        "rows below the step",
+        """\
+for j:
+    L[j,j] = x[j]
+    for j < i < size(x,0):
+        L[i,j] = x[i] * L[j,j]
+""",
+        {"x": (4,)},
+    ),
 )

@@ -280,6 +280,7 @@ def test_names_stay_fresh_at_higher_order() -> None:
         ("s[i] = sqrt(x[i])\ny[i] = where(x[i] > 0, s[i], 0)", [0.0, 4.0]),
         ("y[i] = x[i]**0.5 / x[pad(i-1,value=1)] where i >= 1, i < 3", [4.0, 1.0, 9.0]),
         ("y[i] = x[clamp(i-2)] * x[wrap(i+7)] where i < 5", [1.0, 2.0, 3.0]),
+        ("y[t,i] = x[i]**t where t < 4", [0.0, 2.0, -1.0]),
     ],
 )
 def test_ties_and_kinks_are_those_of_the_gradient(text: str, x: Any) -> None:

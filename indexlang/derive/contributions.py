@@ -58,7 +58,9 @@ def contributions(
     What stands in a subscript is a position and contributes nothing. With `slopes`, a zero adjoint that meets a slope
     that may be infinite contributes exactly nothing, too: a mask says so.
     """
-    return _Walk(slopes or _nothing_is_infinite).contributions(value, _Cotangent(adjoint, masks), out)
+    return _Walk(slopes or _nothing_is_infinite, slopes is not None).contributions(
+        value, _Cotangent(adjoint, masks), out
+    )
 
 
 def _nothing_is_infinite(slope: Expr, conditions: tuple[Expr, ...]) -> Signs:
@@ -68,6 +70,7 @@ def _nothing_is_infinite(slope: Expr, conditions: tuple[Expr, ...]) -> Signs:
 @dataclass(frozen=True)
 class _Walk:
     slopes: Slopes
+    guards: bool  # whether a zero adjoint is guarded, and with it the factor 0 of n * a**(n-1)
 
     def contributions(self, value: Expr, above: _Cotangent, out: Access | None = None) -> Iterator[Contribution]:
         match value:
@@ -95,7 +98,7 @@ class _Walk:
                     if rule is None:
                         continue
                     factors, inner = multiplied(rule.factor), above
-                    if rule.mask is not None and rule.mask != Call("ne", (factors[0], Const(0))):
+                    if rule.mask is not None and not (self.guards and rule.mask == Call("ne", (factors[0], Const(0)))):
                         inner = replace(above, masks=(*above.masks, as_mask(rule.mask)))
                     yield from self.contributions(arg, self.below(inner, factors))
             case Reduce(op="logsumexp", domain=domain, body=body):

@@ -37,6 +37,7 @@ from ..program.ir import (
     Size,
     Statement,
     Subscript,
+    blocks_of,
     indices_of,
     is_tangent,
     parts_of,
@@ -258,7 +259,7 @@ class _Derivation:
         """One statement for each occurrence, in statement k, of a tensor that has a tangent."""
         stmt, bounds = self.flat.statements[k], self.solution.bounds[k]
         single = len(self.numbers[stmt.target.tensor]) == 1 and stmt.op in ("=", "+=") and is_plain(stmt.target)
-        holds = (single or is_set_once(stmt, self.flat.statements)) and not stmt.reduced
+        holds = (single or (is_set_once(stmt, self.flat.statements) and self.is_whole(k))) and not stmt.reduced
         holds = holds and not any(guard_of(m, stmt) for m in stmt.domain.masks)
         root = isinstance(stmt.value, Reduce) and stmt.value.op == "logsumexp"
         ranges = stmt.domain.ranges
@@ -277,6 +278,12 @@ class _Derivation:
                 )
                 self.check_size(made)
                 self.add(made, bounds)
+
+    def is_whole(self, k: int) -> bool:
+        """Whether what a statement makes may be read where its tangent stands: no line behind it sets others of it."""
+        number = self.numbers[self.flat.statements[k].target.tensor]
+        blocks = blocks_of(self.flat.statements[k])[:1]
+        return not self.beside or not any(blocks_of(self.flat.statements[n])[:1] == blocks for n in number if n > k)
 
     def moved(self, part: Contribution) -> tuple[Contribution, Access]:
         """A contribution with the tangent of its access in its place, and that tangent: 0 in a padding."""

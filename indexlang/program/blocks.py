@@ -78,10 +78,13 @@ def with_ranges(statements: Sequence[Statement], first: int = 0) -> tuple[Statem
 
 
 def as_said(stmt: Statement) -> Statement:
-    """The statement with the ranges that the lines of its blocks say for their indices."""
+    """The statement with the ranges that the lines of its blocks say for their indices, and their conditions first."""
     said = {i: Range(i) for i in steps_of(stmt)} | {r.index: r for b in blocks_of(stmt) for r in b.ranges}
-    ranges = (said.get(i, stmt.domain.range(i)) for i in stmt.domain.indices)
-    return replace(stmt, domain=replace(stmt.domain, ranges=tuple(r for r in ranges if r != Range(r.index))))
+    found = (said.get(i, stmt.domain.range(i)) for i in stmt.domain.indices)
+    told = {m for b in blocks_of(stmt) for m in b.masks}
+    masks = (*(m for m in stmt.domain.masks if m in told), *(m for m in stmt.domain.masks if m not in told))
+    ranges = tuple(r for r in found if r != Range(r.index))
+    return replace(stmt, domain=replace(stmt.domain, ranges=ranges, masks=masks))
 
 
 def but_steps(stmt: Statement, bounds: Mapping[str, Bound] | None) -> dict[str, Bound] | None:

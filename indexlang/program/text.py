@@ -97,9 +97,26 @@ def block_text(block: Block, dims: Names = _NO_NAMES) -> str:
     written = {r.index: r for r in block.ranges}
     printer = _Printer(dims, " ")
     told = {i for mask in block.masks for i in indices_of(mask)}
-    ranges = [printer.range(written.get(i, Range(i))) for i in block.indices if i in written or i not in told]
-    parts = [*ranges, *(printer.expr(mask) for mask in block.masks)]
+    masks = list(block.masks)
+    ranges = []
+    for i in block.indices:
+        if i in written or i not in told:
+            found = printer.range(written.get(i, Range(i)))
+            if begin := next((m for m in masks if _begins(m, written.get(i), block)), None):
+                masks.remove(begin)
+                found = f"{printer.expr(begin)}{found.removeprefix(i)}"  # alone, j < i would be about j, too
+            ranges.append(found)
+    parts = [*ranges, *(printer.expr(mask) for mask in masks)]
     return f"for {', '.join(parts)}{' reversed' if block.reverse else ''}:"
+
+
+def _begins(mask: Expr, found: Range | None, block: Block) -> bool:
+    """Whether a condition of a block says where an index begins whose end is written: j < i < N."""
+    match mask:
+        case Call(fn="lt" | "le", args=(low, Index(name))) if found is not None:
+            return found.index == name and found.lo is None and not {*indices_of(low)} & {*block.indices}
+        case _:
+            return False
 
 
 def statement_text(stmt: Statement, dims: Names = _NO_NAMES, bracketed: Collection[str] = ()) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import Problem, ShapeError
-from ..program.affine import Affine, greatest, least
+from ..program.affine import Affine, greatest, least, size
 from ..program.conditions import margins
 from ..program.facts import kept
 from ..program.ir import (
@@ -180,7 +180,8 @@ def _reached_by_all(program: Program, known: Mapping[Size, Affine] | None) -> li
         rank = len(program.statements[wanted[tensor][0]].target.subscripts)
         declared = sizes.declared.get(tensor)
         said = {k: d for k, d in enumerate(declared.dims if declared else ()) if d != Size(tensor, k)}
-        dims = [said.get(k) or greatest(*axes[k]).to_expr() for k in range(rank) if k in said or axes.get(k)]
+        others = {k: [f for f in forms if f != sizes.canonical(size(tensor, k))] for k, forms in axes.items()}
+        dims = [said.get(k) or greatest(*others[k]).to_expr() for k in range(rank) if k in said or others.get(k)]
         if len(dims) == rank:
             shapes.append(Shape(tensor, tuple(dims)))
     return shapes

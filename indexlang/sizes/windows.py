@@ -104,7 +104,8 @@ def _windows(given: Indices, index: str) -> Iterator[Use]:
     """The subscripts that are read at an index and at others around it."""
     for use in uses(given.stmt):
         others = [i for i in indices_of(use.subscript) if i != index]
-        found = index in indices_of(use.subscript) and not isinstance(use.subscript, Merged)
+        known = use.tensor in given.shapes  # a block may read what it is about to make
+        found = known and index in indices_of(use.subscript) and not isinstance(use.subscript, Merged)
         if found and not use.is_target and others and all(i in given.ends and given.count(i) > 0 for i in others):
             yield use
 
@@ -129,7 +130,8 @@ def _window(given: Indices, index: str, use: Use) -> Problem:
 
 
 def _outside(given: Indices, index: str) -> Problem:
-    use = next((u for u in uses(given.stmt) if index in indices_of(u.subscript) and not u.is_target), None)
+    read = (u for u in uses(given.stmt) if not u.is_target and u.tensor in given.shapes)
+    use = next((u for u in read if index in indices_of(u.subscript)), None)
     values = [_ends(given, index)]
     if use is not None:
         values.append(f"axis {use.axis} of {use.tensor} has size {given.shapes[use.tensor][use.axis]}")
