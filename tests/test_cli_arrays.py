@@ -97,6 +97,20 @@ def test_gradcheck_at_given_arrays(
         assert row.split()[:4] == ["x.grad", "complex", "step", "21"] and row.endswith("ok")
 
 
+def test_gradcheck_where_data_say_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Random positions are of steps that come later; a tree is given."""
+    monkeypatch.chdir(tmp_path)
+    np.save("tree.npy", np.array([-1, 0, 0, 2]))
+    np.save("ahead.npy", np.array([-1, 3, 0, 2]))
+    argv = ["gradcheck", "-e", "for n:\n    h[n] = x[n] + h[pad(c[n])]\n", "--shape", "x=4"]
+    for more in (["--shape", "c=4"], ["-i", "c=ahead.npy"]):
+        assert commands.main([*argv, *more]) == 1
+        assert "give positions of what earlier steps have made: c" in capsys.readouterr().err
+    assert commands.main([*argv, "-i", "c=tree.npy"]) == 0
+
+
 def test_gradcheck_at_arrays_that_do_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -318,7 +318,7 @@ class Function(Transformed):
         row = BACKENDS[self.backend]
         key, pulls = self._formed(args, shapes), arguments.switch("vjp", vjp)
         if has_blocks(self.program) and not row.pulls:
-            rule, way = f"no module of '{target}' goes through the steps of a block", "write emit('numpy', ...)"
+            rule, way = f"no module of '{target}' goes through the steps of a block", "the target 'numpy' has one"
             raise MeaningError(Problem("target", rule, way_out=way))
         if pulls and not row.pulls:
             rule, way = f"'{target}' has no module of both runs", "emit f.grad(), or write emit('numpy', ..., vjp=True)"

@@ -60,6 +60,10 @@ class Sizes(Protocol):
     def extents(self) -> Sequence[Mapping[str, tuple[int, int]]]: ...
 
 
+class ReadTooEarly(ValueError):
+    """An element is made after a step has read it."""
+
+
 def run(
     program: Program,
     inputs: Mapping[str, Array],
@@ -183,7 +187,7 @@ class _Loops:
             if not isinstance(where, Fill):  # a write into the padding is dropped
                 found = value(point)
                 if target.read is not None and where in target.read:
-                    raise ValueError(f"{stmt.target.tensor} is made at {point} after it was read")
+                    raise ReadTooEarly(f"{stmt.target.tensor} is made at {point} after it was read")
                 old = target.cells[where]
                 target.cells[where] = found if old is None else combine(old, found)
 
