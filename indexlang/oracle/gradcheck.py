@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..derive import grad
-from ..errors import DerivationError, IndexLangError, Problem, ShapeError
+from ..errors import DerivationError, Problem, ShapeError
 from ..program.ir import Access, Boundary, Call, Index, Program, Reduce, Statement, Subscript, parts_of
 from ..sizes.shapes import infer
 from . import loops
