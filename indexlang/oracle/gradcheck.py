@@ -187,7 +187,7 @@ def random_inputs(
     positions = index_tensors(program)
     limits = position_limits(program, shapes, positions)
     inputs: dict[str, Array] = {}
-    failure: IndexError | loops.ReadTooEarly | None = None
+    failure: IndexError | loops.EarlyReadError | None = None
     for low, high in _INTERVALS:
         for shrink in (1, 2, 4, 1 << 60):  # `p[i]+j` leaves its axis unless p stays well below its size
             for name in program.inputs:
@@ -200,7 +200,7 @@ def random_inputs(
                     inputs[name] = spread(shape, rng, low, high)
             try:
                 values = loops.run(program, inputs)
-            except (IndexError, loops.ReadTooEarly) as error:
+            except (IndexError, loops.EarlyReadError) as error:
                 failure = error
                 continue
             if all(np.isfinite(v).all() for v in values.values()):
@@ -208,7 +208,7 @@ def random_inputs(
             failure = None
             break
     if failure is not None:
-        early = isinstance(failure, loops.ReadTooEarly)
+        early = isinstance(failure, loops.EarlyReadError)
         way = "give larger shapes, so that every position stays in its axis"
         way = f"give positions of what earlier steps have made: {', '.join(sorted(positions))}" if early else way
         raise ShapeError(Problem("no-inputs", f"found no inputs that fit: {failure}", way_out=way))

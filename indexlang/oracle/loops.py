@@ -60,7 +60,7 @@ class Sizes(Protocol):
     def extents(self) -> Sequence[Mapping[str, tuple[int, int]]]: ...
 
 
-class ReadTooEarly(ValueError):
+class EarlyReadError(ValueError):
     """An element is made after a step has read it."""
 
 
@@ -187,7 +187,7 @@ class _Loops:
             if not isinstance(where, Fill):  # a write into the padding is dropped
                 found = value(point)
                 if target.read is not None and where in target.read:
-                    raise ReadTooEarly(f"{stmt.target.tensor} is made at {point} after it was read")
+                    raise EarlyReadError(f"{stmt.target.tensor} is made at {point} after it was read")
                 old = target.cells[where]
                 target.cells[where] = found if old is None else combine(old, found)
 
