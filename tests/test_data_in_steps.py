@@ -102,3 +102,11 @@ def test_every_position_of_a_long_block_is_looked_at() -> None:
     f = indexlang.compile("for t:\n    h[t+1] = sum[i](h[left[t,i]]) + x[t]\n", backend="numpy")
     with pytest.raises(indexlang.errors.ShapeError, match="before it is made: at the step t = 15038"):
         f(left=left, x=np.ones(30_000))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+def test_a_sum_over_what_all_steps_make_comes_too_early(backend: str) -> None:
+    """The sum is about no step, and would stand in front of the block that makes what it is of."""
+    text = "shape h[6]\nfor t < 3:\n    q[t+1] = q[t] + sum[k](h[k]) where k < 6\n    h[2*t+k] = x[t,k] + q[t]\n"
+    with pytest.raises(indexlang.ShapeError, match="'h' is read before it is made: at the step t = 0"):
+        indexlang.compile(text, backend=backend)(x=np.ones((3, 2)))

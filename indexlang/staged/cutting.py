@@ -24,6 +24,7 @@ from ..program.ir import (
     Size,
     Statement,
     Subscript,
+    accesses_of,
     statement,
     tensors_in,
 )
@@ -55,6 +56,10 @@ def staged(
     expanded = ranks.expand(program, {name: len(shape) for name, shape in sizes.items()})
     written = shapes.infer(expanded, sizes)
     hoisted = hoist(expanded)
+    if hoisted is not expanded and _reads_ahead(hoisted):
+        early = orders(_unmerged(expanded, written.extents), written.extents, written.tensors).problems
+        if early:
+            raise ShapeError(*early)
     there = written if hoisted is expanded else shapes.infer(hoisted, sizes, rewritten=True)
     spelled = _unmerged(hoisted, there.extents)
     found = orders(spelled, there.extents, there.tensors)
@@ -71,6 +76,16 @@ def staged(
         apart_, known = turned, shapes.infer(turned, sizes, rewritten=True)
     typed = kinds.infer(apart_, dtypes)
     return _Cutting(apart_, known, typed, (*found.checks, *undecided)).staged(), written.warnings
+
+
+def _reads_ahead(program: Program) -> bool:
+    """Whether something in front of a block reads what it makes: a sum about no step may have left the block so."""
+    ahead: set[str] = set()
+    for stmt in reversed(program.statements):
+        if stmt.block is None and ahead & {a.tensor for a in accesses_of(stmt)[1:]}:
+            return True
+        ahead = ahead | {stmt.target.tensor} if stmt.block is not None else ahead
+    return False
 
 
 def _unmerged(program: Program, extents: Sequence[Extents]) -> Program:
