@@ -164,3 +164,21 @@ def test_several_statements_and_operators() -> None:
         assert np.allclose(found, want.real)
     with pytest.raises(indexlang.ShapeError, match="out of range"):
         f(**{**given, "p": np.array([0, 5, 0, 1])})
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+def test_numpy_goes_on_behind_positions_that_native_code_looked_at(backend: str) -> None:
+    """A check in compiled code is told about by another statement's indices; those of the next step are its own."""
+    x, z, h = complexes(5, 2), complexes(2), complexes(5, 2)
+    f = indexlang.compile("y[t,k] = x[int(sqrt(t)),k] * x[t,k]", backend=backend)
+    at = np.sqrt(np.arange(5)).astype(int)
+    y, pullback = f.vjp(x=x)
+    assert np.allclose(y, x[at] * x)
+    dx = x[at]
+    np.add.at(dx, at, x)
+    assert np.allclose(pullback(np.ones_like(y))["x"], dx)
+    g = indexlang.compile("y[k] = 0.5*h[int(floor(0.7*t[])),k] + x[int(sqrt(t[])),k]*z[k]", backend=backend)
+    y, pullback = g.vjp(h=h, x=x, z=z, t=np.array(3.0))
+    assert np.allclose(y, 0.5 * h[2] + x[1] * z)
+    found = pullback(np.ones_like(y))["h"]
+    assert np.allclose(found[2], 0.5) and not found[[0, 1, 3, 4]].any()

@@ -173,10 +173,12 @@ def _called(w: Writer, called: Called) -> Iterable[str]:
             w.entry.append(f"{name.text} = {w.use('laid')}({name.text}, {text(dtype(buffer.dtype))})")
     code = call(called.name, *(w.made[b].name for b in called.buffers))
     if called.checks:
+        kept = w.scope  # steps that NumPy runs may come behind, in this section
         with w.inside("branch", f"if {text(code)}:"):
             for check, extents in called.checks:
                 w.scope = whole(dict(extents))
                 steps(w, (check,))
+            w.scope = kept
             w.line('raise AssertionError("no check refuses what was refused")')
     else:
         w.run(code)
