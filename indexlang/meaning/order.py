@@ -36,10 +36,10 @@ def check_order(report: Report, statements: Sequence[Statement]) -> None:
             for m, maker in enumerate(statements):
                 if maker.target.tensor != access.tensor or blocks_of(maker)[:1] != blocks_of(reader)[:1]:
                     continue
-                why = _too_early(access, maker, [*_shared(maker, reader)], m - r)
-                if why and access.span is not None and maker.span is not None:
+                found = _too_early(access, maker, [*_shared(maker, reader)], m - r)
+                if found is not None and access.span is not None and maker.span is not None:
+                    why, way = found
                     rule = f"'{access.tensor}' is read before it is made: {why}"
-                    way = "read an earlier step, or move the line that makes it in front"
                     report.add("order", rule, access.span, way_out=way, others=(("made here", maker.span),))
                     break
 
@@ -51,21 +51,27 @@ def _shared(one: Statement, other: Statement) -> Iterator[Block]:
         yield a
 
 
-def _too_early(access: Access, maker: Statement, shared: Sequence[Block], behind: int) -> str:
-    """Why an element is not there yet; nothing where it is, and where the text does not tell."""
+def _too_early(access: Access, maker: Statement, shared: Sequence[Block], behind: int) -> tuple[str, str] | None:
+    """Why an element is not there yet, and the way out; nothing where it is, and where the text does not tell."""
     for block in shared:
         for index in block.indices:
             gap = _gap(access, maker, index)
             if gap is None or any(index in indices_of(m) for m in maker.domain.masks):
-                return ""
+                return None
             if gap:
                 later = gap < 0 if block.reverse else gap > 0
-                return "a later step makes it" if later else ""
+                turned = f"for {index}:" if block.reverse else f"for {index} reversed:"
+                way = f"read an earlier step, or let the steps run the other way: {turned}"
+                return ("a later step makes it", way) if later else None
     if not all(_meet(a, b, shared) for a, b in zip(access.subscripts, maker.target.subscripts, strict=False)):
-        return ""  # perhaps another element of this step
+        return None  # perhaps another element of this step
     if behind == 0:
-        return "this line makes it"
-    return "a line below makes it" if behind > 0 else ""
+        return "this line makes it", "read an earlier step"
+    return (
+        ("a line below makes it", "read an earlier step, or move the line that makes it in front")
+        if behind > 0
+        else None
+    )
 
 
 def _meet(read: Subscript, made: Subscript, shared: Sequence[Block]) -> bool:
