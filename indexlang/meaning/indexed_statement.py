@@ -116,7 +116,7 @@ class Indexed(Converter):
                 told += masks
             elif masks:
                 rule = "a for names its index, and how far it runs by sizes and numbers"
-                way = "write for t: or for 0 <= t < n:, and other conditions behind the statements: where ..."
+                way = "write for t: or for 0 <= t < size(x,0):, and what data say behind the statements: where ..."
                 self.fail("block-range", rule, condition.span, way_out=way)
         around = () if outer is None else tuple(i for b in outer.path for i in b.indices)
         if twice := [i for i in indices if i in around]:
