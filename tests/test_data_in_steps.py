@@ -110,3 +110,18 @@ def test_a_sum_over_what_all_steps_make_comes_too_early(backend: str) -> None:
     text = "shape h[6]\nfor t < 3:\n    q[t+1] = q[t] + sum[k](h[k]) where k < 6\n    h[2*t+k] = x[t,k] + q[t]\n"
     with pytest.raises(indexlang.ShapeError, match="'h' is read before it is made: at the step t = 0"):
         indexlang.compile(text, backend=backend)(x=np.ones((3, 2)))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+@pytest.mark.parametrize("at", ["x[idx[t,k],k]", "h[t,idx[t,k]]"])
+def test_a_position_outside_is_told_from_the_middle_of_a_block(at: str, backend: str) -> None:
+    """Native code goes through all steps in one call: what refuses there says why, and the next call is as ever."""
+    f = indexlang.compile(f"h[0,k] = 1\nfor t:\n    h[t+1,k] = 0.5*{at}*tanh(x[t,k])\n", backend=backend)
+    rng = np.random.default_rng()
+    x, idx = rng.normal(size=(20, 4)), rng.integers(0, 4, (20, 4))
+    right = f(x=x, idx=idx)
+    wrong = idx.copy()
+    wrong[7, 2] = 20
+    with pytest.raises(indexlang.ShapeError, match=r"idx\[t,k\] = 20"):
+        f(x=x, idx=wrong)
+    np.testing.assert_array_equal(f(x=x, idx=idx), right)

@@ -27,6 +27,10 @@ Orders = Mapping[str, tuple[int, ...]]  # the axes of tensors as they lie in mem
 Integers = NDArray[np.int64]
 
 
+class PieceRefusedError(Exception):
+    """A piece met a position that it was to look at, and that is none."""
+
+
 @dataclass(frozen=True, eq=False)
 class Steps:
     """The events, the tensors that they are about, and arrays that belong to them: numbers of steps, paddings; what a
@@ -41,7 +45,7 @@ class Steps:
     def __call__(self, *arrays: NDArray[Any]) -> None:
         rooms = [np.empty(shape, dtype) for shape, dtype in self.rooms]
         if self.events.run((*arrays, *self.constants, *rooms)):
-            raise AssertionError("a piece with checks is none of these")
+            raise PieceRefusedError("a piece refused to go on")
 
 
 def orders_of(staged: Staged) -> Orders:
