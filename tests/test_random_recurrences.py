@@ -50,6 +50,17 @@ y += h0[t,k]
     ),
     (
         """\
+h2[0,k] = v[k]
+for t:
+    h0[t+1,k] *= x[t,k] - sin(max[l](w[l,k])) * h1[t,k]
+    h1[t+1,k] += tanh(x[t,k] * sin(u[t]) - sin(max[l](h0[t+1,l] + w[l,k]))) where u[t] > 0
+    h2[t+1,k] = x[t,k] - h1[t+1,k] where 1 <= t
+y += h2[t,k]
+""",
+        {"x": (5, 3), "v": (3,), "u": (5,), "w": (3, 3)},
+    ),
+    (
+        """\
 for t < size(x,0), s < size(x,1):
     h0[t,s,k] = tanh(x[t,s,k] + tanh(max[l](w[l,k]))) where 1 <= t
     h1[t,s,k] = x[t,s,k] - h2[t,pad(s-1),k] + 0.5 * h2[pad(t-1),pad(s-1),2]

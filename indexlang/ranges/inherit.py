@@ -30,6 +30,8 @@ from ..program.ir import (
 from ..program.rebuild import transform_statement
 from .solve import Solution, attempt
 from .statements import Bound
+from .steps import made_in_blocks
+from .uses import plain_uses
 
 Wanted = Bound | tuple[Expr, Expr]
 PASSES = 4  # a written range may change what the accesses of the other indices give
@@ -55,6 +57,7 @@ def inherit(
     def whole() -> Program:
         return _with(program, bounds, [set(b or ()) for b in bounds])
 
+    made = made_in_blocks(program)
     judged = frozenset(k for k, b in enumerate(bounds) if b is not None)
     for _ in range(PASSES):
         trial = _with(program, bounds, written)
@@ -62,7 +65,7 @@ def inherit(
         done = True
         for k, stmt in enumerate(trial.statements):
             for i, bound in (bounds[k] or {}).items():
-                if i not in written[k] and not _agrees(solution, k, stmt, i, bound):
+                if i not in written[k] and not _agrees(solution, k, stmt, i, bound, made[k].get(i, ())):
                     written[k].add(i)
                     done = False
         if done:
@@ -97,7 +100,7 @@ def _indices(stmt: Statement) -> list[str]:
     return [*stmt.domain.indices, *inner]
 
 
-def _agrees(solution: Solution, k: int, stmt: Statement, index: str, wanted: Bound) -> bool:
+def _agrees(solution: Solution, k: int, stmt: Statement, index: str, wanted: Bound, made: Collection[str]) -> bool:
     """Whether the accesses give the wanted bounds, with no plain use that would refuse them."""
     found, canonical = solution.bounds[k][index], solution.sizes.canonical
     high, trusted = canonical(wanted.high), {wanted.high}
@@ -108,7 +111,14 @@ def _agrees(solution: Solution, k: int, stmt: Statement, index: str, wanted: Bou
         return False
     if any(r.index == index and r.hi is not None for r in _ranges(stmt)):
         return True
-    return {canonical(s) for s in solution.plain[k].get(index, ())} <= {high, *trusted}
+    plain = {canonical(s) for s in (*solution.plain[k].get(index, ()), *_later(solution, stmt, index, made))}
+    return plain <= {high, *trusted}
+
+
+def _later(solution: Solution, stmt: Statement, index: str, made: Collection[str]) -> list[Affine]:
+    """The sizes that an index subscripts plainly of what a block makes later: they bound nothing, and must fit."""
+    axes = [(u.tensor, u.axis) for u in plain_uses(stmt).get(index, ()) if not u.is_target and u.tensor not in made]
+    return [size for axis in axes if (size := solution.sizes.axis(*axis)) is not None]
 
 
 def _ranges(stmt: Statement) -> list[Range]:
