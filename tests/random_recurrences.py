@@ -25,6 +25,7 @@ from indexlang.derive.grad import differentiable, gradient_names
 from indexlang.errors import IndexLangError, IndexLangWarning
 from indexlang.oracle import loops
 from indexlang.oracle.gradcheck import gradcheck, random_cotangents
+from indexlang.program.ir import blocks_of
 
 Array = NDArray[Any]
 ORDER = ("order", "late-definition", "recurrence", "set-twice", "redefined")  # what a wrong order may be called
@@ -267,6 +268,7 @@ def _derived(f: Function, wrt: tuple[str, ...], arrays: Mapping[str, Array], rig
     _, pullback = f.vjp(**arrays)
     found = pullback({n: there[names[n]] for n in f.outputs if names[n] in there})
     yield from _wrong("vjp", {names[n]: found[n] for n in wrt}, gradients)
+    yield from _checkpointed(f, wrt, there, names, gradients)
     t = f.tangent(wrt=wrt)
     rng = np.random.default_rng(7)
     moves = {n: rng.uniform(-1, 1, arrays[n].shape) for n in wrt}
@@ -296,6 +298,24 @@ def _derived(f: Function, wrt: tuple[str, ...], arrays: Mapping[str, Array], rig
     given_2 = {n: last[n] for n in again.inputs}
     yield from _parsed("text of second", again)
     yield from _wrong("second", again(**given_2), loops.run(again.program, given_2))
+
+
+def _checkpointed(
+    f: Function,
+    wrt: tuple[str, ...],
+    there: Mapping[str, Any],
+    names: Mapping[str, str],
+    gradients: Mapping[str, Array],
+) -> Iterator[str]:
+    """Gradients that make the states of blocks again, from every second or third."""
+    single = [b for s in f.program.statements for b in blocks_of(s)[:1] if len(b.indices) == 1]
+    for every in (2, 3) if single else ():
+        g = indexlang.compile(str(f), backend=f.backend, checkpoint={b.indices[0]: every for b in single})
+        _, pullback = g.vjp(**{n: there[n] for n in g.inputs})
+        found = pullback({n: there[names[n]] for n in f.outputs if names[n] in there})
+        yield from _wrong(f"checkpoints {every}", {names[n]: found[n] for n in wrt}, gradients)
+        whole = g.grad(wrt=wrt)
+        yield from _wrong(f"grad, checkpoints {every}", whole(**{n: there[n] for n in whole.inputs}), gradients)
 
 
 def _batched(f: Function, arrays: Mapping[str, Array], right: Mapping[str, Array]) -> Iterator[str]:

@@ -29,6 +29,7 @@ from ..properties import cached_property, public
 from ..rewrite import gather as gathering
 from ..rewrite.phases import split
 from ..rewrite.starting import START, starting
+from ..staged.recomputing import Parts, checkpointed
 from ..version import __version__
 from . import arguments
 from .arguments import Form, Signature, direct, forms_of, is_mapping, plainly
@@ -181,6 +182,8 @@ class Function(Transformed):
 
     def _parted(self, forms: Signature, wrt: tuple[str, ...], first: Function, second: Function, *sure: Any) -> Pulling:
         """The pullback of two parts."""
+        if self._checkpoint and has_blocks(first.program):
+            first, second = self._chunked(forms, first.program, second.program)
         integers = tuple((n, forms[n][1].name) for n in self._reached if not wrt)
         compiled = first._at(tuple(forms[n] for n in first.inputs))
         parts = (compiled, first.inputs, first.outputs, second._at, second.inputs, second.outputs)
@@ -253,6 +256,15 @@ class Function(Transformed):
         forward, backward, kept = split(both, [self._gradients[o] for o in self.outputs])
         exact = [n for n in kept if n not in self.outputs]
         return self._like(forward, always_dict=True, exact=exact), self._like(backward, always_dict=True)
+
+    def _chunked(self, forms: Signature, first: Program, second: Program) -> tuple[Function, Function]:
+        """The two parts in which the second makes the states of blocks again."""
+        sizes = {n: shape for n, (shape, _) in forms.items()}
+        cotangents = {self._gradients[o]: o for o in self.outputs}
+        parts = checkpointed(Parts(first, second), self._checkpoint, sizes, self.outputs, cotangents)
+        exact = [n for n in parts.kept if n not in self.outputs]
+        how: dict[str, Any] = {"always_dict": True, "checkpoint": {}}
+        return self._like(parts.first, exact=exact, **how), self._like(parts.second, **how)
 
     # -- what can be looked at -----------------------------------------------------------------
 

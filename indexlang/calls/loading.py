@@ -19,6 +19,7 @@ from ..plan.limits import NEVER
 from ..properties import public
 from ..syntax.parser import parse, read
 from .arguments import listed, shortly, switch
+from .checkpointing import checkpoints_of
 from .function import Function
 from .origins import Origin, options_of
 
@@ -33,6 +34,7 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     backend: Backend = "auto",
     outputs: Sequence[str] | str | None = None,
     recompute: bool = False,
+    checkpoint: Mapping[str, int] | None = None,
     options: Mapping[str, Any] | None = None,
     **keywords: Any,
 ) -> Function:
@@ -44,7 +46,9 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     those that nothing reads. `backend` is what runs the Function: "native" (the extra of that
     name), statements as loop nests, compiled for this processor; or "numpy". "auto" is what INDEXLANG_BACKEND says,
     else native where llvmlite is installed and can make code, else NumPy; `f.backend` says which. With `recompute` no
-    product is kept from the forward run of `vjp` that its pullback can make again: less memory, more time.
+    product is kept from the forward run of `vjp` that its pullback can make again: less memory, more time. With
+    `checkpoint={"t": 16}` every 16th state of a `for` over t is kept, and gradients make the others again, 16 steps at
+    a time: they need the memory of so many steps instead of all, and the time of one more forward run.
     Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text, or with an argument;
     `ShapeError` where nothing says how far an index runs; `IndexLangError` for a file that cannot be read.
     """
@@ -59,7 +63,8 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     found = origin.program(2)
     limits = BACKENDS[engine].limits
     limits = replace(limits, deep=NEVER) if again else limits
-    return Function(found.program, found.options, limits=limits, backend=engine, origin=origin)
+    every = checkpoints_of(checkpoint, found.program)
+    return Function(found.program, found.options, limits=limits, backend=engine, origin=origin, checkpoint=every)
 
 
 def _engine(backend: str) -> str:

@@ -21,6 +21,7 @@ from ..program.blocks import has_blocks
 from ..program.ir import Program
 from ..rewrite.starting import optional, started
 from ..staged.compiled import compiled as stepwise
+from ..staged.recomputing import joined
 from . import arguments
 from .arguments import Form, Signature, forms_of
 from .arrays import Array
@@ -45,6 +46,7 @@ class Planned:
         limits: Limits | None = None,
         backend: str = "auto",
         origin: Origin | None = None,
+        checkpoint: Mapping[str, int] | None = None,
     ) -> None:
         self.program = program
         if backend == "auto":
@@ -60,6 +62,7 @@ class Planned:
         self._expected = expected or {}  # sizes of inputs that the program itself does not tell
         self._limits = BACKENDS[backend].limits if limits is None else limits  # at which sizes plans turn
         self._names = program.inputs
+        self._checkpoint = dict(checkpoint or {})  # of blocks over these indices one state in so many is kept
         self._origin = origin  # the text, where the program is not derived from another one
         self._compiled: dict[Any, Compiled] = {}
         self._plans: dict[Any, Plan] = {}
@@ -85,7 +88,8 @@ class Planned:
         arguments.check_cotangents(self._expected, shapes)
         compiles = BACKENDS[self.backend].compiles
         if has_blocks(self.program):
-            compiled = stepwise(compiles, self.program, shapes, dtypes, self._exact, self._limits)
+            program = joined(self.program, self._checkpoint, shapes) if self._checkpoint else self.program
+            compiled = stepwise(compiles, program, shapes, dtypes, self._exact, self._limits)
         else:
             compiled = compiles(self.program, shapes, dtypes, exact=self._exact, limits=self._limits)
         warn_of(compiled.warnings, 5)
@@ -129,6 +133,7 @@ class Planned:
         """Another program, planned in the same way. What is expected of inputs that are its own, too, stays."""
         expected = {n: axes for n, axes in self._expected.items() if n in program.inputs}
         usual = {"limits": self._limits, "backend": self.backend, "expected": expected}
+        usual |= {"checkpoint": self._checkpoint}
         return type(self)(program, options, **{**usual, **how})
 
     def _on(self, backend: str) -> Self:
@@ -136,12 +141,13 @@ class Planned:
         limits = replace(BACKENDS[backend].limits, deep=self._limits.deep)
         how: dict[str, Any] = {"always_dict": self._always_dict, "exact": tuple(self._exact)}
         how |= {"ignored": tuple(self._ignored), "expected": self._expected, "limits": limits, "backend": backend}
+        how |= {"checkpoint": self._checkpoint}
         return self._made(("on", backend), lambda: self._like(self.program, self.options, **how))
 
     def __reduce__(self) -> tuple[Callable[..., Planned], tuple[Any, ...]]:
         """By its program and what it was made with: code is made anew, where it is needed."""
         how: tuple[Any, ...] = (self._always_dict, tuple(sorted(self._exact)), dict(self._expected), self._limits)
-        how = (*how, self.backend, self._origin)
+        how = (*how, self.backend, self._origin, self._checkpoint)
         return _remade, (type(self), self.program, self.options, tuple(sorted(self._ignored)), *how)
 
 
@@ -156,6 +162,8 @@ def _remade(
     limits: Limits,
     backend: str,
     origin: Origin | None,
+    checkpoint: Mapping[str, int],
 ) -> Planned:
     how: dict[str, Any] = {"always_dict": always_dict, "exact": exact, "expected": expected, "origin": origin}
+    how["checkpoint"] = checkpoint
     return kind(program, options, ignored=ignored, limits=limits, backend=backend, **how)

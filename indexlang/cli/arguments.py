@@ -53,6 +53,14 @@ def shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, tuple(map(int, found))
 
 
+def every(text: str) -> tuple[str, int]:
+    """`t=16`."""
+    name, equals, steps = said(text).partition("=")
+    if not (name and equals) or not _digits(steps.strip()):
+        raise argparse.ArgumentTypeError(f"INDEX=STEPS, not '{shown(text)}'")
+    return name, int(steps)
+
+
 def dtype(text: str) -> tuple[str, str]:
     """`x=float64` for one input; `float64` for all, under an empty name."""
     name, _, kind = said(text).rpartition("=")
@@ -254,6 +262,13 @@ ARGUMENTS = {
         help="the type of all inputs, or of one; float32 where unsaid",
         **_ONE_OF_MANY,
     ),
+    "checkpoint": _argument(
+        "--checkpoint",
+        type=every,
+        metavar="t=16",
+        help="of the block over t keep every 16th state for gradients, which make the others again",
+        **_ONE_OF_MANY,
+    ),
     "seed": _argument("--seed", type=whole, default=0, metavar="N", help="another one, other random numbers"),
     "target": _argument("--target", choices=tuple(TARGETS), default="numpy", help="the kind of source"),
     "backend": _argument(
@@ -287,6 +302,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "dtype",
             "grad of a plan",
             "vjp",
+            "checkpoint",
             "backend",
             "format of check",
             "steps",
@@ -296,7 +312,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "emit": (
         "print the stand-alone source",
-        (*_PROGRAM, "shape", "dtype", "grad of a plan", "vjp of source", "target"),
+        (*_PROGRAM, "shape", "dtype", "grad of a plan", "vjp of source", "checkpoint", "target"),
     ),
     "fmt": ("print files in canonical layout", ("write", "check")),
     "summary": (

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..backends.engines import TARGETS, present, usual
 from ..calls.arguments import indexing, no_inputs
+from ..calls.checkpointing import checkpoints_of
 from ..calls.function import Function
 from ..derive import grad, tangents
 from ..errors import DerivationError, Problem, ShapeError, warn_of
@@ -122,10 +123,11 @@ def planned_of(args: argparse.Namespace) -> tuple[Function, Forms]:
     program = program_of(args)
     emits = args.command == "emit"
     backend = present(TARGETS[args.target], "or leave --target out") if emits else backend_of(args)
-    function, forms = Function(program, backend=backend), forms_of(args, program)
+    every = checkpoints_of(dict(args.checkpoint), program)
+    function, forms = Function(program, backend=backend, checkpoint=every), forms_of(args, program)
     if not args.grad:
         return function, forms
     plan, names = function.plan(**forms), grad.gradient_names(program)
     forms |= {names[n]: (plan.shapes[n], plan.dtypes[n]) for n in program.outputs}
     derived = grad.backward(program, args.wrt)
-    return Function(derived, backend=backend), {n: forms[n] for n in derived.inputs}
+    return Function(derived, backend=backend, checkpoint=every), {n: forms[n] for n in derived.inputs}

@@ -184,7 +184,7 @@ class Block(Keeper):
 
     `ranges` are written in its line, and `masks`, `j < i` in a block over i; its statements have them in their domains,
     too. Blocks of a program are numbered in its order, so that two in a row are two. `outer` is the block that it
-    stands in.
+    stands in. What stands in a `closed` one stays there, whether it takes part in a recurrence or not.
     """
 
     indices: tuple[str, ...]
@@ -194,6 +194,7 @@ class Block(Keeper):
     number: int = 0
     outer: Block | None = None
     span: Span | None = _span()
+    closed: bool = False
 
     @property
     def path(self) -> tuple[Block, ...]:

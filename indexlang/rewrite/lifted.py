@@ -57,7 +57,10 @@ def _arranged(statements: Sequence[Numbered], level: int) -> list[Numbered]:
     for block, several in runs([s for _, s in statements], level):
         some = statements[at : at + len(several)]
         at += len(several)
-        found += some if block is None else _lifted(some, level)
+        if block is None:
+            found += some
+        else:
+            found += _arranged(some, level + 1) if block.closed else _lifted(some, level)
     return found
 
 

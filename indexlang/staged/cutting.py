@@ -25,6 +25,7 @@ from ..program.ir import (
     Statement,
     Subscript,
     accesses_of,
+    blocks_of,
     statement,
     tensors_in,
 )
@@ -146,8 +147,12 @@ class _Group:
     """A piece, and the place where it stands."""
 
     piece: Piece
-    outermost: Block | None
+    path: tuple[Block, ...]
     call: Call | None = None
+
+    @property
+    def outermost(self) -> Block | None:
+        return self.path[0] if self.path else None
 
 
 @dataclass
@@ -213,8 +218,8 @@ class _Cutting:
             some = statements[at : at + len(several)]
             at += len(several)
             if block is None:
-                outermost = some[0][0].block and some[0][0].block.path[0]
-                made = [_Group(p, outermost) for p in pieces(some, steps, self.sizes, self.stepwise)]
+                path = blocks_of(some[0][0])
+                made = [_Group(p, path) for p in pieces(some, steps, self.sizes, self.stepwise)]
                 self.groups += made
                 found += made
             else:
@@ -359,9 +364,22 @@ class _Cutting:
                 continue
             for theirs in (group.piece.slices[n] for n in group.piece.made):
                 another = theirs.tensor == part.tensor and (other, theirs) != (number, part)
+                another = another and not self.is_later(number, part, other, theirs)
                 if another and not _never_meet(part, open_, theirs, dict(group.piece.steps)):
                     return True
         return False
+
+    def is_later(self, number: int, part: Slice, other: int, theirs: Slice) -> bool:
+        """Whether another piece comes to elements of a slice only behind it, in one step of what is around both."""
+        one, two = self.groups[number].path, self.groups[other].path
+        if other <= number or not one or one[:1] != two[:1] or one[1:2] == two[1:2] != ():
+            return False
+        steps = {*one[0].indices}
+        for a, b in zip(part.axes, theirs.axes, strict=True):
+            form = start_of(a) if isinstance(a, At) and a == b and not is_padded(a) else None
+            if form is not None and len(form.terms) == 1:
+                steps -= {*form.indices}
+        return not steps
 
 
 def _injective(part: Slice, steps: Steps) -> bool:
