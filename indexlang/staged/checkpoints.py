@@ -136,49 +136,54 @@ def _is_merged(statements: Iterator[Statement]) -> bool:
 
 def _choose(choice: Choice, first: Part, second: Part, inside: Sequence[int], whole: set[str]) -> set[str]:
     """Fill in a choice in which `whole` are kept; the tensors of which that cannot be done otherwise."""
-    (index,) = choice.block.indices
     statements = first.program.statements
-    makers: dict[str, list[int]] = {}
-    for k, stmt in enumerate(statements):
-        makers.setdefault(stmt.target.tensor, []).append(k)
     stepwise = {statements[k].target.tensor for k in inside}
-    wanted = [t for t in second.program.inputs if t in makers and t not in whole]
-    for tensor in wanted:  # what follows from the states of all steps
-        if tensor not in stepwise and stepwise.isdisjoint(reads_of(statements[makers[tensor][0]])):
-            whole.add(tensor)
-    wanted = [t for t in wanted if t not in whole]
-    while wanted:
-        tensor = wanted.pop()
-        if tensor in choice.forward:
-            continue
-        if tensor not in stepwise:
-            (number, *others) = makers[tensor]
-            stmt = statements[number]
-            free = [
-                i for i in indices_of(stmt.target) if first.extent(number, i) == (choice.chunks.lo, choice.chunks.hi)
-            ]
-            own = next((i for i in free if _reads_at(stmt, i, stepwise)), None)
-            if others or stmt.block is not None or own is None or number < inside[0]:
-                return {tensor}
-            choice.again[number] = own
-            wanted += [t for t in reads_of(stmt) if t in stepwise and t not in whole]
-            axis = _axis([stmt.target], own)
-        else:
-            axis = _axis([statements[k].target for k in makers[tensor] if k in inside], index)
-            for k in (k for k in makers[tensor] if k in inside):
-                choice.again[k] = index
-                wanted += [t for t in reads_of(statements[k]) if t in stepwise and t not in whole]
-        if axis is None:
-            return {tensor}
-        choice.forward[tensor] = Along(axis)
-    if not choice.forward:
-        return set()
+    doubtful = _again(choice, first, inside, [t for t in second.program.inputs if t not in whole], whole)
+    if doubtful or not choice.forward:
+        return doubtful
     for k, step in choice.again.items():
         if doubtful := _use(choice, statements[k], step):
             return doubtful
     doubtful = _follow(choice, second, whole) or _doubtful(choice)
     doubtful = doubtful or {t for t, one in choice.forward.items() if t not in stepwise and one.width}
     return doubtful or _set_elsewhere(choice, first, inside) or _crossing(choice, second)
+
+
+def _again(choice: Choice, first: Part, inside: Sequence[int], wanted: Sequence[str], whole: set[str]) -> set[str]:
+    """What is made again, by which statements: what is wanted, if steps make it or it is made of that, step by step."""
+    (index,) = choice.block.indices
+    statements = first.program.statements
+    stepwise = {statements[k].target.tensor for k in inside}
+    makers: dict[str, list[int]] = {}
+    for k, stmt in enumerate(statements):
+        makers.setdefault(stmt.target.tensor, []).append(k)
+    left = [t for t in wanted if any(stepwise & {t, *reads_of(statements[k])} for k in makers.get(t, ()))]
+    while left:
+        tensor = left.pop()
+        if tensor in choice.forward:
+            continue
+        steps = dict.fromkeys((k for k in makers[tensor] if k in inside), index)
+        if tensor not in stepwise:
+            (number, *others) = makers[tensor]
+            own = _along(choice, first, number, stepwise)
+            if others or own is None or number < inside[0]:
+                return {tensor}
+            steps[number] = own
+        axes = {_axis([statements[k].target], i) for k, i in steps.items()}
+        axis = axes.pop()
+        if axes or axis is None:
+            return {tensor}
+        choice.again |= steps
+        choice.forward[tensor] = Along(axis)
+        left += [t for k in steps for t in reads_of(statements[k]) if t in stepwise and t not in whole]
+    return set()
+
+
+def _along(choice: Choice, first: Part, number: int, stepwise: set[str]) -> str | None:
+    """The index of a statement outside of blocks that runs over the steps whose results it reads."""
+    stmt, chunks = first.program.statements[number], choice.chunks
+    free = [i for i in indices_of(stmt.target) if first.extent(number, i) == (chunks.lo, chunks.hi)]
+    return next((i for i in free if stmt.block is None and _reads_at(stmt, i, stepwise)), None)
 
 
 def _reads_at(stmt: Statement, index: str, stepwise: set[str]) -> bool:
