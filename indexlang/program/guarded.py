@@ -1,15 +1,16 @@
 """Under which conditions a statement reads.
 
-In: a statement. Out: its reads, each with what holds wherever it counts. The one rule: conditions that read nothing
-come first, then those on data as they are written, each guarded by those before it; a `where` reads what it chooses.
+In: a statement, conditions. Out: its reads, each with what holds wherever it counts; the conditions in the order in
+which they are asked. The one rule: those that read nothing come first, then those whose positions data do not say, each
+kind as it is written, and each guarded by those before it; a `where` reads what it chooses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .facts import kept
-from .ir import Access, Call, Domain, Expr, Reduce, Statement, Subscript, children, parts_of_domain, reads
+from .facts import kept, kept_upwards
+from .ir import Access, Call, Domain, Expr, Reduce, Statement, Subscript, children, operands, parts_of_domain, reads
 
 Guarded = tuple[Access, tuple[Expr, ...]]
 
@@ -36,8 +37,22 @@ def guarded_reads(stmt: Statement) -> tuple[Guarded, ...]:
 
 
 def in_order(masks: Sequence[Expr]) -> list[Expr]:
-    """Conditions as they are asked: those that read nothing first."""
-    return sorted(masks, key=reads)
+    """Conditions as they are asked."""
+    return sorted(masks, key=_reaching)
+
+
+def guards_of(masks: Sequence[Expr], mask: Expr) -> tuple[Expr, ...]:
+    """The conditions that guard what one of them reads: those on data only where it reads at positions of data."""
+    if _reaching(mask) < 2:
+        return tuple(m for m in masks if not reads(m))
+    asked = in_order(masks)
+    return tuple(asked[: asked.index(mask)] if mask in asked else (m for m in asked if _reaching(m) < _reaching(mask)))
+
+
+@kept_upwards(operands)
+def _reaching(node: Subscript) -> int:
+    """How often what is read says where to read next: 0 where nothing is read, 2 for `b[w[i]]`."""
+    return max([_reaching(p) for p in operands(node)], default=0) + isinstance(node, Access)
 
 
 def _inside(node: Subscript, conditions: tuple[Expr, ...]) -> Iterator[tuple[Subscript, tuple[Expr, ...]]]:

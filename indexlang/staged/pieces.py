@@ -12,6 +12,7 @@ from itertools import count
 
 from ..program.affine import Affine
 from ..program.blocks import Steps
+from ..program.guarded import in_order
 from ..program.ir import (
     Access,
     Boundary,
@@ -87,7 +88,7 @@ class _Slicing:
     def begin(self, stmt: Statement, extents: Extents) -> None:
         """What follows is about a statement."""
         self.extents = extents
-        self.masks = tuple(m for m in stmt.domain.masks if {*indices_of(m)} <= self.open.keys())
+        self.masks = tuple(m for m in in_order(stmt.domain.masks) if {*indices_of(m)} <= self.open.keys())
 
     def fits(self, stmt: Statement, extents: Extents) -> bool:
         """Whether what a statement reads and writes is, of what the piece makes, the same or surely something else."""
