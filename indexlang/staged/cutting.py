@@ -318,7 +318,7 @@ class _Cutting:
         program = Program(tuple(takes), outputs, tuple(statements), declared, name="piece")
         bounds = [{i: (Const(lo), Const(hi)) for i, (lo, hi) in box.items()} for box in extents]
         known = {Size(n, k): Affine(size) for n in takes for k, size in enumerate(sizes[n])}
-        return Call(inherit(program, bounds, known), tuple(takes.items()), gives)
+        return Call(inherit(program, bounds, known), tuple(takes.items()), gives, tuple(piece.slices.items()))
 
     def typed_as(
         self,
