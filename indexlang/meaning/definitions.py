@@ -62,7 +62,10 @@ class Definitions:
         elif target in self.first and target not in self.stepwise:
             others = (("defined here first", self.first[target]),)
             rule = f"'{target}' is defined already: nothing is ever overwritten"
-            self.report.add("redefined", rule, span, way_out="use another name, or accumulate with +=", others=others)
+            way = "use another name, or accumulate with +="
+            if span.text != self.first[target].text:  # other elements
+                way = f"declare the shape of {target}, and accumulate into its other elements: {span.text} += ..."
+            self.report.add("redefined", rule, span, way_out=way, others=others)
         elif self.is_finished(target):
             self.late(target, span, "defined")
 

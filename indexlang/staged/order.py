@@ -167,8 +167,7 @@ def _early(pair: Pair, keys: Sequence[int], tensors: Mapping[str, NDArray[Any]],
     shown = ", ".join(f"{i} = {point[i]}" for i in pair.steps)
     rule = f"'{pair.access.tensor}' is read before it is made" + (f": at the step {shown}" if shown else "")
     way = "read an earlier step, or move the line that makes it in front; a sum over all steps stands behind the block"
-    made = statement_text(replace(pair.maker, block=None))
-    values_ = (f"it is made by {made}",) if pair.maker.span is None else ()
+    values_ = (f"it is made by {statement_text(pair.maker)}",) if pair.maker.span is None else ()
     others = () if pair.maker.span is None else (("made here", pair.maker.span),)
     return Problem("order", rule, pair.access.span or pair.reader.span, values_, way, others)
 
