@@ -39,6 +39,31 @@ def by_twos(x: Array) -> Array:
     return h
 
 
+def by_a_product(x: Array, W: Array) -> Array:  # noqa: N803
+    h = np.zeros((len(x) + 1, 4), complex)
+    for t in range(len(x)):
+        h[t + 1, :2] = x[t] + h[t, :2] ** 2
+        h[t + 1, 2:] = W @ h[t + 1, :2] + h[t, 2:]
+    return h
+
+
+def of_numbered_parts(x: Array, w: Array) -> Array:
+    h = np.zeros((len(x) + 1, 3), complex)
+    for t in range(len(x)):
+        h[t + 1, 0] = h[t, 0] ** 2 + x[t]
+        h[t + 1, 1] = w.sum() * h[t + 1, 0] + h[t, 1]
+        h[t + 1, 2] = w.sum() * h[t + 1, 1] + h[t, 2]
+    return h
+
+
+def never_made(x: Array) -> Array:
+    h = np.zeros((len(x), 6), complex)
+    for t in range(len(x)):
+        for k in range(3):
+            h[t, 2 * k] = (h[t, 2 * k + 1] + 1) * x[t]
+    return h
+
+
 def red_and_black(x: Array) -> Array:
     n = len(x)
     u = np.zeros((4, n), complex)
@@ -119,6 +144,24 @@ CASES: dict[str, tuple[str, Callable[..., Array], Numbers]] = {
         by_twos,
         {},
     ),
+    "by a product": (
+        "layer f(x[T], W[2,2]) -> h[T+1,4]:\n    for t:\n        h[t+1,k] = x[t] + h[t,k]**2 where k < 2\n"
+        "        h[t+1,2+k] = W[k,l]*h[t+1,l] where l < 2\n        h[t+1,2+k] += h[t,2+k]",
+        by_a_product,
+        {},
+    ),
+    "of numbered parts": (
+        "layer f(x[T], w[L]) -> h[T+1,3]:\n    for t:\n        h[t+1,0] = h[t,0]**2 + x[t]\n"
+        "        h[t+1,1] = w[l]*h[t+1,0]\n        h[t+1,1] += h[t,1]\n"
+        "        h[t+1,2] = w[l]*h[t+1,1]\n        h[t+1,2] += h[t,2]",
+        of_numbered_parts,
+        {},
+    ),
+    "never made": (
+        "layer f(x[T]) -> h[T,6]:\n    for t:\n        h[t,2*k] += (h[t,2*k+1] + 1)*x[t] where k < 3",
+        never_made,
+        {},
+    ),
     "red and black": (
         "layer f(x[N]) -> u[4,N]:\n    u[0,i] = x[i]\n    for s < 3:\n"
         "        u[s+1,i] = (u[s,pad(i-1)] + u[s,pad(i+1)])/3 + u[s,i]**2 where i % 2 == 0\n"
@@ -166,6 +209,8 @@ CASES: dict[str, tuple[str, Callable[..., Array], Numbers]] = {
 }
 SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "parts of a row": {"x": (5,), "n": (3,)},
+    "by a product": {"x": (5,), "W": (2, 2)},
+    "of numbered parts": {"x": (5,), "w": (3,)},
     "red and black in two dimensions": {"x": (4, 5)},
 }
 

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from ..backends.native.making import Made
 from ..backends.numpy.code import Name
 from ..backends.numpy.load import Compiled, Guarded, Run, afford
+from ..backends.numpy.load import checking as looked_through
 from ..backends.numpy.names import Writer
 from ..plan.limits import NUMPY, Limits
 from ..plan.plan import Plan
 from ..plan.record import Record
 from ..program.ir import Access, Index, Program, Subscript
 from ..program.rebuild import transform
+from ..program.verify import verify
 from .cutting import staged
 from .driver import Source, calls, checking, piece, repeating
 from .emitting import printed
@@ -91,8 +93,13 @@ def compiled(
     exact: Collection[str],
     limits: Limits,
 ) -> Compiled:
-    """A program with blocks, its pieces compiled by a backend. Errors: `ShapeError`."""
+    """A program with blocks, its pieces compiled by a backend, which INDEXLANG_VERIFY=1 has looked through. Errors:
+    `ShapeError`.
+    """
     found, warnings = staged(program, sizes, dtypes)
+    if looked_through():
+        for call in calls(found.stages):
+            verify(call.program)
     made = [compiles(c.program, *_forms(c, found), exact=c.program.outputs, limits=limits) for c in calls(found.stages)]
     if exact:
         kept = {b.tensor: b.dtype for b in found.buffers}
