@@ -190,6 +190,11 @@ CASES: dict[str, tuple[str, Callable[..., Array], Numbers]] = {
         in_two_blocks,
         {},
     ),
+    "a padding": (
+        "layer f(x[T]) -> h[T,3]:\n    for t:\n        h[t,k] = x[t]**2 + h[t,pad(k+3)] where k < 3",
+        lambda x: np.repeat(x[:, None] ** 2, 3, 1),
+        {},
+    ),
     "further than steps go": (
         "layer f(x[T]) -> h[6]:\n    h[k+3] = x[k] where k < 3\n    for t < 3:\n        h[t] = h[t+3]*x[t]",
         lambda x: np.concatenate([x[:3] ** 2, x[:3]]),

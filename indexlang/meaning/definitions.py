@@ -48,8 +48,10 @@ class Definitions:
         rule = f"'{target}' is read by the statement that defines it, and no block says in which order"
         way = f"give the result another name than {target}"
         if read.text != span.text:  # of another step
-            steps = [name for name in _NAMES.findall(span.text.partition("[")[2]) if name in _NAMES.findall(read.text)]
-            way = f"put it under for {steps[0] if steps else 't'}: and indent it: a block runs step by step"
+            shared = [n for n in _NAMES.findall(span.text.partition("[")[2]) if n in _NAMES.findall(read.text)]
+            steps = [name for name in shared if not name[0].isupper()]  # else it is a size
+            if steps or not shared:
+                way = f"put it under for {(*steps, 't')[0]}: and indent it: a block runs step by step"
         self.report.add("recurrence", rule, read, way_out=way, others=(("the target", span),))
 
     def set(self, target: str, span: Span) -> None:
@@ -66,15 +68,15 @@ class Definitions:
             if span.text != self.first[target].text:  # other elements
                 way = f"declare the shape of {target}, and accumulate into its other elements: {span.text} += ..."
             self.report.add("redefined", rule, span, way_out=way, others=others)
-        elif self.is_finished(target):
+        elif self.is_finished(target, span):
             self.late(target, span, "defined")
 
-    def is_finished(self, target: str) -> bool:
+    def is_finished(self, target: str, span: Span) -> bool:
         """Whether a tensor was read as a whole; of what blocks make, each element is looked at by itself."""
-        return target in self.read and target not in self.stepwise
+        return target in self.read and (target not in self.stepwise or "[" not in span.text)
 
     def accumulate(self, target: str, op: str, span: Span) -> None:
-        if self.is_finished(target):
+        if self.is_finished(target, span):
             self.late(target, span, "accumulated into")
         else:
             self.one_operator(target, op, span)

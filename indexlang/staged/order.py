@@ -62,12 +62,14 @@ class Pair:
 
     @property
     def told(self) -> tuple[int, ...]:
-        """The axes in which the maker does not surely make all positions for the same others."""
+        """The axes in which the maker does not surely make all positions for the same others, or the read may miss."""
         made = self.maker.target.subscripts
+        padded = {k for k, s in enumerate(self.access.subscripts) if isinstance(s, Boundary) and s.kind == "pad"}
         tied = {i for m in self.maker.domain.masks for i in indices_of(m)} | {*self.steps}
         tied |= {i for i, times in Counter(i for s in made for i in {*indices_of(s)}).items() if times > 1}
         whole = (isinstance(s, Index) and self.theirs[s.name] == (0, n) for s, n in zip(made, self.shape, strict=True))
-        return tuple(k for k, (s, w) in enumerate(zip(made, whole, strict=True)) if not w or tied & {*indices_of(s)})
+        both = enumerate(zip(made, whole, strict=True))
+        return tuple(k for k, (s, w) in both if not w or k in padded or tied & {*indices_of(s)})
 
     @property
     def tensors(self) -> tuple[str, ...]:
