@@ -5,7 +5,7 @@ Values: the plain loops of the oracle.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -125,3 +125,26 @@ def test_a_position_outside_is_told_from_the_middle_of_a_block(at: str, backend:
     with pytest.raises(indexlang.ShapeError, match=r"idx\[t,k\] = 20"):
         f(x=x, idx=wrong)
     np.testing.assert_array_equal(f(x=x, idx=idx), right)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("h[t+1,k] = tanh(h[t,a[t,k]]) + x[t,k]", ("a position in h is", "a[t,k] = 7", "axis 1 of h has size 3")),
+        ("h[t+1,a[t,k]] += h[t,k]*x[t,k]", ("a position in h is", "a[t,k] = 7", "axis 1 of h has size 3")),
+        ("h[t+1,k] = h[t,k]*x[t,int(h[t,k])+a[t,k]]", ("a position in x is", "int(h[t,k])+a[t,k] = 7", "axis 1 of x")),
+    ],
+)
+def test_errors_of_a_step_name_the_tensors_of_the_text(
+    line: str, said: tuple[str, ...], backend: Literal["numpy", "native"]
+) -> None:
+    text = f"layer f(x[T,K], a[T,K]) -> h[T+1,K]:\n    h[0,k] = 0\n    for t:\n        {line}"
+    f = indexlang.compile(text, backend=backend)
+    with pytest.raises(indexlang.ShapeError) as told:
+        f(x=np.zeros((2, 3)), a=np.array([[0, 1, 2], [0, 7, 2]]))
+    assert all(part in str(told.value) for part in said)
+    derived = f.tangent(["x"])
+    with pytest.raises(indexlang.ShapeError) as told:
+        derived(**{n: np.array([[0, 1, 2], [0, 7, 2]]) if n == "a" else np.zeros((2, 3)) for n in derived.inputs})
+    assert said[2] in str(told.value)

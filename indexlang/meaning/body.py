@@ -28,6 +28,7 @@ from ..program.ir import (
 from ..size_limits import MOST_STATEMENTS
 from ..syntax import tree
 from ..syntax.other_notations import ATTRIBUTES, attribute_meant
+from .capitals import check_capitals
 from .converter import BUILTIN, tree_nodes
 from .definitions import reads
 from .dims import named
@@ -77,6 +78,7 @@ class Body(Known):
         sound = [s for s in summed if not conflicts or conflicts.isdisjoint((s.target.tensor, *reads_of(s)))]
         check_sums(self.report, sound, names)
         check_order(self.report, sound)
+        check_capitals(self.report, sound)
 
     def check_size(self, stmt: Statement) -> None:
         """A program is no longer than what can be derived and planned."""
@@ -158,6 +160,9 @@ class Body(Known):
     def check_shapes(self, program: Program) -> None:
         """A shape is declared of a tensor that there is."""
         known = {*program.inputs, *program.outputs, *(s.target.tensor for s in program.statements), *self.scope.targets}
+        if self.report.problems:  # what a broken statement names is used
+            nodes = (n for s in self.scope.statements for n in tree_nodes(*s.targets, s.value, *s.conditions))
+            known.update(n.name for n in nodes if isinstance(n, tree.Name | tree.Subscripted))
         for shape in self.shapes.values():
             if shape.tensor not in known:
                 rule = f"the shape of '{shape.tensor}' is declared, but no statement uses it"

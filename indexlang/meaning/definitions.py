@@ -27,18 +27,12 @@ class Definitions:
     first: dict[str, Span] = field(default_factory=dict)
     combined: dict[str, tuple[str, Span]] = field(default_factory=dict)
     read: dict[str, Span] = field(default_factory=dict)
-    blocks: dict[str, object] = field(default_factory=dict)  # in which each was read first
 
     def statement(
         self, target: str, op: str, span: Span, reads: Mapping[str, Span], block: object | None = None
     ) -> None:
         """One more statement. `span` is its target's place, `block` the outermost one that it stands in."""
-        if block is not None and (target not in self.read or self.blocks.get(target) is block):
-            if target in self.inputs and op == "=":
-                self.set(target, span)
-            elif op != "=":
-                self.one_operator(target, op, span)
-        elif target in reads:
+        if target in reads and block is None:
             self.recurrence(target, span, reads[target])
         elif op == "=":
             self.set(target, span)
@@ -49,14 +43,15 @@ class Definitions:
             self.combined.setdefault(target, (op, span))
         for name, place in reads.items():
             self.read.setdefault(name, place)
-            self.blocks.setdefault(name, block)
 
     def recurrence(self, target: str, span: Span, read: Span) -> None:
         rule = f"'{target}' is read by the statement that defines it, and no block says in which order"
         way = f"give the result another name than {target}"
         if read.text != span.text:  # of another step
-            steps = [name for name in _NAMES.findall(span.text.partition("[")[2]) if name in _NAMES.findall(read.text)]
-            way = f"put it under for {steps[0] if steps else 't'}: and indent it: a block runs step by step"
+            shared = [n for n in _NAMES.findall(span.text.partition("[")[2]) if n in _NAMES.findall(read.text)]
+            steps = [name for name in shared if not name[0].isupper()]  # else it is a size
+            if steps or not shared:
+                way = f"put it under for {(*steps, 't')[0]}: and indent it: a block runs step by step"
         self.report.add("recurrence", rule, read, way_out=way, others=(("the target", span),))
 
     def set(self, target: str, span: Span) -> None:
@@ -69,12 +64,19 @@ class Definitions:
         elif target in self.first and target not in self.stepwise:
             others = (("defined here first", self.first[target]),)
             rule = f"'{target}' is defined already: nothing is ever overwritten"
-            self.report.add("redefined", rule, span, way_out="use another name, or accumulate with +=", others=others)
-        elif target in self.read:
+            way = "use another name, or accumulate with +="
+            if span.text != self.first[target].text:  # other elements
+                way = f"declare the shape of {target}, and accumulate into its other elements: {span.text} += ..."
+            self.report.add("redefined", rule, span, way_out=way, others=others)
+        elif self.is_finished(target, span):
             self.late(target, span, "defined")
 
+    def is_finished(self, target: str, span: Span) -> bool:
+        """Whether a tensor was read as a whole; of what blocks make, each element is looked at by itself."""
+        return target in self.read and (target not in self.stepwise or "[" not in span.text)
+
     def accumulate(self, target: str, op: str, span: Span) -> None:
-        if target in self.read:
+        if self.is_finished(target, span):
             self.late(target, span, "accumulated into")
         else:
             self.one_operator(target, op, span)

@@ -63,6 +63,7 @@ class Parts(Whole):
         targets = tuple(tree.Name(self.name_of(t), t.span) for t in written.targets)
         ranges, masks = self.conditions()
         if self.broken or self.indexed.broken:
+            self.forget()
             return
         self.stmt = replace(written, targets=targets, value=value, conditions=())
         first, shapes = len(body.statements), dict(body.shapes)
@@ -75,8 +76,7 @@ class Parts(Whole):
         if self.broken:
             body.shapes = shapes
         body.parts = {}
-        for name in self.parts:
-            self.forget(name)
+        self.forget()
         self.reads = {t: span for name, span in self.reads.items() for t in [self.tensor_of(name)]}
         for part in self.parts.values():
             for access in (p for s in part.fixed for p in walk(s) if isinstance(p, Access)):
@@ -86,12 +86,13 @@ class Parts(Whole):
     def tensor_of(self, name: str) -> str:
         return self.parts[name].tensor if name in self.parts else name
 
-    def forget(self, name: str) -> None:
-        """A part has its name in this statement alone."""
+    def forget(self) -> None:
+        """Parts have their names in this statement alone."""
         scope, body = self.scope, self.body
-        for known in (scope.ranks, scope.least, scope.bare, body.known, body.letters, body.shapes):
-            known.pop(name, None)
-        scope.defined.discard(name)
+        for name in self.parts:
+            for known in (scope.ranks, scope.least, scope.bare, body.known, body.letters, body.shapes):
+                known.pop(name, None)
+            scope.defined.discard(name)
 
     # -- the parts as names --------------------------------------------------------------------
 

@@ -105,7 +105,7 @@ def _told(stmt: Statement, op: str, value: Expr, sums: Sequence[tuple[str, ...]]
     indices = {*indices_of(stmt.target), *(i for over in sums for i in over)}
     masks = (m for m in stmt.domain.masks if _can_say(m, stmt.reduced, sums))
     ranges = (r for r in stmt.domain.ranges if r.index in indices)
-    return statement_text(statement(stmt.target, op, value, tuple(ranges), tuple(masks)), names)
+    return statement_text(statement(stmt.target, op, value, tuple(ranges), tuple(masks), None, stmt.block), names)
 
 
 def _all_said(stmt: Statement, value: Expr) -> bool:

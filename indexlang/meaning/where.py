@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..errors import Span
 from ..program.functions import CONSTANTS
-from ..program.ir import Expr, Range, Statement
+from ..program.ir import Expr, Range, Statement, indices_of
 from ..syntax import tree
 from .converter import tree_children
 from .scope import Scope
@@ -77,7 +77,10 @@ def misplaced(stmt: Statement, op: str, steps: Sequence[str]) -> Iterator[tuple[
     for name in steps:
         if op == "=" and name in stmt.reduced:
             rule = f"each step sets this again: '{name}' is not in its subscripts"
-            yield "set-each-step", rule, f"let {name} say which element it is, or accumulate with +="
+            way = f"let {name} say which element it is, or accumulate with +="
+            if name not in (*indices_of(stmt.value), *(i for m in stmt.domain.masks for i in indices_of(m))):
+                way = f"move it in front of the block; or {way}"
+            yield "set-each-step", rule, way
 
 
 def split_names(node: tree.Expr) -> Iterator[str]:

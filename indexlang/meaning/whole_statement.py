@@ -229,6 +229,8 @@ class Whole(Converter):
             rule = f"'{header.name}' has {count(len(header.outputs), 'output')}, not {len(targets)}"
             more = self.stmt.targets[len(header.outputs)].span
             self.fail("targets", rule, more, f"outputs: {outs}", way_out="take what is beyond them out")
+        elif len(targets) < len(header.outputs):
+            self.fewer(header, node, targets)
         if self.broken or args is None or options is None:
             self.broken = True
             return []
@@ -239,6 +241,15 @@ class Whole(Converter):
             return []
         outputs = self.outputs(template, targets)
         return [] if self.broken else self.instance(template, tensors, outputs, node.span)
+
+    def fewer(self, header: tree.LayerDef, node: tree.Call, targets: Sequence[str | None]) -> None:
+        """A call that leaves outputs of its layer unsaid."""
+        outs = ", ".join(o.name for o in header.outputs)
+        rest = ["_"] * (len(header.outputs) - len(targets))
+        rule = f"'{header.name}' has {count(len(header.outputs), 'output')}, and {len(targets)} of them would be taken"
+        taken = [header.outputs[0].name if t is None else t for t in targets]
+        way = f"write a target for each, and _ for one that is not needed: {', '.join([*taken, *rest])} = ..."
+        self.fail("targets", rule, node.span, f"outputs: {outs}", way_out=way)
 
     def arguments(self, header: tree.LayerDef, node: tree.Call) -> dict[str, tree.Expr] | None:
         """What is handed over, by the names of the inputs; None if it does not fit."""

@@ -34,6 +34,7 @@ from ..program.ir import (
     Statement,
     Subscript,
     blocks_of,
+    children,
     parts_of,
     primal_of,
     walk,
@@ -192,8 +193,10 @@ class _Loops:
                 target.cells[where] = found if old is None else combine(old, found)
 
     def points(self, domain: Domain, outer: Point) -> Iterator[Point]:
-        """The points of the box, row-major, that all masks admit. Masks on data come last: they may read."""
-        masks = sorted(domain.masks, key=lambda m: any(isinstance(p, Access) for p in walk(m)))
+        """The points of the box, row-major, that all masks admit. Masks on data come last: they may read; and last of
+        all those that read where data say.
+        """
+        masks = sorted(domain.masks, key=_reaching)
         admits = [self.value(m) for m in masks]
         boxes = [range(*self.extents[i]) for i in domain.indices]
         for values in itertools.product(*boxes):
@@ -374,6 +377,11 @@ class _Loops:
         if math.isinf(greatest):
             return greatest
         return greatest + log(sum(exp(v - greatest) for v in values))
+
+
+def _reaching(node: Subscript) -> int:
+    """How often a position is read from another tensor: 1 for `w[i]`, 2 for `b[w[i]]`."""
+    return max((_reaching(part) for part in children(node)), default=0) + isinstance(node, Access)
 
 
 def _is_constant(expr: Expr) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 
+from ..program.guarded import guards_of
 from ..program.ir import Access, Call, Const, Expr, Index, Size, indices_of, reads
 from ..sizes.in_bounds import stays_by
 from .building import Building, axes_of, here
@@ -81,10 +82,10 @@ def read(b: Building, access: Access, scope: Scope) -> Place:
 
 
 @contextmanager
-def guarded_by_static(b: Building) -> Iterator[None]:
-    """While a mask is planned: what it reads is guarded by the masks that read nothing."""
+def guarded(b: Building, mask: Expr) -> Iterator[None]:
+    """While a mask is planned: what it reads is guarded by the masks that are asked before it."""
     masks = b.masks
-    b.masks = tuple(m for m in masks if not reads(m))
+    b.masks = guards_of(masks, mask)
     try:
         yield
     finally:
@@ -93,7 +94,7 @@ def guarded_by_static(b: Building) -> Iterator[None]:
 
 def truth(b: Building, mask: Expr, scope: Scope) -> Value:
     """A condition: made once where positions alone decide it."""
-    with guarded_by_static(b):
+    with guarded(b, mask):
         found = value_of(b, mask, scope)
     if found.dtype != "bool" or isinstance(found, Number):
         found = Apply("ne", (found, Number(0, found.dtype)), "bool")

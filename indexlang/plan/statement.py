@@ -31,7 +31,7 @@ from .operators import SUMS
 from .prices import operations
 from .quantities import Apply, Load, Number, Value
 from .ranking import batches, ranked, ranking_of
-from .reads import guarded_by_static, prepare
+from .reads import guarded, prepare
 from .recurring import read_by, recurred, recurrence_of
 from .scanning import gone_along, scanned, scans_of
 from .scattering import contracted, scattered
@@ -68,8 +68,8 @@ class StatementPlan(Evaluation):
             found = recurrence_of(self.stmt)
             for part in (*((self.value,) if found is None else read_by(found)), *self.stmt.target.subscripts):
                 self.prepare(part)
-            with guarded_by_static(b):
-                for mask in (*self.outer, *self.inner):
+            for mask in (*self.outer, *self.inner):
+                with guarded(b, mask):
                     self.prepare(mask)
         inner = "".join(self.in_memory(self.stmt.domain.indices)[-1:])
         target = target_of(b, self.stmt.target, home, self.op, new, self.dtype, inner)

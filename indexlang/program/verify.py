@@ -15,7 +15,6 @@ from .interface import is_told
 from .ir import (
     DOTS,
     Access,
-    Block,
     Boundary,
     Call,
     Const,
@@ -94,20 +93,20 @@ def _interface(program: Program) -> Iterator[str]:
 def _definitions(program: Program) -> Iterator[str]:
     first: dict[str, str] = {}
     combined: dict[str, str] = {}
-    read: dict[str, Block | None] = {}
+    read: set[str] = set()
     stepwise = {s.target.tensor for s in program.statements if s.block is not None}
     for stmt in program.statements:
-        target, op, outermost = stmt.target.tensor, stmt.op, (*blocks_of(stmt), None)[0]
+        target, op = stmt.target.tensor, stmt.op
         if target in reads_of(stmt) and stmt.block is None:
             yield f"{target} is read by its own statement"
         if op == "=" and ((target in first and target not in stepwise) or target in program.inputs):
             yield f"{target} is set, but it has a value already"
-        if target in read and (outermost is None or read[target] != outermost):
+        if target in read and target not in stepwise:
             yield f"{target} is read before its last statement"
         if op != "=" and combined.setdefault(target, op) != op:
             yield f"{target} is combined by {combined[target]} and {op}"
         first.setdefault(target, op)
-        read.update({t: outermost for t in reads_of(stmt) if t not in read})
+        read.update(reads_of(stmt))
 
 
 def _blocks(program: Program) -> Iterator[str]:

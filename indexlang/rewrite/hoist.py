@@ -19,6 +19,7 @@ from ..program.affine import Affine, not_negative
 from ..program.blocks import as_said, but_steps
 from ..program.conditions import TRUTHS, as_mask, margins
 from ..program.facts import kept
+from ..program.guarded import guards_of
 from ..program.interface import with_header
 from ..program.ir import (
     DOTS,
@@ -109,9 +110,8 @@ def _has_order(reduce: Reduce) -> bool:
 
 def _next(stmt: Statement, ordered: bool) -> tuple[Reduce, tuple[Expr, ...]] | None:
     """The next reduction to take out, with no other one inside, and the conditions under which it is computed."""
-    for number, mask in enumerate(stmt.domain.masks):
-        others = (m for k, m in enumerate(stmt.domain.masks) if k != number)
-        found = _innermost(mask, tuple(m for m in others if not reads(m)))
+    for mask in stmt.domain.masks:
+        found = _innermost(mask, tuple(m for m in guards_of(stmt.domain.masks, mask) if m is not mask))
         if found is not None:
             return found
     for part in (stmt.target, stmt.value):
@@ -134,9 +134,8 @@ def _stays(stmt: Statement, root: Reduce, ordered: bool) -> bool:
 def _innermost(node: Subscript, conditions: tuple[Expr, ...]) -> tuple[Reduce, tuple[Expr, ...]] | None:
     match node:
         case Reduce(domain=domain, body=body):
-            static = tuple(m for m in (*conditions, *domain.masks) if not reads(m))
             for mask in domain.masks:
-                if (found := _innermost(mask, static)) is not None:
+                if (found := _innermost(mask, guards_of((*conditions, *domain.masks), mask))) is not None:
                     return found
             return _innermost(body, (*conditions, *domain.masks)) or (node, conditions)
         case Call(fn="where", args=(c, a, b)):

@@ -26,6 +26,7 @@ from ..program.ir import (
     Subscript,
     accesses_of,
     blocks_of,
+    reads_of,
     statement,
     tensors_in,
 )
@@ -41,7 +42,7 @@ from ..sizes import ranks, shapes
 from .diagonals import Skewed, on_diagonals
 from .once import Both, twice
 from .order import Pair, orders
-from .pieces import Extents, Piece, is_padded, merged, pieces, positions, read_in, shape_of, start_of
+from .pieces import Extents, Piece, is_padded, merged, pieces, positions, read_in, reading, shape_of, start_of
 from .stages import At, Buffer, Call, Now, One, Repeat, Slice, Stage, Staged
 from .windows import windows
 
@@ -299,7 +300,7 @@ class _Cutting:
         for k, (stmt, box) in enumerate(piece.statements):
             name = stmt.target.tensor
             part, op = piece.slices[name], self.operators[piece.slices[name].tensor]
-            if k == piece.made[name][0] and self.continues(name, number):
+            if k == piece.made[name][0] and (name in reads_of(stmt) or self.continues(name, number)):
                 before = name + BEFORE
                 takes[before] = part
                 sizes[before] = sizes[name]
@@ -308,6 +309,8 @@ class _Cutting:
                 extents.append({i.name: (0, n) for i, n in zip(axes, sizes[name], strict=True)})  # type: ignore[union-attr]
                 written.add(name)
             stmt = self.typed_as(stmt, name, takes, sizes, piece)
+            if k == piece.made[name][0] and name in reads_of(stmt):
+                stmt = reading(stmt, name, name + BEFORE)
             if stmt.op == "=" and name in written:
                 stmt = replace(stmt, op="+=" if op == "=" else op)
             written.add(name)
@@ -323,7 +326,7 @@ class _Cutting:
         program = Program(tuple(takes), outputs, tuple(statements), declared, name="piece")
         bounds = [{i: (Const(lo), Const(hi)) for i, (lo, hi) in box.items()} for box in extents]
         known = {Size(n, k): Affine(size) for n in takes for k, size in enumerate(sizes[n])}
-        return Call(inherit(program, bounds, known), tuple(takes.items()), gives)
+        return Call(inherit(program, bounds, known), tuple(takes.items()), gives, tuple(piece.slices.items()))
 
     def typed_as(
         self,
@@ -363,8 +366,9 @@ class _Cutting:
             if not self.may_follow(number, other):
                 continue
             for theirs in (group.piece.slices[n] for n in group.piece.made):
-                another = theirs.tensor == part.tensor and (other, theirs) != (number, part)
-                another = another and not self.is_later(number, part, other, theirs)
+                if theirs == part and other >= number and group.piece.steps == piece.steps:
+                    continue  # what comes to the same place only later in a step
+                another = theirs.tensor == part.tensor and not self.is_later(number, part, other, theirs)
                 if another and not _never_meet(part, open_, theirs, dict(group.piece.steps)):
                     return True
         return False

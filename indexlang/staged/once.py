@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from ..errors import Problem, ShapeError
 from ..program.conditions import as_mask
-from ..program.ir import Boundary, Call, Expr, Index, Merged, Program, Statement, indices_of, reads, steps_of
-from .order import MOST_POINTS, evaluate, reached, shortened, tensors_in, within
+from ..program.ir import Boundary, Call, Expr, Index, Program, Statement, indices_of, steps_of
+from .grids import evaluate, is_known, tensors_in, within
+from .order import MOST_POINTS, reached, shortened
 
 _OPPOSITE = {"lt": "ge", "ge": "lt", "le": "gt", "gt": "le", "eq": "ne", "ne": "eq"}
 Extents = Mapping[str, tuple[int, int]]
@@ -167,9 +168,9 @@ def _keys(
     """
     shape = tuple(sizes[stmt.target.tensor][k] for k in axes)
     subscripts = [stmt.target.subscripts[k] for k in axes]
-    if any(isinstance(s, Merged) for s in subscripts) or (not tensors and any(reads(_inner(s)) for s in subscripts)):
+    if not all(is_known(s, tensors) for s in subscripts):
         return None
-    masks = [m for m in stmt.domain.masks if tensors or not reads(m)]
+    masks = [m for m in stmt.domain.masks if is_known(m, tensors)]
     names = list(dict.fromkeys((*first, *(i for s in subscripts for i in indices_of(s)))))
     more = list(dict.fromkeys((*names, *(i for m in masks for i in indices_of(m)))))
     if prod(extents[i][1] - extents[i][0] for i in more) > MOST_POINTS:
@@ -190,10 +191,6 @@ def _keys(
         held = np.logical_and(held, evaluate(mask, values, tensors, sizes))
     *keys, held = np.broadcast_arrays(*keys, held)
     return shape, keys, held, values
-
-
-def _inner(s: Any) -> Any:
-    return s.expr if isinstance(s, Boundary) else s
 
 
 def _exclude_each_other(both: Both) -> bool:

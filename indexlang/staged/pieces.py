@@ -12,6 +12,7 @@ from itertools import count
 
 from ..program.affine import Affine
 from ..program.blocks import Steps
+from ..program.guarded import in_order
 from ..program.ir import (
     Access,
     Boundary,
@@ -33,6 +34,7 @@ from ..program.ir import (
     walk,
 )
 from ..program.ir import Call as Apply
+from ..program.rebuild import transform, transform_statement
 from ..sizes.in_bounds import numeric
 from .stages import At, Axis, Now, Slice, Span
 
@@ -81,13 +83,14 @@ class _Slicing:
         self.piece, self.sizes, self.stepwise = Piece(steps), sizes, stepwise
         self.open = {i: extent for i, extent in steps}
         self.names: dict[Slice | Now, str] = {}
+        self.read: set[str] = set()  # names of slices that statements but their makers read
         self.extents: Extents = {}
         self.masks: tuple[Expr, ...] = ()  # of the statement at hand, those that a step decides
 
     def begin(self, stmt: Statement, extents: Extents) -> None:
         """What follows is about a statement."""
         self.extents = extents
-        self.masks = tuple(m for m in stmt.domain.masks if {*indices_of(m)} <= self.open.keys())
+        self.masks = tuple(m for m in in_order(stmt.domain.masks) if {*indices_of(m)} <= self.open.keys())
 
     def fits(self, stmt: Statement, extents: Extents) -> bool:
         """Whether what a statement reads and writes is, of what the piece makes, the same or surely something else."""
@@ -108,6 +111,9 @@ class _Slicing:
         known = self.names.get(target)
         if known is not None and known not in self.piece.made:  # a line in front reads what was there before
             return False
+        own = any(self.slice_of(access)[0] == target for access in _accesses(stmt))
+        if known is not None and (own or known in self.read):  # what is read is whole, or was there before
+            return False
         return not any(
             target.tensor == p.tensor and target != p and not apart(target, p, self.open, self.sizes) for p in there
         )
@@ -124,6 +130,7 @@ class _Slicing:
         made = statement(target, stmt.op, self.expr(stmt.value), (), masks, stmt.span)
         if self.is_partial(target, whole, inner, bool(masks)):
             self.piece.partial.add(name)
+        self.read |= {self.name(self.slice_of(access)[0]) for access in _accesses(stmt)} - {name}
         self.piece.made.setdefault(name, []).append(len(self.piece.statements))
         self.piece.statements.append((made, {i: e for i, e in extents.items() if i not in self.open}))
 
@@ -238,6 +245,18 @@ class _Slicing:
                 return Reduce(op, inside, self.expr(body), node.span)
             case _:
                 return node
+
+
+def reading(stmt: Statement, name: str, other: str) -> Statement:
+    """The statement with what it reads of its own slice under another name."""
+
+    def rule(node: Subscript) -> Subscript | None:
+        if isinstance(node, Access) and node.tensor == name:
+            return replace(node, tensor=other, subscripts=tuple(transform(s, rule) for s in node.subscripts))
+        return None
+
+    changed = transform_statement(stmt, rule)
+    return replace(changed, target=replace(changed.target, tensor=name))
 
 
 def merged(s: Merged, extents: Extents) -> Expr:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..backends.native.making import Made
 from ..backends.native.repeating import COPY, Events
 from ..program.ir import Boundary, Const, Expr, reads
-from .order import evaluate
+from .grids import evaluate
 from .pieces import apart, shape_of
 from .stages import At, Call, Now, One, Repeat, Slice, Span, Staged
 

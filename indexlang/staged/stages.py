@@ -71,11 +71,14 @@ class One:
 
 @dataclass(frozen=True)
 class Call:
-    """A piece that runs once at a place. `takes` are its inputs, `gives` its outputs, both in its order."""
+    """A piece that runs once at a place. `takes` are its inputs, `gives` its outputs, both in its order; `parts` all
+    slices that it knows, by the names of its own.
+    """
 
     program: Program
     takes: tuple[tuple[str, Slice | Now | One], ...]
     gives: tuple[tuple[str, Slice], ...]
+    parts: tuple[tuple[str, Slice], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -117,11 +117,12 @@ class _Parser:
     def line(self, line: Line) -> None:
         self.place(line)
         here, item = self.open[-1] if self.open else None, self.parsed(line)
-        if line_mistakes.is_header(line):
-            if here is not None:
+        if line_mistakes.is_header(line) and here is not None:
+            if line.tokens[0].text == "layer":  # else a word of Python, of which has been told
                 what = "a layer" if self.open[0].is_layer else "a block"
                 self.problems.append(line_mistakes.inside(line.span, what, "layers"))
-            self.close(0)
+            self.open.append(_Open(line, None))
+        elif line_mistakes.is_header(line):
             self.open.append(_Open(line, item if isinstance(item, LayerHeader) else None))
         elif line_mistakes.is_loop(line):
             self.open.append(_Open(line, item if isinstance(item, LoopHeader) else None))

@@ -122,7 +122,7 @@ def _loaded(
         return run if whole is None else _at_once(whole, run)
 
     run = loaded() if positions < _MANY else _at_first_call(loaded)
-    return guarded(run, plan.places, plan.shapes), part.plan or plan, whole
+    return Guarded(run, plan.places, plan.shapes), part.plan or plan, whole
 
 
 def _at_once(whole: Whole, run: Run) -> Run:
@@ -169,23 +169,30 @@ def load(code: str, given: Iterable[tuple[str, Run]] = ()) -> Run:
     return run
 
 
-def guarded(run: Run, places: tuple[tuple[Access, int], ...], known: Mapping[str, tuple[int, ...]]) -> Run:
-    """The same with the errors of its checks, and of what NumPy checks, told as ours."""
+@dataclass(frozen=True)
+class Guarded:
+    """What runs, with the errors of its checks, and of what NumPy checks, told as ours. `places` are the accesses, with
+    their axes, that checks of positions refer to, `known` the shapes of their tensors.
+    """
 
-    def guarded(*arrays: Any) -> tuple[Any, ...]:
+    run: Run
+    places: tuple[tuple[Access, int], ...]
+    known: Mapping[str, tuple[int, ...]]
+
+    def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         try:
-            return run(*arrays)
+            return self.run(*arrays)
         except IndexError as error:
             if len(error.args) != 4:
                 raise
             _, place, value, _ = error.args
-            access, axis = places[place]
+            access, axis = self.places[place]
             sub = access.subscripts[axis]
             inner = sub.expr if isinstance(sub, Boundary) else sub
             shown = expr_text(inner) if inner.span is None else inner.span.text
             values = (
                 f"{shown} = {value}",
-                f"axis {axis} of {access.tensor} has size {known[access.tensor][axis]}",
+                f"axis {axis} of {access.tensor} has size {self.known[access.tensor][axis]}",
             )
             rule = f"a position in {access.tensor} is out of range"
             way = "correct the index tensor, or say pad(...), clamp(...), wrap(...) or a where"
@@ -197,8 +204,6 @@ def guarded(run: Run, places: tuple[tuple[Access, int], ...], known: Mapping[str
                 raise
             rule = "an integer to a negative power is no integer"
             raise ShapeError(Problem("negative-power", rule, way_out="write float(...) around the base")) from None
-
-    return guarded
 
 
 def afford(needed: int) -> None:
