@@ -16,7 +16,7 @@ from ..program.facts import kept
 from ..program.ir import Expr, Index, Statement, blocks_of
 from .forms import Box, Sizes
 
-MOST = 6  # margins that are put together
+MOST = 100  # forms that are compared
 
 
 def margins_of(masks: Iterable[Expr], sizes: Sizes) -> tuple[Affine, ...]:
@@ -65,22 +65,30 @@ def extreme(box: Box, form: Affine, sign: int, given: Sequence[Affine]) -> Affin
     plain = box.extreme(form, sign)
     if not given or not form.indices:
         return plain
-    found = [c for f in _forms(form * sign, given) if (c := box.extreme(f, 1)) is not None]
+    found = dict.fromkeys(c for f in _forms(form * sign, given) if (c := box.extreme(f, 1)) is not None)
     if not found:
         return None
-    best = _best(list(dict.fromkeys(found)), _counts(box, [form, *given]))
+    best = _best([*found], _counts(box, [form, *given]))
     return least(*best) if sign > 0 else greatest(*[-b for b in best])
 
 
-def _forms(form: Affine, given: Sequence[Affine], depth: int = 0) -> Iterator[Affine]:
-    """Forms that are nowhere less: with margins added, so that indices drop out."""
-    yield form
-    if depth == MOST:
-        return
-    for k, margin in enumerate(given):
-        others = (*given[:k], *given[k + 1 :])
-        for times in sorted({t for i in margin.indices if (t := _times(form, margin, i))}):
-            yield from _forms(form + margin * times, others, depth + 1)
+def _forms(form: Affine, given: Sequence[Affine]) -> list[Affine]:
+    """Forms that are nowhere less: with margins added, so that indices drop out, those of few margins first."""
+    found: dict[Affine, Sequence[Affine]] = {form: given}
+    for one in _growing(found):
+        left = found[one]
+        for k, margin in enumerate(left):
+            for times in sorted({t for i in margin.indices if (t := _times(one, margin, i))}):
+                found.setdefault(one + margin * times, (*left[:k], *left[k + 1 :]))
+    return list(found)
+
+
+def _growing(found: Mapping[Affine, object]) -> Iterator[Affine]:
+    """The forms one by one, also those that come meanwhile, until there are many."""
+    number = 0
+    while number < len(found) < MOST:
+        yield [*found][number]
+        number += 1
 
 
 def _times(form: Affine, margin: Affine, index: str) -> int:

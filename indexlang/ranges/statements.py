@@ -85,9 +85,8 @@ class Claim:
 
 @dataclass(frozen=True)
 class Step:
-    """How far the index of a block runs, if its line does not say it by a range; by which plain use, if by one.
-
-    Where its line ends it by a condition, `beside` is the size of what the block subscripts plainly with it.
+    """How far the index of a block runs, if its line says no range; by which plain use, if by one. Where a condition of
+    its line ends it, `beside` is the size of what the block subscripts plainly with it.
     """
 
     low: Affine
@@ -140,7 +139,8 @@ class OneStatement:
         self.by_masks()
         for i in self.indices:
             if i not in self.box.high:
-                self.problems.append(self.unbounded(i))
+                if not (self.problems and i in self.masked_ends):  # it ends where others say that are blamed
+                    self.problems.append(self.unbounded(i))
                 self.box.high[i] = Affine(0, ((Index(i), 1),))
 
     def written(self) -> None:
@@ -215,11 +215,11 @@ class OneStatement:
         """Whether a subscript leaves its axis nowhere by its one open index, since conditions end this, or others."""
         name = self.open(use)[0]
         limit = self.limit(use)
-        ended = self.is_inner(name) and end(self.masks[name], name, self.box, self.sizes) is not None
-        if limit is None or not (ended or self.by_mask.intersection(indices_of(use.subscript))):
+        ended = self.is_inner(name) and end(self.masks[name], name, self.box, self.sizes)
+        if limit is None or (not ended and self.by_mask.isdisjoint(indices_of(use.subscript))):
             return False
-        coefficient = limit[0].coefficient(name)
-        return coefficient.is_constant and self.masked(use, *limit, 1 if coefficient.const > 0 else -1)
+        times = limit[0].coefficient(name)
+        return times.is_constant and self.masked(use, *limit, 1 if times.const > 0 else -1)
 
     def is_inner(self, index: str) -> bool:
         """Whether an index is reduced by its statement, or by a reduction in it."""
@@ -321,10 +321,10 @@ class OneStatement:
         use = next((u for u in self.uses if index in indices_of(u.subscript)), None)
         span = self.stmt.span if use is None else use.span
         rule = f"nothing says how far the index '{index}' runs"
-        if use is not None and use.is_target and self.size(use) is None:
-            way = f"declare the shape of {use.tensor}, or say where {index} < ..."
-        elif index in steps_of(self.stmt):
+        if index in steps_of(self.stmt):
             way = f"read what is there before the block along {index}, or say it in its line: for {index} < N:"
+        elif use is not None and use.is_target and self.size(use) is None:
+            way = f"declare the shape of {use.tensor}, or say where {index} < ..."
         else:
             way = f"use {index} as a plain subscript, or say where {index} < ..."
         return Problem("unbounded-index", rule, span, (), way)
