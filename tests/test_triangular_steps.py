@@ -149,6 +149,18 @@ layer inside(R[A,A,A], w[N,A]) -> s:
     checked(text, {"R": numbers.uniform(0.1, 1, (3, 3, 3)), "w": numbers.uniform(0.1, 1, (4, 3))}, inside, backend)
 
 
+def test_other_programs_from_a_chain() -> None:
+    f = indexlang.compile(CHAINS["base"].replace("-> m:", "-> best:") + "    best = m[0,P-2]\n", backend="numpy")
+    p, move = np.array([3.0, 1.5, 4.0, 1.25, 5.0]), np.array([0.5, -1.0, 0.25, 2.0, 1.0])
+    gradient, gathered = f.grad(seed=1), f.grad(seed=1, form="gather")
+    np.testing.assert_allclose(one(gathered(p=p), "p.grad"), one(gradient(p=p), "p.grad"))
+    assert indexlang.compile(str(gathered)).program == gathered.program
+    near = [one(gradient(p=p + s * 1e-4 * move), "p.grad") for s in (1, -1)]
+    np.testing.assert_allclose(one(f.hvp({"p": move}, p=p), "p"), (near[0] - near[1]) / 2e-4, rtol=1e-6, atol=1e-9)
+    found = f.batched("n", ["p"])(p=np.stack([p, 2 * p]))
+    np.testing.assert_allclose(found, [chain(p)[0, -1], chain(2 * p)[0, -1]])
+
+
 def binomials(x: Array) -> Array:
     c = np.zeros((len(x), len(x)), x.dtype)
     for n in range(len(x)):

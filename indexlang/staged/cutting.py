@@ -134,7 +134,9 @@ def lifted(program: Program, bounds: Sequence[Mapping[str, Bound]]) -> Program:
     """The program with its blocks as short as they can be, and the ranges that its statements had before, `bounds`."""
     order = arranged(program.statements)
     wanted = [
-        {i: b for i, b in bounds[k].items() if i != DOTS} if program.statements[k].block is not None else None
+        {i: b for i, b in bounds[k].items() if i != DOTS}
+        if program.statements[k].block is not None or any(b.masked for b in bounds[k].values())
+        else None
         for k, _ in order
     ]
     found = inherit(replace(program, statements=tuple(s for _, s in order)), wanted, steps=True)
