@@ -243,7 +243,8 @@ class _Derivation:
         for k, stmt in enumerate(statements):
             j = made.get((stmt.value, stmt.domain.masks)) if stmt.block is None else None
             if j is not None and j < k and self.bounds[j] == self.bounds[k]:
-                stmt = statement(stmt.target, stmt.op, statements[j].target, stmt.domain.ranges, (), stmt.span)
+                masks = () if is_plain(stmt.target) else stmt.domain.masks  # what they refuse is zero, or nowhere
+                stmt = statement(stmt.target, stmt.op, statements[j].target, stmt.domain.ranges, masks, stmt.span)
             found.append(stmt)
         return found
 

@@ -105,6 +105,9 @@ def block_text(block: Block, dims: Names = _NO_NAMES) -> str:
             if begin := next((m for m in masks if _begins(m, written.get(i), block)), None):
                 masks.remove(begin)
                 found = f"{printer.expr(begin)}{found.removeprefix(i)}"  # alone, j < i would be about j, too
+            elif end := next((m for m in masks if _ends(m, written.get(i))), None):
+                masks.remove(end)
+                found += printer.expr(end).removeprefix(i)
             ranges.append(found)
     parts = [*ranges, *(printer.expr(mask) for mask in masks)]
     return f"for {', '.join(parts)}{' reversed' if block.reverse else ''}:"
@@ -115,6 +118,15 @@ def _begins(mask: Expr, found: Range | None, block: Block) -> bool:
     match mask:
         case Call(fn="lt" | "le", args=(low, Index(name))) if found is not None:
             return found.index == name and found.lo is None and not {*indices_of(low)} & {*block.indices}
+        case _:
+            return False
+
+
+def _ends(mask: Expr, found: Range | None) -> bool:
+    """Whether a condition says where an index ends of which a number says where it begins: 1 <= j <= i."""
+    match mask:
+        case Call(fn="lt" | "le", args=(Index(name), _)) if found is not None:
+            return found.index == name and found.hi is None
         case _:
             return False
 

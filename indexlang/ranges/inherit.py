@@ -28,6 +28,7 @@ from ..program.ir import (
     tensors_in,
 )
 from ..program.rebuild import transform_statement
+from .admitted import ended_by_line
 from .solve import Solution, attempt
 from .statements import Bound
 from .steps import made_in_blocks
@@ -45,14 +46,16 @@ def inherit(
 ) -> Program:
     """The program whose statement k runs over `wanted[k]`: index to bounds; None leaves a statement as it is.
 
-    With `steps` the ranges of blocks are written in any case: what said them may have left the block.
+    With `steps` the ranges of blocks are written in any case, but where their lines end them: what said them may have
+    left the block.
     An index that is wanted and does not occur any more still counts: its range is written, too.
     """
     bounds = [None if w is None else {i: _bound(b) for i, b in w.items() if i != DOTS} for w in wanted]
     written: list[set[str]] = [set() for _ in program.statements]
     for k, stmt in enumerate(program.statements):
         present = set(_indices(stmt))
-        written[k] |= {i for i in bounds[k] or {} if i not in present or (steps and i in steps_of(stmt))}
+        moved = {i for i in steps_of(stmt) if i not in ended_by_line(stmt)} if steps else ()
+        written[k] |= {i for i in bounds[k] or {} if i not in present or i in moved}
 
     def whole() -> Program:
         return _with(program, bounds, [set(b or ()) for b in bounds])
@@ -109,7 +112,7 @@ def _agrees(solution: Solution, k: int, stmt: Statement, index: str, wanted: Bou
         trusted.update(s for s in sizes.values() if s is not None)
     if canonical(found.low) != canonical(wanted.low) or canonical(found.high) not in {high, *trusted}:
         return False
-    if any(r.index == index and r.hi is not None for r in _ranges(stmt)):
+    if found.masked or any(r.index == index and r.hi is not None for r in _ranges(stmt)):
         return True
     plain = {canonical(s) for s in (*solution.plain[k].get(index, ()), *_later(solution, stmt, index, made))}
     return plain <= {high, *trusted}

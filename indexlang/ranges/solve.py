@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 
 from ..errors import Problem, ShapeError
 from ..program.affine import Affine, greatest, least, size
-from ..program.conditions import margins
 from ..program.facts import kept
 from ..program.ir import (
     Expr,
@@ -26,11 +25,11 @@ from ..program.ir import (
     Shape,
     Size,
     blocks_of,
-    indices_of,
     steps_of,
 )
+from .admitted import end, ended_by_line
 from .forms import Box, Sizes
-from .statements import ZERO, Bound, Claim, Cut, OneStatement, Step
+from .statements import Bound, Claim, Cut, OneStatement, Step
 from .steps import made_in_blocks, reaching_further
 
 
@@ -119,7 +118,10 @@ def _steps(program: Program, first: int, sizes: Sizes) -> dict[str, Step]:
     """How far the indices of a block run that begins at a statement: what all of its statements say together."""
     outermost, made = blocks_of(program.statements[first])[0], made_in_blocks(program)
     plain: dict[str, Step] = {}
-    others: dict[str, list[Affine]] = {}
+    lows: dict[str, list[Affine]] = {}
+    highs: dict[str, list[Affine]] = {}
+    ended: dict[str, tuple[tuple[Expr, ...], Affine]] = {}
+    beside: dict[str, Affine] = {}
     for k, stmt in enumerate(program.statements[first:], first):
         if blocks_of(stmt)[:1] != (outermost,):
             break
@@ -127,30 +129,24 @@ def _steps(program: Program, first: int, sizes: Sizes) -> dict[str, Step]:
         one.solve()
         for i in steps_of(stmt):
             high = one.box.high.get(i)
+            use = next((u for u in one.uses if u.subscript == Index(i) and u.tensor not in made[k][i]), None)
+            if i in one.masked_ends:
+                ended.setdefault(i, (ended_by_line(stmt)[i], one.box.low[i]))
+                if use is not None and (whole := one.size(use)) is not None:
+                    beside.setdefault(i, whole)
+                continue
             if high is None or high.indices:
                 continue
-            use = next((u for u in one.uses if u.subscript == Index(i) and u.tensor not in made[k][i]), None)
             if use is not None and i not in one.fixed:
                 plain.setdefault(i, Step(one.box.low[i], high, use))
-            others.setdefault(i, []).append(high)
-        for block in blocks_of(stmt):
-            for mask in block.masks:
-                for i in (i for i in block.indices if i in indices_of(mask) and i not in plain and i not in others):
-                    high = _by_mask(mask, i, {**plain, **{k: Step(ZERO, least(*v)) for k, v in others.items()}}, sizes)
-                    if high is not None:
-                        others[i] = [high]
-    return {i: plain.get(i) or Step(ZERO, least(*found)) for i, found in others.items()}
-
-
-def _by_mask(mask: Expr, index: str, steps: Mapping[str, Step], sizes: Sizes) -> Affine | None:
-    """Below what an index stays by a condition on steps, `j < i`, for all steps of the others."""
-    box = Box({i: s.low for i, s in steps.items()}, {i: s.high for i, s in steps.items()})
-    one = Affine(0, ((Index(index), 1),))
-    for margin in margins(mask):  # which is not negative where it holds
-        form = sizes.canonical(margin)
-        if form.coefficient(index) == Affine(-1):
-            return None if (most := box.extreme(form + one, 1)) is None else most + 1
-    return None
+            highs.setdefault(i, []).append(high)
+            lows.setdefault(i, []).append(one.box.low[i])
+    found = {i: plain.get(i) or Step(least(*lows[i]), least(*ends)) for i, ends in highs.items()}
+    for i, (masks, low) in ended.items():
+        box = Box({k: s.low for k, s in found.items()}, {k: s.high for k, s in found.items()})
+        if i not in found and (high := end(masks, i, box, sizes)) is not None:
+            found[i] = Step(low, high, None, beside.get(i))
+    return found
 
 
 def _reached_by_all(program: Program, known: Mapping[Size, Affine] | None) -> list[Shape]:

@@ -9,11 +9,10 @@ may still leave its axis, its one index that the target has is shortened.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import Problem
 from ..program.affine import Affine, floordiv, least, not_negative, total
-from ..program.conditions import margins
 from ..program.ir import (
     DOTS,
     Access,
@@ -33,6 +32,7 @@ from ..program.ir import (
     steps_of,
     walk,
 )
+from .admitted import end, ended_by_line, extreme, line_conditions, margins_of
 from .forms import Box, Sizes
 from .uses import Use, other_uses, uses
 
@@ -45,12 +45,14 @@ Made = Mapping[str, frozenset[str]]  # by step, what its block sets
 class Bound:
     """low <= index < high. `sources` are the axes that it subscripts plainly; all of them have size `high`.
 
-    An index whose end is written has none: under a mask it may end behind an axis.
+    An index whose end is written has none: under a mask it may end behind an axis. One that only conditions end,
+    `masked`, may run over nothing for some values of the others, hence for all.
     """
 
     low: Affine
     high: Affine
     sources: frozenset[Axis] = frozenset()
+    masked: bool = field(default=False, compare=False)
 
     @property
     def lo(self) -> Expr:
@@ -83,11 +85,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class Step:
-    """How far the index of a block runs, if its line does not say it; by which plain use, if by one."""
+    """How far the index of a block runs, if its line says no range; by which plain use, if by one. Where a condition of
+    its line ends it, `beside` is the size of what the block subscripts plainly with it.
+    """
 
     low: Affine
     high: Affine
     use: Use | None = None
+    beside: Affine | None = None
 
 
 class OneStatement:
@@ -110,6 +115,9 @@ class OneStatement:
         domains = [stmt.domain, *(r.domain for r in reduces)]
         self.indices = [i for d in domains for i in d.indices if i != DOTS]
         self.ranges: dict[str, Range] = {r.index: r for d in domains for r in d.ranges}
+        self.masks = {i: (*stmt.domain.masks, *d.masks) for d in domains for i in d.indices}
+        self.masked_ends = {*ended_by_line(stmt)} - {i for i, r in self.ranges.items() if r.hi is not None}
+        self.by_mask: set[str] = set()  # indices that only conditions end
 
     # -- bounds --------------------------------------------------------------------------------
 
@@ -124,12 +132,15 @@ class OneStatement:
             for use in settled:
                 self.shorten(use)
             bounding = [u for u in pending if len(self.open(u)) == 1]
-            if not (self.by_subscripts(bounding) or self.by_merged(merged)):
+            told = [u for u in bounding if not self.is_kept_inside(u)]
+            if not (self.by_subscripts(told) or self.by_merged(merged) or self.by_masks()):
                 break
             pending = [u for u in pending if u not in bounding or self.open(u)]
+        self.by_masks()
         for i in self.indices:
             if i not in self.box.high:
-                self.problems.append(self.unbounded(i))
+                if not (self.problems and i in self.masked_ends):  # it ends where others say that are blamed
+                    self.problems.append(self.unbounded(i))
                 self.box.high[i] = Affine(0, ((Index(i), 1),))
 
     def written(self) -> None:
@@ -142,6 +153,7 @@ class OneStatement:
                 self.steps.pop(i, None)
             elif i in self.steps:
                 self.box.high[i] = self.canonical(self.steps[i].high.to_expr())
+                self.by_mask.update({i} & self.masked_ends)
 
     def plain(self) -> None:
         found: dict[str, list[tuple[Use, Affine]]] = {}
@@ -152,7 +164,7 @@ class OneStatement:
                 found.setdefault(use.subscript.name, []).append((use, whole))
         for i, sizes in found.items():
             self.sources[i] = tuple([(use.tensor, use.axis) for use, _ in sizes])
-            if i in self.fixed:
+            if i in self.fixed or i in self.masked_ends:
                 continue
             if i in self.steps:
                 first_use = self.steps[i].use
@@ -179,13 +191,43 @@ class OneStatement:
         found: dict[str, list[Affine]] = {}
         for use in pending:
             name = self.open(use)[0]
-            if use.tensor in self.made.get(name, ()):
+            if use.tensor in self.made.get(name, ()) or name in self.masked_ends:
                 continue
             if (bound := self.bound(use, name)) is not None:
                 found.setdefault(name, []).append(bound)
         result = {i: least(*bounds) for i, bounds in found.items()}
         self.box.high.update(result)
         return result
+
+    def by_masks(self) -> dict[str, Affine]:
+        """Open indices that are in no target, each bounded by conditions alone."""
+        found = {}
+        for i in self.indices:
+            if i not in self.box.high and (i in self.masked_ends or self.is_inner(i)):
+                bound = end(self.conditions(i), i, self.box, self.sizes)
+                if bound is not None:
+                    found[i] = bound
+        self.box.high.update(found)
+        self.by_mask.update(found)
+        return found
+
+    def is_kept_inside(self, use: Use) -> bool:
+        """Whether a subscript leaves its axis nowhere by its one open index, since conditions end this, or others."""
+        name = self.open(use)[0]
+        limit = self.limit(use)
+        ended = self.is_inner(name) and end(self.masks[name], name, self.box, self.sizes)
+        if limit is None or (not ended and self.by_mask.isdisjoint(indices_of(use.subscript))):
+            return False
+        times = limit[0].coefficient(name)
+        return times.is_constant and self.masked(use, *limit, 1 if times.const > 0 else -1)
+
+    def is_inner(self, index: str) -> bool:
+        """Whether an index is reduced by its statement, or by a reduction in it."""
+        return index not in self.free and index not in steps_of(self.stmt) and index in self.masks
+
+    def conditions(self, index: str) -> tuple[Expr, ...]:
+        """What may say where an index ends: of a step the line of its block alone."""
+        return ended_by_line(self.stmt).get(index) or self.masks[index]
 
     def by_merged(self, merged: Sequence[Use]) -> dict[str, Affine]:
         """The one open index of a merged axis: what the others leave of it."""
@@ -225,13 +267,9 @@ class OneStatement:
 
     def masked(self, use: Use, form: Affine, end: Affine, sign: int) -> bool:
         """Whether a mask admits only points at which a subscript stays in its axis."""
-        inside = end - 1 - form if sign > 0 else form
-        for mask in use.masks:
-            for margin in margins(mask):
-                least_gap = self.box.extreme(inside - self.sizes.canonical(margin), -1)
-                if least_gap is not None and not_negative(least_gap):
-                    return True
-        return False
+        inside, given = end - 1 - form if sign > 0 else form, margins_of(use.masks, self.sizes)
+        gaps = (*(self.box.extreme(inside - m, -1) for m in given), extreme(self.box, inside, -1, given))
+        return any(gap is not None and not_negative(gap) for gap in gaps)
 
     def bound(self, use: Use, index: str) -> Affine | None:
         """Below what an index must stay, so that a subscript stays in its axis for all values of the others."""
@@ -239,14 +277,15 @@ class OneStatement:
         if limit is None:
             return None
         form, end = limit
+        given = margins_of(use.masks, self.sizes)
         coefficient = form.coefficient(index)
         rest = form - coefficient * Affine(0, ((Index(index), 1),))
         if index in rest.indices or coefficient == ZERO:
             return None
         if coefficient.is_constant and coefficient.const < 0:
-            low = self.box.extreme(rest, -1)
+            low = extreme(self.box, rest, -1, given)
             return None if low is None else floordiv(low, Affine(-coefficient.const)) + 1
-        high = self.box.extreme(rest, 1)
+        high = extreme(self.box, rest, 1, given)
         return None if high is None else floordiv(end - 1 - high, coefficient) + 1
 
     # -- parts ---------------------------------------------------------------------------------
@@ -282,10 +321,10 @@ class OneStatement:
         use = next((u for u in self.uses if index in indices_of(u.subscript)), None)
         span = self.stmt.span if use is None else use.span
         rule = f"nothing says how far the index '{index}' runs"
-        if use is not None and use.is_target and self.size(use) is None:
-            way = f"declare the shape of {use.tensor}, or say where {index} < ..."
-        elif index in steps_of(self.stmt):
+        if index in steps_of(self.stmt):
             way = f"read what is there before the block along {index}, or say it in its line: for {index} < N:"
+        elif use is not None and use.is_target and self.size(use) is None:
+            way = f"declare the shape of {use.tensor}, or say where {index} < ..."
         else:
             way = f"use {index} as a plain subscript, or say where {index} < ..."
         return Problem("unbounded-index", rule, span, (), way)
@@ -295,7 +334,10 @@ class OneStatement:
     def bounds(self) -> dict[str, Bound]:
         low, high, canonical = self.box.low, self.box.high, self.sizes.canonical
         sources = {i: frozenset(() if i in self.fixed else axes) for i, axes in self.sources.items()}
-        return {i: Bound(canonical(low[i]), canonical(high[i]), sources.get(i, frozenset())) for i in self.indices}
+        return {
+            i: Bound(canonical(low[i]), canonical(high[i]), sources.get(i, frozenset()), i in self.by_mask)
+            for i in self.indices
+        }
 
     def define(self) -> None:
         """The shape of the target, if this statement is the first to define it."""
@@ -310,7 +352,7 @@ class OneStatement:
         axes: dict[int, Affine] = {}
         for use in self.uses:
             if use.access is target and use.is_target:
-                reached = self.sizes.axis(target.tensor, use.axis) or self.reached(use)
+                reached = self.sizes.axis(target.tensor, use.axis) or self.beside(use) or self.reached(use)
                 if reached is not None and not reached.indices:  # an unbounded index stands for itself
                     axes[self.sizes.number(target.tensor, use.axis)] = reached
         circular = self.sizes.circular(target.tensor, axes)
@@ -325,19 +367,32 @@ class OneStatement:
             way = f"declare it by other sizes: shape {target.tensor}[...]"
             self.problems.append(Problem("undeclared-shape", rule, target.span, (), way))
 
+    def most(self, position: Expr) -> Affine | None:
+        """The greatest position at the steps that there are: no other condition changes a shape."""
+        given = () if isinstance(position, Index) else margins_of(line_conditions(self.stmt), self.sizes)
+        return extreme(self.box, self.canonical(position), 1, given)
+
+    def beside(self, use: Use) -> Affine | None:
+        """The size of the axes that a step subscripts plainly, too, where its line ends it by a condition."""
+        match use.subscript:
+            case Index(name=i) if i in self.steps:
+                return self.steps[i].beside
+            case _:
+                return None
+
     def reached(self, use: Use) -> Affine | None:
         """One more than the greatest position that a subscript of the target reaches."""
         match use.subscript:
             case Merged(indices=names):
                 return total(self.box.high[i] for i in names)
             case Boundary(kind="pad", expr=e, lo=lo, hi=hi) if lo is not None and hi is not None:
-                greatest_position = self.box.extreme(self.canonical(e), 1)
+                greatest_position = self.most(e)
                 around = self.canonical(lo) + self.canonical(hi)
                 found = None if greatest_position is None else greatest_position + 1 - around
             case Boundary() | Dots():
                 found = None
             case expr:
-                greatest_position = self.box.extreme(self.canonical(expr), 1)
+                greatest_position = self.most(expr)
                 found = None if greatest_position is None else greatest_position + 1
         if found is None:
             rule = f"nothing says how long axis {use.axis} of {use.tensor} is"

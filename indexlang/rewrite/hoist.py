@@ -51,6 +51,7 @@ from ..ranges.solve import solve
 from ..ranges.statements import Bound
 from .lifted import gathered
 from .scoped import scoped
+from .shaped import shaped
 
 Bounds = Mapping[str, Bound]
 
@@ -80,14 +81,15 @@ def _hoisted(program: Program, ordered: bool) -> Program:
         return program
     if all(_is_done(s, ordered) for s in program.statements):
         return program
-    bounds = solve(program).bounds
+    solution = solve(program)
+    bounds = solution.bounds
     work = _Hoist(program, ordered)
     for stmt, bound in zip(program.statements, bounds, strict=True):
         work.statement(stmt, bound)
     order = gathered(work.statements)
     statements, wanted = tuple(as_said(s) for _, s in order), [but_steps(s, work.wanted[k]) for k, s in order]
     hoisted = inherit(replace(program, statements=statements), wanted)
-    return with_header(hoisted)
+    return with_header(shaped(hoisted, solution))
 
 
 def _is_done(stmt: Statement, ordered: bool) -> bool:

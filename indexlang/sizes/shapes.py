@@ -170,7 +170,8 @@ class _Numbers:
         bounds = solution.bounds[k]
         domains = (stmt.domain, *(r.domain for r in reductions_of(stmt)))
         ranges = {r.index: r for d in domains for r in d.ranges}
-        given = Indices(stmt, box, ranges, self.shapes, self.nothing, self.names)
+        masked = frozenset(i for i, bound in bounds.items() if bound.masked)
+        given = Indices(stmt, box, ranges, self.shapes, self.nothing, self.names, masked)
         everywhere, alone = uses(stmt), plain_uses(stmt)
         made = made_in_blocks(self.program)[k]
         if stmt.target.tensor in self.declared or stmt.target.tensor in solution.sizes.primals:
@@ -180,7 +181,7 @@ class _Numbers:
         for i, bound in bounds.items():
             lo, hi = self.number(bound.low), self.number(bound.high)
             assert lo is not None and hi is not None, "bounds are forms of sizes that are known by now"
-            if not given.is_written(i):
+            if not (given.is_written(i) or i in masked):
                 self.agree(i, [u for u in alone.get(i, ()) if u.tensor not in made.get(i, ())], bound.sources)
             box[i] = (lo, hi)
         self.problems = empty_indices(given, self.rewritten) or self.problems  # which say why a shape is negative

@@ -29,6 +29,7 @@ class Indices:
     shapes: Shapes
     empty: Collection[str]  # tensors that are empty because inputs are
     names: Names
+    masked: frozenset[str] = frozenset()  # indices that only conditions end, perhaps below zero
 
     def count(self, index: str) -> int:
         lo, hi = self.ends[index]
@@ -62,13 +63,15 @@ def empty_indices(given: Indices, rewritten: bool) -> list[Problem]:
     for i in given.ends:
         if given.count(i) > 0:
             continue
-        window = next(_windows(given, i), None) if written and _is_size(given, i) else None
+        window = next(_windows(given, i), None) if written and i not in given.masked and _is_size(given, i) else None
         if window is not None:
             found.append(_window(given, i, window))
         elif given.is_written(i):
             if written and given.ends[i][1] < 0 and _is_size(given, i):
                 found.append(_negative(given, i))
-        elif given.count(i) < 0 and not any(0 in given.shapes.get(t, ()) for t in given.others):
+        elif (
+            given.count(i) < 0 and i not in given.masked and not any(0 in given.shapes.get(t, ()) for t in given.others)
+        ):
             found.append(_outside(given, i))
     return found
 

@@ -35,6 +35,7 @@ from ..program.names import plain
 from ..program.rebuild import transform_expr, with_value
 from ..ranges.inherit import inherit
 from ..ranges.solve import solve
+from ..ranges.statements import Bound
 from ..rewrite.hoist import hoist
 from ..rewrite.lifted import arranged
 from ..sizes import dtypes as kinds
@@ -68,7 +69,7 @@ def staged(
     repeated, undecided = twice(spelled, there.extents, there.tensors)
     if found.problems or repeated:
         raise ShapeError(*found.problems, *repeated)
-    apart_ = lifted(_declared(_accumulated(hoisted), there.tensors))
+    apart_ = lifted(_declared(_accumulated(hoisted), there.tensors), solve(hoisted).bounds)
     known = shapes.infer(apart_, sizes, rewritten=True)
     diagonal: Mapping[str, Skewed] = {}
     while True:
@@ -131,12 +132,13 @@ def _declared(program: Program, sizes: Mapping[str, tuple[int, ...]]) -> Program
     return replace(program, shapes=(*program.shapes, *found))
 
 
-def lifted(program: Program) -> Program:
-    """The program with its blocks as short as they can be, and the ranges that its statements had before."""
-    bounds = solve(program).bounds
+def lifted(program: Program, bounds: Sequence[Mapping[str, Bound]]) -> Program:
+    """The program with its blocks as short as they can be, and the ranges that its statements had before, `bounds`."""
     order = arranged(program.statements)
     wanted = [
-        {i: b for i, b in bounds[k].items() if i != DOTS} if program.statements[k].block is not None else None
+        {i: b for i, b in bounds[k].items() if i != DOTS}
+        if program.statements[k].block is not None or any(b.masked for b in bounds[k].values())
+        else None
         for k, _ in order
     ]
     found = inherit(replace(program, statements=tuple(s for _, s in order)), wanted, steps=True)
@@ -336,12 +338,18 @@ class _Cutting:
         sizes: dict[str, tuple[int, ...]],
         piece: Piece,
     ) -> Statement:
-        """A statement whose value says no precision, in that of its tensor: times a one that has it."""
+        """A statement whose value says no precision, in that of its tensor: times a one that has it.
+
+        Of an extremum, integers that come to floats are such: the greatest integer is not infinite.
+        """
         tensor = piece.slices[name].tensor
         precise = self.storage[tensor]
         known = {n: kinds.Kind(self.storage[p.tensor], p.tensor in self.typed.weak) for n, p in piece.slices.items()}
         known |= {n: kinds.INT for n, p in piece.tensors.items() if isinstance(p, Now)}
         value = kinds.kind(stmt.value, known)
+        chosen = stmt.op in ("max=", "min=") and not isinstance(stmt.value, Reduce)
+        if chosen and value.kind != "float" and kinds.kind_of(precise) == "float":
+            return with_value(stmt, Apply("float", (stmt.value,)))
         if not (value.weak and value.kind == "float") or precise not in ("float32", "complex64"):
             return stmt
         one = f"one_{precise}"
