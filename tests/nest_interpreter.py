@@ -231,7 +231,7 @@ def _apply(fn: str, args: list[np.ndarray], kind: Type) -> np.ndarray:
     if fn in ("total", "most", "fewest"):
         return _across(fn, first)
     if fn in ("lane", "shuffle"):
-        return first[[int(k[0]) for k in args[1:]]]
+        return np.append(first, np.zeros(1, first.dtype))[[int(k[0]) for k in args[1:]]]
     raise WrongError(f"there is no {fn}")
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import platform
+
 import numpy as np
 import pytest
 
 pytest.importorskip("llvmlite", reason="the native backend needs it")
 
 import indexlang
+from indexlang.backends.native import engine, load
 from indexlang.backends.native.load import nests
+from indexlang.backends.native.target import AVX2, BASELINE, Target
 
 rng = np.random.default_rng(0)
 x = rng.standard_normal((40, 30, 50)).astype(np.float32)
@@ -101,3 +105,70 @@ def test_a_factor_is_summed_before_it_meets_the_other_one() -> None:
     np.testing.assert_allclose(f(a=a, b=c), a @ c.sum(0), rtol=1e-10)
     record = f.plan(a=(4096, 32), b=(4096, 32)).sections[0].records[0]
     assert record.planned is not None and record.planned < 4096 * 32 * 8
+
+
+APART = "s[i,j] = (p[i,d] - q[j,d])**2\nk[i,j] = exp(-s[i,j])\ny[i] = k[i,j] * v[j]"
+
+
+def pairs(p: np.ndarray, q: np.ndarray, v: np.ndarray, dy: np.ndarray) -> dict[str, np.ndarray]:
+    """Sums over pairs of points, and their gradients."""
+    between = p[:, None] - q[None]
+    k = np.exp(-(between**2).sum(-1))
+    slope = 2 * (dy[:, None] * v * k)[..., None] * between
+    return {"y": k @ v, "p": -slope.sum(1), "q": slope.sum(0), "v": dy @ k}
+
+
+@pytest.mark.parametrize(("n", "m"), [(7, 10), (130, 90), (60, 300), (517, 259)])
+@pytest.mark.parametrize("level", [None, AVX2, BASELINE])
+def test_elements_that_lie_apart_are_brought_together(
+    n: int, m: int, level: Target | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = engine.host()
+    if level is not None:
+        if platform.machine() not in ("x86_64", "AMD64") or own.vector < level.vector or own.fused < level.fused:
+            pytest.skip("this machine does not run such code")
+        monkeypatch.setattr(load, "machine", lambda: level)
+    monkeypatch.setenv("INDEXLANG_VERIFY", "1")
+    shapes = {"p": (n, 4), "q": (m, 4), "v": (m,), "dy": (n,)}
+    given = {name: 0.7 * np.random.default_rng(k).standard_normal(s) for k, (name, s) in enumerate(shapes.items())}
+    wanted, dy = pairs(**given), given.pop("dy")
+    for dtype, near in (("float32", 2e-5), ("float64", 1e-12)):
+        f = indexlang.compile(APART, outputs=["y"], backend="native")
+        y, pullback = f.vjp({name: a.astype(dtype) for name, a in given.items()})
+        for name, found in {"y": y, **pullback(dy.astype(dtype))}.items():
+            np.testing.assert_allclose(found, wanted[name], rtol=0, atol=near * np.abs(wanted[name]).max())
+
+
+@pytest.mark.parametrize(("channels", "window"), [(1, 3), (2, 3), (3, 5), (5, 2), (5, 4), (6, 3), (7, 3)])
+@pytest.mark.parametrize("side", [5, 40])
+def test_windows_of_few_channels(channels: int, window: int, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads that overlap: the array is brought together, not each read."""
+    monkeypatch.setenv("INDEXLANG_VERIFY", "1")
+    a, c = (rng.standard_normal((n, n + 3, channels)).astype(np.float32) for n in (side, side + window - 1))
+    f = indexlang.compile("y[r,s,i,j] = a[i,j,c] * b[i+r,j+s+1,c]\nz[r,s] = y[r,s,i,j]", outputs=["y", "z"])
+    c = np.pad(c, ((0, 0), (0, 1), (0, 0)))
+    found = f(a=a, b=c)
+    for r in range(window):
+        for s in range(window):
+            near = c[r : r + side, s + 1 : s + 1 + side + 3]
+            wanted = (a.astype(np.float64) * near).sum(-1)
+            np.testing.assert_allclose(found["y"][r, s], wanted, rtol=0, atol=1e-5)
+            np.testing.assert_allclose(found["z"][r, s], wanted.sum(), rtol=0, atol=1e-3)
+
+
+def test_reads_that_lie_apart_in_other_ways() -> None:
+    """Backwards, by two axes of one array, of rows that do not divide an array."""
+    p, q = (rng.standard_normal(n).astype(np.float32) for n in ((303,), (200, 300)))
+    f = indexlang.compile("y[i,j] = (p[3*j+1] - q[i,j])**2 where j < 100", backend="native")
+    np.testing.assert_allclose(f(p=p, q=q), (p[1:301:3] - q[:, :100]) ** 2, rtol=1e-6)
+    f = indexlang.compile("y[i,k,j] = (p[3*j+k] - q[i,j])**2 where j < 100, k < 3", backend="native")
+    np.testing.assert_allclose(f(p=p, q=q), (p[:300].reshape(100, 3).T - q[:, None, :100]) ** 2, rtol=1e-6)
+    f = indexlang.compile("y[i,j] = (p[300-3*j] - q[i,j])**2 where j < 100", backend="native")
+    np.testing.assert_allclose(f(p=p, q=q), (p[300:0:-3] - q[:, :100]) ** 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "together"), [(3, False), (12, False), (13, True), (400, True)])
+def test_elements_that_are_read_often_are_brought_together(n: int, together: bool) -> None:
+    """From 50,000 reads on."""
+    f = indexlang.compile("s[i,j] = (p[i,d] - q[j,d])**2", backend="native")
+    assert (".ahead" in nests(f.plan(p=(n, 4), q=(1000, 4)))) == together

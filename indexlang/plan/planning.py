@@ -39,7 +39,7 @@ from .kernels import Map
 from .limits import NUMPY, Limits
 from .operators import combining
 from .places import View
-from .plan import Either, Loop, Plan, Recipe, Section, Step, Trial, Within
+from .plan import Either, Loop, Plan, Recipe, Run, Section, Step, Trial, Within
 from .prices import operations
 from .quantities import Apply, Load, Number
 from .record import Record
@@ -224,6 +224,11 @@ class _Planning:
             self.b.buffers[tensor] = self.b.buffer(
                 tensor, self.known.tensors[tensor], self.types.tensors[tensor], "input"
             )
+        self.inputs = tuple(self.b.buffers[t] for t in self.program.inputs)
+        self.wide = {t: b for t, b in self.b.buffers.items() if b.dtype == "float16" and limits.nests}
+        self.wide = {t: b for t, b in self.wide.items() if any(_multiplies(s, t) for s in self.program.statements)}
+        for tensor, buffer in self.wide.items():
+            self.b.buffers[tensor] = self.b.buffer(tensor, buffer.shape, storage[tensor], "tensor")
         self.sized = tuple(
             Sized(s, e, self.types.tensors[s.target.tensor], c, g)
             for s, e, c, g in zip(
@@ -238,19 +243,41 @@ class _Planning:
     def plan(self, exact: Collection[str]) -> Plan:
         """The whole."""
         b, program = self.b, self.program
-        inputs = tuple(b.buffers[t] for t in program.inputs)
         sections = [self.section(item) for item in self.order()]
+        if self.wide and sections:
+            sections[0] = self.widened(sections[0])
         outputs = []
         for tensor in program.outputs:
             buffer = b.buffers[tensor]
             place = b.results.get(tensor) or b.everything(buffer)
-            outputs.append((tensor, place, buffer.dtype if tensor in exact else self.types.tensors[tensor]))
+            kind = buffer.dtype if tensor in exact else self.types.tensors[tensor]
+            if "float16" == kind != buffer.dtype and b.limits.nests and sections and isinstance(place, View):
+                place, sections[-1] = self.rounded(place, kind, sections[-1])
+            outputs.append((tensor, place, kind))
         ends = tuple((i, b.own[i]) for _, place, _ in outputs for i in place.mentioned)
         return Plan(
-            *(inputs, tuple(outputs), ends, tuple(b.tables.values()), tuple(sections), tuple(b.places)),
+            *(self.inputs, tuple(outputs), ends, tuple(b.tables.values()), tuple(sections), tuple(b.places)),
             complex_step=b.complex_step,
             limits=b.limits,
         )
+
+    def widened(self, first: Section) -> Section:
+        """The first section, which widens what products read several times: nests multiply as arrays lie."""
+        axes: dict[str, tuple[int, int]] = {}
+        steps: list[Step] = []
+        for tensor, buffer in self.wide.items():
+            place = self.b.everything(self.b.buffers[tensor])
+            axes |= {i: self.b.own[i] for i in place.mentioned}
+            steps.append(Run(place, "=", Map(Load(replace(place, buffer=buffer), place.buffer.dtype))))
+        return replace(first, extents=(*first.extents, *axes.items()), steps=(*steps, *first.steps))
+
+    def rounded(self, place: View, kind: str, last: Section) -> tuple[View, Section]:
+        """An output in the type in which it is delivered, made by the last section: nests round as they write."""
+        old = place.buffer
+        made = replace(place, buffer=self.b.buffer(old.name, old.shape, kind, "tensor"))
+        axes = tuple((i, self.b.own[i]) for i in place.mentioned)
+        step = Run(made, "=", Map(Load(place, old.dtype)))
+        return made, replace(last, extents=(*last.extents, *axes), steps=(*last.steps, step))
 
     def order(self) -> list[int | Chain]:
         """The statements' numbers and the chains, as they run."""
@@ -323,6 +350,12 @@ class _Planning:
             target = b.buffers[sized.stmt.target.tensor]
             b.run(b.everything(target), "=", Map(Number(0, target.dtype)))
             planned(b, sized)
+
+
+def _multiplies(stmt: Statement, tensor: str) -> bool:
+    """Whether a statement sums what may be products of a tensor's elements."""
+    read = reads_of(stmt)
+    return tensor in read and len(set(read)) > 1 and bool(stmt.reduced or stmt.op != "=")
 
 
 def _nested(steps: Iterable[Step], extents: Mapping[str, tuple[int, int]]) -> int:

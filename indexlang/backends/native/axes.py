@@ -266,7 +266,7 @@ def split(
         piece = 1 if n <= 1.5 * count else n // count
         if index == axes.vector:
             tile = axes.lanes * axes.unroll
-            piece = max(piece, SHORTEST if index == axes.order[-1] else 1)
+            piece = max(piece, SHORTEST if index == axes.order[-1] and axes.lanes > 1 else 1)
             piece = max(piece // tile, 1) * tile
         if piece >= n and not always:
             continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 from ...plan.buffers import buffers_of
 from ...plan.kernels import Map
@@ -23,6 +24,7 @@ from .lowering import Task, contraction, parted
 from .nest import Array
 
 REUSED = 4  # times that each element of the larger factor is used, at least
+NARROW = 6  # elements side by side below which they are no vector
 SMALL = 1 << 10  # points of a sum of products below which it is gone through as it is written
 AFTER = 12  # tasks after a sum that are looked at
 
@@ -91,7 +93,20 @@ def product_of(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | None
     own = {i for i, _ in found.target.strides} - {*work.taps}
     lacking = [i for o in (found.left, found.right) for i, n in found.extents if i in own and n > 1 and not _step(o, i)]
     reused = work.points >= REUSED * max(found.left.array.size, found.right.array.size)
-    return found if lacking and reused else None  # else no element is used again but by neighbours
+    if (
+        not lacking or not reused or _narrow(found, lacking)
+    ):  # no element is used again but by neighbours, or hardly a lane is
+        return None
+    return found
+
+
+def _narrow(c: Contraction, lacking: Sequence[str]) -> bool:
+    """Whether elements lie side by side only along what is summed, and neither there nor along what one of the factors
+    lacks there are many: vectors lie along what both have then.
+    """
+    beside = {i for o in (c.left, c.right) for i, step in o.strides if abs(step) == 1}
+    sizes = dict(c.extents)
+    return beside <= {*c.reduced} and max(prod(sizes[i] for i in c.reduced), *(sizes[i] for i in lacking)) < NARROW
 
 
 def _step(o: Operand, index: str) -> int:

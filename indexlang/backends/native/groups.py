@@ -26,6 +26,7 @@ from .outline import Outline
 from .pieces import pieces
 from .remembered import contracted
 from .remembered import mapped as remembered
+from .shifted import gathered
 from .target import Target
 
 FEW = 4  # taps that are nests of their own
@@ -210,9 +211,11 @@ def scheduled(some: Members | Chain | Batched, arrays: Arrays, touched: Mapping[
         if found is not None:
             return [(some, found)]
     elif others:
-        found = mapped(ordered(joined([work for _, work in some])), arrays, target, name, private(some, touched))
-        if found is not None:
-            return [(some, found)]
+        works, alone = joined([work for _, work in some]), private(some, touched)
+        for ways in (gathered(works), works):
+            found = mapped(ordered(ways), arrays, target, name, alone)
+            if found is not None:
+                return [(some, found)]
     if others:
         return [part for one in some for part in scheduled([one], arrays, touched, target)]
     solved = pieces(first) if first.taps else None

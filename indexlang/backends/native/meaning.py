@@ -50,6 +50,7 @@ DIRECT = {
 NUMBERS = frozenset(
     ("bool", "float32", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 )
+IN_MEMORY = NUMBERS | {"float16"}  # which is computed with in float32
 
 
 class UnsupportedError(Exception):
@@ -92,7 +93,7 @@ class Meaning:
     def access(self, place: Place, at: Sequence[tuple[str, int]] = (), keep: str = "") -> Access:
         """Where the elements of a place lie; `at` fixes indices, numbered from 0. Those of one value move nothing."""
         array = self.arrays(place.buffer)
-        if array.dtype not in NUMBERS:
+        if array.dtype not in IN_MEMORY:
             raise UnsupportedError(f"{array.dtype} in memory")
         first, steps = self._view(place) if isinstance(place, View) else self._part(place)
         fixed = dict(at)
@@ -172,7 +173,7 @@ class Meaning:
     def cast(self, x: Typed, kind: str) -> Node:
         """A node in a type."""
         node = x.node
-        if kind not in NUMBERS or node.dtype not in NUMBERS:
+        if kind not in IN_MEMORY or node.dtype not in IN_MEMORY:
             raise UnsupportedError(f"{node.dtype} as {kind}")
         if isinstance(node, Constant):
             if isinstance(node.value, Varying) and kind in ("int64", "float32", "float64"):
@@ -199,6 +200,8 @@ class Meaning:
         kind = inner.dtype
         if op in ("any", "all") or (kind == "bool" and op in ("greatest", "least")):
             op, kind = {"greatest": "any", "least": "all"}.get(op, op), "bool"
+        elif kind not in NUMBERS:
+            raise UnsupportedError(f"{op} of {kind}")
         elif op in ("sum", "product") and not kind.startswith("float") and not kind.endswith("64"):
             kind = "uint64" if kind.startswith("uint") else "int64"
         if any(self.length(i) == 0 for i in over):
@@ -329,6 +332,8 @@ class Meaning:
             return self.cast(found, kind)
         fits = found.weak or _fits(found.dtype, kind)
         common = kind if found.weak or not fits else str(np.result_type(found.dtype, kind))
+        if common not in NUMBERS:
+            raise UnsupportedError(f"{op} of {common}")
         here = self.cast(Typed(self.nodes.element(access, moved, reach)), common)
         fn = {"+=": "add", "-=": "sub", "*=": "mul", "/=": "div", "max=": "max", "min=": "min"}[op]
         return self.cast(Typed(self.called(fn, [here, self.cast(found, common)], common)), kind)

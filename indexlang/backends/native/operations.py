@@ -15,7 +15,7 @@
     lanes       spread                             a scalar in all lanes
                 total most fewest                  of a vector: the sum (halves added, again and again), the extrema
                 lane(v, Literal k)                 one lane as a scalar
-                shuffle(v, Literal k ...)          lanes in another order, some of them again or not at all
+                shuffle(v, Literal k ...)          lanes in another order, some again or not at all; 0 for one behind
 
 In: nothing. Out: rows. The one rule: this table is all that a Nest may ask for; whatever else the language has is made
 of it (`functions`).

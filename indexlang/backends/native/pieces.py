@@ -161,7 +161,7 @@ def _made(work: Task, value: Value, pieces: Mapping[int, Piece]) -> Task | None:
     chosen = list(pieces.values())
     forms = {i: row for p in chosen for i, row in p.forms}
     ends = dict(work.extents)
-    inner = _value(value, forms, ends)
+    inner = in_terms(value, forms, ends)
     if inner is None:
         return None
     over = tuple(p.tap for p in chosen)
@@ -174,8 +174,8 @@ def _made(work: Task, value: Value, pieces: Mapping[int, Piece]) -> Task | None:
     return Task(View(place.buffer, rows), work.op, Map(Reduced("sum", inner, over)), extents, left, limits=limits)
 
 
-def _value(value: Value, forms: Forms, ends: Mapping[str, Span]) -> Value | None:
-    """A value in terms of other indices."""
+def in_terms(value: Value, forms: Forms, ends: Mapping[str, Span]) -> Value | None:
+    """A value in terms of other indices; None where it cannot be said. `ends` are those of the old ones."""
     match value:
         case Number():
             return value
@@ -189,10 +189,10 @@ def _value(value: Value, forms: Forms, ends: Mapping[str, Span]) -> Value | None
             new = _place(place, forms, ends)
             return None if at or new is None else Load(new, dtype)
         case Apply(fn, args, dtype):
-            found = [_value(a, forms, ends) for a in args]
+            found = [in_terms(a, forms, ends) for a in args]
             return None if any(f is None for f in found) else Apply(fn, tuple(f for f in found if f is not None), dtype)
         case Reduced(op, inner, over):
-            body = _value(inner, forms, ends)
+            body = in_terms(inner, forms, ends)
             return None if body is None else Reduced(op, body, over)
 
 

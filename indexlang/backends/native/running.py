@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from ...plan.kernels import Running
 from ...plan.operators import REDUCTIONS
 from .axes import chosen, itemized
@@ -19,9 +21,11 @@ from .nest import Array, Form, Literal, Nest, Operand, Type
 from .nodes import Element, Nodes, Scan, Store, every
 from .partial import domain
 from .target import Target
-from .values import Point, Span
+from .values import Pieces, Point, Span
 
 ROWS = 8  # sums that are made side by side, where each goes along its row
+BESIDE = 4  # vectors of a row that are read before they are written
+FEWEST = 4  # lanes of vectors along a row that are faster
 
 
 def scan_of(meaning: Meaning, kernel: Running, store: Store, op: str) -> Scan:
@@ -48,17 +52,21 @@ def nest_of_scan(nodes: Nodes, scan: Scan, sizes: Mapping[str, int], target: Tar
     along = (scan.along,) if scan.along in scan.store.free else ()
     axes = chosen([apart], sizes, target, along)
     axes = replace(axes, unroll=min(axes.unroll, 4), order=tuple(i for i in axes.order if i not in along))
-    if axes.vector and along and _in_rows(scan, axes.vector):
-        rows = min(ROWS, 1 << (sizes[axes.vector].bit_length() - 1))
-        axes = replace(axes, lanes=1, unroll=rows, order=(*(i for i in axes.order if i != axes.vector), axes.vector))
+    rows = bool(along) and (not axes.vector or _in_rows(scan, axes.vector))
+    wide = _lanes(scan, sizes, target) if rows else 1
+    if wide > 1:
+        axes = replace(axes, lanes=1, vector="", unroll=1)
+    elif rows and axes.vector:
+        beside = min(ROWS, 1 << (sizes[axes.vector].bit_length() - 1))
+        axes = replace(axes, lanes=1, unroll=beside, order=(*(i for i in axes.order if i != axes.vector), axes.vector))
     axes = itemized(axes, sizes, domain([apart], sizes))
     loops = Scanning(nodes, dict(sizes), axes.lanes)
     vars_, at, spans = items_of(loops, axes.items, sizes)
-    loops.scan = scan
+    loops.scan, loops.wide = scan, wide
     loops.group([scan.store], axes, spans, Point(at))
-    words = f"a running {scan.op} along {scan.along}"
-    beside = f"{axes.unroll} values of" if axes.lanes == 1 else f"{axes.lanes} lanes along"
-    return written(name, loops, vars_), f"{words}, {beside} {axes.vector}" if axes.vector else words
+    words = f"a running {scan.op} along {scan.along}{f' in {wide} lanes' if wide > 1 else ''}"
+    together = f"{axes.unroll} values of" if axes.lanes == 1 else f"{axes.lanes} lanes along"
+    return written(name, loops, vars_), f"{words}, {together} {axes.vector}" if axes.vector else words
 
 
 def _in_rows(scan: Scan, vector: str) -> bool:
@@ -67,13 +75,30 @@ def _in_rows(scan: Scan, vector: str) -> bool:
     return all(a.step(scan.along) in (0, 1, -1) and a.step(vector) not in (1, -1) for a in accesses)
 
 
+def _lanes(scan: Scan, sizes: Mapping[str, int], target: Target) -> int:
+    """Of vectors along the axis of a running sum; 1 where its elements do not lie side by side, or single ones are
+    faster.
+    """
+    source, access = scan.source, scan.store.access
+    beside = isinstance(source, Element) and source.access.step(scan.along) == access.step(scan.along) == 1
+    if scan.op != "sum" or not beside:
+        return 1
+    kinds = {source.dtype, access.array.dtype, *(n.dtype for n in every([scan.store.value]))}
+    lanes = target.lanes(max(np.dtype(kind).itemsize for kind in kinds))
+    return lanes if lanes >= FEWEST and sizes[scan.along] >= 2 * lanes else 1
+
+
 class Scanning(Loops):
-    """Loops around a running reduction at each point of the other indices."""
+    """Loops around a running reduction at each point of the other indices; `wide`: the lanes of vectors along it."""
 
     scan: Scan
+    wide: int
 
     def stored(self, stores: Sequence[Store], tile: Sequence[Point]) -> None:
         """All that stands along the axis, for a tile of points."""
+        if self.wide > 1:
+            self._summed(tile[0])
+            return
         scan = self.scan
         kinds = [p.lanes if p.vector in scan.source.indices else 1 for p in tile]
         searched = scan.op.startswith("arg")
@@ -96,6 +121,33 @@ class Scanning(Loops):
                 self.store(scan.store, there)
 
         self.sweep(scan.along, 1, 1, Span(n), lambda pieces: here(pieces[0][0]))
+
+    def _summed(self, point: Point) -> None:
+        """A running sum in vectors: lanes get what is before them in their vector, then what is before the vector."""
+        scan, lanes, n = self.scan, self.wide, self.sizes[self.scan.along]
+        kind, back = Type(scan.source.dtype, lanes), scan.backwards
+        own = self._begun(unit("sum", kind.dtype), kind)
+
+        def picked(x: Operand, of: Sequence[int], register: str = "") -> str:
+            numbers = [Literal(k if 0 <= k < lanes else lanes, Type("int64")) for k in of]
+            return self.w.apply("shuffle", x, *numbers, kind=kind, register=register)
+
+        def here(pieces: Pieces) -> None:
+            places = [
+                (place if not back else Form() if live else Form(n - lanes) - place, live) for place, live in pieces
+            ]
+            points = [point.along(scan.along, to, lanes, live) for to, live in places]
+            held = [self.value(scan.source, there) for there in points]  # no read has to wait for a write nearby
+            for power in range(lanes.bit_length() - 1):
+                order = [k + (1 << power if back else -(1 << power)) for k in range(lanes)]
+                held = [self.w.apply("add", x, picked(x, order), kind=kind) for x in held]
+            for there, x in zip(points, held, strict=True):
+                total = self.w.apply("add", own, x, kind=kind)
+                picked(total, [0 if back else lanes - 1] * lanes, own)
+                self.remember(self.key(scan.carried, there), total)
+                self.store(scan.store, there)
+
+        self.sweep(scan.along, lanes, BESIDE, Span(n), here)
 
     def _begun(self, value: int | float | bool, kind: Type) -> str:
         return self.w.apply("same", Literal(value, kind), kind=kind, hint="run")

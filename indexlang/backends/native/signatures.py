@@ -78,7 +78,7 @@ def _picked(op: Apply, types: Sequence[Type]) -> str:
     for number in op.args[1:]:
         if not isinstance(number, Literal) or isinstance(number.value, float):
             return f"{number} is no number of a lane"
-        if not 0 <= number.value < types[0].lanes:
+        if not 0 <= number.value < types[0].lanes + (op.fn == "shuffle"):
             return f"there is no lane {number.value} of {types[0].lanes}"
     return _gives(op, Type(types[0].dtype, len(op.args) - 1))
 

@@ -156,12 +156,13 @@ class Code:
         return self.value(f"call {result} {function}({given})", kind)
 
     def shuffled(self, value: Value, lanes: Sequence[int]) -> Value:
-        """Some lanes of a vector; of one lane a scalar."""
+        """Some lanes of a vector, 0 for the one behind its last; of one lane a scalar."""
         kind = Type(value.type.dtype, len(lanes))
         if len(lanes) == 1:
             return self.lane(value, lanes[0])
         mask = ", ".join(f"i32 {k}" for k in lanes)
-        given = f"{value}, {ir_type(value.type)} poison"
+        other = "poison" if max(lanes) < value.type.lanes else "zeroinitializer"
+        given = f"{value}, {ir_type(value.type)} {other}"
         return self.value(f"shufflevector {given}, <{len(lanes)} x i32> <{mask}>", kind)
 
     def widened(self, value: Value, lanes: int) -> Value:
