@@ -50,6 +50,22 @@ POSITIONS = {
         "y[i,o] = W[u,o] * x[i+u] * p[i+u] * q[o]",
         {"x": (9,), "p": (9,), "q": (4,), "W": (3, 4)},
     ),
+    "a weight of channels": (
+        "y[b,i,o] = W[u,c,o] * x[b,i+u,c] * g[b,c]",
+        {"x": (2, 9, 3), "W": (3, 3, 4), "g": (2, 3)},
+    ),
+    "a gate of channels": (
+        "y[b,i,o] = W[u,c,o] * where(g[b,c]>0, x[b,i+u,c], 0)",
+        {"x": (2, 9, 3), "W": (3, 3, 4), "g": (2, 3)},
+    ),
+    "transposed, gated": (
+        "y[b,2*i+u,o] = W[u,c,o] * x[b,i,c] * g[o] where h[b] > 0",
+        {"x": (3, 5, 3), "W": (3, 3, 4), "g": (4,), "h": (3,)},
+    ),
+    "masked by what is summed, too": (
+        "y[b,i+u,o] = W[u,c,o] * x[b,i,c] where h[b,c] > 0, g[o] > 0",
+        {"x": (3, 5, 3), "W": (3, 3, 4), "g": (4,), "h": (3, 3)},
+    ),
     "a sum of all": ("y = W[u,c] * z[i,c] * relu(x[i+u,c])", {"x": (9, 3), "W": (3, 3), "z": (7, 3)}),
 }
 
@@ -133,6 +149,41 @@ def test_a_function_of_a_window_is_computed_once_for_each_position() -> None:
     text = "y[b,i,j,o] = W[u,v,c,o]*relu(x[b,i+u,j+v,c])"
     found = statements(text, {"x": (8, 18, 18, 32), "W": (3, 3, 32, 32)})
     assert found == ["at[b,p,q,c] = relu(x[b,p,q,c])", "y[b,i,j,o] = W[u,v,c,o] * at[b,i+u,j+v,c]"]
+    text = "y[b,i,j,o] = W[u,v,c,o]*where(g[b,c] > 0, x[b,i+u,j+v,c], 0)"
+    found = statements(text, {"x": (8, 18, 18, 32), "W": (3, 3, 32, 32), "g": (8, 32)})
+    assert found[0] == "at[b,p,q,c] = where(g[b,c] > 0, x[b,p,q,c], 0)"  # as x lies in memory, not as g is read
+
+
+@pytest.mark.parametrize(
+    ("gate", "after"),
+    [
+        ("where(g[b,c]>0, x[b,i+u,j+v,c], 0)", "x.grad[b,p,q,c] += taps[b,p,q,c] where g[b,c] > 0"),
+        ("g[b,c]*x[b,i+u,j+v,c]", "x.grad[b,p,q,c] += taps[b,p,q,c] * g[b,c]"),
+    ],
+)
+def test_what_knows_plain_axes_waits_for_the_taps(gate: str, after: str) -> None:
+    """In its own layout, as the gradient lies: a mask of each tap's elements kept kernels from multiplying matrices."""
+    f = il.compile(f"y[b,i,j,o] = W[u,v,c,o]*{gate}").grad("x")
+    shapes = {"y.grad": (8, 16, 16, 32), "W": (3, 3, 32, 32), "g": (8, 32), "x": (8, 18, 18, 32)}
+    plan = f.plan(**{n: shapes[n] for n in f.inputs})
+    assert [s.statement for s in plan.steps][-2:] == [
+        "taps[b,i+u,j+v,c] += y.grad[b,i,j,o] * W[u,v,c,o]",
+        after,
+    ]
+
+
+def test_what_is_refused_by_channel_may_be_anything() -> None:
+    f = il.compile("y[b,i+u,c] = x[b,i,o]*W[u,o,c] where g[b,c] > 0", backend="numpy")
+    rng = default_rng(3)
+    x, w, g = rng.standard_normal((4, 60, 32)), rng.standard_normal((3, 32, 32)), rng.standard_normal((4, 32))
+    x[1, 5, 2], w[1, 2, 3], g[:, 3], g[1] = np.nan, np.inf, -1, -1
+    right = np.zeros((4, 62, 32))
+    with np.errstate(invalid="ignore"):
+        for u in range(3):
+            right[:, u : u + 60] += x @ w[u]
+    right = np.where(g[:, None] > 0, right, 0)
+    assert np.isfinite(right).all()
+    np.testing.assert_allclose(f(x=x, W=w, g=g), right, atol=1e-9)
 
 
 def test_what_is_not_chosen_adds_nothing() -> None:
