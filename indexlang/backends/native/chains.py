@@ -46,6 +46,16 @@ def touches(plan: Plan) -> Counter[Buffer]:
     return found
 
 
+def begins(plan: Plan) -> dict[Buffer, Number]:
+    """The first step that touches each buffer; whoever gives it does so before all."""
+    found: dict[Buffer, Number] = {b: (-1, 0) for b in (*plan.inputs, *(t.buffer for t in plan.tables))}
+    for number, section in enumerate(plan.sections):
+        for k, step in enumerate(section.steps):
+            for buffer in buffers_of(step):
+                found.setdefault(buffer, (number, k))
+    return found
+
+
 def chained(run: Members, arrays: Mapping[Buffer, Array], touched: Mapping[Buffer, int]) -> Chain | None:
     """The sum of products with which tasks begin, a zero before it or not; None where there is none."""
     zero = zeroed(run)
