@@ -96,12 +96,22 @@ def product_of(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | None
     if work.points < SMALL:
         return None
     found = contraction(work, arrays)
-    if found is None or not found.reduced:  # what only taps bring together is no product
+    if found is None or not (found.reduced or all(map(_multiplies, _solved(work, found) or [found]))):
         return None
     own = {i for i, _ in found.target.strides} - {*work.taps}
     lacking = [i for o in (found.left, found.right) for i, n in found.extents if i in own and n > 1 and not _step(o, i)]
     reused = work.points >= REUSED * max(found.left.array.size, found.right.array.size)
     return found if lacking and reused else None  # else no element is used again but by neighbours
+
+
+def _multiplies(c: Contraction) -> bool:
+    """Whether what taps bring together is a product: each factor is used along an axis that only the other one has, or
+    one of them along an axis beside vectors that both have.
+    """
+    outputs = [i for i, n in c.extents if n > 1 and _step(c.target, i)]
+    lacking = [any(not _step(o, i) for i in outputs) for o in (c.left, c.right)]
+    beside = any(_step(c.left, i) == _step(c.right, i) == _step(c.target, i) == 1 for i in outputs)
+    return bool(c.reduced) and (all(lacking) or (any(lacking) and beside))
 
 
 def _step(o: Operand, index: str) -> int:
