@@ -18,7 +18,8 @@ from planned import sized
 import indexlang as il
 from indexlang.calls.function import Function
 from indexlang.derive import grad
-from indexlang.plan.limits import NUMPY, TINY
+from indexlang.plan.limits import NATIVE, NUMPY, TINY
+from indexlang.plan.planning import plan as planned_at
 from indexlang.plan.verify import verify
 
 Array = NDArray[Any]
@@ -108,7 +109,7 @@ INLINED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("limits", [TINY, NUMPY, SHORT], ids=["tiny", "numpy", "short"])
+@pytest.mark.parametrize("limits", [TINY, NUMPY, NATIVE, SHORT], ids=["tiny", "numpy", "native", "short"])
 @pytest.mark.parametrize("name", [*POSITIONS, *APART, *INLINED])
 def test_apart_is_the_same(name: str, limits: Any) -> None:
     text, shapes = (POSITIONS | APART | INLINED)[name]
@@ -170,6 +171,38 @@ def test_what_knows_plain_axes_waits_for_the_taps(gate: str, after: str) -> None
         "taps[b,i+u,j+v,c] += y.grad[b,i,j,o] * W[u,v,c,o]",
         after,
     ]
+
+
+def test_where_nests_multiply_two_factors_others_wait() -> None:
+    """However few elements they have: sums at taps beside a third factor go point by point there."""
+    text = "y[b,i,j,o] = W[u,v,c,o]*x[b,2*i+u,2*j+v,c]*m[b,2*i+u,2*j+v]"
+    shapes = {"W": (3, 3, 32, 32), "x": (8, 33, 33, 32), "m": (8, 33, 33), "y.grad": (8, 16, 16, 32)}
+    derived = il.compile(text).grad().program
+    made = planned_at(derived, shapes, dict.fromkeys(shapes, "float32"), NATIVE).plan
+    found = [r.statement for r in made.steps]
+    assert "taps[b,2*i+u,2*j+v,c] += y.grad[b,i,j,o] * W[u,v,c,o]" in found
+    assert "x.grad[b,p,q,c] += taps[b,p,q,c] * m[b,p,q]" in found
+    assert "m.grad[b,p,q] += taps[b,p,q,c] * x[b,p,q,c]" in found
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+def test_gradients_of_weights_of_positions(backend: str) -> None:
+    if backend == "native":
+        pytest.importorskip("llvmlite", reason="native code is made with llvmlite")
+    rng = default_rng(5)
+    w, x, m = rng.standard_normal((3, 8, 8)), rng.standard_normal((2, 61, 8)), rng.standard_normal((2, 61))
+    dy = rng.standard_normal((2, 30, 8))
+    y, pull = il.compile("y[b,i,o] = W[u,c,o]*x[b,2*i+u,c]*m[b,2*i+u]", backend=backend).vjp(W=w, x=x, m=m)
+    weighed, dx = x * m[..., None], np.zeros_like(x)
+    right = sum(weighed[:, u : u + 59 : 2] @ w[u] for u in range(3))
+    for u in range(3):
+        dx[:, u : u + 59 : 2] += dy @ w[u].T
+    found = pull(dy)
+    np.testing.assert_allclose(y, right, atol=1e-10)
+    np.testing.assert_allclose(found["x"], dx * m[..., None], atol=1e-10)
+    np.testing.assert_allclose(found["m"], (dx * x).sum(2), atol=1e-10)
+    for u in range(3):
+        np.testing.assert_allclose(found["W"][u], np.einsum("bic,bio->co", weighed[:, u : u + 59 : 2], dy), atol=1e-10)
 
 
 def test_what_is_refused_by_channel_may_be_anything() -> None:

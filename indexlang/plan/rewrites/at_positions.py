@@ -194,10 +194,10 @@ class _Work:
         masks = [c for mask in stmt.domain.masks for c in conjuncts(mask)]
         if isinstance(stmt.value, Reduce) or (len(parts) < 2 and not masks):
             return None
-        best: Made | None = None
-        least = price(stmt, extents, self.limits, self.tensors)
-        if least < self.limits.separate * self.limits.element:
+        whole = price(stmt, extents, self.limits, self.tensors)
+        if whole < self.limits.separate * self.limits.element:
             return None
+        best: tuple[float, Made] | None = None
         for one in (*masks, *(f for f, _ in parts)):
             windows = self.around(one, stmt, extents)
             if not windows or not all(w.is_dense(extents) for w in windows):
@@ -207,10 +207,16 @@ class _Work:
                 continue
             cost = price(found.first, found.first_extents, self.limits, self.tensors)
             cost += price(found.second, found.second_extents, self.limits, self.tensors)
-            inside = {i for w in windows for i in w.indices}
-            if cost * 5 < least * 4 or (cost < least and not inside & set(indices_of(one))):
-                best, least = found, cost
-        return best
+            if cost < whole * self.worth(one, stmt, windows) and (best is None or cost < best[0]):
+                best = cost, found
+        return None if best is None else best[1]
+
+    def worth(self, one: Expr, stmt: Statement, windows: tuple[Window, ...]) -> float:
+        """How many times as much it may cost: nests multiply two factors in tiles at taps, more go point by point."""
+        inside = {i for w in windows for i in w.indices}
+        if self.limits.nests and inside & set(indices_of(stmt.target)):
+            return 3.0
+        return 0.8 if inside & set(indices_of(one)) else 1.0
 
     def around(self, one: Expr, stmt: Statement, extents: Extents) -> tuple[Window, ...]:
         """The windows whose positions a factor or mask knows; all of the target's for what knows plain axes of it."""
