@@ -18,7 +18,8 @@ from planned import sized
 import indexlang as il
 from indexlang.calls.function import Function
 from indexlang.derive import grad
-from indexlang.plan.limits import NUMPY, TINY
+from indexlang.plan.limits import NATIVE, NUMPY, TINY
+from indexlang.plan.planning import plan as planned_at
 from indexlang.plan.verify import verify
 
 Array = NDArray[Any]
@@ -49,6 +50,22 @@ POSITIONS = {
     "a weight of positions": (
         "y[i,o] = W[u,o] * x[i+u] * p[i+u] * q[o]",
         {"x": (9,), "p": (9,), "q": (4,), "W": (3, 4)},
+    ),
+    "a weight of channels": (
+        "y[b,i,o] = W[u,c,o] * x[b,i+u,c] * g[b,c]",
+        {"x": (2, 9, 3), "W": (3, 3, 4), "g": (2, 3)},
+    ),
+    "a gate of channels": (
+        "y[b,i,o] = W[u,c,o] * where(g[b,c]>0, x[b,i+u,c], 0)",
+        {"x": (2, 9, 3), "W": (3, 3, 4), "g": (2, 3)},
+    ),
+    "transposed, gated": (
+        "y[b,2*i+u,o] = W[u,c,o] * x[b,i,c] * g[o] where h[b] > 0",
+        {"x": (3, 5, 3), "W": (3, 3, 4), "g": (4,), "h": (3,)},
+    ),
+    "masked by what is summed, too": (
+        "y[b,i+u,o] = W[u,c,o] * x[b,i,c] where h[b,c] > 0, g[o] > 0",
+        {"x": (3, 5, 3), "W": (3, 3, 4), "g": (4,), "h": (3, 3)},
     ),
     "a sum of all": ("y = W[u,c] * z[i,c] * relu(x[i+u,c])", {"x": (9, 3), "W": (3, 3), "z": (7, 3)}),
 }
@@ -92,7 +109,7 @@ INLINED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("limits", [TINY, NUMPY, SHORT], ids=["tiny", "numpy", "short"])
+@pytest.mark.parametrize("limits", [TINY, NUMPY, NATIVE, SHORT], ids=["tiny", "numpy", "native", "short"])
 @pytest.mark.parametrize("name", [*POSITIONS, *APART, *INLINED])
 def test_apart_is_the_same(name: str, limits: Any) -> None:
     text, shapes = (POSITIONS | APART | INLINED)[name]
@@ -133,6 +150,73 @@ def test_a_function_of_a_window_is_computed_once_for_each_position() -> None:
     text = "y[b,i,j,o] = W[u,v,c,o]*relu(x[b,i+u,j+v,c])"
     found = statements(text, {"x": (8, 18, 18, 32), "W": (3, 3, 32, 32)})
     assert found == ["at[b,p,q,c] = relu(x[b,p,q,c])", "y[b,i,j,o] = W[u,v,c,o] * at[b,i+u,j+v,c]"]
+    text = "y[b,i,j,o] = W[u,v,c,o]*where(g[b,c] > 0, x[b,i+u,j+v,c], 0)"
+    found = statements(text, {"x": (8, 18, 18, 32), "W": (3, 3, 32, 32), "g": (8, 32)})
+    assert found[0] == "at[b,p,q,c] = where(g[b,c] > 0, x[b,p,q,c], 0)"  # as x lies in memory, not as g is read
+
+
+@pytest.mark.parametrize(
+    ("gate", "after"),
+    [
+        ("where(g[b,c]>0, x[b,i+u,j+v,c], 0)", "x.grad[b,p,q,c] += taps[b,p,q,c] where g[b,c] > 0"),
+        ("g[b,c]*x[b,i+u,j+v,c]", "x.grad[b,p,q,c] += taps[b,p,q,c] * g[b,c]"),
+    ],
+)
+def test_what_knows_plain_axes_waits_for_the_taps(gate: str, after: str) -> None:
+    """In its own layout, as the gradient lies: a mask of each tap's elements kept kernels from multiplying matrices."""
+    f = il.compile(f"y[b,i,j,o] = W[u,v,c,o]*{gate}").grad("x")
+    shapes = {"y.grad": (8, 16, 16, 32), "W": (3, 3, 32, 32), "g": (8, 32), "x": (8, 18, 18, 32)}
+    plan = f.plan(**{n: shapes[n] for n in f.inputs})
+    assert [s.statement for s in plan.steps][-2:] == [
+        "taps[b,i+u,j+v,c] += y.grad[b,i,j,o] * W[u,v,c,o]",
+        after,
+    ]
+
+
+def test_where_nests_multiply_two_factors_others_wait() -> None:
+    """However few elements they have: sums at taps beside a third factor go point by point there."""
+    text = "y[b,i,j,o] = W[u,v,c,o]*x[b,2*i+u,2*j+v,c]*m[b,2*i+u,2*j+v]"
+    shapes = {"W": (3, 3, 32, 32), "x": (8, 33, 33, 32), "m": (8, 33, 33), "y.grad": (8, 16, 16, 32)}
+    derived = il.compile(text).grad().program
+    made = planned_at(derived, shapes, dict.fromkeys(shapes, "float32"), NATIVE).plan
+    found = [r.statement for r in made.steps]
+    assert "taps[b,2*i+u,2*j+v,c] += y.grad[b,i,j,o] * W[u,v,c,o]" in found
+    assert "x.grad[b,p,q,c] += taps[b,p,q,c] * m[b,p,q]" in found
+    assert "m.grad[b,p,q] += taps[b,p,q,c] * x[b,p,q,c]" in found
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+def test_gradients_of_weights_of_positions(backend: str) -> None:
+    if backend == "native":
+        pytest.importorskip("llvmlite", reason="native code is made with llvmlite")
+    rng = default_rng(5)
+    w, x, m = rng.standard_normal((3, 8, 8)), rng.standard_normal((2, 61, 8)), rng.standard_normal((2, 61))
+    dy = rng.standard_normal((2, 30, 8))
+    y, pull = il.compile("y[b,i,o] = W[u,c,o]*x[b,2*i+u,c]*m[b,2*i+u]", backend=backend).vjp(W=w, x=x, m=m)
+    weighed, dx = x * m[..., None], np.zeros_like(x)
+    right = sum(weighed[:, u : u + 59 : 2] @ w[u] for u in range(3))
+    for u in range(3):
+        dx[:, u : u + 59 : 2] += dy @ w[u].T
+    found = pull(dy)
+    np.testing.assert_allclose(y, right, atol=1e-10)
+    np.testing.assert_allclose(found["x"], dx * m[..., None], atol=1e-10)
+    np.testing.assert_allclose(found["m"], (dx * x).sum(2), atol=1e-10)
+    for u in range(3):
+        np.testing.assert_allclose(found["W"][u], np.einsum("bic,bio->co", weighed[:, u : u + 59 : 2], dy), atol=1e-10)
+
+
+def test_what_is_refused_by_channel_may_be_anything() -> None:
+    f = il.compile("y[b,i+u,c] = x[b,i,o]*W[u,o,c] where g[b,c] > 0", backend="numpy")
+    rng = default_rng(3)
+    x, w, g = rng.standard_normal((4, 60, 32)), rng.standard_normal((3, 32, 32)), rng.standard_normal((4, 32))
+    x[1, 5, 2], w[1, 2, 3], g[:, 3], g[1] = np.nan, np.inf, -1, -1
+    right = np.zeros((4, 62, 32))
+    with np.errstate(invalid="ignore"):
+        for u in range(3):
+            right[:, u : u + 60] += x @ w[u]
+    right = np.where(g[:, None] > 0, right, 0)
+    assert np.isfinite(right).all()
+    np.testing.assert_allclose(f(x=x, W=w, g=g), right, atol=1e-9)
 
 
 def test_what_is_not_chosen_adds_nothing() -> None:

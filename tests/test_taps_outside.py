@@ -36,8 +36,13 @@ h[b,i,c,u] = x[b,i+u,c]*w[u] where u < 4
 m[b,i,c] max= h[b,i,c,u]
 y[b,i,c] = m[b,i,c]*h[b,i,c,u]
 """
-TEXTS = {"bilateral": BILATERAL, "attention": ATTENTION, "columns": COLUMNS, "greatest": GREATEST}
+NEAR = """
+s[n,c] = x[n,pad(c+d,1)]**2 where d < 3
+y[n,c] = x[n,c] / (1 + s[n,c])**0.75
+"""
+TEXTS = {"near": NEAR, "bilateral": BILATERAL, "attention": ATTENTION, "columns": COLUMNS, "greatest": GREATEST}
 SIZES = {
+    "near": ({"x": (2, 6)}, {"x": (3, 3)}, {"x": (90, 64)}),
     "bilateral": ({"x": (1, 6, 5, 2)}, {"x": (2, 5, 5, 3)}, {"x": (1, 42, 30, 3)}),
     "attention": (
         {"q": (2, 5, 3), "k": (2, 5, 3), "v": (2, 5, 3)},
@@ -89,10 +94,11 @@ def test_taps_lie_in_front() -> None:
         (COLUMNS, "h", (2, 298, 4, 3), {"x": (2, 300, 4), "w": (4, 3, 5)}),  # rows of a product of matrices
         (BILATERAL, "e", (1, 6, 5, 2, 3, 3), {"x": (1, 8, 7, 2)}),  # few positions
         (BILATERAL.replace("< 3", "< 9"), "e", (1, 42, 30, 2, 9, 9), {"x": (1, 50, 38, 2)}),
+        (NEAR, "s", (300, 40), {"x": (300, 40)}),  # positions that the window moves over
         ("e[i,u] = x[i+u] where u < 3", "e", (398, 3), {"x": (400,)}),  # an output
         ("e[i,u] = x[i+u] where u < 3\ny[i] = e[i,u]/size(e,1)", "e", (398, 3), {"x": (400,)}),  # its size is asked
     ],
-    ids=["summed", "few positions", "many taps", "output", "size"],
+    ids=["summed", "few positions", "many taps", "positions", "output", "size"],
 )
 def test_what_stays(text: str, tensor: str, wanted: tuple[int, ...], shapes: dict[str, tuple[int, ...]]) -> None:
     lies(text, tensor, wanted, **shapes)

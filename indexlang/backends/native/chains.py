@@ -48,6 +48,16 @@ def touches(plan: Plan) -> Counter[Buffer]:
     return found
 
 
+def begins(plan: Plan) -> dict[Buffer, Number]:
+    """The first step that touches each buffer; whoever gives it does so before all."""
+    found: dict[Buffer, Number] = {b: (-1, 0) for b in (*plan.inputs, *(t.buffer for t in plan.tables))}
+    for number, section in enumerate(plan.sections):
+        for k, step in enumerate(section.steps):
+            for buffer in buffers_of(step):
+                found.setdefault(buffer, (number, k))
+    return found
+
+
 def chained(run: Members, arrays: Mapping[Buffer, Array], touched: Mapping[Buffer, int]) -> Chain | None:
     """The sum of products with which tasks begin, a zero before it or not; None where there is none."""
     zero = zeroed(run)
@@ -88,7 +98,7 @@ def product_of(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | None
     if work.points < SMALL:
         return None
     found = contraction(work, arrays)
-    if found is None or not found.reduced:  # what only taps bring together is no product
+    if found is None or not (found.reduced or all(map(_multiplies, _solved(work, found) or [found]))):
         return None
     own = {i for i, _ in found.target.strides} - {*work.taps}
     lacking = [i for o in (found.left, found.right) for i, n in found.extents if i in own and n > 1 and not _step(o, i)]
@@ -107,6 +117,16 @@ def _narrow(c: Contraction, lacking: Sequence[str]) -> bool:
     beside = {i for o in (c.left, c.right) for i, step in o.strides if abs(step) == 1}
     sizes = dict(c.extents)
     return beside <= {*c.reduced} and max(prod(sizes[i] for i in c.reduced), *(sizes[i] for i in lacking)) < NARROW
+
+
+def _multiplies(c: Contraction) -> bool:
+    """Whether what taps bring together is a product: each factor is used along an axis that only the other one has, or
+    one of them along an axis beside vectors that both have.
+    """
+    outputs = [i for i, n in c.extents if n > 1 and _step(c.target, i)]
+    lacking = [any(not _step(o, i) for i in outputs) for o in (c.left, c.right)]
+    beside = any(_step(c.left, i) == _step(c.right, i) == _step(c.target, i) == 1 for i in outputs)
+    return bool(c.reduced) and (all(lacking) or (any(lacking) and beside))
 
 
 def _step(o: Operand, index: str) -> int:

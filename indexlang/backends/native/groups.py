@@ -13,19 +13,22 @@ from math import prod
 
 import numpy as np
 
+from ...plan.limits import NEVER
 from ...plan.places import Buffer
 from ...plan.plan import Plan
 from .batches import Batched, batched
-from .chains import Chain, Members, Number, chained, touches, zeroed
+from .chains import Chain, Members, Number, begins, chained, touches, zeroed
 from .joining import joined, ordered
 from .leading import marked
 from .lowering import Task, apart, task
 from .maps import Work, refusal
 from .nest import Array, Nest
 from .outline import Outline
+from .overwriting import Pass, overwritten
 from .pieces import pieces
 from .remembered import contracted
 from .remembered import mapped as remembered
+from .scheduling import Piece, Scheduled
 from .shifted import gathered
 from .target import Target
 
@@ -34,30 +37,13 @@ TOGETHER = 24  # tasks that are looked at together, at most
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A piece of an array of a name, from an element on."""
-
-    array: str
-    first: int
-
-
-@dataclass(frozen=True)
-class Scheduled:
-    """The nests of a task, what passes from one of them to the next, and a line about them."""
-
-    nests: tuple[Outline, ...]
-    workspaces: tuple[Array, ...]
-    told: str
-    pieces: Mapping[str, Piece] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Group:
     """Steps that are one call: the arrays that it reads alone and that it writes, and the nests in their order.
 
     `flags` are the names of workspaces in which nests say that what they check is wrong: then none behind them may run.
     `told` has a line for the steps that begin nests; the others are done together with the one before them. `pieces`
-    says of arrays of nests that are none here of which one they are a piece, and from which element on.
+    says of arrays of nests that are none here of which one they are a piece, and from which element on; `lying` of
+    arrays that others are made of, where they lie, which ones.
     """
 
     numbers: tuple[Number, ...]
@@ -68,6 +54,7 @@ class Group:
     told: Mapping[Number, str]
     flags: tuple[str, ...] = ()
     pieces: Mapping[str, Piece] = field(default_factory=dict)
+    lying: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def nests(self) -> tuple[Nest, ...]:
@@ -86,9 +73,9 @@ def groups_of(plan: Plan, target: Target, apart: bool = False) -> tuple[Group, .
     if plan.complex_step:
         return ()
     plan = marked(plan)
-    arrays, touched = Arrays(), touches(plan)
+    arrays, touched, first = Arrays(), touches(plan), begins(plan)
     return tuple(
-        g for run in runs(plan) for g in grouped(together(run, arrays, touched), arrays, touched, target, apart)
+        g for run in runs(plan) for g in grouped(together(run, arrays, touched), arrays, touched, first, target, apart)
     )
 
 
@@ -124,35 +111,42 @@ def grouped(
     run: Sequence[Members | Chain | Batched],
     arrays: Arrays,
     touched: Mapping[Buffer, int],
+    first: Mapping[Buffer, Number],
     target: Target,
     alone: bool = False,
 ) -> list[Group]:
     """Tasks that follow each other as calls: one, where each of them is native."""
     groups: list[Group] = []
-    members: list[tuple[Members, Scheduled]] = []
+    passes: list[Pass] = []
+
+    def again(tasks: Members, changed: Buffer) -> Scheduled | None:
+        parts = scheduled(tasks, arrays, {**touched, changed: NEVER}, target)
+        return parts[0][1] if len(parts) == 1 else None
 
     def close() -> None:
-        if members:
-            inside = [one for some, _ in members for one in some]
+        if passes:
+            found, lying = overwritten(passes, touched, first, arrays, again)
+            inside = [one for p in passes for one in p.members]
             flags = dict.fromkeys(work.place.buffer for _, work in inside if work.checks)
             written = tuple(dict.fromkeys(work.place.buffer for _, work in inside if not work.checks))
             both = dict.fromkeys(b for _, work in inside for b in work.buffers)
             read = tuple(b for b in both if b not in written and b not in flags)
-            nests = tuple(n for _, s in members for n in s.nests)
-            workspaces = (*(w for _, s in members for w in s.workspaces), *(arrays[b] for b in flags))
-            told = {some[0][0]: "" if some[0][1].checks else s.told for some, s in members}
-            first, second = (tuple((b, arrays[b]) for b in some) for some in (read, written))
+            nests = tuple(n for s in found for n in s.nests)
+            workspaces = (*(w for s in found for w in s.workspaces), *(arrays[b] for b in flags))
+            heads = [(p.members[0], s.told) for p, s in zip(passes, found, strict=True)]
+            told = {number: "" if work.checks else line for (number, work), line in heads}
+            given, made = (tuple((b, arrays[b]) for b in some) for some in (read, written))
             numbers, names = tuple(n for n, _ in inside), tuple(arrays[b].name for b in flags)
-            pieces = {name: piece for _, s in members for name, piece in s.pieces.items()}
-            groups.append(Group(numbers, first, second, nests, workspaces, told, names, pieces))
-            members.clear()
+            pieces = {name: piece for s in found for name, piece in s.pieces.items()}
+            groups.append(Group(numbers, given, made, nests, workspaces, told, names, pieces, lying))
+            passes.clear()
 
     for some in run:
         for part, found in scheduled(some, arrays, touched, target):
             if found is None:
                 close()
             else:
-                members.append((part, found))
+                passes.append(Pass(part, found, plain=not isinstance(some, Chain | Batched)))
                 if alone:
                     close()
     close()

@@ -100,11 +100,14 @@ def contraction(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | Non
     """A task as a sum of products of two arrays; None if it is no such sum."""
     over: tuple[str, ...] = ()
     steps: list[tuple[str, float]] = []
+    conditions: list[Value] = []
     inner: Value
     match work.kernel:
         case Map(value=value):
             steps, value = scaled(value)
             match value:
+                case Apply(fn="select", args=(condition, Reduced(op="sum", value=inner, over=over), Number(value=0))):
+                    conditions = conjuncts(condition)  # of a sum of all points or none
                 case Reduced(op="sum", value=inner, over=over):
                     pass
                 case inner if work.taps and not steps:
@@ -116,10 +119,9 @@ def contraction(work: Task, arrays: Mapping[Buffer, Array]) -> Contraction | Non
             inner, over = Apply("mul", (Load(a, kind), Load(b, kind)), kind), roles.summed
         case _:
             return None
-    conditions: list[Value] = []
     match inner:
         case Apply(fn="select", args=(condition, product, Number(value=0))):
-            conditions, inner = conjuncts(condition), product
+            conditions, inner = [*conditions, *conjuncts(condition)], product
         case _:
             pass
     match inner:

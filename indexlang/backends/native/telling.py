@@ -138,6 +138,8 @@ def nests_text(plan: Plan, groups: Sequence[Group]) -> str:
         names = {a.name: b.name for b, a in (*group.read, *group.written)}
         firsts_of = [n for n in group.outlines if n.name.partition("@")[2] in ("", "0")]  # examples have the same ones
         used = {a.name for n in firsts_of for a in n.arrays}
+        for old, new in group.lying.items():
+            names[new] = f"{names.pop(old)}, then {names[new]}"
         names |= {a: f"the first example of {names[p.array]}" for a, p in group.pieces.items() if a in used}
         lines.append(f"# {', '.join(f'{array} is {buffer}' for array, buffer in names.items())}")
         lines += [str(one.nest()) for one in firsts_of]

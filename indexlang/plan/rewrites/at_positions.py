@@ -8,11 +8,15 @@ In: a Program with its shapes and types. Out: the same with tensors over positio
     x.grad[b,i+u,c] += y.grad[b,i,o] * W[u,c,o] where x[b,i+u,c] > 0
     taps[b,i+u,c] += y.grad[b,i,o] * W[u,c,o];  x.grad[b,p,c] += taps[b,p,c] where x[b,p,c] > 0
 
+    x.grad[b,i+u,c] += y.grad[b,i,o] * W[u,c,o] * g[b,c]
+    taps[b,i+u,c] += y.grad[b,i,o] * W[u,c,o];  x.grad[b,p,c] += taps[b,p,c] * g[b,c]
+
 The one rule: every position is reached by some tap, so nothing is multiplied that would not be.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -148,7 +152,7 @@ class _Work:
         windows = windows_of([part], extents, self.tensors, stmt.domain.indices)
         if not windows or kinds.expr_type(part, self.known) != self.types.compute[number]:
             return None
-        axes = axes_of([part], windows, self.tensors)
+        axes = axes_of(_widest_first([part]), windows, self.tensors)
         shape = tuple(a.n if isinstance(a, Window) else extents[a][1] for a in axes)
         points = prod(extents[i][1] - extents[i][0] for i in indices_of(part))
         if points < self.limits.separate or 2 * prod(shape) > points:
@@ -190,15 +194,12 @@ class _Work:
         masks = [c for mask in stmt.domain.masks for c in conjuncts(mask)]
         if isinstance(stmt.value, Reduce) or (len(parts) < 2 and not masks):
             return None
-        best: Made | None = None
-        least = price(stmt, extents, self.limits, self.tensors)
-        if least < self.limits.separate * self.limits.element:
+        whole = price(stmt, extents, self.limits, self.tensors)
+        if whole < self.limits.separate * self.limits.element:
             return None
+        best: tuple[float, Made] | None = None
         for one in (*masks, *(f for f, _ in parts)):
-            windows = windows_of([one, stmt.target], extents, self.tensors, stmt.domain.indices) or windows_of(
-                [one], extents, self.tensors, stmt.domain.indices
-            )
-            windows = tuple(w for w in windows if w.indices & set(indices_of(one)))
+            windows = self.around(one, stmt, extents)
             if not windows or not all(w.is_dense(extents) for w in windows):
                 continue
             found = self.split(stmt, extents, parts, masks, windows)
@@ -206,9 +207,26 @@ class _Work:
                 continue
             cost = price(found.first, found.first_extents, self.limits, self.tensors)
             cost += price(found.second, found.second_extents, self.limits, self.tensors)
-            if cost * 5 < least * 4:
-                best, least = found, cost
-        return best
+            if cost < whole * self.worth(one, stmt, windows) and (best is None or cost < best[0]):
+                best = cost, found
+        return None if best is None else best[1]
+
+    def worth(self, one: Expr, stmt: Statement, windows: tuple[Window, ...]) -> float:
+        """How many times as much it may cost: nests multiply two factors in tiles at taps, more go point by point."""
+        inside = {i for w in windows for i in w.indices}
+        if self.limits.nests and inside & set(indices_of(stmt.target)):
+            return 3.0
+        return 0.8 if inside & set(indices_of(one)) else 1.0
+
+    def around(self, one: Expr, stmt: Statement, extents: Extents) -> tuple[Window, ...]:
+        """The windows whose positions a factor or mask knows; all of the target's for what knows plain axes of it."""
+        indices, target = set(indices_of(one)), stmt.target
+        windows = windows_of([one, target], extents, self.tensors, stmt.domain.indices) or windows_of(
+            [one], extents, self.tensors, stmt.domain.indices
+        )
+        plain = {s.name for s in target.subscripts if isinstance(s, Index)}
+        known = tuple(w for w in windows if w.indices & indices)
+        return windows if not known and indices and indices <= plain else known
 
     def split(
         self,
@@ -231,19 +249,22 @@ class _Work:
         others = [p for p in parts if not inside & set(indices_of(p[0]))]
         placed = [p for p in parts if inside & set(indices_of(p[0])) and of_positions(p[0])]
         here = [m for m in masks if inside & set(indices_of(m))]
-        if not alone or not all(map(of_positions, here)) or not (placed or here):
+        if not alone or not all(map(of_positions, here)):
             return None
         late_masks = masks  # those of other indices, too: they are of the sums, or refuse a whole term
         early = {i for f, _ in alone for i in indices_of(f)}
         wanted = {i for node in (stmt.target, *(f for f, _ in placed), *late_masks) for i in indices_of(node)}
         kept = (early & wanted) - inside
         waiting = [p for p in others if set(indices_of(p[0])) <= kept]
+        if not (placed or waiting or masks):
+            return None
         now = [p for p in parts if p in alone or (p in others and p not in waiting)]
         early = {i for f, _ in now for i in indices_of(f)}
         kept = (early & wanted) - inside
         if inside - early or set(stmt.domain.indices) - early - wanted:
             return None
-        order = axes_of([*(f for f, _ in placed), *here], windows, self.tensors)
+        known = _widest_first([stmt.target, *(f for f, _ in placed), *here])
+        order = axes_of(known, windows, self.tensors)
         axes = [a for a in order if isinstance(a, Window) or a in kept]
         axes += [w for w in windows if w not in axes]
         axes += [i for i in dict.fromkeys(i for f, _ in now for i in indices_of(f)) if i in kept and i not in axes]
@@ -261,6 +282,12 @@ class _Work:
         second = Statement(target, stmt.op, moved, domain, stmt.span)
         shape = tuple(a.n if isinstance(a, Window) else extents[a][1] for a in axes)
         return Made(first, _extents(first, extents, windows), shape, second, _extents(second, extents, windows))
+
+
+def _widest_first(nodes: Sequence[Subscript]) -> list[Subscript]:
+    """The access with the most axes in front of all: what is made lies as it does, and is the same for all readers."""
+    accesses = [p for node in nodes for p in walk(node) if isinstance(p, Access)]
+    return [*sorted(accesses, key=lambda p: -len(p.subscripts))[:1], *nodes]
 
 
 def _extents(stmt: Statement, extents: Extents, windows: tuple[Window, ...]) -> Extents:

@@ -5,10 +5,10 @@ In: a Program without ellipses, its shapes, `Limits`. Out: an equal one, the sam
     e[i,c,u] = exp(x[i+u,c] - x[i,c])      e[u,i,c] = exp(x[i+u,c] - x[i,c])
     y[i,c] = e[i,c,u] * x[i+u,c]           y[i,c] = e[u,i,c] * x[i+u,c]
 
-The one rule: a tensor that nobody outside sees may have its axes in any order. Those of taps, few, go in front of all
-others where they lie innermost: what is read at one tap after the other then lies together. A tensor stays as it is
-where another index of it is summed, as a product of matrices may want its rows and columns in one piece; a gradient
-has the axes of its tensor.
+The one rule: a tensor that nobody outside sees may have its axes in any order. Those of taps, few and shorter than the
+positions that they stand beside, go in front of all others where they lie innermost: what is read at one tap after the
+other then lies together. A tensor stays as it is where another index of it is summed, as a product of matrices may want
+its rows and columns in one piece; a gradient has the axes of its tensor.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ from ...program.ir import (
 from ...program.rebuild import transform_statement
 from ...sizes.shapes import Shapes
 from ..limits import Limits
+from ..views import Extents
 
-Use = tuple[tuple[str, ...], Statement]  # the indices of an access, and where it stands
+Use = tuple[tuple[str, ...], Statement, Extents]  # the indices of an access, where it stands, how far they run
 
 
 def may_move_taps(program: Program) -> bool:
@@ -53,7 +54,7 @@ def taps_outside(program: Program, known: Shapes, limits: Limits) -> Program:
     if not may_move_taps(program):
         return program
     orders: dict[str, tuple[int, ...]] = {}
-    for stem, uses in _on_the_way(program).items():
+    for stem, uses in _on_the_way(program, known).items():
         members = [t for t in known.tensors if _stem(t) == stem]
         shape = known.tensors[members[0]]
         taps = _taps(uses, shape, limits) if all(known.tensors[t] == shape for t in members) else ()
@@ -90,19 +91,30 @@ def _moving(stmt: Statement) -> Iterator[str]:
                 yield from found if len(found) > 1 else ()
 
 
-def _on_the_way(program: Program) -> dict[str, list[Use]]:
+def _windows_taps(stmt: Statement, extents: Extents) -> frozenset[str]:
+    """The indices that stand beside longer ones: those of taps. The longer ones are positions, which lie as they do."""
+    sizes = {i: hi - lo for i, (lo, hi) in extents.items()}
+    found = set[str]()
+    for access in accesses_of(stmt):
+        for subscript in access.subscripts:
+            beside = () if isinstance(subscript, Index | Merged) else indices_of(subscript)
+            found.update(i for i in beside if sizes.get(i, 0) < max(sizes.get(k, 0) for k in beside))
+    return frozenset(found)
+
+
+def _on_the_way(program: Program, known: Shapes) -> dict[str, list[Use]]:
     """The accesses of each tensor on the way and its gradients, all of them by plain indices, none twice."""
     seen = {_stem(t) for t in (*program.inputs, *program.outputs)}
     dims = (p for s in program.shapes for d in s.dims for p in walk(d))
     asked = (*(p for s in program.statements for p in sizes_of(s)), *(p for p in dims if isinstance(p, Size)))
     seen |= {_stem(p.tensor) for p in asked}
     uses: dict[str, list[Use]] = {}
-    for stmt in program.statements:
+    for stmt, extents in zip(program.statements, known.extents, strict=True):
         for access in accesses_of(stmt):
             names = tuple(s.name for s in access.subscripts if isinstance(s, Index))
             if len(set(names)) < len(access.subscripts):
                 seen.add(_stem(access.tensor))
-            uses.setdefault(_stem(access.tensor), []).append((names, stmt))
+            uses.setdefault(_stem(access.tensor), []).append((names, stmt, extents))
     return {stem: found for stem, found in uses.items() if stem not in seen}
 
 
@@ -110,14 +122,14 @@ def _taps(uses: Sequence[Use], shape: tuple[int, ...], limits: Limits) -> tuple[
     """The innermost axes that move windows, as long as they are few positions beside the others; none where an index
     of another axis is summed.
     """
-    moving = [frozenset(_moving(stmt)) for _, stmt in uses]
+    moving = [_windows_taps(stmt, extents) for _, stmt, extents in uses]
     taps: list[int] = []
     left = [k for k, n in enumerate(shape) if n > 1]
-    while left and any(names[left[-1]] in found for (names, _), found in zip(uses, moving, strict=True)):
+    while left and any(names[left[-1]] in found for (names, *_), found in zip(uses, moving, strict=True)):
         if prod(shape[k] for k in (*taps, left[-1])) > limits.window:
             break
         taps.append(left.pop())
-    for names, stmt in uses:
+    for names, stmt, _ in uses:
         summed = {*stmt.reduced, *(i for r in reductions_of(stmt) for i in r.domain.indices)}
         if any(names[k] in summed for k in left):
             return ()
