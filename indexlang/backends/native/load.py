@@ -15,11 +15,10 @@ from ..numpy.load import Compiled, Part, checking, compile_program
 from ..updates import Update
 from . import engine
 from .emitting import module_of
-from .groups import Group, groups_of
+from .groups import groups_of
 from .in_place import updating
 from .peaks import bandwidth, flops
 from .program import taken
-from .reusing import reused
 from .target import Target
 from .telling import explained, nests_text
 
@@ -47,17 +46,8 @@ def compile_native(
 
 def part(plan: Plan, checked: bool = False, apart: bool = False) -> Part:
     """What native code does of a Plan, compiled, and the Plan as it tells of that."""
-    plan, groups = grouped(plan, apart)
+    groups = groups_of(plan, machine(), apart)
     return replace(taken(plan, groups, machine(), checked), plan=explained(plan, groups))
-
-
-def grouped(plan: Plan, apart: bool = False) -> tuple[Plan, tuple[Group, ...]]:
-    """What native code does of a Plan; arrays share memory where it does all that this asks for."""
-    tight, steps = reused(plan)
-    groups = groups_of(tight, machine(), apart)
-    if steps <= {number for group in groups for number in group.numbers}:
-        return tight, groups
-    return plan, groups_of(plan, machine(), apart)
 
 
 def updates(several: Sequence[Update]) -> Callable[..., Any] | None:
@@ -67,12 +57,12 @@ def updates(several: Sequence[Update]) -> Callable[..., Any] | None:
 
 def nests(plan: Plan) -> str:
     """The nests of a Plan, as text."""
-    return nests_text(*grouped(plan))
+    return nests_text(plan, groups_of(plan, machine()))
 
 
 def emitted(plan: Plan, program: str, version: str) -> str:
     """A Plan as a module of LLVM IR. Errors: `MeaningError` where a part of it is left to NumPy."""
-    return module_of(*grouped(plan), program, version, machine())
+    return module_of(plan, groups_of(plan, machine()), program, version, machine())
 
 
 def peaks(dtype: str) -> tuple[float, float]:

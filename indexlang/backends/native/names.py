@@ -65,19 +65,6 @@ def _other(value: Any, names: Mapping[str, str]) -> Any:
     return tuple(_other(part, names) for part in value) if isinstance(value, tuple) else renamed(value, names)
 
 
-def with_buffers(node: Node, buffers: Mapping[Buffer, Buffer]) -> Node:
-    """A node with other buffers in the place of some."""
-    found: Any = node
-    if isinstance(node, Buffer):
-        found = buffers.get(node, node)
-    elif isinstance(node, tuple):
-        found = tuple(with_buffers(part, buffers) for part in node)
-    elif is_dataclass(node):
-        parts = {name: with_buffers(getattr(node, name), buffers) for name in fields_of(node.__class__)}
-        found = found.__class__(**parts)
-    return cast(Node, found)
-
-
 @cache
 def fields_of(kind: Any) -> tuple[str, ...]:
     """The names of what a node is made of."""

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
 
 pytest.importorskip("llvmlite", reason="the native backend needs it")
 
 import indexlang
-from indexlang.backends.native import load
-from indexlang.backends.native.reusing import reused
-from indexlang.plan.buffers import buffers_of
-from indexlang.plan.limits import NATIVE
-from indexlang.plan.plan import Plan
-from indexlang.plan.planning import plan
 
 Array = np.ndarray
-Shapes = Mapping[str, tuple[int, ...]]
 
 ATTENTION = """s[h,i,j] = q[i,h,d] * k[j,h,d] / 4
 p[h,i,j] = exp(s[h,i,j] - logsumexp[l](s[h,i,l]))
@@ -49,7 +40,7 @@ def assert_near(found: Array, wanted: Array) -> None:
     np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-5 * max(1, np.abs(wanted).max()))
 
 
-@pytest.mark.parametrize("n", [5, 60, 96, 150])
+@pytest.mark.parametrize("n", [5, 60, 96, 300])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_attention(n: int, threads: int) -> None:
     rng = np.random.default_rng(n)
@@ -66,23 +57,7 @@ def test_attention(n: int, threads: int) -> None:
         indexlang.set_num_threads(None)
 
 
-def planned(text: str, outputs: list[str], shapes: Shapes) -> Plan:
-    program = indexlang.compile(text, outputs=outputs).program
-    return plan(program, shapes, dict.fromkeys(shapes, "float32"), NATIVE).plan
-
-
-def arrays(made: Plan) -> set[str]:
-    return {b.name for s in made.sections for b in buffers_of(s.steps)}
-
-
 PRODUCT = "s[i,j] = a[i,k] * b[k,j]\n"
-
-
-@pytest.mark.parametrize("n", [100, 127, 128, 200])
-def test_large_arrays_are_reused(n: int) -> None:
-    made = planned(PRODUCT + "m[j] max= s[i,j]\np[i,j] = s[i,j] - m[j]", ["p"], {"a": (n, 9), "b": (9, n)})
-    tight, steps = reused(made)
-    assert len(arrays(made)) - len(arrays(tight)) == len(steps) == (4 * n * n >= 1 << 16)
 
 
 @pytest.mark.parametrize(
@@ -96,10 +71,7 @@ def test_large_arrays_are_reused(n: int) -> None:
 )
 def test_what_is_needed_stays(text: str, outputs: list[str]) -> None:
     rng = np.random.default_rng(0)
-    a, b = (rng.standard_normal(s).astype(np.float32) for s in ((150, 20), (20, 150)))
-    made = planned(PRODUCT + text, outputs, {"a": a.shape, "b": b.shape})
-    names = {b.name for _, p, _ in reused(made)[0].outputs for b in [p.buffer]}
-    assert names == {p.buffer.name for _, p, _ in made.outputs}
+    a, b = (rng.standard_normal(s).astype(np.float32) for s in ((300, 20), (20, 300)))
     found = indexlang.compile(PRODUCT + text, outputs=outputs, backend="native")(a=a, b=b)
     found = found if isinstance(found, dict) else {outputs[0]: found}
     s = a.astype(np.float64) @ b
@@ -110,12 +82,10 @@ def test_what_is_needed_stays(text: str, outputs: list[str]) -> None:
 
 
 def test_one_after_the_other() -> None:
-    """Three arrays in the memory of one."""
+    """Three arrays, each the last to read another."""
     rng = np.random.default_rng(0)
-    a, b, c = (rng.standard_normal(s).astype(np.float32) for s in ((150, 20), (20, 150), (150, 150)))
+    a, b, c = (rng.standard_normal(s).astype(np.float32) for s in ((300, 20), (20, 300), (300, 300)))
     text = PRODUCT + "m[j] max= s[i,j]\np[i,j] = s[i,j] - m[j]\ny[i,l] = p[i,j] * c[j,l]"
     f = indexlang.compile(text, outputs=["y"], backend="native")
     s = a.astype(np.float64) @ b
     assert_near(f(a=a, b=b, c=c), (s - s.max(0)) @ c)
-    _, groups = load.grouped(planned(text, ["y"], {"a": a.shape, "b": b.shape, "c": c.shape}))
-    assert sum(b.shape == (150, 150) for g in groups for b, _ in g.written) <= 2
