@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import timeit
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import MeaningError, Problem, shown
-from ..plan.limits import NATIVE, NUMPY, Limits
+from ..plan.limits import NATIVE, NUMPY, XLA, Limits
 from ..plan.plan import Plan
+from ..program.ir import Program
+from .jax.emitting import emitted
+from .jax.program import lowered
 from .numpy.emitting import module_of
 from .numpy.load import Compiled, compile_program
 from .updates import Update
@@ -76,6 +79,19 @@ def _nests(plan: Plan) -> str:
     return nests(plan)
 
 
+def _jax(
+    program: Program,
+    sizes: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, str],
+    complex_step: bool = False,
+    exact: Collection[str] = (),
+    limits: Limits = XLA,
+) -> Compiled:
+    from .jax.load import compiled  # it imports jax
+
+    return compiled(lowered(program, sizes, dtypes, exact=exact))
+
+
 def _updates(several: Sequence[Update]) -> Callable[..., Any] | None:
     from .native.load import updates
 
@@ -131,5 +147,6 @@ BACKENDS: Mapping[str, Row] = {
     "native": Row(
         NATIVE, _native, _emitted, "llvm", nests=_nests, updates=_updates, needs=("llvmlite",), unable=_unable
     ),
+    "jax": Row(XLA, _jax, emitted, "jax", needs=("jax",)),
 }
 TARGETS: Mapping[str, str] = {row.target: name for name, row in BACKENDS.items()}  # the backends by what they emit

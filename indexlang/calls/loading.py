@@ -22,7 +22,7 @@ from .arguments import listed, shortly, switch
 from .function import Function
 from .origins import Origin, options_of
 
-Backend = Literal["auto", "numpy", "native"]
+Backend = Literal["auto", "numpy", "native", "jax"]
 
 
 def compile(  # noqa: A001 (the name that the contract gives it)
@@ -42,7 +42,8 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     layers; `options` are that layer's, in one mapping or by keyword:
     `compile("conv.idx", layer="conv2d", stride=2)`. `outputs` are the tensors to deliver, instead of the header's, or
     those that nothing reads. `backend` is what runs the Function: "native" (the extra of that
-    name), statements as loop nests, compiled for this processor; or "numpy". "auto" is what INDEXLANG_BACKEND says,
+    name), statements as loop nests, compiled for this processor; "jax" (the extra of that name), array operations that
+    XLA compiles; or "numpy". Arrays are NumPy's on each. "auto" is what INDEXLANG_BACKEND says,
     else native where llvmlite is installed and can make code, else NumPy; `f.backend` says which. With `recompute` no
     product is kept from the forward run of `vjp` that its pullback can make again: less memory, more time.
     Errors: `LanguageSyntaxError` and `MeaningError` with all that is wrong in the text, or with an argument;

@@ -1,0 +1,164 @@
+"""Sums of products: as einsum, and as convolutions where subscripts add indices.
+
+In: a statement whose terms are products over reduced indices. Out: its value. The one rule: a point that a mask refuses
+counts nothing, also where a factor is inf or nan there: then the whole domain is gone through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import chain
+from string import ascii_letters
+
+from ...plan.evaluation import Evaluation
+from ...plan.operators import SUMS
+from ...program.ir import Expr, indices_of
+from ...sizes.dtypes import kind_of
+from .convolutions import Convolution, backward, convolved, forward
+from .expressions import called, conjunction, masked, value_of
+from .lines import Arr, union
+from .scope import Around
+
+Domain = Callable[[Around, Evaluation], Arr]
+
+
+def is_contraction(a: Around, ev: Evaluation, taps: Sequence[str]) -> bool:
+    """Whether products of arrays make the value, once some indices are gone through one by one."""
+    left = [i for i in ev.summed if i not in taps]
+    if ev.op not in SUMS or not ev.summed or a.count(left) < 2 or not ev.contractible():
+        return False
+    if ev.inner and not ev.admissible():
+        return False
+    for _, term in ev.terms():
+        own = [frozenset(indices_of(f)).difference(taps) for f in ev.split(term)[0]]
+        if len(own) > 1 and len(set(own)) > 1 and len(frozenset(chain(*own))) <= len(ascii_letters):
+            return True
+    return False
+
+
+def _pair(a: Around, ev: Evaluation) -> tuple[Expr, Expr] | None:
+    """The two factors of a statement that is a sum of their products and nothing else."""
+    if ev.op not in SUMS or ev.inner or kind_of(ev.compute) != "float" or not ev.summed or not ev.contractible():
+        return None
+    if len(ev.terms()) != 1 or any(a.sizes[i] < 1 for i in ev.free):
+        return None
+    core = ev.split(ev.terms()[0][1])[0]
+    return (core[0], core[1]) if len(core) == 2 else None
+
+
+def convolution_of(a: Around, ev: Evaluation) -> Convolution | None:
+    """How the only term of a statement is a convolution that is read."""
+    core = _pair(a, ev)
+    return None if core is None else forward(a, ev, core)
+
+
+def transposed_of(a: Around, ev: Evaluation) -> Convolution | None:
+    """How the only term of a statement is a convolution that is written."""
+    core = _pair(a, ev)
+    if core is None or ev.outer:
+        return None
+    found = backward(a, ev, core)
+    _, outside, divisors = ev.split(ev.terms()[0][1])
+    moved = set() if found is None else {i for s in found.axes for i in (s.o, s.r)}
+    return None if any(moved & {*indices_of(f)} for f in (*outside, *divisors)) else found
+
+
+def contracted(a: Around, ev: Evaluation, domain: Domain, convolution: Convolution | None = None) -> Arr:
+    """The value over the free indices."""
+    w, order = a.w, a.open(ev.free)
+    conditions = ev.conditions()
+    if not conditions:
+        return masked(a, products(a, ev, convolution), ev.outer, "0")
+    tests = _finite(a, ev) if kind_of(ev.compute) in ("float", "complex") else []
+    if not tests:
+        return masked(a, products(a, ev), ev.outer, "0")
+    told = replace(a, admitting=False)  # all positions have been looked at
+    with w.function("products") as fast:
+        w.line(f"return {w.whole(products(told, ev), order, a.sizes).code}")
+    with w.function("domain") as slow:
+        w.line(f"return {w.whole(w.cast(domain(told, ev), ev.compute), order, a.sizes).code}")
+    found = Arr(w.let("v", f"lax.cond({' & '.join(tests)}, {fast}, {slow})"), order, ev.compute)
+    return masked(a, found, ev.outer, "0")
+
+
+def _finite(a: Around, ev: Evaluation) -> list[str]:
+    """Code of whether what refused points are multiplied by is finite; what is read is read in front of it."""
+    tests: dict[str, None] = {}
+    for condition in ev.conditions():
+        conjunction(a, [condition])
+    for _, term in ev.terms():
+        core, outside, divisors = ev.split(term)
+        bearers = {_bearer(c, core) for c in ev.conditions()}
+        alone = bearers.pop() if len(bearers) == 1 else None
+        for k, factor in enumerate([*core, *outside, *divisors]):
+            found = a.w.solid(a.w.cast(value_of(a, factor), ev.compute))
+            if k != alone:
+                tests[f"jnp.all(jnp.isfinite({found.code}))"] = None
+            if k >= len(core) + len(outside):
+                tests[f"jnp.all({found.code} != 0)"] = None
+    return list(tests)
+
+
+def _bearer(condition: Expr, core: Sequence[Expr]) -> int | None:
+    """The number of the factor that has all indices of a condition."""
+    wanted = set(indices_of(condition))
+    return next((k for k, f in enumerate(core) if wanted <= set(indices_of(f))), None)
+
+
+def products(a: Around, ev: Evaluation, convolution: Convolution | None = None) -> Arr:
+    """The terms, each summed, together."""
+    total: Arr | None = None
+    for sign, term in ev.terms():
+        found = _term(a, ev, term, convolution)
+        if total is None:
+            total = a.w.made(found, f"(-{found.code})", found.axes) if sign < 0 else found
+        else:
+            total = called(a, "({0} + {1})" if sign > 0 else "({0} - {1})", [total, found], ev.compute)
+    assert total is not None
+    return total
+
+
+def _term(a: Around, ev: Evaluation, term: Expr, convolution: Convolution | None) -> Arr:
+    """A product summed over the reduced indices, those that it lacks included."""
+    w = a.w
+    core, outside, divisors = ev.split(term)
+    present = {i for f in core for i in indices_of(f)}
+    missing = a.count([i for i in ev.summed if i not in present and i not in a.at])
+    if convolution is not None:
+        found = convolved(a, ev, core, convolution)
+    else:
+        factors = [w.solid(w.cast(value_of(a, f), ev.compute)) for f in core]
+        found = _einsum(a, ev, _admitted(a, ev, core, factors))
+    if missing != 1:
+        found = w.made(found, f"({found.code} * {missing})", found.axes)
+    for form, parts in (("({0} * {1})", outside), ("({0} / {1})", divisors)):
+        for part in parts:
+            found = called(a, form, [found, w.cast(value_of(a, part), ev.compute)], ev.compute)
+    return found
+
+
+def _admitted(a: Around, ev: Evaluation, core: Sequence[Expr], factors: list[Arr]) -> list[Arr]:
+    """The factors, zeros in them where the conditions refuse; conditions of several are factors of their own."""
+    w, found = a.w, list(factors)
+    for condition in ev.conditions():
+        one, k = conjunction(a, [condition]), _bearer(condition, core)
+        assert one is not None
+        if k is None:
+            found.append(w.cast(one, ev.compute))
+            continue
+        found[k] = called(a, "jnp.where({0}, {1}, 0)", [one, found[k]], ev.compute)
+    return found
+
+
+def _einsum(a: Around, ev: Evaluation, factors: Sequence[Arr]) -> Arr:
+    w = a.w
+    axes = union(a.order, factors)
+    letters = dict(zip(axes, ascii_letters, strict=False))
+    out = tuple(i for i in axes if i not in ev.summed)
+    given = ",".join("".join(letters[i] for i in f.axes) for f in factors)
+    shown = ", ".join(f.code for f in factors)
+    kind = w.kind(ev.compute)
+    made = "".join(letters[i] for i in out)
+    code = f'jnp.einsum("{given}->{made}", {shown}, precision=PRECISION, preferred_element_type={kind})'
+    return Arr(w.let("products", code), out, ev.compute)
