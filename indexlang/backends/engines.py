@@ -19,7 +19,7 @@ from ..plan.limits import NATIVE, NUMPY, XLA, Limits
 from ..plan.plan import Plan
 from ..program.ir import Program
 from .jax.emitting import emitted
-from .jax.program import lowered
+from .jax.program import Lowered, lowered
 from .numpy.emitting import module_of
 from .numpy.load import Compiled, compile_program
 from .updates import Update
@@ -42,6 +42,7 @@ class Row:
     nests: Callable[[Plan], str] = lambda plan: ""
     updates: Callable[[Sequence[Update]], Callable[..., Any] | None] | None = None
     needs: tuple[str, ...] = ()
+    traces: bool = False  # whether it goes through the steps of blocks by itself
     unable: Callable[[], str] = str  # why it cannot run here, although that is installed
 
     @property
@@ -87,9 +88,14 @@ def _jax(
     exact: Collection[str] = (),
     limits: Limits = XLA,
 ) -> Compiled:
+    return traced(lowered(program, sizes, dtypes, exact=exact))
+
+
+def traced(found: Lowered) -> Compiled:
+    """A lowered program on NumPy arrays, by XLA."""
     from .jax.load import compiled  # it imports jax
 
-    return compiled(lowered(program, sizes, dtypes, exact=exact))
+    return compiled(found)
 
 
 def _updates(several: Sequence[Update]) -> Callable[..., Any] | None:
@@ -147,6 +153,6 @@ BACKENDS: Mapping[str, Row] = {
     "native": Row(
         NATIVE, _native, _emitted, "llvm", nests=_nests, updates=_updates, needs=("llvmlite",), unable=_unable
     ),
-    "jax": Row(XLA, _jax, emitted, "jax", needs=("jax",)),
+    "jax": Row(XLA, _jax, emitted, "jax", needs=("jax",), traces=True),
 }
 TARGETS: Mapping[str, str] = {row.target: name for name, row in BACKENDS.items()}  # the backends by what they emit

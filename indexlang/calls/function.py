@@ -317,7 +317,7 @@ class Function(Transformed):
             return other.emit(target, *args, **{"vjp": vjp, **shapes})
         row = BACKENDS[self.backend]
         key, pulls = self._formed(args, shapes), arguments.switch("vjp", vjp)
-        if has_blocks(self.program) and not row.pulls:
+        if has_blocks(self.program) and not (row.pulls or row.traces):
             rule, way = f"no module of '{target}' goes through the steps of a block", "the target 'numpy' has one"
             raise MeaningError(Problem("target", rule, way_out=way))
         if pulls and not row.pulls:

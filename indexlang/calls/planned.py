@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self, TypeVar
 
-from ..backends.engines import BACKENDS, usual
+from ..backends.engines import BACKENDS, traced, usual
 from ..backends.numpy.load import Compiled, plan_alone
 from ..errors import warn_of
 from ..locks import Lock
@@ -21,6 +21,7 @@ from ..program.blocks import has_blocks
 from ..program.ir import Program
 from ..rewrite.starting import optional, started
 from ..staged.compiled import compiled as stepwise
+from ..staged.traced import lowering
 from . import arguments
 from .arguments import Form, Signature, forms_of
 from .arrays import Array
@@ -84,7 +85,9 @@ class Planned:
         dtypes = {name: dtype.name for name, (_, dtype) in signature.items()}
         arguments.check_cotangents(self._expected, shapes)
         compiles = BACKENDS[self.backend].compiles
-        if has_blocks(self.program):
+        if has_blocks(self.program) and BACKENDS[self.backend].traces:
+            compiled = traced(lowering(self.program, shapes, dtypes, self._exact))
+        elif has_blocks(self.program):
             compiled = stepwise(compiles, self.program, shapes, dtypes, self._exact, self._limits)
         else:
             compiled = compiles(self.program, shapes, dtypes, exact=self._exact, limits=self._limits)
@@ -97,7 +100,7 @@ class Planned:
         known = self._plans.get(key) if found is None else found.plan
         if known is not None:
             return known
-        if has_blocks(self.program):
+        if has_blocks(self.program) or BACKENDS[self.backend].traces:
             return self._at(key).plan
         signature = dict(zip(self._names, key, strict=True))
         shapes = {name: shape for name, (shape, _) in signature.items()}

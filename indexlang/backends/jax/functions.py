@@ -131,6 +131,11 @@ def first(bad, position):
     bad, position = jnp.ravel(bad), jnp.ravel(position)
     return jnp.any(bad), position[jnp.argmax(bad)]
 ''',
+    "earlier": '''\
+def earlier(one, other):
+    """What was found first: whether anything is bad, and the position."""
+    return one[0] | other[0], jnp.where(one[0], one[1], other[1])
+''',
     "logsumexp": '''\
 def logsumexp(x):
     """log(sum(exp(x))) along the last axis, around the greatest value, so that no exp overflows."""

@@ -52,6 +52,7 @@ class Lowered:
     dtypes: Mapping[str, str]
     warnings: tuple[Problem, ...] = ()
     limits: Limits = XLA
+    shown: str = ""  # what is told of it, where that is not statement by statement
 
     @property
     def workspace(self) -> int:
@@ -63,7 +64,7 @@ class Lowered:
         return f"<Plan of {made} for jax; print() shows it>"
 
     def __str__(self) -> str:
-        return told(self.steps, self.shapes, self.dtypes, self.workspace)
+        return self.shown or told(self.steps, self.shapes, self.dtypes, self.workspace)
 
 
 @within_depth(ShapeError, NAMED)
