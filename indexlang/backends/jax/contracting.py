@@ -13,6 +13,7 @@ from string import ascii_letters
 
 from ...plan.evaluation import Evaluation
 from ...plan.operators import SUMS
+from ...program.conditions import conjuncts
 from ...program.ir import Expr, indices_of
 from ...sizes.dtypes import kind_of
 from .convolutions import Convolution, backward, convolved, forward
@@ -65,39 +66,28 @@ def transposed_of(a: Around, ev: Evaluation) -> Convolution | None:
 
 
 def contracted(a: Around, ev: Evaluation, domain: Domain, convolution: Convolution | None = None) -> Arr:
-    """The value over the free indices."""
+    """The value over the free indices.
+
+    Under masks the sum of products holds if it is finite: whatever a refused point would have made inf or nan is in it.
+    """
     w, order = a.w, a.open(ev.free)
-    conditions = ev.conditions()
-    if not conditions:
-        return masked(a, products(a, ev, convolution), ev.outer, "0")
-    tests = _finite(a, ev) if kind_of(ev.compute) in ("float", "complex") else []
-    if not tests:
-        return masked(a, products(a, ev), ev.outer, "0")
-    told = replace(a, admitting=False)  # all positions have been looked at
-    with w.function("products") as fast:
-        w.line(f"return {w.whole(products(told, ev), order, a.sizes).code}")
-    with w.function("domain") as slow:
-        w.line(f"return {w.whole(w.cast(domain(told, ev), ev.compute), order, a.sizes).code}")
-    found = Arr(w.let("v", f"lax.cond({' & '.join(tests)}, {fast}, {slow})"), order, ev.compute)
+    found = products(a, ev, convolution)
+    if ev.conditions() and kind_of(ev.compute) in ("float", "complex"):
+        found = w.whole(found, order, a.sizes)
+        with w.function("domain", anew=True) as slow:  # else all that it has in common would be made whole
+            inner = replace(a, admitting=False)  # positions have been looked at
+            w.line(f"return {w.whole(w.cast(domain(inner, ev), ev.compute), order, a.sizes).code}")
+        code = f"lax.cond(jnp.all(jnp.isfinite({found.code})), lambda: {found.code}, {slow})"
+        found = Arr(w.let("v", code), order, ev.compute)
     return masked(a, found, ev.outer, "0")
 
 
-def _finite(a: Around, ev: Evaluation) -> list[str]:
-    """Code of whether what refused points are multiplied by is finite; what is read is read in front of it."""
-    tests: dict[str, None] = {}
-    for condition in ev.conditions():
-        conjunction(a, [condition])
-    for _, term in ev.terms():
-        core, outside, divisors = ev.split(term)
-        bearers = {_bearer(c, core) for c in ev.conditions()}
-        alone = bearers.pop() if len(bearers) == 1 else None
-        for k, factor in enumerate([*core, *outside, *divisors]):
-            found = a.w.solid(a.w.cast(value_of(a, factor), ev.compute))
-            if k != alone:
-                tests[f"jnp.all(jnp.isfinite({found.code}))"] = None
-            if k >= len(core) + len(outside):
-                tests[f"jnp.all({found.code} != 0)"] = None
-    return list(tests)
+def _conditions(a: Around, ev: Evaluation) -> list[Expr]:
+    """The conditions that refuse something: not those that keep a zero from meeting a pole, which finite results say
+    that none has met.
+    """
+    poles = {part for mask in a.b.poles for part in conjuncts(mask)}
+    return [c for c in ev.conditions() if c not in poles]
 
 
 def _bearer(condition: Expr, core: Sequence[Expr]) -> int | None:
@@ -141,7 +131,7 @@ def _term(a: Around, ev: Evaluation, term: Expr, convolution: Convolution | None
 def _admitted(a: Around, ev: Evaluation, core: Sequence[Expr], factors: list[Arr]) -> list[Arr]:
     """The factors, zeros in them where the conditions refuse; conditions of several are factors of their own."""
     w, found = a.w, list(factors)
-    for condition in ev.conditions():
+    for condition in _conditions(a, ev):
         one, k = conjunction(a, [condition]), _bearer(condition, core)
         assert one is not None
         if k is None:

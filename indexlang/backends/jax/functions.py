@@ -136,11 +136,17 @@ def earlier(one, other):
     """What was found first: whether anything is bad, and the position."""
     return one[0] | other[0], jnp.where(one[0], one[1], other[1])
 ''',
+    "extreme": '''\
+def extreme(x, axis, start, least):
+    """The greatest or least along axes, nan where one is: XLA's own reduction loses it on some processors."""
+    found = (jnp.min if least else jnp.max)(x, axis=axis, initial=start)
+    return jnp.where(jnp.any(x != x, axis=axis), jnp.nan, found) if jnp.issubdtype(x.dtype, jnp.floating) else found
+''',
     "logsumexp": '''\
 def logsumexp(x):
     """log(sum(exp(x))) along the last axis, around the greatest value, so that no exp overflows."""
     real = jnp.real(x)
-    most = jnp.max(real, axis=-1, initial=-jnp.inf, keepdims=True)
+    most = extreme(real, -1, -jnp.inf, False)[..., None]
     around = jnp.where(jnp.isfinite(most), most, 0)
     found = jnp.log(jnp.sum(jnp.exp(x - around), axis=-1)) + around[..., 0]
     return jnp.where(jnp.isinf(most[..., 0]), most[..., 0], found)
@@ -153,7 +159,7 @@ def winner(x, admitted, least):
         info = jnp.iinfo(x.dtype) if x.dtype != bool else None
         ends = least if info is None else info.max if least else info.min
     kept = jnp.where(admitted, x, ends)
-    best = (jnp.min if least else jnp.max)(kept, axis=-1, keepdims=True)
+    best = extreme(kept, -1, ends, least)[..., None]
     return jnp.argmax(admitted & ((x == best) | ((x != x) & (best != best))), axis=-1)
 ''',
 }

@@ -66,12 +66,12 @@ class Lines:
         return self.known[code]
 
     @contextmanager
-    def function(self, wish: str, takes: str = "") -> Iterator[str]:
-        """Lines of a function inside of this one, whose name is given."""
+    def function(self, wish: str, takes: str = "", anew: bool = False) -> Iterator[str]:
+        """Lines of a function inside of this one, whose name is given; it may compute all of it `anew`."""
         name = self.fresh(wish)
         self.line(f"def {name}({takes}):")
         known = self.known
-        self.known, self.depth = dict(known), self.depth + 1
+        self.known, self.depth = {} if anew else dict(known), self.depth + 1
         yield name
         self.known, self.depth = known, self.depth - 1
 

@@ -73,7 +73,7 @@ def precise(arrays: Mapping[str, Any]) -> None:
         if dtype in WIDE:
             short = {"complex128": "complex64"}.get(dtype, dtype.replace("64", "32"))
             rule = f"'{name}' is {dtype}, which jax cuts to {short} unless jax_enable_x64 is set"
-            way = f"jax.config.update('jax_enable_x64', True), or pass {name} as {short}"
+            way = f"jax.config.update('jax_enable_x64', True) or JAX_ENABLE_X64=1, or pass {name} as {short}"
             problems.append(Problem("precision-off", rule, way_out=way))
     if problems:
         raise ShapeError(*problems)

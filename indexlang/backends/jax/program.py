@@ -6,7 +6,7 @@ In: a Program, sizes and dtypes. Out: `Lowered`. The one rule: what is printed i
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from ...errors import NAMED, Problem, ShapeError, within_depth
@@ -18,6 +18,7 @@ from ...plan.planning import countable, record
 from ...plan.record import Record, told
 from ...plan.rewrites.cancel import cancel
 from ...plan.rewrites.choices import running
+from ...plan.rewrites.guards import ways
 from ...plan.sized import Sized
 from ...program.ir import Access, Program
 from ...program.text import dim_names, statement_text
@@ -86,9 +87,29 @@ def lowered(
     flat = running(hoist(expanded))
     known = written if flat is expanded else shapes.infer(flat, sizes, rewritten=True)
     typed = kinds.infer(flat, dtypes)
-    flat, known = cancel(flat, known)
-    work = _Lowering(flat, known, typed, name, half)
-    return work.lowered(program.outputs, exact, written.warnings)
+    way = next(iter(ways(flat)))
+    if not way.finite:
+        return _Lowering(*cancel(flat, known), typed, name, half).lowered(program.outputs, exact, written.warnings)
+    guarded = _Lowering(*cancel(flat, known), typed, f"{name}_guarded", half).lowered(program.outputs, exact, ())
+    known, typed = shapes.infer(way.program, sizes, rewritten=True), kinds.infer(way.program, dtypes)
+    bare = _Lowering(*cancel(way.program, known), typed, f"{name}_bare", half)
+    wanted = tuple(dict.fromkeys((*program.outputs, *way.finite)))
+    return _either(name, program.outputs, way.finite, bare.lowered(wanted, exact, written.warnings), guarded)
+
+
+def _either(name: str, outputs: Sequence[str], finite: Collection[str], bare: Lowered, guarded: Lowered) -> Lowered:
+    """What runs without guards of poles, and where its results are not finite once more, with them."""
+    there = [tensor for tensor, _, _ in bare.outputs]
+    tests = " & ".join(f"jnp.all(jnp.isfinite(found[{there.index(t)}]))" for t in finite)
+    lines = (
+        f"def {name}(*inputs):",
+        f"    found, checks = {name}_bare(*inputs)",
+        f"    results = {row([f'found[{there.index(t)}]' for t in outputs])}",
+        f"    return lax.cond({tests}, lambda: results, lambda: {name}_guarded(*inputs)[0]), checks",
+    )
+    text = "\n\n".join((guarded.text, bare.text, "\n".join(lines) + "\n"))
+    support = tuple(dict.fromkeys((*bare.support, *guarded.support)))
+    return replace(bare, text=text, support=support, outputs=bare.outputs[: len(outputs)])
 
 
 class _Lowering:

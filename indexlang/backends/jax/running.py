@@ -6,7 +6,7 @@ asks for; no array has both the reduced index and that of its bound.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ...plan.evaluation import Evaluation
@@ -21,7 +21,19 @@ from .scope import Around
 from .writing import unit
 
 _RUNNING = {"=": "lax.cumsum", "+=": "lax.cumsum", "*=": "lax.cumprod", "max=": "lax.cummax", "min=": "lax.cummin"}
-_REDUCE = {"=": "jnp.sum", "+=": "jnp.sum", "*=": "jnp.prod", "max=": "jnp.max", "min=": "jnp.min"}
+
+
+def reduce(a: Around, op: str, value: Arr, over: Sequence[str], fill: str) -> Arr:
+    """A value reduced by an operator over axes of its own, which has `fill` as its identity."""
+    if not over:
+        return value
+    w, axes = a.w, tuple(value.axes.index(i) for i in over)
+    if op in (*SUMS, "*="):
+        name = "jnp.sum" if op in SUMS else "jnp.prod"
+        code = f"{name}({value.code}, axis={axes}, dtype={w.kind(value.dtype)})"
+    else:
+        code = f"{w.use('extreme')}({value.code}, {axes}, {fill}, {op == 'min='})"
+    return w.made(value, code, [i for i in value.axes if i not in over])
 
 
 def running(a: Around, ev: Evaluation) -> Callable[[Around], Arr] | None:
@@ -38,11 +50,7 @@ def _run(a: Around, ev: Evaluation, found: Scan) -> Arr:
     fill = unit(a, ev.op, ends)
     value = masked(a, w.cast(value_of(a, ev.value), ev.compute), found.own, fill)
     value = w.whole(value, [i for i in a.order if i in value.axes or i in ev.summed], a.sizes)
-    others = tuple(k for k, i in enumerate(value.axes) if i in ev.summed and i != along)
-    if others:
-        extra = f", initial={fill}" if ev.op not in (*SUMS, "*=") else f", dtype={w.kind(value.dtype)}"
-        left = [i for i in value.axes if i == along or i not in ev.summed]
-        value = w.made(value, f"{_REDUCE[ev.op]}({value.code}, axis={others}{extra})", left)
+    value = reduce(a, ev.op, value, [i for i in value.axes if i in ev.summed and i != along], fill)
     axis, (lo, hi) = value.axes.index(along), a.extents[along]
     value = w.made(value, f"{_RUNNING[ev.op]}({value.code}, axis={axis}, reverse={not found.upper})", value.axes)
     ats = []

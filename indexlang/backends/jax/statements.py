@@ -19,11 +19,9 @@ from .convolutions import onto, replace_rows
 from .expressions import called, conjunction, masked, value_of
 from .lines import Arr
 from .reading import TAPS
-from .running import running
+from .running import reduce, running
 from .scope import Around, radix
 from .writing import COMBINE, Target, unit
-
-_REDUCE = {"=": "jnp.sum", "+=": "jnp.sum", "*=": "jnp.prod", "max=": "jnp.max", "min=": "jnp.min"}
 
 
 @dataclass(frozen=True)
@@ -101,13 +99,8 @@ def domain(a: Around, ev: Evaluation) -> Arr:
 def reduced(a: Around, ev: Evaluation, value: Arr, fill: str) -> Arr:
     """A value reduced by the statement's operator over the reduced indices, those that it lacks included."""
     w = a.w
-    own = tuple(k for k, i in enumerate(value.axes) if i in ev.summed)
     missing = a.count([i for i in ev.summed if i not in value.axes and i not in a.at])
-    if own:
-        extra = f", initial={fill}" if ev.op in ("max=", "min=") else ""
-        extra += f", dtype={w.kind(value.dtype)}" if ev.op in (*SUMS, "*=") else ""
-        left = [i for i in value.axes if i not in ev.summed]
-        value = w.made(value, f"{_REDUCE[ev.op]}({value.code}, axis={own}{extra})", left)
+    value = reduce(a, ev.op, value, [i for i in value.axes if i in ev.summed], fill)
     if missing != 1 and ev.op in (*SUMS, "*="):
         value = w.solid(value)
         form = f"({value.code} * {missing})" if ev.op in SUMS else f"lax.integer_pow({value.code}, {missing})"

@@ -126,18 +126,36 @@ class Target:
         """Code of the tensor with values combined into it at positions, in any order; what lies outside is dropped."""
         a, w = self.a, self.a.w
         own = [i for i in a.order if i not in a.at and i in self.free]
-        places = []
+        rows = self.rows()
+        places = dict[int, Arr]()
         for k, at in enumerate(self.known):
-            size = self.shape[k]
-            p, _ = positions(a, self.access, k, at)
-            outside = f"(({p.code} < 0) | ({p.code} >= {size}))"
-            places.append(w.made(p, f"jnp.where({outside}, {size}, {p.code})", p.axes, "p"))
-        order = [i for i in own if any(i in p.axes for p in places)]
-        assert set(order) == set(own), "a free index says where"
-        value = w.whole(value, order, a.sizes)
-        index = ", ".join(w.beside(w.solid(p), order) for p in places) or "..."
+            if k not in rows:
+                size = self.shape[k]
+                p, _ = positions(a, self.access, k, at)
+                outside = f"(({p.code} < 0) | ({p.code} >= {size}))"
+                places[k] = w.solid(w.made(p, f"jnp.where({outside}, {size}, {p.code})", p.axes, "p"))
+        order = [i for i in own if any(i in p.axes for p in places.values())]
+        assert {*order, *rows.values()} == {*own}, "a free index says where"
+        numbers = sorted(places)
+        first = numbers[0] if numbers and numbers == list(range(numbers[0], numbers[-1] + 1)) else 0
+        before = [rows[k] for k in sorted(rows) if k < first]  # what is taken apart stands in front
+        value = w.whole(value, [*before, *order, *(i for i in rows.values() if i not in before)], a.sizes)
+        index = ", ".join(w.beside(places[k], order) if k in places else ":" for k in range(len(self.known))) or "..."
         base = old if old is not None else w.let("sums", self.full())
         return f'{base}.at[{index}].{_SCATTER[self.op]}({value.code}, mode="drop")'
+
+    def rows(self) -> dict[int, str]:
+        """The axes that are written whole, as they lie, with their indices."""
+        uses = Counter(i for s in self.access.subscripts for i in set(indices_of(s)))
+        found: dict[int, str] = {}
+        for k, at in enumerate(self.known):
+            if at.row is None or not at.safe or len(at.row.coefs) != 1 or len(found) + 1 == len(self.known):
+                continue
+            ((index, coef),) = at.row.coefs
+            whole = at.row.interval(self.a.extents) == (0, self.shape[k] - 1) and coef == 1
+            if whole and uses[index] == 1:
+                found[k] = index
+        return found
 
     @property
     def free(self) -> frozenset[str]:
