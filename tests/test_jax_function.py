@@ -131,6 +131,28 @@ def test_what_a_mask_refuses_counts_nothing(bad: float) -> None:
     np.testing.assert_array_equal(scores(x=x), np.asarray([1, 3, bad], np.float32))
 
 
+@pytest.mark.parametrize("shape", [(64, 8), (256, 64), (10, 9, 126, 4)])
+@pytest.mark.parametrize("text", ["y[i,...] = max[j](x[i,j,...])", "y[i,...] = min[j](x[i,j,...])"])
+def test_an_extremum_is_nan_where_one_of_its_elements_is(text: str, shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    x[3, 5] = np.nan
+    f = indexlang.compile(text, backend="numpy")
+    np.testing.assert_array_equal(jax.jit(f.to_jax())(x=x), f(x=x))
+    pooled = indexlang.compile("y[i,j] max= x[i,2*j+r] where r < 2", backend="numpy")
+    x = x.reshape(shape[0], -1)
+    np.testing.assert_array_equal(jax.jit(pooled.to_jax())(x=x), pooled(x=x))
+    masked = indexlang.compile("y[i] = argmax[j](x[i,j]) where i < 9", backend="numpy")
+    np.testing.assert_array_equal(jax.jit(masked.to_jax())(x=x), masked(x=x))
+
+
+def test_a_zero_cotangent_does_not_meet_a_pole() -> None:
+    f = indexlang.compile("y[i] = m[i,k]*sqrt(x[k])", backend="numpy")
+    m, x = np.asarray([[0, 1, 2], [0, 3, 0]], np.float32), np.asarray([0, 4, 0], np.float32)
+    fn = f.to_jax()
+    for grad in (jax.grad, lambda f: jax.jit(jax.grad(f)), lambda f: lambda x: jax.vmap(jax.grad(f))(x[None])[0]):
+        np.testing.assert_array_equal(grad(lambda x: fn(m=m, x=x).sum())(x), [0, 1, np.inf])
+
+
 # -- positions -------------------------------------------------------------------------------------
 
 TABLE = "y[t,e] = E[tok[t],e]"

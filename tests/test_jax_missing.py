@@ -1,4 +1,4 @@
-"""JAX where it is not installed: an error with the way out, wherever it is asked for; and nothing imports it unasked."""
+"""JAX where it is not installed: an error with the way out, wherever it is asked for."""
 
 from __future__ import annotations
 

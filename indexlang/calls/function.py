@@ -327,19 +327,23 @@ class Function(Transformed):
             both = self._pulling(key).both(dict(zip(self._names, key, strict=True))) if pulls else None
             return row.emits(both or self._at(key).plan, self._text, __version__)
 
-    def to_jax(self, *, check: bool = False, precision: str = "highest") -> Any:
+    def to_jax(self, *, mode: str = "reverse", check: bool = False, precision: str = "highest") -> Any:
         """A function of jax arrays, called as this one; jit, vmap, grad and checkpoint go through it, grad of grad too.
 
         Its derivative is the derived program (`custom_vjp`), so that `jvp` and `hessian` refuse it: take `f.tangent()`
-        and `f.grad()` for these. `precision` is that of products: "highest", "high" or "default", as of jax's
-        matmul precision. Positions that leave an axis are an error outside of jit; inside of it what is read there is
-        nan (0 of integers) and what is written is dropped, unless `check` asks for an error when it runs. float16 and
-        bfloat16 are computed in float32. Errors: `MeaningError` where jax is not installed; calls: `ShapeError`, also
-        for numbers of 64 bits where jax has none.
+        and `f.grad()` for these; there is no other `mode` than "reverse" yet. `precision` is that of products:
+        "highest", "high" or "default", as of jax's matmul precision. Positions that leave an axis are an error outside
+        of jit; inside of it what is read there is nan (0 of integers) and what is written is dropped, unless `check`
+        asks for an error when it runs. float16 and bfloat16 are computed in float32. Errors: `MeaningError` where jax
+        is not installed; calls: `ShapeError`, also for numbers of 64 bits where jax has none.
         """
         present("jax", "or call the function itself, with NumPy arrays")
         from .on_jax import PRECISIONS, OnJax  # it imports jax
 
+        if mode != "reverse":
+            rule = f"a function of jax arrays has the mode 'reverse', not {arguments.shortly(mode)}"
+            way = "take f.tangent().to_jax(), whose inputs are the directions, too"
+            raise MeaningError(Problem("mode", rule, way_out=way))
         if precision not in PRECISIONS:
             rule = f"a precision is one of {', '.join(PRECISIONS)}, not {arguments.shortly(precision)}"
             raise MeaningError(Problem("precision", rule, way_out="leave it out: products are as exact as their type"))
