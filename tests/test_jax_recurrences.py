@@ -6,17 +6,19 @@ import pytest
 
 pytest.importorskip("jax", reason="jax is not installed: python -m pip install 'indexlang[jax]'")
 
-from jax_cases import long_numbers
+import numpy as np
+from jax_cases import jax, long_numbers
 from recurrences import CASES, Case
 from test_recurrences import NAMED, assert_close, function, given, taken, values
 
-from indexlang.errors import MeaningError
+import indexlang
+from indexlang.errors import MeaningError, ShapeError
 
 pytestmark = pytest.mark.usefixtures("long_numbers")
 __all__ = ["long_numbers"]
 
 BY_DATA = {"a tree", "a tree without paddings"}  # whose order only data tell
-RUN = [case for case in CASES if case.name not in BY_DATA]
+RUN = CASES
 
 
 @pytest.mark.parametrize("case", RUN, ids=lambda case: case.name)
@@ -34,6 +36,20 @@ def test_gradients_are_numpys(case: Case) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(BY_DATA))
-def test_an_order_that_data_decide_is_refused(name: str) -> None:
-    with pytest.raises(MeaningError, match=r"(?s)data tell here .*way out: take backend='native' or 'numpy'"):
-        function(NAMED[name], "jax")(NAMED[name].arrays())
+def test_an_order_that_data_decide_is_refused_where_jax_traces(name: str) -> None:
+    f, arrays = function(NAMED[name]), NAMED[name].arrays()
+    with pytest.raises(MeaningError, match=r"(?s)data tell here .*way out: call it outside of jit"):
+        jax.jit(f.to_jax())(arrays)
+    right = values(f, arrays)
+    for fn in (f.to_jax(), jax.jit(f.to_jax(check=True))):
+        found = fn(arrays)
+        assert_close(found if isinstance(found, dict) else {f.outputs[0]: np.asarray(found)}, right)
+
+
+def test_a_step_that_reads_too_early_is_an_error() -> None:
+    step = "        h[t] = x[t] + h[left[t]] where left[t] >= 0\n"
+    text = f"layer walk(left[T], x[T]) -> h:\n    shape h[T]\n    for t:\n{step}"
+    early = {"left": np.asarray([-1, 2, 1]), "x": np.ones(3)}
+    for call in (indexlang.compile(text, backend="jax"), indexlang.compile(text).to_jax()):
+        with pytest.raises(ShapeError):
+            call(early)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..backends.jax.load import PRECISIONS, loaded, precise, telling
 from ..backends.jax.program import Lowered
-from ..errors import Problem, ShapeError
+from ..errors import MeaningError, Problem, ShapeError
 from ..program.affine import Affine
 from ..program.ir import Program
 from ..rewrite.starting import starting
@@ -105,7 +105,9 @@ class OnJax:
             results, checks = run(*arrays)
             if checks:
                 self._look(tell, checks)
-            return tuple(results)
+            if found.orders is not None:
+                self._orders(found.orders, results[len(found.outputs) :])
+            return tuple(results[: len(found.outputs)])
 
         def forward(*arrays: Any) -> tuple[Outputs, Any]:
             if not wrt:
@@ -143,6 +145,17 @@ class OnJax:
             tell(checks)
         elif self.check:
             jax.debug.callback(tell, checks)
+
+    def _orders(self, orders: Callable[..., None], decided: Sequence[Any]) -> None:
+        """Refuse steps that read too early, where data tell. Errors: `MeaningError` where jax traces."""
+        if not any(isinstance(a, jax.core.Tracer) for a in decided):
+            orders(*map(np.asarray, decided))
+        elif self.check:
+            jax.debug.callback(orders, *decided)
+        else:
+            rule = "data tell here whether what a step reads is made by then, and compiled code does not look at that"
+            way = "call it outside of jit, or ask for to_jax(check=True)"
+            raise MeaningError(Problem("target", rule, way_out=way))
 
     def _pair(self, wrt: tuple[str, ...], half: str) -> tuple[OnJax, OnJax]:
         """The forward part with what the backward part needs of it, and the backward part."""

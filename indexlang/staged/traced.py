@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
+from typing import Any
+
+from numpy.typing import NDArray
 
 from ..backends.jax.lines import Lines, number
 from ..backends.jax.program import RESERVED, Lowered, lowered, row
-from ..errors import MeaningError, Problem
 from ..program.blocks import has_blocks
 from ..program.ir import Access, Boundary, Const, Expr, Index, Program, Size, Subscript
 from ..program.ir import Call as Apply
 from .cutting import staged
 from .driver import access_of, calls
+from .once import look_once
+from .order import Pair, look
 from .pieces import forms, positions, read_in, shape_of
 from .stages import At, Axis, Call, Now, One, Repeat, Slice, Span, Stage, Staged
 from .told import text, told
@@ -33,14 +38,10 @@ def lowering(
     exact: Collection[str] = (),
     half: str = "float16",
 ) -> Lowered:
-    """The function of a program. Errors: `ShapeError`; `MeaningError` where data decide whether steps are in order."""
+    """The function of a program. Errors: `ShapeError`."""
     if not has_blocks(program):
         return lowered(program, sizes, dtypes, exact=exact, half=half)
     found, warnings = staged(program, sizes, dtypes)
-    if found.checks:
-        rule = "data tell here whether what a step reads is made by then, and no code for jax looks at that"
-        way = "take backend='native' or 'numpy', which do; or read at positions that subscripts, sizes and masks tell"
-        raise MeaningError(Problem("target", rule, way_out=way))
     pieces = [
         lowered(call.program, *forms(call, found), name=f"piece_{k}", exact=call.program.outputs, half=half)
         for k, call in enumerate(calls(found.stages))
@@ -48,7 +49,8 @@ def lowering(
     kept = {b.tensor: b.dtype for b in found.buffers}
     outputs = tuple((t, None, kept[t] if t in exact else d) for t, d in found.outputs)
     work = _Loops(found, pieces)
-    source = work.text(outputs, half)
+    decided = tuple(dict.fromkeys(tensor for check in found.checks for tensor in check.tensors))
+    source = work.text(outputs, half, decided)
     made = Lowered(
         "\n\n".join([*(p.text for p in pieces), source]),
         tuple(dict.fromkeys([*(name for p in pieces for name in p.support), *work.w.support])),
@@ -60,7 +62,19 @@ def lowering(
         {**found.dtypes, **{t: kept[t] for t in exact}},
         warnings,
     )
-    return replace(made, shown=text(found, pieces, made.workspace))
+    orders = partial(_orders, found, decided) if found.checks else None
+    return replace(made, decided=decided, orders=orders, shown=text(found, pieces, made.workspace))
+
+
+def _orders(found: Staged, decided: Sequence[str], *arrays: NDArray[Any]) -> None:
+    """Look at what data said of the order of steps. Errors: `ShapeError`."""
+    there = dict(zip(decided, arrays, strict=True))
+    for check in found.checks:
+        given = [there[tensor] for tensor in check.tensors]
+        if isinstance(check, Pair):
+            look(check, found.shapes, *given)
+        else:
+            look_once(check, found.shapes, *given)
 
 
 @dataclass
@@ -77,7 +91,7 @@ class _Loops:
     checks: list[str] = field(default_factory=list)  # the name of what each place has found
     number: int = 0
 
-    def text(self, outputs: Sequence[tuple[str, None, str]], half: str) -> str:
+    def text(self, outputs: Sequence[tuple[str, None, str]], half: str, decided: Sequence[str]) -> str:
         """The source of the function."""
         w, found = self.w, self.found
         w.taken |= {*RESERVED, "compute", *(f"piece_{k}" for k in range(len(self.pieces)))}
@@ -90,6 +104,7 @@ class _Loops:
         for tensor, _, dtype in outputs:
             kind = f"jnp.{half}" if dtype == "float16" else w.kind(dtype)
             results.append(f"{self.array(tensor)}.astype({kind})")
+        results += map(self.array, decided)
         w.line(f"return {row(results)}, {row(self.checks)}")
         lines = [f"def compute({', '.join(names)}):"]
         lines += [f"    {dtype} = jax.dtypes.canonicalize_dtype({dtype!r})" for dtype in w.wide]

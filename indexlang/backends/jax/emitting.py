@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from textwrap import fill
 
+from ...errors import MeaningError, Problem
 from .lines import INDENT, Lines
 from .program import RESERVED, Lowered, module
 
@@ -34,7 +35,11 @@ def look(checks):
 
 
 def emitted(what: Lowered, program: str, version: str) -> str:
-    """A module whose `run(*inputs)` gives a tuple of the outputs."""
+    """A module whose `run(*inputs)` gives a tuple of the outputs. Errors: `MeaningError`."""
+    if what.orders is not None:
+        rule = "data tell here whether what a step reads is made by then, and no printed code looks at that"
+        way = "call the function, which does; or read at positions that subscripts, sizes and masks tell"
+        raise MeaningError(Problem("target", rule, way_out=way))
     w = Lines(taken={*RESERVED, "fitting", "look", "compute", "outputs", "checks"}, depth=1)
     names = [w.fresh(name) for name, _ in what.inputs]
     shown = _shown((name, what.shapes[name], kind) for name, _, kind in what.outputs)

@@ -39,7 +39,10 @@ def compiled(found: Lowered, precision: str = "highest") -> Compiled:
         precise({name: array for (name, _), array in zip(found.inputs, arrays, strict=True)})
         outputs, checks = run(*arrays)
         look(checks)
-        return tuple(np.array(o) for o in outputs)
+        results = tuple(np.array(o) for o in outputs)
+        if found.orders is not None:
+            found.orders(*results[len(found.outputs) :])
+        return results[: len(found.outputs)]
 
     plan: Any = found
     return Compiled(guarded(at_once, found.places, found.shapes), plan, found.warnings)

@@ -5,7 +5,7 @@ In: a Program, sizes and dtypes. Out: `Lowered`. The one rule: what is printed i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -53,6 +53,8 @@ class Lowered:
     dtypes: Mapping[str, str]
     warnings: tuple[Problem, ...] = ()
     limits: Limits = XLA
+    decided: tuple[str, ...] = ()  # tensors that are given behind the outputs, for `orders` to look at
+    orders: Callable[..., None] | None = None  # refuses steps that read too early, where only data tell
     shown: str = ""  # what is told of it, where that is not statement by statement
 
     @property
