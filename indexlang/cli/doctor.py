@@ -378,9 +378,9 @@ def text(machine: Machine) -> str:
         ("backend", machine.backend or "unknown"),
         ("NumPy", np.__version__),
         ("native", machine.native or "not installed; it is an extra: pip install 'indexlang[native]'"),
-        ("jax", machine.jax or "not installed; it is an extra: pip install 'indexlang[jax]'"),
         *([("", machine.alone)] if machine.alone else []),
         *([("cache", machine.cache)] if machine.cache else []),
+        ("jax", machine.jax or "not installed; it is an extra: pip install 'indexlang[jax]'"),
         *(("environment", f"{name}={value}") for name, value in machine.environment.items()),
     ]
     lines = [f"{name:<16} {value}" for name, value in rows]

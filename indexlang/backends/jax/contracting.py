@@ -6,7 +6,7 @@ counts nothing, also where a factor is inf or nan there: then the whole domain i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from string import ascii_letters
@@ -14,7 +14,7 @@ from string import ascii_letters
 from ...plan.evaluation import Evaluation
 from ...plan.operators import SUMS
 from ...program.conditions import conjuncts
-from ...program.ir import Expr, indices_of
+from ...program.ir import Access, Expr, Subscript, children, indices_of
 from ...sizes.dtypes import kind_of
 from .convolutions import Convolution, backward, convolved, forward
 from .expressions import called, conjunction, masked, value_of
@@ -74,12 +74,45 @@ def contracted(a: Around, ev: Evaluation, domain: Domain, convolution: Convoluti
     found = products(a, ev, convolution)
     if ev.conditions() and kind_of(ev.compute) in ("float", "complex"):
         found = w.whole(found, order, a.sizes)
-        with w.function("domain", anew=True) as slow:  # else all that it has in common would be made whole
-            inner = replace(a, admitting=False)  # positions have been looked at
-            w.line(f"return {w.whole(w.cast(domain(inner, ev), ev.compute), order, a.sizes).code}")
+        slow = _in_steps(a, ev, domain)
         code = f"lax.cond(jnp.all(jnp.isfinite({found.code})), lambda: {found.code}, {slow})"
         found = Arr(w.let("v", code), order, ev.compute)
     return masked(a, found, ev.outer, "0")
+
+
+def _in_steps(a: Around, ev: Evaluation, domain: Domain) -> str:
+    """The name of a function that goes through the whole domain, one value of the longest reduced index at a time."""
+    w, order = a.w, a.open(ev.free)
+    index = max((i for i in ev.summed if i not in a.at), key=lambda i: a.sizes[i])
+    lo, hi = a.extents[index]
+    parts = (ev.value, *(m for m in ev.stmt.domain.masks))
+    there = {access: a.read(a, access) for part in parts for access in _outermost(part)}
+
+    def taken(inner: Around, access: Access) -> Arr:
+        found = there[access]
+        if index not in found.axes:
+            return found
+        code = f"lax.dynamic_index_in_dim({found.code}, number, {found.axes.index(index)}, keepdims=False)"
+        return w.made(found, code, [i for i in found.axes if i != index], "now")
+
+    with w.function("domain", anew=True) as slow:
+        with w.function("step", "number, total", anew=True) as step:
+            now = w.let(index, f"jnp.asarray(number + {lo}, {w.kind('int64')})")
+            inner = replace(a, admitting=False, stepping={index: now}, read=taken)  # positions have been looked at
+            w.line(f"return total + {w.whole(w.cast(domain(inner, ev), ev.compute), order, a.sizes).code}")
+        shape = tuple(a.sizes[i] for i in order)
+        start = f"jnp.zeros({shape}, {w.kind(ev.compute)})"
+        w.line(f"return lax.fori_loop(0, {hi - lo}, {step}, {start})")
+    return slow
+
+
+def _outermost(node: Subscript) -> Iterator[Access]:
+    """The accesses of an expression that stand in no other one."""
+    if isinstance(node, Access):
+        yield node
+        return
+    for part in children(node):
+        yield from _outermost(part)
 
 
 def _conditions(a: Around, ev: Evaluation) -> list[Expr]:

@@ -35,12 +35,13 @@ class Around:
     checks: list[tuple[str, str, Access, int]] = field(default_factory=list)
     admitting: bool = True  # whether positions are to be looked at
     read: Callable[[Around, Access], Arr] = field(kw_only=True)  # an access as an array
+    stepping: Mapping[str, str] = field(default_factory=dict)  # indices that a loop goes through, with their values
     exact: Mapping[str, str] = field(default_factory=dict)  # tensors whose arrays are not of their computing dtype
 
     @property
     def sizes(self) -> dict[str, int]:
         """How many values each index has here."""
-        return {i: 1 if i in self.at else hi - lo for i, (lo, hi) in self.extents.items()}
+        return {i: 1 if i in self.at or i in self.stepping else hi - lo for i, (lo, hi) in self.extents.items()}
 
     def tapped(self, values: Mapping[str, int]) -> Around:
         """The same where some indices have one value each."""
@@ -48,7 +49,7 @@ class Around:
 
     def open(self, indices: Collection[str]) -> tuple[str, ...]:
         """Those of the indices that have an axis, in the order of axes."""
-        return tuple(i for i in self.order if i in indices and i not in self.at)
+        return tuple(i for i in self.order if i in indices and i not in self.at and i not in self.stepping)
 
     def subscribed(self, access: Access, axis: int) -> Subscribed:
         """What a subscript says here."""
@@ -67,6 +68,8 @@ class Around:
         lo, hi = self.extents[index]
         if index in self.at:
             return Arr(str(self.at[index]), (), "int64", literal=True)
+        if index in self.stepping:
+            return Arr(self.stepping[index], (), "int64")
         code = f"jnp.arange({lo}, {hi}, dtype={self.w.kind('int64')})"
         return Arr(self.w.let(index, code), (index,), "int64")
 

@@ -23,6 +23,8 @@ from .running import reduce, running
 from .scope import Around, radix
 from .writing import COMBINE, Target, unit
 
+FEW = 16  # points that are combined one by one
+
 
 @dataclass(frozen=True)
 class Way:
@@ -68,6 +70,8 @@ def _way(a: Around, ev: Evaluation) -> Way:
     if convolution is not None:
         return Way("convolution", lambda inner: contracted(inner, ev, domain, convolution))
     summed, free = window_taps(a, ev)
+    if ev.op in ("max=", "min=") and a.count(ev.summed) <= FEW:
+        summed = ev.summed  # combined one by one they keep nan without another look
     if is_contraction(a, ev, (*summed, *free)):
         name, make = "contraction", lambda inner: contracted(inner, ev, domain)
     else:
