@@ -5,13 +5,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check format grammar pages fuzz fuzz-text fuzz-files fuzz-native kill bench clean
+.PHONY: demo test test-engines check format grammar pages fuzz fuzz-text fuzz-files fuzz-native kill bench clean
 
 demo: $(VENV)/examples.stamp ## derive the convolution's gradient, then train LeNet-5 on handwritten digits
 	$(BIN)/python -m examples.train_lenet $(ARGS)
 
 test: $(VENV)/dev.stamp ## every test
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+test-engines: $(VENV)/engines.stamp ## the tests of programs on jax, which skip where it is not installed
+	$(BIN)/python -m pytest -n auto tests/test_jax_*.py $(ARGS)
 
 check: $(VENV)/dev.stamp ## format, lint, types, imports, tests
 	$(BIN)/ruff format --check .
@@ -72,6 +75,11 @@ $(VENV)/bench.stamp: pyproject.toml | $(VENV)/bin/python
 	$(call NEWER,$(BIN)/python,Remove $(VENV) and start again.)
 	@echo 'Installing the package, and what it is measured beside, some GB, into $(VENV), once.'
 	$(INSTALL) --editable '.[bench]'
+	@touch $@
+
+$(VENV)/engines.stamp: $(VENV)/dev.stamp
+	@echo 'Installing jax into $(VENV), once.'
+	$(INSTALL) --editable '.[dev,jax]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python

@@ -42,7 +42,7 @@ def test_the_page_has_every_variable() -> None:
     """All that any of our files reads of the environment."""
     files = [ROOT / "Makefile", *(f for d in ("indexlang", "tests", "examples") for f in (ROOT / d).rglob("*.py"))]
     named = {name for f in files for name in re.findall(r"\bINDEXLANG_[A-Z_]+", f.read_text(encoding="utf-8"))}
-    read = re.compile(r"""(?:environ(?:\.get)?[(\[]|getenv\()"([A-Z_]+)""")
+    read = re.compile(r"""(?:environ(?:\.get)?[(\[]|getenv\()"([A-Z0-9_]+)""")
     named |= {name for f in (ROOT / "indexlang").rglob("*.py") for name in read.findall(f.read_text(encoding="utf-8"))}
     assert len(named) > 8
     assert not {name for name in named if f"`{name}`" not in PAGE}

@@ -715,7 +715,7 @@ def test_what_is_no_program() -> None:
         indexlang.compile(None)  # type: ignore[arg-type]
     with pytest.raises(LanguageSyntaxError, match="not int"):
         indexlang.compile(3)  # type: ignore[arg-type]
-    with pytest.raises(MeaningError, match="a backend is one of auto, numpy, native, not 'gpu'"):
+    with pytest.raises(MeaningError, match="a backend is one of auto, numpy, native, jax, not 'gpu'"):
         indexlang.compile("y = 1", backend="gpu")
     f = indexlang.compile("y[i] = x[i]")
     with pytest.raises(DerivationError, match="a form is 'scatter' or 'gather', not 'reverse'"):

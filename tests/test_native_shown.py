@@ -342,9 +342,9 @@ def test_the_backend_that_the_environment_names(monkeypatch: pytest.MonkeyPatch,
         assert indexlang.compile(NETWORK).backend == backend
         assert doctor.backend().startswith(f"{backend}, {'as INDEXLANG' if named in BACKENDS else 'where none'}")
     monkeypatch.setenv("INDEXLANG_BACKEND", "natve")
-    with pytest.raises(MeaningError, match="INDEXLANG_BACKEND is one of numpy, native"):
+    with pytest.raises(MeaningError, match="INDEXLANG_BACKEND is one of numpy, native, jax"):
         indexlang.compile(NETWORK)
-    assert doctor.backend() == "none: INDEXLANG_BACKEND is one of numpy, native"
+    assert doctor.backend() == "none: INDEXLANG_BACKEND is one of numpy, native, jax"
     assert indexlang.compile(NETWORK, backend="numpy").backend == "numpy"
     assert commands.main(["run", "-e", "y[i] = i where i < 3"]) == 1
     assert "INDEXLANG_BACKEND=natve" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import timeit
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import MeaningError, Problem, shown
-from ..plan.limits import NATIVE, NUMPY, Limits
+from ..plan.limits import NATIVE, NUMPY, XLA, Limits
 from ..plan.plan import Plan
+from ..program.ir import Program
+from .jax.emitting import emitted
+from .jax.program import Lowered, lowered
 from .numpy.emitting import module_of
 from .numpy.load import Compiled, compile_program
 from .updates import Update
@@ -39,6 +42,7 @@ class Row:
     nests: Callable[[Plan], str] = lambda plan: ""
     updates: Callable[[Sequence[Update]], Callable[..., Any] | None] | None = None
     needs: tuple[str, ...] = ()
+    traces: bool = False  # whether it goes through the steps of blocks by itself
     unable: Callable[[], str] = str  # why it cannot run here, although that is installed
 
     @property
@@ -74,6 +78,24 @@ def _nests(plan: Plan) -> str:
     from .native.load import nests
 
     return nests(plan)
+
+
+def _jax(
+    program: Program,
+    sizes: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, str],
+    complex_step: bool = False,
+    exact: Collection[str] = (),
+    limits: Limits = XLA,
+) -> Compiled:
+    return traced(lowered(program, sizes, dtypes, exact=exact))
+
+
+def traced(found: Lowered) -> Compiled:
+    """A lowered program on NumPy arrays, by XLA."""
+    from .jax.load import compiled  # it imports jax
+
+    return compiled(found)
 
 
 def _updates(several: Sequence[Update]) -> Callable[..., Any] | None:
@@ -131,5 +153,6 @@ BACKENDS: Mapping[str, Row] = {
     "native": Row(
         NATIVE, _native, _emitted, "llvm", nests=_nests, updates=_updates, needs=("llvmlite",), unable=_unable
     ),
+    "jax": Row(XLA, _jax, emitted, "jax", needs=("jax",), traces=True),
 }
 TARGETS: Mapping[str, str] = {row.target: name for name, row in BACKENDS.items()}  # the backends by what they emit

@@ -6,7 +6,7 @@ In: what a caller passes. Out: arrays by name; a signature. The one rule: all th
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from keyword import iskeyword
 from typing import Any
 
@@ -71,8 +71,12 @@ def by_name(
     inputs: Sequence[str],
     optional: Sequence[str],
     ignored: Collection[str],
+    convert: Callable[[str, Any], Any] = as_array,
 ) -> dict[str, Array]:
-    """The arrays of a call by name. Errors: `ShapeError` for missing and unexpected ones, and what is no array."""
+    """The arrays of a call by name. Errors: `ShapeError` for missing and unexpected ones, and what is no array.
+
+    `convert` makes an array of a name and what is passed.
+    """
     known = (f"inputs: {', '.join((*inputs, *optional)) or 'none'}",)
     order = (*inputs, *optional)
     given, problems = named(args, kwargs, order)
@@ -80,7 +84,7 @@ def by_name(
     for name, value in given.items():
         if name in order:
             try:
-                found[name] = as_array(name, value)
+                found[name] = convert(name, value)
             except ShapeError as error:
                 problems += error.problems
     strange, meant = no_inputs(given, order, ignored)

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.engines import BACKENDS
 from ..errors import MeaningError, Problem
 from ..meaning.report import nearest
 from ..program.ir import Program, blocks_of
 from .arguments import shortly
 
 
-def checkpoints_of(checkpoint: Any, program: Program) -> dict[str, int]:
+def checkpoints_of(checkpoint: Any, program: Program, backend: str) -> dict[str, int]:
     """How many steps of which blocks are between two states that are kept. Errors: `MeaningError`."""
     if checkpoint is None:
         return {}
@@ -35,4 +36,8 @@ def checkpoints_of(checkpoint: Any, program: Program) -> dict[str, int]:
             known = f"blocks over one index: {', '.join(there) or 'none'}"
             near = nearest(index, there) if isinstance(index, str) else None
             raise MeaningError(Problem("setting", rule, None, (known,), near or "leave checkpoint out"))
+    if checkpoint and BACKENDS[backend].traces:
+        rule = f"the backend {backend} goes through the steps of blocks by itself, and keeps all of their states"
+        way = "leave checkpoint out, and let jax.checkpoint wrap a function around f.to_jax()"
+        raise MeaningError(Problem("setting", rule, way_out=way))
     return {index: int(steps) for index, steps in checkpoint.items()}

@@ -329,7 +329,7 @@ class Function(Transformed):
             return other.emit(target, *args, **{"vjp": vjp, **shapes})
         row = BACKENDS[self.backend]
         key, pulls = self._formed(args, shapes), arguments.switch("vjp", vjp)
-        if has_blocks(self.program) and not row.pulls:
+        if has_blocks(self.program) and not (row.pulls or row.traces):
             rule, way = f"no module of '{target}' goes through the steps of a block", "the target 'numpy' has one"
             raise MeaningError(Problem("target", rule, way_out=way))
         if pulls and not row.pulls:
@@ -338,6 +338,29 @@ class Function(Transformed):
         with in_order(args, key, self.program):
             both = self._pulling(key).both(dict(zip(self._names, key, strict=True))) if pulls else None
             return row.emits(both or self._at(key).plan, self._text, __version__)
+
+    def to_jax(self, *, mode: str = "reverse", check: bool = False, precision: str = "highest") -> Any:
+        """A function of jax arrays, called as this one; jit, vmap, grad and checkpoint go through it, grad of grad too.
+
+        Its derivative is the derived program (`custom_vjp`), so that `jvp` and `hessian` refuse it: take `f.tangent()`
+        and `f.grad()` for these; there is no other `mode` than "reverse" yet. `precision` is that of products:
+        "highest", "high" or "default", as of jax's matmul precision. Positions that leave an axis are an error outside
+        of jit; inside of it what is read there is nan (0 of integers) and what is written is dropped, unless `check`
+        asks for an error when it runs. float16 and bfloat16 are computed in float32. Errors: `MeaningError` where jax
+        is not installed; calls: `ShapeError`, also for numbers of 64 bits where jax has none.
+        """
+        present("jax", "or call the function itself, with NumPy arrays")
+        from .on_jax import PRECISIONS, OnJax  # it imports jax
+
+        if mode != "reverse":
+            rule = f"a function of jax arrays has the mode 'reverse', not {arguments.shortly(mode)}"
+            way = "take f.tangent().to_jax(), whose inputs are the directions, too"
+            raise MeaningError(Problem("mode", rule, way_out=way))
+        if precision not in PRECISIONS:
+            rule = f"a precision is one of {', '.join(PRECISIONS)}, not {arguments.shortly(precision)}"
+            raise MeaningError(Problem("precision", rule, way_out="leave it out: products are as exact as their type"))
+        looks = arguments.switch("check", check)
+        return self._made(("on jax", precision, looks, None), lambda: OnJax(self, precision, looks))
 
     def _formed(self, args: Sequence[Any], shapes: Mapping[str, Any]) -> tuple[Form, ...]:
         found = arguments.forms(args, shapes, self.program, self._ignored, self._expected)

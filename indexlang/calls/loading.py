@@ -23,7 +23,7 @@ from .checkpointing import checkpoints_of
 from .function import Function
 from .origins import Origin, options_of
 
-Backend = Literal["auto", "numpy", "native"]
+Backend = Literal["auto", "numpy", "native", "jax"]
 
 
 def compile(  # noqa: A001 (the name that the contract gives it)
@@ -44,7 +44,8 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     layers; `options` are that layer's, in one mapping or by keyword:
     `compile("conv.idx", layer="conv2d", stride=2)`. `outputs` are the tensors to deliver, instead of the header's, or
     those that nothing reads. `backend` is what runs the Function: "native" (the extra of that
-    name), statements as loop nests, compiled for this processor; or "numpy". "auto" is what INDEXLANG_BACKEND says,
+    name), statements as loop nests, compiled for this processor; "jax" (the extra of that name), array operations that
+    XLA compiles; or "numpy". Arrays are NumPy's on each. "auto" is what INDEXLANG_BACKEND says,
     else native where llvmlite is installed and can make code, else NumPy; `f.backend` says which. With `recompute` no
     product is kept from the forward run of `vjp` that its pullback can make again: less memory, more time. With
     `checkpoint={"t": 16}` every 16th state of a `for` over t is kept, and gradients make the others again, 16 steps at
@@ -63,7 +64,7 @@ def compile(  # noqa: A001 (the name that the contract gives it)
     found = origin.program(2)
     limits = BACKENDS[engine].limits
     limits = replace(limits, deep=NEVER) if again else limits
-    every = checkpoints_of(checkpoint, found.program)
+    every = checkpoints_of(checkpoint, found.program, engine)
     return Function(found.program, found.options, limits=limits, backend=engine, origin=origin, checkpoint=every)
 
 

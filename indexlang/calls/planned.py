@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self, TypeVar
 
-from ..backends.engines import BACKENDS, usual
+from ..backends.engines import BACKENDS, traced, usual
 from ..backends.numpy.load import Compiled, plan_alone
 from ..errors import warn_of
 from ..locks import Lock
@@ -22,6 +22,7 @@ from ..program.ir import Program
 from ..rewrite.starting import optional, started
 from ..staged.compiled import compiled as stepwise
 from ..staged.recomputing import joined
+from ..staged.traced import lowering
 from . import arguments
 from .arguments import Form, Signature, forms_of
 from .arrays import Array
@@ -87,7 +88,9 @@ class Planned:
         dtypes = {name: dtype.name for name, (_, dtype) in signature.items()}
         arguments.check_cotangents(self._expected, shapes)
         compiles = BACKENDS[self.backend].compiles
-        if has_blocks(self.program):
+        if has_blocks(self.program) and BACKENDS[self.backend].traces:
+            compiled = traced(lowering(self.program, shapes, dtypes, self._exact))
+        elif has_blocks(self.program):
             program = joined(self.program, self._checkpoint, shapes) if self._checkpoint else self.program
             compiled = stepwise(compiles, program, shapes, dtypes, self._exact, self._limits)
         else:
@@ -101,7 +104,7 @@ class Planned:
         known = self._plans.get(key) if found is None else found.plan
         if known is not None:
             return known
-        if has_blocks(self.program):
+        if has_blocks(self.program) or BACKENDS[self.backend].traces:
             return self._at(key).plan
         signature = dict(zip(self._names, key, strict=True))
         shapes = {name: shape for name, (shape, _) in signature.items()}
@@ -141,7 +144,7 @@ class Planned:
         limits = replace(BACKENDS[backend].limits, deep=self._limits.deep)
         how: dict[str, Any] = {"always_dict": self._always_dict, "exact": tuple(self._exact)}
         how |= {"ignored": tuple(self._ignored), "expected": self._expected, "limits": limits, "backend": backend}
-        how |= {"checkpoint": self._checkpoint}
+        how["checkpoint"] = {} if BACKENDS[backend].traces else self._checkpoint
         return self._made(("on", backend), lambda: self._like(self.program, self.options, **how))
 
     def __reduce__(self) -> tuple[Callable[..., Planned], tuple[Any, ...]]:

@@ -13,6 +13,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ class Machine:
     native: str | None = None  # what makes native code, and for which machine
     alone: str = ""  # why native code runs in fewer threads than it may
     cache: str = ""  # where that code is kept, and how much
+    jax: str | None = None  # the version of jax, and whether it has numbers of 64 bits; nothing of it is imported
     refused: Sequence[tuple[str, str]] = ()  # settings of ours that no program accepts, and the ways out
 
     @property
@@ -222,6 +224,7 @@ def look(seconds: float = 0.3) -> Machine:
         native=native(),
         alone=alone(),
         cache=cache(objects.kept()),
+        jax=jax(),
         refused=refused(),
     )
 
@@ -268,6 +271,18 @@ def native() -> str | None:
     caches = f"caches of {target.l1 >> 10} and {target.l2 >> 10} KiB"
     vectors = f"{target.lanes(4)} float32 in each of {target.registers} vectors{fused}"
     return f"{engine.version()} for {target.cpu}: {vectors}, {caches}"
+
+
+def jax() -> str | None:
+    """The version of jax that is installed, and what the environment says about numbers of 64 bits."""
+    if BACKENDS["jax"].missing:
+        return None
+    try:
+        found = version("jax")
+    except PackageNotFoundError:
+        found = "of an unknown version"
+    wide = os.environ.get("JAX_ENABLE_X64", "").lower() in ("1", "true", "yes", "on", "t", "y")
+    return f"jax {found}, {'with' if wide else 'without'} numbers of 64 bits where nothing else is said"
 
 
 def alone() -> str:
@@ -365,6 +380,7 @@ def text(machine: Machine) -> str:
         ("native", machine.native or "not installed; it is an extra: pip install 'indexlang[native]'"),
         *([("", machine.alone)] if machine.alone else []),
         *([("cache", machine.cache)] if machine.cache else []),
+        ("jax", machine.jax or "not installed; it is an extra: pip install 'indexlang[jax]'"),
         *(("environment", f"{name}={value}") for name, value in machine.environment.items()),
     ]
     lines = [f"{name:<16} {value}" for name, value in rows]

@@ -123,7 +123,7 @@ def planned_of(args: argparse.Namespace) -> tuple[Function, Forms]:
     program = program_of(args)
     emits = args.command == "emit"
     backend = present(TARGETS[args.target], "or leave --target out") if emits else backend_of(args)
-    every = checkpoints_of(dict(args.checkpoint), program)
+    every = checkpoints_of(dict(args.checkpoint), program, backend)
     function, forms = Function(program, backend=backend, checkpoint=every), forms_of(args, program)
     if not args.grad:
         return function, forms

@@ -1,7 +1,8 @@
 """The sizes at which decisions turn, as one value: prices and capacities of an engine, measured.
 
-In: nothing. Out: `Limits`; `NUMPY` and `NATIVE`, at which plans turn; `TINY`, for tests: small programs go every way.
-The one rule: a size at which a decision of the planner turns is a field here, and is passed along, never patched.
+In: nothing. Out: `Limits`; `NUMPY`, `NATIVE` and `XLA`, at which plans turn; `TINY`, for tests: small programs go every
+way. The one rule: a size at which a decision of the planner turns is a field here, and is passed along, never
+patched.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ NEVER = 1 << 62  # a size that nothing reaches
 NUMPY = Limits()
 # No chains of blocks, no windows as tensors; groups fill a vector, and no more of them are multiplied in vain.
 NATIVE = replace(NUMPY, nests=True, least=NEVER, sum=NEVER, fewest=NEVER, columns=16)
+XLA = NUMPY  # what decides about JAX's operations is not measured yet
 
 # Every threshold is passed by a few elements: for tests.
 TINY = Limits(

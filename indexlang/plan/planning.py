@@ -108,7 +108,7 @@ def plan(
     """
     assert not has_blocks(program), "a program with blocks runs step by step: its pieces are planned"
     expanded = ranks.expand(program, {name: len(shape) for name, shape in sizes.items()})
-    _countable(expanded, limits)
+    countable(expanded, limits)
     written = shapes.infer(expanded, sizes)  # hoisting replaces plain uses that must agree by ranges
     hoisted = running(hoist(expanded))
     known = written if hoisted is expanded else shapes.infer(hoisted, sizes, rewritten=True)
@@ -183,7 +183,8 @@ def _made(way: Trial, known: shapes.Shapes, typed: kinds.Types, recipe: Recipe, 
     )
 
 
-def _countable(program: Program, limits: Limits) -> None:
+def countable(program: Program, limits: Limits) -> None:
+    """Refuse statements over too many indices, and products of too many factors. Errors: `ShapeError`."""
     for stmt in program.statements:
         if len(stmt.domain.indices) > limits.indices:
             rule = f"a statement runs over at most {limits.indices} indices, this one over {len(stmt.domain.indices)}"
@@ -304,7 +305,7 @@ class _Planning:
         for k, kernel in zip(numbers, kernels, strict=True):
             stmt = program.statements[k]
             runs = cost if k == numbers[-1] else 0
-            records.append(_record(stmt, statement_text(as_written(stmt), self.dims), kernel, self.sized[k], b, runs))
+            records.append(record(stmt, statement_text(as_written(stmt), self.dims), kernel, self.sized[k], b, runs))
         return Section(tuple(records), tuple(b.section.items()), tuple(b.steps))
 
     def statement(self, sized: Sized) -> str:
@@ -375,7 +376,7 @@ def _nested(steps: Iterable[Step], extents: Mapping[str, tuple[int, int]]) -> in
     return deepest
 
 
-def _record(stmt: Statement, text: str, kernel: str, sized: Sized, b: Building, planned_flops: int) -> Record:
+def record(stmt: Statement, text: str, kernel: str, sized: Sized, b: Building, planned_flops: int) -> Record:
     points = prod(max(0, hi - lo) for lo, hi in sized.extents.values())
     value = stmt.value.body if isinstance(stmt.value, Reduce) else stmt.value
     adds = bool(stmt.reduced) or points > prod(b.shapes[stmt.target.tensor])  # several into one element

@@ -30,6 +30,7 @@ from .driver import Source, calls, checking, piece, repeating
 from .emitting import printed
 from .once import Both, look_once
 from .order import Pair, look
+from .pieces import forms
 from .repeated import PieceRefusedError, Steps, orders_of, repeated
 from .stages import At, Call, Now, One, Repeat, Slice, Staged
 from .told import text, told
@@ -100,7 +101,7 @@ def compiled(
     if looked_through():
         for call in calls(found.stages):
             verify(call.program)
-    made = [compiles(c.program, *_forms(c, found), exact=c.program.outputs, limits=limits) for c in calls(found.stages)]
+    made = [compiles(c.program, *forms(c, found), exact=c.program.outputs, limits=limits) for c in calls(found.stages)]
     if exact:
         kept = {b.tensor: b.dtype for b in found.buffers}
         outputs = tuple((t, kept[t] if t in exact else d) for t, d in found.outputs)
@@ -191,22 +192,3 @@ def _in_one_call(found: Staged, made: Sequence[Compiled]) -> dict[int, Steps]:
             if one is not None:
                 steps[number] = one
     return steps
-
-
-def _kind(part: Slice | Now | One, kept: Mapping[str, str], found: Staged) -> str:
-    """The type of what a piece takes."""
-    match part:
-        case Now():
-            return "int64"
-        case One(dtype=dtype):
-            return dtype
-        case Slice(tensor=tensor):
-            return kept.get(tensor, found.dtypes[tensor])
-
-
-def _forms(call: Call, found: Staged) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-    """The shapes and types of what a piece takes."""
-    declared = {s.tensor: tuple(int(d.value) for d in s.dims) for s in call.program.shapes}  # type: ignore[union-attr]
-    kept = {b.tensor: b.dtype for b in found.buffers}
-    dtypes = {n: _kind(p, kept, found) for n, p in call.takes}
-    return {n: declared[n] for n, _ in call.takes}, dtypes

@@ -314,7 +314,7 @@ class Source:
                 reach = positions(axis, self.open)
                 if reach is None:
                     self.used.add("at")
-                    self.places.append((_access(part, number, e), number))
+                    self.places.append((access_of(part, number, e), number))
                     code = f"{self.helpers['at']}({code}, {size}, {len(self.places) - 1})"
                     held = " and ".join(self.expr(m, True) for m in masks if self.is_exact(m))
                     return f"({code} if {held} else 0)" if held else code
@@ -371,7 +371,7 @@ class Source:
                 raise NotImplementedError(expr)
 
 
-def _access(part: Slice, number: int, position: Expr) -> Access:
+def access_of(part: Slice, number: int, position: Expr) -> Access:
     """The access that a check tells of."""
     axes = [a.position if isinstance(a, At) else Const(0) for a in part.axes]
     axes[number] = position

@@ -36,7 +36,7 @@ from ..program.ir import (
 from ..program.ir import Call as Apply
 from ..program.rebuild import transform, transform_statement
 from ..sizes.in_bounds import numeric
-from .stages import At, Axis, Now, Slice, Span
+from .stages import At, Axis, Call, Now, One, Slice, Span, Staged
 
 Extents = Mapping[str, tuple[int, int]]
 Sizes = Mapping[str, tuple[int, ...]]
@@ -271,6 +271,25 @@ def shape_of(part: Slice, sizes: Sizes) -> tuple[int, ...]:
     """The shape of a slice."""
     axes = zip(part.axes, sizes[part.tensor], strict=True)
     return tuple(n if axis is None else axis.length for axis, n in axes if not isinstance(axis, At))
+
+
+def _kind(part: Slice | Now | One, kept: Mapping[str, str], found: Staged) -> str:
+    """The type of what a piece takes."""
+    match part:
+        case Now():
+            return "int64"
+        case One(dtype=dtype):
+            return dtype
+        case Slice(tensor=tensor):
+            return kept.get(tensor, found.dtypes[tensor])
+
+
+def forms(call: Call, found: Staged) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """The shapes and types of what a piece takes."""
+    declared = {s.tensor: tuple(int(d.value) for d in s.dims) for s in call.program.shapes}  # type: ignore[union-attr]
+    kept = {b.tensor: b.dtype for b in found.buffers}
+    dtypes = {n: _kind(p, kept, found) for n, p in call.takes}
+    return {n: declared[n] for n, _ in call.takes}, dtypes
 
 
 def apart(one: Slice, other: Slice, open_: Extents, sizes: Sizes) -> bool:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Protocol
 
 from ..plan.plan import Plan
 from ..plan.record import Record, amount
@@ -21,12 +22,19 @@ INDENT = "   "
 _OTHER = re.compile(r"(together with )(\d+)\.")  # the number of another statement of the piece
 
 
+class Planned(Protocol):
+    """What is told of a piece."""
+
+    @property
+    def steps(self) -> tuple[Record, ...]: ...
+
+
 @dataclass(frozen=True)
 class Told:
     """A piece, its plan, and the blocks around it with how far they run."""
 
     call: Call
-    plan: Plan
+    plan: Planned
     around: tuple[tuple[Block, tuple[tuple[str, tuple[int, int]], ...]], ...]
 
     @property
@@ -41,7 +49,7 @@ class Told:
         return tuple(replace(r, flops=r.flops * n, moved=r.moved * n, planned=r.planned * n) for r in self.plan.steps)
 
 
-def told(staged: Staged, plans: Sequence[Plan]) -> tuple[Told, ...]:
+def told(staged: Staged, plans: Sequence[Planned]) -> tuple[Told, ...]:
     """The pieces in the order in which they first run."""
     left = iter(plans)
 
@@ -57,7 +65,7 @@ def told(staged: Staged, plans: Sequence[Plan]) -> tuple[Told, ...]:
     return tuple(walk(staged.stages, ()))
 
 
-def text(staged: Staged, plans: Sequence[Plan], workspace: int) -> str:
+def text(staged: Staged, plans: Sequence[Planned], workspace: int) -> str:
     """The statements one by one under the lines of their blocks, the tensors, and the totals."""
     lines, flops, number = list[str](), 0, 0
     open_: tuple[Block, ...] = ()
@@ -100,6 +108,7 @@ def pieces(plan: object) -> Iterator[tuple[str, Plan]]:
         return
     for number, one in enumerate(told(plan.staged, plan.plans), 1):  # type: ignore[attr-defined]
         around = "".join(f", {heading}" for heading in headings(one))
+        assert isinstance(one.plan, Plan)
         yield f"piece {number}{around}", one.plan
 
 
