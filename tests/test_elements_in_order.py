@@ -289,3 +289,19 @@ def test_what_is_made_later_is_refused(case: str, backend: Backend) -> None:
         f({**{n: v for n, v in names.items() if n in f.inputs}, **data})
     assert told.value.code == "order"
     assert "made here" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "P[i,j] = x[i,j] + P[i,pad(j-1)] + where(i == 777, P[pad(i+1),j], 0)",
+        "P[i,j] = x[i,j] + P[i,pad(j-1)] + where(i == 777 and j == 500, P[i,pad(j+1)], 0)",
+        "P[i,j] = x[i,j] + P[pad(i-1),pad(j+1)] + P[i,pad(j+1)] where j == 500 or i == 777",
+    ],
+)
+def test_a_single_step_of_many_that_reads_too_early(line: str) -> None:
+    f = indexlang.compile(f"for i < size(x,0), j < size(x,1):\n    {line}\n", backend="numpy")
+    with pytest.raises(indexlang.ShapeError) as caught:
+        f.plan(x=(1600, 1600))
+    assert caught.value.code == "order"
+    assert "i = 777" in str(caught.value)
