@@ -38,6 +38,10 @@ POSITIONS = {
     "dilated": ("y[b,i,o] = W[u,c,o] * exp(x[b,i+3*u,c])", {"x": (2, 11, 3), "W": (3, 3, 4)}),
     "all even": ("y[i,o] = W[u,o] * exp(x[2*i+2*u])", {"x": (13,), "W": (3, 4)}),
     "padded": ("y[b,i,o] = W[u,c,o] * exp(x[b,pad(i+u,1,1),c])", {"x": (2, 9, 3), "W": (3, 3, 4)}),
+    "where masks keep reads inside": (
+        "y[v,i,o] = W[u,j,o] * tanh(m[7+2*j-v,i+u,j//2]) where v < 9, j < 3, 0 <= 7 + 2*j - v, 7 + 2*j - v < 6",
+        {"m": (6, 9, 2), "W": (3, 3, 4)},
+    ),
     "mirrored": ("y[b,i,o] = W[u,c,o] * exp(x[b,i-u+2,c]) where i < 7", {"x": (2, 9, 3), "W": (3, 3, 4)}),
     "two neighbours": ("y[i,o] = W[u,o] * exp(x[i+u] - x[i+u+1]**2)", {"x": (9,), "W": (3, 4)}),
     "clamped": ("y[i,o] = W[u,o] * exp(x[clamp(i+u-1)]) where i < 9", {"x": (9,), "W": (3, 4)}),

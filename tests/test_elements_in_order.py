@@ -289,3 +289,40 @@ def test_what_is_made_later_is_refused(case: str, backend: Backend) -> None:
         f({**{n: v for n, v in names.items() if n in f.inputs}, **data})
     assert told.value.code == "order"
     assert "made here" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "P[i,j] = x[i,j] + P[i,pad(j-1)] + where(i == 777, P[pad(i+1),j], 0)",
+        "P[i,j] = x[i,j] + P[i,pad(j-1)] + where(i == 777 and j == 500, P[i,pad(j+1)], 0)",
+        "P[i,j] = x[i,j] + P[pad(i-1),pad(j+1)] + P[i,pad(j+1)] where j == 500 or i == 777",
+    ],
+)
+def test_a_single_step_of_many_that_reads_too_early(line: str) -> None:
+    f = indexlang.compile(f"for i < size(x,0), j < size(x,1):\n    {line}\n", backend="numpy")
+    with pytest.raises(indexlang.ShapeError) as caught:
+        f.plan(x=(1600, 1600))
+    assert caught.value.code == "order"
+    assert "i = 777" in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_the_last_of_no_steps(steps: int, backend: Backend) -> None:
+    text = """\
+for t < size(x,0):
+    z[t,k] = 2*x[t,k] + z[pad(t-1),k]
+y[k] = z[size(x,0)-1,k] where size(x,0) > 0
+"""
+    x = np.arange(3.0 * steps).reshape(steps, 3)
+    y, pullback = indexlang.compile(text, backend=backend).vjp(x=x)
+    np.testing.assert_array_equal(y, 2 * x.sum(0))
+    np.testing.assert_array_equal(pullback(np.ones(3))["x"], np.full(x.shape, 2.0))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+def test_steps_that_read_nothing_of_an_empty_axis(backend: Backend) -> None:
+    text = "for t < size(x,0):\n    z[t,k] = x[t,k] + z[pad(t-1),k]*w[t-5,k] where t > 5\n"
+    z = indexlang.compile(text, backend=backend)(x=np.ones((4, 3)), w=np.ones((0, 3)))
+    np.testing.assert_array_equal(z, np.zeros((4, 3)))

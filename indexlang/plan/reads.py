@@ -142,11 +142,13 @@ def positions(
         first, last = row.interval(b.extents)
         if 0 <= first <= last < size:
             return position_of(row), None
+    # A row that leaves its axis does so where masks refuse the point; a rewritten statement may have none left here.
+    refused = bool(b.masks) or row is not None
     kind = "" if at.boundary is None else at.boundary.kind
     turn = {"wrap": size, "reflect": 2 * (size - 1)}.get(kind, 0)  # after which positions are the same
     value = position_of(row) if row is not None else saturated(value_of(b, at.expr, scope), turn)
     own = [i for i in here(axes, scope) if i in value.indices]
-    stays = at.boundary is None and not (row is None and at.lo) and (not b.masks or (row is None and at.safe))
+    stays = at.boundary is None and not (row is None and at.lo) and (not refused or (row is None and at.safe))
     if stays and isinstance(value, Load) and value.dtype == value.place.buffer.dtype == "int64":
         if not at.safe:
             check(b, access, axis, value, at.end, axes, scope)
@@ -159,7 +161,7 @@ def positions(
     held = value
     if not isinstance(value, Load) or value.dtype != value.place.buffer.dtype or value.dtype != "int64":
         inside = at.boundary is None and (at.safe or stays_by(at.expr, at.end, b.masks))
-        if inside and b.masks and not (row is None and (at.lo or at.safe)):
+        if inside and refused and not (row is None and (at.lo or at.safe)):
             b.run(part, "=", Map(edge("clamp", cast(value, "int64"), size)))
             return result, None
         b.run(part, "=", Map(cast(value, "int64")))
@@ -173,7 +175,7 @@ def positions(
         b.run(part, "=", Map(Apply("sub", (held, Number(at.lo, "int64")), "int64")))
         held = result
     if at.boundary is None:
-        if b.masks and not (row is None and at.safe):
+        if refused and not (row is None and at.safe):
             b.run(part, "=", Map(edge("clamp", held, size)))
             held = result
         elif held is not result:

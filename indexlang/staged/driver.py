@@ -229,13 +229,16 @@ class Source:
         name = self.names[part.tensor]
         if part.whole:
             return name
+        known = {b.tensor: b.dtype for b in self.staged.buffers}
+        dtype = known.get(part.tensor, self.staged.dtypes[part.tensor])
+        shape = self.staged.shapes[part.tensor]
+        axes = [(a, n) for a, n in zip(part.axes, shape, strict=True) if isinstance(a, At)]
+        if any(n == 0 and not is_padded(a) and positions(a, self.open) is not None for a, n in axes):
+            return self.fill(shape_of(part, self.staged.shapes), dtype, 0.0)  # where a mask refuses all
         code = f"{name}[{self.index(part)}]"
-        padded = [(a, n) for a, n in zip(part.axes, self.staged.shapes[part.tensor], strict=True) if is_padded(a)]
-        for axis, size in reversed(padded):  # the first that is out of range says
-            assert isinstance(axis, At) and isinstance(axis.position, Boundary)
+        for axis, size in reversed([(a, n) for a, n in axes if is_padded(a)]):  # the first that is out of range says
+            assert isinstance(axis.position, Boundary)
             value = axis.position.value.value if isinstance(axis.position.value, Const) else 0
-            known = {b.tensor: b.dtype for b in self.staged.buffers}
-            dtype = known.get(part.tensor, self.staged.dtypes[part.tensor])
             fill = self.fill(shape_of(part, self.staged.shapes), dtype, float(value))
             code = f"({code} if {self.lies_in(axis, size)} else {fill})"
         return code

@@ -150,7 +150,9 @@ def _early(pair: Pair, keys: Sequence[int], tensors: Mapping[str, NDArray[Any]],
         pair = _shortened(pair, keys)
     latest = _latest(pair, keys, tensors, sizes)
     grid = [np.arange(*pair.own[i]) for i in names]
-    if not tensors and prod(map(len, grid)) > MOST_POINTS:
+    # Between steps that are looked at, a condition may admit, or let be made, a single one.
+    most = _LARGE if masks or pair.maker.domain.masks else MOST_POINTS
+    if not tensors and prod(map(len, grid)) > most:
         grid = [_some(g) if i in pair.steps else g for i, g in zip(names, grid, strict=True)]
     if not tensors and prod(map(len, grid)) > _LARGE:
         grid = [_some(g) for g in grid]
