@@ -116,6 +116,17 @@ y[k] = h[size(x,0),k]
         {"x": (9, 3), "v": (3,)},
         {"h_kept"},
     ),
+    "a guard of the first step": (
+        """\
+shape h[9,3]
+for t < size(x,0):
+    h[t,k] = tanh(x[t,k])
+    h[t,k] += u[k] * h[t-1,k] * h[t-1,k] where t >= 1
+y[k] = h[8,k]
+""",
+        {"x": (9, 3), "u": (3,)},
+        {"h_kept"},
+    ),
     "positions of all steps": (
         """\
 h[0,k] = v[k]

@@ -298,10 +298,18 @@ class Writing:
         for pad in one.pads:
             assert isinstance(position, Expr)
             position = replace(pad, expr=position)
-        mask = Call("eq", (Call("mod", (number.to_expr(), every)), Const(0)))
+        mask: Expr = Call("eq", (Call("mod", (number.to_expr(), every)), Const(0)))
+        first = self.first_inside(tensor, one.low + k)
+        if first > 0 and not one.pads:  # a condition keeps the first steps from reading there
+            mask = Call("and", (mask, Call("ge", (number.to_expr(), Const(first)))))
         here = Block((at,), (_range(at, k, k + 1),), (mask,), False, next(self.numbers), block, closed=True)
         target = Access(self.kept(tensor), (Call("floordiv", (number.to_expr(), every)), Index(at), *others[0]))
         return as_said(statement(target, "=", self.whole(tensor, position, others[0]), others[1], (mask,), None, here))
+
+    def first_inside(self, tensor: str, offset: int) -> int:
+        """How many steps there are before the first one from which a position so far behind it lies in the tensor."""
+        size = self.sizes[tensor][self.choice.along[tensor].axis]
+        return self.chunks.hi - size - offset if self.chunks.reverse else -self.chunks.lo - offset
 
     def shown(self, tensor: str, position: int, block: Block, own: Sequence[int]) -> tuple[int, Statement]:
         """What gives one position of a tensor, and where it stands: before the block, in it, or behind it."""

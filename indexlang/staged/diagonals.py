@@ -48,6 +48,7 @@ from ..program.names import Fresh
 from ..program.rebuild import transform_expr, transform_statement
 
 Extents = Mapping[str, tuple[int, int]]
+Part = tuple[Expr, tuple[tuple[str, tuple[int, int]], ...]]
 Sizes = Mapping[str, tuple[int, ...]]
 _FEW_OPERATIONS = 6
 _CHEAP = frozenset(("add", "sub", "mul", "neg", "abs", "min", "max", "where", "lt", "le", "gt", "ge", "eq", "ne"))
@@ -117,7 +118,7 @@ class _Turning:
         self.names = Fresh.of(program)
         self.made = {s.target.tensor for s in own}
         self.there = {t: s for t, s in there.items() if t not in self.made and self.is_read_so(t, s)}
-        self.parts: list[tuple[Expr, Access, Statement]] = []
+        self.parts: list[tuple[Part, Access, Statement]] = []
         self.shapes: list[Shape] = []
         self.direct: Collection[str] = ()
         self.unneeded: frozenset[str] = frozenset()
@@ -256,7 +257,7 @@ class _Turning:
                 return expr
             if not tensors:
                 return _put(expr, j, Call("sub", (Index(self.step), Index(i))))
-            known = next((read for e, read, _ in self.parts if e == expr), None)
+            known = next((read for p, read, _ in self.parts if p == self.key(expr)), None)
             if known is not None:
                 return known
             if i not in indices_of(expr):
@@ -271,6 +272,10 @@ class _Turning:
                 return Call(fn, tuple(map(self.part, args)), span)
             case _:
                 return self.read(expr)
+
+    def key(self, expr: Expr) -> Part:
+        """What makes a part another one: what it is, and how far its indices run in the statement at hand."""
+        return expr, tuple((i, self.extents[i]) for i in indices_of(expr))
 
     def turned_round(self, expr: Expr) -> Access:
         """A part of a value that has the second index alone, from its last value to its first: on each diagonal what is
@@ -289,7 +294,7 @@ class _Turning:
         length = hi_i - 1 - (lo_i + lo_j) + last + 1
         dims = (length, *(self.extents[o.name][1] for o in others))
         self.shapes.append(Shape(name, tuple(map(Const, dims))))
-        self.parts.append((expr, read, made))
+        self.parts.append((self.key(expr), read, made))
         return read
 
     def range(self, index: str) -> Range:
@@ -305,7 +310,7 @@ class _Turning:
         ranges = tuple(self.range(k) for k in (i, j, *(o.name for o in others)))
         made = statement(Access(name, (both, Index(i), *others)), "=", expr, ranges)
         read = Access(name, (Index(self.step), Index(i), *others))
-        self.parts.append((expr, read, made))
+        self.parts.append((self.key(expr), read, made))
         return read
 
     def around(self, first: int) -> tuple[list[Statement], list[Statement], list[Shape]]:

@@ -15,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Problem, ShapeError
+from ..program.affine import Affine
 from ..program.conditions import as_mask
-from ..program.ir import Boundary, Call, Expr, Index, Program, Statement, indices_of, steps_of
+from ..program.ir import Boundary, Call, Expr, Index, Program, Statement, indices_of, reads, steps_of
+from ..program.rebuild import transform_expr
+from ..sizes.in_bounds import interval, numeric
 from .grids import evaluate, is_known, tensors_in, within
 from .order import MOST_POINTS, reached, shortened
 
@@ -35,10 +38,14 @@ class Both:
     axes: tuple[int, ...]
 
     @property
+    def statements(self) -> tuple[Statement, Statement]:
+        return self.first, self.second
+
+    @property
     def tensors(self) -> tuple[str, ...]:
         """The tensors that decide."""
-        nodes = (m for s in (self.first, self.second) for m in s.domain.masks)
-        targets = (t for s in (self.first, self.second) for t in s.target.subscripts)
+        nodes = (m for s in self.statements for m in s.domain.masks)
+        targets = (t for s in self.statements for t in s.target.subscripts)
         return tuple(sorted({p.tensor for node in (*nodes, *targets) for p in tensors_in(node)}))
 
 
@@ -90,16 +97,40 @@ def _meet(both: Both, tensors: Mapping[str, NDArray[Any]], sizes: Sizes) -> bool
     """Whether both set one element, as far as the tensors tell."""
     if any(lo >= hi for box in both.extents for lo, hi in box.values()):
         return False
+    if both.first is not both.second:
+        one, other = (
+            _box(stmt, box, both.axes, sizes) for stmt, box in zip(both.statements, both.extents, strict=True)
+        )
+        if one is not None and other is not None:
+            return all(max(a[0], b[0]) < min(a[1], b[1]) for a, b in zip(one, other, strict=True))
     if not tensors:
         both = _shortened(both)
     if both.first is both.second:
         return _again(both.first, both.extents[0], both.axes, tensors, sizes)
-    one, other = (
-        _set(stmt, box, both.axes, tensors, sizes)
-        for stmt, box in zip((both.first, both.second), both.extents, strict=True)
+    first, second = (
+        _set(stmt, box, both.axes, tensors, sizes) for stmt, box in zip(both.statements, both.extents, strict=True)
     )
-    common = tuple(slice(min(a, b)) for a, b in zip(one.shape, other.shape, strict=True))
-    return bool(np.any(one[common] & other[common]))
+    common = tuple(slice(min(a, b)) for a, b in zip(first.shape, second.shape, strict=True))
+    return bool(np.any(first[common] & second[common]))
+
+
+def _box(stmt: Statement, extents: Extents, axes: Sequence[int], sizes: Sizes) -> list[tuple[int, int]] | None:
+    """From where to where a statement sets all positions in the axes, if these are so many in a row in each, for all of
+    the others; however many there are.
+    """
+    found, seen = [], set[str]()
+    for k in axes:
+        s = stmt.target.subscripts[k]
+        form = None if stmt.domain.masks or not isinstance(s, Expr) or reads(s) else numeric(Affine.from_expr(s), sizes)
+        if form is None or any(not isinstance(a, Index) or abs(times) != 1 for a, times in form.terms):
+            return None
+        if len(form.terms) > 1 or seen & {*form.indices}:
+            return None
+        seen |= {*form.indices}
+        ends = interval(form, extents)
+        assert ends is not None, "no data decide"
+        found.append((max(ends[0], 0), min(ends[1] + 1, sizes[stmt.target.tensor][k])))
+    return found
 
 
 def _shortened(both: Both) -> Both:
@@ -195,15 +226,19 @@ def _keys(
 
 def _exclude_each_other(both: Both) -> bool:
     """Whether a condition of one is the contrary of a condition of the other, in its names of indices."""
-    names = {
-        a: b
-        for a, b in zip(both.first.target.subscripts, both.second.target.subscripts, strict=True)
-        if isinstance(a, Index) and isinstance(b, Index)
-    }
-    if both.first.target.subscripts != both.second.target.subscripts and len(names) < len(both.first.target.subscripts):
-        return False
-    ours = {c for m in both.first.domain.masks for c in _contraries(m)}
+    one, other = both.first.target.subscripts, both.second.target.subscripts
+    names: dict[Index, Index] = {}
+    for a, b in zip(one, other, strict=True) if one != other else ():
+        if not (isinstance(a, Index) and isinstance(b, Index)) or names.setdefault(a, b) != b:
+            return False
+    free = {i for s in one for i in indices_of(s)}  # of what is summed some may meet one condition, some the other
+    masks = [m for m in both.first.domain.masks if free.issuperset(indices_of(m))]
+    ours = {c for m in masks for c in _contraries(_renamed(m, names))}
     return not ours.isdisjoint(map(_plainly, both.second.domain.masks))
+
+
+def _renamed(mask: Expr, names: Mapping[Index, Index]) -> Expr:
+    return transform_expr(mask, lambda p: names.get(p) if isinstance(p, Index) else None)
 
 
 def _contraries(mask: Expr) -> Iterator[Expr]:
