@@ -258,23 +258,40 @@ class _Derivation:
 
     def without_unread(self, program: Program) -> Program:
         """Forward statements whose values nobody reads go; the shapes of their tensors' gradients are declared."""
-        while True:
-            kept = {p.tensor for s in program.shapes for d in s.dims for p in walk(d) if isinstance(p, Size)}
-            kept.update(program.outputs)
-            gradients: dict[str, list[str]] = {}
-            for stmt in program.statements:
-                kept.update(reads_of(stmt))
-                kept.update(p.tensor for p in sizes_of(stmt))
-                if (primal := primal_of(stmt.target.tensor)) is not None:
-                    gradients.setdefault(primal, []).append(stmt.target.tensor)
-            targets = dict.fromkeys(s.target.tensor for s in program.statements)
-            unread = [t for t in targets if t not in kept and (t not in gradients or self.shape(t) is not None)]
-            if not unread:
-                return program
-            declared = [Shape(g, self.shape(t) or ()) for t in unread for g in dict.fromkeys(gradients.get(t, ()))]
-            statements = tuple(s for s in program.statements if s.target.tensor not in unread)
-            shapes = (*(s for s in program.shapes if s.tensor not in unread), *declared)
-            program = replace(program, statements=statements, shapes=shapes)
+        makers: dict[str, list[Statement]] = {}
+        gradients: dict[str, dict[str, None]] = {}
+        for stmt in program.statements:
+            makers.setdefault(stmt.target.tensor, []).append(stmt)
+            if (primal := primal_of(stmt.target.tensor)) is not None:
+                gradients.setdefault(primal, {})[stmt.target.tensor] = None
+        shapes = {s.tensor: s for s in program.shapes}
+        uses = Counter(program.outputs)
+        parts: tuple[Statement | Shape, ...] = (*program.statements, *program.shapes)
+        for part in parts:
+            uses.update(_named_in(part))
+        declared: dict[str, list[Shape]] = {}
+        left = [*makers][::-1]
+        while left:
+            tensor = left.pop()
+            own, shape = gradients.get(tensor, {}), self.shape(tensor)
+            if uses[tensor] or tensor in declared or (own and shape is None):
+                continue
+            declared[tensor] = [Shape(g, shape or ()) for g in own]
+            parts = (*makers[tensor], *((shapes[tensor],) if tensor in shapes else ()))
+            for part in parts:
+                uses.subtract(_named_in(part))
+                left += [n for n in _named_in(part) if n in makers]
+            for part in declared[tensor]:
+                uses.update(_named_in(part))
+            if (primal := primal_of(tensor)) in gradients:
+                del gradients[primal][tensor]
+                left += [primal] if primal in makers else []
+        if not declared:
+            return program
+        more = [s for t in makers for s in declared.get(t, ()) if s.tensor not in declared]
+        statements = tuple(s for s in program.statements if s.target.tensor not in declared)
+        there = (*(s for s in program.shapes if s.tensor not in declared), *more)
+        return replace(program, statements=statements, shapes=there)
 
     def shape(self, tensor: str) -> tuple[Expr, ...] | None:
         """The shape of a tensor of the forward program over other tensors' sizes; None where these need its own."""
@@ -385,3 +402,10 @@ class _Derivation:
             stmt = replace(stmt, block=turned(stmt.block))
         self.statements.append(stmt)
         self.bounds.append(bounds)
+
+
+def _named_in(part: Statement | Shape) -> set[str]:
+    """The tensors whose values or sizes a statement or a shape needs."""
+    if isinstance(part, Shape):
+        return {p.tensor for d in part.dims for p in walk(d) if isinstance(p, Size)}
+    return {*reads_of(part), *(p.tensor for p in sizes_of(part))}

@@ -93,10 +93,14 @@ class _Cutting:
             if self.operators.get(stmt.target.tensor, "=") == "=":
                 self.operators[stmt.target.tensor] = stmt.op
         self.groups: list[_Group] = []
+        self.makers: dict[str, list[tuple[int, Slice]]] = {}  # by tensor, which groups make which slices of it
 
     def staged(self) -> Staged:
         numbered = list(zip(self.program.statements, self.known.extents, strict=True))
         tree = self.tree(numbered, 0, ())
+        for number, group in enumerate(self.groups):
+            for part in map(group.piece.slice_named, group.piece.made):
+                self.makers.setdefault(part.tensor, []).append((number, part))
         users = self.users()
         stages = tuple(self.stages(tree, users))
         found = self.shared()
@@ -152,7 +156,7 @@ class _Cutting:
 
     def is_given(self, name: str, number: int, users: Mapping[str, list[tuple[int, Slice, bool]]]) -> bool:
         """Whether somebody reads what a piece makes after it has run, perhaps itself at another step."""
-        part = self.groups[number].piece.slices[name]
+        part = self.groups[number].piece.slice_named(name)
         if part.tensor in self.program.outputs or any(part.tensor in c.tensors for c in self.checks):
             return True
         for k, other, made in users[part.tensor]:
@@ -209,7 +213,8 @@ class _Cutting:
         written: set[str] = set()
         for k, (stmt, box) in enumerate(piece.statements):
             name = stmt.target.tensor
-            part, op = piece.slices[name], self.operators[piece.slices[name].tensor]
+            part = piece.slice_named(name)
+            op = self.operators[part.tensor]
             if k == piece.made[name][0] and (name in reads_of(stmt) or self.continues(name, number)):
                 before = name + BEFORE
                 takes[before] = part
@@ -230,7 +235,7 @@ class _Cutting:
         for name in read:
             if name not in written and name not in takes:
                 takes[name] = piece.tensors[name]
-        gives = tuple((n, piece.slices[n]) for n in piece.made if self.is_given(n, number, users))
+        gives = tuple((n, piece.slice_named(n)) for n in piece.made if self.is_given(n, number, users))
         declared = tuple(Shape(n, tuple(map(Const, sizes[n]))) for n in dict.fromkeys((*takes, *written)))
         outputs = tuple(n for n, _ in gives)
         program = Program(tuple(takes), outputs, tuple(statements), declared, name="piece")
@@ -250,11 +255,11 @@ class _Cutting:
 
         Of an extremum, integers that come to floats are such: the greatest integer is not infinite.
         """
-        tensor = piece.slices[name].tensor
+        tensor = piece.slice_named(name).tensor
         precise = self.storage[tensor]
-        known = {n: kinds.Kind(self.storage[p.tensor], p.tensor in self.typed.weak) for n, p in piece.slices.items()}
-        known |= {n: kinds.INT for n, p in piece.tensors.items() if isinstance(p, Now)}
-        value = kinds.kind(stmt.value, known)
+        value = kinds.kind(
+            stmt.value, {n: self.kind_of(piece.tensors[n]) for n in reads_of(stmt) if n in piece.tensors}
+        )
         chosen = stmt.op in ("max=", "min=") and not isinstance(stmt.value, Reduce)
         if chosen and value.kind != "float" and kinds.kind_of(precise) == "float":
             return with_value(stmt, Apply("float", (stmt.value,)))
@@ -264,10 +269,18 @@ class _Cutting:
         takes[one], sizes[one] = One(precise), ()
         return with_value(stmt, Apply("mul", (stmt.value, Access(one))))
 
+    def kind_of(self, part: Slice | Now) -> kinds.Kind:
+        """The type of the elements of what stands for a tensor, or for a step."""
+        return (
+            kinds.INT
+            if isinstance(part, Now)
+            else kinds.Kind(self.storage[part.tensor], part.tensor in self.typed.weak)
+        )
+
     def continues(self, name: str, number: int) -> bool:
         """Whether what a piece makes comes to what is there already: from other pieces, or from other steps."""
         piece = self.groups[number].piece
-        part, open_ = piece.slices[name], dict(piece.steps)
+        part, open_ = piece.slice_named(name), dict(piece.steps)
         leaves = any(
             not is_padded(axis)
             and (found := positions(axis, open_)) is not None
@@ -278,15 +291,13 @@ class _Cutting:
             return False
         if leaves or not _injective(part, piece.steps):
             return True
-        for other, group in enumerate(self.groups):
-            if not self.may_follow(number, other):
-                continue
-            for theirs in (group.piece.slices[n] for n in group.piece.made):
-                if theirs == part and other >= number and group.piece.steps == piece.steps:
-                    continue  # what comes to the same place only later in a step
-                another = theirs.tensor == part.tensor and not self.is_later(number, part, other, theirs)
-                if another and not _never_meet(part, open_, theirs, dict(group.piece.steps)):
-                    return True
+        for other, theirs in self.makers[part.tensor]:
+            steps = self.groups[other].piece.steps
+            if not self.may_follow(number, other) or (theirs == part and other >= number and steps == piece.steps):
+                continue  # what comes to the same place only later in a step
+            later = self.is_later(number, part, other, theirs)
+            if not later and not _never_meet(part, open_, theirs, dict(steps)):
+                return True
         return False
 
     def is_later(self, number: int, part: Slice, other: int, theirs: Slice) -> bool:

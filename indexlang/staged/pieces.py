@@ -56,6 +56,12 @@ class Piece:
     made: dict[str, list[int]] = field(default_factory=dict)
     partial: set[str] = field(default_factory=set)
 
+    def slice_named(self, name: str) -> Slice:
+        """What a name stands for, if not for a step."""
+        part = self.tensors[name]
+        assert isinstance(part, Slice), "a step is a number, and no tensor"
+        return part
+
     @property
     def slices(self) -> dict[str, Slice]:
         """What stands for tensors."""
