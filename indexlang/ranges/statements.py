@@ -215,11 +215,17 @@ class OneStatement:
         """Whether a subscript leaves its axis nowhere by its one open index, since conditions end this, or others."""
         name = self.open(use)[0]
         limit = self.limit(use)
-        ended = self.is_inner(name) and end(self.masks[name], name, self.box, self.sizes)
-        if limit is None or (not ended and self.by_mask.isdisjoint(indices_of(use.subscript))):
+        ended = end(self.masks[name], name, self.box, self.sizes) if self.is_inner(name) else None
+        if limit is None or (ended is None and self.by_mask.isdisjoint(indices_of(use.subscript))):
             return False
         times = limit[0].coefficient(name)
-        return times.is_constant and self.masked(use, *limit, 1 if times.const > 0 else -1)
+        if not times.is_constant:
+            return False
+        if ended is not None:  # beyond, conditions refuse all
+            self.box.high[name] = ended
+        inside = self.masked(use, *limit, 1 if times.const > 0 else -1)
+        self.box.high.pop(name, None)
+        return inside
 
     def is_inner(self, index: str) -> bool:
         """Whether an index is reduced by its statement, or by a reduction in it."""
