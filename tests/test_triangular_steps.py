@@ -257,3 +257,21 @@ def test_a_sum_goes_as_far_as_conditions_say(name: str, n: int, block: bool, bac
     y, pullback = indexlang.compile(text, backend=backend).vjp(x=x)
     np.testing.assert_allclose(y, right, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(pullback(np.arange(1.0, n + 1))["x"], by_x, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("said", "last", "inner"),
+    [
+        ("k <= i, l < k", lambda i: i, lambda i, k: k - 1),
+        ("k <= i, k+l <= i", lambda i: i, lambda i, k: i - k),
+        ("2*k <= i, l < k", lambda i: i // 2, lambda i, k: k - 1),
+    ],
+)
+def test_a_sum_that_ends_where_another_one_says(
+    said: str, last: Callable[[int], int], inner: Callable[[int, int], int], backend: Any
+) -> None:
+    x = np.random.default_rng(7).normal(size=7)
+    right = [sum(x[i - k] * x[i - m] for k in range(last(i) + 1) for m in range(inner(i, k) + 1)) for i in range(7)]
+    f = indexlang.compile(f"y[i] += x[i-k] * x[i-l] where {said}, i < size(x,0)", backend=backend)
+    np.testing.assert_allclose(f(x=x), right, rtol=1e-12, atol=1e-12)

@@ -8,7 +8,7 @@ may still leave its axis, its one index that the target has is shortened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import Problem
@@ -133,10 +133,12 @@ class OneStatement:
                 self.shorten(use)
             bounding = [u for u in pending if len(self.open(u)) == 1]
             told = [u for u in bounding if not self.is_kept_inside(u)]
-            if not (self.by_subscripts(told) or self.by_merged(merged) or self.by_masks()):
+            kept_inside = {self.open(u)[0] for u in bounding} - {self.open(u)[0] for u in told}
+            ended = self.by_masks(kept_inside)  # first, as others may end where these do
+            if not (ended or self.by_subscripts(told) or self.by_merged(merged) or self.by_masks(self.indices)):
                 break
             pending = [u for u in pending if u not in bounding or self.open(u)]
-        self.by_masks()
+        self.by_masks(self.indices)
         for i in self.indices:
             if i not in self.box.high:
                 if not (self.problems and i in self.masked_ends):  # it ends where others say that are blamed
@@ -199,11 +201,11 @@ class OneStatement:
         self.box.high.update(result)
         return result
 
-    def by_masks(self) -> dict[str, Affine]:
-        """Open indices that are in no target, each bounded by conditions alone."""
+    def by_masks(self, names: Collection[str]) -> dict[str, Affine]:
+        """Those of some indices that are open and in no target, each bounded by conditions alone."""
         found = {}
         for i in self.indices:
-            if i not in self.box.high and (i in self.masked_ends or self.is_inner(i)):
+            if i in names and i not in self.box.high and (i in self.masked_ends or self.is_inner(i)):
                 bound = end(self.conditions(i), i, self.box, self.sizes)
                 if bound is not None:
                     found[i] = bound
