@@ -222,3 +222,56 @@ def test_a_minimum_begun_with_whole_numbers_starts_from_infinity(backend: str) -
         found = indexlang.compile(text, backend=backend)(p=np.array([1, 2, 4], kind))
         np.testing.assert_array_equal(found, [[0, np.inf, np.inf], [2, 0, np.inf], [6, np.inf, 0]])
         assert found.dtype == kind
+
+
+# How far a sum goes where conditions keep its subscripts inside, by rows: the last value of k at i of n.
+SUMS: dict[str, tuple[str, Callable[[int, int], int]]] = {
+    "half": ("x[i-k] where 2*k <= i", lambda i, n: i // 2),
+    "half, rounded": ("x[i-k] where k <= i//2", lambda i, n: i // 2),
+    "below half, rounded": ("x[i-k] where k < i//2", lambda i, n: i // 2 - 1),
+    "a third, from the second on": ("x[i-k] where 3*k+1 <= i", lambda i, n: (i - 1) // 3),
+    "a few": ("x[i-k] where k < min(i,3)", lambda i, n: min(i, 3) - 1),
+    "less than the more of two": ("x[i-k] where max(k,2*k-2) <= i", lambda i, n: min(i, (i + 2) // 2)),
+    "to the end": ("x[i+k] where 2*k+i < size(x,0)", lambda i, n: (n - 1 - i) // 2),
+    "one behind": ("x[i-k+1] where 2*k <= i, i+1 < size(x,0)", lambda i, n: i // 2),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("n", [1, 2, 7, 8])
+@pytest.mark.parametrize("name", SUMS)
+@pytest.mark.parametrize("block", [False, True])
+def test_a_sum_goes_as_far_as_conditions_say(name: str, n: int, block: bool, backend: Any) -> None:
+    said, last = SUMS[name]
+    line = f"y[i] += {said}, i < size(x,0)" if not block else f"y[i] += {said}"
+    text = f"shape y[size(x,0)]\nfor i < size(x,0):\n    {line}\n" if block else f"{line}\n"
+    x = np.random.default_rng(n).normal(size=n)
+    right, by_x = np.zeros(n), np.zeros(n)
+    for i in range(n):
+        for k in range(last(i, n) + 1):
+            at = i + k if "i+k" in said else i - k + ("k+1]" in said)
+            if "i+1 <" in said and i + 1 >= n:
+                continue
+            right[i] += x[at]
+            by_x[at] += i + 1
+    y, pullback = indexlang.compile(text, backend=backend).vjp(x=x)
+    np.testing.assert_allclose(y, right, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(pullback(np.arange(1.0, n + 1))["x"], by_x, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("said", "last", "inner"),
+    [
+        ("k <= i, l < k", lambda i: i, lambda i, k: k - 1),
+        ("k <= i, k+l <= i", lambda i: i, lambda i, k: i - k),
+        ("2*k <= i, l < k", lambda i: i // 2, lambda i, k: k - 1),
+    ],
+)
+def test_a_sum_that_ends_where_another_one_says(
+    said: str, last: Callable[[int], int], inner: Callable[[int, int], int], backend: Any
+) -> None:
+    x = np.random.default_rng(7).normal(size=7)
+    right = [sum(x[i - k] * x[i - m] for k in range(last(i) + 1) for m in range(inner(i, k) + 1)) for i in range(7)]
+    f = indexlang.compile(f"y[i] += x[i-k] * x[i-l] where {said}, i < size(x,0)", backend=backend)
+    np.testing.assert_allclose(f(x=x), right, rtol=1e-12, atol=1e-12)

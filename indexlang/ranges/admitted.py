@@ -13,7 +13,7 @@ from itertools import combinations
 from ..program.affine import Affine, floordiv, greatest, least, not_negative
 from ..program.conditions import margins
 from ..program.facts import kept
-from ..program.ir import Expr, Index, Statement, blocks_of
+from ..program.ir import Call, Const, Expr, Index, Statement, blocks_of, indices_of
 from .forms import Box, Sizes
 
 MOST = 100  # forms that are compared
@@ -21,7 +21,23 @@ MOST = 100  # forms that are compared
 
 def margins_of(masks: Iterable[Expr], sizes: Sizes) -> tuple[Affine, ...]:
     """What is not negative where all masks hold."""
-    return tuple(dict.fromkeys([sizes.canonical(m) for mask in masks for m in margins(mask)]))
+    return tuple(dict.fromkeys([sizes.canonical(m) for mask in masks for form in margins(mask) for m in _plain(form)]))
+
+
+def _plain(form: Affine) -> Iterator[Affine]:
+    """A form, and others that are negative nowhere but where it is, without what rounds or chooses in it."""
+    yield form
+    for atom, times in form.terms:
+        rest = form - Affine(0, ((atom, times),))
+        match atom:
+            case Call(fn="floordiv", args=(a, Const(value=m))) if type(m) is int and m > 0 and indices_of(a):
+                whole = Affine.from_expr(a) - (0 if times > 0 else m - 1)
+                yield from _plain(rest * m + whole * times)
+            case Call(fn="min" | "max" as fn, args=args) if (fn == "min") == (times > 0):
+                for a in args:
+                    yield from _plain(rest + Affine.from_expr(a) * times)
+            case _:
+                pass
 
 
 @kept

@@ -8,7 +8,7 @@ may still leave its axis, its one index that the target has is shortened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import Problem
@@ -133,10 +133,12 @@ class OneStatement:
                 self.shorten(use)
             bounding = [u for u in pending if len(self.open(u)) == 1]
             told = [u for u in bounding if not self.is_kept_inside(u)]
-            if not (self.by_subscripts(told) or self.by_merged(merged) or self.by_masks()):
+            kept_inside = {self.open(u)[0] for u in bounding} - {self.open(u)[0] for u in told}
+            ended = self.by_masks(kept_inside)  # first, as others may end where these do
+            if not (ended or self.by_subscripts(told) or self.by_merged(merged) or self.by_masks(self.indices)):
                 break
             pending = [u for u in pending if u not in bounding or self.open(u)]
-        self.by_masks()
+        self.by_masks(self.indices)
         for i in self.indices:
             if i not in self.box.high:
                 if not (self.problems and i in self.masked_ends):  # it ends where others say that are blamed
@@ -199,11 +201,11 @@ class OneStatement:
         self.box.high.update(result)
         return result
 
-    def by_masks(self) -> dict[str, Affine]:
-        """Open indices that are in no target, each bounded by conditions alone."""
+    def by_masks(self, names: Collection[str]) -> dict[str, Affine]:
+        """Those of some indices that are open and in no target, each bounded by conditions alone."""
         found = {}
         for i in self.indices:
-            if i not in self.box.high and (i in self.masked_ends or self.is_inner(i)):
+            if i in names and i not in self.box.high and (i in self.masked_ends or self.is_inner(i)):
                 bound = end(self.conditions(i), i, self.box, self.sizes)
                 if bound is not None:
                     found[i] = bound
@@ -215,11 +217,17 @@ class OneStatement:
         """Whether a subscript leaves its axis nowhere by its one open index, since conditions end this, or others."""
         name = self.open(use)[0]
         limit = self.limit(use)
-        ended = self.is_inner(name) and end(self.masks[name], name, self.box, self.sizes)
-        if limit is None or (not ended and self.by_mask.isdisjoint(indices_of(use.subscript))):
+        ended = end(self.masks[name], name, self.box, self.sizes) if self.is_inner(name) else None
+        if limit is None or (ended is None and self.by_mask.isdisjoint(indices_of(use.subscript))):
             return False
         times = limit[0].coefficient(name)
-        return times.is_constant and self.masked(use, *limit, 1 if times.const > 0 else -1)
+        if not times.is_constant:
+            return False
+        if ended is not None:  # beyond, conditions refuse all
+            self.box.high[name] = ended
+        inside = self.masked(use, *limit, 1 if times.const > 0 else -1)
+        self.box.high.pop(name, None)
+        return inside
 
     def is_inner(self, index: str) -> bool:
         """Whether an index is reduced by its statement, or by a reduction in it."""
