@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from corpus import CASES
 
-from indexlang.errors import IndexLangError, MeaningError, Source
+import indexlang
+from indexlang.errors import IndexLangError, IndexLangWarning, MeaningError, Source
 from indexlang.meaning.resolve import layer_names, resolve
 from indexlang.oracle import loops
 from indexlang.program.ir import (
@@ -370,6 +371,12 @@ def test_outputs_of_layers(call_text: str, printed: list[str]) -> None:
     found = to_text(program(f"{POOL}\n{call_text}\n")).splitlines()
     targets = [line.split(" ")[0].replace("pool_t", "t") for line in found if not line.startswith("shape")]
     assert targets == printed
+
+
+@pytest.mark.parametrize("call_text", ["y = pool(a)", "y = 2*pool(x=a)", "for t:\n    y[t,...] = pool(a[t,...])"])
+def test_outputs_that_are_left_out_are_told(call_text: str) -> None:
+    with pytest.warns(IndexLangWarning, match="'pool' has 2 outputs, and the first is taken"):
+        indexlang.compile(f"{POOL}\n{call_text}\n")
 
 
 def test_an_output_may_be_accumulated_into_by_the_caller() -> None:

@@ -243,13 +243,13 @@ class Whole(Converter):
         return [] if self.broken else self.instance(template, tensors, outputs, node.span)
 
     def fewer(self, header: tree.LayerDef, node: tree.Call, targets: Sequence[str | None]) -> None:
-        """A call that leaves outputs of its layer unsaid."""
+        """A call that leaves outputs of its layer unsaid: it takes the first ones, which is valid, and told."""
         outs = ", ".join(o.name for o in header.outputs)
         rest = ["_"] * (len(header.outputs) - len(targets))
-        rule = f"'{header.name}' has {count(len(header.outputs), 'output')}, and {len(targets)} of them would be taken"
+        rule = f"'{header.name}' has {count(len(header.outputs), 'output')}, and {'the first is' if len(targets) == 1 else f'the first {len(targets)} are'} taken"
         taken = [header.outputs[0].name if t is None else t for t in targets]
         way = f"write a target for each, and _ for one that is not needed: {', '.join([*taken, *rest])} = ..."
-        self.fail("targets", rule, node.span, f"outputs: {outs}", way_out=way)
+        self.report.doubt("outputs-left-out", rule, node.span, f"outputs: {outs}", way_out=way)
 
     def arguments(self, header: tree.LayerDef, node: tree.Call) -> dict[str, tree.Expr] | None:
         """What is handed over, by the names of the inputs; None if it does not fit."""
