@@ -1,0 +1,36 @@
+"""Positions, conditions and paddings of steps on JAX: the values of plain loops."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("jax", reason="jax is not installed: python -m pip install 'indexlang[jax]'")
+
+import numpy as np
+from jax_cases import long_numbers
+from test_step_positions import CASES, TENS, expected
+
+import indexlang
+
+pytestmark = pytest.mark.usefixtures("long_numbers")
+__all__ = ["long_numbers"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_values_are_those_of_loops(name: str) -> None:
+    text, given = CASES[name]
+    f = indexlang.compile(text, backend="jax")
+    found = f(given)
+    for output, right in expected(name).items():
+        np.testing.assert_array_equal(found[output] if isinstance(found, dict) else found, right)
+
+
+def test_the_greatest_of_8_bits_is_around() -> None:
+    f = indexlang.compile("for t:\n    s[t] = s[pad(t-1)] + x[pad(w[t],1,0,inf)]\n", backend="jax")
+    np.testing.assert_array_equal(f(x=np.uint8([5, 4]), w=np.array([1, 0, 2])), [5, 260, 264])
+
+
+def test_a_position_that_no_float_refuses_is_looked_at() -> None:
+    f = indexlang.compile("for t:\n    s[t] = x[w[t]] + 0.5*s[pad(t-1)] where f[t] > 0.5, t > 0\n", backend="jax")
+    with pytest.raises(indexlang.ShapeError, match=r"w\[t\] = 77"):
+        f(x=TENS, w=np.array([77, 1, 77]), f=np.array([1, 0, 0.75]))
