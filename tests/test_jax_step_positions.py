@@ -27,7 +27,7 @@ def test_values_are_those_of_loops(name: str) -> None:
 
 def test_the_greatest_of_8_bits_is_around() -> None:
     f = indexlang.compile("for t:\n    s[t] = s[pad(t-1)] + x[pad(w[t],1,0,inf)]\n", backend="jax")
-    np.testing.assert_array_equal(f(x=np.uint8([5, 4]), w=np.array([1, 0, 2])), [5, 260, 264])
+    np.testing.assert_array_equal(f(x=np.array([5, 4], "uint8"), w=np.array([1, 0, 2])), [5, 260, 264])
 
 
 def test_a_position_that_no_float_refuses_is_looked_at() -> None:

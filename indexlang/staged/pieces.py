@@ -35,7 +35,7 @@ from ..program.ir import (
 )
 from ..program.ir import Call as Apply
 from ..program.rebuild import transform, transform_statement
-from ..sizes.in_bounds import numeric
+from ..sizes.in_bounds import interval, numeric
 from .stages import At, Axis, Call, Now, One, Slice, Span, Staged
 from .typed import is_counted
 
@@ -181,7 +181,7 @@ class _Slicing:
             return None, s
         if sliced and all(i in self.open for i in over):
             assert isinstance(s, Expr | Boundary) and not isinstance(s, Dots)
-            asked = self.masks if _is_asked(s) else ()
+            asked = self.masks if _is_asked(s, size, self.open, self.sizes) else ()
             if not all(map(is_counted, asked)):
                 return None, s  # the piece looks at it where it knows whether it counts
             masks = tuple(map(self.number, asked))
@@ -318,12 +318,18 @@ def _conditions(mask: Expr) -> Iterator[Expr]:
         yield mask
 
 
-def _is_asked(s: Expr | Boundary) -> bool:
-    """Whether data may say a position outside of an axis: here, or where they are read."""
-    if not isinstance(s, Boundary):
-        return bool(reads(s))
-    inside = (p.subscripts for p in walk(s.expr) if isinstance(p, Access))
-    return any(isinstance(t, Expr | Boundary) and _is_asked(t) for subscripts in inside for t in subscripts)
+def _is_asked(s: Expr | Boundary, size: int, open_: Extents, sizes: Sizes) -> bool:
+    """Whether a position is looked at when it is there, for it may lie outside: here, or where data are read."""
+    if isinstance(s, Boundary):
+        inside = [p for p in walk(s.expr) if isinstance(p, Access)]
+        both = [(t, n) for p in inside for t, n in zip(p.subscripts, sizes[p.tensor], strict=True)]
+        return any(isinstance(t, Expr | Boundary) and _is_asked(t, n, open_, sizes) for t, n in both)
+    if reads(s):
+        return True
+    form = numeric(Affine.from_expr(s), sizes)
+    ends = interval(form, open_)
+    is_affine = all(isinstance(atom, Index) for atom, _ in form.terms)
+    return not is_affine and (ends is None or ends[0] < 0 or ends[1] >= size)
 
 
 def is_padded(axis: Axis) -> bool:
