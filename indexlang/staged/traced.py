@@ -341,7 +341,8 @@ class _Loops:
         """Code of a position, what data say no further away than that its arithmetic holds."""
         match node:
             case Do(fn="whole" | "int", args=(a,)) if a.kind.kind != "bool":
-                inner = self.code(a if a.kind.name == "uint64" else node)
+                unsigned = a.kind.name in ("uint32", "uint64")  # of which the greatest are no int64, or no int32
+                inner = f"jnp.asarray({self.code(a)}, {self.w.kind('uint64')})" if unsigned else self.code(node)
                 return f"{self.w.use('near')}({inner}, {size})"
             case Do(fn=fn, args=args) if fn in _SHORTENED:
                 return self.applied(node, [self.near(a, size) for a in args], True)
@@ -353,7 +354,7 @@ class _Loops:
         match node:
             case Do(fn="add" | "sub" | "mul" | "neg", args=args):
                 return f"({self.applied(node, [self.remainder(a, turn) for a in args], True)} % {turn})"
-            case Do(fn="whole", args=(a,)) if a.kind.name == "uint64":  # before the greatest of them would be negative
+            case Do(fn="whole", args=(a,)) if a.kind.name in ("uint32", "uint64"):
                 return f"jnp.asarray({self.code(a)} % {turn}, {self.w.kind('int64')})"
             case _:
                 return f"({self.code(node, True)} % {turn})"
