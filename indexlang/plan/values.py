@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..errors import Problem, ShapeError
+from ..errors import Problem, ShapeError, Span
 from ..program.ir import Call, Const, Expr, Size
 from .building import Building
 from .operators import identity
@@ -38,6 +38,14 @@ def padding(b: Building, expr: Expr, dtype: str) -> Value:
     number = _folded(value)
     if number is None or dtype.startswith("complex"):
         return value
+    found = element(number, dtype, expr.span)
+    return value if dtype.startswith("float") else Number(found, dtype)
+
+
+def element(number: float | int | bool, dtype: str, span: Span | None = None) -> int | float | bool:
+    """A number as what tensors of a type hold: infinities are the ends of a type without them. Errors: `ShapeError`."""
+    if dtype.startswith("complex"):
+        return number
     if dtype.startswith("float"):
         fits = not math.isfinite(number) or abs(number) <= float(np.finfo(dtype).max)
         found: int | float | bool = number
@@ -49,8 +57,8 @@ def padding(b: Building, expr: Expr, dtype: str) -> Value:
     if not fits:
         rule = f"the value of a pad must be one of the tensor's: {number} is no {dtype}"
         way = "choose another value, or float(...) around the tensor in a statement of its own"
-        raise ShapeError(Problem("pad-value", rule, expr.span, (), way))
-    return Number(bool(found), dtype) if dtype == "bool" else Number(found, dtype) if dtype[0] in "iu" else value
+        raise ShapeError(Problem("pad-value", rule, span, (), way))
+    return bool(found) if dtype == "bool" else found
 
 
 def _folded(value: Value) -> float | None:

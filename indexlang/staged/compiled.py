@@ -26,13 +26,13 @@ from ..program.ir import Access, Index, Program, Subscript
 from ..program.rebuild import transform
 from ..program.verify import verify
 from .cutting import staged
-from .driver import Source, calls, checking, piece, repeating
+from .driver import Source, checking, piece, repeating
 from .emitting import printed
 from .once import Both, look_once
 from .order import Pair, look
 from .pieces import forms
 from .repeated import PieceRefusedError, Steps, orders_of, repeated
-from .stages import At, Call, Now, One, Repeat, Slice, Staged
+from .stages import At, Call, Now, One, Repeat, Slice, Staged, calls
 from .told import text, told
 
 
@@ -103,9 +103,8 @@ def compiled(
             verify(call.program)
     made = [compiles(c.program, *forms(c, found), exact=c.program.outputs, limits=limits) for c in calls(found.stages)]
     if exact:
-        kept = {b.tensor: b.dtype for b in found.buffers}
-        outputs = tuple((t, kept[t] if t in exact else d) for t, d in found.outputs)
-        found = replace(found, outputs=outputs, dtypes={**found.dtypes, **{t: kept[t] for t in exact}})
+        outputs = tuple((t, found.stored(t) if t in exact else d) for t, d in found.outputs)
+        found = replace(found, outputs=outputs, dtypes={**found.dtypes, **{t: found.stored(t) for t in exact}})
     shown = StagedPlan(found, tuple(m.plan for m in made))
     afford(shown.workspace)
     steps = _in_one_call(found, made)

@@ -7,17 +7,20 @@ hand slices to them and put away what they give.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
 from keyword import iskeyword
-from math import inf, isinf
+from math import isfinite, isnan
+from typing import Any
 from unicodedata import normalize
 
-from ..program.ir import Access, Boundary, Const, Expr, Index, Size, Subscript
-from ..program.ir import Call as Apply
+import numpy as np
+
+from ..program.ir import Access, Boundary, Const, Expr
 from .pieces import is_padded, positions, shape_of
-from .stages import At, Axis, Call, Now, One, Repeat, Slice, Span, Stage, Staged
+from .stages import At, Axis, Call, Now, One, Repeat, Slice, Span, Stage, Staged, calls
+from .typed import Do, Node, Number, Read, Step, fill, truth, typed
 
 INDENT = "    "
 AT = '''\
@@ -34,7 +37,25 @@ def reflected(position, size):
     position %= max(2 * (size - 1), 1)
     return position if position < size else 2 * (size - 1) - position
 '''
-HELPERS = {"at": AT, "reflected": REFLECTED}
+WHOLE = '''\
+def whole(number):
+    """A number toward zero: what lies beyond 64 bits as the nearest there is, nan as 0."""
+    if abs(number) < 2.0**63:
+        return int(number)
+    return 0 if number != number else 2**63 - 1 if number > 0 else -(2**63)
+'''
+QUOTIENT = '''\
+def quotient(a, b):
+    """a // b of integers, 0 where b is 0."""
+    return a // b if b else 0
+'''
+REMAINDER = '''\
+def remainder(a, b):
+    """a % b of integers, 0 where b is 0."""
+    return a % b if b else 0
+'''
+HELPERS = {"at": AT, "reflected": REFLECTED, "whole": WHOLE, "quotient": QUOTIENT, "remainder": REMAINDER}
+_BY_NUMPY = {"min": "np.minimum", "max": "np.maximum", "floordiv": "np.floor_divide", "mod": "np.remainder"}
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "floordiv": "//", "mod": "%"}
 _INFIX |= {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "and", "or": "or"}
 
@@ -54,25 +75,16 @@ def checking(number: int) -> str:
     return f"check_{number}"
 
 
-def calls(stages: tuple[Stage, ...]) -> Iterator[Call]:
-    """The pieces, in their order."""
-    for stage in stages:
-        if isinstance(stage, Call):
-            yield stage
-        else:
-            yield from calls(stage.stages)
-
-
 @dataclass
 class Source:
     """The lines so far. `places` are the accesses, with their axes, that checks of positions refer to."""
 
     staged: Staged
     names: dict[str, str] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=lambda: {*dir(builtins), "np", "at", "reflected", "fitting"})
+    taken: set[str] = field(default_factory=lambda: {*dir(builtins), "np", "fitting", *HELPERS})
     head: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-    fills: dict[tuple[tuple[int, ...], str, float], str] = field(default_factory=dict)
+    fills: dict[tuple[tuple[int, ...], str, bytes], str] = field(default_factory=dict)
     places: list[tuple[Access, int]] = field(default_factory=list)
     there: set[str] = field(default_factory=set)
     open: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -145,8 +157,7 @@ class Source:
 
     def laid(self, tensor: str, code: str) -> str:
         """A line that lets a tensor be what code gives, as it is to lie in memory."""
-        known = {b.tensor: b.dtype for b in self.staged.buffers}
-        how = f'{known.get(tensor, self.staged.dtypes[tensor])!r}, "CA"'
+        how = f'{self.staged.stored(tensor)!r}, "CA"'
         if not self.turned(tensor):
             return f"{self.names[tensor]} = np.require({code}, {how})"
         order = self.orders[tensor]
@@ -177,7 +188,7 @@ class Source:
             self.open[index] = (lo, hi)
         inside = level + len(stage.extents)
         for mask in stage.block.masks:
-            self.lines.append(f"{INDENT * inside}if not {self.expr(mask, True)}:")
+            self.lines.append(f"{INDENT * inside}if not {self.holds(mask, True)}:")
             self.lines.append(f"{INDENT * (inside + 1)}continue")
         self.run(stage.stages, inside)
         for index, _ in stage.extents:
@@ -221,7 +232,7 @@ class Source:
     def taken_from(self, part: Slice | Now | One) -> str:
         """Code of what a piece takes."""
         if isinstance(part, One):
-            return self.fill((), part.dtype, 1.0)
+            return self.fill((), np.dtype(part.dtype).type(1))
         if isinstance(part, Now):
             return f"np.asarray({self.names[f'step {part.index}']})"
         if part.tensor not in self.there:
@@ -229,25 +240,25 @@ class Source:
         name = self.names[part.tensor]
         if part.whole:
             return name
-        known = {b.tensor: b.dtype for b in self.staged.buffers}
-        dtype = known.get(part.tensor, self.staged.dtypes[part.tensor])
+        dtype = self.staged.stored(part.tensor)
         shape = self.staged.shapes[part.tensor]
         axes = [(a, n) for a, n in zip(part.axes, shape, strict=True) if isinstance(a, At)]
         if any(n == 0 and not is_padded(a) and positions(a, self.open) is not None for a, n in axes):
-            return self.fill(shape_of(part, self.staged.shapes), dtype, 0.0)  # where a mask refuses all
+            return self.fill(shape_of(part, self.staged.shapes), np.dtype(dtype).type(0))  # where a mask refuses all
         code = f"{name}[{self.index(part)}]"
         for axis, size in reversed([(a, n) for a, n in axes if is_padded(a)]):  # the first that is out of range says
             assert isinstance(axis.position, Boundary)
-            value = axis.position.value.value if isinstance(axis.position.value, Const) else 0
-            fill = self.fill(shape_of(part, self.staged.shapes), dtype, float(value))
-            code = f"({code} if {self.lies_in(axis, size)} else {fill})"
+            around = self.fill(shape_of(part, self.staged.shapes), fill(axis.position, dtype))
+            code = f"({code} if {self.lies_in(axis, size)} else {around})"
         return code
 
-    def fill(self, shape: tuple[int, ...], dtype: str, value: float) -> str:
-        key = shape, dtype, value
+    def fill(self, shape: tuple[int, ...], value: Any) -> str:
+        """The name of an array of one number."""
+        key = shape, value.dtype.name, value.tobytes()
         if key not in self.fills:
             self.fills[key] = self.name("fill")
-            self.head.append(f"{self.fills[key]} = np.full({shape}, {_number(value)}, {dtype!r})")
+            number = _number(value.real.item() if value.dtype.kind == "c" else value.item())
+            self.head.append(f"{self.fills[key]} = np.full({shape}, {number}, {value.dtype.name!r})")
         return self.fills[key]
 
     def inside(self, part: Slice) -> str:
@@ -260,7 +271,7 @@ class Source:
 
     def lies_in(self, axis: At, size: int) -> str:
         """Code of whether a position lies in no padding."""
-        return f"0 <= {self.pad(axis)} < {size}"
+        return f"0 <= {self.said(axis, True)} < {size}"
 
     def guard(self, part: Slice) -> str:
         """What stands before a write that may fall into a padding, or outside where a mask refuses all of it."""
@@ -301,10 +312,10 @@ class Source:
             case Span(start=start, length=length):
                 code = self.expr(start)
                 return f"{code}:{code} + {length}"
-            case At(position=Boundary(kind="pad") as s):
-                return self.pad(axis) if s else ""
-            case At(position=Boundary(kind=kind, expr=e)):
-                code = self.expr(e)
+            case At(position=Boundary(kind="pad")):
+                return self.said(axis)
+            case At(position=Boundary(kind=kind)):
+                code = self.said(axis)
                 if kind == "clamp":
                     return f"min(max({code}, 0), {size - 1})"
                 if kind == "wrap":
@@ -319,59 +330,75 @@ class Source:
                     self.used.add("at")
                     self.places.append((access_of(part, number, e), number))
                     code = f"{self.helpers['at']}({code}, {size}, {len(self.places) - 1})"
-                    held = " and ".join(self.expr(m, True) for m in masks if self.is_exact(m))
-                    return f"({code} if {held} else 0)" if held else code
+                    return self.where_held(code, masks)
                 if reach[0] < 0 or reach[1] >= size:  # where a mask refuses it
                     return f"min(max({code}, 0), {size - 1})"
                 return code
 
-    def is_exact(self, node: Subscript) -> bool:
-        """Whether a condition is about steps, sizes and integers alone."""
-        match node:
-            case Const() | Size() | Index():
-                return True
-            case Access(tensor=tensor, subscripts=subscripts):
-                kind = {b.tensor: b.dtype for b in self.staged.buffers}.get(tensor, self.staged.dtypes[tensor])
-                return kind.startswith(("int", "uint", "bool")) and all(map(self.is_exact, subscripts))
-            case Apply(fn=fn, args=args):
-                return (fn in _INFIX or fn in ("neg", "min", "max", "not")) and all(map(self.is_exact, args))
-            case _:
-                return False
-
-    def pad(self, axis: At) -> str:
-        s = axis.position
+    def said(self, axis: At, tight: bool = False) -> str:
+        """Code of the position that a boundary is around, less a padding's width."""
+        s, looked = axis.position, len(self.places)
         assert isinstance(s, Boundary)
-        code = self.expr(s.expr)
-        return code if s.lo is None or s.lo == Const(0) else f"({code} - {self.expr(s.lo, True)})"
+        wide = s.kind == "pad" and s.lo is not None and s.lo != Const(0)
+        code = self.expr(s.expr, tight or wide)
+        if wide:
+            assert s.lo is not None
+            code = f"({code} - {self.expr(s.lo, True)})"
+        return self.where_held(code, axis.masks) if len(self.places) > looked else code
+
+    def where_held(self, code: str, masks: Sequence[Expr]) -> str:
+        """Code of a position that is not looked at where a mask refuses it."""
+        held = " and ".join(self.holds(m, True) for m in masks)
+        return f"({code} if {held} else 0)" if held else code
 
     def expr(self, expr: Expr, tight: bool = False) -> str:
         """Code of a position."""
-        match expr:
-            case Const(value=value):
+        return self.code(typed(expr, self.staged.stored, self.staged.shapes), tight)
+
+    def holds(self, mask: Expr, tight: bool = False) -> str:
+        """Code of whether a condition holds."""
+        return self.code(truth(mask, self.staged.stored, self.staged.shapes), tight)
+
+    def code(self, node: Node, tight: bool = False) -> str:
+        """Code of a number: an integer or a float of Python, or a float of NumPy where it is of a tensor."""
+        match node:
+            case Number(value=value):
                 return _number(value)
-            case Size(tensor=tensor, axis=axis):
-                return str(self.staged.shapes[tensor][axis])
-            case Index(name=name):
+            case Step(name=name):
                 return self.names[f"step {name}"]
-            case Access(tensor=tensor, subscripts=subscripts):
-                if tensor not in self.there:
-                    self.allocate(tensor)
+            case Read(access=Access(tensor=tensor, subscripts=subscripts)):
                 axes = tuple(At(s) for s in subscripts if isinstance(s, Expr | Boundary))
-                part = Slice(tensor, axes)
-                return f"int({self.names[tensor]}[{self.index(part)}])"
-            case Apply(fn="neg", args=(a,)):
-                return f"(-{self.expr(a, True)})"
-            case Apply(fn="not", args=(a,)):
-                return f"(not {self.expr(a, True)})"
-            case Apply(fn=("min" | "max") as fn, args=args):
-                return f"{fn}({', '.join(map(self.expr, args))})"
-            case Apply(fn="int", args=(a,)):
-                return f"int({self.expr(a)})"
-            case Apply(fn=fn, args=(a, b)) if fn in _INFIX:
-                code = f"{self.expr(a, True)} {_INFIX[fn]} {self.expr(b, True)}"
+                return self.taken_from(Slice(tensor, axes))
+            case Do(fn="whole", args=(a,)):
+                return f"int({self.code(a)})"
+            case Do(fn="float", args=(a,), kind=kind):
+                return f"np.{kind.name}({self.code(a)})"
+            case Do(fn="int", args=(a,)):
+                return self.helped("whole", self.code(a))
+            case Do(fn="neg" | "not" as fn, args=(a,)):
+                return f"({'-' if fn == 'neg' else 'not '}{self.code(a, True)})"
+            case Do(fn="min" | "max" as fn, args=args, kind=kind) if kind.kind == "int":
+                return f"{fn}({', '.join(map(self.code, args))})"
+            case Do(fn="floordiv" | "mod" as fn, args=(a, b), kind=kind) if kind.kind == "int" and not _is_divisor(b):
+                name = "quotient" if fn == "floordiv" else "remainder"
+                return self.helped(name, f"{self.code(a)}, {self.code(b)}")
+            case Do(fn=fn, args=args, kind=kind) if fn in _BY_NUMPY and kind.kind != "int":
+                return f"{_BY_NUMPY[fn]}({', '.join(map(self.code, args))})"
+            case Do(fn=fn, args=(a, b)) if fn in _INFIX:
+                code = f"{self.code(a, True)} {_INFIX[fn]} {self.code(b, True)}"
                 return f"({code})" if tight else code
             case _:
-                raise NotImplementedError(expr)
+                raise AssertionError(f"a step computes nothing but what is counted: {node}")
+
+    def helped(self, name: str, given: str) -> str:
+        """A call of a helper."""
+        self.used.add(name)
+        return f"{self.helpers[name]}({given})"
+
+
+def _is_divisor(node: Node) -> bool:
+    """Whether a number is known not to be 0."""
+    return isinstance(node, Number) and node.value != 0
 
 
 def access_of(part: Slice, number: int, position: Expr) -> Access:
@@ -382,6 +409,6 @@ def access_of(part: Slice, number: int, position: Expr) -> Access:
 
 
 def _number(value: float | int | bool) -> str:
-    if isinstance(value, float) and isinf(value):
-        return "np.inf" if value == inf else "-np.inf"
+    if isinstance(value, float) and not isfinite(value):
+        return "np.nan" if isnan(value) else "np.inf" if value > 0 else "-np.inf"
     return repr(value)

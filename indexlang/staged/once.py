@@ -20,7 +20,7 @@ from ..program.conditions import as_mask
 from ..program.ir import Boundary, Call, Expr, Index, Program, Statement, indices_of, reads, steps_of
 from ..program.rebuild import transform_expr
 from ..sizes.in_bounds import interval, numeric
-from .grids import evaluate, is_known, tensors_in, within
+from .grids import evaluate, holds, is_known, tensors_in, within
 from .order import MOST_POINTS, reached, shortened
 
 _OPPOSITE = {"lt": "ge", "ge": "lt", "le": "gt", "gt": "le", "eq": "ne", "ne": "eq"}
@@ -219,7 +219,7 @@ def _keys(
         held = np.logical_and(held, np.logical_and(position >= 0, position < n))
         keys.append(position)
     for mask in masks:
-        held = np.logical_and(held, evaluate(mask, values, tensors, sizes))
+        held = np.logical_and(held, holds(mask, values, tensors, sizes))
     *keys, held = np.broadcast_arrays(*keys, held)
     return shape, keys, held, values
 

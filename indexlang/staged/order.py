@@ -21,7 +21,7 @@ from ..errors import Problem, ShapeError
 from ..program.guarded import guarded_reads
 from ..program.ir import Access, Block, Boundary, Expr, Index, Program, Statement, blocks_of, indices_of, steps_of
 from ..program.text import statement_text
-from .grids import evaluate, is_known, tensors_in, within
+from .grids import evaluate, holds, is_known, tensors_in, within
 
 Extents = Mapping[str, tuple[int, int]]
 Sizes = Mapping[str, tuple[int, ...]]
@@ -230,7 +230,7 @@ def _latest(pair: Pair, keys: Sequence[int], tensors: Mapping[str, NDArray[Any]]
         at.append(position)
     for mask in maker.domain.masks:
         if {*indices_of(mask)} <= {*names} and is_known(mask, tensors):
-            held = np.logical_and(held, evaluate(mask, values, tensors, sizes))
+            held = np.logical_and(held, holds(mask, values, tensors, sizes))
     *at, numbers, held = np.broadcast_arrays(*at, _numbers(pair.shared, extents, values), held)
     for key, n in zip(at, shape, strict=True):
         held = held & (key >= 0) & (key < n)
@@ -281,7 +281,7 @@ def too_early(
         held = np.logical_and(held, np.logical_and(position >= 0, position < size))
         keys.append(np.clip(position, 0, max(size - 1, 0)))
     for mask in masks:
-        held = np.logical_and(held, evaluate(mask, values, tensors, sizes))
+        held = np.logical_and(held, holds(mask, values, tensors, sizes))
     there: Any = True
     for key, n in zip(keys, latest.shape, strict=True):  # what lies beyond is made by no step
         there = np.logical_and(there, key < n)

@@ -6,7 +6,7 @@ position is no axis of the piece; where it says more than that, the step's numbe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -35,13 +35,12 @@ from ..program.ir import (
 )
 from ..program.ir import Call as Apply
 from ..program.rebuild import transform, transform_statement
-from ..sizes.in_bounds import numeric
+from ..sizes.in_bounds import interval, numeric
 from .stages import At, Axis, Call, Now, One, Slice, Span, Staged
+from .typed import is_counted
 
 Extents = Mapping[str, tuple[int, int]]
 Sizes = Mapping[str, tuple[int, ...]]
-COUNTED = frozenset(("add", "sub", "mul", "floordiv", "mod", "neg", "min", "max", "int"))
-COUNTED |= {"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"}
 
 
 @dataclass
@@ -96,7 +95,8 @@ class _Slicing:
     def begin(self, stmt: Statement, extents: Extents) -> None:
         """What follows is about a statement."""
         self.extents = extents
-        self.masks = tuple(m for m in in_order(stmt.domain.masks) if {*indices_of(m)} <= self.open.keys())
+        asked = (c for m in in_order(stmt.domain.masks) for c in _conditions(m))
+        self.masks = tuple(m for m in asked if {*indices_of(m)} <= self.open.keys())
 
     def fits(self, stmt: Statement, extents: Extents) -> bool:
         """Whether what a statement reads and writes is, of what the piece makes, the same or surely something else."""
@@ -186,10 +186,14 @@ class _Slicing:
         if not is_counted(s):
             return None, s
         if sliced and all(i in self.open for i in over):
+            assert isinstance(s, Expr | Boundary) and not isinstance(s, Dots)
+            asked = self.masks if _is_asked(s, size, self.open, self.sizes) else ()
+            if not all(map(is_counted, asked)):
+                return None, s  # the piece looks at it where it knows whether it counts
+            masks = tuple(map(self.number, asked))
             if isinstance(s, Boundary):
-                return At(replace(s, expr=self.number(s.expr), lo=self.maybe(s.lo), hi=self.maybe(s.hi))), None
-            assert isinstance(s, Expr) and not isinstance(s, Dots)
-            return At(self.number(s), tuple(map(self.number, self.masks)) if reads(s) else ()), None
+                return At(replace(s, expr=self.number(s.expr), lo=self.maybe(s.lo), hi=self.maybe(s.hi)), masks), None
+            return At(self.number(s), masks), None
         if self.open.keys().isdisjoint(over) or isinstance(s, Boundary | Dots) or reads(s):
             return None, s
         form = numeric(Affine.from_expr(s), self.sizes)
@@ -279,7 +283,7 @@ def shape_of(part: Slice, sizes: Sizes) -> tuple[int, ...]:
     return tuple(n if axis is None else axis.length for axis, n in axes if not isinstance(axis, At))
 
 
-def _kind(part: Slice | Now | One, kept: Mapping[str, str], found: Staged) -> str:
+def kind_of(part: Slice | Now | One, found: Staged) -> str:
     """The type of what a piece takes."""
     match part:
         case Now():
@@ -287,15 +291,13 @@ def _kind(part: Slice | Now | One, kept: Mapping[str, str], found: Staged) -> st
         case One(dtype=dtype):
             return dtype
         case Slice(tensor=tensor):
-            return kept.get(tensor, found.dtypes[tensor])
+            return found.stored(tensor)
 
 
 def forms(call: Call, found: Staged) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     """The shapes and types of what a piece takes."""
     declared = {s.tensor: tuple(int(d.value) for d in s.dims) for s in call.program.shapes}  # type: ignore[union-attr]
-    kept = {b.tensor: b.dtype for b in found.buffers}
-    dtypes = {n: _kind(p, kept, found) for n, p in call.takes}
-    return {n: declared[n] for n, _ in call.takes}, dtypes
+    return {n: declared[n] for n, _ in call.takes}, {n: kind_of(p, found) for n, p in call.takes}
 
 
 def apart(one: Slice, other: Slice, open_: Extents, sizes: Sizes) -> bool:
@@ -313,10 +315,27 @@ def apart(one: Slice, other: Slice, open_: Extents, sizes: Sizes) -> bool:
     return False
 
 
-def is_counted(s: Subscript) -> bool:
-    """Whether a position is made of what a step of Python computes: all but functions like `floor`."""
-    inside = s.expr if isinstance(s, Boundary) else s
-    return isinstance(inside, Merged | Dots) or all(p.fn in COUNTED for p in walk(inside) if isinstance(p, Apply))
+def _conditions(mask: Expr) -> Iterator[Expr]:
+    """What a condition asks for, one by one."""
+    if isinstance(mask, Apply) and mask.fn == "and":
+        for part in mask.args:
+            yield from _conditions(part)
+    else:
+        yield mask
+
+
+def _is_asked(s: Expr | Boundary, size: int, open_: Extents, sizes: Sizes) -> bool:
+    """Whether a position is looked at when it is there, for it may lie outside: here, or where data are read."""
+    if isinstance(s, Boundary):
+        inside = [p for p in walk(s.expr) if isinstance(p, Access)]
+        both = [(t, n) for p in inside for t, n in zip(p.subscripts, sizes[p.tensor], strict=True)]
+        return any(isinstance(t, Expr | Boundary) and _is_asked(t, n, open_, sizes) for t, n in both)
+    if reads(s):
+        return True
+    form = numeric(Affine.from_expr(s), sizes)
+    ends = interval(form, open_)
+    is_affine = all(isinstance(atom, Index) for atom, _ in form.terms)
+    return not is_affine and (ends is None or ends[0] < 0 or ends[1] >= size)
 
 
 def is_padded(axis: Axis) -> bool:

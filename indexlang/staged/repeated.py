@@ -7,7 +7,7 @@ never writes where it reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from ..backends.native.making import Made
 from ..backends.native.repeating import COPY, Events
-from ..program.ir import Boundary, Const, Expr, reads
-from .grids import evaluate
-from .pieces import apart, shape_of
-from .stages import At, Call, Now, One, Repeat, Slice, Span, Staged
+from ..program.ir import Boundary, Expr, reads
+from .grids import evaluate, holds
+from .pieces import apart, kind_of, shape_of
+from .stages import At, Call, Now, One, Repeat, Slice, Span, Staged, calls
+from .typed import fill
 
 MOST_WORDS = 1 << 23  # of a table
 Orders = Mapping[str, tuple[int, ...]]  # the axes of tensors as they lie in memory
@@ -52,21 +53,13 @@ def orders_of(staged: Staged) -> Orders:
     """In which order the axes of tensors lie so that slices of steps are in one piece: those that steps say first."""
     found: dict[str, tuple[int, ...]] = {}
     for stage in staged.stages:
-        for call in _calls(stage) if isinstance(stage, Repeat) else ():
+        for call in calls(stage.stages) if isinstance(stage, Repeat) else ():
             for _, part in (*call.takes, *call.gives):
                 if isinstance(part, Slice) and not part.whole and part.tensor not in found:
                     first = [k for k, axis in enumerate(part.axes) if isinstance(axis, At)]
                     rest = [k for k, axis in enumerate(part.axes) if not isinstance(axis, At)]
                     found[part.tensor] = (*first, *rest)
     return found
-
-
-def _calls(stage: Repeat) -> Iterator[Call]:
-    for inner in stage.stages:
-        if isinstance(inner, Call):
-            yield inner
-        else:
-            yield from _calls(inner)
 
 
 @dataclass
@@ -84,20 +77,9 @@ class _Building:
     table: list[Integers] = field(default_factory=list)
     length: int = 0
 
-    def dtype(self, tensor: str) -> str:
-        """What a tensor is kept in."""
-        kept = {b.tensor: b.dtype for b in self.staged.buffers}
-        return kept.get(tensor, self.staged.dtypes[tensor])
-
     def kind(self, part: Slice | Now | One) -> tuple[str, tuple[int, ...]]:
         """The type and the shape of what a piece is given."""
-        match part:
-            case Now():
-                return "int64", ()
-            case One(dtype=dtype):
-                return dtype, ()
-            case Slice(tensor=tensor):
-                return self.dtype(tensor), shape_of(part, self.staged.shapes)
+        return kind_of(part, self.staged), shape_of(part, self.staged.shapes) if isinstance(part, Slice) else ()
 
     def base(self, kind: str, key: object, what: Any) -> int:
         """What stands for a base in the table, until the numbers of all are known; `what` it is, once for a key."""
@@ -122,7 +104,7 @@ def repeated(stage: Repeat, staged: Staged, made: Mapping[int, Made | None], ord
     table = np.concatenate(work.table)
     first = np.array([0, len(work.tensors), len(work.tensors) + len(work.constants)], np.int64)
     table[:, 0] = first[table[:, 0] % len(_KINDS)] + table[:, 0] // len(_KINDS)
-    pieces = tuple(m for c in _calls(stage) if (m := made[id(c)]) is not None)
+    pieces = tuple(m for c in calls(stage.stages) if (m := made[id(c)]) is not None)
     for piece in pieces:
         piece.memory.wake()
     events = Events(rows, np.ascontiguousarray(table), pieces, int(rows[:, 2].max()))
@@ -161,7 +143,7 @@ def _call(work: _Building, call: Call, made: Made | None, path: Sequence[tuple[R
     values = {i: g.reshape(-1) for i, g in zip(extents, grid, strict=True)}
     held: Any = np.ones(count, bool)
     for mask in (m for stage, _ in path for m in stage.block.masks):
-        held = np.logical_and(held, evaluate(mask, values, {}, work.staged.shapes))
+        held = np.logical_and(held, holds(mask, values, {}, work.staged.shapes))
     if not held.all():  # steps that there are not
         values, count = {i: v[held] for i, v in values.items()}, int(held.sum())
     keys = []
@@ -187,7 +169,7 @@ def _call(work: _Building, call: Call, made: Made | None, path: Sequence[tuple[R
             return False
         near = [t for t in taken if t.tensor == part.tensor and not apart(t, part, extents, work.staged.shapes)]
         if near:
-            shape, dtype = shape_of(part, work.staged.shapes), work.dtype(part.tensor)
+            shape, dtype = shape_of(part, work.staged.shapes), work.staged.stored(part.tensor)
             entries[:, number] = work.base("room", (id(call), name), (shape, dtype)), 0
             size = prod(shape) * np.dtype(dtype).itemsize
             copies.append((found, entries[:, number].copy(), size))
@@ -240,7 +222,7 @@ def _place(
         return found
     shape, order = work.staged.shapes[part.tensor], work.orders.get(part.tensor)
     order = tuple(range(len(shape))) if order is None else order
-    item = np.dtype(work.dtype(part.tensor)).itemsize
+    item = np.dtype(work.staged.stored(part.tensor)).itemsize
     strides, step = [0] * len(shape), item
     kept = work.staged.kept(part.tensor)
     for k in reversed(order):
@@ -254,7 +236,7 @@ def _place(
         return None
     found[:, 0] = work.base("tensor", part.tensor, part.tensor)
     outside = np.zeros(count, bool)
-    fills = set[float]()
+    fills = dict[bytes, Any]()
     for number, axis in enumerate(part.axes):
         if axis is None:
             continue
@@ -269,7 +251,8 @@ def _place(
             position = position - low
             here = (position < 0) | (position >= shape[number])
             if here.any():
-                fills.add(float(expr.value.value) if isinstance(expr.value, Const) else 0)
+                value = fill(expr, work.staged.stored(part.tensor))
+                fills[value.tobytes()] = value
             outside |= here
         elif written:  # where a mask refuses all of it
             outside |= (position < 0) | (position >= shape[number])
@@ -278,10 +261,10 @@ def _place(
     if len(fills) > 1:
         return None
     if outside.any():
-        own, dtype = shape_of(part, work.staged.shapes), work.dtype(part.tensor)
+        own, dtype = shape_of(part, work.staged.shapes), work.staged.stored(part.tensor)
         if written:  # what is written there is dropped
             found[outside] = work.base("room", ("dropped", own, dtype), (own, dtype)), 0
         else:
-            (fill,) = fills
-            found[outside] = work.base("constant", (own, dtype, fill), np.full(own, fill, dtype)), 0
+            ((key, value),) = fills.items()
+            found[outside] = work.base("constant", (own, dtype, key), np.full(own, value, dtype)), 0
     return found

@@ -13,7 +13,7 @@ tensors that are there by then; all else of a piece knows nothing of steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..program.ir import Block, Boundary, Expr, Program
@@ -129,6 +129,24 @@ class Staged:
         found = next((b.window for b in self.buffers if b.tensor == tensor), None)
         return found[1] if found is not None and found[0] == axis else None
 
+    def stored(self, tensor: str) -> str:
+        """The type in which a tensor is kept."""
+        return next((b.dtype for b in self.buffers if b.tensor == tensor), self.dtypes[tensor])
+
     def kept(self, tensor: str) -> tuple[int, ...]:
         """The shape of a tensor in memory."""
         return next((b.kept for b in self.buffers if b.tensor == tensor), self.shapes[tensor])
+
+
+def placed(stages: Sequence[Stage], path: tuple[Repeat, ...] = ()) -> Iterator[tuple[Call, tuple[Repeat, ...]]]:
+    """The pieces in their order, each with the blocks around it."""
+    for stage in stages:
+        if isinstance(stage, Call):
+            yield stage, path
+        else:
+            yield from placed(stage.stages, (*path, stage))
+
+
+def calls(stages: Sequence[Stage]) -> Iterator[Call]:
+    """The pieces, in their order."""
+    return (call for call, _ in placed(stages))

@@ -16,7 +16,7 @@ from ..plan.plan import Plan
 from ..plan.record import Record, amount
 from ..program.ir import Block
 from ..program.text import expr_text
-from .stages import At, Axis, Call, Repeat, Slice, Span, Stage, Staged
+from .stages import At, Axis, Call, Slice, Span, Staged, placed
 
 INDENT = "   "
 _OTHER = re.compile(r"(together with )(\d+)\.")  # the number of another statement of the piece
@@ -52,17 +52,8 @@ class Told:
 def told(staged: Staged, plans: Sequence[Planned]) -> tuple[Told, ...]:
     """The pieces in the order in which they first run."""
     left = iter(plans)
-
-    def walk(
-        stages: Sequence[Stage], around: tuple[tuple[Block, tuple[tuple[str, tuple[int, int]], ...]], ...]
-    ) -> Iterator[Told]:
-        for stage in stages:
-            if isinstance(stage, Repeat):
-                yield from walk(stage.stages, (*around, (stage.block, stage.extents)))
-            else:
-                yield Told(stage, next(left), around)
-
-    return tuple(walk(staged.stages, ()))
+    found = placed(staged.stages)
+    return tuple(Told(call, next(left), tuple((r.block, r.extents) for r in path)) for call, path in found)
 
 
 def text(staged: Staged, plans: Sequence[Planned], workspace: int) -> str:

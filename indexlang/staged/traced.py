@@ -12,23 +12,26 @@ from functools import partial
 from math import prod
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.jax.lines import Lines, number
 from ..backends.jax.program import RESERVED, Lowered, lowered, row
 from ..program.blocks import has_blocks
-from ..program.ir import Access, Boundary, Const, Expr, Index, Program, Size, Subscript
-from ..program.ir import Call as Apply
+from ..program.ir import Access, Boundary, Const, Expr, Program
 from .cutting import staged
-from .driver import access_of, calls
+from .driver import access_of
 from .once import look_once
 from .order import Pair, look
 from .pieces import forms, positions, read_in, shape_of
-from .stages import At, Axis, Call, Now, One, Repeat, Slice, Span, Stage, Staged
+from .stages import At, Axis, Call, Now, One, Repeat, Slice, Span, Stage, Staged, calls
 from .told import text, told
+from .typed import Do, Node, Number, Read, Step, fill, truth, typed
 
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "floordiv": "//", "mod": "%", "and": "&", "or": "|"}
+_INFIX = {"add": "+", "sub": "-", "mul": "*", "floordiv": "//", "mod": "%"}
 _INFIX |= {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+_FUNCTIONS = {"and": "logical_and", "or": "logical_or", "not": "logical_not", "min": "minimum", "max": "maximum"}
+_SHORTENED = {"add", "sub", "mul", "neg", "floordiv", "min", "max"}  # what positions that were brought near go through
 
 
 def lowering(
@@ -46,8 +49,7 @@ def lowering(
         lowered(call.program, *forms(call, found), name=f"piece_{k}", exact=call.program.outputs, half=half)
         for k, call in enumerate(calls(found.stages))
     ]
-    kept = {b.tensor: b.dtype for b in found.buffers}
-    outputs = tuple((t, None, kept[t] if t in exact else d) for t, d in found.outputs)
+    outputs = tuple((t, None, found.stored(t) if t in exact else d) for t, d in found.outputs)
     work = _Loops(found, pieces)
     decided = tuple(dict.fromkeys(tensor for check in found.checks for tensor in check.tensors))
     source = work.text(outputs, half, decided)
@@ -59,7 +61,7 @@ def lowering(
         tuple(work.places),
         tuple(r for one in told(found, pieces) for r in one.records),
         found.shapes,
-        {**found.dtypes, **{t: kept[t] for t in exact}},
+        {**found.dtypes, **{t: found.stored(t) for t in exact}},
         warnings,
     )
     orders = partial(_orders, found, decided) if found.checks else None
@@ -90,6 +92,7 @@ class _Loops:
     places: list[tuple[Access, int]] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)  # the name of what each place has found
     number: int = 0
+    masks: tuple[Expr, ...] = ()  # under which the position at hand counts
 
     def text(self, outputs: Sequence[tuple[str, None, str]], half: str, decided: Sequence[str]) -> str:
         """The source of the function."""
@@ -186,7 +189,7 @@ class _Loops:
     def guarded(self, stage: Repeat, written: Mapping[str, object]) -> None:
         """The stages where the block's masks hold; else all stays as it is."""
         w = self.w
-        condition = " & ".join(self.expr(mask, True) for mask in stage.block.masks)
+        condition = " & ".join(self.held(stage.block.masks))
         before = dict(self.arrays)
         with w.function("inside") as inside:
             self.run(stage.stages)
@@ -228,8 +231,8 @@ class _Loops:
             return self.array(part.tensor)
         starts, inside = self.starts(part)
         code = self.cut(part, starts)
-        for (test, fill), _ in sorted(inside, key=lambda one: -one[1]):  # the first that is out of range says
-            code = f"jnp.where({test}, {code}, {fill})"
+        for (test, around), _ in sorted(inside, key=lambda one: -one[1]):  # the first that is out of range says
+            code = f"jnp.where({test}, {code}, {around})"
         return code
 
     def cut(self, part: Slice, starts: Sequence[str]) -> str:
@@ -276,12 +279,13 @@ class _Loops:
             case Span(start=start):
                 return self.expr(start), None
             case At(position=Boundary(kind="pad") as s):
-                low = "" if s.lo is None or s.lo == Const(0) else f" - {self.expr(s.lo, True)}"
-                code = self.w.let("at", f"jnp.asarray({self.expr(s.expr)}{low}, {self.w.kind('int64')})")
-                value = s.value.value if isinstance(s.value, Const) else 0
-                return f"jnp.clip({code}, 0, {top})", (f"({code} >= 0) & ({code} < {size})", number(float(value)))
-            case At(position=Boundary(kind=kind, expr=e)):
-                code = self.expr(e, True)
+                low = "" if s.lo is None or s.lo == Const(0) else f" - {self.expr(s.lo)}"
+                code = self.w.let("at", f"jnp.asarray({self.said(axis, size)}{low}, {self.w.kind('int64')})")
+                value = self.filled(fill(s, self.found.stored(part.tensor)))
+                return f"jnp.clip({code}, 0, {top})", (f"({code} >= 0) & ({code} < {size})", value)
+            case At(position=Boundary(kind=kind)):
+                turn = {"wrap": size, "reflect": 2 * top}.get(kind, 0)
+                code = self.said(axis, size, max(turn, 1) if kind != "clamp" else 0)
                 if kind == "clamp":
                     return f"jnp.clip({code}, 0, {top})", None
                 if kind == "wrap" or size == 1:
@@ -289,71 +293,111 @@ class _Loops:
                 return f"{top} - abs({top} - {code} % {2 * top})", None
             case At(position=e, masks=masks):
                 assert not isinstance(e, Boundary)
-                code, reach = self.expr(e), positions(axis, self.open)
+                code, reach = self.said(axis, size), positions(axis, self.open)
                 if reach is not None and reach[0] >= 0 and reach[1] < size:
                     return code, None
                 code = self.w.let("at", f"jnp.asarray({code}, {self.w.kind('int64')})")
                 test = f"({code} >= 0) & ({code} < {size})"
                 if reach is None:
-                    self.check(part, k, e, code, test, masks)
-                    return f"jnp.clip({code}, 0, {top})", (test, _nothing(self.kind(part.tensor)))
+                    self.check(part, k, e, code, test, masks or self.masks)
+                    return f"jnp.clip({code}, 0, {top})", (test, _nothing(self.found.stored(part.tensor)))
                 return f"jnp.clip({code}, 0, {top})", (test, "0") if writes else None  # where a mask refuses it
 
     def check(self, part: Slice, k: int, e: Expr, code: str, test: str, masks: Sequence[Expr]) -> None:
         """Tell of a position of data that lies outside, where masks do not refuse it."""
-        held = [self.expr(m, True) for m in masks if self.is_exact(m)]
-        bad = " & ".join([f"~({test})", *held])
+        bad = " & ".join([f"~({test})", *self.held(masks)])
         self.checks.append(self.bind("found", f"(jnp.asarray({bad}), {code})"))
         self.places.append((access_of(part, k, e), k))
 
-    def kind(self, tensor: str) -> str:
-        """The dtype of a tensor as it is kept."""
-        return {b.tensor: b.dtype for b in self.found.buffers}.get(tensor, self.found.dtypes[tensor])
+    def held(self, masks: Sequence[Expr]) -> list[str]:
+        """Code of whether conditions hold, each asked where those before it do."""
+        found, before = [], self.masks
+        for k, mask in enumerate(masks):
+            self.masks = tuple(masks[:k])
+            found.append(self.code(truth(mask, self.found.stored, self.found.shapes), True))
+        self.masks = before
+        return found
 
-    def is_exact(self, node: Subscript) -> bool:
-        """Whether a condition is about steps, sizes and integers alone."""
-        match node:
-            case Const() | Size() | Index():
-                return True
-            case Access(tensor=tensor, subscripts=subscripts):
-                return self.kind(tensor).startswith(("int", "uint", "bool")) and all(map(self.is_exact, subscripts))
-            case Apply(fn=fn, args=args):
-                return (fn in _INFIX or fn in ("neg", "min", "max", "not")) and all(map(self.is_exact, args))
-            case _:
-                return False
+    def filled(self, value: Any) -> str:
+        """Code of a number of NumPy as one of jax, which may have no more than 32 bits."""
+        dtype = value.dtype.name
+        if dtype in ("int64", "uint64") and int(value) in (np.iinfo(dtype).min, np.iinfo(dtype).max) and value != 0:
+            return f"jnp.asarray(jnp.iinfo({self.w.kind(dtype)}).{'min' if value < 0 else 'max'}, {self.w.kind(dtype)})"
+        item = value.real.item() if value.dtype.kind == "c" else value.item()
+        return f"jnp.asarray({number(item)}, {self.w.kind(dtype)})"
 
     # -- positions -----------------------------------------------------------------------------
 
-    def expr(self, expr: Expr, tight: bool = False) -> str:
-        """Code of a position, or of a condition."""
-        match expr:
-            case Const(value=value):
-                return number(value)
-            case Size(tensor=tensor, axis=axis):
-                return str(self.found.shapes[tensor][axis])
-            case Index(name=name):
-                return self.steps[name]
-            case Access(tensor=tensor, subscripts=()):
-                return self.array(tensor)
-            case Access(tensor=tensor, subscripts=subscripts):
-                axes = tuple(At(s) for s in subscripts if isinstance(s, Expr | Boundary))
-                starts, _ = self.starts(Slice(tensor, axes))
-                return f"lax.dynamic_slice({self.array(tensor)}, {row(starts)}, {(1,) * len(axes)}).reshape(())"
-            case Apply(fn="neg", args=(a,)):
-                return f"(-{self.expr(a, True)})"
-            case Apply(fn="not", args=(a,)):
-                return f"jnp.logical_not({self.expr(a)})"
-            case Apply(fn=("min" | "max") as fn, args=(a, b)):
-                return f"jnp.{fn}imum({self.expr(a)}, {self.expr(b)})"
-            case Apply(fn="int", args=(a,)):
-                return self.expr(a, tight)
-            case Apply(fn=("and" | "or") as fn, args=(a, b)):
-                return f"jnp.logical_{fn}({self.expr(a)}, {self.expr(b)})"
-            case Apply(fn=fn, args=(a, b)) if fn in _INFIX:
-                code = f"{self.expr(a, True)} {_INFIX[fn]} {self.expr(b, True)}"
-                return f"({code})" if tight else code
+    def said(self, axis: At, size: int, turn: int = 0) -> str:
+        """Code of a position: arithmetic on what data say does not wrap; of its remainder by `turn` if that is all."""
+        before, self.masks = self.masks, axis.masks or self.masks
+        e = axis.position.expr if isinstance(axis.position, Boundary) else axis.position
+        node = typed(e, self.found.stored, self.found.shapes)
+        code = self.remainder(node, turn) if turn else self.near(node, size)
+        self.masks = before
+        return code
+
+    def near(self, node: Node, size: int) -> str:
+        """Code of a position, what data say no further away than that its arithmetic holds."""
+        match node:
+            case Do(fn="whole" | "int", args=(a,)) if a.kind.kind != "bool":
+                unsigned = a.kind.name in ("uint32", "uint64")  # of which the greatest are no int64, or no int32
+                inner = f"jnp.asarray({self.code(a)}, {self.w.kind('uint64')})" if unsigned else self.code(node)
+                return f"{self.w.use('near')}({inner}, {size})"
+            case Do(fn=fn, args=args) if fn in _SHORTENED:
+                return self.applied(node, [self.near(a, size) for a in args], True)
             case _:
-                raise NotImplementedError(expr)
+                return self.code(node, True)
+
+    def remainder(self, node: Node, turn: int) -> str:
+        """Code of a number that has the same remainder by `turn` as a position."""
+        match node:
+            case Do(fn="add" | "sub" | "mul" | "neg", args=args):
+                return f"({self.applied(node, [self.remainder(a, turn) for a in args], True)} % {turn})"
+            case Do(fn="whole", args=(a,)) if a.kind.name in ("uint32", "uint64"):
+                return f"jnp.asarray({self.code(a)} % {turn}, {self.w.kind('int64')})"
+            case _:
+                return f"({self.code(node, True)} % {turn})"
+
+    def expr(self, expr: Expr) -> str:
+        """Code of what steps say."""
+        return self.code(typed(expr, self.found.stored, self.found.shapes), True)
+
+    def code(self, node: Node, tight: bool = False) -> str:
+        """Code of a number, of no axes."""
+        match node:
+            case Number(value=value):
+                return number(value)
+            case Step(name=name):
+                return self.steps[name]
+            case Read(access=Access(tensor=tensor, subscripts=subscripts)):
+                return self.taken(Slice(tensor, tuple(At(s) for s in subscripts if isinstance(s, Expr | Boundary))))
+            case Do(fn=fn, args=args):
+                return self.applied(node, [self.code(a, fn in _INFIX or fn == "neg") for a in args], tight)
+
+    def applied(self, node: Do, args: Sequence[str], tight: bool) -> str:
+        """Code of a function of arguments."""
+        fn, kind, w = node.fn, node.kind, self.w
+        match fn:
+            case "neg":
+                return f"(-{args[0]})"
+            case "whole" if node.args[0].kind.name == "uint64":
+                return f"jnp.minimum({args[0]}, jnp.iinfo({w.kind('int64')}).max).astype({w.kind('int64')})"
+            case "whole" | "float":
+                return f"jnp.asarray({args[0]}, {w.kind(kind.name)})"
+            case "int":
+                return f"{w.use('whole')}({args[0]}, {w.kind('int64')})"
+            case "floordiv" | "mod" if kind.kind == "int":
+                divisor = node.args[1]
+                if not (isinstance(divisor, Number) and divisor.value != 0):
+                    return f"{w.use('quotient' if fn == 'floordiv' else 'remainder')}({', '.join(args)})"
+            case _:
+                pass
+        if fn in _FUNCTIONS:
+            return f"jnp.{_FUNCTIONS[fn]}({', '.join(args)})"
+        assert fn in _INFIX, f"a step computes nothing but what is counted: {node}"
+        code = f"{args[0]} {_INFIX[fn]} {args[1]}"
+        return f"({code})" if tight else code
 
 
 def _used(stage: Repeat) -> Iterator[str]:

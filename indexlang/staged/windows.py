@@ -8,13 +8,13 @@ behind the block is in the window of its first and of its last step.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..program.affine import Affine
-from ..program.ir import Access, Boundary, Index, walk
-from .pieces import is_padded, positions, start_of
-from .stages import At, Call, Repeat, Slice, Stage
+from ..program.ir import Index
+from .pieces import is_padded, positions, read_in, start_of
+from .stages import At, Repeat, Slice, Stage, placed
 
 Sizes = Mapping[str, tuple[int, ...]]
 Window = tuple[int, int]  # an axis, and how many positions of it are kept
@@ -48,13 +48,14 @@ def windows(stages: Sequence[Stage], sizes: Sizes, whole: Collection[str]) -> di
     uses: dict[str, list[_Use]] = {}
     pointing: set[str] = set()
     for number, stage in enumerate(stages):
-        for call, path in _calls(stage, ()):
+        for call, path in placed((stage,)):
             taken = [part for _, part in call.takes if isinstance(part, Slice)]
             for part in taken:
                 uses.setdefault(part.tensor, []).append(_Use(part, number, path, False, False))
             for _, part in call.gives:
                 uses.setdefault(part.tensor, []).append(_Use(part, number, path, True, part not in taken))
-            pointing |= {t for part in (*taken, *(p for _, p in call.gives)) for t in _read_in(part)}
+            parts = (*taken, *(p for _, p in call.gives))
+            pointing |= {t for part in parts for axis in part.axes for t in read_in(axis)}
     found: dict[str, Window] = {}
     for tensor, own in uses.items():
         if tensor in whole or tensor in pointing:
@@ -65,22 +66,6 @@ def windows(stages: Sequence[Stage], sizes: Sizes, whole: Collection[str]) -> di
                 found[tensor] = axis, length
                 break
     return found
-
-
-def _calls(stage: Stage, path: tuple[Repeat, ...]) -> Iterator[tuple[Call, tuple[Repeat, ...]]]:
-    if isinstance(stage, Call):
-        yield stage, path
-        return
-    for inner in stage.stages:
-        yield from _calls(inner, (*path, stage))
-
-
-def _read_in(part: Slice) -> Iterator[str]:
-    """The tensors that positions of a slice are read from."""
-    for axis in part.axes:
-        if isinstance(axis, At):
-            node = axis.position.expr if isinstance(axis.position, Boundary) else axis.position
-            yield from (p.tensor for p in walk(node) if isinstance(p, Access))
 
 
 def _length(uses: Sequence[_Use], axis: int, stages: Sequence[Stage], shape: tuple[int, ...]) -> int | None:
