@@ -246,7 +246,8 @@ class Whole(Converter):
         """A call that leaves outputs of its layer unsaid: it takes the first ones, which is valid, and told."""
         outs = ", ".join(o.name for o in header.outputs)
         rest = ["_"] * (len(header.outputs) - len(targets))
-        rule = f"'{header.name}' has {count(len(header.outputs), 'output')}, and {'the first is' if len(targets) == 1 else f'the first {len(targets)} are'} taken"
+        taken_are = "the first is" if len(targets) == 1 else f"the first {len(targets)} are"
+        rule = f"'{header.name}' has {count(len(header.outputs), 'output')}, and {taken_are} taken"
         taken = [header.outputs[0].name if t is None else t for t in targets]
         way = f"write a target for each, and _ for one that is not needed: {', '.join([*taken, *rest])} = ..."
         self.report.doubt("outputs-left-out", rule, node.span, f"outputs: {outs}", way_out=way)
