@@ -17,6 +17,9 @@ from . import arguments
 from .arrays import as_array
 from .torch_operators import NAMES, operator, registered, watched
 
+TENSORS = (torch.Tensor, torch.nn.Parameter)
+TAKEN = frozenset((*NAMES, torch.bfloat16))
+
 
 class OnTorch:
     """What `Function.to_torch` gives: call it as the Function, with CPU tensors. `op` is the operator of torch."""
@@ -32,11 +35,17 @@ class OnTorch:
         Errors: `ShapeError` for tensors that are missing, do not fit, or lie elsewhere.
         """
         f = self.function
+        tensors = [kwargs.get(n) for n in f.inputs] if len(kwargs) == len(f.inputs) and not args else args
+        if len(tensors) == len(f.inputs) and all([taken(t) for t in tensors]):
+            return self._results(tensors)
         named = arguments.by_name(args, kwargs, f.inputs, f.optional, f._ignored, tensor)
         initial = tuple([name for name in f.optional if name in named])
         if initial:
             return like(f._started(initial))(starting(named, initial))
-        results = self.of([named[n] for n in f.inputs])
+        return self._results([named[n] for n in f.inputs])
+
+    def _results(self, tensors: Sequence[Any]) -> Any:
+        results, f = self.of(tensors), self.function
         return dict(zip(f.outputs, results, strict=True)) if f._always_dict else results[0]
 
     def __repr__(self) -> str:
@@ -78,6 +87,11 @@ def keeping(name: str, wanted: tuple[bool, ...]) -> str:
     return registered(name).keeping(wanted).name
 
 
+def taken(value: Any) -> bool:
+    """Whether this is a tensor that is taken as it is."""
+    return type(value) in TENSORS and value.is_cpu and value.layout is torch.strided and value.dtype in TAKEN
+
+
 def tensor(name: str, value: Any) -> Any:
     """What a caller passes, as a CPU tensor. Errors: `ShapeError`."""
     if not isinstance(value, torch.Tensor):
@@ -88,7 +102,7 @@ def tensor(name: str, value: Any) -> Any:
     if value.layout != torch.strided:
         rule = f"'{name}' is {value.layout}: kernels run on strided tensors"
         raise ShapeError(Problem("device", rule, way_out=f"pass {name}.to_dense()"))
-    if value.dtype not in NAMES and value.dtype != torch.bfloat16:
+    if value.dtype not in TAKEN:
         rule = f"'{name}' has dtype {value.dtype}: tensors hold numbers that the language has"
         raise ShapeError(Problem("dtype", rule, way_out="convert it to float32"))
     return value

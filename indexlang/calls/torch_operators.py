@@ -39,6 +39,7 @@ HALVES = (torch.float16, torch.bfloat16)
 _LIBRARY = torch.library.Library("indexlang", "FRAGMENT")
 _REGISTERED: dict[str, Operator] = {}
 _LOCK = Lock()
+_transformed = torch._C._are_functorch_transforms_active
 _HERE = uuid4().hex[:16]
 
 
@@ -106,10 +107,10 @@ class Operator:
 
     def differentiable(self, *tensors: Any) -> Tensors:
         """The same, seen by autograd where there is something to see; called by its kernel, too."""
-        if torch._C._are_functorch_transforms_active():
+        if _transformed():
             with enable_single_level_autograd_function():  # what is above this level the dispatcher has done
                 return _several(self._calls[1].apply(*tensors))
-        if (torch.is_grad_enabled() and any([t.requires_grad for t in tensors])) or watched():
+        if forward_ad._current_level >= 0 or (torch.is_grad_enabled() and any([t.requires_grad for t in tensors])):
             return _several(self._calls[0].apply(*tensors))
         return self.beneath(*tensors)
 
@@ -164,9 +165,18 @@ class Operator:
             with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True):  # of the levels beneath, as they are
                 return self.beneath(*tensors)
 
+        def forward(ctx: Any, *tensors: Any) -> Tensors:  # torch binds arguments, slowly, where the context is apart
+            found = self.beneath(*tensors)
+            way["setup_context"](ctx, tensors, found)
+            return found
+
         way = _derivatives(self)
-        level = {**way, "forward": staticmethod(beneath)}
-        return type("Call", (torch.autograd.Function,), way), type("Level", (_SingleLevelFunction,), level)
+        call = {"forward": forward, "backward": way["backward"], "jvp": way["jvp"]}
+        level = {"forward": beneath, **way}
+        return (
+            type("Call", (torch.autograd.Function,), {n: staticmethod(f) for n, f in call.items()}),
+            type("Level", (_SingleLevelFunction,), {n: staticmethod(f) for n, f in level.items()}),
+        )
 
     def needed(self, wanted: Sequence[bool], tensors: Sequence[Any]) -> tuple[str, ...]:
         """The inputs among those that have derivatives."""
@@ -246,14 +256,15 @@ def _batched(function: Function, names: tuple[str, ...], ranks: tuple[int, ...])
         return found
 
 
-def _derivatives(op: Operator) -> dict[str, Any]:
-    """What an `autograd.Function` is made of."""
+def _derivatives(op: Operator) -> dict[str, Callable[..., Any]]:
+    """What an `autograd.Function` is made of, besides its forward run."""
     inputs = len(op.function.inputs)
 
     def setup_context(ctx: Any, inputs: Tensors, output: Tensors) -> None:
         ctx.mark_non_differentiable(*[t for k, t in enumerate(output) if k >= op.count or not _smooth(t)])
         ctx.save_for_backward(*inputs, *(output if op.wrt else ()))
-        ctx.save_for_forward(*inputs)
+        if watched():  # else there is no forward mode to save for
+            ctx.save_for_forward(*inputs)
 
     def backward(ctx: Any, *cotangents: Any) -> Tensors:
         saved = ctx.saved_tensors
@@ -262,8 +273,7 @@ def _derivatives(op: Operator) -> dict[str, Any]:
     def jvp(ctx: Any, *moving: Any) -> Tensors:
         return op.tangents(ctx.saved_tensors[:inputs], moving)
 
-    ways: dict[str, Any] = {"forward": op.beneath, "setup_context": setup_context, "backward": backward, "jvp": jvp}
-    return {n: staticmethod(way) for n, way in ways.items()}
+    return {"setup_context": setup_context, "backward": backward, "jvp": jvp}
 
 
 def operator(function: Function, wrt: tuple[str, ...] = (), lasting: bool = True) -> Operator:
@@ -322,15 +332,16 @@ def _name(function: Function, wrt: tuple[str, ...]) -> str:
 
 def watched() -> bool:
     """Whether forward mode or a transformation of torch.func is at work."""
-    return bool(torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0)
+    return forward_ad._current_level >= 0 or bool(_transformed())
 
 
 def viewed(tensor: Any) -> Array:
     """The elements of a CPU tensor, not copied; those of 16 bits as float32."""
-    tensor = tensor.detach()
-    if tensor.dtype in HALVES:
+    if tensor.requires_grad:
+        tensor = tensor.detach()
+    if tensor.itemsize == 2 and tensor.dtype in HALVES:
         tensor = tensor.float()
-    if tensor.is_conj() or tensor.is_neg():
+    if tensor.is_neg() or tensor.is_conj():
         tensor = tensor.resolve_conj().resolve_neg()
     found: Array = tensor.numpy()
     return found
