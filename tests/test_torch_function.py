@@ -307,6 +307,22 @@ def test_integers_have_no_gradients() -> None:
     assert torch.autograd.gradcheck(lambda x: best(x)["y"], (normal(3, 4),), check_forward_ad=True)
 
 
+def test_steps_are_flat() -> None:
+    x, w = normal(4), normal(4, seed=1)
+    for text in ("y[i] = floor(x[i])*w[i]", "y[i] = floor(x[i]) + 0*w[i]", "y[i] = floor(x[i]) + floor(w[i])"):
+        op = indexlang.compile(text).to_torch()
+        assert torch.autograd.grad(op(x=x, w=w).sum(), x)[0].tolist() == [0, 0, 0, 0]
+        assert func.jacrev(lambda x: op(x=x, w=w.detach()))(x.detach()).abs().max() == 0  # noqa: B023
+
+
+def test_an_ensemble_and_gradients_of_each_example() -> None:
+    op, x = indexlang.compile(LAYER).to_torch(), normal(3, 4, grad=False)
+    W = normal(2, 4, 5, seed=1, grad=False)
+    assert_near(func.vmap(lambda W: op(x=x, W=W))(W), torch.tanh(x @ W))
+    found = func.vmap(func.grad(lambda W, x: squared(op_of(op))(x[None], W)), (None, 0))(W[0], x)
+    assert_near(found.sum(0), func.grad(lambda W: (torch.tanh(x @ W) ** 2).sum())(W[0]))
+
+
 def test_an_accumulation_starts_where_the_caller_says() -> None:
     op = indexlang.compile("y[i] += x[i]**2").to_torch()
     assert torch.autograd.gradcheck(lambda x, y: op(x=x, y=y), (normal(3), normal(3, seed=1)))

@@ -188,8 +188,10 @@ class Operator:
         """A gradient for each input, or None, from the inputs, what was kept, and a cotangent for each output."""
         f = self.function
         names = self.needed(wanted, tensors)
+        rows = zip(f.inputs, tensors, wanted, strict=True)
+        grads = {n: torch.zeros_like(t) for n, t, asked in rows if asked and n not in names and _smooth(t)}
         if not names:
-            return (None,) * len(tensors)
+            return tuple(map(grads.get, f.inputs))
         there = dict(zip(f.inputs, tensors, strict=True))
         for name, cotangent in zip(f.outputs, cotangents, strict=False):
             # torch's gradients of complex numbers are the conjugates of ours, which are of sum(dy * y)
@@ -202,7 +204,8 @@ class Operator:
         else:
             derived = f.grad(names)
         made = dict(zip(derived.outputs, operator(derived)(*[there[n] for n in derived.inputs]), strict=True))
-        return tuple(_conjugate(made[f._gradients[n]]) if n in names else None for n in f.inputs)
+        grads |= {n: _conjugate(made[f._gradients[n]]) for n in names}
+        return tuple(map(grads.get, f.inputs))
 
     def tangents(self, tensors: Tensors, moving: Tensors) -> Tensors:
         """A tangent for each output, and None for what is kept; `moving` are those of the inputs, or None."""
