@@ -1,6 +1,7 @@
 """indexlang: layers as index equations, their gradients derived, both directions run, natively or on NumPy."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from .backends.engines import needs
@@ -29,7 +30,8 @@ __all__ = [
 
 def __dir__() -> list[str]:
     """The names that are meant for users; the folders of the compiler are not."""
-    return sorted([*__all__, "edf", "torch"])
+    there = ["torch"] if find_spec("torch") is not None else []  # help asks for all that is named here
+    return sorted([*__all__, "edf", *there])
 
 
 if TYPE_CHECKING:
