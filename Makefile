@@ -13,8 +13,8 @@ demo: $(VENV)/examples.stamp ## derive the convolution's gradient, then train Le
 test: $(VENV)/dev.stamp ## every test
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
-test-engines: $(VENV)/engines.stamp ## the tests of programs on jax, which skip where it is not installed
-	$(BIN)/python -m pytest -n auto tests/test_jax_*.py $(ARGS)
+test-engines: $(VENV)/engines.stamp ## the tests of programs on jax and torch, which skip where these are not installed
+	$(BIN)/python -m pytest -n auto tests/test_jax_*.py tests/test_torch_*.py $(ARGS)
 
 check: $(VENV)/dev.stamp ## format, lint, types, imports, tests
 	$(BIN)/ruff format --check .
@@ -78,8 +78,8 @@ $(VENV)/bench.stamp: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/engines.stamp: $(VENV)/dev.stamp
-	@echo 'Installing jax into $(VENV), once.'
-	$(INSTALL) --editable '.[dev,jax]'
+	@echo 'Installing jax and torch, some GB, into $(VENV), once.'
+	$(INSTALL) --editable '.[dev,jax,torch]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python

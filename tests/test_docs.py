@@ -10,6 +10,7 @@ A page is run from top to bottom in one namespace, by the first words of each fe
     text warning   the warning that the last program gives
     python         code
     pycon          a session: lines after >>> and what they print
+    torch          a session that is left out where torch is not installed
     console        commands after $ and what they print
 """
 
@@ -19,6 +20,7 @@ import doctest
 import re
 import shlex
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,9 @@ class Page:
                 exec(compile(block.text, f"line {block.line}", "exec"), self.names)
             case ["pycon"]:
                 self.session(block)
+            case ["torch"]:
+                if find_spec("torch") is not None:
+                    self.session(block)
             case ["console"]:
                 self.commands(block, capsys)
             case ["text" | "make" | "sh", *_]:

@@ -148,6 +148,13 @@ def present(name: str, otherwise: str = "or leave backend=... out, and NumPy is 
     return name
 
 
+def needs(module: str, what: str, otherwise: str) -> None:
+    """Look for what an extra of this name installs. Errors: `MeaningError` where it is not there."""
+    if find_spec(module) is None:
+        way = f"install it: python -m pip install 'indexlang[{module}]'; {otherwise}"
+        raise MeaningError(Problem("backend", f"{what} needs {module}", way_out=way))
+
+
 BACKENDS: Mapping[str, Row] = {
     "numpy": Row(NUMPY, compile_program, module_of, "numpy", pulls=True),
     "native": Row(

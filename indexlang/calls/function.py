@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..backends.engines import BACKENDS, TARGETS, present
+from ..backends.engines import BACKENDS, TARGETS, needs, present
 from ..backends.numpy.rooms import ROOMS
 from ..derive import examples
 from ..derive import grad as derivation
@@ -361,6 +361,25 @@ class Function(Transformed):
             raise MeaningError(Problem("precision", rule, way_out="leave it out: products are as exact as their type"))
         looks = arguments.switch("check", check)
         return self._made(("on jax", precision, looks, None), lambda: OnJax(self, precision, looks))
+
+    def to_torch(self) -> Any:
+        """A function of CPU tensors, called as this one: autograd, double backward, torch.func, torch.compile, export.
+
+        Its `op` is an operator of torch that runs this Function's kernels where the tensors lie; all derivatives are
+        derived programs, operators again. float16 and bfloat16 are computed in float32; under torch.autocast inputs
+        are cast as a linear layer's are. Errors: `MeaningError` where torch is not installed, for programs without
+        inputs and for `checkpoint`; calls: `ShapeError`, also for tensors that are not on the CPU.
+        """
+        needs("torch", "f.to_torch()", "or call the function itself, with NumPy arrays")
+        from .on_torch import like  # it imports torch
+
+        if not self.inputs or self._checkpoint:
+            what = "keeps states of blocks by checkpoint" if self.inputs else "takes no tensors"
+            rule, way = f"a program that {what} is no operator of torch", "call the function itself, with NumPy arrays"
+            if self.inputs:
+                way = "leave checkpoint out, and let torch.utils.checkpoint call the function"
+            raise MeaningError(Problem("target", rule, way_out=way))
+        return like(self)
 
     def _formed(self, args: Sequence[Any], shapes: Mapping[str, Any]) -> tuple[Form, ...]:
         found = arguments.forms(args, shapes, self.program, self._ignored, self._expected)
