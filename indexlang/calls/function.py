@@ -312,7 +312,9 @@ class Function(Transformed):
         with in_order(args, key := self._formed(args, shapes), self.program):
             return self._pulling(key).plans(dict(zip(self._names, key, strict=True)))
 
-    def emit(self, target: Literal["numpy", "llvm"] = "numpy", /, *args: Any, vjp: Any = False, **shapes: Any) -> str:
+    def emit(
+        self, target: Literal["numpy", "llvm", "jax"] = "numpy", /, *args: Any, vjp: Any = False, **shapes: Any
+    ) -> str:
         """The source of a module for these sizes, for `target`; inputs and errors as for `plan`.
 
         "numpy" needs NumPy alone: `run(*inputs)` gives the outputs; with `vjp` `forward(*inputs)` gives those and
