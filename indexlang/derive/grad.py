@@ -56,6 +56,7 @@ from ..rewrite.fixed import fix_indices
 from ..rewrite.hoist import hoist_in_order
 from ..rewrite.lifted import arranged
 from ..rewrite.optimize import optimize
+from ..rewrite.phases import ended
 from ..rewrite.scoped import embedded
 from ..rewrite.unnamed import read_through
 from ..size_limits import MOST_DERIVED, MOST_GROWTH
@@ -125,7 +126,7 @@ def cotangent_shapes(program: Program) -> dict[str, dict[int, Affine]]:
 def derived(program: Program, wrt: Sequence[str] | None = None) -> Program:
     """The derived statements alone: the tensors of the forward statements that they need are inputs."""
     derivation = _Derivation(program, wrt)
-    whole = derivation.program(False)
+    whole = ended(derivation.program(False))
     forward = {s.target.tensor for s in program.statements}
     alone = replace(whole, statements=tuple(s for s in whole.statements if s.target.tensor not in forward))
     return interfaced(program, derivation.without_unread(alone), (*whole.inputs, *sorted(forward)))

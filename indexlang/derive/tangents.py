@@ -56,6 +56,7 @@ from ..ranges.statements import Bound
 from ..rewrite.hoist import hoist_in_order
 from ..rewrite.lifted import arranged
 from ..rewrite.optimize import optimize
+from ..rewrite.phases import ended
 from ..rewrite.scoped import embedded
 from ..rewrite.substitution import linear
 from ..rewrite.unnamed import read_through
@@ -97,7 +98,7 @@ def forward(program: Program, wrt: Sequence[str] | None = None, values: Sequence
 def tangents(program: Program, wrt: Sequence[str] | None = None) -> Program:
     """The statements of the tangents alone: the tensors of the forward statements that they need are inputs."""
     derivation = _Derivation(program, wrt)
-    whole = derivation.program(())
+    whole = ended(derivation.program(()))
     named = {derivation.names[t] for t in derivation.active}
     inside = {s.target.tensor for s in derivation.flat.statements}
     alone = [k for k, s in enumerate(whole.statements) if s.target.tensor not in inside]
