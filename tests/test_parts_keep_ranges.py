@@ -67,3 +67,11 @@ def test_derived_statements_alone() -> None:
     given = {"e": e, "R": np.float64(0.5), "z.grad": np.float64(1), **inside}
     found = loops.run(alone, {n: given[n] for n in alone.inputs})
     np.testing.assert_allclose(found["R.grad"], spans(e, 0.5 + 1e-30j).imag / 1e-30)
+
+
+def test_an_index_of_conditions_alone_keeps_its_range() -> None:
+    text = "h[w] = x[w]**2 where w < 1\ny[o] = h[o] * mean[i](tanh(h[i])) where o < 1, i < 1, o == 0, o != 1\n"
+    g = il.compile(text).grad()
+    again = il.compile(str(g))
+    assert again.program.inputs == g.program.inputs
+    assert str(again) == str(g)

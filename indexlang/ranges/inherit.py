@@ -22,6 +22,7 @@ from ..program.ir import (
     Size,
     Statement,
     Subscript,
+    indices_of,
     reductions_of,
     statement,
     steps_of,
@@ -32,7 +33,7 @@ from .admitted import ended_by_line
 from .solve import Solution, attempt
 from .statements import Bound
 from .steps import made_in_blocks
-from .uses import plain_uses
+from .uses import plain_uses, uses
 
 Wanted = Bound | tuple[Expr, Expr]
 PASSES = 4  # a written range may change what the accesses of the other indices give
@@ -112,8 +113,10 @@ def _agrees(solution: Solution, k: int, stmt: Statement, index: str, wanted: Bou
         trusted.update(s for s in sizes.values() if s is not None)
     if canonical(found.low) != canonical(wanted.low) or canonical(found.high) not in {high, *trusted}:
         return False
-    if found.masked or any(r.index == index and r.hi is not None for r in _ranges(stmt)):
+    if any(r.index == index and r.hi is not None for r in _ranges(stmt)):
         return True
+    if found.masked:  # what stands in conditions alone would be read as a tensor
+        return any(index in indices_of(use.subscript) for use in uses(stmt))
     plain = {canonical(s) for s in (*solution.plain[k].get(index, ()), *_later(solution, stmt, index, made))}
     return plain <= {high, *trusted}
 
