@@ -75,3 +75,19 @@ def test_an_index_of_conditions_alone_keeps_its_range() -> None:
     again = il.compile(str(g))
     assert again.program.inputs == g.program.inputs
     assert str(again) == str(g)
+
+
+def test_a_block_says_how_far_it_runs_where_what_said_so_is_gone() -> None:
+    text = "P[0] = p0\nfor t:\n    P[t+1] = sin(A*P[t])\n    y[b,t] = z[b,t] * P[t]\n"
+    f = il.compile(text, outputs=["y"])
+    z = np.random.default_rng(0).uniform(size=(2, 5))
+
+    def total(a: complex) -> complex:
+        p, found = 0.3 + 0j, 0j
+        for t in range(5):
+            found += z[:, t].sum() * p
+            p = np.sin(a * p)
+        return found
+
+    found = f.grad()(p0=np.float64(0.3), A=np.float64(1.2), z=z, **{"y.grad": np.ones((2, 5))})
+    np.testing.assert_allclose(found["A.grad"], total(1.2 + 1e-30j).imag / 1e-30)

@@ -43,14 +43,15 @@ from ..program.ir import (
     reads_of,
     sizes_of,
     statement,
+    steps_of,
     walk,
 )
 from ..program.measure import nodes
 from ..program.names import Fresh, counted, free, is_plain, plain
 from ..program.rebuild import transform_statement
 from ..program.signs import INFINITE
-from ..ranges.inherit import inherit
-from ..ranges.solve import Solution, solve
+from ..ranges.inherit import inherit, write
+from ..ranges.solve import Solution, attempt, solve
 from ..ranges.statements import Bound
 from ..rewrite.fixed import fix_indices
 from ..rewrite.hoist import hoist_in_order
@@ -226,7 +227,20 @@ class _Derivation:
         named = named_tensors(self.original)
         whole = read_through(whole, {g for t, g in self.names.items() if t not in named})
         found = embedded(interfaced(self.original, self.without_unread(optimize(whole, self.floats())), given))
-        return replace(found, statements=numbered(found.statements))
+        return self.said(replace(found, statements=numbered(found.statements)))
+
+    def said(self, found: Program) -> Program:
+        """The program whose forward blocks say how far they run, where what said it is not needed any more."""
+        if all(p.code != "unbounded-index" for p in attempt(found).problems):
+            return found
+        bounds: dict[str, dict[str, Bound]] = {}
+        for stmt, own in zip(self.flat.statements, self.solution.bounds, strict=True):
+            bounds.setdefault(stmt.target.tensor, {}).update({i: own[i] for i in steps_of(stmt)})
+        stmts = [
+            write(s, {i: b for i, b in bounds.get(s.target.tensor, {}).items() if i in steps_of(s)})
+            for s in found.statements
+        ]
+        return replace(found, statements=numbered(with_ranges(stmts)))
 
     def is_chosen(self, stmt: Statement) -> bool:
         """Whether the derivative of a statement needs others: of a maximum its winner, of a product all others."""
