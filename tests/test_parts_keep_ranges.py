@@ -91,3 +91,22 @@ def test_a_block_says_how_far_it_runs_where_what_said_so_is_gone() -> None:
 
     found = f.grad()(p0=np.float64(0.3), A=np.float64(1.2), z=z, **{"y.grad": np.ones((2, 5))})
     np.testing.assert_allclose(found["A.grad"], total(1.2 + 1e-30j).imag / 1e-30)
+
+
+@pytest.mark.parametrize("shape", [(5,), (1,)])
+@pytest.mark.parametrize("outputs", [["R"], ["R", "s"]])
+def test_a_line_that_is_gone_may_have_said_that_sizes_are_equal(outputs: list[str], shape: tuple[int, ...]) -> None:
+    text = "s[l] = v[l]*w[l]\nq = v[l]*w[i+l] where i < size(v,0)-l\nR = exp(q)\n"
+    v, w = np.random.default_rng(0).uniform(0.1, 1, (2, *shape))
+    n = len(v)
+    q = sum(v[k] * w[i + k] for k in range(n) for i in range(n - k))
+    wanted = np.exp(q) * np.array([w[k:].sum() for k in range(n)])
+    f = il.compile(text, outputs=outputs)
+    dy = {o: np.ones(()) if o == "R" else np.zeros(n) for o in outputs}
+    names = {o: f"{o}.grad" for o in outputs}
+    _, pullback = f.vjp(v=v, w=w)
+    np.testing.assert_allclose(pullback(dy if len(outputs) > 1 else dy["R"])["v"], wanted)
+    np.testing.assert_allclose(f.grad()(v=v, w=w, **{names[o]: dy[o] for o in outputs})["v.grad"], wanted)
+    tangent = f.tangent(wrt=["v"])
+    dots = tangent({**{n: {"v": v, "w": w}[n] for n in tangent.inputs if n in "vw"}, "v.dot": np.ones(n)})
+    np.testing.assert_allclose(dots["R.dot"] if isinstance(dots, dict) else dots, wanted.sum())

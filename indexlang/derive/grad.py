@@ -43,21 +43,19 @@ from ..program.ir import (
     reads_of,
     sizes_of,
     statement,
-    steps_of,
     walk,
 )
 from ..program.measure import nodes
 from ..program.names import Fresh, counted, free, is_plain, plain
 from ..program.rebuild import transform_statement
 from ..program.signs import INFINITE
-from ..ranges.inherit import inherit, write
-from ..ranges.solve import Solution, attempt, solve
+from ..ranges.inherit import inherit
+from ..ranges.solve import Solution, solve
 from ..ranges.statements import Bound
 from ..rewrite.fixed import fix_indices
 from ..rewrite.hoist import hoist_in_order
 from ..rewrite.lifted import arranged
 from ..rewrite.optimize import optimize
-from ..rewrite.phases import ended
 from ..rewrite.scoped import embedded
 from ..rewrite.unnamed import read_through
 from ..size_limits import MOST_DERIVED, MOST_GROWTH
@@ -65,6 +63,7 @@ from . import reductions
 from .contributions import Contribution, contributions, is_set_once, with_cotangent, without_implied
 from .dependencies import accesses, dependencies, depending, reaching
 from .interfaces import interfaced, named_tensors
+from .parts import as_before
 from .poles import Poles
 from .reductions import Adjoint, separated, without_values
 from .seeds import scalar, seeded
@@ -127,7 +126,7 @@ def cotangent_shapes(program: Program) -> dict[str, dict[int, Affine]]:
 def derived(program: Program, wrt: Sequence[str] | None = None) -> Program:
     """The derived statements alone: the tensors of the forward statements that they need are inputs."""
     derivation = _Derivation(program, wrt)
-    whole = ended(derivation.program(False))
+    whole = derivation.program(False)
     forward = {s.target.tensor for s in program.statements}
     alone = replace(whole, statements=tuple(s for s in whole.statements if s.target.tensor not in forward))
     return interfaced(program, derivation.without_unread(alone), (*whole.inputs, *sorted(forward)))
@@ -226,21 +225,9 @@ class _Derivation:
         whole = replace(whole, statements=with_ranges(whole.statements, len(self.flat.statements)))
         named = named_tensors(self.original)
         whole = read_through(whole, {g for t, g in self.names.items() if t not in named})
-        found = embedded(interfaced(self.original, self.without_unread(optimize(whole, self.floats())), given))
-        return self.said(replace(found, statements=numbered(found.statements)))
-
-    def said(self, found: Program) -> Program:
-        """The program whose forward blocks say how far they run, where what said it is not needed any more."""
-        if all(p.code != "unbounded-index" for p in attempt(found).problems):
-            return found
-        bounds: dict[str, dict[str, Bound]] = {}
-        for stmt, own in zip(self.flat.statements, self.solution.bounds, strict=True):
-            bounds.setdefault(stmt.target.tensor, {}).update({i: own[i] for i in steps_of(stmt)})
-        stmts = [
-            write(s, {i: b for i, b in bounds.get(s.target.tensor, {}).items() if i in steps_of(s)})
-            for s in found.statements
-        ]
-        return replace(found, statements=numbered(with_ranges(stmts)))
+        whole = as_before(self.without_unread(optimize(whole, self.floats())), self.flat, self.solution)
+        found = embedded(interfaced(self.original, whole, given))
+        return replace(found, statements=numbered(found.statements))
 
     def is_chosen(self, stmt: Statement) -> bool:
         """Whether the derivative of a statement needs others: of a maximum its winner, of a product all others."""

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..program.affine import Affine, size
+from ..program.blocks import with_ranges
 from ..program.ir import (
     DOTS,
     Dots,
@@ -21,11 +22,13 @@ from ..program.ir import (
     Statement,
     Subscript,
     primal_of,
+    steps_of,
     tensors_in,
 )
 from ..program.names import indices_within
 from ..program.rebuild import transform_expr, transform_statement
-from ..ranges.inherit import Wanted, inherit
+from ..ranges.admitted import ended_by_line
+from ..ranges.inherit import Wanted, inherit, write
 from ..ranges.solve import Solution, attempt, solve
 from ..ranges.statements import Bound
 
@@ -62,6 +65,32 @@ def part_of(
     found = inherit(part, wanted, known)
     missing = tuple(work.missing(found, known, dict.fromkeys(s.target.tensor for s in statements), derived))
     return inherit(replace(part, shapes=(*shapes, *missing)), wanted, known) if missing else found
+
+
+def as_before(program: Program, forward: Program, solution: Solution) -> Program:
+    """A derived program whose forward statements run as far as they did in `forward`, which `solution` is of.
+
+    A line that gradients do not need, and is gone, may have said how far a block runs, or that two sizes are equal, by
+    which conditions keep an index inside.
+    """
+    now = attempt(program)
+    blocks = any(p.code == "unbounded-index" for p in now.problems)
+    steps: dict[str, dict[str, Bound]] = {}
+    before: dict[Statement, Mapping[str, Bound]] = {}
+    for stmt, bounds in zip(forward.statements, solution.bounds, strict=True):
+        said = [i for i in steps_of(stmt) if i not in ended_by_line(stmt)]
+        steps.setdefault(stmt.target.tensor, {}).update({i: bounds[i] for i in said})
+        before[replace(stmt, block=None)] = {i: b for i, b in bounds.items() if b.masked and i not in steps_of(stmt)}
+    statements = []
+    for stmt, found in zip(program.statements, now.bounds, strict=True):
+        ends = dict(before.get(replace(stmt, block=None), {}))
+        ends = {i: b for i, b in ends.items() if not found[i].masked or found[i].high != now.sizes.canonical(b.high)}
+        if blocks:
+            ends |= {i: b for i, b in steps.get(stmt.target.tensor, {}).items() if i in steps_of(stmt)}
+        statements.append(write(stmt, ends) if ends else stmt)
+    if all(new is old for new, old in zip(statements, program.statements, strict=True)):
+        return program
+    return replace(program, statements=with_ranges(statements) if blocks else tuple(statements))
 
 
 def unread(program: Program, derived: Collection[str]) -> list[int]:

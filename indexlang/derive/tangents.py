@@ -56,7 +56,6 @@ from ..ranges.statements import Bound
 from ..rewrite.hoist import hoist_in_order
 from ..rewrite.lifted import arranged
 from ..rewrite.optimize import optimize
-from ..rewrite.phases import ended
 from ..rewrite.scoped import embedded
 from ..rewrite.substitution import linear
 from ..rewrite.unnamed import read_through
@@ -65,7 +64,7 @@ from . import reductions
 from .contributions import Contribution, contributions, is_set_once, with_cotangent
 from .dependencies import dependencies, depending, reaching
 from .interfaces import interfaced, named_tensors
-from .parts import part_of, unread
+from .parts import as_before, part_of, unread
 from .poles import Poles
 from .reductions import separated, without_values
 from .shortened import shortened
@@ -98,7 +97,7 @@ def forward(program: Program, wrt: Sequence[str] | None = None, values: Sequence
 def tangents(program: Program, wrt: Sequence[str] | None = None) -> Program:
     """The statements of the tangents alone: the tensors of the forward statements that they need are inputs."""
     derivation = _Derivation(program, wrt)
-    whole = ended(derivation.program(()))
+    whole = derivation.program(())
     named = {derivation.names[t] for t in derivation.active}
     inside = {s.target.tensor for s in derivation.flat.statements}
     alone = [k for k, s in enumerate(whole.statements) if s.target.tensor not in inside]
@@ -190,6 +189,7 @@ class _Derivation:
         sized = {n: self.names[n] for n in self.wrt if n not in read | shaping and self.names[n] in read}
         part = part_of(whole, numbers, derived, sized)
         part = replace(part, statements=numbered(with_ranges(part.statements)))
+        part = as_before(part, self.flat, self.solution)
         given = (*self.flat.inputs, *(self.names[n] for n in self.wrt))
         return embedded(interfaced(self.original, part, given, TANGENT))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from ..program.affine import Affine
+from ..program.affine import Affine, greatest
 from ..program.ir import (
     DOTS,
     Const,
@@ -49,14 +49,18 @@ def inherit(
 
     With `steps` the ranges of blocks are written in any case, but where their lines end them: what said them may have
     left the block.
-    An index that is wanted and does not occur any more still counts: its range is written, too.
+    An index that is wanted and does not occur any more still counts: its range is written, too. So is that of one that
+    conditions end: how far they keep it inside may follow from sizes that another statement, or a header, says are
+    equal, and which is elsewhere, or nowhere, when the text is read again.
     """
     bounds = [None if w is None else {i: _bound(b) for i, b in w.items() if i != DOTS} for w in wanted]
     written: list[set[str]] = [set() for _ in program.statements]
     for k, stmt in enumerate(program.statements):
         present = set(_indices(stmt))
-        moved = {i for i in steps_of(stmt) if i not in ended_by_line(stmt)} if steps else ()
-        written[k] |= {i for i in bounds[k] or {} if i not in present or i in moved}
+        own, moved = {*steps_of(stmt)}, {i for i in steps_of(stmt) if i not in ended_by_line(stmt)} if steps else ()
+        for i, bound in (bounds[k] or {}).items():
+            if i not in present or i in moved or (bound.masked and i not in own):
+                written[k].add(i)
 
     def whole() -> Program:
         return _with(program, bounds, [set(b or ()) for b in bounds])
@@ -163,4 +167,5 @@ def _range(domain: Domain, index: str, bounds: Mapping[str, Bound]) -> Range:
     bound = bounds.get(index)
     if bound is None:
         return domain.range(index)
-    return Range(index, None if bound.lo == Const(0) else bound.lo, bound.hi)
+    high = greatest(bound.low, bound.high) if bound.masked else bound.high  # as it may run over nothing
+    return Range(index, None if bound.lo == Const(0) else bound.lo, high.to_expr())

@@ -13,10 +13,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from ..errors import NAMED, DerivationError, within_depth
-from ..program.affine import greatest
 from ..program.blocks import has_blocks, numbered
 from ..program.ir import (
-    DOTS,
     Access,
     Call,
     Dots,
@@ -29,20 +27,16 @@ from ..program.ir import (
     Statement,
     Subscript,
     accesses_of,
-    indices_of,
     parts_of,
     primal_of,
     reads_of,
     reductions_of,
     statement,
-    steps_of,
     walk,
 )
 from ..program.names import Fresh
 from ..program.rebuild import transform_expr
-from ..ranges.inherit import write
 from ..ranges.solve import attempt
-from ..ranges.uses import plain_uses
 from .others import others_of
 
 
@@ -73,7 +67,6 @@ def split(program: Program, late: Sequence[str]) -> tuple[Program, Program, tupl
         before = len(waiting)
         waiting |= {s.target.tensor for s in program.statements if not waiting.isdisjoint(_read(s))}
     waiting |= _made_late(program, waiting)
-    program = ended(program)
     if not has_blocks(program):  # which keep their statements side by side
         program = _keep_powers(program, waiting)
     first = tuple(s for s in program.statements if s.target.tensor not in waiting)
@@ -89,27 +82,6 @@ def split(program: Program, late: Sequence[str]) -> tuple[Program, Program, tupl
     forward = _part(program, first, (*outputs, *(k for k in kept if k not in outputs)), "forward")
     backward = _part(program, second, tuple(o for o in program.outputs if o in waiting), "backward")
     return forward, backward, kept
-
-
-def ended(program: Program) -> Program:
-    """The program whose derived statements have a range for each index that conditions are about and no axis ends.
-
-    How far it runs may follow from sizes that are equal in the whole program, and of which a part knows nothing.
-    """
-    conditions = [[*s.domain.masks, *(m for r in reductions_of(s) for m in r.domain.masks)] for s in program.statements]
-    if not any(conditions):
-        return program
-    solution = attempt(program)
-    if solution.problems:
-        return program
-    found = []
-    for stmt, masks, bounds in zip(program.statements, conditions, solution.bounds, strict=True):
-        told = {i for m in masks for i in indices_of(m)} - {*steps_of(stmt), *plain_uses(stmt), DOTS}
-        derived = primal_of(stmt.target.tensor) is not None
-        # what conditions end may run over nothing
-        ends = {i: replace(b, high=greatest(b.low, b.high)) for i, b in bounds.items() if derived and i in told}
-        found.append(write(stmt, ends) if ends else stmt)
-    return replace(program, statements=tuple(found))
 
 
 def _made_late(program: Program, waiting: Collection[str]) -> set[str]:
